@@ -1,0 +1,78 @@
+"""What all scripts share: options made from the settings' schema, logging, and one clear line for a user's mistake."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+
+import click
+import jsonschema
+
+from archloop import settings as schema
+from archloop.errors import InputError
+from archloop.progress import get_logger, start_logging
+
+
+class Value(click.ParamType):
+    """A JSON value (`0.7`, `null`, `[0, 24]`) or plain text, checked against the schema of its key."""
+
+    name = "value"
+
+    def __init__(self, rule: dict):
+        self.validator = jsonschema.Draft202012Validator(rule)
+
+    def convert(self, value, param, ctx):
+        if not isinstance(value, str) or self.validator.is_valid(value):
+            return value
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError:
+            parsed = value
+        for error in self.validator.iter_errors(parsed):
+            self.fail(error.message, param, ctx)
+        return parsed
+
+
+def settings_options(section: str, parameter: str = "settings") -> Callable:
+    """Give a click command one option for each key of a section of config/schema.yaml.
+
+    The command's function gets them all as one dict, named `parameter`. A name other than `settings` goes before the
+    options too (`--novelty-threshold`), so that a script can take several sections.
+    """
+    keys = schema.section(section)
+    prefix = "" if parameter == "settings" else f"{parameter}_"
+
+    def decorate(function):
+        @functools.wraps(function)
+        def gathered(**arguments):
+            values = {key: arguments.pop(prefix + key) for key in keys}
+            return function(**arguments, **{parameter: values})
+
+        for key, rule in reversed(keys.items()):
+            gathered = click.option(
+                f"--{(prefix + key).replace('_', '-')}",
+                prefix + key,
+                type=Value(rule),
+                default=rule.get("default"),
+                required="default" not in rule,
+                help=rule["description"],
+            )(gathered)
+        return gathered
+
+    return decorate
+
+
+def command(function: Callable) -> Callable:
+    """Make a click command that has `--log`, and that ends a user's mistake with one line and status 1."""
+
+    @functools.wraps(function)
+    def guarded(log, **arguments):
+        start_logging(log)
+        try:
+            return function(**arguments)
+        except InputError as error:
+            get_logger("error").error("error: %s", error)
+            sys.exit(1)
+
+    wrapped = click.option("--log", type=click.Path(dir_okay=False), help="Also write messages here, with the time.")
+    return click.command(context_settings={"show_default": True, "max_content_width": 120})(wrapped(guarded))

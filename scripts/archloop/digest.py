@@ -1,0 +1,73 @@
+"""A digest of the code that a script runs: its own syntax tree and that of every module of this project it imports.
+
+Comments, formatting and docstrings do not count, nor does the version of Python. Standard library only: the Snakefile
+asks for it at every start.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "archloop"
+
+
+def code_digest(script: str | Path) -> str:
+    """Return 16 hexadecimal digits that change when, and only when, code that `script` can reach changes.
+
+    Reached is every module of the package that is imported anywhere in the file, in a function too, and so on from
+    there. The package is looked for in the folder of the script.
+    """
+    script = Path(script)
+    reached, todo = {}, [script]
+    while todo:
+        path = todo.pop()
+        if path not in reached:
+            reached[path] = _tree_digest(path, path.stat().st_mtime_ns)
+            todo += _imports(path, script.parent, path.stat().st_mtime_ns)
+    parts = sorted(f"{path.relative_to(script.parent)} {digest}" for path, digest in reached.items())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@cache
+def _parse(path: Path, _mtime: int) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@cache
+def _tree_digest(path: Path, mtime: int) -> str:
+    return hashlib.sha256(repr(_canonical(_parse(path, mtime))).encode()).hexdigest()
+
+
+@cache
+def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
+    names = set()
+    for node in ast.walk(_parse(path, mtime)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    found = [root.joinpath(*name.split(".")) for name in names if name.split(".")[0] == PACKAGE]
+    candidates = [base.with_suffix(".py") for base in found] + [base / "__init__.py" for base in found]
+    return sorted(path for path in candidates if path.is_file())
+
+
+def _canonical(node: object) -> object:
+    """Return a syntax tree as nested tuples: no positions, no docstrings, no empty fields (they differ by version)."""
+    if isinstance(node, list):
+        return [_canonical(item) for item in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = []
+    for name, value in ast.iter_fields(node):
+        if name == "body" and _has_docstring(node):
+            value = value[1:]
+        if value is not None and value != [] and name not in ("kind", "type_comment", "type_ignores"):
+            fields.append((name, _canonical(value)))
+    return (type(node).__name__, fields)
+
+
+def _has_docstring(node: ast.AST) -> bool:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None

@@ -1,0 +1,141 @@
+"""Settings: checked against config/schema.yaml, completed with its defaults, and resolved for one chain and cycle."""
+
+import copy
+import difflib
+import json
+import shlex
+from functools import cache
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from archloop.errors import InputError
+
+SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
+CHAIN_KEYS = ("dataset", "start", "cycles", "at")
+
+
+@cache
+def schema() -> dict:
+    """Return the schema of the settings as plain data."""
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def section(name: str) -> dict[str, dict]:
+    """Return key -> JSON schema (with description and default) of one section."""
+    return schema()["$defs"][name]["properties"]
+
+
+def complete(config: dict) -> dict:
+    """Return checked settings in which every key of every section is present.
+
+    config: as read from YAML. Raises InputError with one line for the first thing that is wrong.
+    """
+    config = _text_keys(copy.deepcopy(config))
+    validator = jsonschema.Draft202012Validator(schema())
+    errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+    if errors:
+        raise InputError(_explain(errors[0]))
+    whole = {key: config.get(key, _default(key)) for key in schema()["properties"]}
+    for name in _sections():
+        given = config.get(name, {})
+        whole[name] = {key: given.get(key, rule.get("default")) for key, rule in section(name).items()}
+    chains = whole["chains"] = {}
+    for name, chain in config["chains"].items():
+        chains[name] = {"start": "seed", "at": {}, **chain} if name != "seed" else dict(chain)
+    _check_chains(chains)
+    return whole
+
+
+def effective(settings: dict, name: str, chain: str, cycle: int = 0) -> dict:
+    """Return section `name` for one cycle: the cycle's own values over the chain's over the top level's."""
+    layers = [settings[name], settings["chains"][chain].get(name, {})]
+    layers.append(settings["chains"][chain].get("at", {}).get(str(cycle), {}).get(name, {}))
+    return {key: value for layer in layers for key, value in layer.items()}
+
+
+def options(values: dict, prefix: str = "") -> str:
+    """Return settings as command line options, in the order of their names: `--temperature 0.7 --top-k 50`."""
+    names = {key: f"--{prefix}{key}".replace("_", "-") for key in values}
+    return " ".join(f"{names[key]} {shlex.quote(_spell(values[key]))}" for key in sorted(values))
+
+
+def start_of(settings: dict, chain: str) -> tuple[str, int]:
+    """Return (chain, cycle) whose adapter a chain starts from; the seed is cycle 0 of the chain seed."""
+    name, _, cycle = settings["chains"][chain]["start"].partition("/")
+    if name == "seed":
+        return name, 0
+    return name, int(cycle or settings["chains"][name]["cycles"])
+
+
+def _sections() -> list[str]:
+    return [key for key, value in schema()["properties"].items() if value.get("$ref", "").startswith("#/$defs/")]
+
+
+def _default(key: str) -> object:
+    return schema()["properties"][key].get("default")
+
+
+def _spell(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _text_keys(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _text_keys(inner) for key, inner in value.items()}
+    return [_text_keys(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _explain(error: jsonschema.ValidationError) -> str:
+    place = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(known))[0]
+        near = difflib.get_close_matches(unknown, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        return f"settings: {place + '.' if place else ''}{unknown} is no setting; {hint}"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"settings: {place + '.' if place else ''}{missing} is missing; see config/schema.yaml"
+    if "propertyNames" in error.absolute_schema_path:
+        return f"settings: {place}: {error.instance!r} is no good name here; see config/schema.yaml"
+    if isinstance(error.instance, str) and _is_number(error.instance):
+        return f"settings: {place}: YAML reads {error.instance} as text; write the number with a point, as in 1.0e-5"
+    wanted = error.schema.get("description", "")
+    return f"settings: {place or 'the file'}: {error.message}; {wanted or 'see config/schema.yaml'}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_chains(chains: dict[str, dict]) -> None:
+    for name, chain in chains.items():
+        if name == "seed":
+            continue
+        for cycle in chain["at"]:
+            if int(cycle) > chain["cycles"]:
+                raise InputError(f"settings: chains.{name}.at.{cycle}: the chain has only {chain['cycles']} cycles")
+        parent, _, cycle = chain["start"].partition("/")
+        if parent == "seed":
+            if cycle:
+                raise InputError(f"settings: chains.{name}.start: seed has no cycle {cycle}; write start: seed")
+            continue
+        if parent not in chains:
+            known = ", ".join(other for other in chains if other != name)
+            raise InputError(f"settings: chains.{name}.start: there is no chain {parent}; there are {known}")
+        if cycle and int(cycle) > chains[parent]["cycles"]:
+            raise InputError(
+                f"settings: chains.{name}.start: {parent} has {chains[parent]['cycles']} cycles, not {cycle}"
+            )
+        seen = [name]
+        while parent != "seed":
+            if parent in seen:
+                raise InputError(f"settings: chains.{name}.start: {' <- '.join([*seen, parent])} starts from itself")
+            seen.append(parent)
+            parent = chains.get(parent, {"start": "seed"})["start"].partition("/")[0]
