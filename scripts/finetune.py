@@ -1,0 +1,48 @@
+"""Teach the adapter of a cycle the programs of the corpus, going on from the adapter of the cycle before."""
+
+import time
+from pathlib import Path
+
+import click
+
+from archloop.cli import command, settings_options
+from archloop.corpus import read_corpus
+from archloop.files import write_json
+
+PATH = click.Path(path_type=Path)
+
+
+@command
+@settings_options("finetuning")
+@settings_options("loading", "loading")
+@click.option("--fresh", required=True, type=PATH, help="Corpus shard of this cycle; in cycle 0 the seed corpus.")
+@click.option("--corpus", multiple=True, type=PATH, help="The corpus before this cycle.")
+@click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
+@click.option("--parent", type=PATH, help="adapter_model.safetensors to go on from.")
+@click.option("--output", required=True, type=PATH, help="adapter_model.safetensors; two more files go beside it.")
+@click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
+@click.option("--state", required=True, type=PATH, help="Folder for checkpoints; a job that was cut resumes from it.")
+@click.option("--seed", required=True, type=int, help="Seed of this fine-tuning.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+def main(fresh, corpus, model, parent, output, run_record, state, seed, device, settings, loading) -> None:
+    """Write the adapter, its configuration and its lineage."""
+    from archloop.finetune import finetune
+
+    started = time.monotonic()
+    facts = finetune(
+        corpus=read_corpus(corpus).to_dicts(),
+        fresh=read_corpus([fresh]).to_dicts(),
+        model_folder=model.parent,
+        parent=parent,
+        output=output.parent,
+        state=state,
+        settings=settings,
+        loading=loading,
+        device=device,
+        seed=seed,
+    )
+    write_json(run_record, facts | {"seconds": round(time.monotonic() - started, 2)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Let the language model answer the prompts of one shard and take a program out of every answer."""
+
+import time
+from pathlib import Path
+
+import click
+
+from archloop.cli import command, settings_options
+from archloop.files import read_jsonl, write_json, write_jsonl
+
+PATH = click.Path(path_type=Path)
+
+
+@command
+@settings_options("generation")
+@settings_options("loading", "loading")
+@click.option("--prompts", required=True, type=PATH, help="prompts.jsonl of the cycle.")
+@click.option("--shard", required=True, type=click.IntRange(min=0), help="Which of the shards to make, from 0.")
+@click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
+@click.option("--adapter", type=PATH, help="adapter_model.safetensors; without it the bare model answers.")
+@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one a line.")
+@click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+def main(prompts, shard, model, adapter, output, run_record, device, settings, loading) -> None:
+    """Write one candidate a line: prompt, raw answer, program, token counts, seed and adapter."""
+    from archloop.generate import generate
+
+    started = time.monotonic()
+    rows = [row | {"shard": shard} for row in read_jsonl(prompts) if row["index"] % settings["shards"] == shard]
+    candidates, facts = generate(rows, model.parent, adapter, settings, loading, device)
+    write_json(run_record, facts | {"seconds": round(time.monotonic() - started, 2)})
+    write_jsonl(output, candidates)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Make a language model ready: from a hub, a folder, a GGUF file or a wheel to safetensors, with a manifest."""
+
+from pathlib import Path
+
+import click
+
+from archloop.cli import command, settings_options
+from archloop.models import prepare_model
+
+
+@command
+@settings_options("model")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The manifest.json in its folder.")
+def main(output: Path, settings: dict) -> None:
+    """Put a model and its tokenizer into the folder of OUTPUT, checked and converted."""
+    prepare_model(settings["reference"], settings["revision"], settings["sha256"], output.parent)
+
+
+if __name__ == "__main__":
+    main()

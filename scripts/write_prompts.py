@@ -1,0 +1,43 @@
+"""Write the prompts of one cycle, one for each candidate, from the template, the hints and the corpus as it stands."""
+
+from pathlib import Path
+
+import click
+
+from archloop.cli import command, settings_options
+from archloop.corpus import read_corpus
+from archloop.datasets import read_facts
+from archloop.files import write_jsonl
+from archloop.prompts import cycle_prompts, read_hints, read_template
+
+PATH = click.Path(path_type=Path)
+
+
+@command
+@settings_options("prompts")
+@click.option("--chain", required=True, help="Name of the chain.")
+@click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")
+@click.option("--seed", required=True, type=int, help="The seed of the run.")
+@click.option("--epochs", required=True, type=int, help="Epochs that the judge trains; the prompt names them.")
+@click.option("--dataset", required=True, type=PATH, help="Prepared data set; its facts go into the prompt.")
+@click.option("--corpus", multiple=True, type=PATH, help="Corpus files to draw references from.")
+@click.option("--output", required=True, type=PATH, help="prompts.jsonl")
+def main(chain, cycle, seed, epochs, dataset, corpus, output, settings) -> None:
+    """Write one prompt a line."""
+    rows = cycle_prompts(
+        chain=chain,
+        cycle=cycle,
+        seed=seed,
+        count=settings["candidates"],
+        template=read_template(Path(settings["template"])),
+        hints=read_hints(Path(settings["hints"])),
+        dataset=read_facts(dataset),
+        goal={"epochs": epochs, "parameter_budget": settings["parameter_budget"]},
+        corpus=read_corpus(corpus).to_dicts() if settings["references"] else [],
+        references=settings["references"],
+    )
+    write_jsonl(output, rows)
+
+
+if __name__ == "__main__":
+    main()
