@@ -1,0 +1,47 @@
+# archloop: a language model designs convolutional networks, learns from how they score, and designs again.
+#
+#   snakemake --profile slurm                                             the paper's run on a cluster
+#   snakemake --profile profiles/local --configfile config/demo.yaml      a small real run on any machine
+#
+# The settings are in config/, their meaning and defaults in config/schema.yaml.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+if not workflow.overwrite_configfiles:
+
+    configfile: os.path.relpath(os.path.join(workflow.basedir, "config/config.yaml"))
+
+
+include: "rules/common.smk"
+
+
+wildcard_constraints:
+    chain="|".join(CHAINS),
+    cycle=r"[1-9]\d*",
+    shard=r"\d+",
+
+
+include: "rules/prepare.smk"
+include: "rules/seed.smk"
+include: "rules/generate.smk"
+include: "rules/evaluate.smk"
+include: "rules/admit.smk"
+include: "rules/finetune.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.output,
+        expand("results/{chain}/architectures/index.json", chain=CHAINS),
+
+
+onsuccess:
+    shell("python {SCRIPTS}/status.py {STATUS} >&2")
+
+
+onerror:
+    shell("python {SCRIPTS}/status.py {STATUS} >&2")

@@ -1,0 +1,68 @@
+# The verdict on every candidate, and the shard of the corpus that a cycle admits.
+localrules:
+    admit,
+    summarize,
+    export,
+
+
+rule admit:
+    message:
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: admitting what scores and is new"
+    input:
+        generated=of_shards("generated", "jsonl"),
+        evaluated=of_shards("evaluated", "json"),
+        corpus=corpus_before,
+        dataset=dataset,
+    output:
+        candidates=f"{CYCLE}/candidates.parquet",
+        corpus=f"{CYCLE}/corpus.parquet",
+    params:
+        admission=options("admission"),
+        novelty=options("novelty", "novelty_"),
+        code=code("admit"),
+    log:
+        "logs/{chain}/cycle-{cycle}/admit.log",
+    benchmark:
+        "logs/{chain}/cycle-{cycle}/admit.tsv"
+    shell:
+        "python {SCRIPTS}/admit.py $(printf -- ' --generated %s' {input.generated})"
+        " $(printf -- ' --evaluated %s' {input.evaluated}) $(printf -- ' --corpus %s' {input.corpus})"
+        " --dataset {input.dataset} {params.admission} {params.novelty}"
+        " --candidates-output {output.candidates} --corpus-output {output.corpus} --log {log}"
+
+
+rule summarize:
+    message:
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: summing up"
+    input:
+        candidates=f"{CYCLE}/candidates.parquet",
+        training=f"{CYCLE}/adapter/training.json",
+    output:
+        f"{CYCLE}/summary.json",
+    params:
+        threshold=setting("admission", "threshold"),
+        code=code("summarize"),
+    log:
+        "logs/{chain}/cycle-{cycle}/summarize.log",
+    benchmark:
+        "logs/{chain}/cycle-{cycle}/summarize.tsv"
+    shell:
+        "python {SCRIPTS}/summarize.py --candidates {input.candidates} --training {input.training}"
+        " --threshold {params.threshold} --output {output} --log {log}"
+
+
+rule export:
+    message:
+        "Chain {wildcards.chain}: exporting the admitted architectures"
+    input:
+        of_cycles("corpus.parquet"),
+    output:
+        "results/{chain}/architectures/index.json",
+    params:
+        code=code("export"),
+    log:
+        "logs/{chain}/export.log",
+    benchmark:
+        "logs/{chain}/export.tsv"
+    shell:
+        "python {SCRIPTS}/export.py $(printf -- ' --corpus %s' {input}) --output {output} --log {log}"

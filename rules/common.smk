@@ -1,0 +1,102 @@
+# Settings, paths and code digests for the rules. It runs at every start and on every node, so it imports little:
+# the standard library, and modules of ours that add only what Snakemake itself has loaded already.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
+from archloop import settings as archloop_settings
+from archloop.digest import code_digest
+from archloop.errors import InputError
+from archloop.seeds import derive
+
+# The scripts run with the Python that runs Snakemake, unless an environment of --sdm comes before it.
+if os.path.dirname(sys.executable) not in os.environ["PATH"].split(os.pathsep):
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+
+try:
+    SETTINGS = archloop_settings.complete(config)
+except InputError as error:
+    raise WorkflowError(str(error))
+
+SCRIPTS = os.path.relpath(os.path.join(workflow.basedir, "scripts"))
+CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
+CYCLES = {chain: range(1, SETTINGS["chains"][chain]["cycles"] + 1) for chain in CHAINS}
+RUN = SETTINGS["run"]
+MODEL = f"resources/models/{SETTINGS['model']['name']}/manifest.json"
+SEED_ADAPTER = "results/seed/adapter/adapter_model.safetensors"
+SEED_CORPUS = "results/seed/corpus.parquet"
+CYCLE = "results/{chain}/cycle-{cycle}"
+# What status.py shows: every chain with its number of cycles.
+STATUS = " ".join(f"--chain {chain}:{len(CYCLES[chain])}" for chain in CHAINS)
+
+
+def options(section, prefix=""):
+    """A params function: the settings of a section that hold for the job's chain and cycle, as script options."""
+
+    def of_job(wildcards):
+        chain, cycle = wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0))
+        return archloop_settings.options(archloop_settings.effective(SETTINGS, section, chain, cycle), prefix)
+
+    return of_job
+
+
+def setting(section, key):
+    """A params function: one setting that holds for the job's chain and cycle."""
+
+    def of_job(wildcards):
+        chain, cycle = wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0))
+        return archloop_settings.effective(SETTINGS, section, chain, cycle)[key]
+
+    return of_job
+
+
+def code(script):
+    """The digest of a script and of all modules that it can reach; it goes into params, so a change rebuilds."""
+    return code_digest(os.path.join(workflow.basedir, "scripts", f"{script}.py"))
+
+
+def dataset(wildcards):
+    name = SETTINGS["chains"][wildcards.get("chain", "seed")]["dataset"]
+    return f"resources/datasets/{name}.safetensors"
+
+
+def adapter_before(wildcards):
+    """The adapter that a cycle generates with: of the cycle before, or the one its chain starts from."""
+    chain, cycle = wildcards.chain, int(wildcards.cycle) - 1
+    if cycle == 0:
+        chain, cycle = archloop_settings.start_of(SETTINGS, chain)
+    return f"results/{chain}/cycle-{cycle}/adapter/adapter_model.safetensors" if cycle else SEED_ADAPTER
+
+
+def corpus_before(wildcards):
+    """The seed corpus and the shards that earlier cycles of the chain admitted."""
+    earlier = range(1, int(wildcards.cycle))
+    return [SEED_CORPUS] + [f"results/{wildcards.chain}/cycle-{k}/corpus.parquet" for k in earlier]
+
+
+def of_shards(kind, suffix):
+    """An input function: the files of all shards of a cycle."""
+
+    def of_cycle(wildcards):
+        count = archloop_settings.effective(SETTINGS, "generation", wildcards.chain, int(wildcards.cycle))["shards"]
+        return [f"results/{wildcards.chain}/cycle-{wildcards.cycle}/{kind}/{s}.{suffix}" for s in range(count)]
+
+    return of_cycle
+
+
+def of_cycles(name):
+    """The files of that name of all cycles of all chains, or of the job's chain."""
+
+    def files(wildcards):
+        chains = [wildcards.chain] if wildcards.get("chain") else CHAINS
+        return [f"results/{chain}/cycle-{cycle}/{name}" for chain in chains for cycle in CYCLES[chain]]
+
+    return files
+
+
+def from_root(path):
+    """A path given relative to the repository's root, as the working directory sees it."""
+    return os.path.relpath(os.path.join(workflow.basedir, path))

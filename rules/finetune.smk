@@ -1,0 +1,65 @@
+# The adapter of a cycle: it goes on from the one before, with what the cycle admitted.
+rule finetune:
+    message:
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
+    input:
+        fresh=f"{CYCLE}/corpus.parquet",
+        corpus=corpus_before,
+        model=MODEL,
+        parent=adapter_before,
+    output:
+        adapter=f"{CYCLE}/adapter/adapter_model.safetensors",
+        config=f"{CYCLE}/adapter/adapter_config.json",
+        training=f"{CYCLE}/adapter/training.json",
+        run_record=f"{CYCLE}/adapter/run.json",
+    params:
+        settings=options("finetuning"),
+        loading=options("loading", "loading_"),
+        seed=lambda wildcards: derive(SETTINGS["seed"], wildcards.chain, int(wildcards.cycle), "finetune"),
+        code=code("finetune"),
+    log:
+        "logs/{chain}/cycle-{cycle}/finetune.log",
+    benchmark:
+        "logs/{chain}/cycle-{cycle}/finetune.tsv"
+    threads: 8
+    resources:
+        gpu=RUN["gpus"],
+        mem_mb=lambda wildcards, attempt: 32000 * attempt,
+        runtime=lambda wildcards, attempt: 360 * attempt,
+    shell:
+        "python {SCRIPTS}/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
+        " --model {input.model} --parent {input.parent} {params.settings} {params.loading} --seed {params.seed}"
+        " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle} --device {RUN[device]}"
+        " --output {output.adapter} --run-record {output.run_record} --log {log}"
+
+
+rule finetune_seed:
+    message:
+        "Cycle 0: fine-tuning on the seed corpus"
+    input:
+        fresh=SEED_CORPUS,
+        model=MODEL,
+    output:
+        adapter=SEED_ADAPTER,
+        config="results/seed/adapter/adapter_config.json",
+        training="results/seed/adapter/training.json",
+        run_record="results/seed/adapter/run.json",
+    params:
+        settings=options("finetuning"),
+        loading=options("loading", "loading_"),
+        seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),
+        code=code("finetune"),
+    log:
+        "logs/seed/finetune.log",
+    benchmark:
+        "logs/seed/finetune.tsv"
+    threads: 8
+    resources:
+        gpu=RUN["gpus"],
+        mem_mb=lambda wildcards, attempt: 32000 * attempt,
+        runtime=lambda wildcards, attempt: 1440 * attempt,
+    shell:
+        "python {SCRIPTS}/finetune.py --fresh {input.fresh} --model {input.model}"
+        " {params.settings} {params.loading} --seed {params.seed}"
+        " --state results/state/seed --device {RUN[device]}"
+        " --output {output.adapter} --run-record {output.run_record} --log {log}"

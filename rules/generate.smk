@@ -1,0 +1,58 @@
+# Prompts, and the programs that the language model answers them with.
+localrules:
+    write_prompts,
+
+
+rule write_prompts:
+    message:
+        "Chain {wildcards.chain}, cycle {wildcards.cycle} of {CYCLES[wildcards.chain][-1]}: writing prompts"
+    input:
+        dataset=dataset,
+        template=lambda wildcards: from_root(setting("prompts", "template")(wildcards)),
+        hints=lambda wildcards: from_root(setting("prompts", "hints")(wildcards)),
+        corpus=corpus_before,
+    output:
+        f"{CYCLE}/prompts.jsonl",
+    params:
+        settings=options("prompts"),
+        epochs=setting("evaluation", "epochs"),
+        seed=SETTINGS["seed"],
+        code=code("write_prompts"),
+    log:
+        "logs/{chain}/cycle-{cycle}/write_prompts.log",
+    benchmark:
+        "logs/{chain}/cycle-{cycle}/write_prompts.tsv"
+    shell:
+        "python {SCRIPTS}/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}"
+        " --dataset {input.dataset} $(printf -- ' --corpus %s' {input.corpus})"
+        " {params.settings} --template {input.template} --hints {input.hints}"
+        " --seed {params.seed} --epochs {params.epochs} --output {output} --log {log}"
+
+
+rule generate:
+    message:
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: generating candidates, shard {wildcards.shard}"
+    input:
+        prompts=f"{CYCLE}/prompts.jsonl",
+        model=MODEL,
+        adapter=adapter_before,
+    output:
+        candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
+        run_record=f"{CYCLE}/generated/{{shard}}.run.json",
+    params:
+        settings=options("generation"),
+        loading=options("loading", "loading_"),
+        code=code("generate"),
+    log:
+        "logs/{chain}/cycle-{cycle}/generate-{shard}.log",
+    benchmark:
+        "logs/{chain}/cycle-{cycle}/generate-{shard}.tsv"
+    threads: 8
+    resources:
+        gpu=RUN["gpus"],
+        mem_mb=lambda wildcards, attempt: 24000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    shell:
+        "python {SCRIPTS}/generate.py --prompts {input.prompts} --shard {wildcards.shard}"
+        " --model {input.model} --adapter {input.adapter} {params.settings} {params.loading}"
+        " --device {RUN[device]} --output {output.candidates} --run-record {output.run_record} --log {log}"

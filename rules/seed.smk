@@ -1,0 +1,71 @@
+# Cycle 0: the seed corpus, its programs measured as any candidate is.
+SEED_SHARDS = range(SETTINGS["seed_corpus"]["shards"])
+
+
+localrules:
+    write_seed_programs,
+    build_seed_corpus,
+
+
+rule write_seed_programs:
+    message:
+        "Cycle 0: writing the programs of the seed corpus"
+    input:
+        model=MODEL,
+    output:
+        expand("results/seed/generated/{shard}.jsonl", shard=SEED_SHARDS),
+    params:
+        settings=options("seed_corpus"),
+        seed=SETTINGS["seed"],
+        code=code("write_seed_programs"),
+    log:
+        "logs/seed/write_seed_programs.log",
+    benchmark:
+        "logs/seed/write_seed_programs.tsv"
+    shell:
+        "python {SCRIPTS}/write_seed_programs.py {params.settings} --model {input.model} --seed {params.seed}"
+        " $(printf -- ' --output %s' {output}) --log {log}"
+
+
+use rule evaluate as evaluate_seed with:
+    message:
+        "Cycle 0: measuring the seed corpus, shard {wildcards.shard}"
+    input:
+        candidates="results/seed/generated/{shard}.jsonl",
+        dataset=dataset,
+    output:
+        records="results/seed/evaluated/{shard}.json",
+        run_record="results/seed/evaluated/{shard}.run.json",
+    log:
+        "logs/seed/evaluate-{shard}.log",
+    benchmark:
+        "logs/seed/evaluate-{shard}.tsv"
+
+
+rule build_seed_corpus:
+    message:
+        "Cycle 0: building the seed corpus"
+    input:
+        generated=expand("results/seed/generated/{shard}.jsonl", shard=SEED_SHARDS),
+        evaluated=expand("results/seed/evaluated/{shard}.json", shard=SEED_SHARDS),
+        dataset=dataset,
+        template=lambda wildcards: from_root(setting("prompts", "template")(wildcards)),
+        hints=lambda wildcards: from_root(setting("prompts", "hints")(wildcards)),
+    output:
+        corpus=SEED_CORPUS,
+        dropped="results/seed/dropped.json",
+    params:
+        novelty=options("novelty", "novelty_"),
+        budget=setting("prompts", "parameter_budget"),
+        epochs=setting("evaluation", "epochs"),
+        code=code("build_seed_corpus"),
+    log:
+        "logs/seed/build_seed_corpus.log",
+    benchmark:
+        "logs/seed/build_seed_corpus.tsv"
+    shell:
+        "python {SCRIPTS}/build_seed_corpus.py $(printf -- ' --generated %s' {input.generated})"
+        " $(printf -- ' --evaluated %s' {input.evaluated}) --dataset {input.dataset}"
+        " --template {input.template} --hints {input.hints} --parameter-budget {params.budget}"
+        " --epochs {params.epochs} {params.novelty}"
+        " --output {output.corpus} --dropped {output.dropped} --log {log}"
