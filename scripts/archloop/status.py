@@ -32,15 +32,16 @@ def _rows(summaries: list[dict]) -> list[str]:
                 str(summary["cycle"]),
                 str(summary["candidates"]),
                 *(str(funnel[name]) for name in failures),
-                f"{summary['valid']['count']} ({_percent(summary['valid']['share'])})",
+                f"{summary['valid']['count']} ({percent(summary['valid']['share'])})",
                 *(str(funnel[name]) for name in ("below_threshold", "near_copy", "admitted")),
-                _percent(accuracy["mean"]),
-                _percent(accuracy["best"]),
+                percent(accuracy["mean"]),
+                percent(accuracy["best"]),
             ]
         )
     widths = [max(len(row[place]) for row in table) for place in range(len(header))]
     return ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in table]
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """Return a share (0 to 1) in per cent with one decimal, `-` for None."""
     return "-" if share is None else f"{100 * share:.1f} %"
