@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from archloop.files import read_json, replacing, sha256_file, sha256_text, write_json
 from archloop.models import chat_tokens, check_model, choose_device, load_model, load_tokenizer
 from archloop.progress import Progress, get_logger
-from archloop.seeds import derive, generator
+from archloop.seeds import generator
 
 logger = get_logger("finetune")
 

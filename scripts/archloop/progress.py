@@ -31,7 +31,7 @@ def duration(seconds: float) -> str:
     >>> duration(185)
     '3 min 05 s'
     """
-    seconds = int(round(seconds))
+    seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
     if seconds < 3600:

@@ -1,0 +1,35 @@
+# make demo    sets everything up and runs the whole loop in small, with a real language model, without a GPU
+# make test    sets everything up and runs the checks and tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check setup clean
+
+demo: $(VENV)/.ready
+	@PATH="$(abspath $(BIN)):$$PATH" snakemake --profile profiles/local --configfile config/demo.yaml
+	@$(BIN)/python scripts/status.py --results results
+
+test: $(VENV)/.ready-dev check
+	@PATH="$(abspath $(BIN)):$$PATH" pytest
+
+check: $(VENV)/.ready-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/snakefmt --check --compact-diff Snakefile rules
+	@PATH="$(abspath $(BIN)):$$PATH" snakemake --lint --configfile config/demo.yaml
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: envs/requirements.txt envs/constraints.txt
+	@echo "Setting up $(VENV) (once, a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements.txt -c envs/constraints.txt
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready envs/requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt -c envs/constraints.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .snakemake results resources logs
