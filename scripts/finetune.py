@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 import click
-from archloop.corpus import read_corpus
 
 from archloop.cli import command, settings_options
+from archloop.corpus import read_corpus
 from archloop.files import write_json
 
 PATH = click.Path(path_type=Path)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import click
-from archloop.corpus import read_candidates
 
 from archloop.cli import command, settings_options
+from archloop.corpus import read_candidates
 from archloop.files import read_json, write_text
 from archloop.report import accuracy_chart, cycle_table, funnel_chart, page, svg
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import click
-from archloop.corpus import read_candidates
 
 from archloop.cli import command
+from archloop.corpus import read_candidates
 from archloop.files import read_json, write_json
 from archloop.summarize import summarize
 

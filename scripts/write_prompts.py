@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import click
-from archloop.corpus import read_corpus
-from archloop.datasets import read_facts
 
 from archloop.cli import command, settings_options
+from archloop.corpus import read_corpus
+from archloop.datasets import read_facts
 from archloop.files import write_jsonl
 from archloop.prompts import cycle_prompts, read_hints, read_template
 

@@ -22,12 +22,14 @@ class Value(click.ParamType):
         self.validator = jsonschema.Draft202012Validator(rule)
 
     def convert(self, value, param, ctx):
-        if not isinstance(value, str) or self.validator.is_valid(value):
+        if not isinstance(value, str):
             return value
         try:
             parsed = json.loads(value)
         except json.JSONDecodeError:
             parsed = value
+        if self.validator.is_valid(value) and not self.validator.is_valid(parsed):
+            return value
         for error in self.validator.iter_errors(parsed):
             self.fail(error.message, param, ctx)
         return parsed

@@ -1,0 +1,76 @@
+"""The code digest: blind to comments, layout and docstrings, awake to code that a script can reach."""
+
+import subprocess
+import sys
+
+import pytest
+
+from archloop.digest import code_digest
+
+SCRIPT = '"""Doc."""\nfrom archloop.a import work\n\nwork(1)\n'
+MODULE_A = 'def work(x):\n    """Work."""\n    from archloop import b\n    return b.twice(x)\n'
+MODULE_B = "def twice(x):\n    return x * 2\n"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    package = tmp_path / "archloop"
+    package.mkdir()
+    (tmp_path / "s.py").write_text(SCRIPT)
+    (package / "__init__.py").write_text("")
+    (package / "a.py").write_text(MODULE_A)
+    (package / "b.py").write_text(MODULE_B)
+    (package / "unused.py").write_text("x = 1\n")
+    return tmp_path
+
+
+def rewrite(path, text):
+    path.write_text(text)
+    return code_digest(path.parents[0] / "s.py" if path.name == "s.py" else path.parents[1] / "s.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("archloop/a.py", "# a comment\n" + MODULE_A),
+        ("archloop/a.py", MODULE_A.replace("Work.", "Other words.")),
+        ("archloop/a.py", MODULE_A.replace('    """Work."""\n', "")),
+        ("archloop/b.py", "def twice(\n    x,\n):\n\n    return (x * 2)\n"),
+        ("archloop/unused.py", "x = 2\n"),
+        ("s.py", SCRIPT.replace("Doc.", "More.")),
+    ],
+)
+def test_what_changes_no_code_changes_no_digest(tree, name, text):
+    before = code_digest(tree / "s.py")
+    assert rewrite(tree / name, text) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("archloop/b.py", MODULE_B.replace("2", "3")),
+        ("archloop/a.py", MODULE_A.replace("twice(x)", "twice(x) + 0")),
+        ("archloop/__init__.py", "y = 1\n"),
+        ("s.py", SCRIPT.replace("work(1)", "work(2)")),
+        ("archloop/a.py", MODULE_A.replace("return", "'not a docstring'; return")),
+    ],
+)
+def test_a_change_of_reached_code_changes_the_digest(tree, name, text):
+    before = code_digest(tree / "s.py")
+    assert rewrite(tree / name, text) != before
+
+
+def test_the_digest_does_not_depend_on_the_place_or_the_hash_seed(root, tmp_path):
+    program = "import sys; from archloop.digest import code_digest; print(code_digest(sys.argv[1]))"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program, str(root / "scripts" / "generate.py")],
+            env={"PYTHONPATH": str(root / "scripts"), "PYTHONHASHSEED": seed, "PATH": ""},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed, folder in (("0", root), ("1", tmp_path))
+    }
+    assert len(found) == 1

@@ -1,0 +1,149 @@
+"""Settings: completed with defaults, resolved for chain and cycle, and refused with one clear line."""
+
+import shlex
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from archloop.cli import settings_options
+from archloop.errors import InputError
+from archloop.settings import complete, effective, options, schema, start_of
+
+
+def refusal(config: dict) -> str:
+    with pytest.raises(InputError) as caught:
+        complete(config)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize("name", ["config", "demo", "test"])
+def test_the_shipped_settings_are_whole(root, name):
+    settings = complete(yaml.safe_load((root / "config" / f"{name}.yaml").read_text()))
+    assert set(settings) == set(schema()["properties"])
+
+
+def test_config_yaml_is_the_papers_run(root):
+    settings = complete(yaml.safe_load((root / "config" / "config.yaml").read_text()))
+    assert settings["chains"]["main"]["cycles"] == 22
+    assert {chain["dataset"] for chain in settings["chains"].values()} == {"cifar10", "cifar100", "svhn"}
+    assert settings["finetuning"]["layers"] == [0, 24]
+    assert settings["admission"]["threshold"] == 0.4
+
+
+def test_every_key_has_a_description_and_a_default_or_is_required():
+    def check(node, place):
+        for key, rule in node.get("properties", {}).items():
+            if "$ref" not in rule and place.split(".")[-1] not in ("chain", "seed_chain", "overrides"):
+                assert rule.get("description"), f"{place}.{key}"
+                assert "default" in rule or key in node.get("required", []), f"{place}.{key}"
+
+    check(schema(), "settings")
+    for name, node in schema()["$defs"].items():
+        check(node, name)
+
+
+def test_a_cycle_goes_over_its_chain_and_a_chain_over_the_top_level(config):
+    config["generation"]["temperature"] = 0.1
+    config["chains"]["main"] |= {
+        "generation": {"temperature": 0.2, "top_k": 7},
+        "at": {2: {"generation": {"temperature": 0.3}}},
+    }
+    settings = complete(config)
+    assert effective(settings, "generation", "seed")["temperature"] == 0.1
+    assert effective(settings, "generation", "main", 1)["temperature"] == 0.2
+    assert effective(settings, "generation", "main", 2)["temperature"] == 0.3
+    assert effective(settings, "generation", "main", 2)["top_k"] == 7
+
+
+def test_a_chain_starts_from_the_seed_a_last_cycle_or_a_named_one(config):
+    config["chains"] |= {
+        "after": {"dataset": "digits", "start": "main", "cycles": 1},
+        "early": {"dataset": "digits", "start": "main/1", "cycles": 1},
+    }
+    settings = complete(config)
+    assert [start_of(settings, name) for name in ("main", "after", "early")] == [("seed", 0), ("main", 2), ("main", 1)]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"generation": {"temprature": 1}}, "generation.temprature is no setting; did you mean temperature?"),
+        ({"colour": "red"}, "colour is no setting"),
+        (
+            {"chains": {"seed": {"dataset": "digits"}, "main": {"dataset": "digits", "cycles": -1}}},
+            "chains.main.cycles",
+        ),
+        ({"chains": {"seed": {"dataset": "digits"}, "main": {"dataset": "digits"}}}, "chains.main.cycles is missing"),
+        ({"admission": {"threshold": 1.5}}, "admission.threshold: 1.5 is greater than the maximum of 1"),
+        ({"finetuning": {"learning_rate": "1e-5"}}, "write the number with a point, as in 1.0e-5"),
+        ({"chains": {"main": {"dataset": "digits", "cycles": 1}}}, "chains.seed is missing"),
+        ({"chains": {"seed": {"dataset": "imagenet"}}}, "chains.seed.dataset: 'imagenet' is not one of"),
+    ],
+)
+def test_a_wrong_setting_gets_one_line_that_names_it(config, change, says):
+    assert says in refusal(config | change)
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        ("main", "main <- main starts from itself"),
+        ("nowhere", "there is no chain nowhere"),
+        ("seed/3", "seed has no cycle 3"),
+    ],
+)
+def test_a_chain_cannot_start_from_what_is_not_there(config, start, says):
+    config["chains"]["main"]["start"] = start
+    assert says in refusal(config)
+
+
+def test_chains_that_start_from_each_other_are_refused(config):
+    config["chains"] |= {
+        "a": {"dataset": "digits", "start": "b", "cycles": 1},
+        "b": {"dataset": "digits", "start": "a", "cycles": 1},
+    }
+    assert "starts from itself" in refusal(config)
+
+
+def test_a_start_or_an_override_beyond_the_last_cycle_is_refused(config):
+    config["chains"]["late"] = {"dataset": "digits", "start": "main/9", "cycles": 1}
+    assert "main has 2 cycles, not 9" in refusal(config)
+    del config["chains"]["late"]
+    config["chains"]["main"]["at"] = {3: {}}
+    assert "has only 2 cycles" in refusal(config)
+
+
+@pytest.mark.parametrize("section", ["generation", "finetuning", "admission", "evaluation", "model", "seed_corpus"])
+def test_options_carry_every_value_unchanged_to_a_script(config, section):
+    wanted = complete(config)[section]
+    seen = []
+
+    @click.command()
+    @settings_options(section)
+    def script(settings):
+        seen.append(settings)
+
+    result = CliRunner().invoke(script, shlex.split(options(wanted)))
+    assert result.exit_code == 0, result.output
+    assert seen == [wanted]
+
+
+def test_options_name_their_values_so_that_swapped_numbers_differ(config):
+    one, two = {"a": 1, "b": 2}, {"a": 2, "b": 1}
+    assert options(one) == "--a 1 --b 2" != options(two)
+    assert options(dict(reversed(one.items()))) == options(one)
+
+
+def test_a_script_refuses_a_value_that_the_schema_refuses():
+    @click.command()
+    @settings_options("generation")
+    def script(settings):
+        raise AssertionError
+
+    result = CliRunner().invoke(script, ["--top-p", "3"])
+    assert result.exit_code == 2
+    assert "greater than the maximum of 1" in result.output
