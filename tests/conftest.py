@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from archloop.errors import InputError
+from archloop.files import sha256_file, write_json
 from archloop.models import check_model, prepare_model
 from archloop.settings import complete
 
@@ -32,4 +33,26 @@ def model_folder() -> Path:
         check_model(folder)
     except InputError:
         prepare_model(model["reference"], model["revision"], model["sha256"], folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(model_folder, tmp_path_factory) -> Path:
+    """SmolLM2's architecture and tokenizer with two narrow layers of random weights: the code of the real one, fast."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder.mkdir()
+    config = AutoConfig.from_pretrained(model_folder)
+    config.num_hidden_layers, config.hidden_size, config.intermediate_size = 2, 64, 128
+    config.num_attention_heads = config.num_key_value_heads = 4
+    config.head_dim = 16
+    config.layer_types = None
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (folder / name).write_bytes((model_folder / name).read_bytes())
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in folder.iterdir()}
+    write_json(folder / "manifest.json", {"reference": "test", "revision": None, "files": files})
     return folder

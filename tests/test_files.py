@@ -33,7 +33,7 @@ def test_a_truncated_file_is_named(tmp_path, cut):
     path = tmp_path / "f.jsonl"
     write_jsonl(path, [{"a": 1}, {"b": 2}])
     path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(InputError, match="f.jsonl"):
+    with pytest.raises(InputError, match=r"f\.jsonl"):
         read_jsonl(path)
 
 
