@@ -39,6 +39,10 @@ rule all:
         expand("results/{chain}/architectures/index.json", chain=CHAINS),
 
 
+onstart:
+    hold_results()
+
+
 onsuccess:
     shell("python {SCRIPTS}/status.py {STATUS} >&2")
 

@@ -1,5 +1,6 @@
 # Settings, paths and code digests for the rules. It runs at every start and on every node, so it imports little:
 # the standard library, and modules of ours that add only what Snakemake itself has loaded already.
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -100,3 +101,14 @@ def of_cycles(name):
 def from_root(path):
     """A path given relative to the repository's root, as the working directory sees it."""
     return os.path.relpath(os.path.join(workflow.basedir, path))
+
+
+def hold_results():
+    """Keep other runs out of this folder. The lock dies with the process that holds it, so none is ever stale."""
+    global RESULTS_LOCK
+    os.makedirs("results", exist_ok=True)
+    RESULTS_LOCK = open("results/.lock", "w")
+    try:
+        fcntl.flock(RESULTS_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise WorkflowError("Another run is at work in this folder (results/.lock is held); wait for it or end it.")
