@@ -1,0 +1,198 @@
+"""The workflow itself, with the real language model, real images and real Snakemake: the smallest run, end to end."""
+
+import json
+import shutil
+import time
+
+import polars as pl
+import pytest
+import yaml
+
+from archloop.corpus import read_candidates, read_corpus
+from archloop.funnel import OUTCOMES, VALID
+from workflow import ROOT, contents, kill_in, snakemake, work_folder
+
+TEST = ("--configfile", str(ROOT / "config" / "test.yaml"))
+# Everything that must be the same in two runs with one seed: all results but how long it took and on what.
+EQUAL = [
+    "resources/datasets/*.safetensors",
+    "results/seed/corpus.parquet",
+    "results/seed/*/*[0-9].json*",
+    "results/seed/adapter/a*",
+    "results/main/*/prompts.jsonl",
+    "results/main/*/*/[0-9].json*",
+    "results/main/*/*.parquet",
+    "results/main/*/adapter/adapter_*",
+    "results/main/*/summary.json",
+    "results/main/architectures/*",
+    "results/report/*",
+]
+
+pytestmark = pytest.mark.workflow
+
+
+@pytest.fixture(scope="module")
+def finished(model_folder, tmp_path_factory):
+    """An undisturbed run of config/test.yaml."""
+    folder = work_folder(tmp_path_factory.mktemp("finished"), model_folder)
+    done = snakemake(folder, *TEST)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder / "terminal.txt").write_text(done.stdout + done.stderr)
+    return folder
+
+
+def test_the_loop_closes_with_reports_as_targets(finished):
+    for name in ("index.html", "funnel.svg", "accuracy.svg", "cycles.csv"):
+        assert (finished / "results" / "report" / name).stat().st_size > 0
+    assert (finished / "results" / "main" / "cycle-2" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_every_candidate_is_counted_at_exactly_one_outcome(finished):
+    for cycle in (1, 2):
+        folder = finished / "results" / "main" / f"cycle-{cycle}"
+        generated = [line for path in sorted(folder.glob("generated/[0-9].jsonl")) for line in path.open()]
+        candidates = read_candidates([folder / "candidates.parquet"])
+        summary = json.loads((folder / "summary.json").read_text())
+        assert sorted(json.loads(line)["id"] for line in generated) == sorted(candidates["id"])
+        assert set(summary["funnel"]) == set(OUTCOMES)
+        assert sum(summary["funnel"].values()) == summary["candidates"] == len(generated) == 4
+        counted = dict(candidates["outcome"].value_counts().iter_rows())
+        assert {name: count for name, count in summary["funnel"].items() if count} == counted
+
+
+def test_the_next_cycle_starts_from_the_adapter_of_the_one_before(finished):
+    import hashlib
+
+    for cycle, parent in ((1, "seed"), (2, "main/cycle-1")):
+        adapter = finished / "results" / parent / "adapter" / "adapter_model.safetensors"
+        digest = hashlib.sha256(adapter.read_bytes()).hexdigest()
+        folder = finished / "results" / "main" / f"cycle-{cycle}"
+        rows = [json.loads(line) for path in folder.glob("generated/[0-9].jsonl") for line in path.open()]
+        assert {row["adapter"] for row in rows} == {digest}
+
+
+def test_a_training_pair_carries_the_prompt_it_was_written_for(finished):
+    seed = read_corpus([finished / "results" / "seed" / "corpus.parquet"])
+    assert seed.height >= 10
+    assert seed["prompt"].n_unique() >= 10
+    for cycle in (1, 2):
+        folder = finished / "results" / "main" / f"cycle-{cycle}"
+        asked = {row["id"]: row["prompt"] for row in map(json.loads, (folder / "prompts.jsonl").open())}
+        for row in read_corpus([folder / "corpus.parquet"]).iter_rows(named=True):
+            assert row["prompt"] == asked[row["id"]]
+            assert "\n" in row["program"] and "\\n" not in row["program"]
+            assert row["parameters"] > 0
+
+
+def test_the_end_of_a_run_shows_the_funnel_and_the_report(finished):
+    terminal = (finished / "terminal.txt").read_text()
+    assert "chain main: 2 of 2 cycles finished" in terminal
+    assert "report: results/report/index.html" in terminal
+
+
+def test_a_person_sees_cycle_stage_rate_and_time_left(finished):
+    terminal = (finished / "terminal.txt").read_text()
+    assert "Chain main, cycle 2: generating candidates, shard 1" in terminal
+    assert "candidates/" in terminal and "tokens/s" in terminal
+    assert " left" in terminal
+
+
+def test_a_finished_run_has_nothing_to_do(finished):
+    again = snakemake(finished, *TEST)
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_killed_in_generate_evaluate_and_finetune_it_ends_with_the_same_bytes(finished, model_folder, tmp_path):
+    folder = work_folder(tmp_path, model_folder)
+    kill_in(folder, "finetune", 12, *TEST)
+    kept = contents(folder, ["results/seed/corpus.parquet", "results/seed/evaluated/0.run.json"])
+    assert len(kept) == 2
+    kill_in(folder, "generate", 8, *TEST)
+    kill_in(folder, "evaluate", 4, *TEST)
+    assert contents(folder, list(kept)) == kept, "a finished job was done again"
+    done = snakemake(folder, *TEST)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert contents(folder, EQUAL) == contents(finished, EQUAL)
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A finished run that a test may change."""
+    shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+def test_a_cycle_that_admits_nothing_closes_and_the_next_one_runs(copy, config):
+    config["chains"]["main"]["at"] = {1: {"admission": {"threshold": 1.0}}}
+    path = copy / "none.yaml"
+    path.write_text(yaml.safe_dump(config))
+    done = snakemake(copy, "--configfile", str(path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (json.loads((copy / f"results/main/cycle-{k}/summary.json").read_text()) for k in (1, 2))
+    assert first["funnel"]["admitted"] == 0 and first["adapter_carried_on"]
+    assert read_corpus([copy / "results/main/cycle-1/corpus.parquet"]).height == 0
+    assert second["candidates"] == 4
+    carried = [copy / f"results/{name}/adapter/adapter_model.safetensors" for name in ("seed", "main/cycle-1")]
+    assert carried[0].read_bytes() == carried[1].read_bytes()
+
+
+def test_settings_that_are_wrong_stop_the_run_with_one_line_and_lose_nothing(copy, config, tmp_path):
+    before = contents(copy, EQUAL)
+    config["generation"]["temprature"] = 1
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(config))
+    done = snakemake(copy, "--configfile", str(path))
+    assert done.returncode != 0
+    assert "settings: generation.temprature is no setting; did you mean temperature?" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert contents(copy, EQUAL) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("folder", "no such folder"),
+        ("gguf", "cannot be read as GGUF"),
+        ("dataset", "resources/datasets/digits.safetensors"),
+    ],
+)
+def test_a_missing_model_and_truncated_files_are_named(copy, config, tmp_path, kind, says):
+    path = tmp_path / "broken.yaml"
+    if kind == "dataset":
+        data = copy / "resources" / "datasets" / "digits.safetensors"
+        data.write_bytes(data.read_bytes()[:1000])
+        shutil.rmtree(copy / "results" / "main")
+    elif kind == "folder":
+        config["model"] = {"name": "gone", "reference": f"folder:{tmp_path}/nowhere"}
+    else:
+        (tmp_path / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00" + b"\x01" * 50)
+        config["model"] = {"name": "cut", "reference": f"gguf:{tmp_path}/cut.gguf"}
+    path.write_text(yaml.safe_dump(config))
+    seed = contents(copy, ["results/seed/corpus.parquet"])
+    done = snakemake(copy, "--configfile", str(path), "--notemp")
+    assert done.returncode != 0
+    lines = [line for line in (done.stderr + done.stdout).splitlines() if "error:" in line]
+    assert any(says in line for line in lines), done.stderr[-3000:]
+    assert "Traceback" not in done.stderr + done.stdout
+    assert contents(copy, ["results/seed/corpus.parquet"]) == seed
+
+
+def test_the_papers_run_is_planned_without_gpu_model_or_data(tmp_path):
+    started = time.monotonic()
+    done = snakemake(tmp_path, "--dry-run", "--quiet", "all")
+    assert done.returncode == 0, done.stderr[-3000:]
+    plan = snakemake(tmp_path, "--dry-run").stdout
+    for rule, count in {"generate": 264, "evaluate": 264, "finetune": 66, "summarize": 66, "prepare_dataset": 3}.items():
+        assert any(line.split() == [rule, str(count)] for line in plan.splitlines()), (rule, plan[-2000:])
+    print(f"two plans in {time.monotonic() - started:.0f} s")
+
+
+def test_numbers_of_the_report_are_those_of_the_candidates(finished):
+    table = pl.read_csv(finished / "results" / "report" / "cycles.csv")
+    for row in table.iter_rows(named=True):
+        frame = pl.read_parquet(finished / f"results/main/cycle-{row['cycle']}/candidates.parquet")
+        valid = frame.filter(pl.col("outcome").is_in(VALID))
+        assert row["valid_count"] == valid.height
+        assert row["admitted"] == frame.filter(pl.col("outcome") == "admitted").height
+        assert row["accuracy_mean"] == pytest.approx(valid["accuracy"].mean()) or valid.height == 0
