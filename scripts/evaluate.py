@@ -1,0 +1,33 @@
+"""Judge the candidates of one shard: build, train and score each in a process of its own."""
+
+from pathlib import Path
+
+import click
+
+from archloop.cli import command, settings_options
+from archloop.evaluate import evaluate
+from archloop.files import read_jsonl, write_json
+
+PATH = click.Path(path_type=Path)
+
+
+@command
+@settings_options("evaluation")
+@click.option("--candidates", required=True, type=PATH, help="Candidates of the shard, one a line.")
+@click.option("--dataset", required=True, type=PATH, help="Prepared data set.")
+@click.option("--store", required=True, type=PATH, help="Folder of known evaluations.")
+@click.option("--seed", required=True, type=int, help="The seed of the run.")
+@click.option("--output", required=True, type=PATH, help="Records of the shard.")
+@click.option("--run-record", required=True, type=PATH, help="Seconds, memory, isolation level and device.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option("--isolation", default="auto", help="auto, namespaces, landlock or none.")
+@click.option("--workers", default=1, help="Candidates judged at once.")
+def main(candidates, dataset, store, seed, output, run_record, device, isolation, workers, settings) -> None:
+    """Write one record for each candidate, in their order."""
+    records, facts = evaluate(read_jsonl(candidates), dataset, settings, seed, store, device)
+    write_json(run_record, facts)
+    write_json(output, {"protocol": settings, "records": records})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Make a data set ready: one file with uint8 images, labels and the seeded split."""
+
+from pathlib import Path
+
+import click
+
+from archloop.cli import command, settings_options
+from archloop.datasets import SOURCES, prepare_dataset
+
+
+@command
+@settings_options("data")
+@click.option("--dataset", required=True, type=click.Choice(sorted(SOURCES)), help="Name of the data set.")
+@click.option("--seed", required=True, type=int, help="Seed of the splits.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The safetensors file.")
+def main(dataset: str, seed: int, output: Path, settings: dict) -> None:
+    """Write the data set and its facts."""
+    prepare_dataset(dataset, output, settings, seed)
+
+
+if __name__ == "__main__":
+    main()
