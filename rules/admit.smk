@@ -37,10 +37,11 @@ rule summarize:
     input:
         candidates=f"{CYCLE}/candidates.parquet",
         training=f"{CYCLE}/adapter/training.json",
+        dataset=dataset,
     output:
         f"{CYCLE}/summary.json",
     params:
-        threshold=setting("admission", "threshold"),
+        admission=options("admission"),
         code=code("summarize"),
     log:
         "logs/{chain}/cycle-{cycle}/summarize.log",
@@ -48,7 +49,7 @@ rule summarize:
         "logs/{chain}/cycle-{cycle}/summarize.tsv"
     shell:
         "python {SCRIPTS}/summarize.py --candidates {input.candidates} --training {input.training}"
-        " --threshold {params.threshold} --output {output} --log {log}"
+        " --dataset {input.dataset} {params.admission} --output {output} --log {log}"
 
 
 rule export:

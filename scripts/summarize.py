@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command
+from archloop.admit import accuracy_threshold
+from archloop.cli import command, settings_options
 from archloop.corpus import read_candidates
+from archloop.datasets import read_facts
 from archloop.files import read_json, write_json
 from archloop.summarize import summarize
 
@@ -13,12 +15,14 @@ PATH = click.Path(path_type=Path)
 
 
 @command
+@settings_options("admission")
 @click.option("--candidates", required=True, type=PATH, help="candidates.parquet of the cycle.")
 @click.option("--training", required=True, type=PATH, help="training.json of the cycle's adapter.")
-@click.option("--threshold", required=True, type=float, help="Accuracy that the share at or above is counted with.")
+@click.option("--dataset", required=True, type=PATH, help="Prepared data set; its chance level.")
 @click.option("--output", required=True, type=PATH, help="summary.json")
-def main(candidates, training, threshold, output) -> None:
+def main(candidates, training, dataset, output, settings) -> None:
     """Write the summary of a cycle."""
+    threshold = accuracy_threshold(settings, read_facts(dataset)["chance"])
     write_json(output, summarize(read_candidates([candidates]), read_json(training), threshold))
 
 

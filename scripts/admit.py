@@ -1,0 +1,40 @@
+"""Give every candidate of a cycle its verdict and write the shard of the corpus that the cycle admits."""
+
+from pathlib import Path
+
+import click
+
+from archloop.admit import admit
+from archloop.cli import command, settings_options
+from archloop.corpus import read_corpus, write_candidates, write_corpus
+from archloop.datasets import read_facts
+from archloop.files import read_json, read_jsonl
+
+PATH = click.Path(path_type=Path)
+
+
+@command
+@settings_options("admission")
+@settings_options("novelty", "novelty")
+@click.option("--generated", multiple=True, required=True, type=PATH, help="Candidates, a file a shard.")
+@click.option("--evaluated", multiple=True, required=True, type=PATH, help="Their records, a file a shard.")
+@click.option("--corpus", multiple=True, required=True, type=PATH, help="Seed corpus and earlier shards.")
+@click.option("--dataset", required=True, type=PATH, help="Prepared data set; its name and chance level.")
+@click.option("--candidates-output", required=True, type=PATH, help="candidates.parquet")
+@click.option("--corpus-output", required=True, type=PATH, help="corpus.parquet")
+def main(generated, evaluated, corpus, dataset, candidates_output, corpus_output, settings, novelty) -> None:
+    """Write the table of all candidates and the shard of the admitted ones."""
+    candidates, shard = admit(
+        [row for path in generated for row in read_jsonl(path)],
+        [record for path in evaluated for record in read_json(path)["records"]],
+        read_corpus(corpus),
+        read_facts(dataset),
+        settings,
+        novelty,
+    )
+    write_candidates(candidates, candidates_output)
+    write_corpus(shard, corpus_output)
+
+
+if __name__ == "__main__":
+    main()

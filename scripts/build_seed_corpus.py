@@ -1,0 +1,44 @@
+"""Build the seed corpus from measured programs: each with its prompt, near-copies left out."""
+
+from pathlib import Path
+
+import click
+
+from archloop.build_seed_corpus import build_seed_corpus
+from archloop.cli import command, settings_options
+from archloop.corpus import write_corpus
+from archloop.datasets import read_facts
+from archloop.files import read_json, read_jsonl, write_json
+from archloop.prompts import read_hints, read_template
+
+PATH = click.Path(path_type=Path)
+
+
+@command
+@settings_options("novelty", "novelty")
+@click.option("--generated", multiple=True, required=True, type=PATH, help="Programs, a file a shard.")
+@click.option("--evaluated", multiple=True, required=True, type=PATH, help="Their records, a file a shard.")
+@click.option("--dataset", required=True, type=PATH, help="Prepared data set that they were measured on.")
+@click.option("--template", required=True, type=PATH, help="Template of the prompts.")
+@click.option("--hints", required=True, type=PATH, help="Design hints; a family has the one of its name.")
+@click.option("--parameter-budget", required=True, type=int, help="Parameters that the prompts allow.")
+@click.option("--epochs", required=True, type=int, help="Epochs that the prompts name.")
+@click.option("--output", required=True, type=PATH, help="corpus.parquet")
+@click.option("--dropped", required=True, type=PATH, help="What was left out and why.")
+def main(generated, evaluated, dataset, template, hints, parameter_budget, epochs, output, dropped, novelty) -> None:
+    """Write the seed corpus and the list of what was left out."""
+    corpus, left_out = build_seed_corpus(
+        [row for path in generated for row in read_jsonl(path)],
+        [record for path in evaluated for record in read_json(path)["records"]],
+        read_facts(dataset),
+        read_template(template),
+        read_hints(hints),
+        {"parameter_budget": parameter_budget, "epochs": epochs},
+        novelty,
+    )
+    write_json(dropped, left_out)
+    write_corpus(corpus, output)
+
+
+if __name__ == "__main__":
+    main()
