@@ -24,9 +24,9 @@ wildcard_constraints:
 
 
 include: "rules/prepare.smk"
-include: "rules/seed.smk"
 include: "rules/generate.smk"
 include: "rules/evaluate.smk"
+include: "rules/seed.smk"
 include: "rules/admit.smk"
 include: "rules/finetune.smk"
 include: "rules/report.smk"

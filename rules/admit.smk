@@ -6,8 +6,6 @@ localrules:
 
 
 rule admit:
-    message:
-        "Chain {wildcards.chain}, cycle {wildcards.cycle}: admitting what scores and is new"
     input:
         generated=of_shards("generated", "jsonl"),
         evaluated=of_shards("evaluated", "json"),
@@ -16,14 +14,16 @@ rule admit:
     output:
         candidates=f"{CYCLE}/candidates.parquet",
         corpus=f"{CYCLE}/corpus.parquet",
-    params:
-        admission=options("admission"),
-        novelty=options("novelty", "novelty_"),
-        code=code("admit"),
     log:
         "logs/{chain}/cycle-{cycle}/admit.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/admit.tsv"
+    params:
+        admission=options("admission"),
+        novelty=options("novelty", "novelty_"),
+        code=code("admit"),
+    message:
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: admitting what scores and is new"
     shell:
         "python {SCRIPTS}/admit.py $(printf -- ' --generated %s' {input.generated})"
         " $(printf -- ' --evaluated %s' {input.evaluated}) $(printf -- ' --corpus %s' {input.corpus})"
@@ -32,38 +32,38 @@ rule admit:
 
 
 rule summarize:
-    message:
-        "Chain {wildcards.chain}, cycle {wildcards.cycle}: summing up"
     input:
         candidates=f"{CYCLE}/candidates.parquet",
         training=f"{CYCLE}/adapter/training.json",
         dataset=dataset,
     output:
         f"{CYCLE}/summary.json",
-    params:
-        admission=options("admission"),
-        code=code("summarize"),
     log:
         "logs/{chain}/cycle-{cycle}/summarize.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/summarize.tsv"
+    params:
+        admission=options("admission"),
+        code=code("summarize"),
+    message:
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: summing up"
     shell:
         "python {SCRIPTS}/summarize.py --candidates {input.candidates} --training {input.training}"
         " --dataset {input.dataset} {params.admission} --output {output} --log {log}"
 
 
 rule export:
-    message:
-        "Chain {wildcards.chain}: exporting the admitted architectures"
     input:
         of_cycles("corpus.parquet"),
     output:
         "results/{chain}/architectures/index.json",
-    params:
-        code=code("export"),
     log:
         "logs/{chain}/export.log",
     benchmark:
         "logs/{chain}/export.tsv"
+    params:
+        code=code("export"),
+    message:
+        "Chain {wildcards.chain}: exporting the admitted architectures"
     shell:
         "python {SCRIPTS}/export.py $(printf -- ' --corpus %s' {input}) --output {output} --log {log}"

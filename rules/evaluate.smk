@@ -1,17 +1,11 @@
 # Programs are judged: walls around each, the score computed outside.
 rule evaluate:
-    message:
-        "Chain {wildcards.chain}, cycle {wildcards.cycle}: judging candidates, shard {wildcards.shard}"
     input:
         candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
         dataset=dataset,
     output:
         records=f"{CYCLE}/evaluated/{{shard}}.json",
         run_record=f"{CYCLE}/evaluated/{{shard}}.run.json",
-    params:
-        settings=options("evaluation"),
-        seed=SETTINGS["seed"],
-        code=code("evaluate"),
     log:
         "logs/{chain}/cycle-{cycle}/evaluate-{shard}.log",
     benchmark:
@@ -21,6 +15,12 @@ rule evaluate:
         gpu=RUN["gpus"],
         mem_mb=lambda wildcards, attempt: 24000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
+    params:
+        settings=options("evaluation"),
+        seed=SETTINGS["seed"],
+        code=code("evaluate"),
+    message:
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: judging candidates, shard {wildcards.shard}"
     shell:
         "python {SCRIPTS}/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}"
         " --seed {params.seed} --store results/evaluations --device {RUN[device]} --isolation {RUN[isolation]}"

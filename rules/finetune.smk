@@ -1,7 +1,5 @@
 # The adapter of a cycle: it goes on from the one before, with what the cycle admitted.
 rule finetune:
-    message:
-        "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     input:
         fresh=f"{CYCLE}/corpus.parquet",
         corpus=corpus_before,
@@ -12,11 +10,6 @@ rule finetune:
         config=f"{CYCLE}/adapter/adapter_config.json",
         training=f"{CYCLE}/adapter/training.json",
         run_record=f"{CYCLE}/adapter/run.json",
-    params:
-        settings=options("finetuning"),
-        loading=options("loading", "loading_"),
-        seed=lambda wildcards: derive(SETTINGS["seed"], wildcards.chain, int(wildcards.cycle), "finetune"),
-        code=code("finetune"),
     log:
         "logs/{chain}/cycle-{cycle}/finetune.log",
     benchmark:
@@ -26,6 +19,13 @@ rule finetune:
         gpu=RUN["gpus"],
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 360 * attempt,
+    params:
+        settings=options("finetuning"),
+        loading=options("loading", "loading_"),
+        seed=lambda wildcards: derive(SETTINGS["seed"], wildcards.chain, int(wildcards.cycle), "finetune"),
+        code=code("finetune"),
+    message:
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
         "python {SCRIPTS}/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
         " --model {input.model} --parent {input.parent} {params.settings} {params.loading} --seed {params.seed}"
@@ -34,8 +34,6 @@ rule finetune:
 
 
 rule finetune_seed:
-    message:
-        "Cycle 0: fine-tuning on the seed corpus"
     input:
         fresh=SEED_CORPUS,
         model=MODEL,
@@ -44,11 +42,6 @@ rule finetune_seed:
         config="results/seed/adapter/adapter_config.json",
         training="results/seed/adapter/training.json",
         run_record="results/seed/adapter/run.json",
-    params:
-        settings=options("finetuning"),
-        loading=options("loading", "loading_"),
-        seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),
-        code=code("finetune"),
     log:
         "logs/seed/finetune.log",
     benchmark:
@@ -58,6 +51,13 @@ rule finetune_seed:
         gpu=RUN["gpus"],
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
+    params:
+        settings=options("finetuning"),
+        loading=options("loading", "loading_"),
+        seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),
+        code=code("finetune"),
+    message:
+        "Cycle 0: fine-tuning on the seed corpus"
     shell:
         "python {SCRIPTS}/finetune.py --fresh {input.fresh} --model {input.model}"
         " {params.settings} {params.loading} --seed {params.seed}"

@@ -4,8 +4,6 @@ localrules:
 
 
 rule write_prompts:
-    message:
-        "Chain {wildcards.chain}, cycle {wildcards.cycle} of {CYCLES[wildcards.chain][-1]}: writing prompts"
     input:
         dataset=dataset,
         template=lambda wildcards: from_root(setting("prompts", "template")(wildcards)),
@@ -13,15 +11,17 @@ rule write_prompts:
         corpus=corpus_before,
     output:
         f"{CYCLE}/prompts.jsonl",
+    log:
+        "logs/{chain}/cycle-{cycle}/write_prompts.log",
+    benchmark:
+        "logs/{chain}/cycle-{cycle}/write_prompts.tsv"
     params:
         settings=options("prompts"),
         epochs=setting("evaluation", "epochs"),
         seed=SETTINGS["seed"],
         code=code("write_prompts"),
-    log:
-        "logs/{chain}/cycle-{cycle}/write_prompts.log",
-    benchmark:
-        "logs/{chain}/cycle-{cycle}/write_prompts.tsv"
+    message:
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
     shell:
         "python {SCRIPTS}/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}"
         " --dataset {input.dataset} $(printf -- ' --corpus %s' {input.corpus})"
@@ -30,8 +30,6 @@ rule write_prompts:
 
 
 rule generate:
-    message:
-        "Chain {wildcards.chain}, cycle {wildcards.cycle}: generating candidates, shard {wildcards.shard}"
     input:
         prompts=f"{CYCLE}/prompts.jsonl",
         model=MODEL,
@@ -39,10 +37,6 @@ rule generate:
     output:
         candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
         run_record=f"{CYCLE}/generated/{{shard}}.run.json",
-    params:
-        settings=options("generation"),
-        loading=options("loading", "loading_"),
-        code=code("generate"),
     log:
         "logs/{chain}/cycle-{cycle}/generate-{shard}.log",
     benchmark:
@@ -52,6 +46,12 @@ rule generate:
         gpu=RUN["gpus"],
         mem_mb=lambda wildcards, attempt: 24000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        settings=options("generation"),
+        loading=options("loading", "loading_"),
+        code=code("generate"),
+    message:
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: generating candidates, shard {wildcards.shard}"
     shell:
         "python {SCRIPTS}/generate.py --prompts {input.prompts} --shard {wildcards.shard}"
         " --model {input.model} --adapter {input.adapter} {params.settings} {params.loading}"

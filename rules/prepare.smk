@@ -6,34 +6,34 @@ localrules:
 
 
 rule prepare_model:
-    message:
-        "Preparing the language model {SETTINGS[model][name]}"
     output:
         MODEL,
-    params:
-        settings=archloop_settings.options(SETTINGS["model"]).replace("{", "{{").replace("}", "}}"),
-        code=code("prepare_model"),
     log:
         "logs/prepare/model.log",
     benchmark:
         "logs/prepare/model.tsv"
+    params:
+        settings=lambda wildcards: archloop_settings.options(SETTINGS["model"]),
+        code=code("prepare_model"),
+    message:
+        "Preparing the language model {SETTINGS[model][name]}"
     shell:
         "python {SCRIPTS}/prepare_model.py {params.settings} --output {output} --log {log}"
 
 
 rule prepare_dataset:
-    message:
-        "Preparing the data set {wildcards.dataset}"
     output:
         "resources/datasets/{dataset}.safetensors",
-    params:
-        settings=options("data"),
-        seed=SETTINGS["seed"],
-        code=code("prepare_dataset"),
     log:
         "logs/prepare/{dataset}.log",
     benchmark:
         "logs/prepare/{dataset}.tsv"
+    params:
+        settings=options("data"),
+        seed=SETTINGS["seed"],
+        code=code("prepare_dataset"),
+    message:
+        "Preparing the data set {wildcards.dataset}"
     shell:
         "python {SCRIPTS}/prepare_dataset.py {params.settings} --seed {params.seed}"
         " --dataset {wildcards.dataset} --output {output} --log {log}"

@@ -4,8 +4,6 @@ localrules:
 
 
 rule report:
-    message:
-        "Writing the report"
     input:
         summaries=of_cycles("summary.json"),
         candidates=of_cycles("candidates.parquet"),
@@ -14,13 +12,15 @@ rule report:
         funnel=report("results/report/funnel.svg", caption="../report/funnel.rst", category="Pictures"),
         accuracy=report("results/report/accuracy.svg", caption="../report/accuracy.rst", category="Pictures"),
         table="results/report/cycles.csv",
-    params:
-        settings=archloop_settings.options(SETTINGS["report"]),
-        code=code("report"),
     log:
         "logs/report.log",
     benchmark:
         "logs/report.tsv"
+    params:
+        settings=options("report"),
+        code=code("report"),
+    message:
+        "Writing the report"
     shell:
         "python {SCRIPTS}/report.py $(printf -- ' --summary %s' {input.summaries})"
         " $(printf -- ' --candidates %s' {input.candidates}) {params.settings}"

@@ -8,28 +8,26 @@ localrules:
 
 
 rule write_seed_programs:
-    message:
-        "Cycle 0: writing the programs of the seed corpus"
     input:
         model=MODEL,
     output:
         expand("results/seed/generated/{shard}.jsonl", shard=SEED_SHARDS),
-    params:
-        settings=options("seed_corpus"),
-        seed=SETTINGS["seed"],
-        code=code("write_seed_programs"),
     log:
         "logs/seed/write_seed_programs.log",
     benchmark:
         "logs/seed/write_seed_programs.tsv"
+    params:
+        settings=options("seed_corpus"),
+        seed=SETTINGS["seed"],
+        code=code("write_seed_programs"),
+    message:
+        "Cycle 0: writing the programs of the seed corpus"
     shell:
         "python {SCRIPTS}/write_seed_programs.py {params.settings} --model {input.model} --seed {params.seed}"
         " $(printf -- ' --output %s' {output}) --log {log}"
 
 
 use rule evaluate as evaluate_seed with:
-    message:
-        "Cycle 0: measuring the seed corpus, shard {wildcards.shard}"
     input:
         candidates="results/seed/generated/{shard}.jsonl",
         dataset=dataset,
@@ -40,11 +38,11 @@ use rule evaluate as evaluate_seed with:
         "logs/seed/evaluate-{shard}.log",
     benchmark:
         "logs/seed/evaluate-{shard}.tsv"
+    message:
+        "Cycle 0: measuring the seed corpus, shard {wildcards.shard}"
 
 
 rule build_seed_corpus:
-    message:
-        "Cycle 0: building the seed corpus"
     input:
         generated=expand("results/seed/generated/{shard}.jsonl", shard=SEED_SHARDS),
         evaluated=expand("results/seed/evaluated/{shard}.json", shard=SEED_SHARDS),
@@ -54,15 +52,17 @@ rule build_seed_corpus:
     output:
         corpus=SEED_CORPUS,
         dropped="results/seed/dropped.json",
+    log:
+        "logs/seed/build_seed_corpus.log",
+    benchmark:
+        "logs/seed/build_seed_corpus.tsv"
     params:
         novelty=options("novelty", "novelty_"),
         budget=setting("prompts", "parameter_budget"),
         epochs=setting("evaluation", "epochs"),
         code=code("build_seed_corpus"),
-    log:
-        "logs/seed/build_seed_corpus.log",
-    benchmark:
-        "logs/seed/build_seed_corpus.tsv"
+    message:
+        "Cycle 0: building the seed corpus"
     shell:
         "python {SCRIPTS}/build_seed_corpus.py $(printf -- ' --generated %s' {input.generated})"
         " $(printf -- ' --evaluated %s' {input.evaluated}) --dataset {input.dataset}"

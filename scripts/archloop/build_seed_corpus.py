@@ -45,5 +45,7 @@ def build_seed_corpus(
         kept.append({name: row.get(name) for name in CORPUS} | {"dataset": dataset["name"]})
     if not kept:
         why = dropped[0]["why"] if dropped else "there were none"
-        raise InputError(f"no program of the seed corpus is left ({why}); see seed_corpus and evaluation in the settings")
+        raise InputError(
+            f"no program of the seed corpus is left ({why}); see seed_corpus and evaluation in the settings"
+        )
     return pl.DataFrame(kept, schema=CORPUS), dropped

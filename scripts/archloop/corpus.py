@@ -91,13 +91,17 @@ def _read_one(path: Path, schema: dict) -> pl.DataFrame:
         facts = json.loads(pl.read_parquet_metadata(path).get("archloop", "null"))
         frame = pl.read_parquet(path, hive_partitioning=False)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise InputError(f"{path}: no whole parquet file ({' '.join(str(error).split())[:120]}); delete it and run again") from None
+        raise InputError(
+            f"{path}: no whole parquet file ({' '.join(str(error).split())[:120]}); delete it and run again"
+        ) from None
     if facts is None:
         raise InputError(f"{path}: not written by this workflow; delete it and run again")
     if facts["version"] != VERSION:
         raise InputError(f"{path}: schema version {facts['version']}, this is {VERSION}; delete it and run again")
     if facts["signatures"] != SCHEME:
-        raise InputError(f"{path}: its signatures were made with {facts['signatures']}, not {SCHEME}; delete it and run again")
+        raise InputError(
+            f"{path}: its signatures were made with {facts['signatures']}, not {SCHEME}; delete it and run again"
+        )
     if dict(frame.schema) != schema:
         raise InputError(f"{path}: other columns than a file of version {VERSION} has; delete it and run again")
     if facts["content"] != _content(frame):

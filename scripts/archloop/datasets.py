@@ -1,8 +1,6 @@
 """Data sets as one file each: uint8 images, labels, and a seeded split that every stage shares."""
 
-import gzip
 import json
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from archloop.errors import InputError
-from archloop.files import replacing, sha256_file
+from archloop.files import replacing
 from archloop.seeds import derive
 
 SPLITS = ("train", "validation", "test")

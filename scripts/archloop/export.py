@@ -10,13 +10,13 @@ import polars as pl
 
 from archloop.files import sha256_text, write_text
 
-TRAIN_SETUP = '''
+TRAIN_SETUP = """
     def train_setup(self, prm):
         self.to(self._device)
         self.criteria = torch.nn.CrossEntropyLoss().to(self._device)
         self.optimizer = torch.optim.SGD(self.parameters(), lr=prm["lr"], momentum=prm["momentum"])
-'''
-LEARN = '''
+"""
+LEARN = """
     def learn(self, train_data):
         self.train()
         for inputs, labels in train_data:
@@ -25,8 +25,8 @@ LEARN = '''
             self.criteria(self(inputs), labels).backward()
             torch.nn.utils.clip_grad_norm_(self.parameters(), 3)
             self.optimizer.step()
-'''
-REMEMBER = '''
+"""
+REMEMBER = """
 
 _own_init = Net.__init__
 
@@ -37,7 +37,7 @@ def _init(self, in_shape, out_shape, prm, device):
 
 
 Net.__init__ = _init
-'''
+"""
 
 
 def export(corpus: pl.DataFrame, folder: Path) -> list[dict]:

@@ -44,7 +44,7 @@ def _warm_up() -> None:
 
 
 def judge_apart(request: dict, data: dict) -> tuple[dict, bytes]:
-    """Judge one candidate in a child and return (facts, bytes of predictions); whatever it does, the server lives on."""
+    """Judge one candidate in a child and return (facts, bytes of predictions); the server lives on."""
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:

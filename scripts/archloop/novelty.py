@@ -84,13 +84,22 @@ def normalised_tokens(program: str) -> list[str]:
     tree = ast.parse(program)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
             node.body = body[1:] or [ast.Pass()]
     renamer = _Renamer(_own_names(tree))
     text = ast.unparse(renamer.visit(tree))
     ignored = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
     readable = io.StringIO(text + "\n").readline
-    return [token.string or token.exact_type.__str__() for token in tokenize.generate_tokens(readable) if token.type not in ignored]
+    return [
+        token.string or token.exact_type.__str__()
+        for token in tokenize.generate_tokens(readable)
+        if token.type not in ignored
+    ]
 
 
 def _own_names(tree: ast.Module) -> set[str]:

@@ -1,4 +1,4 @@
-"""One candidate's life, inside its own process: build, one forward pass, training, predictions. Nothing here is trusted.
+"""One candidate's life in its own process: build, one forward pass, training, predictions. Nothing here is trusted.
 
 The process has the training images and labels and the images to predict, never the labels that score it.
 """
