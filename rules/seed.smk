@@ -18,12 +18,11 @@ rule write_seed_programs:
         "logs/seed/write_seed_programs.tsv"
     params:
         settings=options("seed_corpus"),
-        seed=SETTINGS["seed"],
         code=code("write_seed_programs"),
     message:
         "Cycle 0: writing the programs of the seed corpus"
     shell:
-        "python {SCRIPTS}/write_seed_programs.py {params.settings} --model {input.model} --seed {params.seed}"
+        "python {SCRIPTS}/write_seed_programs.py {params.settings} --model {input.model}"
         " $(printf -- ' --output %s' {output}) --log {log}"
 
 

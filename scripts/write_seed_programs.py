@@ -23,7 +23,7 @@ def main(model, output, settings) -> None:
     def short_enough(program: str) -> bool:
         return longest is None or len(tokenizer(program)["input_ids"]) <= longest
 
-    programs = seed_programs(settings["per_family"], keep=short_enough)
+    programs = seed_programs(settings["per_family"], settings["families"], short_enough)
     rows = [
         {"id": each.id, "chain": "seed", "cycle": 0, "index": index, "shard": index % len(output)}
         | {"family": each.family, "program": each.program}

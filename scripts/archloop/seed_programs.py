@@ -16,6 +16,8 @@ from archloop.seeds import generator
 
 FOLDER = Path(__file__).parent / "families"
 VARIANTS = 24
+# The plainest settings come first, so that a small corpus for a small model is made of them.
+PLAINEST = {"act": {"ReLU", "GELU", "SiLU"}, "norm": {"batch"}, "head": {"linear", "grid"}}
 AXES = {
     "widths": [(8, 16, 32), (12, 24, 48), (16, 24, 40), (16, 32, 48), (16, 32, 64), (20, 32, 56), (24, 40, 64)],
     "act": ["ReLU", "GELU", "SiLU", "LeakyReLU", "ELU", "Hardswish"],
@@ -51,9 +53,10 @@ def family_programs(family: str) -> tuple[SeedProgram, ...]:
     template = environment.get_template(f"{family}.py.j2")
     grid = list(itertools.product(*AXES.values()))
     programs: dict[str, None] = {}
-    for values in generator("seed programs", family).sample(grid, len(grid)):
-        variant = dict(zip(AXES, values))
-        variant |= dict(zip("abc", variant.pop("widths")))
+    variants = [dict(zip(AXES, values)) for values in generator("seed programs", family).sample(grid, len(grid))]
+    plainest = [variant for variant in variants if all(variant[axis] in PLAINEST[axis] for axis in PLAINEST)]
+    for variant in plainest[: VARIANTS // 2] + variants:
+        variant = variant | dict(zip("abc", variant["widths"]))
         programs.setdefault(template.render(p=parts, v=variant).strip() + "\n")
         if len(programs) == VARIANTS:
             break
