@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from archloop.admit import admit
+from archloop.admit import KNOWN_COLUMNS, admit, read_records
 from archloop.cli import command, settings_options
 from archloop.corpus import read_corpus, write_candidates, write_corpus
 from archloop.datasets import read_facts
-from archloop.files import read_json, read_jsonl
+from archloop.files import read_jsonl
 
 PATH = click.Path(path_type=Path)
 
@@ -26,8 +26,8 @@ def main(generated, evaluated, corpus, dataset, candidates_output, corpus_output
     """Write the table of all candidates and the shard of the admitted ones."""
     candidates, shard = admit(
         [row for path in generated for row in read_jsonl(path)],
-        [record for path in evaluated for record in read_json(path)["records"]],
-        read_corpus(corpus),
+        read_records(evaluated),
+        read_corpus(corpus, KNOWN_COLUMNS),
         read_facts(dataset),
         settings,
         novelty,

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from archloop.admit import read_records
 from archloop.build_seed_corpus import build_seed_corpus
 from archloop.cli import command, settings_options
 from archloop.corpus import write_corpus
 from archloop.datasets import read_facts
-from archloop.files import read_json, read_jsonl, write_json
+from archloop.files import read_jsonl, write_json
 from archloop.prompts import read_hints, read_template
 
 PATH = click.Path(path_type=Path)
@@ -29,7 +30,7 @@ def main(generated, evaluated, dataset, template, hints, parameter_budget, epoch
     """Write the seed corpus and the list of what was left out."""
     corpus, left_out = build_seed_corpus(
         [row for path in generated for row in read_jsonl(path)],
-        [record for path in evaluated for record in read_json(path)["records"]],
+        read_records(evaluated),
         read_facts(dataset),
         read_template(template),
         read_hints(hints),

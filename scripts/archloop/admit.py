@@ -1,10 +1,23 @@
 """The verdict on every candidate of a cycle, and the shard of the corpus that it admits."""
 
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
 import polars as pl
 
 from archloop.corpus import CANDIDATES, CORPUS
 from archloop.errors import InputError
-from archloop.novelty import Index, Nearest, signature
+from archloop.files import read_json
+from archloop.novelty import Nearest, Neighbours, Programs, nearest, neighbours, pick, with_signatures
+from archloop.progress import get_logger
+from archloop.shingles import PERMUTATIONS, text_digest
+
+# What admission needs of the corpus: reading no more saves half of the memory.
+KNOWN_COLUMNS = ("id", "chain", "program", "signature", "shingle_tokens", "graph_digest")
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def admit(
@@ -12,44 +25,111 @@ def admit(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (all candidates with their verdicts, the admitted ones as corpus rows), both in the order of the indices.
 
-    candidates: rows of generated/*.jsonl. records: of evaluated/*.json. corpus: the seed corpus and earlier shards.
-    dataset: facts with name and chance. Better candidates are judged first, ties by id, so of two twins the better one
-    is admitted and the other is its near-copy.
+    candidates: rows of generated/*.jsonl. records: of evaluated/*.json. corpus: the seed corpus and earlier shards, at
+    least KNOWN_COLUMNS. dataset: facts with name and chance. Better candidates are judged first, ties by id, and join
+    what the next ones are compared with, so of two twins the better is admitted and the other is its near-copy.
     """
-    verdicts = {row["id"]: row for row in join(candidates, records)}
-    threshold = accuracy_threshold(admission, dataset["chance"])
-    index = Index(novelty["threshold"], novelty["shingle_tokens"])
-    sources = {}
-    for row in corpus.iter_rows(named=True):
-        index.add(row["id"], row["program"], row["signature"])
-        sources[row["id"]] = "seed" if row["chain"] == "seed" else "earlier"
-    trained = [row for row in verdicts.values() if row["outcome"] == "trained"]
+    rows = join(candidates, records)
+    trained = [row for row in rows if row["outcome"] == "trained"]
     trained.sort(key=lambda row: (-row["accuracy"], row["id"]))
-    admitted = 0
-    for row in trained:
-        found = index.nearest(row["program"])
-        enough = row["accuracy"] >= threshold or (
-            admission["fill_down_to"] is not None
-            and row["accuracy"] >= admission["fill_down_to"]
-            and admitted < admission["fill_minimum"]
-        )
-        copy = found.id is not None and found.exact and found.similarity >= novelty["threshold"]
-        row["outcome"] = "below_threshold" if not enough else "near_copy" if copy else "admitted"
-        row |= _describe(found, sources) | {"signature": signature(row["program"], novelty["shingle_tokens"])}
-        if row["outcome"] == "admitted":
-            admitted += 1
-            index.add(row["id"], row["program"], row["signature"])
-            sources[row["id"]] = "same_cycle"
-    rows = sorted(verdicts.values(), key=lambda row: row["index"])
-    whole = pl.DataFrame([_row(row, CANDIDATES, dataset["name"]) for row in rows], schema=CANDIDATES)
+    enough = _scores_enough(admission, dataset["chance"])
+    compared = _Compared(trained, corpus, novelty)
+    admitted = []
+    for place, row in enumerate(trained):
+        found, twin = compared.nearest(place, admitted), compared.graph_match(place, admitted)
+        row |= {
+            "signature": compared.own.signatures[place],
+            "shingle_tokens": novelty["shingle_tokens"],
+            "nearest_id": found.id,
+            "nearest_similarity": found.similarity if found.id else None,
+            "nearest_exact": found.exact if found.id else None,
+            "nearest_source": found.source,
+            "graph_match_id": twin,
+        }
+        if not enough(row["accuracy"], len(admitted)):
+            row["outcome"] = "below_threshold"
+        elif is_copy(found, twin, novelty):
+            row["outcome"] = "near_copy"
+        else:
+            row["outcome"] = "admitted"
+            admitted.append(place)
+    rows.sort(key=lambda row: (row["index"], row["id"]))
+    for row in rows:
+        row["dataset"] = dataset["name"]
+    whole = pl.DataFrame([{name: row.get(name) for name in CANDIDATES} for row in rows], schema=CANDIDATES)
     return whole, whole.filter(pl.col("outcome") == "admitted").select(list(CORPUS))
+
+
+class _Compared:
+    """The trained candidates of a cycle beside all that they are compared with: the corpus and each other."""
+
+    def __init__(self, trained: list[dict], corpus: pl.DataFrame, novelty: dict):
+        threshold, size = novelty["threshold"], novelty["shingle_tokens"]
+        self.digests = [row["graph_digest"] for row in trained]
+        self.own = with_signatures([row["id"] for row in trained], [row["program"] for row in trained], size)
+        self.known = known_programs(corpus, size)
+        self.sources = corpus.select(pl.when(chain="seed").then(pl.lit("seed")).otherwise(pl.lit("earlier")))
+        self.sources = self.sources.to_series()
+        self.to_known = neighbours(self.own, self.known, threshold, size)
+        self.to_own = neighbours(self.own, self.own, threshold, size)
+        hashes = np.frombuffer(b"".join(self.own.signatures.to_list()), "<u4").reshape(-1, PERMUTATIONS)
+        self.estimates = np.array([(hashes == row).mean(axis=1) for row in hashes])
+        earlier = corpus.filter(pl.col("graph_digest").is_in(set(self.digests))).sort("id")
+        self.graphs = dict(reversed(list(earlier.select("graph_digest", "id").iter_rows())))
+
+    def nearest(self, place: int, admitted: list[int]) -> Nearest:
+        """Return the most similar of the corpus and of the better candidates that were admitted."""
+        exact = {row: value for row, value in self.to_own[place].exact.items() if row in set(admitted)}
+        best = min(admitted, key=lambda row: (-self.estimates[place][row], self.own.ids[row]), default=None)
+        here = Neighbours(exact, best, float(self.estimates[place][best]) if admitted else 0.0)
+        return pick(
+            [
+                nearest(self.to_known[place], self.known, self.sources),
+                nearest(here, self.own, "same_cycle"),
+            ]
+        )
+
+    def graph_match(self, place: int, admitted: list[int]) -> str | None:
+        """Return the id of a known or admitted program that computes the same graph, None when there is none."""
+        digest = self.digests[place]
+        same = (self.own.ids[row] for row in admitted if self.digests[row] == digest)
+        return self.graphs.get(digest) or next(same, None)
+
+
+def is_copy(found: Nearest, twin: str | None, novelty: dict) -> bool:
+    """Say whether a program is a near-copy: by its text, by its graph, or by either of them (gate `both`)."""
+    by_text = found.id is not None and found.exact and found.similarity >= novelty["threshold"]
+    return (by_text and novelty["gate"] != "graph") or (twin is not None and novelty["gate"] != "text")
+
+
+def known_programs(corpus: pl.DataFrame, shingle_tokens: int) -> Programs:
+    """Return the programs of the corpus with their stored signatures.
+
+    Those of another shingle size (a chain that overrides it) are computed anew, in bulk.
+    """
+    fitting = corpus["shingle_tokens"].eq_missing(shingle_tokens)
+    if fitting.all():
+        return Programs(corpus["id"], corpus["program"], corpus["signature"])
+    get_logger("novelty").info("signing %d programs in shingles of %d tokens", corpus.height, shingle_tokens)
+    return with_signatures(corpus["id"].to_list(), corpus["program"].to_list(), shingle_tokens)
+
+
+def read_records(paths: Iterable[Path]) -> list[dict]:
+    """Return the records of evaluated/*.json, each with the protocol (as JSON) that it was measured under."""
+    found = []
+    for path in paths:
+        shard = read_json(path)
+        protocol = json.dumps(shard.get("protocol"), sort_keys=True)
+        found += [record | {"protocol": protocol} for record in shard["records"]]
+    return found
 
 
 def join(candidates: list[dict], records: list[dict]) -> list[dict]:
     """Return each candidate with its record; raise InputError unless they are the same, one to one."""
     by_id = {record["id"]: record for record in records}
     missing = [row["id"] for row in candidates if row["id"] not in by_id]
-    if missing or len(records) != len(candidates) or len(by_id) != len(records):
+    counts = {len(candidates), len(records), len(by_id), len({row["id"] for row in candidates})}
+    if missing or len(counts) > 1:
         raise InputError(
             f"{len(candidates)} candidates but {len(records)} evaluations"
             + (f" ({missing[0]} has none)" if missing else "")
@@ -58,27 +138,31 @@ def join(candidates: list[dict], records: list[dict]) -> list[dict]:
     joined = []
     for row in candidates:
         record = by_id[row["id"]]
-        graph = record["graph"] or {}
         facts = {key: record[key] for key in ("outcome", "detail", "parameters", "multiply_adds", "accuracy")}
-        facts |= {"evaluation": record["key"], "graph_digest": graph.get("digest"), "graph_method": graph.get("method")}
+        facts |= {"evaluation": record["key"], "protocol": record.get("protocol")}
+        if record["outcome"] == "trained":
+            facts |= _graph(row["program"], record.get("graph"))
         joined.append(row | facts)
     return joined
 
 
-def accuracy_threshold(admission: dict, chance: float) -> float:
+def accuracy_threshold(admission: dict, chance: float, share: float | None = None) -> float:
     """Return the accuracy (0 to 1) that admits; a relative threshold counts from chance (0) to perfect (1)."""
-    share = admission["threshold"]
+    share = admission["threshold"] if share is None else share
     return chance + share * (1 - chance) if admission["relative_to_chance"] else share
 
 
-def _describe(found: Nearest, sources: dict[str, str]) -> dict:
-    return {
-        "nearest_id": found.id,
-        "nearest_similarity": found.similarity if found.id else None,
-        "nearest_exact": found.exact if found.id else None,
-        "nearest_source": sources.get(found.id),
-    }
+def _scores_enough(admission: dict, chance: float) -> Callable[[float, int], bool]:
+    """Return a function of (accuracy, number admitted so far): at the threshold, or while there is room to fill."""
+    threshold = accuracy_threshold(admission, chance)
+    floor = admission["fill_down_to"]
+    floor = threshold if floor is None else accuracy_threshold(admission, chance, floor)
+    return lambda accuracy, count: accuracy >= threshold or (accuracy >= floor and count < admission["fill_minimum"])
 
 
-def _row(row: dict, schema: dict, dataset: str) -> dict:
-    return {name: row.get(name) for name in schema} | {"dataset": dataset}
+def _graph(program: str, graph: object) -> dict:
+    """Return the fingerprint that the candidate's process sent, or that of the text where it could not be traced."""
+    digest = graph.get("digest") if isinstance(graph, dict) and graph.get("method") == "trace" else None
+    if isinstance(digest, str) and DIGEST.fullmatch(digest):
+        return {"graph_digest": digest, "graph_method": "trace"}
+    return {"graph_digest": text_digest(program), "graph_method": "text"}

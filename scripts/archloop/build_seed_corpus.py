@@ -3,10 +3,10 @@
 import jinja2
 import polars as pl
 
-from archloop.admit import join
+from archloop.admit import is_copy, join
 from archloop.corpus import CORPUS
 from archloop.errors import InputError
-from archloop.novelty import Index, signature
+from archloop.novelty import Nearest, neighbours, pick, with_signatures
 from archloop.prompts import seed_prompt
 
 
@@ -24,28 +24,54 @@ def build_seed_corpus(
     programs: rows with id, family and program. goal: epochs and parameter_budget, for the prompts. Dropped is what does
     not train, what is over the budget that its prompt states, and near-copies of an earlier program.
     """
-    index = Index(novelty["threshold"], novelty["shingle_tokens"])
-    kept, dropped = [], []
-    for row in join(sorted(programs, key=lambda row: row["index"]), records):
-        why = None
-        if row["outcome"] != "trained":
-            why = f"{row['outcome']}: {row['detail']}"
-        elif row["parameters"] > goal["parameter_budget"]:
-            why = f"{row['parameters']} parameters, the prompt allows {goal['parameter_budget']}"
-        else:
-            found = index.nearest(row["program"])
-            if found.id and found.exact and found.similarity >= novelty["threshold"]:
-                why = f"near-copy of {found.id} ({found.similarity:.3f})"
-        if why:
-            dropped.append({"id": row["id"], "family": row["family"], "why": why})
-            continue
-        row["signature"] = signature(row["program"], novelty["shingle_tokens"])
-        index.add(row["id"], row["program"], row["signature"])
-        row |= {"outcome": "admitted", "prompt": seed_prompt(template, hints, dataset, goal, row)}
-        kept.append({name: row.get(name) for name in CORPUS} | {"dataset": dataset["name"]})
+    rows = sorted(join(programs, records), key=lambda row: row["index"])
+    reasons = {row["id"]: _unfit(row, goal["parameter_budget"]) for row in rows}
+    fit = [row for row in rows if reasons[row["id"]] is None]
+    copies, signatures = near_copies(fit, novelty)
+    reasons |= copies
+    kept = []
+    for row, signature in zip(fit, signatures):
+        if reasons[row["id"]] is None:
+            row |= {"signature": signature, "shingle_tokens": novelty["shingle_tokens"], "outcome": "admitted"}
+            row |= {"prompt": seed_prompt(template, hints, dataset, goal, row)}
+            kept.append({name: row.get(name) for name in CORPUS} | {"dataset": dataset["name"]})
+    dropped = [
+        {"id": row["id"], "family": row["family"], "why": reasons[row["id"]]} for row in rows if reasons[row["id"]]
+    ]
     if not kept:
         why = dropped[0]["why"] if dropped else "there were none"
         raise InputError(
             f"no program of the seed corpus is left ({why}); see seed_corpus and evaluation in the settings"
         )
     return pl.DataFrame(kept, schema=CORPUS), dropped
+
+
+def near_copies(rows: list[dict], novelty: dict) -> tuple[dict[str, str], pl.Series]:
+    """Return (id -> why, for every row that is a near-copy of an earlier one that stays; the signatures of all rows).
+
+    rows: id and program, and graph_digest where the gate compares graphs.
+    """
+    own = with_signatures([row["id"] for row in rows], [row["program"] for row in rows], novelty["shingle_tokens"])
+    found = neighbours(own, own, novelty["threshold"], novelty["shingle_tokens"])
+    why, kept, graphs = {}, set(), {}
+    for place, row in enumerate(rows):
+        best = pick([Nearest(own.ids[at], value, True) for at, value in found[place].exact.items() if at in kept])
+        twin = graphs.get(row.get("graph_digest"))
+        if is_copy(best, twin, novelty):
+            text = best.id is not None and best.similarity >= novelty["threshold"]
+            why[row["id"]] = (
+                f"near-copy of {best.id} ({best.similarity:.3f})" if text else f"computes the same graph as {twin}"
+            )
+            continue
+        kept.add(place)
+        if row.get("graph_digest"):
+            graphs.setdefault(row["graph_digest"], row["id"])
+    return why, own.signatures
+
+
+def _unfit(row: dict, budget: int) -> str | None:
+    if row["outcome"] != "trained":
+        return f"{row['outcome']}: {row['detail']}"
+    if row["parameters"] > budget:
+        return f"{row['parameters']} parameters, the prompt allows {budget}"
+    return None

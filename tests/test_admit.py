@@ -1,0 +1,163 @@
+"""The verdict on candidates: funnel, thresholds, filling, twins, gates."""
+
+import polars as pl
+import pytest
+
+from archloop.admit import admit, join
+from archloop.corpus import CANDIDATES, CORPUS, read_candidates, read_corpus, write_candidates, write_corpus
+from archloop.errors import InputError
+from archloop.seed_programs import family_programs
+
+DATASET = {"name": "digits", "chance": 0.1}
+ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "fill_minimum": 15, "fill_down_to": None}
+NOVELTY = {"gate": "both", "threshold": 0.9, "shingle_tokens": 10}
+EMPTY = pl.DataFrame(schema=CORPUS)
+# Programs of different families: none is a near-copy of another.
+FAMILIES = ("plain", "residual", "dense", "inception", "shuffle", "convnext", "gated", "dilated")
+PROGRAMS = [family_programs(family)[0].program for family in FAMILIES]
+
+
+def cycle(*entries: tuple, chain: str = "main", number: int = 1) -> tuple[list[dict], list[dict]]:
+    """Return candidates and records of a cycle from (program, accuracy, graph digest) or (outcome,)."""
+    candidates, records = [], []
+    for index, entry in enumerate(entries):
+        identity = f"{chain}-{number:02d}-{index:04d}"
+        trained = len(entry) > 1
+        program, accuracy, digest = (*entry, None)[:3] if trained else (None, None, None)
+        candidates.append(
+            {"id": identity, "chain": chain, "cycle": number, "index": index, "shard": 0, "program": program}
+            | {"prompt_id": f"{identity}-p", "prompt": "Design.\n", "references": [], "raw": "```", "hint": "plain"}
+            | {"prompt_tokens": 3, "new_tokens": 9, "stopped": "end", "seed": index, "adapter": "ab"}
+        )
+        graph = {"digest": digest * 64, "method": "trace", "operations": 3, "nodes": []} if digest else None
+        records.append(
+            {"id": identity, "key": f"key{index}", "outcome": "trained" if trained else entry[0], "detail": ""}
+            | {"parameters": 1000 if trained else None, "multiply_adds": None, "accuracy": accuracy, "graph": graph}
+        )
+    return candidates, records
+
+
+def verdicts(*entries, corpus=EMPTY, admission=ADMISSION, novelty=NOVELTY) -> list[str]:
+    whole, _ = admit(*cycle(*entries), corpus, DATASET, admission, novelty)
+    return whole["outcome"].to_list()
+
+
+def test_every_candidate_ends_at_exactly_one_outcome():
+    whole, shard = admit(
+        *cycle((PROGRAMS[0], 0.5), ("forward",), (PROGRAMS[1], 0.2), (PROGRAMS[0], 0.45), ("diverged",)),
+        EMPTY,
+        DATASET,
+        ADMISSION,
+        NOVELTY,
+    )
+    assert whole["outcome"].to_list() == ["admitted", "forward", "below_threshold", "near_copy", "diverged"]
+    assert shard["id"].to_list() == ["main-01-0000"]
+
+
+def test_of_twins_the_better_is_admitted_and_the_other_is_its_near_copy():
+    whole, _ = admit(*cycle((PROGRAMS[0], 0.5), (PROGRAMS[0], 0.6)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    assert whole["outcome"].to_list() == ["near_copy", "admitted"]
+    row = whole.row(0, named=True)
+    assert (row["nearest_id"], row["nearest_similarity"], row["nearest_exact"]) == ("main-01-0001", 1.0, True)
+    assert row["nearest_source"] == "same_cycle"
+
+
+def test_between_equal_twins_the_smaller_id_is_admitted():
+    assert verdicts((PROGRAMS[0], 0.5), (PROGRAMS[0], 0.5)) == ["admitted", "near_copy"]
+
+
+def test_a_copy_of_the_corpus_is_refused_in_a_later_cycle_and_its_source_is_named():
+    _, first = admit(*cycle((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    later = cycle((PROGRAMS[0], 0.9), (PROGRAMS[1], 0.9), number=2)
+    whole, _ = admit(*later, first, DATASET, ADMISSION, NOVELTY)
+    assert whole["outcome"].to_list() == ["near_copy", "admitted"]
+    assert whole["nearest_source"].to_list()[0] == "earlier"
+
+
+def test_the_nearest_of_a_novel_program_is_an_estimate_and_marked_as_one():
+    whole, _ = admit(*cycle((PROGRAMS[0], 0.6), (PROGRAMS[1], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    row = whole.row(1, named=True)
+    assert row["nearest_id"] == "main-01-0000"
+    assert row["nearest_exact"] is False
+    assert 0 < row["nearest_similarity"] < 0.8
+
+
+@pytest.mark.parametrize(
+    ("gate", "expected"), [("text", "admitted"), ("graph", "near_copy"), ("both", "near_copy")], ids=str
+)
+def test_the_same_graph_in_other_words_is_refused_by_the_gates_that_look_at_graphs(gate, expected):
+    found = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[1], 0.5, "a"), novelty=NOVELTY | {"gate": gate})
+    assert found == ["admitted", expected]
+
+
+@pytest.mark.parametrize(
+    ("gate", "expected"), [("text", "near_copy"), ("graph", "admitted"), ("both", "near_copy")], ids=str
+)
+def test_the_same_text_with_another_graph_is_refused_by_the_gates_that_look_at_text(gate, expected):
+    found = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[0], 0.5, "b"), novelty=NOVELTY | {"gate": gate})
+    assert found == ["admitted", expected]
+
+
+def test_what_could_not_be_traced_is_compared_by_its_text_and_says_so():
+    whole, _ = admit(*cycle((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    assert whole["graph_method"].to_list() == ["text"]
+    assert len(whole["graph_digest"][0]) == 64
+
+
+def test_a_fingerprint_that_is_none_is_not_believed():
+    candidates, records = cycle((PROGRAMS[0], 0.5))
+    records[0]["graph"] = {"digest": "../x", "method": "trace"}
+    assert join(candidates, records)[0]["graph_method"] == "text"
+
+
+def test_a_relative_threshold_counts_from_chance():
+    relative = ADMISSION | {"relative_to_chance": True}  # 0.1 + 0.4 * 0.9 = 0.46
+    assert verdicts((PROGRAMS[0], 0.45), (PROGRAMS[1], 0.47), admission=relative) == ["below_threshold", "admitted"]
+
+
+def test_filling_goes_best_first_until_enough_are_in_and_never_below_its_floor():
+    filling = ADMISSION | {"fill_minimum": 3, "fill_down_to": 0.35}
+    entries = zip(PROGRAMS, (0.5, 0.36, 0.38, 0.39, 0.34))
+    found = verdicts(*entries, admission=filling)
+    assert found == ["admitted", "below_threshold", "admitted", "admitted", "below_threshold"]
+
+
+def test_filling_never_lets_a_near_copy_in():
+    filling = ADMISSION | {"fill_minimum": 3, "fill_down_to": 0.35}
+    assert verdicts((PROGRAMS[0], 0.5), (PROGRAMS[0], 0.38), admission=filling) == ["admitted", "near_copy"]
+
+
+def test_a_cycle_that_admits_nothing_writes_an_empty_shard_with_the_whole_schema(tmp_path):
+    whole, shard = admit(*cycle(("unparseable",), ("forward",)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    write_candidates(whole, tmp_path / "candidates.parquet")
+    write_corpus(shard, tmp_path / "corpus.parquet")
+    assert dict(read_corpus([tmp_path / "corpus.parquet"]).schema) == CORPUS
+    assert dict(read_candidates([tmp_path / "candidates.parquet"]).schema) == CANDIDATES
+
+
+def test_candidates_and_records_that_do_not_match_are_refused():
+    candidates, records = cycle((PROGRAMS[0], 0.5), ("forward",))
+    for wrong in (records[:1], records + records[:1], [records[0], records[1] | {"id": "x"}]):
+        with pytest.raises(InputError, match="candidates but"):
+            join(candidates, wrong)
+
+
+def test_verdicts_depend_on_neither_the_order_of_the_shards_nor_that_of_the_candidates():
+    shards = []
+    for number, program in enumerate(PROGRAMS[:4], start=1):
+        _, shard = admit(*cycle((program, 0.5, "abcd"[number - 1]), number=number), EMPTY, DATASET, ADMISSION, NOVELTY)
+        shards.append(shard)
+    entries = [(program, 0.5 + 0.01 * (index % 3), "abcdefgh"[index]) for index, program in enumerate(PROGRAMS)]
+    candidates, records = cycle(*entries, *entries[4:], number=9)
+    one = admit(candidates, records, pl.concat(shards), DATASET, ADMISSION, NOVELTY)
+    two = admit(candidates[::-1], records[3:] + records[:3], pl.concat(shards[::-1]), DATASET, ADMISSION, NOVELTY)
+    assert one[0].equals(two[0]) and one[1].equals(two[1])
+    assert one[0]["outcome"].to_list() == ["near_copy"] * 4 + ["admitted"] * 4 + ["near_copy"] * 4
+
+
+def test_a_chain_with_another_shingle_size_signs_the_corpus_anew():
+    _, first = admit(*cycle((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    later = cycle((PROGRAMS[0], 0.9), number=2)
+    whole, _ = admit(*later, first, DATASET, ADMISSION, NOVELTY | {"shingle_tokens": 5})
+    assert whole["outcome"].to_list() == ["near_copy"]
+    assert whole["shingle_tokens"].to_list() == [5]
