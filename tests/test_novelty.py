@@ -1,0 +1,167 @@
+"""Shingles, signatures and near-copies: against datasketch, against sets of tuples, at the threshold."""
+
+import subprocess
+import sys
+from hashlib import blake2b
+
+import polars as pl
+import pytest
+from conftest import ROOT
+from datasketch import MinHash
+from edit_pairs import PAIRS, PLAIN
+
+from archloop.novelty import MISS_RATE, least_matches, miss_rate, nearest, neighbours, with_signatures
+from archloop.seed_programs import seed_programs
+from archloop.shingles import SCHEME, jaccard, normalised_tokens, shingle_sets, signatures, text_digest
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from synthetic import documents, near_copy
+
+PROGRAMS = [each.program for each in seed_programs(4)] + list(documents(40, seed=1))
+
+
+def tuples(program: str, size: int = 10) -> set[tuple[str, ...]]:
+    """The shingles of a program, as the definition has them."""
+    tokens = normalised_tokens(program)
+    return {tuple(tokens[at : at + size]) for at in range(max(1, len(tokens) - size + 1))}
+
+
+def hash_shingle(shingle: tuple[str, ...]) -> int:
+    """The pinned hash of a shingle, number by number."""
+    value = 0
+    for token in shingle:
+        digest = blake2b(token.encode(), digest_size=8).digest()
+        value = (value * 0x9E3779B97F4A7C15 + int.from_bytes(digest, "little")) % 2**64
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        value = (value ^ value >> 33) * factor % 2**64
+    return (value ^ value >> 33) >> 32
+
+
+def by_datasketch(program: str, size: int = 10) -> list[int]:
+    minhash = MinHash(SCHEME["permutations"], seed=SCHEME["seed"], scheme=SCHEME["scheme"], hashfunc=hash_shingle)
+    for shingle in tuples(program, size):
+        minhash.update(shingle)
+    return minhash.hashvalues.tolist()
+
+
+def test_signatures_are_those_of_datasketch_bit_for_bit():
+    found = signatures(PROGRAMS, 10).tolist()
+    assert found == [by_datasketch(program) for program in PROGRAMS]
+
+
+def test_a_program_shorter_than_a_shingle_is_one_shingle():
+    one, two = shingle_sets(["x = 1", "y = 2"], 50)
+    assert len(one) == len(two) == 1 and one[0] != two[0]
+
+
+def test_a_program_is_the_same_alone_and_among_others():
+    together = signatures(PROGRAMS + ["x = (", "y = 1"] + PROGRAMS, 10)
+    alone = [signatures([program], 10)[0].tolist() for program in PROGRAMS]
+    assert together[: len(PROGRAMS)].tolist() == together[-len(PROGRAMS) :].tolist() == alone
+
+
+def test_exact_similarity_is_that_of_the_sets_of_shingles():
+    for pair in PAIRS:
+        one, two = tuples(pair.base), tuples(pair.edited)
+        assert jaccard(*shingle_sets([pair.base, pair.edited], 10)) == len(one & two) / len(one | two)
+
+
+def test_names_of_libraries_stay_and_own_names_go():
+    program = (
+        "from torch import nn\nimport torch.nn.functional as F\n"
+        "class Block(nn.Module):\n    def __init__(self, padding):\n"
+        "        self.relu = nn.Conv2d(1, 2, padding=padding)  # one\n"
+        "    def forward(self, x):\n        'Text.'\n        return F.relu(self.relu(x)).view(1_0, -1,)\n"
+    )
+    assert " ".join(normalised_tokens(program)) == (
+        "class _ ( torch.nn . Module ) : def __init__ ( self , _ ) : "
+        "self . _ = torch.nn . Conv2d ( 1 , 2 , padding = _ ) "
+        "def forward ( self , _ ) : return torch.nn.functional . relu ( self . _ ( _ ) ) . view ( 10 , - 1 )"
+    )
+
+
+def test_keywords_of_own_calls_are_own_names():
+    program = "class Net:\n    pass\ndef block(width=3):\n    return width\nblock(width=4)\nprint(sep=5)\n"
+    assert " ".join(normalised_tokens(program)).endswith("def _ ( _ = 3 ) : return _ _ ( _ = 4 ) print ( sep = 5 )")
+
+
+def test_layout_quotes_and_comments_leave_the_text_digest_alone():
+    other = PLAIN.replace('"', "'").replace("(16, 32,", "(\n\n      16,\n 32, # wide\n").replace("    ", "\t")
+    assert text_digest(other) == text_digest(PLAIN)
+    assert text_digest(PLAIN.replace("16", "17")) != text_digest(PLAIN)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.85, 0.9, 0.95])
+def test_the_prefilter_misses_fewer_than_one_in_a_thousand_at_the_threshold(threshold):
+    least = least_matches(threshold)
+    assert miss_rate(threshold, least) <= MISS_RATE < 1e-3
+    assert miss_rate(threshold, least + 1) > MISS_RATE
+
+
+def test_the_stated_miss_rate_is_the_one_that_is_counted():
+    """Pairs at a similarity of 0.6 and a number of agreements that a tenth of them should miss."""
+    least = max(count for count in range(257) if miss_rate(0.6, count) <= 0.1)
+    missed = 0
+    for start in range(1000):
+        words = [repr(f"{start}.{i}") for i in range(800)]
+        one, two = signatures([" ".join(words[:640]), " ".join(words[160:])], 1)  # 480 of 800 in common
+        missed += int((one == two).sum()) < least
+    assert 0.06 < missed / 1000 < 0.14
+
+
+def planted(count: int) -> list[tuple[str, str, float]]:
+    """Return (program, near-copy, similarity) with similarities from 0.85 to 0.95, counted by sets of tuples."""
+    found = []
+    for seed, program in enumerate(documents(count, seed=7)):
+        for edits in (1, 2):
+            other = near_copy(program, edits, seed)
+            one, two = tuples(program), tuples(other)
+            similarity = len(one & two) / len(one | two)
+            if 0.85 <= similarity <= 0.95:
+                found.append((program, other, similarity))
+                break
+    return found
+
+
+def test_planted_near_copies_are_found_exactly():
+    pairs = planted(3000)
+    known = with_signatures([f"p{i:05d}" for i in range(len(pairs))], [pair[0] for pair in pairs], 10)
+    asked = with_signatures([f"q{i:05d}" for i in range(len(pairs))], [pair[1] for pair in pairs], 10)
+    results = neighbours(asked, known, 0.9, 10)
+    called = {at for at, found in enumerate(results) if found.exact.get(at, 0.0) >= 0.9}
+    true = {at for at, pair in enumerate(pairs) if pair[2] >= 0.9}
+    assert min(len(true), len(pairs) - len(true)) > 300
+    assert called <= true, "a pair below the threshold was called a near-copy"
+    assert len(called) >= 0.999 * len(true)
+    assert all(found.exact[at] == pairs[at][2] for at, found in enumerate(results) if at in found.exact)
+
+
+def test_the_nearest_is_that_of_all_estimates_with_ties_to_the_smaller_id():
+    programs = list(documents(300, seed=3))
+    known = with_signatures([f"k{i:03d}" for i in range(299, -1, -1)], programs[:150] * 2, 10)
+    asked = with_signatures([f"q{i}" for i in range(20)], programs[-20:], 10)
+    hashes, own = signatures(programs[:150] * 2, 10), signatures(programs[-20:], 10)
+    for row, found in enumerate(neighbours(asked, known, 0.9, 10)):
+        matches = (hashes == own[row]).sum(axis=1)
+        best = min(known.ids[at] for at in (matches == matches.max()).nonzero()[0].tolist())
+        answer = nearest(found, known, "seed")
+        assert (answer.id, answer.similarity, answer.exact) == (best, matches.max() / 256, False)
+
+
+def test_nothing_known_has_no_nearest():
+    empty = with_signatures([], [], 10)
+    (found,) = neighbours(with_signatures(["a"], ["x = 1"], 10), empty, 0.9, 10)
+    assert nearest(found, empty, pl.Series([], dtype=pl.String)).id is None
+
+
+def test_signatures_depend_on_neither_hash_seed_nor_process():
+    code = (
+        "from archloop.shingles import signatures; from edit_pairs import PLAIN, RESIDUAL;"
+        "print(signatures([PLAIN, RESIDUAL], 10).sum(axis=1, dtype='u8').tolist())"
+    )
+    answers = set()
+    for seed in ("1", "2", "3"):
+        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        answers.add(done.stdout)
+    assert len(answers) == 1
