@@ -1,7 +1,9 @@
-"""Corpus shards and candidate tables: parquet with a schema, a scheme of signatures and digests, checked on reading."""
+"""Corpus shards and candidate tables: parquet with a schema, a scheme of signatures, a digest; checked on reading."""
 
 import hashlib
 import json
+import mmap
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from archloop.shingles import SCHEME
 
 VERSION = 2
 ROWS_AT_ONCE = 50_000
+MARK, BLANK = b"sha256 of the rest: ", b"0" * 64
+CHUNK = 2**24
 
 CORPUS = {
     "id": pl.String,
@@ -80,16 +84,19 @@ def read_candidates(paths: Iterable[Path], columns: Sequence[str] | None = None)
 
 def _write(frame: pl.DataFrame, path: Path, schema: dict) -> None:
     frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
-    digests = {name: _digest(frame[name]) for name in schema}
-    facts = {"version": VERSION, "signatures": SCHEME, "rows": frame.height, "columns": digests}
+    facts = {"version": VERSION, "signatures": SCHEME, "rows": frame.height}
     with replacing(path) as temporary:
         frame.write_parquet(
             temporary,
             compression="zstd",
             statistics=False,
             row_group_size=ROWS_AT_ONCE,
-            metadata={"archloop": json.dumps(facts, sort_keys=True)},
+            metadata={"archloop": json.dumps(facts, sort_keys=True), "digest": MARK.decode() + BLANK.decode()},
         )
+        with open(temporary, "r+b") as opened:
+            at, digest, _ = _seal(temporary)
+            opened.seek(at)
+            opened.write(digest)
 
 
 def _read(paths: Iterable[Path], schema: dict, columns: Sequence[str] | None) -> pl.DataFrame:
@@ -99,25 +106,21 @@ def _read(paths: Iterable[Path], schema: dict, columns: Sequence[str] | None) ->
 
 
 def _read_one(path: Path, schema: dict, columns: list[str]) -> pl.DataFrame:
+    """Read a file whose bytes are those that were written: polars ends the process on some damaged ones."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        facts = json.loads(pl.read_parquet_metadata(path).get("archloop", "null"))
-        if facts is None:
+        at, digest, written = _seal(path)
+        if at < 0:
             raise InputError(f"{path}: not written by this workflow; delete it and run again")
-        _check_facts(path, facts)
+        if digest != written:
+            raise InputError(f"{path}: damaged or edited after it was written; delete it and run again")
+        _check_facts(path, json.loads(pl.read_parquet_metadata(path)["archloop"]))
         if dict(pl.read_parquet_schema(path)) != schema:
             raise InputError(f"{path}: other columns than a file of version {VERSION} has; delete it and run again")
-        frame = pl.read_parquet(path, columns=columns, hive_partitioning=False)
+        return pl.read_parquet(path, columns=columns, hive_partitioning=False).select(columns)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: no whole parquet file ({' '.join(str(error).split())[:120]}); delete it and run again"
-        ) from None
-    changed = [name for name in columns if facts["columns"].get(name) != _digest(frame[name])]
-    if changed or facts["rows"] != frame.height:
-        what = f"its column {changed[0]}" if changed else "its number of rows"
-        raise InputError(f"{path}: edited after it was written ({what}); delete it and run again")
-    return frame.select(columns)
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]})") from None
 
 
 def _check_facts(path: Path, facts: dict) -> None:
@@ -132,19 +135,25 @@ def _check_facts(path: Path, facts: dict) -> None:
         )
 
 
-def _digest(column: pl.Series) -> str:
-    """Return the sha256 of the values of a column, whatever the parquet's encoding."""
+def _seal(path: Path) -> tuple[int, bytes, bytes]:
+    """Return (place of the digest in the file, the digest that belongs there, the one that is there).
+
+    It is the sha256 of the whole file with blanks in its place. A file that has no place for one gives -1; one that
+    does not end as parquet does raises InputError.
+    """
+    with open(path, "rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        whole = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    if size < 12 or whole[:4] != b"PAR1" or whole[-4:] != b"PAR1":
+        raise InputError(f"{path}: no whole parquet file; delete it and run again")
+    footer = max(0, size - 8 - int.from_bytes(whole[-8:-4], "little"))
+    at = whole.find(MARK, footer)
+    if at < 0 or at + len(MARK) + len(BLANK) > size:
+        return -1, b"", b""
+    at += len(MARK)
     digest = hashlib.sha256()
-    for start in range(0, len(column), ROWS_AT_ONCE):
-        part = column[start : start + ROWS_AT_ONCE]
-        digest.update(part.is_null().to_numpy().tobytes())
-        if part.dtype in (pl.String, pl.Binary):
-            part = part.cast(pl.Binary).fill_null(b"")
-            digest.update(part.bin.size().to_numpy().astype("<u4").tobytes())
-            digest.update(b"".join(part.to_list()))
-        elif part.dtype == pl.Boolean or part.dtype.is_numeric():
-            part = part.fill_null(False if part.dtype == pl.Boolean else 0)
-            digest.update(part.to_numpy().tobytes())
-        else:
-            digest.update(json.dumps(part.to_list()).encode())
-    return digest.hexdigest()
+    for start in range(0, at, CHUNK):
+        digest.update(whole[start : min(at, start + CHUNK)])
+    digest.update(BLANK)
+    digest.update(whole[at + len(BLANK) :])
+    return at, digest.hexdigest().encode(), whole[at : at + len(BLANK)]
