@@ -11,7 +11,7 @@ import polars as pl
 from archloop.corpus import CANDIDATES, CORPUS
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.novelty import Nearest, Neighbours, Programs, nearest, neighbours, pick, with_signatures
+from archloop.novelty import Nearest, Neighbours, Programs, is_copy, nearest, neighbours, pick, with_signatures
 from archloop.progress import get_logger
 from archloop.shingles import PERMUTATIONS, text_digest
 
@@ -94,12 +94,6 @@ class _Compared:
         digest = self.digests[place]
         same = (self.own.ids[row] for row in admitted if self.digests[row] == digest)
         return self.graphs.get(digest) or next(same, None)
-
-
-def is_copy(found: Nearest, twin: str | None, novelty: dict) -> bool:
-    """Say whether a program is a near-copy: by its text, by its graph, or by either of them (gate `both`)."""
-    by_text = found.id is not None and found.exact and found.similarity >= novelty["threshold"]
-    return (by_text and novelty["gate"] != "graph") or (twin is not None and novelty["gate"] != "text")
 
 
 def known_programs(corpus: pl.DataFrame, shingle_tokens: int) -> Programs:

@@ -3,10 +3,10 @@
 import jinja2
 import polars as pl
 
-from archloop.admit import is_copy, join
+from archloop.admit import join
 from archloop.corpus import CORPUS
 from archloop.errors import InputError
-from archloop.novelty import Nearest, neighbours, pick, with_signatures
+from archloop.novelty import near_copies
 from archloop.prompts import seed_prompt
 
 
@@ -44,29 +44,6 @@ def build_seed_corpus(
             f"no program of the seed corpus is left ({why}); see seed_corpus and evaluation in the settings"
         )
     return pl.DataFrame(kept, schema=CORPUS), dropped
-
-
-def near_copies(rows: list[dict], novelty: dict) -> tuple[dict[str, str], pl.Series]:
-    """Return (id -> why, for every row that is a near-copy of an earlier one that stays; the signatures of all rows).
-
-    rows: id and program, and graph_digest where the gate compares graphs.
-    """
-    own = with_signatures([row["id"] for row in rows], [row["program"] for row in rows], novelty["shingle_tokens"])
-    found = neighbours(own, own, novelty["threshold"], novelty["shingle_tokens"])
-    why, kept, graphs = {}, set(), {}
-    for place, row in enumerate(rows):
-        best = pick([Nearest(own.ids[at], value, True) for at, value in found[place].exact.items() if at in kept])
-        twin = graphs.get(row.get("graph_digest"))
-        if is_copy(best, twin, novelty):
-            text = best.id is not None and best.similarity >= novelty["threshold"]
-            why[row["id"]] = (
-                f"near-copy of {best.id} ({best.similarity:.3f})" if text else f"computes the same graph as {twin}"
-            )
-            continue
-        kept.add(place)
-        if row.get("graph_digest"):
-            graphs.setdefault(row["graph_digest"], row["id"])
-    return why, own.signatures
 
 
 def _unfit(row: dict, budget: int) -> str | None:

@@ -1,73 +1,61 @@
 """Admitted programs as files that LEMUR takes: best first, each with its measured statistics.
 
-A program that lacks a method of LEMUR's contract (`train_setup`, `learn`) gets one that trains as the judge does.
+Beside index.json lie nn/NAME.py and stat/TASK_DATASET_METRIC_NAME/EPOCHS.json, as in LEMUR's ab/nn, so the two folders
+can be copied there. A program that lacks a method of LEMUR's contract gets one. The accuracy is that of this project's
+validation split, which is held out of the official training split; LEMUR's own are of the test split.
 """
 
-import ast
+import json
 from pathlib import Path
 
 import polars as pl
 
+from archloop.contract import complete, supported
 from archloop.files import sha256_text, write_text
 
-TRAIN_SETUP = """
-    def train_setup(self, prm):
-        self.to(self._device)
-        self.criteria = torch.nn.CrossEntropyLoss().to(self._device)
-        self.optimizer = torch.optim.SGD(self.parameters(), lr=prm["lr"], momentum=prm["momentum"])
-"""
-LEARN = """
-    def learn(self, train_data):
-        self.train()
-        for inputs, labels in train_data:
-            inputs, labels = inputs.to(self._device), labels.to(self._device)
-            self.optimizer.zero_grad()
-            self.criteria(self(inputs), labels).backward()
-            torch.nn.utils.clip_grad_norm_(self.parameters(), 3)
-            self.optimizer.step()
-"""
-REMEMBER = """
-
-_own_init = Net.__init__
-
-
-def _init(self, in_shape, out_shape, prm, device):
-    _own_init(self, in_shape, out_shape, prm, device)
-    self._device = device
-
-
-Net.__init__ = _init
-"""
+# LEMUR's names of the data sets; others keep their own, with hyphens.
+DATASETS = {"cifar10": "cifar-10", "cifar100": "cifar-100"}
+TRANSFORMS = {"paper256": "norm_256_flip", "native32": "norm_32"}
 
 
 def export(corpus: pl.DataFrame, folder: Path) -> list[dict]:
-    """Write NAME.py for every row, best first, and return the index: rank, name, id, accuracy, parameters, sha256."""
+    """Write all rows, best first (ties by id), and return the index: what each program is, its files, their sha256."""
     ranked = corpus.sort(["accuracy", "id"], descending=[True, False])
-    index = []
+    index, wanted = [], set()
     for rank, row in enumerate(ranked.iter_rows(named=True), start=1):
-        name = f"{rank:04d}-{row['id']}.py"
-        text = complete_contract(row["program"])
-        write_text(folder / name, text)
+        protocol = json.loads(row["protocol"] or "null") or {}
+        # Underscores separate the parts of LEMUR's folder names.
+        name, dataset = (text.replace("_", "-") for text in (f"archloop-{row['id']}", row["dataset"]))
+        place = f"stat/img-classification_{DATASETS.get(row['dataset'], dataset)}_acc_{name}"
+        texts = {
+            f"nn/{name}.py": complete(row["program"], protocol),
+            f"{place}/{protocol.get('epochs', 1)}.json": json.dumps([trial(row, protocol)], indent=4) + "\n",
+        }
+        for path, text in texts.items():
+            write_text(folder / path, text)
+        wanted |= texts.keys()
         facts = {key: row[key] for key in ("id", "dataset", "accuracy", "parameters", "chain", "cycle")}
-        index.append({"rank": rank, "file": name, "sha256": sha256_text(text)} | facts)
-    wanted = {entry["file"] for entry in index}
-    for stale in folder.glob("[0-9]*.py"):
-        if stale.name not in wanted:
-            stale.unlink()
+        index.append({"rank": rank, "files": {path: sha256_text(text) for path, text in texts.items()}} | facts)
+    _remove_stale(folder, wanted)
     return index
 
 
-def complete_contract(program: str) -> str:
-    """Return the program with the methods of LEMUR's contract that it lacks appended to its class Net."""
-    tree = ast.parse(program)
-    net = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Net")
-    methods = {node.name for node in net.body if isinstance(node, ast.FunctionDef)}
-    missing = [text for name, text in (("train_setup", TRAIN_SETUP), ("learn", LEARN)) if name not in methods]
-    if not missing:
-        return program
-    lines = program.rstrip("\n").split("\n")
-    indent = net.body[0].col_offset
-    added = "".join(missing).replace("\n    ", "\n" + " " * indent).rstrip().split("\n")
-    whole = lines[: net.end_lineno] + added + lines[net.end_lineno :]
-    head = [] if any(line == "import torch" for line in lines) else ["import torch"]
-    return "\n".join(head + whole) + "\n" + REMEMBER
+def trial(row: dict, protocol: dict) -> dict:
+    """Return one trial as LEMUR writes them: accuracy, the hyperparameters that the program takes, a stable uid."""
+    named = {"lr": "learning_rate", "momentum": "momentum", "dropout": "dropout"}
+    takes = supported(row["program"])
+    values = {name: protocol[key] for name, key in named.items() if name in takes and key in protocol}
+    values |= {"accuracy": row["accuracy"], "uid": row["evaluation"][:32]}
+    values |= {"batch": protocol["batch_size"]} if "batch_size" in protocol else {}
+    if protocol.get("protocol") in TRANSFORMS:
+        values["transform"] = TRANSFORMS[protocol["protocol"]]
+    return dict(sorted(values.items()))
+
+
+def _remove_stale(folder: Path, wanted: set[str]) -> None:
+    """Remove what an earlier export wrote and this one does not."""
+    for path in [*folder.glob("nn/archloop-*.py"), *folder.glob("stat/*_acc_archloop-*/*.json")]:
+        if str(path.relative_to(folder)) not in wanted:
+            path.unlink()
+            if path.suffix == ".json" and not any(path.parent.iterdir()):
+                path.parent.rmdir()

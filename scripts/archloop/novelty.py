@@ -102,6 +102,35 @@ def nearest(found: Neighbours, known: Programs, sources: pl.Series | str) -> Nea
     )
 
 
+def is_copy(found: Nearest, twin: str | None, novelty: dict) -> bool:
+    """Say whether a program is a near-copy: by its text, by its graph, or by either of them (gate `both`)."""
+    by_text = found.id is not None and found.exact and found.similarity >= novelty["threshold"]
+    return (by_text and novelty["gate"] != "graph") or (twin is not None and novelty["gate"] != "text")
+
+
+def near_copies(rows: list[dict], novelty: dict) -> tuple[dict[str, str], pl.Series]:
+    """Return (id -> why, for every row that is a near-copy of an earlier one that stays; the signatures of all rows).
+
+    rows: id and program, and graph_digest where the gate compares graphs.
+    """
+    own = with_signatures([row["id"] for row in rows], [row["program"] for row in rows], novelty["shingle_tokens"])
+    found = neighbours(own, own, novelty["threshold"], novelty["shingle_tokens"])
+    why, kept, graphs = {}, set(), {}
+    for place, row in enumerate(rows):
+        best = pick([Nearest(own.ids[at], value, True) for at, value in found[place].exact.items() if at in kept])
+        twin = graphs.get(row.get("graph_digest"))
+        if is_copy(best, twin, novelty):
+            text = best.id is not None and best.similarity >= novelty["threshold"]
+            why[row["id"]] = (
+                f"near-copy of {best.id} ({best.similarity:.3f})" if text else f"computes the same graph as {twin}"
+            )
+            continue
+        kept.add(place)
+        if row.get("graph_digest"):
+            graphs.setdefault(row["graph_digest"], row["id"])
+    return why, own.signatures
+
+
 def miss_rate(similarity: float, least: int, permutations: int = PERMUTATIONS) -> float:
     """Return the probability that a pair of this Jaccard similarity agrees in fewer than `least` permutations.
 

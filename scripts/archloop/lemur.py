@@ -1,0 +1,119 @@
+"""Programs of a LEMUR checkout as seed programs: image classification, in one contract, without copies, best first.
+
+A checkout has the programs in ab/nn/nn/NAME.py and what was measured in ab/nn/stat/TASK_DATASET_METRIC_NAME/EPOCH.json
+(in its later history in ab/nn/stat/train/...), each a list of trials with `accuracy` and hyperparameters.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from archloop.contract import modernise
+from archloop.errors import InputError
+from archloop.files import read_json, read_text
+from archloop.novelty import near_copies
+from archloop.shingles import text_digest
+
+TASK, METRIC = "img-classification", "acc"
+# Copies are removed as the paper defines them; build_seed_corpus applies the settings' own definition later.
+COPIES = {"gate": "text", "threshold": 0.9, "shingle_tokens": 10}
+
+
+def read_programs(
+    folder: Path,
+    per_family: int | None = None,
+    families: Sequence[str] | None = None,
+    keep: Callable[[str], bool] = lambda program: True,
+) -> tuple[list[dict], list[dict]]:
+    """Return (programs, what was left out): rows {id, family, program, measured} and {id, family, why}.
+
+    folder: a checkout of LEMUR, or its folder ab/nn. A family is the letters that a name begins with. Within a family
+    the order is that of the best accuracy that LEMUR measured, then of the names; the families take turns. measured is
+    that trial: dataset, epoch, accuracy (of LEMUR's own test split, so it is no accuracy of the corpus) and
+    hyperparameters. Raises InputError when the folder is no checkout.
+    """
+    root = folder if (folder / "nn").is_dir() else folder / "ab" / "nn"
+    if not (root / "nn").is_dir() or not (root / "stat").is_dir():
+        raise InputError(
+            f"{folder}: no LEMUR checkout (it has no ab/nn/nn and ab/nn/stat); see seed_corpus.lemur_folder"
+        )
+    measured = read_statistics(root / "stat")
+    rows, left_out = [], []
+    for path in sorted((root / "nn").glob("*.py")):
+        row = {"id": f"lemur-{path.stem}", "family": family_of(path.stem), "measured": measured.get(path.stem)}
+        if path.stem == "__init__" or (families and row["family"] not in families):
+            continue
+        row["program"], why = _usable(path, row["measured"], keep)
+        if why:
+            left_out.append(_left_out(row, why))
+        else:
+            rows.append(row)
+    rows.sort(key=lambda row: (-row["measured"]["accuracy"], row["id"]))
+    rows = _without_copies(rows, left_out)
+    chosen: dict[str, list[dict]] = {}
+    for row in rows:
+        of_family = chosen.setdefault(row["family"], [])
+        if per_family is not None and len(of_family) == per_family:
+            left_out.append(_left_out(row, f"beyond the best {per_family} of its family"))
+        else:
+            of_family.append(row)
+    longest = max((len(each) for each in chosen.values()), default=0)
+    turns = [chosen[name][at] for at in range(longest) for name in sorted(chosen) if at < len(chosen[name])]
+    return turns, sorted(left_out, key=lambda row: row["id"])
+
+
+def read_statistics(folder: Path) -> dict[str, dict]:
+    """Return name of a program -> its best trial at image classification: accuracy, dataset, epoch, hyperparameters."""
+    best: dict[str, dict] = {}
+    for path in sorted([*folder.glob(f"{TASK}_*/*.json"), *folder.glob(f"*/{TASK}_*/*.json")]):
+        parts = path.parent.name.split("_", 3)
+        if len(parts) != 4 or parts[2] != METRIC or not path.stem.isdecimal():
+            continue
+        for trial in _trials(path):
+            found = {"dataset": parts[1], "epoch": int(path.stem)} | trial
+            if parts[3] not in best or found["accuracy"] > best[parts[3]]["accuracy"]:
+                best[parts[3]] = found
+    return best
+
+
+def family_of(name: str) -> str:
+    """Return the letters that a name begins with: DPN of DPN107, rag of rag-0a1b."""
+    return re.match("[A-Za-z]*", name)[0] or "other"
+
+
+def _trials(path: Path) -> Iterable[dict]:
+    trials = read_json(path)
+    trials = trials if isinstance(trials, list) else [trials]
+    wanted = ("accuracy", "batch", "dropout", "lr", "momentum", "transform")
+    for trial in trials:
+        if isinstance(trial, dict) and isinstance(trial.get("accuracy"), (int, float)):
+            yield {name: trial[name] for name in wanted if name in trial}
+
+
+def _usable(path: Path, measured: dict | None, keep: Callable[[str], bool]) -> tuple[str | None, str | None]:
+    """Return (the program in the present contract, None) or (None, why not)."""
+    if measured is None:
+        return None, "no accuracy at image classification was measured"
+    try:
+        program = modernise(read_text(path)).strip() + "\n"
+    except (ValueError, InputError) as error:
+        return None, str(error)
+    return (program, None) if keep(program) else (None, "too long")
+
+
+def _without_copies(rows: list[dict], left_out: list[dict]) -> list[dict]:
+    first: dict[str, str] = {}
+    distinct = []
+    for row in rows:
+        same = first.setdefault(text_digest(row["program"]), row["id"])
+        if same == row["id"]:
+            distinct.append(row)
+        else:
+            left_out.append(_left_out(row, f"the same as {same} but for names, comments and layout"))
+    copies, _ = near_copies(distinct, COPIES)
+    left_out += [_left_out(row, copies[row["id"]]) for row in distinct if row["id"] in copies]
+    return [row for row in distinct if row["id"] not in copies]
+
+
+def _left_out(row: dict, why: str) -> dict:
+    return {"id": row["id"], "family": row["family"], "why": why}

@@ -1,0 +1,160 @@
+"""A LEMUR checkout read: both layouts, image classification alone, measured accuracies, no copies, reasons."""
+
+import json
+
+import pytest
+import torch
+from edit_pairs import BRANCHES, EXCITATION, PLAIN, RESIDUAL, SEPARABLE
+
+from archloop.contract import modernise
+from archloop.errors import InputError
+from archloop.lemur import family_of, read_programs
+
+METHODS = """
+    def train_setup(self, prm):
+        self.to(self.device)
+        self.criteria = (nn.CrossEntropyLoss().to(self.device),)
+        self.optimizer = torch.optim.SGD(self.parameters(), lr=prm["lr"], momentum=prm["momentum"])
+
+    def learn(self, train_data):
+        for inputs, labels in train_data:
+            inputs, labels = inputs.to(self.device), labels.to(self.device)
+            self.optimizer.zero_grad()
+            loss = self.criteria[0](self(inputs), labels)
+            loss.backward()
+            self.optimizer.step()
+"""
+START = "super().__init__()\n        self.conv1"
+NEW = PLAIN.replace(START, START.replace("self.conv1", "self.device = device\n        self.conv1")) + METHODS
+OLD = (PLAIN + METHODS).replace("prm, device)", "prm: dict)").replace("setup(self, prm)", "setup(self, device, prm)")
+OLD = OLD.replace("self.to(self.device)", "self.device = device\n        self.to(device)")
+UNKEPT = OLD.replace("self.device = device\n        self.to(device)", "self.to(device)").replace(
+    "self.device", "device"
+)
+
+
+def works(program: str) -> None:
+    namespace = {"__name__": "program"}
+    exec(compile(program, "<program>", "exec"), namespace)
+    prm = {"lr": 0.01, "momentum": 0.9, "dropout": 0.2}
+    net = namespace["Net"]((4, 3, 32, 32), (10,), prm, torch.device("cpu"))
+    net.train_setup(prm)
+    net.learn([(torch.randn(4, 3, 32, 32), torch.arange(4))])
+
+
+@pytest.fixture(params=["stat", "stat/train"])
+def checkout(tmp_path, request):
+    """A small checkout with the statistics where its earlier or its later history has them."""
+    (tmp_path / "ab" / "nn" / "nn").mkdir(parents=True)
+    (tmp_path / "ab" / "nn" / "nn" / "__init__.py").write_text("")
+
+    def add(name, program, accuracy=None, dataset="cifar-10", task="img-classification", metric="acc", epoch=1):
+        (tmp_path / "ab" / "nn" / "nn" / f"{name}.py").write_text(program)
+        if accuracy is not None:
+            folder = tmp_path / "ab" / "nn" / request.param / f"{task}_{dataset}_{metric}_{name}"
+            folder.mkdir(parents=True, exist_ok=True)
+            trials = [
+                {"accuracy": accuracy / 2, "lr": 1.0},
+                {"accuracy": accuracy, "lr": 0.01, "batch": 4, "uid": "ab"},
+            ]
+            (folder / f"{epoch}.json").write_text(json.dumps(trials))
+
+    add("PlainNet", NEW, 0.5)
+    add("ResNet18", RESIDUAL, 0.4)
+    add("ResNet50", SEPARABLE, 0.7)
+    add("ResNet50", SEPARABLE, 0.6, epoch=5)
+    add("UNet", EXCITATION, 0.9, task="img-segmentation", dataset="coco", metric="iou")
+    return tmp_path, add
+
+
+def test_image_classification_is_kept_with_its_best_trial(checkout):
+    folder, _ = checkout
+    rows, left_out = read_programs(folder)
+    assert [row["id"] for row in rows] == ["lemur-PlainNet", "lemur-ResNet50", "lemur-ResNet18"]
+    assert rows[1]["measured"] == {"accuracy": 0.7, "batch": 4, "dataset": "cifar-10", "epoch": 1, "lr": 0.01}
+    assert left_out == [
+        {"id": "lemur-UNet", "family": "UNet", "why": "no accuracy at image classification was measured"}
+    ]
+
+
+def test_its_folder_ab_nn_will_do(checkout):
+    folder, _ = checkout
+    assert read_programs(folder / "ab" / "nn") == read_programs(folder)
+
+
+def test_the_best_of_a_family_stay_and_the_others_are_reported(checkout):
+    folder, _ = checkout
+    rows, left_out = read_programs(folder, per_family=1)
+    assert [row["id"] for row in rows] == ["lemur-PlainNet", "lemur-ResNet50"]
+    assert {"id": "lemur-ResNet18", "family": "ResNet", "why": "beyond the best 1 of its family"} in left_out
+
+
+def test_exact_and_near_copies_leave_the_better_one(checkout):
+    folder, add = checkout
+    add("CopyNet", NEW.replace("conv1", "first") + "# Another.\n", 0.6)
+    add("NearNet", RESIDUAL.replace("x = F.relu(self.stem", "x = F.silu(self.stem"), 0.1)
+    rows, left_out = read_programs(folder)
+    assert {"lemur-CopyNet", "lemur-ResNet18"} <= {row["id"] for row in rows}
+    reasons = {row["id"]: row["why"] for row in left_out}
+    assert reasons["lemur-PlainNet"] == "the same as lemur-CopyNet but for names, comments and layout"
+    assert reasons["lemur-NearNet"].startswith("near-copy of lemur-ResNet18 (0.9")
+
+
+def test_programs_of_the_older_layout_are_brought_into_the_present_one(checkout):
+    folder, add = checkout
+    add("OldNet", OLD.replace("16", "20"), 0.5)
+    rows, _ = read_programs(folder)
+    program = next(row["program"] for row in rows if row["id"] == "lemur-OldNet")
+    assert "def __init__(self, in_shape, out_shape, prm: dict, device):" in program
+    works(program)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        OLD,
+        OLD.replace("prm: dict", "prm: dict = None"),
+        OLD.replace("super().__init__()", "super(Net, self).__init__()  # é"),
+        OLD.replace("self.device = device\n        self.to(device)", "self.to(device)").replace(
+            "self.device", "device"
+        ),
+        NEW,
+    ],
+    ids=["plain", "default", "comment", "device by setup", "present"],
+)
+def test_both_layouts_work_after_reading(program):
+    works(modernise(program.replace("inputs.to(device), labels.to(device)", "inputs, labels")))
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("class Net(", "does not parse"),
+        ("x = 1\n", "no class Net"),
+        (PLAIN.replace("prm, device", "prm, device, more"), "neither layout"),
+        (PLAIN.replace("prm, device", ""), "neither layout"),
+    ],
+)
+def test_what_is_of_neither_layout_is_left_out_with_the_reason(checkout, program, why):
+    folder, add = checkout
+    add("OddNet", program, 0.9)
+    _, left_out = read_programs(folder)
+    (reason,) = (row["why"] for row in left_out if row["id"] == "lemur-OddNet")
+    assert why in reason
+
+
+def test_a_filter_and_a_choice_of_families(checkout):
+    folder, add = checkout
+    add("LongNet", BRANCHES, 0.8)
+    rows, left_out = read_programs(folder, families=["PlainNet", "LongNet"], keep=lambda text: "SiLU" not in text)
+    assert [row["id"] for row in rows] == ["lemur-PlainNet"]
+    assert left_out == [{"id": "lemur-LongNet", "family": "LongNet", "why": "too long"}]
+
+
+def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no LEMUR checkout"):
+        read_programs(tmp_path)
+
+
+def test_a_family_is_what_a_name_begins_with():
+    assert [family_of(name) for name in ("DPN107", "rag-0a1b", "ResNet", "3d")] == ["DPN", "rag", "ResNet", "other"]
