@@ -11,7 +11,8 @@ rule write_seed_programs:
     input:
         model=MODEL,
     output:
-        expand("results/seed/generated/{shard}.jsonl", shard=SEED_SHARDS),
+        programs=expand("results/seed/generated/{shard}.jsonl", shard=SEED_SHARDS),
+        left_out="results/seed/left_out.json",
     log:
         "logs/seed/write_seed_programs.log",
     benchmark:
@@ -23,7 +24,7 @@ rule write_seed_programs:
         "Cycle 0: writing the programs of the seed corpus"
     shell:
         "python {SCRIPTS}/write_seed_programs.py {params.settings} --model {input.model}"
-        " $(printf -- ' --output %s' {output}) --log {log}"
+        " $(printf -- ' --output %s' {output.programs}) --left-out {output.left_out} --log {log}"
 
 
 use rule evaluate as evaluate_seed with:

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from archloop.cli import command, settings_options
-from archloop.files import write_jsonl
+from archloop.files import write_json, write_jsonl
+from archloop.lemur import read_programs
 from archloop.models import load_tokenizer
 from archloop.seed_programs import seed_programs
 
@@ -16,19 +17,24 @@ PATH = click.Path(path_type=Path)
 @settings_options("seed_corpus")
 @click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model; its tokenizer counts.")
 @click.option("--output", required=True, multiple=True, type=PATH, help="One file for each shard.")
-def main(model, output, settings) -> None:
+@click.option("--left-out", required=True, type=PATH, help="What was left out of a LEMUR checkout, and why.")
+def main(model, output, left_out, settings) -> None:
     """Deal the programs out to the shards, one a line."""
     tokenizer, longest = load_tokenizer(model.parent), settings["max_tokens"]
 
     def short_enough(program: str) -> bool:
         return longest is None or len(tokenizer(program)["input_ids"]) <= longest
 
-    programs = seed_programs(settings["per_family"], settings["families"], short_enough)
+    dropped, choice = [], (settings["per_family"], settings["families"], short_enough)
+    if settings["source"] == "lemur":
+        programs, dropped = read_programs(settings["lemur_folder"], *choice)
+    else:
+        programs = [{"id": each.id, "family": each.family, "program": each.program} for each in seed_programs(*choice)]
     rows = [
-        {"id": each.id, "chain": "seed", "cycle": 0, "index": index, "shard": index % len(output)}
-        | {"family": each.family, "program": each.program}
-        for index, each in enumerate(programs)
+        {"chain": "seed", "cycle": 0, "index": index, "shard": index % len(output)} | program
+        for index, program in enumerate(programs)
     ]
+    write_json(left_out, dropped)
     for shard, path in enumerate(output):
         write_jsonl(path, [row for row in rows if row["shard"] == shard])
 

@@ -83,7 +83,7 @@ def test_methods_are_added_to_programs_of_any_layout():
 
 def test_statistics_are_in_lemurs_form(tmp_path):
     (entry,) = export(corpus((PLAIN, 0.5)), tmp_path)
-    path = "stat/img-classification_cifar-10_acc_archloop-my-chain-01-0000/1.json"
+    path = "stat/train/img-classification_cifar-10_acc_archloop-my-chain-01-0000/1.json"
     assert path in entry["files"]
     (trial,) = json.loads((tmp_path / path).read_text())
     assert trial == {
@@ -97,7 +97,7 @@ def test_files_of_an_earlier_export_that_no_longer_belong_are_removed(tmp_path):
     (tmp_path / "nn" / "mine.py").write_text("")
     export(corpus((PLAIN, 0.5)), tmp_path)
     assert sorted(path.name for path in (tmp_path / "nn").iterdir()) == ["archloop-my-chain-01-0000.py", "mine.py"]
-    assert len(list((tmp_path / "stat").iterdir())) == 1
+    assert len(list((tmp_path / "stat" / "train").iterdir())) == 1
 
 
 def test_an_empty_corpus_exports_an_empty_index(tmp_path):

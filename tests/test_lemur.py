@@ -1,6 +1,8 @@
 """A LEMUR checkout read: both layouts, image classification alone, measured accuracies, no copies, reasons."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from edit_pairs import BRANCHES, EXCITATION, PLAIN, RESIDUAL, SEPARABLE
 
 from archloop.contract import modernise
 from archloop.errors import InputError
+from archloop.files import read_json, read_jsonl
 from archloop.lemur import family_of, read_programs
 
 METHODS = """
@@ -158,3 +161,16 @@ def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
 
 def test_a_family_is_what_a_name_begins_with():
     assert [family_of(name) for name in ("DPN107", "rag-0a1b", "ResNet", "3d")] == ["DPN", "rag", "ResNet", "other"]
+
+
+def test_the_script_writes_the_programs_of_a_checkout_as_candidates(checkout, root, model_folder, tmp_path):
+    folder, _ = checkout
+    outputs = [tmp_path / "out" / name for name in ("0.jsonl", "1.jsonl", "left_out.json")]
+    arguments = ["--source", "lemur", "--lemur-folder", folder, "--model", model_folder / "manifest.json"]
+    arguments += ["--output", outputs[0], "--output", outputs[1], "--left-out", outputs[2]]
+    script = root / "scripts" / "write_seed_programs.py"
+    subprocess.run([sys.executable, script, *map(str, arguments)], check=True)
+    rows = read_jsonl(outputs[0]) + read_jsonl(outputs[1])
+    assert sorted(row["index"] for row in rows) == [0, 1, 2]
+    assert {row["family"] for row in rows} == {"PlainNet", "ResNet"}
+    assert [row["id"] for row in read_json(outputs[2])] == ["lemur-UNet"]

@@ -1,7 +1,7 @@
 """Admitted programs as files that LEMUR takes: best first, each with its measured statistics.
 
-Beside index.json lie nn/NAME.py and stat/TASK_DATASET_METRIC_NAME/EPOCHS.json, as in LEMUR's ab/nn, so the two folders
-can be copied there. A program that lacks a method of LEMUR's contract gets one. The accuracy is that of this project's
+Beside index.json lie nn/NAME.py and stat/train/TASK_DATASET_METRIC_NAME/EPOCHS.json, as in LEMUR's ab/nn, so the two
+folders can be copied there. A program that lacks a method of LEMUR's contract gets one. The accuracy is that of this project's
 validation split, which is held out of the official training split; LEMUR's own are of the test split.
 """
 
@@ -26,7 +26,7 @@ def export(corpus: pl.DataFrame, folder: Path) -> list[dict]:
         protocol = json.loads(row["protocol"] or "null") or {}
         # Underscores separate the parts of LEMUR's folder names.
         name, dataset = (text.replace("_", "-") for text in (f"archloop-{row['id']}", row["dataset"]))
-        place = f"stat/img-classification_{DATASETS.get(row['dataset'], dataset)}_acc_{name}"
+        place = f"stat/train/img-classification_{DATASETS.get(row['dataset'], dataset)}_acc_{name}"
         texts = {
             f"nn/{name}.py": complete(row["program"], protocol),
             f"{place}/{protocol.get('epochs', 1)}.json": json.dumps([trial(row, protocol)], indent=4) + "\n",
@@ -47,14 +47,13 @@ def trial(row: dict, protocol: dict) -> dict:
     values = {name: protocol[key] for name, key in named.items() if name in takes and key in protocol}
     values |= {"accuracy": row["accuracy"], "uid": row["evaluation"][:32]}
     values |= {"batch": protocol["batch_size"]} if "batch_size" in protocol else {}
-    if protocol.get("protocol") in TRANSFORMS:
-        values["transform"] = TRANSFORMS[protocol["protocol"]]
+    values["transform"] = TRANSFORMS.get(protocol.get("protocol"), "norm_32")  # LEMUR's reader wants one
     return dict(sorted(values.items()))
 
 
 def _remove_stale(folder: Path, wanted: set[str]) -> None:
     """Remove what an earlier export wrote and this one does not."""
-    for path in [*folder.glob("nn/archloop-*.py"), *folder.glob("stat/*_acc_archloop-*/*.json")]:
+    for path in [*folder.glob("nn/archloop-*.py"), *folder.glob("stat/train/*_acc_archloop-*/*.json")]:
         if str(path.relative_to(folder)) not in wanted:
             path.unlink()
             if path.suffix == ".json" and not any(path.parent.iterdir()):

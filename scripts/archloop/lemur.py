@@ -20,7 +20,7 @@ COPIES = {"gate": "text", "threshold": 0.9, "shingle_tokens": 10}
 
 
 def read_programs(
-    folder: Path,
+    folder: str | Path | None,
     per_family: int | None = None,
     families: Sequence[str] | None = None,
     keep: Callable[[str], bool] = lambda program: True,
@@ -32,6 +32,9 @@ def read_programs(
     that trial: dataset, epoch, accuracy (of LEMUR's own test split, so it is no accuracy of the corpus) and
     hyperparameters. Raises InputError when the folder is no checkout.
     """
+    if folder is None:
+        raise InputError("settings: seed_corpus.lemur_folder is missing; it names a LEMUR checkout")
+    folder = Path(folder)
     root = folder if (folder / "nn").is_dir() else folder / "ab" / "nn"
     if not (root / "nn").is_dir() or not (root / "stat").is_dir():
         raise InputError(
