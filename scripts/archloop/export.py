@@ -1,8 +1,8 @@
 """Admitted programs as files that LEMUR takes: best first, each with its measured statistics.
 
 Beside index.json lie nn/NAME.py and stat/train/TASK_DATASET_METRIC_NAME/EPOCHS.json, as in LEMUR's ab/nn, so the two
-folders can be copied there. A program that lacks a method of LEMUR's contract gets one. The accuracy is that of this project's
-validation split, which is held out of the official training split; LEMUR's own are of the test split.
+folders can be copied there. A program that lacks a method of LEMUR's contract gets one. The accuracy is that of this
+project's validation split, which is held out of the official training split; LEMUR's own are of the test split.
 """
 
 import json

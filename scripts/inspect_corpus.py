@@ -1,0 +1,42 @@
+"""Ask the corpus from the terminal.
+
+python scripts/inspect_corpus.py counts
+python scripts/inspect_corpus.py best --count 5 --chain main
+python scripts/inspect_corpus.py neighbours main-02-0007
+python scripts/inspect_corpus.py lineage main-02-0007
+python scripts/inspect_corpus.py diff main-02-0007
+"""
+
+from pathlib import Path
+
+import click
+
+from archloop import inspect_corpus as corpus
+from archloop.cli import command
+from archloop.errors import InputError
+
+ANSWERS = {
+    "counts": lambda records, identity, count: corpus.counts(records),
+    "best": lambda records, identity, count: corpus.best(records, count),
+    "neighbours": corpus.neighbours,
+    "lineage": lambda records, identity, count: corpus.lineage(records, identity),
+    "diff": lambda records, identity, count: corpus.difference(records, identity),
+}
+
+
+@command
+@click.argument("question", type=click.Choice(list(ANSWERS)))
+@click.argument("identity", required=False)
+@click.option("--results", default="results", type=click.Path(path_type=Path), help="Folder of the results.")
+@click.option("--chain", help="Look at this chain alone.")
+@click.option("--count", default=10, type=click.IntRange(min=1), help="Rows of best and neighbours.")
+def main(question, identity, results, chain, count) -> None:
+    """Answer one QUESTION: counts and verdicts per cycle, the best programs, or of the program with the id IDENTITY its
+    neighbours in the corpus, its lineage, or a diff against its nearest neighbour."""
+    if question in ("neighbours", "lineage", "diff") and not identity:
+        raise InputError(f"{question} wants the id of a program, as in: inspect_corpus.py {question} main-01-0003")
+    click.echo(ANSWERS[question](corpus.read_results(results, chain), identity, count))
+
+
+if __name__ == "__main__":
+    main()
