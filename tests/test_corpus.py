@@ -107,7 +107,7 @@ def test_a_table_of_candidates_is_no_corpus(path):
 
 def test_a_parquet_file_of_someone_else_is_refused(path):
     pl.DataFrame({"a": [1]}).write_parquet(path)
-    refused(path, "not written by this workflow")
+    refused(path, "not written by this version")
 
 
 def test_no_flipped_bit_goes_unnoticed(path):

@@ -112,7 +112,7 @@ def _read_one(path: Path, schema: dict, columns: list[str]) -> pl.DataFrame:
     try:
         at, digest, written = _seal(path)
         if at < 0:
-            raise InputError(f"{path}: not written by this workflow; delete it and run again")
+            raise InputError(f"{path}: not written by this version of the workflow; delete it and run again")
         if digest != written:
             raise InputError(f"{path}: damaged or edited after it was written; delete it and run again")
         _check_facts(path, json.loads(pl.read_parquet_metadata(path)["archloop"]))
