@@ -1,7 +1,10 @@
 """Shingles, signatures and near-copies: against datasketch, against sets of tuples, at the threshold."""
 
+import io
+import re
 import subprocess
 import sys
+import tokenize
 from hashlib import blake2b
 
 import polars as pl
@@ -12,7 +15,7 @@ from edit_pairs import PAIRS, PLAIN
 
 from archloop.novelty import MISS_RATE, least_matches, miss_rate, nearest, neighbours, with_signatures
 from archloop.seed_programs import seed_programs
-from archloop.shingles import SCHEME, jaccard, normalised_tokens, shingle_sets, signatures, text_digest
+from archloop.shingles import SCHEME, TOKEN, jaccard, normalised_tokens, shingle_sets, signatures, text_digest
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from synthetic import documents, near_copy
@@ -165,3 +168,18 @@ def test_signatures_depend_on_neither_hash_seed_nor_process():
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         answers.add(done.stdout)
     assert len(answers) == 1
+
+
+def test_the_lexer_finds_the_tokens_that_python_finds(root):
+    """On this project's own modules and on programs, but for those whose f-strings newer versions take apart."""
+    sources = [path.read_text() for path in sorted((root / "scripts" / "archloop").glob("*.py"))]
+    compared = 0
+    for program in sources + PROGRAMS + [pair.edited for pair in PAIRS]:
+        if re.search(r"\bf[\"']", program):
+            continue
+        found = [token for token in TOKEN.findall(program) if token != "\n"]
+        wanted = (tokenize.NAME, tokenize.NUMBER, tokenize.STRING, tokenize.OP)
+        tokens = tokenize.generate_tokens(io.StringIO(program).readline)
+        assert found == [token.string for token in tokens if token.type in wanted]
+        compared += 1
+    assert compared > 100
