@@ -18,6 +18,8 @@ rule admit:
         "logs/{chain}/cycle-{cycle}/admit.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/admit.tsv"
+    conda:
+        ENVIRONMENT
     params:
         admission=options("admission"),
         novelty=options("novelty", "novelty_"),
@@ -25,7 +27,7 @@ rule admit:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: admitting what scores and is new"
     shell:
-        "python {SCRIPTS}/admit.py $(printf -- ' --generated %s' {input.generated})"
+        "python $SCRIPTS/admit.py $(printf -- ' --generated %s' {input.generated})"
         " $(printf -- ' --evaluated %s' {input.evaluated}) $(printf -- ' --corpus %s' {input.corpus})"
         " --dataset {input.dataset} {params.admission} {params.novelty}"
         " --candidates-output {output.candidates} --corpus-output {output.corpus} --log {log}"
@@ -42,13 +44,15 @@ rule summarize:
         "logs/{chain}/cycle-{cycle}/summarize.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/summarize.tsv"
+    conda:
+        ENVIRONMENT
     params:
         admission=options("admission"),
         code=code("summarize"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: summing up"
     shell:
-        "python {SCRIPTS}/summarize.py --candidates {input.candidates} --training {input.training}"
+        "python $SCRIPTS/summarize.py --candidates {input.candidates} --training {input.training}"
         " --dataset {input.dataset} {params.admission} --output {output} --log {log}"
 
 
@@ -61,9 +65,11 @@ rule export:
         "logs/{chain}/export.log",
     benchmark:
         "logs/{chain}/export.tsv"
+    conda:
+        ENVIRONMENT
     params:
         code=code("export"),
     message:
         "Chain {wildcards.chain}: exporting the admitted architectures"
     shell:
-        "python {SCRIPTS}/export.py $(printf -- ' --corpus %s' {input}) --output {output} --log {log}"
+        "python $SCRIPTS/export.py $(printf -- ' --corpus %s' {input}) --output {output} --log {log}"

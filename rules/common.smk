@@ -14,15 +14,17 @@ from archloop.errors import InputError
 from archloop.seeds import derive
 
 # The scripts run with the Python that runs Snakemake, unless an environment of --sdm comes before it.
-if os.path.dirname(sys.executable) not in os.environ["PATH"].split(os.pathsep):
-    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+if os.path.dirname(sys.executable) not in os.get_exec_path():
+    os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
+# Where the shell commands find the scripts; seen from the working directory, so that a moved clone rebuilds nothing.
+os.environ.update(SCRIPTS=os.path.relpath(os.path.join(workflow.basedir, "scripts")))
+ENVIRONMENT = os.path.join(workflow.basedir, "envs", "archloop.yaml")
 
 try:
     SETTINGS = archloop_settings.complete(config)
 except InputError as error:
     raise WorkflowError(str(error))
 
-SCRIPTS = os.path.relpath(os.path.join(workflow.basedir, "scripts"))
 CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
 CYCLES = {chain: range(1, SETTINGS["chains"][chain]["cycles"] + 1) for chain in CHAINS}
 RUN = SETTINGS["run"]

@@ -10,9 +10,14 @@ rule evaluate:
         "logs/{chain}/cycle-{cycle}/evaluate-{shard}.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/evaluate-{shard}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 8
     resources:
         gpu=RUN["gpus"],
+        device=RUN["device"],
+        isolation=RUN["isolation"],
+        workers=RUN["workers"],
         mem_mb=lambda wildcards, attempt: 24000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
@@ -22,6 +27,6 @@ rule evaluate:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: judging candidates, shard {wildcards.shard}"
     shell:
-        "python {SCRIPTS}/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}"
-        " --seed {params.seed} --store results/evaluations --device {RUN[device]} --isolation {RUN[isolation]}"
-        " --workers {RUN[workers]} --output {output.records} --run-record {output.run_record} --log {log}"
+        "python $SCRIPTS/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}"
+        " --seed {params.seed} --store results/evaluations --device {resources.device} --isolation {resources.isolation}"
+        " --workers {resources.workers} --output {output.records} --run-record {output.run_record} --log {log}"

@@ -14,9 +14,12 @@ rule finetune:
         "logs/{chain}/cycle-{cycle}/finetune.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/finetune.tsv"
+    conda:
+        ENVIRONMENT
     threads: 8
     resources:
         gpu=RUN["gpus"],
+        device=RUN["device"],
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
@@ -27,9 +30,9 @@ rule finetune:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
-        "python {SCRIPTS}/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
+        "python $SCRIPTS/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
         " --model {input.model} --parent {input.parent} {params.settings} {params.loading} --seed {params.seed}"
-        " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle} --device {RUN[device]}"
+        " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle} --device {resources.device}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
 
 
@@ -46,9 +49,12 @@ rule finetune_seed:
         "logs/seed/finetune.log",
     benchmark:
         "logs/seed/finetune.tsv"
+    conda:
+        ENVIRONMENT
     threads: 8
     resources:
         gpu=RUN["gpus"],
+        device=RUN["device"],
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
@@ -59,7 +65,7 @@ rule finetune_seed:
     message:
         "Cycle 0: fine-tuning on the seed corpus"
     shell:
-        "python {SCRIPTS}/finetune.py --fresh {input.fresh} --model {input.model}"
+        "python $SCRIPTS/finetune.py --fresh {input.fresh} --model {input.model}"
         " {params.settings} {params.loading} --seed {params.seed}"
-        " --state results/state/seed --device {RUN[device]}"
+        " --state results/state/seed --device {resources.device}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"

@@ -15,6 +15,8 @@ rule write_prompts:
         "logs/{chain}/cycle-{cycle}/write_prompts.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/write_prompts.tsv"
+    conda:
+        ENVIRONMENT
     params:
         settings=options("prompts"),
         epochs=setting("evaluation", "epochs"),
@@ -23,7 +25,7 @@ rule write_prompts:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
     shell:
-        "python {SCRIPTS}/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}"
+        "python $SCRIPTS/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}"
         " --dataset {input.dataset} $(printf -- ' --corpus %s' {input.corpus})"
         " {params.settings} --template {input.template} --hints {input.hints}"
         " --seed {params.seed} --epochs {params.epochs} --output {output} --log {log}"
@@ -41,9 +43,12 @@ rule generate:
         "logs/{chain}/cycle-{cycle}/generate-{shard}.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/generate-{shard}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 8
     resources:
         gpu=RUN["gpus"],
+        device=RUN["device"],
         mem_mb=lambda wildcards, attempt: 24000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
@@ -53,6 +58,6 @@ rule generate:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: generating candidates, shard {wildcards.shard}"
     shell:
-        "python {SCRIPTS}/generate.py --prompts {input.prompts} --shard {wildcards.shard}"
+        "python $SCRIPTS/generate.py --prompts {input.prompts} --shard {wildcards.shard}"
         " --model {input.model} --adapter {input.adapter} {params.settings} {params.loading}"
-        " --device {RUN[device]} --output {output.candidates} --run-record {output.run_record} --log {log}"
+        " --device {resources.device} --output {output.candidates} --run-record {output.run_record} --log {log}"

@@ -12,13 +12,15 @@ rule prepare_model:
         "logs/prepare/model.log",
     benchmark:
         "logs/prepare/model.tsv"
+    conda:
+        ENVIRONMENT
     params:
         settings=lambda wildcards: archloop_settings.options(SETTINGS["model"]),
         code=code("prepare_model"),
     message:
         "Preparing the language model {SETTINGS[model][name]}"
     shell:
-        "python {SCRIPTS}/prepare_model.py {params.settings} --output {output} --log {log}"
+        "python $SCRIPTS/prepare_model.py {params.settings} --output {output} --log {log}"
 
 
 rule prepare_dataset:
@@ -28,6 +30,8 @@ rule prepare_dataset:
         "logs/prepare/{dataset}.log",
     benchmark:
         "logs/prepare/{dataset}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         settings=options("data"),
         seed=SETTINGS["seed"],
@@ -35,5 +39,5 @@ rule prepare_dataset:
     message:
         "Preparing the data set {wildcards.dataset}"
     shell:
-        "python {SCRIPTS}/prepare_dataset.py {params.settings} --seed {params.seed}"
+        "python $SCRIPTS/prepare_dataset.py {params.settings} --seed {params.seed}"
         " --dataset {wildcards.dataset} --output {output} --log {log}"

@@ -16,12 +16,14 @@ rule report:
         "logs/report.log",
     benchmark:
         "logs/report.tsv"
+    conda:
+        ENVIRONMENT
     params:
         settings=options("report"),
         code=code("report"),
     message:
         "Writing the report"
     shell:
-        "python {SCRIPTS}/report.py $(printf -- ' --summary %s' {input.summaries})"
+        "python $SCRIPTS/report.py $(printf -- ' --summary %s' {input.summaries})"
         " $(printf -- ' --candidates %s' {input.candidates}) {params.settings}"
         " --page {output.page} --funnel {output.funnel} --accuracy {output.accuracy} --table {output.table} --log {log}"

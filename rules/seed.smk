@@ -17,13 +17,15 @@ rule write_seed_programs:
         "logs/seed/write_seed_programs.log",
     benchmark:
         "logs/seed/write_seed_programs.tsv"
+    conda:
+        ENVIRONMENT
     params:
         settings=options("seed_corpus"),
         code=code("write_seed_programs"),
     message:
         "Cycle 0: writing the programs of the seed corpus"
     shell:
-        "python {SCRIPTS}/write_seed_programs.py {params.settings} --model {input.model}"
+        "python $SCRIPTS/write_seed_programs.py {params.settings} --model {input.model}"
         " $(printf -- ' --output %s' {output.programs}) --left-out {output.left_out} --log {log}"
 
 
@@ -38,6 +40,8 @@ use rule evaluate as evaluate_seed with:
         "logs/seed/evaluate-{shard}.log",
     benchmark:
         "logs/seed/evaluate-{shard}.tsv"
+    conda:
+        ENVIRONMENT
     message:
         "Cycle 0: measuring the seed corpus, shard {wildcards.shard}"
 
@@ -56,6 +60,8 @@ rule build_seed_corpus:
         "logs/seed/build_seed_corpus.log",
     benchmark:
         "logs/seed/build_seed_corpus.tsv"
+    conda:
+        ENVIRONMENT
     params:
         novelty=options("novelty", "novelty_"),
         budget=setting("prompts", "parameter_budget"),
@@ -64,7 +70,7 @@ rule build_seed_corpus:
     message:
         "Cycle 0: building the seed corpus"
     shell:
-        "python {SCRIPTS}/build_seed_corpus.py $(printf -- ' --generated %s' {input.generated})"
+        "python $SCRIPTS/build_seed_corpus.py $(printf -- ' --generated %s' {input.generated})"
         " $(printf -- ' --evaluated %s' {input.evaluated}) --dataset {input.dataset}"
         " --template {input.template} --hints {input.hints} --parameter-budget {params.budget}"
         " --epochs {params.epochs} {params.novelty}"

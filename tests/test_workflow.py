@@ -7,10 +7,10 @@ import time
 import polars as pl
 import pytest
 import yaml
+from workflow import ROOT, contents, kill_in, snakemake, work_folder
 
 from archloop.corpus import read_candidates, read_corpus
 from archloop.funnel import OUTCOMES, VALID
-from workflow import ROOT, contents, kill_in, snakemake, work_folder
 
 TEST = ("--configfile", str(ROOT / "config" / "test.yaml"))
 # Everything that must be the same in two runs with one seed: all results but how long it took and on what.
@@ -183,7 +183,13 @@ def test_the_papers_run_is_planned_without_gpu_model_or_data(tmp_path):
     done = snakemake(tmp_path, "--dry-run", "--quiet", "all")
     assert done.returncode == 0, done.stderr[-3000:]
     plan = snakemake(tmp_path, "--dry-run").stdout
-    for rule, count in {"generate": 264, "evaluate": 264, "finetune": 66, "summarize": 66, "prepare_dataset": 3}.items():
+    for rule, count in {
+        "generate": 264,
+        "evaluate": 264,
+        "finetune": 66,
+        "summarize": 66,
+        "prepare_dataset": 3,
+    }.items():
         assert any(line.split() == [rule, str(count)] for line in plan.splitlines()), (rule, plan[-2000:])
     print(f"two plans in {time.monotonic() - started:.0f} s")
 
