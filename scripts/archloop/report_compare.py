@@ -1,0 +1,259 @@
+"""Chains beside each other, and beside the paper: what differs in the settings always stands next to the numbers."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from archloop.report_input import Results
+from archloop.report_tables import COUNT, SHARE, TEXT, frame
+from archloop.settings import effective
+from archloop.shift import compare_samples, compare_shares, spread
+
+DATA = Path(__file__).parents[2] / "report"
+SECTIONS = ("prompts", "generation", "evaluation", "admission", "novelty", "finetuning")
+MEASURES = ("valid", "yield", "at_threshold", "new_above", "accuracy")
+
+
+def chains(results: Results, cycles: pl.DataFrame, kinds: pl.DataFrame) -> pl.DataFrame:
+    """Return one row a chain: how far it came, its rates over all cycles, its first, last and peak cycle.
+
+    group: number of the chain's group of repeats. copy_from: similarity from which on a program is a copy.
+    """
+    schema = {"chain": TEXT, "dataset": TEXT, "start": TEXT, "planned": COUNT, "finished": COUNT, "candidates": COUNT}
+    schema |= {"valid": COUNT, "admitted": COUNT, "valid_share": SHARE, "yield_share": SHARE, "best": SHARE}
+    schema |= {f"{end}_{name}": SHARE for end in ("first", "last") for name in ("valid", "mean", "new_above", "yield")}
+    schema |= {"peak_cycle": COUNT, "peak_mean": SHARE, "group": COUNT, "repeats": COUNT, "copy_from": SHARE}
+    groups = {name: (at, len(group)) for at, group in enumerate(repeat_groups(results)) for name in group}
+    rows = []
+    for chain, facts in results.chains.items():
+        own = cycles.filter(chain=chain)
+        row = {"chain": chain, "dataset": facts["dataset"], "start": facts["start"], "planned": facts["planned"]}
+        row |= {"finished": own.height, "group": groups[chain][0], "repeats": groups[chain][1]}
+        row["copy_from"] = results.novelty(chain, 1)["threshold"]
+        if own.height:
+            totals = own.select(pl.col("candidates", "valid_count", "admitted").sum()).row(0)
+            row |= dict(zip(("candidates", "valid", "admitted"), totals))
+            row |= {"valid_share": totals[1] / totals[0], "yield_share": totals[2] / totals[0]}
+            row["best"] = own["accuracy_best"].max()
+            for end, cycle in (("first", own["cycle"][0]), ("last", own["cycle"][-1])):
+                line = own.row(by_predicate=pl.col("cycle") == cycle, named=True)
+                new = kinds.filter(chain=chain, cycle=cycle, kind="new_above")["share"][0]
+                row |= {f"{end}_valid": line["valid_share"], f"{end}_mean": line["accuracy_mean"]}
+                row |= {f"{end}_yield": line["yield_share"], f"{end}_new_above": new}
+            peak = own.drop_nulls("accuracy_mean").sort(["accuracy_mean", "cycle"], descending=[True, False]).head(1)
+            row |= {"peak_cycle": peak["cycle"][0], "peak_mean": peak["accuracy_mean"][0]} if peak.height else {}
+        rows.append(row)
+    return frame(rows, schema)
+
+
+def repeat_groups(results: Results) -> list[list[str]]:
+    """Return the chains, those together that differ in nothing but their random numbers.
+
+    Every random choice of a chain derives from its name too, so chains with equal settings are repeats over seeds.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in results.chains:
+        own = dict(results.settings.get("chains", {}).get(name, {"name": name}))
+        own = {key: value for key, value in own.items() if key not in ("cycles", "seed")}
+        groups.setdefault(json.dumps(own, sort_keys=True), []).append(name)
+    return list(groups.values())
+
+
+def with_noise(shift: pl.DataFrame, results: Results) -> pl.DataFrame:
+    """Return the shifts with `repeats` and `noise_sd`: how much the difference itself varies over the repeats."""
+    rows = []
+    for group in repeat_groups(results):
+        for measure in shift["measure"].unique(maintain_order=True):
+            found = shift.filter(pl.col("chain").is_in(group), measure=measure)["difference"].drop_nulls().to_list()
+            rows += [
+                {"chain": name, "measure": measure, "repeats": len(group), "noise_sd": spread(found)} for name in group
+            ]
+    schema = {"chain": TEXT, "measure": TEXT, "repeats": COUNT, "noise_sd": SHARE}
+    return shift.join(frame(rows, schema), on=["chain", "measure"], how="left", maintain_order="left")
+
+
+def comparison(results: Results, cycles: pl.DataFrame, valid: pl.DataFrame, resamples: int) -> pl.DataFrame:
+    """Return every group of repeats against the first on its data set, over the cycles that all of them finished.
+
+    matched: both had the same number of candidates in these cycles. The interval is over candidates: Newcombe's, or a
+    bootstrap for accuracy. noise_sd is the standard deviation of the measure over the repeats (pooled over both groups);
+    null where nothing was repeated, and then nobody knows how much of a difference is chance of the seed.
+    """
+    schema = {"dataset": TEXT, "chain": TEXT, "reference": TEXT, "differs": TEXT, "cycles": COUNT}
+    schema |= {"candidates": COUNT, "reference_candidates": COUNT, "matched": pl.Boolean, "measure": TEXT}
+    schema |= {"value": SHARE, "reference_value": SHARE, "difference": SHARE, "low": SHARE, "high": SHARE}
+    schema |= {"repeats": COUNT, "reference_repeats": COUNT, "noise_sd": SHARE, "p_value": SHARE}
+    groups = [group for group in repeat_groups(results) if all(results.chains[name]["cycles"] for name in group)]
+    rows, first = [], {}
+    for group in groups:
+        dataset = results.chains[group[0]]["dataset"]
+        reference = first.setdefault(dataset, group)
+        common = set.intersection(*(set(results.chains[name]["cycles"]) for name in [*group, *reference]))
+        if reference is group or not common:
+            continue
+        sides = [
+            {name: _pooled(name, sorted(common), cycles, valid) for name in members} for members in (group, reference)
+        ]
+        totals = [sum(side["candidates"] for side in members.values()) for members in sides]
+        head = {"dataset": dataset, "chain": ", ".join(group), "reference": ", ".join(reference), "cycles": len(common)}
+        head |= {"differs": differing(results, group[0], reference[0]), "candidates": totals[0]}
+        head |= {"reference_candidates": totals[1], "matched": totals[0] * len(reference) == totals[1] * len(group)}
+        head |= {"repeats": len(group), "reference_repeats": len(reference)}
+        seed = results.settings.get("seed", 0)
+        rows += [head | {"measure": measure} | _compared(measure, *sides, resamples, seed) for measure in MEASURES]
+    return frame(rows, schema)
+
+
+def _pooled(chain: str, common: list[int], cycles: pl.DataFrame, valid: pl.DataFrame) -> dict:
+    own = cycles.filter(pl.col("cycle").is_in(common), chain=chain)
+    judged = valid.filter(pl.col("cycle").is_in(common), chain=chain)
+    total = own["candidates"].sum()
+    return {
+        "candidates": total,
+        "valid": (judged.height, total),
+        "yield": (own["admitted"].sum(), total),
+        "at_threshold": (own["at_threshold_count"].sum(), judged.height),
+        "new_above": (judged.filter(kind="new_above").height, judged.height),
+        "accuracy": judged["accuracy"].to_list(),
+    }
+
+
+def _compared(measure: str, group: dict, reference: dict, resamples: int, seed: int) -> dict:
+    sides = [[members[name][measure] for name in members] for members in (group, reference)]
+    if measure == "accuracy":
+        values = [[float(np.mean(one)) for one in side if one] for side in sides]
+        pooled = [[value for one in side for value in one] for side in sides]
+        found = compare_samples(pooled[1], pooled[0], resamples, seed)
+    else:
+        values = [[count / of for count, of in side if of] for side in sides]
+        pooled = [tuple(map(sum, zip(*side))) for side in sides]
+        found = compare_shares(pooled[1], pooled[0])
+    spreads = [spread(side) for side in values]
+    noise = None if None in spreads else (sum(value**2 for value in spreads) / 2) ** 0.5
+    test = stats.ttest_ind(*values, equal_var=False).pvalue if noise else None
+    means = [float(np.mean(side)) if side else None for side in values]
+    return {"value": means[0], "reference_value": means[1], "noise_sd": noise, "p_value": test} | {
+        key: found[key] for key in ("difference", "low", "high")
+    }
+
+
+def differing(results: Results, chain: str, reference: str) -> str:
+    """Return what two chains were set to that is not the same, as text; empty when nothing differs."""
+    if not results.settings:
+        return "unknown: the folder holds no settings"
+    found = []
+    starts = [results.settings["chains"][name]["start"] for name in (chain, reference)]
+    if starts[0] != starts[1]:
+        found.append(f"start {starts[0]} (there {starts[1]})")
+    for name in SECTIONS:
+        ours, theirs = (effective(results.settings, name, one) for one in (chain, reference))
+        found += [f"{name}.{key} {ours[key]} (there {theirs[key]})" for key in ours if ours[key] != theirs[key]]
+    if results.settings["chains"][chain].get("at") != results.settings["chains"][reference].get("at"):
+        found.append("settings of single cycles")
+    return "; ".join(found)
+
+
+def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
+    """Return the published figures, each beside that of every chain; in per cent, but for `admitted`.
+
+    Cycle `all`: the mean of the cycles' valid rates, the best, the mean over all valid candidates, all admitted.
+    """
+    schema = {"chain": TEXT, "cycle": TEXT, "measure": TEXT, "paper": SHARE, "paper_low": SHARE, "paper_high": SHARE}
+    schema |= {"here": SHARE, "here_low": SHARE, "here_high": SHARE}
+    rows = []
+    for chain in results.chains:
+        own = {str(row["cycle"]): row for row in cycles.filter(chain=chain).iter_rows(named=True)}
+        for given in _read(DATA / "paper.csv"):
+            published = {f"paper{end}": _number(given[key]) for end, key in (("", "value"), ("_low", "low"))}
+            published["paper_high"] = _number(given["high"])
+            if given["cycle"] == "all":
+                here = _over_all(given["measure"], list(own.values()))
+            else:
+                here = _of_cycle(given["measure"], own.get(given["cycle"]))
+            found = dict(zip(("here", "here_low", "here_high"), here))
+            rows.append({"chain": chain, "cycle": given["cycle"], "measure": given["measure"]} | published | found)
+    return frame(rows, schema)
+
+
+def _of_cycle(measure: str, row: dict | None) -> tuple:
+    if row is None:
+        return None, None, None
+    if measure == "admitted":
+        return float(row["admitted"]), None, None
+    if measure in ("valid", "at_threshold"):
+        return tuple(_percent(row[f"{measure}_{part}"]) for part in ("share", "low", "high"))
+    interval = ("low", "high") if measure == "mean" else (None, None)
+    return tuple(_percent(row[f"accuracy_{part}"]) if part else None for part in (measure, *interval))
+
+
+def _over_all(measure: str, rows: list[dict]) -> tuple:
+    """Return (value, low, high) over all cycles. The interval of the valid rate is over cycles, as the paper's is."""
+    if not rows:
+        return None, None, None
+    if measure == "admitted":
+        return float(sum(row["admitted"] for row in rows)), None, None
+    if measure == "best":
+        best = [row["accuracy_best"] for row in rows if row["accuracy_best"] is not None]
+        return _percent(max(best, default=None)), None, None
+    if measure == "valid":
+        shares = [row["valid_share"] for row in rows]
+        mean = float(np.mean(shares))
+        if len(shares) < 2:
+            return _percent(mean), None, None
+        half = float(stats.t.ppf(0.975, len(shares) - 1) * np.std(shares, ddof=1) / len(shares) ** 0.5)
+        return _percent(mean), _percent(mean - half), _percent(mean + half)
+    total = sum(row["accuracy_n"] for row in rows)
+    summed = sum(row["accuracy_mean"] * row["accuracy_n"] for row in rows if row["accuracy_n"])
+    return _percent(summed / total if total else None), None, None
+
+
+def protocol(results: Results) -> pl.DataFrame:
+    """Return what the paper did and what each chain does, item by item; `differs` is null where nothing is known."""
+    schema = {"chain": TEXT, "item": TEXT, "paper": TEXT, "here": TEXT, "differs": pl.Boolean}
+    rows = []
+    for chain in results.chains:
+        for given in _read(DATA / "protocol.csv"):
+            row = {"chain": chain, "item": given["item"], "paper": given["paper"]}
+            if not given["setting"]:
+                row |= {"here": given["here"], "differs": True}
+            elif results.settings:
+                value = _setting(results, chain, given["setting"])
+                row |= {"here": _plain(value), "differs": not _same(value, json.loads(given["same"]))}
+            rows.append(row)
+    return frame(rows, schema)
+
+
+def _setting(results: Results, chain: str, place: str) -> object:
+    if place == "dataset":
+        return results.chains[chain]["dataset"]
+    section, key = place.split(".")
+    return (effective(results.settings, section, chain) if section in SECTIONS else results.settings[section])[key]
+
+
+def _same(value: object, accepted: list) -> bool:
+    """Say whether a value is one of those accepted; two numbers are the ends of a range."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if number and len(accepted) == 2 and not isinstance(accepted[0], list):
+        return accepted[0] <= value <= accepted[1]
+    return value in accepted
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _read(path: Path) -> list[dict]:
+    with open(path, newline="", encoding="utf-8") as opened:
+        return list(csv.DictReader(opened))

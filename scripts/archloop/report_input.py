@@ -1,0 +1,152 @@
+"""What the report is made of: everything that a results folder holds so far, finished or not."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from archloop.admit import accuracy_threshold
+from archloop.corpus import CANDIDATES, read_candidates, read_corpus
+from archloop.errors import InputError
+from archloop.files import read_json
+from archloop.settings import effective
+from archloop.summarize import summarize
+
+SETTINGS_FILE = "settings.json"
+HEAVY = ("raw", "prompt", "signature")  # columns of the candidates that no table and no picture needs
+STAGES = {"generated": "generate", "evaluated": "evaluate", "adapter": "finetune"}
+NOVELTY = {"gate": "both", "threshold": 0.9}
+CYCLE_FOLDER = re.compile(r"cycle-([1-9]\d*)")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that is there. chains: name -> facts (dataset, start, planned, cycles: those with a verdict)."""
+
+    folder: Path
+    settings: dict  # complete settings, or {} when the folder does not say
+    chains: dict[str, dict]
+    summaries: list[dict]
+    candidates: pl.DataFrame
+    corpus: pl.DataFrame  # the seed corpus and all shards
+    runs: list[dict]  # one a job: chain, cycle, stage, and its run record
+    training: dict[tuple[str, int], dict]
+
+    @property
+    def finished(self) -> bool:
+        return all(facts["cycles"] == list(range(1, facts["planned"] + 1)) for facts in self.chains.values())
+
+    def novelty(self, chain: str, cycle: int) -> dict:
+        """Return the gate and threshold that a cycle was judged with."""
+        return effective(self.settings, "novelty", chain, cycle) if self.settings else NOVELTY
+
+
+def read_all(folder: Path, settings: dict | None = None) -> Results:
+    """Read what there is in a results folder.
+
+    settings: complete ones; None takes those that the last run left there, and without them the chains are those whose
+    folders are found. Raises InputError when no cycle has a verdict yet, or when a file is broken.
+    """
+    if settings is None:
+        settings = read_json(folder / SETTINGS_FILE) if (folder / SETTINGS_FILE).is_file() else {}
+    chains = _chains(folder, settings)
+    cells = [(chain, cycle) for chain, facts in chains.items() for cycle in facts["cycles"]]
+    if not cells:
+        raise InputError(f"{folder}: no cycle has a verdict (candidates.parquet) yet")
+    places = [folder / chain / f"cycle-{cycle}" for chain, cycle in cells]
+    light = [name for name in CANDIDATES if name not in HEAVY]
+    candidates = read_candidates([place / "candidates.parquet" for place in places], light)
+    seed = folder / "seed" / "corpus.parquet"
+    shards = [path for place in places if (path := place / "corpus.parquet").is_file()]
+    found = {cell: place / "summary.json" for cell, place in zip(cells, places)}
+    summaries = {cell: read_json(path) for cell, path in found.items() if path.is_file()}
+    training = {cell: place / "adapter" / "training.json" for cell, place in zip(cells, places)}
+    training[("seed", 0)] = folder / "seed" / "adapter" / "training.json"
+    for cell in cells:
+        if cell not in summaries:
+            cell_candidates = candidates.filter(chain=cell[0], cycle=cell[1])
+            unknown = {"carried_on": False, "pairs": None}
+            summaries[cell] = summarize(cell_candidates, unknown, _threshold(settings, summaries, *cell))
+    return Results(
+        folder=folder,
+        settings=settings,
+        chains=chains,
+        summaries=[summaries[cell] for cell in cells],
+        candidates=candidates,
+        corpus=read_corpus([seed] * seed.is_file() + shards),
+        runs=[record for chain in ("seed", *chains) for record in _run_records(folder, chain)],
+        training={cell: read_json(path) for cell, path in training.items() if path.is_file()},
+    )
+
+
+def _chains(folder: Path, settings: dict) -> dict[str, dict]:
+    """Return the chains: each after the one it starts from, `main` before others of its rank, else by name."""
+    known = {name: chain for name, chain in settings.get("chains", {}).items() if name != "seed"}
+    if not known:
+        names = sorted({path.parent.parent.name for path in folder.glob("*/cycle-*/candidates.parquet")})
+        known = {name: {} for name in names}
+    chains = {}
+    for name in sorted(known, key=lambda name: (_depth(known, name), name != "main", name)):
+        chain = known[name]
+        done = sorted(
+            int(match[1])
+            for path in (folder / name).glob("cycle-*/candidates.parquet")
+            if (match := CYCLE_FOLDER.fullmatch(path.parent.name))
+        )
+        planned = chain.get("cycles", max(done, default=0))
+        cycles = [cycle for cycle in done if cycle <= planned]
+        chains[name] = {"start": chain.get("start", "seed"), "planned": planned, "cycles": cycles}
+        chains[name]["dataset"] = chain.get("dataset") or _dataset(folder / name, cycles)
+    return chains
+
+
+def _depth(chains: dict[str, dict], name: str) -> int:
+    parent = chains[name].get("start", "seed").partition("/")[0]
+    return 0 if parent not in chains else 1 + _depth(chains, parent)
+
+
+def _dataset(folder: Path, cycles: list[int]) -> str:
+    if not cycles:
+        return "?"
+    return read_candidates([folder / f"cycle-{cycles[0]}" / "candidates.parquet"], ["dataset"])["dataset"][0]
+
+
+def _threshold(settings: dict, summaries: dict, chain: str, cycle: int) -> float:
+    """Return the accuracy that admits in a cycle whose summary is not written yet."""
+    for (other, _), summary in summaries.items():
+        if other == chain:
+            return summary["at_threshold"]["threshold"]
+    admission = effective(settings, "admission", chain, cycle) if settings else {"threshold": 0.4}
+    if admission.get("relative_to_chance"):
+        raise InputError(f"chain {chain}: no summary of any cycle yet, and its threshold counts from the chance level")
+    return accuracy_threshold(admission | {"relative_to_chance": False}, 0.0)
+
+
+def _run_records(folder: Path, chain: str) -> list[dict]:
+    places = [(0, folder / "seed")] if chain == "seed" else []
+    for place in (folder / chain).glob("cycle-*"):
+        match = CYCLE_FOLDER.fullmatch(place.name)
+        places += [(int(match[1]), place)] if match else []
+    records = []
+    for cycle, place in sorted(places):
+        for kind, stage in STAGES.items():
+            paths = [place / kind / "run.json"] if kind == "adapter" else sorted((place / kind).glob("*.run.json"))
+            for path in paths:
+                if path.is_file():
+                    records.append(read_json(path) | {"chain": chain, "cycle": cycle, "stage": stage})
+    return records
+
+
+def read_graphs(results: Results, wanted: set[str]) -> dict[str, list]:
+    """Return id -> listed nodes of the computed graph (see graph.py), of the wanted candidates that have one."""
+    graphs = {}
+    for chain, facts in results.chains.items():
+        for cycle in facts["cycles"]:
+            for path in sorted((results.folder / chain / f"cycle-{cycle}" / "evaluated").glob("*.json")):
+                if not path.name.endswith(".run.json"):
+                    for record in read_json(path)["records"]:
+                        graph = record.get("graph") or {}
+                        if record["id"] in wanted and graph.get("nodes"):
+                            graphs[record["id"]] = graph["nodes"]
+    return graphs
