@@ -1,40 +1,33 @@
-"""Write the report: a page that stands alone, the pictures, and the numbers as a table."""
+"""Write the report of what a results folder holds: the page, the figures as SVG and PNG, the tables as CSV and parquet.
 
+By hand it takes whatever there is, a run in progress too: `python scripts/report.py --results results --output partial`
+"""
+
+import json
 from pathlib import Path
 
 import click
 
 from archloop.cli import command, settings_options
-from archloop.corpus import read_candidates
-from archloop.files import read_json, write_text
-from archloop.report import accuracy_chart, cycle_table, funnel_chart, page, svg
+from archloop.errors import InputError
+from archloop.report import write_report
+from archloop.report_input import read_all
 
 PATH = click.Path(path_type=Path)
 
 
 @command
 @settings_options("report")
-@click.option("--summary", multiple=True, required=True, type=PATH, help="summary.json of every cycle.")
-@click.option("--candidates", multiple=True, required=True, type=PATH, help="candidates.parquet of every cycle.")
-@click.option("--page", "html", required=True, type=PATH, help="index.html")
-@click.option("--funnel", required=True, type=PATH, help="Picture of the funnel, SVG.")
-@click.option("--accuracy", required=True, type=PATH, help="Picture of the accuracy, SVG.")
-@click.option("--table", required=True, type=PATH, help="The cycles as CSV.")
-def main(summary, candidates, html, funnel, accuracy, table, settings) -> None:
-    """Write page, pictures and table."""
-    cycles = cycle_table([read_json(path) for path in summary])
-    pictures = {
-        funnel: svg(funnel_chart(cycles)),
-        accuracy: svg(accuracy_chart(cycles, read_candidates(candidates))),
-    }
-    for path, picture in pictures.items():
-        write_text(path, picture)
-    write_text(table, cycles.write_csv())
-    shown = [
-        ("The funnel", "What became of every candidate, cycle by cycle.", pictures[funnel]),
-        ("Accuracy", "Every valid candidate, the mean of each cycle and its 95 % interval.", pictures[accuracy]),
-    ]
-    write_text(html, page(settings["title"], cycles, shown))
+@click.option("--results", default="results", type=PATH, help="Folder of results.")
+@click.option("--run", help="Complete settings as JSON; without it those that the last run left in the folder.")
+@click.option("--output", default="results/report", type=PATH, help="Folder that the report is written to.")
+@click.option("--whole", is_flag=True, help="Refuse a run that lacks cycles; without it they are named in the page.")
+def main(results, run, output, whole, settings) -> None:
+    """Write index.html, figures/ and tables/."""
+    found = read_all(results, json.loads(run) if run else None)
+    if whole and not found.finished:
+        raise InputError(f"{results}: some cycles have no verdict yet")
+    write_report(found, settings, output)
 
 
 if __name__ == "__main__":

@@ -1,92 +1,160 @@
-"""The report: one page that stands alone, its pictures, and its numbers as a table."""
+"""The report: tables, figures and one page that stands alone, from whatever a results folder holds."""
 
 from pathlib import Path
 
-import altair as alt
 import jinja2
 import polars as pl
-import vl_convert
 
-from archloop.funnel import OUTCOMES, VALID
-from archloop.status import percent
+from archloop import report_compare, report_tables, report_words
+from archloop.files import replacing, write_bytes, write_text
+from archloop.funnel import OUTCOMES
+from archloop.progress import Progress
+from archloop.report_figures import FIGURES, panels, series, whole
+from archloop.report_gallery import gallery
+from archloop.report_input import Results
+from archloop.report_theme import COLORS, for_page, png, svg
 
-TEMPLATE = Path(__file__).parents[2] / "report" / "index.html.j2"
-# Failures in warm greys and reds, in the order of the funnel; what is valid in blue, what is admitted in green.
-COLORS = dict(
-    zip(
-        OUTCOMES,
-        ["#5b2333", "#7a2e3a", "#964049", "#ab5a5c", "#bd7672", "#cd928b", "#d9aca4", "#e3c5bd", "#ecdcd5", "#f2e9e4"]
-        + ["#9db4d0", "#5f86b8", "#2e8b57"],
+FOLDER = Path(__file__).parents[2] / "report"
+REASONS_SHOWN, EXAMPLES_SHOWN, EXAMPLE_LINES = 12, 4, 80
+
+
+def write_report(results: Results, settings: dict, folder: Path) -> None:
+    """Write index.html, tables/NAME.csv and .parquet, figures/NAME.svg and .png; equal inputs give equal bytes.
+
+    settings: section report.
+    """
+    tables, valid = all_tables(results, settings["resamples"])
+    for name, table in tables.items():
+        write_text(folder / "tables" / f"{name}.csv", table.write_csv())
+        with replacing(folder / "tables" / f"{name}.parquet") as temporary:
+            table.write_parquet(temporary, compression="zstd", statistics=False)
+    drawn = tables | {"valid": valid}
+    pictures = {}
+    with Progress(len(FIGURES), "figure", "report") as progress:
+        for name in FIGURES:
+            picture = svg(whole(name, drawn))
+            write_text(folder / "figures" / f"{name}.svg", picture)
+            write_bytes(folder / "figures" / f"{name}.png", png(picture))
+            pictures[name] = [(title, for_page(svg(chart))) for title, chart in panels(name, drawn)]
+            progress.step(note=name)
+    write_text(folder / "index.html", page(results, settings, tables, pictures))
+
+
+def all_tables(results: Results, resamples: int) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+    """Return (name -> table of the report, the valid candidates with their kinds). resamples: of each bootstrap."""
+    valid = report_tables.judged(results)
+    cycles = report_tables.cycles(results)
+    kinds = report_tables.originality(results, valid)
+    shift = report_tables.shift(results, valid, resamples)
+    return {
+        "cycles": cycles,
+        "originality": kinds,
+        "similarity": report_tables.similarity(results, valid),
+        "shift": report_compare.with_noise(shift, results),
+        "diversity": report_tables.diversity(results),
+        "corpus": report_tables.corpus(results),
+        "architectures": report_tables.architectures(results),
+        "failures": report_tables.failures(results),
+        "chains": report_compare.chains(results, cycles, kinds),
+        "comparison": report_compare.comparison(results, cycles, valid, resamples),
+        "paper": report_compare.paper(results, cycles),
+        "protocol": report_compare.protocol(results),
+        "cost": report_tables.cost(results),
+    }, valid
+
+
+def page(results: Results, settings: dict, tables: dict[str, pl.DataFrame], pictures: dict) -> str:
+    """Return the page. pictures: figure -> (title of a panel, its SVG). All else is escaped by the template."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-)
+    words = ("percent", "interval", "signed", "number", "p_value")
+    environment.filters |= {name: getattr(report_words, name) for name in words}
+    parts = {name: (FOLDER / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+    template = environment.from_string((FOLDER / "page.html.j2").read_text(encoding="utf-8"))
+    captions = {name: (FOLDER / "captions" / f"{name}.rst").read_text(encoding="utf-8").strip() for name in FIGURES}
+    return template.render(
+        title=settings["title"],
+        rows=settings["gallery_rows"],
+        style=parts["css"],
+        script=parts["js"] + (FOLDER / "gallery.js").read_text(encoding="utf-8"),
+        colors=COLORS,
+        figures=FIGURES,
+        keys={name: figure.key(tables) for name, figure in FIGURES.items()},
+        captions=captions,
+        pictures=pictures,
+        chains=_chains(results, tables),
+        everything={name: table.to_dicts() for name, table in tables.items() if name != "architectures"},
+        comparable=any(facts["dataset"] == "cifar10" for facts in results.chains.values()),
+        series=series(tables),
+        measures=report_words.MEASURES,
+        versions=_versions(results),
+        settings=results.settings,
+        admitted=tables["architectures"].height,
+        names=list(tables),
+        packed=gallery(results, tables["architectures"]),
+    )
 
 
-def cycle_table(summaries: list[dict]) -> pl.DataFrame:
-    """Return one row a cycle: chain, cycle, every outcome of the funnel, rates and accuracies (0 to 1)."""
+def _chains(results: Results, tables: dict[str, pl.DataFrame]) -> list[dict]:
+    """Return what the page shows chain by chain, one after another, as plain rows."""
+    found = []
+    for facts in tables["chains"].to_dicts():
+        name = facts["chain"]
+        own = {key: table.filter(chain=name).to_dicts() for key, table in tables.items() if "chain" in table.columns}
+        cycles = tables["cycles"].filter(chain=name)
+        lines = cycles.join(_kinds_wide(tables["originality"]), on=["chain", "cycle"], how="left", maintain_order="left")
+        nearest = tables["similarity"].filter(source="all").select("chain", "cycle", similarity="median")
+        lines = lines.join(nearest, on=["chain", "cycle"], how="left", maintain_order="left")
+        totals = tables["corpus"].select("chain", "cycle", "total")
+        lines = lines.join(totals, on=["chain", "cycle"], how="left", maintain_order="left")
+        found.append(
+            facts
+            | {"cycles": lines.to_dicts(), "outcomes": [outcome for outcome in OUTCOMES if cycles[outcome].sum()]}
+            | {"verdict": report_words.verdict(tables["shift"], name), "shift": own["shift"]}
+            | {"paper": report_words.paper_rows(tables["paper"], name), "protocol": own["protocol"]}
+            | {"failures": _examples(results, own["failures"][:REASONS_SHOWN]), "reasons": len(own["failures"])}
+            | {"cost": _costs(tables["cost"], name)}
+        )
+    return found
+
+
+def _kinds_wide(originality: pl.DataFrame) -> pl.DataFrame:
+    wanted = [
+        originality.filter(kind=kind).select("chain", "cycle", pl.col("share").alias(kind))
+        for kind in report_tables.KINDS
+    ]
+    joined = wanted[0]
+    for other in wanted[1:]:
+        joined = joined.join(other, on=["chain", "cycle"], how="left", maintain_order="left")
+    return joined
+
+
+def _examples(results: Results, failures: list[dict]) -> list[dict]:
+    """Return the reasons, the first few with the program of their example, cut to a length."""
+    wanted = {row["example_id"] for row in failures[:EXAMPLES_SHOWN]}
+    found = results.candidates.filter(pl.col("id").is_in(wanted)).select("id", "program")
+    programs = dict(found.iter_rows())
     rows = []
-    for summary in summaries:
-        row = {key: summary[key] for key in ("chain", "cycle", "dataset", "candidates")} | summary["funnel"]
-        for name in ("valid", "at_threshold", "yield"):
-            row |= {f"{name}_{part}": summary[name][part] for part in ("count", "of", "share", "low", "high")}
-        row |= {f"accuracy_{key}": value for key, value in summary["accuracy"].items()}
-        rows.append(row | {"new_tokens": summary["new_tokens"]})
-    return pl.DataFrame(rows, infer_schema_length=None).sort("chain", "cycle")
+    for row in failures:
+        lines = (programs.get(row["example_id"]) or "").splitlines()
+        cut = [*lines[:EXAMPLE_LINES], f"... {len(lines) - EXAMPLE_LINES} more lines"]
+        rows.append(row | {"program": "\n".join(lines if len(lines) <= EXAMPLE_LINES else cut)})
+    return rows
 
 
-def funnel_chart(cycles: pl.DataFrame) -> alt.Chart:
-    """Return the outcomes of each cycle as stacked bars, in the order of the funnel, a row a chain."""
-    present = [name for name in OUTCOMES if cycles[name].sum()]
-    long = cycles.unpivot(present, index=["chain", "cycle"], variable_name="outcome", value_name="count")
-    order = {name: place for place, name in enumerate(present)}
-    long = long.with_columns(pl.col("outcome").replace_strict(order).alias("order"))
-    bars = (
-        alt.Chart(long)
-        .mark_bar()
-        .encode(
-            x=alt.X("cycle:O", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("count:Q", title="candidates"),
-            color=alt.Color("outcome:N", scale=alt.Scale(domain=present, range=[COLORS[name] for name in present])),
-            order=alt.Order("order:Q", sort="descending"),
-        )
-        .properties(width=480, height=260)
-    )
-    return bars.facet(row=alt.Row("chain:N", title=None))
+def _costs(cost: pl.DataFrame, chain: str) -> list[dict]:
+    """Return the totals of a chain by stage."""
+    summed = ("jobs", "seconds", "gpu_seconds", "tokens", "evaluations", "reused")
+    said = [pl.col(name).drop_nulls().unique().sort().str.join(", ").alias(name) for name in ("isolation", "device")]
+    totals = cost.filter(chain=chain).group_by("stage", maintain_order=True).agg(pl.col(summed).sum(), *said)
+    return totals.to_dicts()
 
 
-def accuracy_chart(cycles: pl.DataFrame, candidates: pl.DataFrame) -> alt.Chart:
-    """Return the validation accuracy of every valid candidate, with the mean of each cycle and its 95 % interval."""
-    names = cycles["chain"].unique(maintain_order=True)
-    valid = candidates.filter(pl.col("outcome").is_in(VALID)).select("chain", "cycle", "accuracy", "outcome")
-    return alt.vconcat(
-        *(
-            _accuracy_of_chain(cycles.filter(pl.col("chain") == name), valid.filter(pl.col("chain") == name))
-            for name in names
-        )
-    )
-
-
-def _accuracy_of_chain(cycles: pl.DataFrame, valid: pl.DataFrame) -> alt.LayerChart:
-    x = alt.X("cycle:O", axis=alt.Axis(labelAngle=0), scale=alt.Scale(domain=cycles["cycle"].to_list()))
-    y = alt.Y("accuracy:Q", title="validation accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
-    colors = alt.Scale(domain=list(VALID), range=[COLORS[name] for name in VALID])
-    points = (
-        alt.Chart(valid).mark_circle(size=42, opacity=0.65).encode(x=x, y=y, color=alt.Color("outcome:N", scale=colors))
-    )
-    means = alt.Chart(cycles.filter(pl.col("accuracy_mean").is_not_null()).drop("accuracy_low", "accuracy_high"))
-    line = means.mark_line(color="#222", point={"color": "#222"}).encode(x=x, y="accuracy_mean:Q")
-    intervals = alt.Chart(cycles.filter(pl.col("accuracy_low").is_not_null()))
-    whisker = intervals.mark_rule(color="#222", size=2).encode(x=x, y="accuracy_low:Q", y2="accuracy_high:Q")
-    return alt.layer(points, whisker, line).properties(width=480, height=260, title=cycles["chain"][0])
-
-
-def svg(chart: alt.TopLevelMixin) -> str:
-    """Return a chart as SVG text."""
-    return vl_convert.vegalite_to_svg(chart.to_dict())
-
-
-def page(title: str, cycles: pl.DataFrame, pictures: list[tuple[str, str, str]]) -> str:
-    """Return the report as one HTML page. pictures: (heading, explanation, SVG)."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["percent"] = percent
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(title=title, cycles=cycles.to_dicts(), outcomes=OUTCOMES, pictures=pictures)
+def _versions(results: Results) -> list[tuple[str, str]]:
+    """Return (name, version) of what the jobs said they ran with; two versions of one thing give two rows."""
+    found = set()
+    for run in results.runs:
+        versions = run.get("versions")
+        found |= {(str(name), str(value)) for name, value in versions.items()} if isinstance(versions, dict) else set()
+    return sorted(found)
