@@ -44,8 +44,8 @@ onstart:
 
 
 onsuccess:
-    shell("python $SCRIPTS/status.py {STATUS} >&2")
+    shell("python $SCRIPTS/status.py >&2")
 
 
 onerror:
-    shell("python $SCRIPTS/status.py {STATUS} >&2")
+    shell("python $SCRIPTS/status.py >&2")

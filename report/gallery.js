@@ -54,11 +54,17 @@ function graph(blocks) {
   const depth = blocks.map(() => 0);
   blocks.forEach(([, , , inputs], at) => {
     for (const source of inputs) depth[at] = Math.max(depth[at], depth[source] + 1);
-    (rows[depth[at]] ??= []).push(at);
   });
+  // As late as what reads it allows, so that a short branch stands beside the end of a long one.
+  const readers = blocks.map(() => []);
+  blocks.forEach(([, , , inputs], at) => inputs.forEach((source) => readers[source].push(at)));
+  for (let at = blocks.length - 1; at > 0; at--)
+    if (readers[at].length) depth[at] = Math.min(...readers[at].map((reader) => depth[reader])) - 1;
+  blocks.forEach((_, at) => (rows[depth[at]] ??= []).push(at));
   const columns = Math.max(...rows.map((cells) => cells.length));
-  // Lines that pass a row by run outside of the boxes.
-  const margin = blocks.some(([, , , inputs], at) => inputs.some((source) => depth[at] - depth[source] > 1)) ? 26 : 6;
+  const skips = (source, at) => depth[at] - depth[source] > 1;
+  // Lines that pass a row by run outside of its boxes.
+  const margin = blocks.some(([, , , inputs], at) => inputs.some((source) => skips(source, at))) ? 30 : 6;
   const width = columns * (wide + 14) + 2 * margin;
   const x = [], y = [];
   rows.forEach((cells, line) => {
@@ -70,13 +76,14 @@ function graph(blocks) {
   const picture = draw("svg", { viewBox: `0 0 ${width} ${rows.length * row}`, width, role: "img", "aria-label": `Computed graph of ${blocks.length} blocks` });
   blocks.forEach(([, , , inputs], at) => {
     for (const source of inputs) {
-      const [top, bottom] = [y[source] + high, y[at]];
-      const skips = depth[at] - depth[source] > 1;
-      const side = x[at] + (wide / 2 + 14);
-      const path = skips
-        ? `M${x[source]},${top} C${x[source]},${top + 14} ${side},${top} ${side},${top + 26} L${side},${bottom - 26} C${side},${bottom} ${x[at]},${bottom - 14} ${x[at]},${bottom}`
-        : `M${x[source]},${top} C${x[source]},${top + 12} ${x[at]},${bottom - 12} ${x[at]},${bottom}`;
-      picture.append(draw("path", { d: path, style: "fill: none; stroke: var(--muted); stroke-width: 1.2" }));
+      const [from, to, top, bottom] = [x[source], x[at], y[source] + high, y[at]];
+      let way = `M${from},${top} C${from},${top + 12} ${to},${bottom - 12} ${to},${bottom}`;
+      if (skips(source, at)) {
+        const passed = rows.slice(depth[source] + 1, depth[at]).flat().map((other) => Math.abs(x[other] - width / 2));
+        const side = (from < width / 2 ? -1 : 1) * (Math.max(...passed) + wide / 2 + 12) + width / 2;
+        way = `M${from},${top} C${from},${top + 12} ${side},${top + 2} ${side},${top + 20} V${bottom - 20} C${side},${bottom - 2} ${to},${bottom - 12} ${to},${bottom}`;
+      }
+      picture.append(draw("path", { d: way, style: "fill: none; stroke: var(--muted); stroke-width: 1.2" }));
     }
   });
   blocks.forEach(([label, kind, shape], at) => {
@@ -199,7 +206,10 @@ async function gallery() {
       if (!(name in index.chains)) break;
       number--;
     }
-    items.append(make("li", `that adapter comes from ${text.join(" ← ")}`));
+    const ancestry = make("details"), step = make("li", `that adapter is the one after ${text[0]}`);
+    ancestry.append(make("summary", `${text.length} fine-tunings led to it`), make("p", text.join(" ← ")));
+    step.append(ancestry);
+    items.append(step);
     return items;
   }
 

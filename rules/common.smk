@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 from archloop import settings as archloop_settings
 from archloop.digest import code_digest
 from archloop.errors import InputError
+from archloop.files import write_json
 from archloop.seeds import derive
 
 # The scripts run with the Python that runs Snakemake, unless an environment of --sdm comes before it.
@@ -32,8 +33,6 @@ MODEL = f"resources/models/{SETTINGS['model']['name']}/manifest.json"
 SEED_ADAPTER = "results/seed/adapter/adapter_model.safetensors"
 SEED_CORPUS = "results/seed/corpus.parquet"
 CYCLE = "results/{chain}/cycle-{cycle}"
-# What status.py shows: every chain with its number of cycles.
-STATUS = " ".join(f"--chain {chain}:{len(CYCLES[chain])}" for chain in CHAINS)
 
 
 def options(section, prefix=""):
@@ -84,10 +83,14 @@ def of_shards(kind, suffix):
     """An input function: the files of all shards of a cycle."""
 
     def of_cycle(wildcards):
-        count = archloop_settings.effective(SETTINGS, "generation", wildcards.chain, int(wildcards.cycle))["shards"]
-        return [f"results/{wildcards.chain}/cycle-{wildcards.cycle}/{kind}/{s}.{suffix}" for s in range(count)]
+        return shard_files(kind, suffix, wildcards.chain, int(wildcards.cycle))
 
     return of_cycle
+
+
+def shard_files(kind, suffix, chain, cycle):
+    count = archloop_settings.effective(SETTINGS, "generation", chain, cycle)["shards"]
+    return [f"results/{chain}/cycle-{cycle}/{kind}/{shard}.{suffix}" for shard in range(count)]
 
 
 def of_cycles(name):
@@ -106,7 +109,10 @@ def from_root(path):
 
 
 def hold_results():
-    """Keep other runs out of this folder. The lock dies with the process that holds it, so none is ever stale."""
+    """Keep other runs out of this folder, and leave word of what this one is to build, for status.py.
+
+    The lock dies with the process that holds it, so none is ever stale.
+    """
     global RESULTS_LOCK
     os.makedirs("results", exist_ok=True)
     RESULTS_LOCK = open("results/.lock", "w")
@@ -114,3 +120,4 @@ def hold_results():
         fcntl.flock(RESULTS_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise WorkflowError("Another run is at work in this folder (results/.lock is held); wait for it or end it.")
+    write_json("results/settings.json", SETTINGS)

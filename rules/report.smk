@@ -1,17 +1,65 @@
-# What a person opens.
+# What a person opens: one page that stands alone, its figures, and its tables.
+from archloop.report_parts import FIGURES, TABLES
+
+REPORT = "results/report"
+# What the page is made of beside the results.
+PAGE_PARTS = ["page.html.j2", "page.css", "page.js", "gallery.js", "paper.csv", "protocol.csv"]
+PAGE_PARTS += [f"captions/{name}.rst" for name in FIGURES]
+
+
 localrules:
     report,
+
+
+def of_all_shards(kind, suffix):
+    """An input function: the files of all shards of all cycles of all chains."""
+
+    def files(wildcards):
+        cells = [(chain, cycle) for chain in CHAINS for cycle in CYCLES[chain]]
+        return [path for cell in cells for path in shard_files(kind, suffix, *cell)]
+
+    return files
+
+
+def told(wildcards):
+    """The settings that made the results, as an option; how jobs run and what the report looks like is left out."""
+    return archloop_settings.options({"run": {key: SETTINGS[key] for key in SETTINGS if key not in ("run", "report")}})
 
 
 rule report:
     input:
         summaries=of_cycles("summary.json"),
         candidates=of_cycles("candidates.parquet"),
+        seed_corpus=SEED_CORPUS,
+        corpus=of_cycles("corpus.parquet"),
+        records=of_all_shards("evaluated", "json"),
+        training=of_cycles("adapter/training.json"),
+        seed_training="results/seed/adapter/training.json",
+        parts=[from_root(os.path.join("report", name)) for name in PAGE_PARTS],
     output:
-        page=report("results/report/index.html", caption="../report/index.rst", category="Report"),
-        funnel=report("results/report/funnel.svg", caption="../report/funnel.rst", category="Pictures"),
-        accuracy=report("results/report/accuracy.svg", caption="../report/accuracy.rst", category="Pictures"),
-        table="results/report/cycles.csv",
+        page=report(
+            f"{REPORT}/index.html", caption="../report/index.rst", category="Report", labels={"part": "the whole page"}
+        ),
+        pictures=[
+            report(
+                f"{REPORT}/figures/{name}.svg",
+                caption=f"../report/captions/{name}.rst",
+                category="Figures",
+                labels={"figure": title},
+            )
+            for name, title in FIGURES.items()
+        ],
+        bitmaps=[f"{REPORT}/figures/{name}.png" for name in FIGURES],
+        tables=[
+            report(
+                f"{REPORT}/tables/{name}.csv",
+                caption="../report/table.rst",
+                category="Tables",
+                labels={"table": title},
+            )
+            for name, title in TABLES.items()
+        ],
+        columns=[f"{REPORT}/tables/{name}.parquet" for name in TABLES],
     log:
         "logs/report.log",
     benchmark:
@@ -20,10 +68,11 @@ rule report:
         ENVIRONMENT
     params:
         settings=options("report"),
+        run=told,
         code=code("report"),
     message:
         "Writing the report"
+    # It reads the folder by its layout: the names of some hundred files would be too long for a command line.
     shell:
-        "python $SCRIPTS/report.py $(printf -- ' --summary %s' {input.summaries})"
-        " $(printf -- ' --candidates %s' {input.candidates}) {params.settings}"
-        " --page {output.page} --funnel {output.funnel} --accuracy {output.accuracy} --table {output.table} --log {log}"
+        "python $SCRIPTS/report.py --results results --whole {params.run} {params.settings} --output results/report"
+        " --log {log}"

@@ -1,29 +1,21 @@
-"""Show what has been reached: the funnel of every finished cycle, and where the report is."""
+"""Show how far a run is: chains, cycles, the funnel so far, jobs left, time left, and where the report is."""
 
 from pathlib import Path
 
 import click
 
 from archloop.cli import command
-from archloop.errors import InputError
-from archloop.status import status_table
+from archloop.status import status
+
+PATH = click.Path(path_type=Path)
 
 
 @command
-@click.option("--results", default="results", type=click.Path(path_type=Path), help="Folder of results.")
-@click.option("--chain", multiple=True, help="NAME:CYCLES; without it every chain that is found.")
-def main(results: Path, chain: tuple[str, ...]) -> None:
-    """Print a table of the funnel per cycle."""
-    chains = {}
-    for given in chain:
-        name, _, cycles = given.partition(":")
-        if not cycles.isdigit():
-            raise InputError(f"--chain {given}: wants NAME:CYCLES, as in main:22")
-        chains[name] = int(cycles)
-    for folder in sorted(results.glob("*/cycle-*")) if not chains else ():
-        cycle = folder.name.removeprefix("cycle-")
-        chains[folder.parent.name] = max(chains.get(folder.parent.name, 0), int(cycle) if cycle.isdigit() else 0)
-    click.echo(status_table(results, chains) if chains else f"nothing finished in {results}/ yet")
+@click.option("--results", default="results", type=PATH, help="Folder of results.")
+@click.option("--logs", type=PATH, help="Folder of logs, for the time left; without it `logs` beside the results.")
+def main(results: Path, logs: Path | None) -> None:
+    """Print the funnel per cycle, and what is left to do."""
+    click.echo(status(results, results.parent / "logs" if logs is None else logs))
 
 
 if __name__ == "__main__":

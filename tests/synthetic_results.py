@@ -69,7 +69,9 @@ def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, rena
             row |= {"outcome": outcome, "detail": DETAILS[outcome].format(n=int(dice.integers(2, 90)))}
         else:
             near = dice.random() < 0.6 * (1 - progress)
-            likeness = 0.9 + 0.1 * dice.random() if near else float(np.clip(dice.normal(0.6 - 0.25 * progress, 0.1), 0, 0.89))
+            likeness = (
+                0.9 + 0.1 * dice.random() if near else float(np.clip(dice.normal(0.6 - 0.25 * progress, 0.1), 0, 0.89))
+            )
             source = "seed" if dice.random() > progress else "earlier" if dice.random() < 0.8 else "same_cycle"
             source = "seed" if len(known) <= 60 else source
             pool = known[:60] if source == "seed" else known[60:]

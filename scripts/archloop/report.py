@@ -9,9 +9,10 @@ from archloop import report_compare, report_tables, report_words
 from archloop.files import replacing, write_bytes, write_text
 from archloop.funnel import OUTCOMES
 from archloop.progress import Progress
-from archloop.report_figures import FIGURES, panels, series, whole
+from archloop.report_figures import DRAWN, panels, series, whole
 from archloop.report_gallery import gallery
 from archloop.report_input import Results
+from archloop.report_parts import FIGURES
 from archloop.report_theme import COLORS, for_page, png, svg
 
 FOLDER = Path(__file__).parents[2] / "report"
@@ -80,7 +81,7 @@ def page(results: Results, settings: dict, tables: dict[str, pl.DataFrame], pict
         script=parts["js"] + (FOLDER / "gallery.js").read_text(encoding="utf-8"),
         colors=COLORS,
         figures=FIGURES,
-        keys={name: figure.key(tables) for name, figure in FIGURES.items()},
+        keys={name: figure.key(tables) for name, figure in DRAWN.items()},
         captions=captions,
         pictures=pictures,
         chains=_chains(results, tables),
@@ -103,7 +104,9 @@ def _chains(results: Results, tables: dict[str, pl.DataFrame]) -> list[dict]:
         name = facts["chain"]
         own = {key: table.filter(chain=name).to_dicts() for key, table in tables.items() if "chain" in table.columns}
         cycles = tables["cycles"].filter(chain=name)
-        lines = cycles.join(_kinds_wide(tables["originality"]), on=["chain", "cycle"], how="left", maintain_order="left")
+        lines = cycles.join(
+            _kinds_wide(tables["originality"]), on=["chain", "cycle"], how="left", maintain_order="left"
+        )
         nearest = tables["similarity"].filter(source="all").select("chain", "cycle", similarity="median")
         lines = lines.join(nearest, on=["chain", "cycle"], how="left", maintain_order="left")
         totals = tables["corpus"].select("chain", "cycle", "total")

@@ -80,8 +80,8 @@ def comparison(results: Results, cycles: pl.DataFrame, valid: pl.DataFrame, resa
     """Return every group of repeats against the first on its data set, over the cycles that all of them finished.
 
     matched: both had the same number of candidates in these cycles. The interval is over candidates: Newcombe's, or a
-    bootstrap for accuracy. noise_sd is the standard deviation of the measure over the repeats (pooled over both groups);
-    null where nothing was repeated, and then nobody knows how much of a difference is chance of the seed.
+    bootstrap for accuracy. noise_sd is the standard deviation of the measure over the repeats, pooled over both groups;
+    null where nothing was repeated: then nobody knows how much of a difference is the seed's.
     """
     schema = {"dataset": TEXT, "chain": TEXT, "reference": TEXT, "differs": TEXT, "cycles": COUNT}
     schema |= {"candidates": COUNT, "reference_candidates": COUNT, "matched": pl.Boolean, "measure": TEXT}

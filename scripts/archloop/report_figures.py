@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from archloop.funnel import NOT_VALID, OUTCOMES
-from archloop.report_theme import SERIES, color, legend, scale
 from archloop.report_theme import OUTCOMES as OUTCOME_COLORS
+from archloop.report_theme import SERIES, color, legend, scale
 
 WIDTH, HEIGHT = 360, 210
 COLUMNS = 3  # panels side by side in the files
@@ -45,9 +45,8 @@ Tables = dict[str, pl.DataFrame]
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: how to draw the panel of a chain (None when there is nothing to draw), and what its colours mean."""
+    """How to draw the panel of a chain (None when there is nothing to draw), and what the colours mean."""
 
-    title: str
     panel: Callable[[Tables, str], alt.TopLevelMixin | None]
     key: Callable[[Tables], list[tuple[str, str]]]
 
@@ -69,7 +68,7 @@ def originality(tables: Tables, chain: str) -> alt.TopLevelMixin | None:
         order=alt.Order("order:Q"),
         description="says:N",
     )
-    totals = rows.unique("cycle", maintain_order=True)
+    totals = rows.unique("cycle", maintain_order=True).filter(pl.col("cycle").is_in(_ticks(_planned(tables, chain))))
     labels = _chart(totals).mark_text(dy=-6, baseline="bottom", fontSize=9, color=color("muted"), aria=False)
     return bars + labels.encode(x=_cycles(tables, chain), y=alt.datum(1), text="of:Q")
 
@@ -184,8 +183,7 @@ def distribution(tables: Tables, chain: str) -> alt.TopLevelMixin | None:
             seen = [(value, top) for value, top in points if top > 0.01 - cycle]
             rows += [{"cycle": cycle, "base": -cycle, "value": value, "top": top} for value, top in seen]
     last = _planned(tables, chain)
-    shown = [-cycle for cycle in range(1, last + 1) if last <= 12 or cycle in (1, last) or cycle % 5 == 0]
-    axis = alt.Axis(values=shown, labelExpr="-datum.value", grid=False, title="cycle")
+    axis = alt.Axis(values=[-cycle for cycle in _ticks(last)], labelExpr="-datum.value", grid=False, title="cycle")
     y = {"scale": alt.Scale(domain=[-last - 0.3, 0.9]), "axis": axis}
     x = alt.X("value:Q", title="validation accuracy", axis=_percent(), scale=alt.Scale(domain=[0, 1]))
     ridges = alt.Chart(alt.Data(values=rows)).mark_area(
@@ -265,15 +263,19 @@ def failures(tables: Tables, chain: str) -> alt.TopLevelMixin | None:
     if not present:
         return None
     rows = own.unpivot(present, index=["cycle", "candidates"], variable_name="outcome", value_name="count")
-    rows = rows.with_columns(share=pl.col("count") / pl.col("candidates"), outcome=pl.col("outcome").str.replace("_", " "))
+    rows = rows.with_columns(
+        share=pl.col("count") / pl.col("candidates"), outcome=pl.col("outcome").str.replace("_", " ")
+    )
     rows = _saying(
         rows,
-        lambda row: f"cycle {row['cycle']}: {row['count']} of {row['candidates']} ({row['share']:.1%}) {row['outcome']}",
+        lambda row: (
+            f"cycle {row['cycle']}: {row['count']} of {row['candidates']} ({row['share']:.1%}) {row['outcome']}"
+        ),
     )
     shade = alt.Opacity("share:Q", legend=None, scale=alt.Scale(domain=[0, max(rows["share"])], range=[0.02, 1]))
     order = [name.replace("_", " ") for name in present]
     cells = _chart(rows).mark_rect(color=color("fail"), stroke=color("card"), strokeWidth=1.5)
-    y = alt.Y("outcome:N", sort=order, title=None)
+    y = alt.Y("outcome:N", sort=order, title=None, axis=alt.Axis(minExtent=84))
     cells = cells.encode(x=_cycles(tables, chain, band=True), y=y, opacity=shade, description="says:N")
     return cells.properties(height=max(60, 26 * len(order)))
 
@@ -307,7 +309,7 @@ def side_by_side(tables: Tables, measure: str) -> alt.TopLevelMixin | None:
         return None
     rows = _saying(rows, lambda row: f"{row['chain']}, cycle {row['cycle']}: {row['value']:.1%}")
     last = max(tables["chains"]["planned"])
-    x = alt.X("cycle:O", axis=_cycle_axis(), scale=alt.Scale(domain=list(range(1, last + 1))))
+    x = alt.X("cycle:O", axis=_cycle_axis(last), scale=alt.Scale(domain=list(range(1, last + 1))))
     colors = alt.Color("chain:N", scale=scale(series(tables)), legend=None)
     return _line(rows, x, "value", "chain", colors, alt.Scale(domain=[0, 1]))
 
@@ -321,35 +323,22 @@ def _outcome_key(tables: Tables) -> list[tuple[str, str]]:
     return [(OUTCOME_COLORS[name], name.replace("_", " ")) for name in present]
 
 
-FIGURES = {
-    "originality": Figure(
-        "Memorising or designing?", originality, _fixed(*((KIND_COLORS[k], KIND_WORDS[k]) for k in KIND_COLORS))
-    ),
-    "similarity": Figure(
-        "How close to what was known", similarity, _fixed(*((SOURCE_COLORS[s], SOURCE_WORDS[s]) for s in SOURCE_COLORS))
-    ),
-    "distribution": Figure(
-        "Accuracy of every cycle", distribution, _fixed(("new-above", "density of the valid"), ("ink", "median"))
-    ),
+DRAWN = {
+    "originality": Figure(originality, _fixed(*((KIND_COLORS[kind], KIND_WORDS[kind]) for kind in KIND_COLORS))),
+    "similarity": Figure(similarity, _fixed(*((SOURCE_COLORS[name], SOURCE_WORDS[name]) for name in SOURCE_COLORS))),
+    "distribution": Figure(distribution, _fixed(("new-above", "density of the valid"), ("ink", "median"))),
     "accuracy": Figure(
-        "Mean, median and best accuracy",
         accuracy,
         _fixed(("accent", "mean, 95 % interval"), ("ink", "median"), ("new-above", "best"), ("muted", "threshold")),
     ),
-    "funnel": Figure("The funnel", funnel, _outcome_key),
-    "rates": Figure("Rates", rates, _fixed(*((RATE_COLORS[name], RATE_WORDS[name]) for name in RATE_COLORS))),
-    "diversity": Figure(
-        "Diversity of the admitted", diversity, _fixed(("accent", "mean distance of two"), ("gold", "effective share"))
-    ),
-    "corpus": Figure("Growth of the corpus", corpus, _fixed(("copy-seed", "seed corpus"), ("copy-own", "own designs"))),
-    "pareto": Figure(
-        "Parameters against accuracy", pareto, _fixed(("accent", "admitted"), ("copy-seed", "Pareto front"))
-    ),
-    "failures": Figure("What fails", failures, _fixed(("fail", "share of the candidates, the darker the more"))),
-    "side_by_side": Figure(
-        "Chains side by side", side_by_side, lambda tables: [(name, chain) for chain, name in series(tables).items()]
-    ),
-    "cost": Figure("Time", cost, _fixed(*((STAGE_COLORS[stage], stage) for stage in reversed(STAGE_COLORS)))),
+    "funnel": Figure(funnel, _outcome_key),
+    "rates": Figure(rates, _fixed(*((RATE_COLORS[name], RATE_WORDS[name]) for name in RATE_COLORS))),
+    "diversity": Figure(diversity, _fixed(("accent", "mean distance of two"), ("gold", "effective share"))),
+    "corpus": Figure(corpus, _fixed(("copy-seed", "seed corpus"), ("copy-own", "own designs"))),
+    "pareto": Figure(pareto, _fixed(("accent", "admitted"), ("copy-seed", "Pareto front"))),
+    "failures": Figure(failures, _fixed(("fail", "share of the candidates, the stronger the more"))),
+    "side_by_side": Figure(side_by_side, lambda tables: [(name, chain) for chain, name in series(tables).items()]),
+    "cost": Figure(cost, _fixed(*((STAGE_COLORS[stage], stage) for stage in reversed(STAGE_COLORS)))),
 }
 
 
@@ -358,8 +347,10 @@ def panels(name: str, tables: Tables) -> list[tuple[str, alt.TopLevelMixin]]:
     if name == "side_by_side":
         wanted = SIDE_BY_SIDE
     else:
-        wanted = {chain: f"{chain} · {dataset}" for chain, dataset in tables["chains"].select("chain", "dataset").rows()}
-    drawn = [(title, FIGURES[name].panel(tables, key)) for key, title in wanted.items()]
+        wanted = {
+            chain: f"{chain} · {dataset}" for chain, dataset in tables["chains"].select("chain", "dataset").rows()
+        }
+    drawn = [(title, DRAWN[name].panel(tables, key)) for key, title in wanted.items()]
     return [(title, _sized(chart)) for title, chart in drawn if chart is not None]
 
 
@@ -370,7 +361,7 @@ def whole(name: str, tables: Tables) -> alt.TopLevelMixin:
         nothing = alt.Chart(alt.Data(values=[{"text": "nothing to show yet"}]))
         return nothing.mark_text(color=color("muted")).encode(text="text:N").properties(width=WIDTH, height=60)
     columns = 2 if len(drawn) == 4 else COLUMNS
-    key = legend(FIGURES[name].key(tables), min(len(drawn), columns) * (WIDTH + 60))
+    key = legend(DRAWN[name].key(tables), min(len(drawn), columns) * (WIDTH + 60))
     return alt.vconcat(key, alt.concat(*drawn, columns=columns), spacing=14)
 
 
@@ -420,13 +411,21 @@ def _bar(tables: Tables, chain: str) -> float:
 
 
 def _cycles(tables: Tables, chain: str, first: int = 1, band: bool = False) -> alt.X:
-    domain = list(range(first, _planned(tables, chain) + 1))
+    last = _planned(tables, chain)
+    domain = list(range(first, last + 1))
     space = alt.Scale(domain=domain, type="band") if band else alt.Scale(domain=domain, type="point", padding=0.6)
-    return alt.X("cycle:O", axis=_cycle_axis(), scale=space)
+    return alt.X("cycle:O", axis=_cycle_axis(last, first), scale=space)
 
 
-def _cycle_axis() -> alt.Axis:
-    return alt.Axis(labelAngle=0, labelOverlap="parity", title="cycle", grid=False)
+def _cycle_axis(last: int, first: int = 1) -> alt.Axis:
+    return alt.Axis(labelAngle=0, values=_ticks(last, first), title="cycle", grid=False)
+
+
+def _ticks(last: int, first: int = 1) -> list[int]:
+    """Return the cycles that are named on an axis: all where there is room, else every fifth or so, and both ends."""
+    step = 1 if last <= 12 else 5 if last <= 60 else 5 * -(-last // 60)
+    inner = [cycle for cycle in range(first, last) if cycle % step == 0 and last - cycle >= step / 3]
+    return sorted({first, *inner, last})
 
 
 def _percent() -> alt.Axis:
@@ -447,4 +446,3 @@ def _density(values: np.ndarray, grid: np.ndarray) -> np.ndarray:
     spread = min(filter(None, (float(np.std(values, ddof=1)), float(quartiles))), default=0.0)
     width = max(0.01, 0.9 * spread * len(values) ** -0.2)
     return np.exp(-0.5 * ((grid[:, None] - values) / width) ** 2).sum(axis=1) / (len(values) * width)
-

@@ -142,9 +142,9 @@ def _shares() -> list[tuple[str, Callable, bool]]:
 def diversity(results: Results) -> pl.DataFrame:
     """Return how unlike each other the admitted designs of each cycle are.
 
-    mean_distance: mean over all pairs of 1 - Jaccard similarity (MinHash estimate). effective: Vendi score (Friedman and
-    Dieng, 2023), the number of entirely unlike designs that would be as diverse: exp of the entropy of the eigenvalues of
-    the similarity matrix over n. distinct_graphs: computed graphs that occur.
+    mean_distance: mean over all pairs of 1 - Jaccard similarity (MinHash estimate). effective: Vendi score (Friedman
+    and Dieng, 2023), the number of entirely unlike designs that would be as diverse: exp of the entropy of the
+    eigenvalues of the similarity matrix over n. distinct_graphs: computed graphs that occur.
     """
     schema = CELL | {"admitted": COUNT, "distinct_graphs": COUNT, "mean_distance": SHARE, "effective": SHARE}
     rows = []

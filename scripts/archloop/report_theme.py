@@ -26,9 +26,10 @@ COLORS = {
     "gold": "#c49a00",
     "fail": "#b4483c",
 }
-COLORS |= dict(zip((f"fail-{place}" for place in range(10)), "#4f5864 #5f6874 #6f7884 #808994 #919aa4 #a2aab3".split()))
-COLORS |= dict(zip((f"fail-{place}" for place in range(6, 10)), "#b2b9c1 #c1c7ce #d0d5da #dde1e5".split()))
-SERIES = "#0072b2 #e69f00 #009e73 #cc79a7 #56b4e9 #d55e00 #777c85 #a59a00".split()
+# The failures of the funnel from its first check to its last, and the chains where they share a picture.
+FAILS = ["#4f5864", "#5f6874", "#6f7884", "#808994", "#919aa4", "#a2aab3", "#b2b9c1", "#c1c7ce", "#d0d5da", "#dde1e5"]
+SERIES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#777c85", "#a59a00"]
+COLORS |= {f"fail-{place}": value for place, value in enumerate(FAILS)}
 COLORS |= {f"series-{place}": value for place, value in enumerate(SERIES)}
 OUTCOMES = {name: f"fail-{place}" for place, name in enumerate(NOT_VALID)}
 OUTCOMES |= {"below_threshold": "below-threshold", "near_copy": "near-copy", "admitted": "admitted"}

@@ -54,11 +54,17 @@ def verdict(shift: pl.DataFrame, chain: str) -> dict:
     if "too few" in (new, copies):
         return {"kind": "open", "headline": "Too few valid candidates to tell."}
     if new == "up" and copies == "down":
-        return {"kind": "up", "headline": "From memorising towards designing: fewer copies, more new designs that score."}
+        return {
+            "kind": "up",
+            "headline": "From memorising towards designing: fewer copies, more new designs that score.",
+        }
     if new == "up":
         return {"kind": "up", "headline": f"More new designs that score; copies {_movement(copies)}."}
     if new == "down":
-        return {"kind": "down", "headline": f"Away from designing: fewer new designs that score; copies {_movement(copies)}."}
+        return {
+            "kind": "down",
+            "headline": f"Away from designing: fewer new designs that score; copies {_movement(copies)}.",
+        }
     if copies == "down":
         return {"kind": "open", "headline": "Fewer copies, but no more new designs that score."}
     if copies == "up":
