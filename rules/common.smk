@@ -81,11 +81,7 @@ def corpus_before(wildcards):
 
 def of_shards(kind, suffix):
     """An input function: the files of all shards of a cycle."""
-
-    def of_cycle(wildcards):
-        return shard_files(kind, suffix, wildcards.chain, int(wildcards.cycle))
-
-    return of_cycle
+    return lambda wildcards: shard_files(kind, suffix, wildcards.chain, int(wildcards.cycle))
 
 
 def shard_files(kind, suffix, chain, cycle):
@@ -109,10 +105,9 @@ def from_root(path):
 
 
 def hold_results():
-    """Keep other runs out of this folder, and leave word of what this one is to build, for status.py.
+    """Keep other runs out of this folder, and leave word of what this one builds, for status.py.
 
-    The lock dies with the process that holds it, so none is ever stale.
-    """
+    The lock dies with the process that holds it, so none is ever stale."""
     global RESULTS_LOCK
     os.makedirs("results", exist_ok=True)
     RESULTS_LOCK = open("results/.lock", "w")

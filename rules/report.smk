@@ -11,28 +11,18 @@ localrules:
     report,
 
 
-def of_all_shards(kind, suffix):
-    """An input function: the files of all shards of all cycles of all chains."""
-
-    def files(wildcards):
-        cells = [(chain, cycle) for chain in CHAINS for cycle in CYCLES[chain]]
-        return [path for cell in cells for path in shard_files(kind, suffix, *cell)]
-
-    return files
-
-
-def told(wildcards):
-    """The settings that made the results, as an option; how jobs run and what the report looks like is left out."""
-    return archloop_settings.options({"run": {key: SETTINGS[key] for key in SETTINGS if key not in ("run", "report")}})
-
-
 rule report:
     input:
         summaries=of_cycles("summary.json"),
         candidates=of_cycles("candidates.parquet"),
         seed_corpus=SEED_CORPUS,
         corpus=of_cycles("corpus.parquet"),
-        records=of_all_shards("evaluated", "json"),
+        records=lambda wildcards: [
+            path
+            for chain in CHAINS
+            for cycle in CYCLES[chain]
+            for path in shard_files("evaluated", "json", chain, cycle)
+        ],
         training=of_cycles("adapter/training.json"),
         seed_training="results/seed/adapter/training.json",
         parts=[from_root(os.path.join("report", name)) for name in PAGE_PARTS],
@@ -68,7 +58,10 @@ rule report:
         ENVIRONMENT
     params:
         settings=options("report"),
-        run=told,
+        # The settings that made the results; how jobs run and what the report looks like is left out.
+        run=lambda wildcards: archloop_settings.options(
+            {"run": {key: SETTINGS[key] for key in SETTINGS if key not in ("run", "report")}}
+        ),
         code=code("report"),
     message:
         "Writing the report"

@@ -9,9 +9,10 @@ from archloop import report_compare, report_tables, report_words
 from archloop.files import replacing, write_bytes, write_text
 from archloop.funnel import OUTCOMES
 from archloop.progress import Progress
-from archloop.report_figures import DRAWN, panels, series, whole
+from archloop.report_figures import DRAWN, panels, whole
 from archloop.report_gallery import gallery
 from archloop.report_input import Results
+from archloop.report_panels import series
 from archloop.report_parts import FIGURES
 from archloop.report_theme import COLORS, for_page, png, svg
 
