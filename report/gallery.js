@@ -173,7 +173,8 @@ async function gallery() {
       else head.removeAttribute("aria-sort");
     body.replaceChildren(...shown.slice(page * rows, (page + 1) * rows).map(line));
     const pages = Math.max(1, Math.ceil(shown.length / rows));
-    byId("count").textContent = `${thousands(shown.length)} of ${thousands(index.id.length)} designs`;
+    const none = index.id.length ? "" : "Nothing was admitted so far.";
+    byId("count").textContent = none || `${thousands(shown.length)} of ${thousands(index.id.length)} designs`;
     byId("where").textContent = `page ${page + 1} of ${pages}`;
     byId("before").disabled = page === 0;
     byId("after").disabled = page + 1 >= pages;

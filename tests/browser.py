@@ -94,8 +94,10 @@ def browser(profile: Path):
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         started = _call("POST", f"{address}/session", {"capabilities": {"alwaysMatch": wanted}})
         session = f"{address}/session/{started['sessionId']}"
-        yield Browser(session)
-        _call("DELETE", session)
+        try:
+            yield Browser(session)
+        finally:
+            _call("DELETE", session)
     finally:
         driver.terminate()
         driver.wait()

@@ -36,10 +36,10 @@ def settings(chains: dict, **sections) -> dict:
     return complete(config | sections | {"chains": {"seed": {"dataset": "cifar10"}} | chains})
 
 
-def write_results(folder: Path, whole: dict, candidates: int, unfinished: dict | None = None, rename=lambda name: name):
+def write_results(folder: Path, whole: dict, candidates: int, unfinished: dict | None = None, taint=lambda row: row):
     """Write a results folder for complete settings.
 
-    candidates: of each cycle. unfinished: chain -> cycles that are there. rename: gives a candidate its id.
+    candidates: of each cycle. unfinished: chain -> cycles that are there. taint: may change a row.
     """
     dice = np.random.default_rng(7)
     programs = _programs()
@@ -52,15 +52,15 @@ def write_results(folder: Path, whole: dict, candidates: int, unfinished: dict |
         if chain != "seed":
             known = [row["id"] for row in seeds]
             for cycle in range(1, (unfinished or {}).get(chain, facts["cycles"]) + 1):
-                known += _write_cycle(folder, whole, chain, cycle, candidates, dice, programs, known, rename)
+                known += _write_cycle(folder, whole, chain, cycle, candidates, dice, programs, known, taint)
     return folder
 
 
-def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, rename) -> list[str]:
+def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, taint) -> list[str]:
     progress = cycle / (cycle + 5)
     rows, records = [], []
     for at in range(count):
-        name = rename(f"{chain}-{cycle:02d}-{at:04d}")
+        name = f"{chain}-{cycle:02d}-{at:04d}"
         row = _row(dice, programs, chain, cycle, at, count, name)
         row |= {"dataset": whole["chains"][chain]["dataset"], "nearest_id": None, "nearest_source": None}
         if dice.random() > 0.45 + 0.3 * progress:
@@ -78,10 +78,11 @@ def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, rena
             row |= {"nearest_id": str(dice.choice(pool)), "nearest_source": source, "nearest_similarity": likeness}
             row |= {"nearest_exact": likeness > 0.8}
             row["outcome"] = "near_copy" if near else "admitted" if row["accuracy"] >= 0.4 else "below_threshold"
+        row = taint(row)
         rows.append(row)
         valid = row["outcome"] not in NOT_VALID
         graph = _graphs()[row["place"]] if valid else None
-        records.append({"id": name, "outcome": "trained" if valid else row["outcome"], "graph": graph})
+        records.append({"id": row["id"], "outcome": "trained" if valid else row["outcome"], "graph": graph})
     whole_cycle = pl.DataFrame([{key: row.get(key) for key in CANDIDATES} for row in rows], schema=CANDIDATES)
     place = folder / chain / f"cycle-{cycle}"
     write_candidates(whole_cycle, place / "candidates.parquet")

@@ -116,7 +116,8 @@ def _chains(results: Results, tables: dict[str, pl.DataFrame]) -> list[dict]:
             facts
             | {"cycles": lines.to_dicts(), "outcomes": [outcome for outcome in OUTCOMES if cycles[outcome].sum()]}
             | {"verdict": report_words.verdict(tables["shift"], name), "shift": own["shift"]}
-            | {"paper": report_words.paper_rows(tables["paper"], name), "protocol": own["protocol"]}
+            | {"paper": report_words.paper_rows(tables["paper"], name)}
+            | {"protocol": sorted(own["protocol"], key=lambda row: (row["differs"] is not True, row["item"]))}
             | {"failures": _examples(results, own["failures"][:REASONS_SHOWN]), "reasons": len(own["failures"])}
             | {"cost": _costs(tables["cost"], name)}
         )

@@ -33,6 +33,8 @@ COLORS |= {f"fail-{place}": value for place, value in enumerate(FAILS)}
 COLORS |= {f"series-{place}": value for place, value in enumerate(SERIES)}
 OUTCOMES = {name: f"fail-{place}" for place, name in enumerate(NOT_VALID)}
 OUTCOMES |= {"below_threshold": "below-threshold", "near_copy": "near-copy", "admitted": "admitted"}
+# What the renderer puts before a link that is relative; the figures lie in a folder beside the page.
+RENDERERS_BASE, PAGE = "https://vega.github.io/vega-datasets/", "../index.html"
 FONT = "Helvetica, Arial, sans-serif"
 PNG_SCALE = 2
 
@@ -76,7 +78,7 @@ def legend(entries: list[tuple[str, str]], width: int) -> alt.LayerChart:
 
 def svg(chart: alt.TopLevelMixin) -> str:
     """Return a chart as SVG, in the light theme."""
-    return vl_convert.vegalite_to_svg(themed(chart))
+    return vl_convert.vegalite_to_svg(themed(chart)).replace(f'"{RENDERERS_BASE}#', f'"{PAGE}#')
 
 
 def png(svg_text: str) -> bytes:
@@ -90,4 +92,5 @@ def for_page(svg_text: str) -> str:
     size = head[head.index("viewBox=") :].rstrip("/")
     for name, value in COLORS.items():
         rest = rest.replace(f'"{value}"', f'"var(--{name})"')
+    rest = rest.replace(f'"{PAGE}#', '"#')
     return f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {size}>{rest}'

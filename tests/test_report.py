@@ -1,0 +1,385 @@
+"""The report's numbers, recomputed from the parquet files by another path: plain Python, scipy, and the page's text."""
+
+import csv
+import html.parser
+import json
+import math
+import re
+import statistics
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+from synthetic_results import settings, write_results
+
+from archloop.corpus import read_corpus
+from archloop.files import read_json
+from archloop.funnel import OUTCOMES, VALID
+from archloop.report import write_report
+from archloop.report_compare import repeat_groups
+from archloop.report_graph import blocks
+from archloop.report_input import read_all
+from archloop.report_parts import FIGURES, TABLES
+from archloop.report_tables import reason
+from archloop.report_theme import COLORS
+
+LOOK = {"title": "Test <b>", "resamples": 200, "gallery_rows": 10}
+CHAINS = {
+    "main": {"dataset": "cifar10", "cycles": 3},
+    "again": {"dataset": "cifar10", "cycles": 3},
+    "hot": {"dataset": "cifar10", "cycles": 3, "generation": {"temperature": 0.9}},
+    "svhn": {"dataset": "svhn", "start": "main", "cycles": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_results(tmp_path_factory.mktemp("results"), settings(CHAINS), 60)
+
+
+@pytest.fixture(scope="module")
+def made(folder, tmp_path_factory):
+    """The report of the folder."""
+    output = tmp_path_factory.mktemp("report")
+    write_report(read_all(folder), LOOK, output)
+    return output
+
+
+def table(made, name: str) -> list[dict]:
+    return pl.read_parquet(made / "tables" / f"{name}.parquet").to_dicts()
+
+
+def candidates(folder, chain: str, cycle: int) -> list[dict]:
+    """The candidates of a cycle, read without the project's reader."""
+    return pl.read_parquet(folder / chain / f"cycle-{cycle}" / "candidates.parquet").to_dicts()
+
+
+def cells() -> list[tuple[str, int]]:
+    return [(chain, cycle) for chain, facts in CHAINS.items() for cycle in range(1, facts["cycles"] + 1)]
+
+
+class Tables(html.parser.HTMLParser):
+    """All tables of a page as rows of texts; tags inside a cell are dropped."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tables, self.open = [], False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self.open = True
+
+    def handle_endtag(self, tag):
+        self.open = self.open and tag not in ("td", "th")
+
+    def handle_data(self, text):
+        if self.open:
+            self.tables[-1][-1][-1] += text
+
+
+def test_every_declared_file_is_there_and_csv_and_parquet_say_the_same(made):
+    for name in TABLES:
+        rows = list(csv.DictReader((made / "tables" / f"{name}.csv").open(newline="")))
+        assert len(rows) == len(table(made, name))
+    assert {path.stem for path in (made / "tables").iterdir()} == set(TABLES)
+    for name in FIGURES:
+        assert (made / "figures" / f"{name}.svg").read_text().startswith("<svg")
+        assert (made / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_funnel_and_the_rates_of_every_cycle(folder, made):
+    rows = {(row["chain"], row["cycle"]): row for row in table(made, "cycles")}
+    assert set(rows) == set(cells())
+    for cell in cells():
+        found, row = candidates(folder, *cell), rows[cell]
+        counts = Counter(candidate["outcome"] for candidate in found)
+        assert {name: row[name] for name in OUTCOMES} == {name: counts[name] for name in OUTCOMES}
+        assert sum(row[name] for name in OUTCOMES) == row["candidates"] == len(found) == 60
+        scores = [candidate["accuracy"] for candidate in found if candidate["outcome"] in VALID]
+        above = sum(score >= 0.4 for score in scores)
+        for name, count, of in (
+            ("valid", len(scores), 60),
+            ("at_threshold", above, len(scores)),
+            ("yield", counts["admitted"], 60),
+        ):
+            wilson = stats.binomtest(count, of).proportion_ci(method="wilson")
+            assert [row[f"{name}_{part}"] for part in ("count", "of", "share", "low", "high")] == pytest.approx(
+                [count, of, count / of, wilson.low, wilson.high]
+            )
+        interval = stats.t.interval(0.95, len(scores) - 1, statistics.fmean(scores), stats.sem(scores))
+        assert [row["accuracy_low"], row["accuracy_high"]] == pytest.approx(interval)
+        assert row["accuracy_mean"] == pytest.approx(statistics.fmean(scores))
+        assert row["accuracy_median"] == pytest.approx(statistics.median(scores))
+        assert row["accuracy_best"] == max(scores)
+
+
+def kind(candidate: dict, seeds: set[str]) -> str:
+    near = candidate["nearest_exact"] and candidate["nearest_similarity"] >= 0.9
+    if (near and candidate["nearest_source"] == "seed") or candidate["graph_match_id"] in seeds:
+        return "copy_seed"
+    if near or candidate["graph_match_id"] is not None:
+        return "copy_own"
+    return "new_above" if candidate["accuracy"] >= 0.4 else "new_below"
+
+
+def test_copies_and_new_designs_add_up_to_the_valid(folder, made):
+    seeds = set(pl.read_parquet(folder / "seed" / "corpus.parquet")["id"])
+    rows = {(row["chain"], row["cycle"], row["kind"]): row for row in table(made, "originality")}
+    for cell in cells():
+        valid = [candidate for candidate in candidates(folder, *cell) if candidate["outcome"] in VALID]
+        counts = Counter(kind(candidate, seeds) for candidate in valid)
+        for name in ("copy_seed", "copy_own", "new_below", "new_above"):
+            assert (rows[*cell, name]["count"], rows[*cell, name]["of"]) == (counts[name], len(valid))
+
+
+def test_a_copy_by_its_graph_counts_where_the_gate_looks_at_graphs(tmp_path):
+    def twins(row):
+        return row | {"graph_match_id": "seed-0001"} if row["outcome"] in VALID else row
+
+    for gate, copies in (("both", True), ("text", False), ("graph", True)):
+        chain = {"main": {"dataset": "cifar10", "cycles": 1, "novelty": {"gate": gate}}}
+        write_results(tmp_path / gate, settings(chain), 30, taint=twins)
+        write_report(read_all(tmp_path / gate), LOOK, tmp_path / gate / "report")
+        found = {row["kind"]: row["count"] for row in table(tmp_path / gate / "report", "originality")}
+        assert (found["new_above"] + found["new_below"] == 0) == copies
+
+
+def test_similarity_by_source(folder, made):
+    rows = {(row["chain"], row["cycle"], row["source"]): row for row in table(made, "similarity")}
+    for cell in cells():
+        valid = [candidate for candidate in candidates(folder, *cell) if candidate["outcome"] in VALID]
+        for source, wanted in (("seed", {"seed"}), ("own", {"earlier", "same_cycle"})):
+            values = [candidate["nearest_similarity"] for candidate in valid if candidate["nearest_source"] in wanted]
+            row = rows[*cell, source]
+            assert row["n"] == len(values)
+            if values:
+                expected = np.quantile(values, [0.1, 0.25, 0.5, 0.75, 0.9])
+                assert [row[name] for name in ("q10", "q25", "median", "q75", "q90")] == pytest.approx(expected)
+
+
+def test_growth_of_the_corpus_and_its_diversity(folder, made):
+    growth = {(row["chain"], row["cycle"]): row["total"] for row in table(made, "corpus")}
+    spread = {(row["chain"], row["cycle"]): row for row in table(made, "diversity")}
+    for chain, facts in CHAINS.items():
+        total = growth[chain, 0]
+        assert total == pl.read_parquet(folder / "seed" / "corpus.parquet").height
+        for cycle in range(1, facts["cycles"] + 1):
+            shard = read_corpus([folder / chain / f"cycle-{cycle}" / "corpus.parquet"])
+            total += shard.height
+            assert growth[chain, cycle] == total
+            hashes = [np.frombuffer(signature, "<u4") for signature in shard["signature"]]
+            pairs = [1 - float((a == b).mean()) for at, a in enumerate(hashes) for b in hashes[:at]]
+            if pairs:
+                assert spread[chain, cycle]["mean_distance"] == pytest.approx(statistics.fmean(pairs))
+                assert 1 <= spread[chain, cycle]["effective"] <= shard.height
+            assert spread[chain, cycle]["distinct_graphs"] == len(set(shard["graph_digest"]))
+
+
+def test_the_pareto_front_is_what_nothing_beats(made):
+    rows = table(made, "architectures")
+    for row in rows:
+        beaten = any(
+            other["chain"] == row["chain"]
+            and other["accuracy"] >= row["accuracy"]
+            and other["parameters"] <= row["parameters"]
+            and other["id"] != row["id"]
+            for other in rows
+        )
+        assert row["pareto"] is not beaten
+    for chain in CHAINS:
+        own = [row for row in rows if row["chain"] == chain]
+        assert [row["rank"] for row in own] == list(range(1, len(own) + 1))
+        assert [row["accuracy"] for row in own] == sorted((row["accuracy"] for row in own), reverse=True)
+
+
+def test_every_failure_has_a_reason_and_an_example(folder, made):
+    rows = table(made, "failures")
+    for chain, facts in CHAINS.items():
+        found = [row for cycle in range(1, facts["cycles"] + 1) for row in candidates(folder, chain, cycle)]
+        failed = Counter(row["outcome"] for row in found if row["outcome"] not in VALID)
+        by_outcome = Counter()
+        for row in rows:
+            by_outcome[row["outcome"]] += row["count"] if row["chain"] == chain else 0
+        assert +by_outcome == failed
+        details = {row["id"]: row["detail"] for row in found}
+        assert all(details[row["example_id"]] == row["example_detail"] for row in rows if row["chain"] == chain)
+
+
+def test_reasons_leave_out_what_differs_between_programs():
+    assert reason("line 12: no attribute 'conv7', 3.5 given") == "line #: no attribute '…', # given"
+    assert len(reason("x" * 500)) == 100
+
+
+def test_the_cost_is_that_of_the_run_records(folder, made):
+    for row in table(made, "cost"):
+        place = folder / row["chain"] / f"cycle-{row['cycle']}"
+        path = {"generate": "generated/0.run.json", "evaluate": "evaluated/0.run.json", "finetune": "adapter/run.json"}
+        record = read_json(place / path[row["stage"]])
+        assert row["seconds"] == row["gpu_seconds"] == record["seconds"]
+        assert row["reused"] == record.get("reused", 0)
+        assert row["evaluations"] == len(record.get("candidates", ()))
+        tokens = sum(record.get(name, 0) for name in ("new_tokens", "prompt_tokens", "tokens"))
+        assert row["tokens"] == tokens
+
+
+def test_chains_with_equal_settings_are_repeats_and_their_noise_is_told(folder, made):
+    assert repeat_groups(read_all(folder)) == [["main", "again"], ["hot"], ["svhn"]]
+    shift = table(made, "shift")
+    for measure in {row["measure"] for row in shift}:
+        own = {row["chain"]: row for row in shift if row["measure"] == measure}
+        differences = [own["main"]["difference"], own["again"]["difference"]]
+        assert own["main"]["noise_sd"] == own["again"]["noise_sd"] == pytest.approx(statistics.stdev(differences))
+        assert own["hot"]["noise_sd"] is None and own["hot"]["repeats"] == 1
+
+
+def test_ablations_are_compared_on_equal_budgets_and_what_differs_is_named(folder, made):
+    rows = {row["measure"]: row for row in table(made, "comparison")}
+    assert {(row["chain"], row["reference"]) for row in rows.values()} == {("hot", "main, again")}
+    row = rows["yield"]
+    assert row["differs"] == "generation.temperature 0.9 (there 0.2)"
+    assert not row["matched"] or row["candidates"] == row["reference_candidates"] / 2
+    admitted = {
+        chain: sum(c["outcome"] == "admitted" for cycle in (1, 2, 3) for c in candidates(folder, chain, cycle))
+        for chain in ("main", "again", "hot")
+    }
+    assert row["value"] == pytest.approx(admitted["hot"] / 180)
+    assert row["reference_value"] == pytest.approx((admitted["main"] + admitted["again"]) / 360)
+    assert row["noise_sd"] is None, "one run of one side tells nothing about the noise"
+
+
+def test_the_paper_stands_beside_with_every_point_that_differs(made):
+    paper = {(row["chain"], row["cycle"], row["measure"]): row for row in table(made, "paper")}
+    assert paper["main", "18", "mean"]["paper"] == 50.99 and paper["main", "18", "mean"]["here"] is None
+    assert paper["main", "1", "valid"]["paper"] == 44.0
+    cycles = {(row["chain"], row["cycle"]): row for row in table(made, "cycles")}
+    assert paper["main", "1", "valid"]["here"] == pytest.approx(100 * cycles["main", 1]["valid_share"])
+    assert paper["main", "all", "admitted"]["here"] == sum(cycles["main", cycle]["admitted"] for cycle in (1, 2, 3))
+    points = {(row["chain"], row["item"]): row for row in table(made, "protocol")}
+    assert points["main", "what selects"]["differs"] and points["svhn", "data set"]["differs"]
+    assert not points["main", "data set"]["differs"] and not points["main", "temperature"]["differs"]
+    assert points["hot", "temperature"]["differs"] and points["hot", "temperature"]["here"] == "0.9"
+
+
+def test_the_page_shows_the_numbers_of_the_candidates(folder, made):
+    page = Tables((made / "index.html").read_text())
+    shown = [rows for rows in page.tables if rows[0][:2] == ["cycle", "candidates"]]
+    assert len(shown) == len(CHAINS)
+    order = [row["chain"] for row in table(made, "chains")]
+    for chain, rows in zip(order, shown):
+        head = [re.sub("of .*|admitted of.*", "", text).strip() for text in rows[0]]
+        for row in rows[1:]:
+            found = candidates(folder, chain, int(row[0]))
+            scores = [candidate["accuracy"] for candidate in found if candidate["outcome"] in VALID]
+            values = dict(zip(head, row))
+            assert values["candidates"] == str(len(found))
+            assert values["admitted"] == str(sum(candidate["outcome"] == "admitted" for candidate in found))
+            assert values["valid"].startswith(f"{100 * len(scores) / len(found):.1f} % [")
+            assert values["mean accuracy"].startswith(f"{100 * math.fsum(scores) / len(scores):.1f} % [")
+            assert values["best"] == f"{100 * max(scores):.1f} %"
+
+
+def test_the_marks_of_the_funnel_say_the_counts_of_the_candidates(folder, made):
+    says = re.findall(r'aria-label="(cycle [^"]*)"', (made / "figures" / "funnel.svg").read_text())
+    expected = []
+    for cell in cells():
+        counts = Counter(candidate["outcome"] for candidate in candidates(folder, *cell))
+        expected += [f"cycle {cell[1]}: {n} of 60 {name.replace('_', ' ')}" for name, n in counts.items()]
+    assert sorted(says) == sorted(expected)
+
+
+def test_equal_inputs_give_equal_bytes(folder, made, tmp_path):
+    write_report(read_all(folder), LOOK, tmp_path)
+    for path in sorted(made.glob("**/*.*")):
+        assert (tmp_path / path.relative_to(made)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_partial_report_is_made_by_hand_from_what_there_is(root, tmp_path):
+    chains = {"main": {"dataset": "cifar10", "cycles": 5}, "svhn": {"dataset": "svhn", "start": "main", "cycles": 5}}
+    write_results(tmp_path / "results", settings(chains), 20, unfinished={"main": 2, "svhn": 0})
+    # A cycle that waits for its fine-tuning has a verdict and no summary yet.
+    (tmp_path / "results" / "main" / "cycle-2" / "summary.json").unlink()
+    script = [sys.executable, str(root / "scripts" / "report.py"), "--results", str(tmp_path / "results")]
+    script += ["--output", str(tmp_path / "partial")]
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "partial" / "index.html").read_text()
+    assert "A partial report." in page and "2 of 5 cycles" in page
+    refused = subprocess.run([*script, "--whole"], capture_output=True, text=True)
+    assert refused.returncode == 1 and "no verdict yet" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_folder_without_settings_records_graphs_or_verdicts(tmp_path):
+    chain = {"main": {"dataset": "cifar10", "cycles": 2}}
+    write_results(tmp_path, settings(chain), 20)
+    for pattern in ("settings.json", "main/*/evaluated/*", "main/*/*/*run.json", "main/*/adapter/*"):
+        for path in tmp_path.glob(pattern):
+            path.unlink()
+    write_report(read_all(tmp_path), LOOK, tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "The folder holds no settings" in page and "recorded no versions" in page
+
+
+def test_a_run_whose_candidates_all_fail_has_a_report(tmp_path):
+    def fails(row):
+        return row | {"outcome": "forward", "detail": "x", "accuracy": None, "nearest_id": None, "nearest_source": None}
+
+    write_results(tmp_path, settings({"main": {"dataset": "cifar10", "cycles": 2}}), 8, taint=fails)
+    write_report(read_all(tmp_path), LOOK, tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Too few valid candidates to tell." in page and "Gallery of 0 admitted designs" in page
+
+
+def test_the_page_loads_nothing_from_elsewhere(made):
+    page = (made / "index.html").read_text()
+    loaded = re.findall(r'(?:src|href)="([^"]*)"', page)
+    links = [link for link in loaded if not re.fullmatch(r"(tables|figures)/\w+\.\w+|#[\w%=.-]*|data:,", link)]
+    assert not links
+    assert not re.search(r"@import|url\(", page)
+    assert 'href="../index.html#design=main-' in (made / "figures" / "pareto.svg").read_text()
+
+
+def test_no_two_colours_are_one(made):
+    assert len(set(COLORS.values())) == len(COLORS)
+
+
+def test_a_graph_folds_into_the_blocks_a_person_thinks_in():
+    nodes = [
+        ["=image", [], [], [2, 3, 32, 32]],
+        ["=parameter", [], [], [16, 3, 3, 3]],
+        ["convolution", [["input", "@"], ["stride", [2, 2]], ["groups", 1]], [0, 1], [2, 16, 16, 16]],
+        ["=parameter", [], [], [16]],
+        ["native_batch_norm", [["input", "@"]], [2, 3], [[2, 16, 16, 16], [16], [16]]],
+        ["relu", [["self", "@"]], [4], [2, 16, 16, 16]],
+        ["add", [["self", "@"], ["other", "@"]], [5, 2], [2, 16, 16, 16]],
+    ]
+    assert blocks(nodes) == [
+        ["image", "i", "3×32×32", []],
+        ["conv 3×3 /2", "c", "16×16×16", [0]],
+        ["batch norm · relu", "n", "16×16×16", [1]],
+        ["add", "+", "16×16×16", [1, 2]],
+    ]
+
+
+@pytest.mark.parametrize(
+    "nodes", [None, 7, [[]], [["conv", [], [9], [1]]], [[None, None, None, None]], [["x", 1, [0], "s"]]]
+)
+def test_what_is_no_graph_gives_no_picture(nodes):
+    assert blocks(nodes) is None
+
+
+def test_the_settings_that_the_rule_passes_are_those_that_the_page_shows(folder, root, tmp_path):
+    told = read_json(folder / "settings.json")
+    script = [sys.executable, str(root / "scripts" / "report.py"), "--results", str(folder), "--run", json.dumps(told)]
+    done = subprocess.run([*script, "--whole", "--output", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "deepseek-coder-7b-instruct-v1.5" in (tmp_path / "index.html").read_text()

@@ -1,0 +1,59 @@
+"""First against last: differences, tests and effect sizes, on published cases and on formulas written out."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from archloop.shift import compare_samples, compare_shares, direction
+
+FIRST = [0.21, 0.25, 0.25, 0.31, 0.28, 0.33, 0.19]
+LAST = [0.30, 0.41, 0.25, 0.38, 0.45, 0.36]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    # R. G. Newcombe, Statistics in Medicine 17 (1998), table II, method 10; the signs are those of last - first.
+    [((48, 80), (56, 70), (0.0524, 0.3339)), ((3, 10), (9, 10), (0.1705, 0.8090)), ((0, 20), (10, 10), (0.6791, 1.0))],
+)
+def test_intervals_of_differences_of_shares_are_the_published_ones(first, last, expected):
+    found = compare_shares(first, last)
+    assert found["difference"] == pytest.approx(last[0] / last[1] - first[0] / first[1])
+    assert (found["low"], found["high"]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_share_of_nothing_is_no_difference():
+    assert compare_shares((0, 0), (3, 9)) == {"difference": None, "low": None, "high": None}
+
+
+def test_cliffs_delta_and_the_median_difference_count_all_pairs():
+    found = compare_samples(FIRST, LAST, 500, 1)
+    pairs = [(b > a) - (b < a) for a in FIRST for b in LAST]
+    assert found["cliffs_delta"] == pytest.approx(sum(pairs) / len(pairs))
+    assert found["hodges_lehmann"] == pytest.approx(np.median([b - a for a in FIRST for b in LAST]))
+    assert found["difference"] == pytest.approx(np.mean(LAST) - np.mean(FIRST))
+    assert found["p_value"] == pytest.approx(stats.mannwhitneyu(FIRST, LAST).pvalue)
+
+
+def test_the_bootstrap_interval_agrees_with_scipys():
+    found = compare_samples(FIRST, LAST, 4000, 1)
+    expected = stats.bootstrap(
+        (LAST, FIRST), lambda a, b, axis: a.mean(axis) - b.mean(axis), method="percentile", n_resamples=4000, rng=0
+    ).confidence_interval
+    assert (found["low"], found["high"]) == pytest.approx(tuple(expected), abs=0.006)
+
+
+def test_equal_samples_are_not_told_apart_and_separate_ones_are():
+    same = compare_samples(FIRST, FIRST, 500, 1)
+    assert same["cliffs_delta"] == 0 and direction(same["low"], same["high"]) == "not told apart"
+    apart = compare_samples(FIRST, [value + 1 for value in FIRST], 500, 1)
+    assert apart["cliffs_delta"] == apart["delta_low"] == 1 and direction(apart["low"], apart["high"]) == "up"
+
+
+def test_few_values_are_not_tested():
+    found = compare_samples([0.1, 0.2], LAST, 500, 1)
+    assert set(found.values()) == {None} and direction(found["low"], found["high"]) == "too few"
+
+
+def test_one_seed_gives_one_interval():
+    assert compare_samples(FIRST, LAST, 200, 3) == compare_samples(FIRST, LAST, 200, 3)
+    assert compare_samples(FIRST, LAST, 200, 3) != compare_samples(FIRST, LAST, 200, 4)
