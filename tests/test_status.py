@@ -1,0 +1,121 @@
+"""How far a run is, from the files that are there: funnel so far, jobs and time left."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from synthetic_results import settings, write_results
+from workflow import ROOT, snakemake
+
+from archloop.files import write_json
+from archloop.settings import complete
+from archloop.status import durations, plan, status
+
+CHAINS = {"main": {"dataset": "cifar10", "cycles": 4}, "svhn": {"dataset": "svhn", "start": "main/2", "cycles": 3}}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run in its third cycle: two are finished, the third is generated and half judged, svhn has not begun."""
+    whole = settings(CHAINS, generation={"shards": 2}, seed_corpus={"shards": 1})
+    results = write_results(tmp_path / "results", whole, 12, unfinished={"main": 2, "svhn": 0})
+    for cycle in (1, 2):
+        place = results / "main" / f"cycle-{cycle}"
+        for name in ("prompts.jsonl", "generated/0.jsonl", "generated/1.jsonl", "evaluated/1.json"):
+            write_json(place / name, {"records": []})
+        write_json(place / "adapter" / "adapter_model.safetensors", {})
+    place = results / "main" / "cycle-3"
+    write_json(place / "prompts.jsonl", {})
+    for shard in range(2):
+        (place / "generated").mkdir(parents=True, exist_ok=True)
+        (place / "generated" / f"{shard}.jsonl").write_text("{}\n" * 6)
+    outcomes = [("trained", 0.5), ("trained", 0.7), ("forward", None), ("forward", None), ("timeout", None)]
+    records = [{"id": str(at), "outcome": name, "accuracy": value} for at, (name, value) in enumerate(outcomes)]
+    write_json(place / "evaluated" / "0.json", {"records": records})
+    write_json(place / "evaluated" / "0.run.json", {"records": "no"})
+    for path in ("left_out.json", "evaluated/0.json", "adapter/adapter_model.safetensors"):
+        write_json(results / "seed" / path, {"records": []})
+    return results
+
+
+def benchmark(logs, place: str, seconds: float) -> None:
+    path = logs / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:00\t1\n")
+
+
+def test_the_cycle_under_way_shows_what_is_judged_so_far(run):
+    lines = status(run, run.parent / "logs").splitlines()
+    assert lines[0] == "chain main: 2 of 4 cycles finished"
+    header, *rows = [re.split(r"  +", line.strip()) for line in lines[2:6]]
+    third = dict(zip([name for name in header if name not in ("below_threshold", "near_copy", "admitted")], rows[2]))
+    assert third["cycle"] == "3 under way" and third["candidates"] == "12"
+    assert (third["forward"], third["timeout"], third["valid"]) == ("2", "1", "2 of 5")
+    assert (third["mean"], third["best"]) == ("60.0 %", "70.0 %")
+    assert "chain svhn: 0 of 3 cycles finished" in lines
+
+
+def test_jobs_left_are_those_whose_files_are_missing(run):
+    # 4 of the seed, 8 a cycle (2 shards), one export a chain, the report. Done: the seed, 2 cycles, 4 of the third.
+    assert "jobs: 24 of 63 done, 39 left" in status(run, run.parent / "logs")
+
+
+def test_time_left_spans_from_side_by_side_to_one_after_another(run):
+    logs = run.parent / "logs"
+    for stage, seconds in (("write_prompts", 1), ("admit", 2), ("summarize", 2), ("finetune", 100)):
+        benchmark(logs, f"main/cycle-1/{stage}.tsv", seconds)
+    for stage, seconds in (("generate", 60), ("evaluate", 200)):
+        benchmark(logs, f"main/cycle-1/{stage}-0.tsv", seconds)
+        benchmark(logs, f"main/cycle-2/{stage}-1.tsv", seconds + 20)
+    benchmark(logs, "main/export.tsv", 5)
+    benchmark(logs, "report.tsv", 15)
+    # A cycle side by side: 1 + 70 + 210 + 2 + 100 + 2; the third lacks its second judge and what follows.
+    path_main, path_svhn = (210 + 2 + 100 + 2) + 385 + 5, 3 * 385 + 5
+    one_by_one = 314 + 4 * (385 + 70 + 210) + 2 * 5 + 15
+    least, most = f"{max(path_main, path_svhn) // 60} min", f"{one_by_one // 60} min"
+    line = next(line for line in status(run, logs).splitlines() if line.startswith("time left"))
+    assert line.startswith(f"time left: {least}") and f" to {most}" in line
+    assert durations(logs)["main", "generate"] == 70
+
+
+def test_without_a_job_on_record_no_time_is_made_up(run):
+    assert "time left: unknown, for no job is on record" in status(run, run.parent / "logs")
+    benchmark(run.parent / "logs", "main/cycle-1/admit.tsv", 2)
+    assert "more for evaluate, export, finetune, generate, report, summarize, write_prompts, of which" in status(
+        run, run.parent / "logs"
+    )
+
+
+def test_the_plan_is_that_of_snakemake(tmp_path):
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    counted = {}
+    for job in plan(tmp_path, complete(config)):
+        stage = job.stage + "_seed" * (job.chain == "seed" and job.stage in ("evaluate", "finetune"))
+        counted[stage] = counted.get(stage, 0) + 1
+    planned = dict(
+        re.findall(r"^(\w+) +(\d+)$", snakemake(tmp_path, "--dry-run", "--quiet", "host").stdout, re.MULTILINE)
+    )
+    for name in ("all", "total", "prepare_model", "prepare_dataset"):
+        planned.pop(name)
+    assert counted == {name: int(count) for name, count in planned.items()}
+
+
+def test_it_starts_without_heavy_imports(root, run):
+    done = subprocess.run(
+        [sys.executable, str(root / "scripts" / "status.py"), "--results", str(run)], capture_output=True
+    )
+    assert done.returncode == 0
+    heavy = "import sys; sys.path.insert(0, 'scripts'); import archloop.status, archloop.cli;"
+    heavy += "print(sorted({'polars', 'torch', 'numpy', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, cwd=root).stdout == "[]\n"
+
+
+def test_an_empty_folder_and_one_without_settings_are_no_trouble(run, tmp_path):
+    assert status(tmp_path / "none", tmp_path) == f"nothing finished in {tmp_path / 'none'}/ yet"
+    (run / "settings.json").unlink()
+    assert "chain main: 2 of 3 cycles finished" in status(run, tmp_path)
+    (run / "main" / "cycle-3" / "evaluated" / "0.json").write_text(json.dumps({"records": []})[:5])
+    assert "3 under way" in status(run, tmp_path)
