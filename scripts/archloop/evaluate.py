@@ -101,7 +101,8 @@ class Judge:
         self.facts, self.dataset = read_facts(dataset), dataset
         self.device = choose_device(device)
         self.device_name = _device_name(self.device)
-        self.labels = {split: read_split(dataset, split)[1].numpy().astype(np.uint8) for split in ("validation", "test")}
+        labels = {split: read_split(dataset, split)[1] for split in ("validation", "test")}
+        self.labels = {split: values.numpy().astype(np.uint8) for split, values in labels.items()}
         self.level = walls.choose_level(isolation)
         if self.level == "none":
             logger.warning("isolation: none. Generated programs run with your rights and see your files.")
@@ -187,7 +188,7 @@ class Judge:
         files = [str(self.data / "data.safetensors"), str(self.data / "facts.json")]
         command = [sys.executable, "-m", "archloop.judge_server", *files, str(theirs.fileno())]
         environment = {"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parents[1]), "HOME": "/nonexistent"}
-        environment |= {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")}
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")
         environment |= {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": self.folder.name, "MALLOC_ARENA_MAX": "2"}
         passed = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
         environment |= {name: os.environ[name] for name in passed if name in os.environ}

@@ -1,8 +1,8 @@
 """The process that imports torch once and forks for every candidate. Runs as a program of its own.
 
-A request is a packet on the socket that it inherits: JSON with the limits, and four descriptors: the request itself, and
-where the result, what the candidate prints, and the keeper's report go. The server reads none of them, so nothing of one
-candidate is in the memory that the next one starts from; nor has it any label that scores.
+A request is a packet on the socket that it inherits: JSON with the limits, and four descriptors: the request itself,
+and where the result, what the candidate prints, and the keeper's report go. The server reads none of them, so nothing
+of one candidate is in the memory that the next one starts from; nor has it any label that scores.
 
     evaluator -- server (this) -- keeper, trusted: watches time, memory, threads, disk -- candidate, behind the walls
 """
@@ -26,7 +26,7 @@ from archloop import namespaces, train, walls
 
 LOOK_EVERY_S = 0.05
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
-RESULT, REQUEST = 3, 4
+RESULT, REQUEST, READY, ASIDE = 3, 4, 5, 200
 
 
 def serve(data_file: str, facts_file: str, channel: int) -> None:
@@ -143,7 +143,7 @@ def _too_much(folder: str) -> bool:
 def _live(order: dict, descriptors: list[int], ready: int, data: dict) -> None:
     """Be the candidate's process: go behind the walls, judge, write the result, end. Never returns."""
     try:
-        result = _arrange(descriptors, ready)
+        _arrange(descriptors, ready)
         limits = {key: order[key] for key in ("memory_mb", "timeout_s", "threads", "gpu")}
         try:
             os.setsid()
@@ -152,10 +152,10 @@ def _live(order: dict, descriptors: list[int], ready: int, data: dict) -> None:
             walls.confine(order["level"], order["base"], order["scratch"], **limits)
             ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         except BaseException as error:
-            os.write(result + 2, f"{type(error).__name__}: {error}".encode())
+            os.write(READY, f"{type(error).__name__}: {error}".encode())
             os._exit(1)
-        os.write(result + 2, b"ready")
-        os.close(result + 2)
+        os.write(READY, b"ready")
+        os.close(READY)
         with open(REQUEST, "rb") as opened:
             request = json.loads(opened.read())
         nonce = bytes.fromhex(request.pop("nonce"))
@@ -171,16 +171,16 @@ def _live(order: dict, descriptors: list[int], ready: int, data: dict) -> None:
         os._exit(0)
 
 
-def _arrange(descriptors: list[int], ready: int) -> int:
-    """Put the descriptors at their places (0 to 5) and close all others; return the place of the result."""
+def _arrange(descriptors: list[int], ready: int) -> None:
+    """Put the descriptors at their places, 0 to 5, and close all others."""
     request, result, log = descriptors
     null = os.open(os.devnull, os.O_RDONLY)
-    high = [os.dup2(each, 1000 + at, inheritable=False) for at, each in enumerate((null, log, log, result, request, ready))]
-    os.closerange(0, 1000)
-    for place, descriptor in enumerate(high):
-        os.dup2(descriptor, place)
-    os.closerange(6, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 1 << 20 else 1 << 20)
-    return RESULT
+    wanted = (null, log, log, result, request, ready)
+    for place, descriptor in enumerate(wanted):  # out of the way of each other first
+        os.dup2(descriptor, ASIDE + place)
+    for place in range(len(wanted)):
+        os.dup2(ASIDE + place, place)
+    os.closerange(len(wanted), 1 << 20)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Namespaces of its own for a process: user, pid, network, mount, IPC and host name, and a root of read-only binds.
 
 Two steps, for a process cannot enter a new pid namespace, only its children can: the keeper calls `leave`, forks, and
-the child, process 1 of the new pid namespace, calls `build_root`. No privilege is needed; as root it works the same, and
-user 0 inside owns nothing but what the binds show. See namespaces(7), user_namespaces(7), pivot_root(2).
+the child, process 1 of the new pid namespace, calls `build_root`. No privilege is needed; as root it works the same.
+See namespaces(7), user_namespaces(7), pivot_root(2).
 """
 
 import contextlib
@@ -40,8 +40,8 @@ def build_root(base: str, read_only: Iterable[str], devices: Iterable[str], scra
     """Give the calling process a file system of its own: the read-only paths, some devices, and a scratch folder.
 
     base: a folder that there is, on which the new root is mounted out of sight of everyone else. scratch: where the
-    scratch folder is inside, limited in size and number of files; it becomes the working directory. A path below another
-    one comes with it. Raises OSError.
+    scratch folder is inside, limited in size and number of files; it becomes the working directory. A path below
+    another one comes with it. Raises OSError.
     """
     _check(_libc.unshare(NEW_MOUNT | NEW_CGROUP), "unshare of mounts")
     _mount(None, "/", None, _RECURSIVE | _PRIVATE)
@@ -76,7 +76,7 @@ def outermost(paths: Iterable[str]) -> list[str]:
     ['/usr']
     """
     kept: list[str] = []
-    for path in sorted({os.path.normpath(path) for path in paths if os.path.lexists(path)}):  # noqa: PTH110
+    for path in sorted({os.path.normpath(path) for path in paths if os.path.lexists(path)}):
         if not any(path.startswith(above.rstrip("/") + "/") for above in kept):
             kept.append(path)
     return kept

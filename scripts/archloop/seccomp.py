@@ -1,9 +1,9 @@
 """The system calls that a candidate may make: a list of those that computing needs; every other one fails with EPERM.
 
-Denied by not being listed: sockets of every kind, fork and exec, signals to other processes, ptrace, mounts, namespaces,
-links, devices, changes of mode, owner and time stamps, System V and POSIX IPC, io_uring, bpf, keys, personality.
-The filter is a classic BPF program (seccomp(2), SECCOMP_MODE_FILTER), written here because neither libseccomp nor its
-binding can be counted on at a cluster.
+Denied by not being listed: sockets of every kind, fork and exec, signals to other processes, ptrace, mounts,
+namespaces, links, devices, changes of mode, owner and time stamps, System V and POSIX IPC, io_uring, bpf, keys,
+personality. The filter is a classic BPF program (seccomp(2), SECCOMP_MODE_FILTER), written here because neither
+libseccomp nor its binding can be counted on at a cluster.
 """
 
 import ctypes

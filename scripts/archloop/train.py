@@ -1,4 +1,4 @@
-"""One candidate's life behind its walls: build, count, one forward pass, training, predictions. Nothing here is trusted.
+"""One candidate's life behind its walls: build, count, a forward pass, training, predictions. Nothing is trusted here.
 
 The process has the training images and labels and the images to predict, never the labels that score it. Training is by
 the evaluator's own loop, or by the program's `train_setup` and `learn` (the LEMUR contract).
@@ -65,7 +65,7 @@ def judge(program: str, data: dict, settings: dict, seed: int, device: str) -> t
 
 
 def warm_up() -> None:
-    """Load what torch loads at first use, so that no child has to. No backward pass: its threads do not survive forks."""
+    """Load what torch loads at first use, so that no child has to. No backward pass: its threads survive no fork."""
     layers = [torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)]
     net = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(2, 2))
     optimizer = _optimizer(net, {"learning_rate": 0.1, "momentum": 0.9}, "cpu")
@@ -247,6 +247,7 @@ def _learn(model, settings: dict, device: str):
     """Return a function that trains one epoch by the protocol: SGD, cross-entropy, clipped gradients."""
     optimizer = _optimizer(model, settings, device)
     weights = [weight for weight in _parameters(model) if weight.requires_grad]
+
     def epoch(batches, _count) -> tuple[dict, list[float]]:
         losses, right, seen = [], torch.zeros((), device=device), 0
         for inputs, wanted in batches():

@@ -48,9 +48,9 @@ def choose_level(wanted: str) -> str:
             return level
         reasons.append(f"{level}: {reason}")
     raise InputError(
-        f"run.isolation: {wanted} does not work on {os.uname().nodename} ({'; '.join(reasons)}), so no generated program "
-        "runs; allow user namespaces (sysctl user.max_user_namespaces), install bubblewrap, or use a kernel with Landlock "
-        "(5.13) and seccomp; isolation: none runs programs with your rights"
+        f"run.isolation: {wanted} does not work on {os.uname().nodename} ({'; '.join(reasons)}), so nothing is run; allow "
+        "user namespaces (sysctl user.max_user_namespaces), install bubblewrap, or use a kernel with Landlock (5.13); "
+        "isolation: none would run programs with your rights"
     )
 
 
@@ -132,7 +132,7 @@ def readable_paths() -> list[str]:
     paths += [path for path in sys.path if path and ("site-packages" in path or "dist-packages" in path)]
     paths += [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(":") if path]
     both = [path for name in paths for path in (name, os.path.realpath(name))]
-    return [path for path in dict.fromkeys(both) if path not in ("/", home) and os.path.lexists(path)]  # noqa: PTH110
+    return [path for path in dict.fromkeys(both) if path not in ("/", home) and os.path.lexists(path)]
 
 
 def scratch_base() -> str:
