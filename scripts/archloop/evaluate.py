@@ -130,7 +130,7 @@ class Judge:
         """
         refused = check_program(program) if static or program is None else None
         if refused:
-            record = {"outcome": refused[0], "detail": plain_line(refused[1]), "isolation": "unread"}
+            record = dict.fromkeys(FIELDS) | {"outcome": refused[0], "detail": plain_line(refused[1])}
         else:
             record = self._run(program, settings, seed)
         return record | {"device": self.device_name, "versions": _versions()}
@@ -235,7 +235,7 @@ class Judge:
 
 def _outcome(report: dict, result: bytes, nonce: bytes) -> dict:
     """Return what the keeper saw and the candidate said as a record, predictions not yet scored."""
-    record = dict.fromkeys(FIELDS) | {"epochs": [], "losses": [], "seconds": {}, "detail": ""}
+    record = dict.fromkeys(FIELDS) | {"epochs": [], "losses": [], "detail": ""}
     if report["stopped"]:
         return record | dict(zip(("outcome", "detail"), report["stopped"]))
     length = int.from_bytes(result[16:20], "little")

@@ -8,7 +8,6 @@ of one candidate is in the memory that the next one starts from; nor has it any 
 """
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -25,7 +24,6 @@ from safetensors.torch import load_file
 from archloop import namespaces, train, walls
 
 LOOK_EVERY_S = 0.05
-DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 RESULT, REQUEST, READY, ASIDE = 3, 4, 5, 200
 
 
@@ -54,7 +52,7 @@ def keep(order: dict, descriptors: list[int], data: dict) -> None:
     report = descriptors.pop()
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        walls.die_with_parent()
         facts = _start_and_watch(order, descriptors, data)
     except BaseException as error:
         facts = {"error": f"{type(error).__name__}: {error}"}
@@ -150,7 +148,6 @@ def _live(order: dict, descriptors: list[int], ready: int, data: dict) -> None:
             with contextlib.suppress(OSError):
                 Path("/proc/self/oom_score_adj").write_text("1000")  # before anything of the user's goes
             walls.confine(order["level"], order["base"], order["scratch"], **limits)
-            ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         except BaseException as error:
             os.write(READY, f"{type(error).__name__}: {error}".encode())
             os._exit(1)

@@ -20,10 +20,10 @@ MODULES = {
 }
 # Below a module that may be imported, what may not be reached.
 DENIED = {
-    "torch": """_C _dynamo _inductor _ops classes compile distributed export from_file hub jit library
-        load multiprocessing ops package profiler save seed serialization set_default_device set_default_dtype
-        set_default_tensor_type set_num_interop_threads set_num_threads set_rng_state storage testing use_deterministic_algorithms utils.data
-        utils.cpp_extension utils.dlpack UntypedStorage TypedStorage""",
+    "torch": """_C _dynamo _inductor _ops classes compile distributed export from_file hub jit library load
+        multiprocessing ops package profiler save seed serialization set_default_device set_default_dtype
+        set_default_tensor_type set_num_interop_threads set_num_threads set_rng_state storage testing
+        use_deterministic_algorithms utils.data utils.cpp_extension utils.dlpack UntypedStorage TypedStorage""",
     "torchvision": "datasets io get_image_backend set_image_backend set_video_backend",
     "numpy": """ctypeslib DataSource distutils f2py fromfile genfromtxt lib load loadtxt memmap random.seed
         save savetxt savez savez_compressed testing""",

@@ -47,9 +47,10 @@ def choose_level(wanted: str) -> str:
         if reason is None:
             return level
         reasons.append(f"{level}: {reason}")
+    where = f"on {os.uname().nodename} ({'; '.join(reasons)})"
     raise InputError(
-        f"run.isolation: {wanted} does not work on {os.uname().nodename} ({'; '.join(reasons)}), so nothing is run; allow "
-        "user namespaces (sysctl user.max_user_namespaces), install bubblewrap, or use a kernel with Landlock (5.13); "
+        f"run.isolation: {wanted} does not work {where}, so nothing is run; allow user namespaces "
+        "(sysctl user.max_user_namespaces), install bubblewrap, or use a kernel with Landlock (5.13); "
         "isolation: none would run programs with your rights"
     )
 
@@ -114,6 +115,7 @@ def confine(level: str, base: str, scratch: str, memory_mb: int, timeout_s: floa
     # Counted in the user namespace; elsewhere it would count whatever else the user runs, and the keeper looks instead.
     limits |= {resource.RLIMIT_NPROC: MAXIMUM_THREADS} if level == "namespaces" else {}
     _limit(limits)
+    die_with_parent()
     if level == "none":
         return
     ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
@@ -123,6 +125,11 @@ def confine(level: str, base: str, scratch: str, memory_mb: int, timeout_s: floa
         grants += [(path, landlock.READ | landlock.WRITE_FILE) for path in devices]
         landlock.restrict([*grants, (scratch, landlock.READ_WRITE)])
     seccomp.install(gpu)
+
+
+def die_with_parent() -> None:
+    """Have the kernel end the calling process when its parent ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def readable_paths() -> list[str]:
