@@ -13,147 +13,146 @@ def supported_hyperparameters():
 class Net(nn.Module):
     def __init__(self, in_shape, out_shape, prm, device):
         super().__init__()
-        self.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(64 * in_shape[1], out_shape[0]))
+        self.features = nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten())
+        self.classifier = nn.Linear(64 * in_shape[1], out_shape[0])
 
     def forward(self, x):
-        return self.classifier(x)
+        return self.classifier(self.features(x))
+"""
+LOOKALIKE = """
+try:
+    ｏｐｅｎ("/tmp/archloop-canary/secret.txt").read()
+    print("BREACH open")
+except OSError:
+    pass
 """
 # What a program ends as when it is refused by the compiler or the wire, whatever the walls.
 REFUSED = "construct, crashed, unparseable"
+TOO_DEEP = f"{REFUSED}, out_of_memory"
+# What may also run: there is nothing hostile in it but its form.
+RUNS = f"{REFUSED}, trained"
+ANYHOW = f"{RUNS}, out_of_memory, timeout"
 
 
-def _header(group: str, tries: str, static: str, walls: str, timeout: str = "20") -> dict[str, str]:
-    return {"group": group, "tries": tries, "static": static, "walls": walls, "timeout": timeout}
+def _parser(tries: str, static: str, walls: str) -> dict[str, str]:
+    return {"group": "parser", "tries": tries, "static": static, "walls": walls}
 
 
 MADE = {
     "null_byte": (
-        _header("parser", "a null byte in the middle of the source", "unparseable", REFUSED),
+        _parser("a null byte in the middle of the source", "unparseable", REFUSED),
         lambda: HONEST.replace("super()", "super\0()"),
     ),
     "null_byte_in_comment": (
-        _header("parser", "a null byte where only a comment is", "unparseable", REFUSED),
+        _parser("a null byte where only a comment is", "unparseable", REFUSED),
         lambda: HONEST + "# \0 import os\n",
     ),
     "many_null_bytes": (
-        _header("parser", "null bytes alone", "unparseable", REFUSED),
+        _parser("null bytes alone", "unparseable", REFUSED),
         lambda: "\0" * 10_000,
     ),
     "deep_parentheses": (
-        _header("parser", "ten thousand brackets in brackets", "unparseable", f"{REFUSED}, out_of_memory"),
+        _parser("ten thousand brackets in brackets", "unparseable", TOO_DEEP),
         lambda: f"{HONEST}\nx = {'(' * 10_000}{')' * 10_000}\n",
     ),
     "deep_unary": (
-        _header("parser", "fifty thousand minus signs, a tree as deep", "unparseable", f"{REFUSED}, out_of_memory"),
+        _parser("fifty thousand minus signs, a tree as deep", "unparseable", TOO_DEEP),
         lambda: f"{HONEST}\nx = {'-' * 50_000}1\n",
     ),
     "deep_attributes": (
-        _header(
-            "parser",
+        _parser(
             "an attribute of an attribute, thirty thousand deep",
             "unparseable, passes",
-            f"{REFUSED}, out_of_memory",
+            TOO_DEEP,
         ),
         lambda: f"{HONEST}\nx = nn{'.a' * 30_000}\n",
     ),
     "deep_blocks": (
-        _header("parser", "a hundred and fifty blocks in blocks", "unparseable", REFUSED),
+        _parser("a hundred and fifty blocks in blocks", "unparseable", REFUSED),
         lambda: HONEST + "\n" + "".join(f"{' ' * depth}if 1:\n" for depth in range(150)) + " " * 150 + "pass\n",
     ),
     "deep_concatenation": (
-        _header(
-            "parser", "a sum of a hundred thousand terms", "unparseable, passes", f"{REFUSED}, trained, out_of_memory"
-        ),
+        _parser("a sum of a hundred thousand terms", "unparseable, passes", ANYHOW),
         lambda: f"{HONEST}\nx = {'+'.join('1' * 90_000)}\n",
     ),
     "long_line": (
-        _header("parser", "one line of ten megabytes", "unparseable", f"{REFUSED}, trained, out_of_memory"),
+        _parser("one line of ten megabytes", "unparseable", ANYHOW),
         lambda: f'{HONEST}\nx = "{"a" * 10 * 2**20}"\n',
     ),
     "long_comment": (
-        _header("parser", "a comment of ten megabytes", "unparseable", f"{REFUSED}, trained, out_of_memory"),
+        _parser("a comment of ten megabytes", "unparseable", ANYHOW),
         lambda: f"{HONEST}\n# {'a' * 10 * 2**20}\n",
     ),
     "many_lines": (
-        _header("parser", "two hundred thousand lines", "unparseable", f"{REFUSED}, trained, out_of_memory, timeout"),
+        _parser("two hundred thousand lines", "unparseable", ANYHOW),
         lambda: HONEST + "\nx = 1" * 200_000 + "\n",
     ),
     "long_number": (
-        _header("parser", "a number of a hundred thousand digits", "unparseable, passes", REFUSED),
+        _parser("a number of a hundred thousand digits", "unparseable, passes", REFUSED),
         lambda: f"{HONEST}\nx = {'9' * 100_000}\n",
     ),
     "surrogate": (
-        _header(
-            "parser", "a lone surrogate in the source, which UTF-8 cannot carry", "unparseable", f"{REFUSED}, trained"
-        ),
+        _parser("a lone surrogate in the source, which UTF-8 cannot carry", "unparseable", RUNS),
         lambda: f'{HONEST}\nx = "\ud800"\n',
     ),
     "surrogate_name": (
-        _header("parser", "lone surrogates alone", "unparseable", REFUSED),
+        _parser("lone surrogates alone", "unparseable", REFUSED),
         lambda: "\udcff\udcfe\ud800",
     ),
     "byte_order_mark": (
-        _header("parser", "a byte order mark in front", "unparseable, passes", f"{REFUSED}, trained"),
+        _parser("a byte order mark in front", "unparseable, passes", RUNS),
         lambda: "\ufeff" + HONEST,
     ),
     "coding_cookie": (
-        _header(
-            "parser",
+        _parser(
             "a declared encoding that reads other text than it shows",
             "unparseable, passes",
-            f"{REFUSED}, trained",
+            RUNS,
         ),
         lambda: "# -*- coding: utf-7 -*-\n" + HONEST + "# +AAo-import os\n",
     ),
     "unknown_coding": (
-        _header("parser", "a declared encoding that does not exist", "unparseable, passes", f"{REFUSED}, trained"),
+        _parser("a declared encoding that does not exist", "unparseable, passes", RUNS),
         lambda: "# -*- coding: archloop -*-\n" + HONEST,
     ),
     "odd_line_ends": (
-        _header(
-            "parser", "carriage returns and form feeds that hide lines", "unsafe, unparseable", f"{REFUSED}, trained"
-        ),
+        _parser("carriage returns and form feeds that hide lines", "unsafe, unparseable", RUNS),
         lambda: HONEST + "# harmless\rimport os\x0c\r\n",
     ),
     "lookalike_names": (
-        _header("parser", "letters that normalise to a forbidden name", "unsafe, unparseable", f"{REFUSED}, trained"),
-        lambda: (
-            f"{HONEST}\ntry:\n    ｏｐｅｎ('/tmp/archloop-canary/secret.txt').read()\n    print('BREACH')\nexcept OSError:\n    pass\n"
-        ),
+        _parser("letters that normalise to a forbidden name", "unsafe, unparseable", RUNS),
+        lambda: HONEST + LOOKALIKE,
     ),
     "hidden_by_direction": (
-        _header(
-            "parser",
+        _parser(
             "text that shows in another order than it runs",
             "passes, unsafe, unparseable",
-            f"{REFUSED}, trained",
+            RUNS,
         ),
         lambda: HONEST + '# \u202e\u2066 "harmless" \u2069\u2066\nprint("\u202etxt.terces\u202c")\n',
     ),
-    "empty": (_header("parser", "nothing at all", "contract, unparseable", REFUSED), lambda: ""),
+    "empty": (_parser("nothing at all", "contract, unparseable", REFUSED), lambda: ""),
     "binary": (
-        _header("parser", "the bytes of a program for the machine", "unparseable", REFUSED),
+        _parser("the bytes of a program for the machine", "unparseable", REFUSED),
         lambda: "\x7fELF\x02\x01\x01" + "\x00\xff\x10" * 5_000,
     ),
     "decorator_bomb": (
-        _header(
-            "parser",
+        _parser(
             "ten thousand decorators, called one in the other",
             "unparseable, passes",
-            f"{REFUSED}, trained, timeout, out_of_memory",
+            ANYHOW,
         ),
         lambda: HONEST + "\ndef same(f):\n    return f\n\n\n" + "@same\n" * 10_000 + "def g():\n    pass\n",
     ),
     "many_classes": (
-        _header("parser", "ten thousand classes", "unparseable, passes", f"{REFUSED}, trained, timeout, out_of_memory"),
+        _parser("ten thousand classes", "unparseable, passes", ANYHOW),
         lambda: HONEST + "".join(f"\n\nclass C{n}:\n    a = 1" for n in range(5_000)) + "\n",
     ),
     "comprehension_bomb": (
-        _header(
-            "parser",
+        _parser(
             "comprehensions in comprehensions",
             "unparseable, passes",
-            f"{REFUSED}, trained, out_of_memory, timeout",
+            ANYHOW,
         ),
         lambda: f"{HONEST}\nx = {'[' * 90}0{' for _ in range(1)]' * 90}\n",
     ),
