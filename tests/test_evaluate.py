@@ -6,11 +6,11 @@ import time
 
 import pytest
 import torch
+from small_data import write_few_digits
 
 from archloop import walls
 from archloop.errors import InputError
 from archloop.evaluate import FIELDS, Judge, _facts, _outcome, evaluate, plain_text
-from archloop.prepare_dataset import prepare_dataset
 from archloop.seed_programs import family_programs
 from archloop.settings import complete
 
@@ -49,19 +49,7 @@ def settings(root):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """Digits with a tenth of the images: an epoch takes a fraction of a second."""
-    from safetensors.torch import load_file, safe_open, save_file
-
-    folder = tmp_path_factory.mktemp("data")
-    prepare_dataset(
-        "digits", folder / "whole.safetensors", {"root": "unused", "validation_share": 0.1, "test_share": 0.2}, 1
-    )
-    with safe_open(folder / "whole.safetensors", "pt") as opened:
-        metadata = opened.metadata()
-    tensors = load_file(folder / "whole.safetensors")
-    few = {name: values[:160].clone() if name.startswith("train") else values for name, values in tensors.items()}
-    save_file(few, folder / "few.safetensors", metadata=metadata)
-    return folder / "few.safetensors"
+    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
 
 
 @pytest.fixture(scope="module")

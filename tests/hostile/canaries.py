@@ -9,7 +9,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from archloop.datasets import prepare_dataset
+from small_data import write_few_digits
 
 # The names that stand in the programs.
 FOLDER, PORT, ABSTRACT = "/tmp/archloop-canary", "45671", "archloop-canary-abstract"
@@ -36,7 +36,7 @@ class Canaries:
             (self.folder / name).write_text(content)
         (self.folder / "data").mkdir()
         self.dataset = self.folder / "data" / "digits.safetensors"
-        prepare_dataset("digits", self.dataset, {"root": "none", "validation_share": 0.1, "test_share": 0.2}, 1)
+        write_few_digits(self.dataset)
         self._listen()
         for path in (self.folder / "open", self.folder / "target.txt"):
             path.chmod(0o777)  # nothing but the walls protects them

@@ -1,6 +1,6 @@
 # group: floods
 # tries: warns a hundred thousand times
-# static: unsafe
+# static: passes
 # walls: trained, timeout
 # timeout: 20
 
