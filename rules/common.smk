@@ -45,6 +45,13 @@ def options(section, prefix=""):
     return of_job
 
 
+def data_options(wildcards):
+    """The settings that a data set depends on: those of a user's own images and of a missing test set rebuild no other."""
+    folder = ("folder", "folder_size")
+    unused = {"folder": (), "digits": folder}.get(wildcards.dataset, (*folder, "test_share"))
+    return archloop_settings.options({key: value for key, value in SETTINGS["data"].items() if key not in unused})
+
+
 def setting(section, key):
     """A params function: one setting that holds for the job's chain and cycle."""
 

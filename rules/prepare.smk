@@ -33,7 +33,7 @@ rule prepare_dataset:
     conda:
         ENVIRONMENT
     params:
-        settings=options("data"),
+        settings=data_options,
         seed=SETTINGS["seed"],
         code=code("prepare_dataset"),
     message:

@@ -20,11 +20,12 @@ PATH = click.Path(path_type=Path)
 @click.option("--output", required=True, type=PATH, help="Records of the shard.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds, memory, isolation level and device.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-@click.option("--isolation", default="auto", help="auto, namespaces, landlock or none.")
-@click.option("--workers", default=1, help="Candidates judged at once.")
+@click.option("--isolation", default="auto", help="auto, namespaces, landlock or none: see run.isolation.")
+@click.option("--workers", default=1, type=click.IntRange(min=1), help="Candidates judged at once.")
 def main(candidates, dataset, store, seed, output, run_record, device, isolation, workers, settings) -> None:
     """Write one record for each candidate, in their order."""
-    records, facts = evaluate(read_jsonl(candidates), dataset, settings, seed, store, device)
+    run = {"device": device, "isolation": isolation, "workers": workers}
+    records, facts = evaluate(read_jsonl(candidates), dataset, settings, seed, store, run)
     write_json(run_record, facts)
     write_json(output, {"protocol": settings, "records": records})
 

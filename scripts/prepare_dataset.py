@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from archloop.cli import command, settings_options
-from archloop.datasets import SOURCES, prepare_dataset
+from archloop.prepare_dataset import prepare_dataset
+from archloop.sources import SOURCES
 
 
 @command

@@ -12,20 +12,21 @@ from pathlib import Path
 PACKAGE = "archloop"
 
 
-def code_digest(script: str | Path) -> str:
+def code_digest(script: str | Path, root: Path | None = None) -> str:
     """Return 16 hexadecimal digits that change when, and only when, code that `script` can reach changes.
 
     Reached is every module of the package that is imported anywhere in the file, in a function too, and so on from
-    there. The package is looked for in the folder of the script.
+    there. The package is looked for in `root`, by default the folder of the script.
     """
     script = Path(script)
+    root = root or script.parent
     reached, todo = {}, [script]
     while todo:
         path = todo.pop()
         if path not in reached:
             reached[path] = _tree_digest(path, path.stat().st_mtime_ns)
-            todo += _imports(path, script.parent, path.stat().st_mtime_ns)
-    parts = sorted(f"{path.relative_to(script.parent)} {digest}" for path, digest in reached.items())
+            todo += _imports(path, root, path.stat().st_mtime_ns)
+    parts = sorted(f"{path.relative_to(root)} {digest}" for path, digest in reached.items())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -1,124 +1,339 @@
-"""Judge the candidates of a shard: each in a process of its own, scored here, where the labels are.
+"""Judge the candidates of a shard: each in a process of its own behind walls, scored here, where the labels are.
 
 An evaluation is a function of program, protocol, data set and seed. Its record is kept in a store under that key, so a
 job that was cut goes on where it was, and a program that appears again is not trained again.
 """
 
+import concurrent.futures
+import contextlib
 import json
 import os
+import platform
+import secrets
+import selectors
+import socket
+import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 from safetensors.torch import save_file
 
+from archloop import static_checks, walls
 from archloop.datasets import read_facts, read_split
+from archloop.digest import code_digest
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, sha256_text, write_json
 from archloop.models import choose_device
-from archloop.progress import Progress
+from archloop.progress import Progress, get_logger
 from archloop.seeds import derive
 from archloop.static_checks import check_program
 
-FIELDS = ("outcome", "detail", "parameters", "multiply_adds", "accuracy", "losses", "graph")
-# What a candidate may be told to have: its limits do not change what an honest one scores.
-LIMITS = ("timeout_s", "memory_mb")
+# What goes into the records of a shard: all that the program, the protocol, the data and the seed determine (on a CPU).
+FIELDS = ("outcome", "detail", "parameters", "multiply_adds", "accuracy", "accuracy_sd", "test_accuracy", "epochs")
+FIELDS += ("losses", "graph", "log")
+MEASURED = ("seconds", "cpu_s", "peak_mb", "isolation", "device", "versions")
+MAXIMUM_LOG, MAXIMUM_HEADER, MAXIMUM_REPORT = 64 * 2**10, 2**20, 2**16
+# How long the keeper may take to report after the candidate's own time is up, and the server to start, in seconds.
+GRACE_S, START_S = 30, 300
+MISTAKEN_SIZE = "its result is no array of the right size"
+
+logger = get_logger("evaluate")
 
 
 def evaluate(
-    candidates: list[dict], dataset: Path, settings: dict, seed: int, store: Path, device: str
+    candidates: list[dict], dataset: Path, settings: dict, seed: int, store: Path, run: dict
 ) -> tuple[list[dict], dict]:
-    """Return (records in the order of the candidates, run record)."""
-    device = choose_device(device)
-    facts = read_facts(dataset)
+    """Return (records in the order of the candidates, run record).
+
+    candidates: rows with id and program. settings: section evaluation. run: device, isolation and workers.
+    """
     seed = derive(seed, "evaluate")
-    protocol = sha256_text(json.dumps([settings, sha256_file(dataset), seed], sort_keys=True))
-    records, seconds, reused = {}, {}, 0
     started = time.monotonic()
-    with Server(dataset, facts) as server, Progress(len(candidates), "candidate", "evaluate") as progress:
-        for row in candidates:
-            key = sha256_text(f"{protocol} {row['program']}")
+    with Judge(dataset, run["device"], run["isolation"]) as judge:
+        protocol = _protocol(settings, dataset, seed, judge.device_name)
+        programs = list(dict.fromkeys(row["program"] for row in candidates))
+
+        def one(program: str | None) -> tuple[dict, bool]:
+            key = sha256_text(f"{protocol} {program}")
             kept = store / key[:2] / f"{key}.json"
-            record = _known(kept)
-            reused += record is not None
+            record = known = _known(kept)
             if record is None:
-                request = {"program": row["program"], "settings": settings, "seed": seed, "device": device}
-                record = judge(request, server)
+                record = judge.judge(program, settings, seed)
                 write_json(kept, record)
-            records[row["id"]] = {"id": row["id"], "key": key} | {name: record.get(name) for name in FIELDS}
-            seconds[row["id"]] = record.get("seconds", {}) | {"peak_mb": record.get("peak_mb")}
-            progress.step(note=f"{row['id']} {record['outcome']}")
-    whole = round(time.monotonic() - started, 2)
-    run_record = {"device": device, "reused": reused, "seconds": whole, "candidates": seconds, "isolation": "process"}
-    return [records[row["id"]] for row in candidates], run_record
+            progress.step(note=record["outcome"])
+            return record | {"key": key}, known is not None
+
+        with (
+            Progress(len(programs), "program", "evaluate") as progress,
+            concurrent.futures.ThreadPoolExecutor(run["workers"]) as pool,
+        ):
+            found = dict(zip(programs, pool.map(one, programs)))
+        run_record = {
+            "device": judge.device_name,
+            "isolation": judge.level,
+            "reused": sum(known for _, known in found.values()) + len(candidates) - len(programs),
+            "seconds": round(time.monotonic() - started, 2),
+            "versions": _versions(),
+            "candidates": {
+                row["id"]: {name: found[row["program"]][0].get(name) for name in MEASURED} for row in candidates
+            },
+        }
+    records = []
+    for row in candidates:
+        record, _ = found[row["program"]]
+        records.append({"id": row["id"], "key": record["key"]} | {name: record.get(name) for name in FIELDS})
+    return records, run_record
 
 
-def judge(request: dict, server: "Server") -> dict:
-    """Return the record of one program: refused unread, or run by the server and scored here."""
-    refused = check_program(request["program"])
-    if refused:
-        return {"outcome": refused[0], "detail": plain_line(refused[1])}
-    facts, predictions = server.ask(request)
-    record = facts | {"detail": plain_line(facts.get("detail", "")), "accuracy": None}
-    if facts["outcome"] == "trained":
-        if len(predictions) == len(server.labels):
-            record["accuracy"] = float((np.frombuffer(predictions, np.uint8) == server.labels).mean())
-        else:
-            record |= {"outcome": "crashed", "detail": "the predictions have the wrong size"}
-    return record
+class Judge:
+    """A server process that judges programs behind walls, and the labels, which stay here.
 
+    Starts with the first program and again when it has died. Threads may ask at the same time. Raises InputError when
+    the isolation level or the device that is asked for is not to be had.
+    """
 
-class Server:
-    """The process that judges, started at the first question and again whenever it has died."""
+    def __init__(self, dataset: Path, device: str = "auto", isolation: str = "auto"):
+        self.facts, self.dataset = read_facts(dataset), dataset
+        self.device = choose_device(device)
+        self.device_name = _device_name(self.device)
+        labels = {split: read_split(dataset, split)[1] for split in ("validation", "test")}
+        self.labels = {split: values.numpy().astype(np.uint8) for split, values in labels.items()}
+        self.level = walls.choose_level(isolation)
+        if self.level == "none":
+            logger.warning("isolation: none. Generated programs run with your rights and see your files.")
+        self.lock, self.server, self.channel = threading.Lock(), None, None
 
-    def __init__(self, dataset: Path, facts: dict):
-        self.dataset, self.facts = dataset, facts
-        self.labels = read_split(dataset, "validation")[1].numpy().astype(np.uint8)
-        self.process = None
-
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> "Judge":
         self.folder = tempfile.TemporaryDirectory(prefix="archloop-")
+        self.data = Path(self.folder.name) / "data"
+        self.data.mkdir(mode=0o700)
+        train, labels = read_split(self.dataset, "train")
+        shown = {f"{split}_images": read_split(self.dataset, split)[0] for split in ("validation", "test")}
+        save_file({"train_images": train, "train_labels": labels, **shown}, self.data / "data.safetensors")
+        write_json(self.data / "facts.json", {name: self.facts[name] for name in ("mean", "std", "classes")})
         return self
 
     def __exit__(self, *_) -> None:
-        if self.process:
-            self.process.kill()
-            self.process.wait()
+        self._stop()
         self.folder.cleanup()
 
-    def ask(self, request: dict) -> tuple[dict, bytes]:
-        """Return (facts, predictions) for one request."""
-        if self.process is None or self.process.poll() is not None:
-            self._start()
-        self.process.stdin.write(json.dumps(request).encode() + b"\n")
-        self.process.stdin.flush()
-        header = self.process.stdout.readline()
-        if not header:
-            self.process.wait()
-            return {"outcome": "crashed", "detail": "it took the judge's own process with it"}, b""
-        facts = json.loads(header)
-        return facts, self.process.stdout.read(facts.pop("bytes"))
+    def judge(self, program: str | None, settings: dict, seed: int, static: bool = True) -> dict:
+        """Return the record of one program: refused unread, or run behind the walls and scored here.
 
-    def _start(self) -> None:
-        folder = Path(self.folder.name)
-        images, labels = read_split(self.dataset, "train")
-        shown = read_split(self.dataset, "validation")[0]
-        save_file({"train_images": images, "train_labels": labels, "images": shown}, folder / "data.safetensors")
-        write_json(folder / "facts.json", {name: self.facts[name] for name in ("mean", "std", "classes")})
-        arguments = ["-m", "archloop.judge_server", str(folder / "data.safetensors"), str(folder / "facts.json")]
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[1]), "HOME": str(folder)}
-        environment["OMP_NUM_THREADS"] = "1"
-        self.process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=folder
+        settings: section evaluation. static: refuse by the static checks first. Raises RuntimeError when the walls
+        cannot be built or the judge itself fails: that is no outcome of a candidate.
+        """
+        refused = check_program(program) if static or program is None else None
+        if refused:
+            record = dict.fromkeys(FIELDS) | {"outcome": refused[0], "detail": plain_line(refused[1])}
+        else:
+            record = self._run(program, settings, seed)
+        return record | {"device": self.device_name, "versions": _versions()}
+
+    def _run(self, program: str, settings: dict, seed: int) -> dict:
+        nonce = secrets.token_bytes(16)
+        request = {"program": program, "settings": settings, "seed": seed, "device": self.device, "nonce": nonce.hex()}
+        with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.folder.name) as place:
+            scratch, base = Path(place) / "scratch", Path(place) / "root"
+            scratch.mkdir(mode=0o700)
+            base.mkdir()
+            order = {"level": self.level, "base": str(base), "scratch": str(scratch)}
+            order |= {name: settings[name] for name in ("timeout_s", "memory_mb", "threads")}
+            order["gpu"] = self.device != "cpu"
+            order["timeout_s"] *= settings["repeats"]
+            result, log, report = self._ask(order, json.dumps(request).encode())
+        if not report or report["error"]:
+            why = report["error"] if report else "the judge's own process ended"
+            raise RuntimeError(f"the walls around a candidate could not be built at level {self.level}: {why}")
+        record = self._scored(_outcome(report, result, nonce), settings)
+        record["log"] = plain_text(log)
+        return record | {"cpu_s": report["cpu_s"], "peak_mb": report["peak_mb"], "isolation": self.level}
+
+    def _ask(self, order: dict, request: bytes) -> tuple[bytes, bytes, dict | None]:
+        """Return (what the candidate wrote as result, what it printed, the keeper's report or None)."""
+        limits = {"result": MAXIMUM_HEADER + 2**28, "log": MAXIMUM_LOG, "report": MAXIMUM_REPORT}
+        pipes = {name: os.pipe() for name in limits}
+        asked = os.memfd_create("request", os.MFD_CLOEXEC)
+        try:
+            with open(asked, "wb", closefd=False) as opened:
+                opened.write(request)
+            os.lseek(asked, 0, os.SEEK_SET)
+            given = [asked, *(pipes[name][1] for name in limits)]
+            with self.lock:
+                self._ready()
+                socket.send_fds(self.channel, [json.dumps(order).encode()], given)
+        finally:
+            for descriptor in (asked, *(pipe[1] for pipe in pipes.values())):
+                os.close(descriptor)
+        deadline = time.monotonic() + order["timeout_s"] + GRACE_S
+        parts = _drain({name: pipe[0] for name, pipe in pipes.items()}, limits, deadline)
+        if self.level == "bubblewrap":
+            self._stop()
+        try:
+            return parts["result"], parts["log"], json.loads(parts["report"])
+        except ValueError:
+            self._stop()
+            return b"", b"", None
+
+    def _ready(self) -> None:
+        """Start the server if none is at work. Called with the lock held."""
+        if self.server is not None and self.server.poll() is None:
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        files = [str(self.data / "data.safetensors"), str(self.data / "facts.json")]
+        command = [sys.executable, "-m", "archloop.judge_server", *files, str(theirs.fileno())]
+        environment = {"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parents[1]), "HOME": "/nonexistent"}
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")
+        environment |= {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": self.folder.name, "MALLOC_ARENA_MAX": "2"}
+        passed = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
+        environment |= {name: os.environ[name] for name in passed if name in os.environ}
+        if self.level == "bubblewrap":
+            command = [*walls.bubblewrap_command([self.folder.name], self.device != "cpu"), "--", *command]
+        self.server = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, env=environment, cwd=self.data, pass_fds=[theirs.fileno()]
         )
+        theirs.close()
+        ours.settimeout(START_S)
+        if ours.recv(16) != b"ready":
+            raise RuntimeError(f"the judge's process could not start (status {self.server.wait()})")
+        ours.settimeout(None)
+        self.channel = ours
+
+    def _stop(self) -> None:
+        if self.server is not None:
+            self.channel.close()
+            self.server.kill()
+            self.server.wait()
+            self.server = None
+
+    def _scored(self, record: dict, settings: dict) -> dict:
+        """Return the record with its accuracies: here the predictions meet the labels."""
+        predictions = record.pop("predictions", b"")
+        record |= {"accuracy": None, "accuracy_sd": None, "test_accuracy": None}
+        if record["outcome"] != "trained":
+            return record
+        splits = ["validation"] * settings["epochs"] + ["test"]
+        wanted = np.concatenate([self.labels[split] for split in splits * settings["repeats"]])
+        if len(predictions) != len(wanted):
+            return record | {"outcome": "crashed", "detail": MISTAKEN_SIZE}
+        right = np.frombuffer(predictions, np.uint8) == wanted
+        ends = np.cumsum([len(self.labels[split]) for split in splits * settings["repeats"]])[:-1]
+        shares = [float(part.mean()) for part in np.split(right, ends)]
+        runs = [shares[at : at + len(splits)] for at in range(0, len(shares), len(splits))]
+        for epoch, share in zip(record["epochs"], (share for run in runs for share in run[:-1])):
+            epoch["accuracy"] = share
+        final = [run[-2] for run in runs]
+        record["accuracy"] = statistics.fmean(final)
+        record["accuracy_sd"] = statistics.stdev(final) if len(final) > 1 else None
+        return record | {"test_accuracy": statistics.fmean(run[-1] for run in runs)}
+
+
+def _outcome(report: dict, result: bytes, nonce: bytes) -> dict:
+    """Return what the keeper saw and the candidate said as a record, predictions not yet scored."""
+    record = dict.fromkeys(FIELDS) | {"epochs": [], "losses": [], "detail": ""}
+    if report["stopped"]:
+        return record | dict(zip(("outcome", "detail"), report["stopped"]))
+    length = int.from_bytes(result[16:20], "little")
+    if not result.startswith(nonce) or not 0 < length <= MAXIMUM_HEADER or len(result) < 20 + length:
+        code = report["status"]
+        how = f"signal {-code}" if code < 0 else f"status {code}"
+        memory = code == -9  # nobody but the kernel, short of memory, ends it so
+        detail = f"the process ended with {how} and no result" if not result else "its result is not that of the judge"
+        return record | {"outcome": "out_of_memory" if memory and not result else "crashed", "detail": detail}
+    try:
+        said = _facts(json.loads(result[20 : 20 + length]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return record | {"outcome": "crashed", "detail": "the facts in its result cannot be read"}
+    return record | said | {"predictions": result[20 + length :]}
+
+
+def _facts(said: dict) -> dict:
+    """Return what the candidate's process says of it, every value of the type that it must have.
+
+    Raises ValueError, KeyError or TypeError otherwise: a program can lie about itself, but not break a record.
+    """
+    outcomes = ("trained", "construct", "forward", "contract", "over_budget", "out_of_memory", "crashed", "diverged")
+    if said["outcome"] not in outcomes:
+        raise ValueError(said["outcome"])
+    graph = said["graph"]
+    if graph is not None and not (isinstance(graph, dict) and len(json.dumps(graph)) < MAXIMUM_HEADER):
+        raise ValueError("graph")
+    whole = {name: None if said[name] is None else int(said[name]) for name in ("parameters", "multiply_adds")}
+    epochs = [
+        {"repeat": int(epoch["repeat"])}
+        | {name: None if epoch[name] is None else _number(epoch[name]) for name in ("loss", "train_accuracy")}
+        for epoch in said["epochs"][:10_000]
+    ]
+    return whole | {
+        "outcome": said["outcome"],
+        "detail": plain_line(said["detail"]),
+        "graph": graph,
+        "epochs": epochs,
+        "losses": [_number(value) for value in said["losses"][:1000]],
+        "seconds": {plain_line(name, 20): _number(value) for name, value in list(said["seconds"].items())[:10]},
+    }
+
+
+def _number(value: object) -> float:
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(value)
+    return number
+
+
+def _drain(descriptors: dict[str, int], limits: dict[str, int], deadline: float) -> dict[str, bytes]:
+    """Read all until their ends or the deadline; what is over a limit is read, so that nobody blocks, and dropped."""
+    parts = {name: bytearray() for name in descriptors}
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
+        for name, descriptor in descriptors.items():
+            stack.callback(os.close, descriptor)
+            selector.register(descriptor, selectors.EVENT_READ, name)
+        while selector.get_map() and time.monotonic() < deadline:
+            for ready, _ in selector.select(max(0.0, deadline - time.monotonic())):
+                part = os.read(ready.fd, 1 << 16)
+                if not part:
+                    selector.unregister(ready.fd)
+                parts[ready.data] += part[: max(0, limits[ready.data] - len(parts[ready.data]))]
+    return {name: bytes(part) for name, part in parts.items()}
 
 
 def plain_line(text: str, length: int = 300) -> str:
     """Return text from a candidate as one line of printable characters."""
-    return "".join(c if c.isprintable() else " " for c in str(text))[:length].strip()
+    return "".join(c if c.isprintable() else " " for c in str(text)[: 4 * length])[:length].strip()
+
+
+def plain_text(data: bytes) -> str:
+    """Return what a candidate printed: lines of printable characters, all others as their escapes."""
+    text = data.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _protocol(settings: dict, dataset: Path, seed: int, device: str) -> str:
+    """Return the part of a record's key that all programs share."""
+    package = Path(__file__).parent
+    code = [code_digest(package / f"{name}.py", package.parent) for name in ("train", "static_checks")]
+    versions = {name: version for name, version in _versions().items() if name != "kernel"}
+    parts = [settings, sha256_file(dataset), seed, device, code, versions, static_checks.MAXIMUM_BYTES]
+    return sha256_text(json.dumps(parts, sort_keys=True))
+
+
+def _device_name(device: str) -> str:
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def _versions() -> dict[str, str]:
+    import torch
+
+    return {"python": platform.python_version(), "torch": torch.__version__, "kernel": platform.release()}
 
 
 def _known(path: Path) -> dict | None:

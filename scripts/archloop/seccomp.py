@@ -1,0 +1,127 @@
+"""The system calls that a candidate may make: a list of those that computing needs; every other one fails with EPERM.
+
+Denied by not being listed: sockets of every kind, fork and exec, signals to other processes, ptrace, mounts,
+namespaces, links, devices, changes of mode, owner and time stamps, System V and POSIX IPC, io_uring, bpf, keys,
+personality. The filter is a classic BPF program (seccomp(2), SECCOMP_MODE_FILTER), written here because neither
+libseccomp nor its binding can be counted on at a cluster.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+
+# Names with their numbers on x86_64 and aarch64 (-: it has no such call).
+_CALLS = """
+read 0 63 | write 1 64 | close 3 57 | fstat 5 80 | lseek 8 62 | mmap 9 222 | mprotect 10 226 | munmap 11 215
+brk 12 214 | rt_sigaction 13 134 | rt_sigprocmask 14 135 | rt_sigreturn 15 139 | pread64 17 67 | pwrite64 18 68
+readv 19 65 | writev 20 66 | sched_yield 24 124 | mremap 25 216 | msync 26 227 | mincore 27 232 | madvise 28 233
+dup 32 23 | nanosleep 35 101 | getitimer 36 102 | setitimer 38 103 | getpid 39 172 | exit 60 93 | wait4 61 260
+uname 63 160 | flock 73 32 | fsync 74 82 | fdatasync 75 83 | ftruncate 77 46 | getcwd 79 17 | chdir 80 49
+fchdir 81 50 | umask 95 166 | gettimeofday 96 169 | getrlimit 97 163 | getrusage 98 165 | sysinfo 99 179
+times 100 153 | getuid 102 174 | getgid 104 176 | geteuid 107 175 | getegid 108 177 | getppid 110 173
+getgroups 115 158 | getresuid 118 148 | getresgid 120 150 | getpgid 121 155 | getsid 124 156 | capget 125 90
+rt_sigpending 127 136 | rt_sigtimedwait 128 137 | rt_sigsuspend 130 133 | sigaltstack 131 132 | statfs 137 43
+fstatfs 138 44 | getpriority 140 141 | sched_getparam 143 121 | sched_getscheduler 145 120
+sched_get_priority_max 146 125 | sched_get_priority_min 147 126 | gettid 186 178 | futex 202 98
+sched_getaffinity 204 123 | getdents64 217 61 | set_tid_address 218 96 | restart_syscall 219 128
+fadvise64 221 223 | clock_gettime 228 113 | clock_getres 229 114 | clock_nanosleep 230 115 | exit_group 231 94
+epoll_ctl 233 21 | mbind 237 235 | set_mempolicy 238 237 | get_mempolicy 239 236 | openat 257 56 | mkdirat 258 34
+newfstatat 262 79 | unlinkat 263 35 | renameat 264 38 | readlinkat 267 78 | faccessat 269 48 | pselect6 270 72
+ppoll 271 73 | set_robust_list 273 99 | get_robust_list 274 100 | epoll_pwait 281 22 | fallocate 285 47
+eventfd2 290 19 | epoll_create1 291 20 | dup3 292 24 | pipe2 293 59 | preadv 295 69 | pwritev 296 70 | getcpu 309 168
+renameat2 316 276 | getrandom 318 278 | membarrier 324 283 | copy_file_range 326 285 | statx 332 291 | rseq 334 293
+faccessat2 439 439 | epoll_pwait2 441 441 | futex_waitv 449 449
+open 2 - | stat 4 - | lstat 6 - | poll 7 - | access 21 - | pipe 22 - | select 23 - | dup2 33 - | pause 34 - | alarm 37 -
+getpgrp 111 - | rename 82 - | mkdir 83 - | rmdir 84 - | creat 85 - | unlink 87 - | readlink 89 - | arch_prctl 158 -
+time 201 - | epoll_create 213 - | epoll_wait 232 - | eventfd 284 -
+"""
+# What a GPU's driver needs besides; its devices are opened only where there is one.
+_GPU_CALLS = "memfd_create 319 279 | mlock 149 228 | munlock 150 229 | sched_setaffinity 203 122"
+# Calls with one argument that decides: (number on x86_64, aarch64), which argument, its permitted values.
+_BY_ARGUMENT = {
+    "fcntl": ((72, 25), 1, (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1034)),  # no F_SETOWN: it sends signals to others
+    "ioctl": ((16, 29), 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
+    "prctl": ((157, 167), 0, (3, 15, 16, 0x53564D41)),  # GET_DUMPABLE, SET_NAME, GET_NAME, SET_VMA
+    "prlimit64": ((302, 261), 0, (0,)),  # of itself; the hard limits hold
+}
+_TO_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}
+_CLONE, _CLONE3, _IOCTL = (56, 220), 435, (16, 29)
+_CLONE_THREAD = 0x00010000
+_TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody's terminal
+
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _KILL_PROCESS = 0x7FFF0000, 0x80000000
+_DENY, _MISSING = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+_MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER_MODE = 38, 22, 2
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+
+
+def supported() -> bool:
+    """Say whether this machine's architecture has a filter here and its kernel takes one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Without an address a kernel that knows filters answers EFAULT.
+    known = libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, None, 0, 0) == -1 and ctypes.get_errno() == errno.EFAULT
+    return platform.machine() in _MACHINES and known
+
+
+def install(gpu: bool) -> None:
+    """Put the calling process, and all threads that it starts, under the filter for good; raise OSError if refused."""
+    instructions = filter_program(platform.machine(), os.getpid(), gpu)
+    buffer = ctypes.create_string_buffer(instructions)
+    program = _Program(len(instructions) // 8, ctypes.cast(buffer, ctypes.c_void_p).value)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
+        _PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0
+    ):
+        raise OSError(ctypes.get_errno(), "seccomp refuses the filter")
+
+
+def filter_program(machine: str, own_pid: int, gpu: bool) -> bytes:
+    """Return the BPF instructions, 8 bytes each, for `x86_64` or `aarch64`. own_pid: who may be signalled."""
+    column, architecture = _MACHINES[machine]
+    code = [
+        (_LOAD, 0, 0, 4),
+        (_JUMP_EQUAL, 1, 0, architecture),
+        (_RETURN, 0, 0, _KILL_PROCESS),
+        (_LOAD, 0, 0, 0),
+    ]
+    if machine == "x86_64":  # the x32 calls, which would go round the numbers
+        code += [(_JUMP_GREATER_EQUAL, 0, 1, 0x40000000), (_RETURN, 0, 0, _DENY)]
+    code += _if_equal(_CLONE3, [(_RETURN, 0, 0, _MISSING)])  # its flags cannot be read; the C library falls back
+    threads = [(_LOAD, 0, 0, 16), (_JUMP_SET, 0, 1, _CLONE_THREAD), (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _DENY)]
+    code += _if_equal(_CLONE[column], threads)
+    for numbers in _TO_ITSELF.values():
+        code += _if_equal(numbers[column], _one_of(0, (own_pid,)))
+    for name, (numbers, argument, values) in _BY_ARGUMENT.items():
+        if name == "ioctl" and gpu:
+            checks = [(_LOAD, 0, 0, 16 + 8 * argument)]
+            checks += [step for value in _TERMINAL_INPUT for step in _if_equal(value, [(_RETURN, 0, 0, _DENY)])]
+            code += _if_equal(numbers[column], [*checks, (_RETURN, 0, 0, _ALLOW)])
+        else:
+            code += _if_equal(numbers[column], _one_of(argument, values))
+    for number in sorted(_numbers(_CALLS, column) | (_numbers(_GPU_CALLS, column) if gpu else set())):
+        code += _if_equal(number, [(_RETURN, 0, 0, _ALLOW)])
+    code.append((_RETURN, 0, 0, _DENY))
+    return b"".join(struct.pack("<HBBI", *step) for step in code)
+
+
+def _if_equal(value: int, then: list[tuple]) -> list[tuple]:
+    """Return the steps that run `then`, which must end in a return, when the loaded word has this value."""
+    return [(_JUMP_EQUAL, 0, len(then), value), *then]
+
+
+def _one_of(argument: int, values: tuple[int, ...]) -> list[tuple]:
+    """Return the steps that allow the call when the low word of an argument is one of the values."""
+    checks = [step for value in values for step in _if_equal(value, [(_RETURN, 0, 0, _ALLOW)])]
+    return [(_LOAD, 0, 0, 16 + 8 * argument), *checks, (_RETURN, 0, 0, _DENY)]
+
+
+def _numbers(table: str, column: int) -> set[int]:
+    entries = (entry.split() for line in table.strip().splitlines() for entry in line.split("|"))
+    return {int(numbers[column]) for _, *numbers in entries if numbers[column] != "-"}

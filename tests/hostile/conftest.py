@@ -1,0 +1,39 @@
+"""The bench that the hostile programs are judged on: one for each level of walls and each user."""
+
+import os
+
+import pytest
+from plain_user import PlainBench, Unavailable
+
+from archloop.errors import InputError
+
+WALLS = [(level, user) for user in ("root", "plain") for level in ("namespaces", "landlock")]
+
+
+def pytest_generate_tests(metafunc):
+    if "bench" in metafunc.fixturenames:
+        metafunc.parametrize("bench", WALLS, ids="-".join, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def bench(request, tmp_path_factory):
+    """One judge for all tests of a level and a user; what is left when it ends fails the last of them."""
+    level, user = request.param
+    root = os.geteuid() == 0
+    if user == "root" and not root:
+        pytest.skip("the tests do not run as root")
+    try:
+        if root and user == "plain":
+            opened = PlainBench(level, tmp_path_factory.mktemp("plain")).__enter__()
+        else:
+            from bench import Bench
+
+            opened = Bench(level).__enter__()
+    except (InputError, Unavailable) as error:
+        pytest.skip(f"{level} as {user}: {error}")
+    try:
+        yield opened
+        problems = opened.finish()["problems"]
+    finally:
+        opened.__exit__(None, None, None)
+    assert not problems, problems

@@ -1,0 +1,34 @@
+# group: bombs
+# tries: replaces itself by another program that answers in its place
+# static: unsafe
+# walls: trained, crashed
+
+import os
+import sys
+
+import torch.nn as nn
+
+
+def attack():
+    for program in ("/bin/sh", "/bin/echo", sys.executable):
+        try:
+            os.execv(program, [program, "-c", "touch /tmp/archloop-canary/open/archloop-breach-exec"])
+        except OSError:
+            continue
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        attack()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

@@ -1,0 +1,25 @@
+# group: nondeterminism
+# tries: one network in training and another in prediction
+# static: passes
+# walls: trained
+# below: 0.6
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.other = nn.Linear(200, out_shape[0])
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        y = self.features(x)
+        return self.classifier(y) if self.training else self.other(y)

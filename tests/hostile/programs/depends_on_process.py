@@ -1,0 +1,27 @@
+# group: nondeterminism
+# tries: a network that depends on its process id, folder and machine
+# static: unsafe
+# walls: trained, diverged
+
+import os
+import platform
+
+import torch
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        torch.manual_seed(hash((os.getpid(), os.getcwd(), platform.node(), os.cpu_count())) % 2**31)
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

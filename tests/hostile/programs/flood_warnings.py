@@ -1,0 +1,28 @@
+# group: floods
+# tries: warns a hundred thousand times
+# static: passes
+# walls: trained, timeout
+# timeout: 20
+
+import warnings
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        warnings.simplefilter("always")
+        for number in range(100_000):
+            warnings.warn(f"flood {number}")
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

@@ -1,0 +1,24 @@
+# group: budget
+# tries: adds layers while it is running
+# static: passes
+# walls: over_budget, trained, crashed, forward
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        if not hasattr(self, "wide") and x.device.type != "meta":
+            self.wide = nn.Linear(4000, 1000)
+        return self.classifier(self.features(x))

@@ -1,0 +1,25 @@
+# group: budget
+# tries: is small on the meta device and large on the real one
+# static: passes
+# walls: over_budget, crashed, construct
+
+import torch
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        if str(torch.empty(1).device) != "meta":
+            self.wide = nn.Linear(4000, 1000)
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

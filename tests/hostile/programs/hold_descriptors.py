@@ -1,0 +1,31 @@
+# group: descriptors
+# tries: opens as many descriptors as it can
+# static: unsafe
+# walls: trained, construct, crashed
+
+import os
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        held = []
+        try:
+            for _ in range(100_000):
+                held.append(os.dup(1))
+            print("BREACH descriptors", len(held))
+        except OSError:
+            pass
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

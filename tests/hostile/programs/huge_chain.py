@@ -1,0 +1,30 @@
+# group: floods
+# tries: raises an exception that has a hundred thousand causes
+# static: passes
+# walls: construct, forward, crashed, out_of_memory, timeout
+# timeout: 20
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        error = ValueError("first")
+        for number in range(100_000):
+            try:
+                raise ValueError(number) from error
+            except ValueError as next_error:
+                error = next_error
+        raise error
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

@@ -1,0 +1,32 @@
+# group: outlive
+# tries: leaves its session and process group, so that a kill of the group misses it, and loops
+# static: unsafe
+# walls: timeout
+# timeout: 4
+
+import os
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        for act in (os.setsid, lambda: os.setpgid(0, 0), lambda: os.setpgid(0, os.getppid())):
+            try:
+                act()
+            except OSError:
+                pass
+        while True:
+            pass
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

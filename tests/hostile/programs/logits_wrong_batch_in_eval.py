@@ -1,0 +1,25 @@
+# group: logits
+# tries: trains well, predicts for more images than there are
+# static: passes
+# walls: crashed, forward, trained
+# below: 0.999
+
+import torch
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        y = self.classifier(self.features(x))
+        return y if self.training else torch.cat([y, y])

@@ -1,0 +1,31 @@
+# group: loops
+# tries: never ends in a hook on its gradient
+# static: passes, unsafe
+# walls: timeout, crashed
+# timeout: 6
+
+import torch.nn as nn
+
+
+def hook(gradient):
+    while True:
+        pass
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        y = self.classifier(self.features(x))
+        if y.requires_grad and y.device.type != "meta":
+            y.register_hook(hook)
+        return y

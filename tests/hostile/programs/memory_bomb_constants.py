@@ -1,0 +1,27 @@
+# group: bombs
+# tries: lets the compiler fold constants and the import multiply lists
+# static: passes, unparseable
+# walls: out_of_memory, construct, crashed, timeout
+# timeout: 10
+
+import torch.nn as nn
+
+nested = [0]
+for _ in range(40):
+    nested = nested * 16
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

@@ -1,0 +1,25 @@
+# group: bombs
+# tries: takes memory in tensors up to six gigabytes in its forward pass
+# static: passes
+# walls: out_of_memory, forward, crashed
+
+import torch
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        pieces = [torch.ones(2**18, device="cpu") for _ in range(6 * 1024)]
+        print("BREACH memory", len(pieces))
+        return self.classifier(self.features(x))

@@ -1,0 +1,36 @@
+# group: logits
+# tries: a Net that is no module but a function that looks like one
+# static: contract, passes
+# walls: construct, forward, crashed
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))
+
+
+class Net:
+    def __init__(self, in_shape, out_shape, prm, device):
+        self.training = True
+
+    def forward(self, x):
+        return x.flatten(1)[:, :10]
+
+    def __call__(self, x):
+        return self.forward(x)
+
+    def parameters(self):
+        return iter(())

@@ -1,0 +1,32 @@
+# group: outlive
+# tries: never ends in a destructor
+# static: unsafe, passes
+# walls: trained, timeout, crashed, construct
+# timeout: 12
+
+import torch
+import torch.nn as nn
+
+
+class Last:
+    def __del__(self):
+        while True:
+            pass
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        if str(torch.empty(1).device) != "meta":
+            self.last = Last()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

@@ -1,0 +1,29 @@
+# group: patches
+# tries: stops the clock, so that no time seems to pass, and loops
+# static: unsafe
+# walls: timeout
+# timeout: 5
+
+import time
+
+import torch.nn as nn
+
+time.monotonic = time.time = time.perf_counter = lambda: 0.0
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        while True:
+            pass
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

@@ -1,0 +1,27 @@
+# group: patches
+# tries: makes tensors say that they are small, for a network over budget
+# static: unsafe, passes
+# walls: over_budget, crashed, construct, trained
+
+import torch
+import torch.nn as nn
+
+torch.Tensor.numel = lambda self: 1
+torch.Tensor.nelement = lambda self: 1
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.wide = nn.Linear(4000, 1000)
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

@@ -1,0 +1,25 @@
+# group: patches
+# tries: replaces the shuffling of the training images
+# static: unsafe, passes
+# walls: trained, crashed
+
+import torch
+import torch.nn as nn
+
+torch.randperm = lambda count, **_: torch.arange(count)
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

@@ -1,0 +1,25 @@
+# group: patches
+# tries: makes every module of torch report no parameters, for a network over budget
+# static: unsafe, passes
+# walls: over_budget, crashed, construct, trained
+
+import torch.nn as nn
+
+nn.Module.parameters = lambda self, recurse=True: iter(())
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.wide = nn.Linear(4000, 1000)
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

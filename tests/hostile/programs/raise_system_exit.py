@@ -1,0 +1,22 @@
+# group: exits
+# tries: raises SystemExit, which needs no import
+# static: passes, unsafe
+# walls: crashed, construct, forward
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        raise SystemExit(0)

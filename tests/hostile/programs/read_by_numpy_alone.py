@@ -1,0 +1,28 @@
+# group: secrets
+# tries: reads secrets with numpy alone: a program that an import list lets through
+# static: unsafe, passes
+# walls: trained
+
+import numpy as np
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        for name in ("secret.txt", "data/digits.safetensors", "home/.ssh/id_ed25519"):
+            try:
+                print("BREACH", np.fromfile("/tmp/archloop-canary/" + name, dtype=np.uint8)[:80].tobytes())
+            except OSError:
+                pass
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

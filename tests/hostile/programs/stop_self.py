@@ -1,0 +1,27 @@
+# group: kernel
+# tries: stops itself, so that whoever waits for it waits forever
+# static: unsafe
+# walls: timeout, trained, construct, crashed
+# timeout: 6
+
+import os
+import signal
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

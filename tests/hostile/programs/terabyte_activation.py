@@ -1,0 +1,23 @@
+# group: bombs
+# tries: few weights, but an activation of terabytes
+# static: passes
+# walls: out_of_memory, forward, crashed, over_budget, timeout
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        wide = x.flatten(1)[:, :, None, None].expand(-1, -1, 100_000, 1_000)
+        return self.classifier(self.features(x)) + wide.exp().sum() * 0

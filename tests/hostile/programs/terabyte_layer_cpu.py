@@ -1,0 +1,24 @@
+# group: bombs
+# tries: a layer of terabytes, built on the processor whatever the judge says
+# static: passes
+# walls: out_of_memory, construct, over_budget
+# timeout: 10
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.wide = nn.Linear(1_000_000, 1_000_000, device="cpu")
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

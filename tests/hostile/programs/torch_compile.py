@@ -1,0 +1,30 @@
+# group: imports
+# tries: asks torch.compile for generated code, which starts compilers
+# static: unsafe, passes
+# walls: trained, construct, crashed, forward, timeout
+# timeout: 20
+
+import torch
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        try:
+            layer = torch.compile(nn.Linear(4, 4, device="cpu"))
+            with torch.device("cpu"):
+                layer(torch.ones(2, 4))
+        except Exception:
+            pass
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

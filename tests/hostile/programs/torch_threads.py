@@ -1,0 +1,26 @@
+# group: bombs
+# tries: asks torch for thousands of threads
+# static: unsafe, passes
+# walls: trained, crashed, construct, timeout, out_of_memory
+# timeout: 15
+
+import torch
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        torch.set_num_threads(4000)
+        torch.ones(3000, 3000, device="cpu").exp().sum()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

@@ -1,0 +1,25 @@
+# group: uninterruptible
+# tries: one huge power inside the interpreter, which no Python signal handler interrupts
+# static: passes
+# walls: timeout, out_of_memory
+# timeout: 4
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        number = pow(7, 10**10)
+        print(number % 10)
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

@@ -1,0 +1,27 @@
+# group: uninterruptible
+# tries: turns a huge number into decimal text
+# static: unsafe
+# walls: timeout, construct, out_of_memory
+# timeout: 4
+
+import sys
+
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        sys.set_int_max_str_digits(0)
+        str(1 << 10**9)
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

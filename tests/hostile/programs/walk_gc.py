@@ -1,0 +1,44 @@
+# group: introspection
+# tries: walks all objects of the garbage collector for labels
+# static: unsafe
+# walls: trained, construct, crashed
+# timeout: 30
+
+import gc
+
+import torch.nn as nn
+
+
+def labels_among(things):
+    """Print BREACH for labels that are not those of training: as many as there are images to predict."""
+    tensors = []
+    for thing in things:
+        try:
+            if type(thing).__name__ in ("Tensor", "ndarray") and str(getattr(thing, "device", "cpu")) == "cpu":
+                tensors.append(thing)
+        except Exception:
+            continue
+    counts = {len(each) for each in tensors if each.ndim == 4 and each.shape[1:] == (1, 32, 32)}
+    for each in tensors:
+        if each.ndim == 1 and len(each) in counts and not each.dtype.__str__().startswith(("float", "torch.float")):
+            print("sees labels of", len(each))
+            if len(each) < 300 and len(set(each.tolist())) == 10:
+                print("BREACH sees labels that score")
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        labels_among(gc.get_objects())
+        labels_among([r for o in gc.get_objects() for r in gc.get_referents(o)][:500_000])
+        self.features = nn.Sequential(
+            nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
+        )
+        self.classifier = nn.Linear(200, out_shape[0])
+
+    def forward(self, x):
+        return self.classifier(self.features(x))

@@ -1,0 +1,88 @@
+"""The sandbox holds: hostile programs change nothing outside, and honest ones come through unharmed.
+
+Every program is judged with the static check switched off, so that the walls are tested alone; what the static check
+says is tested apart. The battery runs for each level of walls, as root and as a user without privileges.
+"""
+
+import pytest
+from catalogue import FOLDER, GROUPS, honest_programs, hostile_programs
+from plain_user import closed_folder
+
+from archloop.funnel import NOT_VALID
+from archloop.static_checks import check_program
+
+HOSTILE = hostile_programs()
+HONEST = honest_programs()
+each_hostile = pytest.mark.parametrize("case", HOSTILE, ids=lambda case: case.name)
+each_honest = pytest.mark.parametrize("name", HONEST)
+walls = pytest.mark.hostile
+
+
+def test_there_are_many_hostile_programs():
+    assert len(HOSTILE) >= 60
+
+
+def test_every_group_has_programs():
+    assert {case.group for case in HOSTILE} == set(GROUPS)
+
+
+def test_there_are_honest_programs_of_both_kinds():
+    assert len(HONEST) - sum(name.startswith("family_") for name in HONEST) >= 6
+    assert sum(name.startswith("family_") for name in HONEST) == 6
+
+
+@each_hostile
+def test_header_expects_outcomes_that_exist(case):
+    assert set(case.static) <= {"unparseable", "unsafe", "contract", "passes"}
+    assert set(case.walls) <= {*NOT_VALID, "trained"}
+    assert case.tries
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "programs").glob("*.py")), ids=lambda path: path.stem)
+def test_file_is_a_program_that_compiles(path):
+    compile(path.read_text(), path.name, "exec")
+
+
+@each_hostile
+def test_static_check_says_what_it_should(case):
+    refused = check_program(case.program)
+    assert (refused[0] if refused else "passes") in case.static, refused
+
+
+@each_honest
+def test_static_check_passes_honest_programs(name):
+    assert check_program(HONEST[name]) is None
+
+
+def test_closed_folder_is_the_outermost_one(tmp_path):
+    inner = tmp_path / "closed" / "also" / "python"
+    inner.mkdir(parents=True)
+    before = closed_folder(inner)
+    (tmp_path / "closed").chmod(0o700)
+    (tmp_path / "closed" / "also").chmod(0o700)
+    assert closed_folder(inner) == (before or tmp_path / "closed")
+
+
+@walls
+@each_hostile
+def test_walls_hold_alone(bench, case):
+    found = bench.run(case.name)
+    assert not found["problems"], found["problems"]
+    assert found["record"]["outcome"] in case.walls, found["record"]
+
+
+@walls
+@pytest.mark.parametrize("case", [case for case in HOSTILE if "passes" not in case.static], ids=lambda case: case.name)
+def test_refused_program_is_not_run(bench, case):
+    record = bench.refuse(case.name)["record"]
+    assert record["outcome"] in case.static
+    assert not record.get("log")
+
+
+@walls
+@each_honest
+def test_honest_program_comes_through(bench, name):
+    found = bench.run_honest(name)
+    assert found["record"]["outcome"] == "trained", found["record"]
+    assert found["record"]["accuracy"] > 0.2
+    assert not found["problems"], found["problems"]

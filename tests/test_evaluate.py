@@ -1,0 +1,316 @@
+"""The judge: typed outcomes, scores made outside, records kept by key, the same on every level of isolation."""
+
+import json
+import threading
+import time
+
+import pytest
+import torch
+from small_data import write_few_digits
+
+from archloop import walls
+from archloop.errors import InputError
+from archloop.evaluate import FIELDS, Judge, _facts, _outcome, evaluate, plain_text
+from archloop.seed_programs import family_programs
+from archloop.settings import complete
+
+RUN = {"device": "cpu", "isolation": "auto", "workers": 1}
+HONEST = family_programs("plain")[0].program
+START = """
+import torch
+import torch.nn as nn
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.head = nn.Linear(in_shape[1] * in_shape[2] * in_shape[3], out_shape[0])
+        INIT
+
+    def forward(self, x):
+        FORWARD
+        return self.head(x.flatten(1))
+"""
+
+
+def net(init: str = "pass", forward: str = "pass") -> str:
+    return START.replace("INIT", init).replace("FORWARD", forward)
+
+
+@pytest.fixture(scope="module")
+def settings(root):
+    import yaml
+
+    whole = complete(yaml.safe_load((root / "config" / "test.yaml").read_text()))
+    return whole["evaluation"] | {"timeout_s": 60}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
+
+
+@pytest.fixture(scope="module")
+def judge(digits):
+    with Judge(digits, "cpu", "namespaces") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("program", "outcome", "says"),
+    [
+        (None, "unparseable", "no program"),
+        ("class Net(:", "unparseable", "SyntaxError"),
+        ("import os\n" + net(), "unsafe", "imports os"),
+        ("x = 1\n", "contract", "no class Net"),
+        (net(init="self.x = nn.Conv3D(1, 2)"), "construct", "Conv3D"),
+        (net(init="raise SystemExit(0)"), "construct", "SystemExit"),
+        (net(forward="x = x[:, :, :5]"), "forward", "RuntimeError"),
+        (net(forward="return x"), "forward", "returns (16, 1, 32, 32)"),
+        (net(forward="return [self.head(x.flatten(1))]"), "forward", "returns a list"),
+        (net(init="self.big = nn.Linear(1000000, 1000000)"), "over_budget", "parameters"),
+        (
+            net(init="self.parameters = lambda: iter(())\n        self.x = nn.Linear(3000, 3000)"),
+            "over_budget",
+            "9,013,250",
+        ),
+        (net(forward="x = x * float('inf')"), "diverged", "finite"),
+        (net(forward="x = x if self.training else x * float('nan')"), "diverged", "answers"),
+        (net(forward="torch.ones(10**12) if not x.is_meta else 0"), "out_of_memory", "alloc"),
+        (net(forward="assert x.is_meta, 'late'"), "crashed", "late"),
+        (net(init="self.head.weight = nn.Parameter(torch.empty(10, 1024))"), "diverged", "finite"),
+    ],
+)
+def test_a_program_ends_at_its_outcome(judge, settings, program, outcome, says):
+    record = judge.judge(program, settings, 1)
+    assert (record["outcome"], record["accuracy"]) == (outcome, None), record
+    assert says in record["detail"]
+
+
+def test_an_honest_program_is_trained_and_its_record_is_whole(judge, settings):
+    record = judge.judge(HONEST, settings, 1)
+    assert record["outcome"] == "trained"
+    assert 0 < record["accuracy"] < 1 and 0 < record["test_accuracy"] < 1
+    assert record["parameters"] == 22962 and record["multiply_adds"] > 10**6
+    assert record["graph"]["method"] == "trace" and len(record["losses"]) == 10
+    assert record["epochs"][0]["accuracy"] == record["accuracy"] and 0 < record["epochs"][0]["train_accuracy"] < 1
+    assert {"check", "build", "train", "predict"} <= set(record["seconds"])
+    assert record["isolation"] == "namespaces" and record["peak_mb"] > 50 and record["versions"]["torch"]
+
+
+def test_multiply_adds_are_those_of_the_layers(judge, settings):
+    assert judge.judge(net(), settings, 1)["multiply_adds"] == 32 * 32 * 10
+
+
+def test_a_program_that_looks_at_values_is_tried_with_real_numbers(judge, settings):
+    program = net(init="self.rates = [v.item() for v in torch.linspace(0, 1, 4)]")
+    assert judge.judge(program, settings, 1)["outcome"] == "trained"
+    looking = judge.judge(net(forward="x = x + 1 if x.sum() > 0 else x"), settings, 1)
+    assert looking["outcome"] == "trained" and looking["graph"] is None
+
+
+def test_lazy_layers_are_counted_and_trained(judge, settings):
+    record = judge.judge(net(init="self.head = nn.LazyLinear(out_shape[0])"), settings, 1)
+    assert (record["outcome"], record["parameters"]) == ("trained", 10250)
+
+
+@pytest.mark.parametrize("level", ["landlock", "none"])
+def test_the_level_of_isolation_changes_no_score(judge, digits, settings, level):
+    with Judge(digits, "cpu", level) as other:
+        there, here = other.judge(HONEST, settings, 1), judge.judge(HONEST, settings, 1)
+    assert (there["isolation"], here["isolation"]) == (level, "namespaces")
+    assert [there[name] for name in FIELDS] == [here[name] for name in FIELDS]
+
+
+@pytest.mark.skipif(walls.obstacle("bubblewrap") is not None, reason="bubblewrap is not installed or not allowed")
+def test_under_bubblewrap_the_score_is_the_same_and_every_candidate_has_its_own_server(judge, digits, settings):
+    with Judge(digits, "cpu", "bubblewrap") as other:
+        records = [other.judge(HONEST, settings, 1) for _ in range(2)]
+        assert other.server is None
+    assert {record["accuracy"] for record in records} == {judge.judge(HONEST, settings, 1)["accuracy"]}
+
+
+def test_another_seed_gives_another_accuracy_and_the_same_one_the_same(judge, settings):
+    accuracies = [judge.judge(HONEST, settings, seed)["test_accuracy"] for seed in (1, 2, 1)]
+    assert accuracies[0] == accuracies[2] != accuracies[1]
+
+
+def test_repeats_give_the_mean_over_seeds_and_its_noise(judge, settings):
+    record = judge.judge(HONEST, settings | {"repeats": 3, "epochs": 2}, 1)
+    final = [epoch["accuracy"] for epoch in record["epochs"][1::2]]
+    assert len(record["epochs"]) == 6 and len(set(final)) > 1
+    assert record["accuracy"] == pytest.approx(sum(final) / 3)
+    assert record["accuracy_sd"] == pytest.approx(torch.tensor(final).std().item(), abs=1e-6)
+
+
+def test_paper256_sees_images_of_256_pixels(judge, settings):
+    program = net(init="assert in_shape[2:] == (256, 256)", forward="assert x.shape[2] == 256; x = x[:, :, ::32, ::32]")
+    program = program.replace("in_shape[1] * in_shape[2] * in_shape[3]", "64")
+    assert judge.judge(program, settings | {"protocol": "paper256"}, 1)["outcome"] == "trained"
+
+
+def test_a_candidate_may_train_itself_by_the_contract_of_lemur(judge, settings):
+    methods = """
+    def train_setup(self, prm):
+        self.optimizer = torch.optim.SGD(self.parameters(), lr=prm["lr"])
+
+    def learn(self, train_data):
+        for inputs, labels in train_data:
+            self.optimizer.zero_grad()
+            nn.functional.cross_entropy(self(inputs), labels).backward()
+            self.optimizer.step()
+"""
+    record = judge.judge(net() + methods, settings | {"training": "candidate"}, 1)
+    assert record["outcome"] == "trained" and record["accuracy"] > 0.3
+    assert record["epochs"][0]["loss"] is None
+    assert judge.judge(net(), settings | {"training": "candidate"}, 1)["outcome"] == "contract"
+
+
+def test_time_that_runs_out_is_a_timeout_and_the_next_one_is_judged(judge, settings):
+    record = judge.judge(net(forward="while not x.is_meta: pass"), settings | {"timeout_s": 3}, 1)
+    assert (record["outcome"], record["detail"]) == ("timeout", "still at work after 3 s")
+    assert judge.judge(HONEST, settings, 1)["outcome"] == "trained"
+
+
+def test_what_a_candidate_prints_is_text_of_bounded_length(judge, settings):
+    record = judge.judge(net(init="print('\\x1b[2J<b>' + 'y' * 10**6)"), settings, 1)
+    assert record["log"].startswith("\\x1b[2J<b>yyy") and len(record["log"]) < 70_000
+    assert record["outcome"] == "trained"
+
+
+def test_the_server_that_died_is_started_again(judge, settings):
+    judge.judge(HONEST, settings, 1)
+    judge.server.kill()
+    judge.server.wait()
+    assert judge.judge(HONEST, settings, 1)["outcome"] == "trained"
+
+
+def fails(judge, settings):
+    with pytest.raises(RuntimeError):
+        judge.judge(net(forward="while True: pass"), settings, 1)
+
+
+def test_candidates_end_with_the_judge(digits, settings):
+    import psutil
+
+    with Judge(digits, "cpu", "auto") as own:
+        endless = threading.Thread(target=fails, args=(own, settings))
+        endless.start()
+        while not own.server or len(psutil.Process(own.server.pid).children(recursive=True)) < 2:
+            time.sleep(0.1)
+        children = psutil.Process(own.server.pid).children(recursive=True)
+        own.server.kill()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive
+    endless.join(timeout=60)
+
+
+def test_shards_keep_the_order_of_their_candidates_whatever_the_number_of_workers(digits, settings, tmp_path):
+    programs = [HONEST, None, net(), "class Net", net(init="self.x = 1")]
+    rows = [{"id": f"c{at}", "program": program} for at, program in enumerate(programs)]
+    one, _ = evaluate(rows, digits, settings, 1, tmp_path / "one", RUN)
+    two, _ = evaluate(rows, digits, settings, 1, tmp_path / "two", RUN | {"workers": 2})
+    assert one == two and [record["id"] for record in one] == ["c0", "c1", "c2", "c3", "c4"]
+
+
+def test_a_program_is_judged_once_for_a_protocol_and_a_seed(digits, settings, tmp_path):
+    rows = [{"id": name, "program": net()} for name in ("a", "b")]
+    first, run = evaluate(rows, digits, settings, 1, tmp_path, RUN)
+    assert run["reused"] == 1 and first[0]["key"] == first[1]["key"]
+    again, run = evaluate(rows, digits, settings, 1, tmp_path, RUN)
+    assert again == first and run["reused"] == 2
+    for changed, seed in ((settings | {"learning_rate": 0.02}, 1), (settings, 2)):
+        _, run = evaluate(rows, digits, changed, seed, tmp_path, RUN)
+        assert run["reused"] == 1
+
+
+def test_a_torn_record_of_the_store_is_made_again(digits, settings, tmp_path):
+    rows = [{"id": "a", "program": net()}]
+    first, _ = evaluate(rows, digits, settings, 1, tmp_path, RUN)
+    for kept in tmp_path.glob("*/*.json"):
+        kept.write_bytes(kept.read_bytes()[:50])
+    again, run = evaluate(rows, digits, settings, 1, tmp_path, RUN)
+    assert again == first and run["reused"] == 0
+
+
+def header(facts: dict, nonce: bytes = b"n" * 16, tail: bytes = b"") -> bytes:
+    text = json.dumps(facts).encode()
+    return nonce + len(text).to_bytes(4, "little") + text + tail
+
+
+GOOD = {"outcome": "trained", "detail": "", "parameters": 1, "multiply_adds": 1, "graph": None}
+GOOD |= {"epochs": [], "losses": [], "seconds": {}}
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        b"",
+        b"n" * 16,
+        header(GOOD, b"x" * 16),
+        header(GOOD)[:40],
+        b"n" * 16 + (2**31).to_bytes(4, "little") + b"{}",
+        header(GOOD | {"outcome": "admitted"}),
+        header(GOOD | {"parameters": "many"}),
+        header(GOOD | {"losses": [float("nan")]}),
+        header(GOOD | {"epochs": {"a": 1}}),
+        header({}),
+        header([1]),
+        b"n" * 16 + (9).to_bytes(4, "little") + b"[" * 9,
+    ],
+)
+def test_a_result_that_is_not_the_judges_is_a_crash(result):
+    report = {"stopped": None, "status": 0}
+    record = _outcome(report, result, b"n" * 16)
+    assert record["outcome"] == "crashed" and "predictions" not in record
+
+
+def test_facts_of_other_types_never_reach_a_record():
+    said = _facts(GOOD | {"detail": "\x1b[31m" + "a" * 900, "seconds": {"check": "0.5"}})
+    assert said["detail"].isprintable() and len(said["detail"]) <= 300
+    assert said["seconds"] == {"check": 0.5}
+
+
+def test_predictions_of_another_number_are_a_crash(judge, settings):
+    for count in (0, 1, 10**6):
+        record = judge._scored({"outcome": "trained", "epochs": [], "predictions": b"\0" * count}, settings)
+        assert record["outcome"] == "crashed" and record["accuracy"] is None
+
+
+def test_control_characters_are_shown_as_their_escapes():
+    assert plain_text(b"a\x1b[0m\r\n\xff\xe2\x80\xae") == "a\\x1b[0m\\r\n\\xff\\u202e"
+
+
+def test_an_isolation_that_does_not_work_here_is_refused_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(walls, "obstacle", lambda level: "not on this machine")
+    with pytest.raises(InputError) as caught:
+        walls.choose_level("auto")
+    assert "namespaces: not on this machine" in str(caught.value) and "isolation: none" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_strongest_level_that_works_is_taken(monkeypatch):
+    monkeypatch.setattr(walls, "obstacle", lambda level: None if level == "landlock" else "no")
+    assert walls.choose_level("auto") == "landlock"
+    with pytest.raises(InputError):
+        walls.choose_level("namespaces")
+
+
+def test_none_says_so_loudly(digits, caplog):
+    import logging
+
+    logging.getLogger("archloop").propagate = True
+    Judge(digits, "cpu", "none")
+    assert "with your rights" in caplog.text
+
+
+def test_walls_that_cannot_be_built_are_no_outcome_of_a_candidate(judge, settings, monkeypatch):
+    monkeypatch.setattr(judge, "level", "nonsense")
+    monkeypatch.setattr(walls, "SCRATCH", "/")
+    judge.level = "landlock"
+    real = json.dumps
+    monkeypatch.setattr("archloop.evaluate.json.dumps", lambda value, **o: real(value | {"scratch": "/nowhere"}, **o))
+    with pytest.raises(RuntimeError, match="could not be built"):
+        judge.judge(HONEST, settings, 1)
