@@ -41,6 +41,8 @@ rule all:
 
 onstart:
     hold_results()
+    # For status.py, and for a report of a run that is not finished.
+    write_json("results/settings.json", SETTINGS)
 
 
 onsuccess:

@@ -35,14 +35,15 @@ SEED_CORPUS = "results/seed/corpus.parquet"
 CYCLE = "results/{chain}/cycle-{cycle}"
 
 
+def effective(section, wildcards):
+    """The settings of a section that hold for the job's chain and cycle."""
+    chain, cycle = wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0))
+    return archloop_settings.effective(SETTINGS, section, chain, cycle)
+
+
 def options(section, prefix=""):
-    """A params function: the settings of a section that hold for the job's chain and cycle, as script options."""
-
-    def of_job(wildcards):
-        chain, cycle = wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0))
-        return archloop_settings.options(archloop_settings.effective(SETTINGS, section, chain, cycle), prefix)
-
-    return of_job
+    """A params function: the settings of a section, as script options."""
+    return lambda wildcards: archloop_settings.options(effective(section, wildcards), prefix)
 
 
 def data_options(wildcards):
@@ -53,13 +54,8 @@ def data_options(wildcards):
 
 
 def setting(section, key):
-    """A params function: one setting that holds for the job's chain and cycle."""
-
-    def of_job(wildcards):
-        chain, cycle = wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0))
-        return archloop_settings.effective(SETTINGS, section, chain, cycle)[key]
-
-    return of_job
+    """A params function: one setting."""
+    return lambda wildcards: effective(section, wildcards)[key]
 
 
 def code(script):
@@ -112,9 +108,7 @@ def from_root(path):
 
 
 def hold_results():
-    """Keep other runs out of this folder, and leave word of what this one builds, for status.py.
-
-    The lock dies with the process that holds it, so none is ever stale."""
+    """Keep other runs out of this folder. The lock dies with the process that holds it, so none is ever stale."""
     global RESULTS_LOCK
     os.makedirs("results", exist_ok=True)
     RESULTS_LOCK = open("results/.lock", "w")
@@ -122,4 +116,3 @@ def hold_results():
         fcntl.flock(RESULTS_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise WorkflowError("Another run is at work in this folder (results/.lock is held); wait for it or end it.")
-    write_json("results/settings.json", SETTINGS)

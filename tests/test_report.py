@@ -202,6 +202,17 @@ def test_the_pareto_front_is_what_nothing_beats(made):
         assert [row["accuracy"] for row in own] == sorted((row["accuracy"] for row in own), reverse=True)
 
 
+def test_the_test_accuracy_is_that_of_the_judges_records(folder, made):
+    rows = {row["id"]: row for row in table(made, "architectures")}
+    judged = {}
+    for path in folder.glob("*/cycle-*/evaluated/0.json"):
+        judged |= {record["id"]: record["test_accuracy"] for record in read_json(path)["records"]}
+    assert all(row["test_accuracy"] == judged[name] for name, row in rows.items())
+    for row in table(made, "chains"):
+        best = max((one for one in rows.values() if one["chain"] == row["chain"]), key=lambda one: one["accuracy"])
+        assert (row["top"], row["top_test"]) == (best["accuracy"], best["test_accuracy"])
+
+
 def test_every_failure_has_a_reason_and_an_example(folder, made):
     rows = table(made, "failures")
     for chain, facts in CHAINS.items():

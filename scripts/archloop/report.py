@@ -48,6 +48,7 @@ def all_tables(results: Results, resamples: int) -> tuple[dict[str, pl.DataFrame
     cycles = report_tables.cycles(results)
     kinds = report_tables.originality(results, valid)
     shift = report_tables.shift(results, valid, resamples)
+    designs = report_tables.architectures(results)
     return {
         "cycles": cycles,
         "originality": kinds,
@@ -55,9 +56,9 @@ def all_tables(results: Results, resamples: int) -> tuple[dict[str, pl.DataFrame
         "shift": report_compare.with_noise(shift, results),
         "diversity": report_tables.diversity(results),
         "corpus": report_tables.corpus(results),
-        "architectures": report_tables.architectures(results),
+        "architectures": designs,
         "failures": report_tables.failures(results),
-        "chains": report_compare.chains(results, cycles, kinds),
+        "chains": report_compare.chains(results, cycles, kinds, designs),
         "comparison": report_compare.comparison(results, cycles, valid, resamples),
         "paper": report_compare.paper(results, cycles),
         "protocol": report_compare.protocol(results),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,15 @@ SECTIONS = ("prompts", "generation", "evaluation", "admission", "novelty", "fine
 MEASURES = ("valid", "yield", "at_threshold", "new_above", "accuracy")
 
 
-def chains(results: Results, cycles: pl.DataFrame, kinds: pl.DataFrame) -> pl.DataFrame:
+def chains(results: Results, cycles: pl.DataFrame, kinds: pl.DataFrame, architectures: pl.DataFrame) -> pl.DataFrame:
     """Return one row a chain: how far it came, its rates over all cycles, its first, last and peak cycle.
 
-    group: number of the chain's group of repeats. copy_from: similarity from which on a program is a copy.
+    top and top_test: validation and test accuracy of the best admitted design; best: of any valid candidate. group:
+    number of the chain's group of repeats. copy_from: similarity from which on a program is a copy.
     """
     schema = {"chain": TEXT, "dataset": TEXT, "start": TEXT, "planned": COUNT, "finished": COUNT, "candidates": COUNT}
     schema |= {"valid": COUNT, "admitted": COUNT, "valid_share": SHARE, "yield_share": SHARE, "best": SHARE}
+    schema |= {"top": SHARE, "top_test": SHARE}
     schema |= {f"{end}_{name}": SHARE for end in ("first", "last") for name in ("valid", "mean", "new_above", "yield")}
     schema |= {"peak_cycle": COUNT, "peak_mean": SHARE, "group": COUNT, "repeats": COUNT, "copy_from": SHARE}
     groups = {name: (at, len(group)) for at, group in enumerate(repeat_groups(results)) for name in group}
@@ -33,6 +36,7 @@ def chains(results: Results, cycles: pl.DataFrame, kinds: pl.DataFrame) -> pl.Da
         own = cycles.filter(chain=chain)
         row = {"chain": chain, "dataset": facts["dataset"], "start": facts["start"], "planned": facts["planned"]}
         row |= {"finished": own.height, "group": groups[chain][0], "repeats": groups[chain][1]}
+        row |= dict(zip(("top", "top_test"), next(_tops(architectures, chain), (None, None))))
         row["copy_from"] = results.novelty(chain, 1)["threshold"]
         if own.height:
             totals = own.select(pl.col("candidates", "valid_count", "admitted").sum()).row(0)
@@ -48,6 +52,10 @@ def chains(results: Results, cycles: pl.DataFrame, kinds: pl.DataFrame) -> pl.Da
             row |= {"peak_cycle": peak["cycle"][0], "peak_mean": peak["accuracy_mean"][0]} if peak.height else {}
         rows.append(row)
     return frame(rows, schema)
+
+
+def _tops(architectures: pl.DataFrame, chain: str) -> Iterator[tuple]:
+    return architectures.filter(chain=chain, rank=1).select("accuracy", "test_accuracy").iter_rows()
 
 
 def repeat_groups(results: Results) -> list[list[str]]:

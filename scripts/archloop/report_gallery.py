@@ -10,11 +10,10 @@ import json
 
 import polars as pl
 
-from archloop.report_graph import KINDS, blocks, strip
-from archloop.report_input import Results, read_graphs
+from archloop.report_graph import KINDS, strip
+from archloop.report_input import Results
 
 PART = 50  # programs packed together
-LISTED_NODES = 500  # of a graph, by graph.py
 
 
 def gallery(results: Results, architectures: pl.DataFrame) -> dict[str, str]:
@@ -24,15 +23,16 @@ def gallery(results: Results, architectures: pl.DataFrame) -> dict[str, str]:
     somebody's nearest neighbour or reference.
     """
     wanted = set(architectures["id"])
-    graphs = read_graphs(results, wanted)
-    pictures = {name: found for name, nodes in graphs.items() if (found := blocks(nodes))}
+    pictures = {name: record["blocks"] for name, record in results.records.items() if record["blocks"]}
     corpus = results.corpus.unique("id", keep="first", maintain_order=True)
     rows = {row["id"]: row for row in corpus.filter(pl.col("id").is_in(wanted)).iter_rows(named=True)}
     designs = [row for row in architectures.iter_rows(named=True) if row["id"] in rows]
     shown = {row["nearest_id"] for row in designs}
     shown.update(name for row in rows.values() for name in row["references"] or [])
     others = corpus.filter(pl.col("id").is_in(shown - wanted)).sort("id").to_dicts()
-    programs = [_design(row, rows[row["id"]], pictures, graphs) for row in designs] + [_other(row) for row in others]
+    programs = [_design(row, rows[row["id"]], results.records.get(row["id"], {})) for row in designs] + [
+        _other(row) for row in others
+    ]
     words = sorted({word for picture in pictures.values() for word in _words(picture)})
     places = {word: place for place, word in enumerate(words)}
     fields = ("id", "chain", "rank", "cycle", "accuracy", "parameters", "nearest_id", "nearest_source", "hint")
@@ -65,13 +65,12 @@ def unpack(text: str) -> object:
     return json.loads(gzip.decompress(base64.b64decode(text)))
 
 
-def _design(row: dict, stored: dict, pictures: dict[str, list], graphs: dict[str, list]) -> dict:
+def _design(row: dict, stored: dict, record: dict) -> dict:
     found = {name: row[name] for name in ("prompt_id", "adapter", "evaluation", "graph_digest")}
     # A seed has more digits than JavaScript keeps.
-    found |= {"seed": str(row["seed"]), "multiply_adds": row["multiply_adds"]}
+    found |= {"seed": str(row["seed"]), "multiply_adds": row["multiply_adds"], "test_accuracy": row["test_accuracy"]}
     found |= {"program": stored["program"], "prompt": stored["prompt"], "references": stored["references"] or []}
-    found |= {"blocks": pictures.get(row["id"]), "cut": len(graphs.get(row["id"], ())) >= LISTED_NODES}
-    return found
+    return found | {"blocks": record.get("blocks"), "cut": record.get("cut", False)}
 
 
 def _other(row: dict) -> dict:

@@ -1,6 +1,7 @@
 """What the report is made of: everything that a results folder holds so far, finished or not."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from archloop.admit import accuracy_threshold
 from archloop.corpus import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json
+from archloop.report_graph import blocks
 from archloop.settings import effective
 from archloop.summarize import summarize
 
@@ -17,6 +19,7 @@ SETTINGS_FILE = "settings.json"
 HEAVY = ("raw", "prompt", "signature")  # columns of the candidates that no table and no picture needs
 STAGES = {"generated": "generate", "evaluated": "evaluate", "adapter": "finetune"}
 NOVELTY = {"gate": "both", "threshold": 0.9}
+LISTED_NODES = 500  # of a graph, by graph.py
 CYCLE_FOLDER = re.compile(r"cycle-([1-9]\d*)")
 
 
@@ -32,6 +35,7 @@ class Results:
     corpus: pl.DataFrame  # the seed corpus and all shards
     runs: list[dict]  # one a job: chain, cycle, stage, and its run record
     training: dict[tuple[str, int], dict]
+    records: dict[str, dict]  # of the admitted: test_accuracy, blocks of the computed graph, and whether these are cut
 
     @property
     def finished(self) -> bool:
@@ -68,6 +72,7 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
             cell_candidates = candidates.filter(chain=cell[0], cycle=cell[1])
             unknown = {"carried_on": False, "pairs": None}
             summaries[cell] = summarize(cell_candidates, unknown, _threshold(settings, summaries, *cell))
+    admitted = set(candidates.filter(outcome="admitted")["id"])
     return Results(
         folder=folder,
         settings=settings,
@@ -77,6 +82,7 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
         corpus=read_corpus([seed] * seed.is_file() + shards),
         runs=[record for chain in ("seed", *chains) for record in _run_records(folder, chain)],
         training={cell: read_json(path) for cell, path in training.items() if path.is_file()},
+        records={name: facts for place in places for name, facts in _records(place / "evaluated", admitted)},
     )
 
 
@@ -138,15 +144,12 @@ def _run_records(folder: Path, chain: str) -> list[dict]:
     return records
 
 
-def read_graphs(results: Results, wanted: set[str]) -> dict[str, list]:
-    """Return id -> listed nodes of the computed graph (see graph.py), of the wanted candidates that have one."""
-    graphs = {}
-    for chain, facts in results.chains.items():
-        for cycle in facts["cycles"]:
-            for path in sorted((results.folder / chain / f"cycle-{cycle}" / "evaluated").glob("*.json")):
-                if not path.name.endswith(".run.json"):
-                    for record in read_json(path)["records"]:
-                        graph = record.get("graph") or {}
-                        if record["id"] in wanted and graph.get("nodes"):
-                            graphs[record["id"]] = graph["nodes"]
-    return graphs
+def _records(folder: Path, admitted: set[str]) -> Iterator[tuple[str, dict]]:
+    """Yield what the judge recorded of the admitted and their verdicts do not hold."""
+    for path in sorted(folder.glob("*.json")):
+        for record in () if path.name.endswith(".run.json") else read_json(path)["records"]:
+            if record["id"] in admitted:
+                graph = record.get("graph")
+                nodes = graph.get("nodes") if isinstance(graph, dict) else None
+                facts = {"blocks": blocks(nodes) if nodes else None, "test_accuracy": record.get("test_accuracy")}
+                yield record["id"], facts | {"cut": bool(nodes) and len(nodes) >= LISTED_NODES}

@@ -181,15 +181,27 @@ def corpus(results: Results) -> pl.DataFrame:
 
 
 def architectures(results: Results) -> pl.DataFrame:
-    """Return the admitted designs, best first within their chain; `pareto`: none is both smaller and more accurate."""
+    """Return the admitted designs, best first within their chain.
+
+    accuracy: on the validation split, which selects; test_accuracy: on the test set, which nothing was chosen by.
+    pareto: no other design of the chain is as small and as accurate.
+    """
     schema = {"chain": TEXT, "rank": COUNT, "id": TEXT, "cycle": COUNT, "dataset": TEXT, "accuracy": SHARE}
-    schema |= {"parameters": COUNT, "multiply_adds": COUNT, "pareto": pl.Boolean, "nearest_id": TEXT}
+    schema |= {
+        "test_accuracy": SHARE,
+        "parameters": COUNT,
+        "multiply_adds": COUNT,
+        "pareto": pl.Boolean,
+        "nearest_id": TEXT,
+    }
     schema |= {"nearest_similarity": SHARE, "nearest_exact": pl.Boolean, "nearest_source": TEXT, "hint": TEXT}
     schema |= {"graph_digest": TEXT, "prompt_id": TEXT, "adapter": TEXT, "seed": COUNT, "evaluation": TEXT}
     parts = []
     for chain in results.chains:
         admitted = results.candidates.filter(chain=chain, outcome="admitted")
         ranked = admitted.sort(["accuracy", "id"], descending=[True, False])
+        tested = [results.records.get(name, {}).get("test_accuracy") for name in ranked["id"]]
+        ranked = ranked.with_columns(pl.Series("test_accuracy", tested, dtype=SHARE))
         ranked = ranked.with_columns(rank=pl.int_range(1, ranked.height + 1, dtype=COUNT), pareto=_front(ranked))
         parts.append(ranked.select(pl.col(name).cast(kind) for name, kind in schema.items()))
     return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
@@ -248,7 +260,7 @@ def cost(results: Results) -> pl.DataFrame:
         row = rows.setdefault((run["chain"], run["cycle"], run["stage"]), empty)
         row["jobs"] += 1
         row["seconds"] += run.get("seconds") or 0
-        row["gpu_seconds"] += (run.get("seconds") or 0) if str(run.get("device")).startswith("cuda") else 0
+        row["gpu_seconds"] += (run.get("seconds") or 0) if run.get("device") not in (None, "cpu") else 0
         row["tokens"] += (run.get("new_tokens") or 0) + (run.get("prompt_tokens") or 0) + (run.get("tokens") or 0)
         row["evaluations"] += len(run.get("candidates") or ())
         row["reused"] += run.get("reused") or 0
