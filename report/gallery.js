@@ -50,7 +50,7 @@ function strip(text) {
 
 // The graph: a row for each distance from the image, one box a block, lines from what it reads.
 function graph(blocks) {
-  const wide = 190, high = 38, row = 58, rows = [];
+  const wide = 214, high = 38, row = 58, rows = [];
   const depth = blocks.map(() => 0);
   blocks.forEach(([, , , inputs], at) => {
     for (const source of inputs) depth[at] = Math.max(depth[at], depth[source] + 1);
@@ -90,7 +90,7 @@ function graph(blocks) {
     const left = x[at] - wide / 2;
     picture.append(draw("rect", { x: left, y: y[at], width: wide, height: high, rx: 5, style: "fill: var(--card); stroke: var(--grid)" }));
     picture.append(draw("rect", { x: left, y: y[at], width: 5, height: high, rx: 2, style: `fill: var(--${KIND_COLORS[kind] ?? "grid"})` }));
-    const short = label.length > 31 ? `${label.slice(0, 30)}…` : label;
+    const short = label.length > 30 ? `${label.slice(0, 29)}…` : label;
     const words = draw("text", { x: left + 13, y: y[at] + 16, "font-size": 11.5, style: "fill: var(--ink)" }, short);
     words.append(draw("title", {}, label));
     picture.append(words, draw("text", { x: left + 13, y: y[at] + 30, "font-size": 10, style: "fill: var(--muted)" }, shape));
@@ -224,7 +224,7 @@ async function gallery() {
     const likeness = index.similarity[at] === null ? "–" : `${index.similarity[at].toFixed(3)} ${index.exact[at] ? "(exact)" : "(estimate)"}`;
     for (const [term, text] of [
       ["rank in its chain", index.rank[at]], ["validation accuracy", percent(index.accuracy[at])], ["test accuracy", percent(design.test_accuracy)], ["parameters", thousands(index.parameters[at])],
-      ["multiply-adds", thousands(design.multiply_adds)], ["chain, cycle", `${index.chain[at]}, ${index.cycle[at]}`], ["nearest neighbour", source], ["similarity", likeness],
+      ["multiply-adds", thousands(design.multiply_adds)], ["chain, cycle", `${index.chain[at]}, ${index.cycle[at]}`], [`nearest: ${source}`, likeness],
     ]) {
       const fact = make("div");
       fact.append(make("dt", term), make("dd", text));

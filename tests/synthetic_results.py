@@ -106,7 +106,9 @@ def _row(dice, programs, chain, cycle, at, count, name) -> dict:
     place = int(dice.integers(len(programs)))
     noise = int(dice.integers(10**6))
     mean = 0.3 + 0.22 * cycle / (cycle + 4)
-    signature = dice.integers(0, 40, 256, dtype=np.uint32).astype("<u4").tobytes()
+    # Programs of one family share about half of their hashes.
+    own, family = dice.integers(0, 9999, 256), np.random.default_rng(place).integers(0, 9999, 256)
+    signature = np.where(dice.random(256) < 0.5, own, family).astype("<u4").tobytes()
     return {
         "id": name,
         "chain": chain,

@@ -71,7 +71,7 @@ def page(results: Results, settings: dict, tables: dict[str, pl.DataFrame], pict
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    words = ("percent", "interval", "signed", "number", "p_value")
+    words = ("percent", "interval", "signed", "points", "number", "p_value")
     environment.filters |= {name: getattr(report_words, name) for name in words}
     parts = {name: (FOLDER / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
     template = environment.from_string((FOLDER / "page.html.j2").read_text(encoding="utf-8"))

@@ -31,7 +31,8 @@ def _paired(colors: dict[str, str], words: dict[str, str]) -> Callable[[Tables],
 
 
 def _series_key(tables: Tables) -> list[tuple[str, str]]:
-    return [(name, chain) for chain, name in draw.series(tables).items()]
+    together = sorted(draw.series(tables).items(), key=lambda item: int(item[1].rpartition("-")[2]))
+    return [(name, chain) for chain, name in together]
 
 
 def _outcome_key(tables: Tables) -> list[tuple[str, str]]:

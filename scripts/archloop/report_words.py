@@ -28,6 +28,11 @@ def signed(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:+.1f}"
 
 
+def points(share: float | None) -> str:
+    """Return a spread of shares in percentage points."""
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """Return a number, thousands apart, `–` for None."""
     if value is None:
