@@ -1,6 +1,6 @@
 """Write the report of what a results folder holds: the page, the figures as SVG and PNG, the tables as CSV and parquet.
 
-By hand it takes whatever there is, a run in progress too: `python scripts/report.py --results results --output partial`
+By hand it takes whatever there is, a run in progress too: `python scripts/report.py --output results/partial`
 """
 
 import json

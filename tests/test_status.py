@@ -82,7 +82,7 @@ def test_time_left_spans_from_side_by_side_to_one_after_another(run):
 
 
 def test_without_a_job_on_record_no_time_is_made_up(run):
-    assert "time left: unknown, for no job is on record" in status(run, run.parent / "logs")
+    assert "time left: unknown, for no job like those left has ended yet" in status(run, run.parent / "logs")
     benchmark(run.parent / "logs", "main/cycle-1/admit.tsv", 2)
     assert "more for evaluate, export, finetune, generate, report, summarize, write_prompts, of which" in status(
         run, run.parent / "logs"

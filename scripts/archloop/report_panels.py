@@ -180,7 +180,9 @@ def distribution(tables: Tables, chain: str) -> alt.TopLevelMixin | None:
         color=color("new-below"), stroke=color("new-above"), strokeWidth=1, opacity=0.85, aria=False
     )
     ridges = ridges.encode(x=x, y=alt.Y("top:Q", **y), y2="base:Q", detail="cycle:O", order="cycle:Q")
-    marks = alt.Chart(alt.Data(values=ticks)).mark_tick(orient="vertical", size=10, opacity=0.7, color=color("ink"))
+    marks = alt.Chart(alt.Data(values=ticks)).mark_tick(
+        orient="vertical", size=10, opacity=0.7, color=color("ink"), aria=False
+    )
     middle = alt.Chart(alt.Data(values=medians)).mark_circle(size=26, opacity=1, color=color("ink"))
     line = alt.Chart(alt.Data(values=[{}])).mark_rule(color=color("muted"), strokeDash=[4, 3], aria=False)
     line = line.encode(x=alt.datum(values["threshold"][-1]))

@@ -93,8 +93,8 @@ def time_left(left: list[Job], settings: dict, seconds: dict[tuple[str, str], fl
     def of(job: Job) -> float:
         return seconds.get((job.chain, job.stage), seconds.get(("", job.stage), 0.0))
 
-    if not seconds:
-        return "unknown, for no job is on record"
+    if not any(map(of, left)):
+        return "unknown, for no job like those left has ended yet"
     unknown = sorted({job.stage for job in left if not any((name, job.stage) in seconds for name in (job.chain, ""))})
     slowest: dict[tuple[str, int], dict[str, float]] = {}
     for job in left:
