@@ -2,7 +2,8 @@
 
 python benchmarks/judge.py --dataset resources/datasets/digits.safetensors
 
-be any prepared one; digits is made by `python scripts/prepare_dataset.py --dataset digits --output FILE --seed 1`.
+Every pair is measured in turn (A B A B ...), and the median of the rounds is printed, with the extremes. Any prepared data
+set will do; `python scripts/prepare_dataset.py --dataset digits --output FILE --seed 1` makes digits.
 """
 
 import os
