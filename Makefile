@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check setup clean
+.PHONY: demo test test-hostile check setup clean
 
 demo: $(VENV)/.ready
 	@PATH="$(abspath $(BIN)):$$PATH" snakemake --profile profiles/local --configfile config/demo.yaml
@@ -12,6 +12,10 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready-dev check
 	@PATH="$(abspath $(BIN)):$$PATH" pytest
+
+# The hostile programs at both levels of isolation, each as root and as a plain user.
+test-hostile: $(VENV)/.ready-dev
+	@PATH="$(abspath $(BIN)):$$PATH" pytest tests/hostile --all-walls
 
 check: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .

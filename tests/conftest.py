@@ -13,6 +13,10 @@ from archloop.settings import complete
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--all-walls", action="store_true", help="Hostile programs behind every pair of walls and user.")
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT

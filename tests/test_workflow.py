@@ -205,3 +205,24 @@ def test_numbers_of_the_report_are_those_of_the_candidates(finished):
         assert row["valid_count"] == valid.height
         assert row["admitted"] == frame.filter(pl.col("outcome") == "admitted").height
         assert row["accuracy_mean"] == pytest.approx(valid["accuracy"].mean()) or valid.height == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"admission": {"threshold": 0.3}},
+        {"novelty": {"threshold": 0.8}},
+        {"novelty": {"gate": "text"}},
+        {"novelty": {"shingle_tokens": 7}},
+    ],
+    ids=lambda change: str(next(iter(change.values()))),
+)
+def test_another_verdict_judges_and_generates_nothing_again_in_its_cycle(finished, config, tmp_path, change):
+    config["chains"]["main"] |= change
+    path = tmp_path / "what-if.yaml"
+    path.write_text(yaml.safe_dump(config))
+    plan = snakemake(finished, "--configfile", str(path), "--dry-run").stdout
+    assert "Chain main, cycle 1: admitting" in plan and "Chain main, cycle 1: fine-tuning" in plan
+    assert "Chain main, cycle 2: generating" in plan, "what follows"
+    for spared in ("cycle 1: generating", "cycle 1: judging", "Cycle 0"):
+        assert spared not in plan

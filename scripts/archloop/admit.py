@@ -134,6 +134,7 @@ def join(candidates: list[dict], records: list[dict]) -> list[dict]:
         record = by_id[row["id"]]
         facts = {key: record[key] for key in ("outcome", "detail", "parameters", "multiply_adds", "accuracy")}
         facts |= {"evaluation": record["key"], "protocol": record.get("protocol")}
+        facts |= {key: record.get(key) for key in ("accuracy_sd", "test_accuracy")}
         if record["outcome"] == "trained":
             facts |= _graph(row["program"], record.get("graph"))
         joined.append(row | facts)

@@ -13,7 +13,7 @@ from archloop.errors import InputError
 from archloop.files import replacing
 from archloop.shingles import SCHEME
 
-VERSION = 2
+VERSION = 3
 ROWS_AT_ONCE = 50_000
 MARK, BLANK = b"sha256 of the rest: ", b"0" * 64
 CHUNK = 2**24
@@ -30,6 +30,8 @@ CORPUS = {
     "references": pl.List(pl.String),
     "program": pl.String,
     "accuracy": pl.Float64,
+    "accuracy_sd": pl.Float64,
+    "test_accuracy": pl.Float64,
     "parameters": pl.Int64,
     "multiply_adds": pl.Int64,
     "outcome": pl.String,

@@ -66,7 +66,7 @@ def _start_and_watch(order: dict, descriptors: list[int], data: dict) -> dict:
     if order["level"] == "namespaces":
         namespaces.leave()
     readable, ready = os.pipe()
-    started = time.monotonic()
+    started, spent = time.monotonic(), time.process_time()
     child = os.fork()
     if child == 0:
         os.close(readable)
@@ -86,7 +86,7 @@ def _start_and_watch(order: dict, descriptors: list[int], data: dict) -> dict:
         "error": None,
         "stopped": stopped,
         "status": os.waitstatus_to_exitcode(status),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+        "cpu_s": round(usage.ru_utime + usage.ru_stime + time.process_time() - spent, 3),
         "wall_s": round(time.monotonic() - started, 3),
         "peak_mb": usage.ru_maxrss // 1024,
     }

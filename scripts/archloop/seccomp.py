@@ -43,7 +43,7 @@ _GPU_CALLS = "memfd_create 319 279 | mlock 149 228 | munlock 150 229 | sched_set
 _BY_ARGUMENT = {
     "fcntl": ((72, 25), 1, (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1034)),  # no F_SETOWN: it sends signals to others
     "ioctl": ((16, 29), 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
-    "prctl": ((157, 167), 0, (3, 15, 16, 0x53564D41)),  # GET_DUMPABLE, SET_NAME, GET_NAME, SET_VMA
+    "prctl": ((157, 167), 0, (3, 15, 16, 21, 39, 0x53564D41)),  # reading, and names of threads and memory
     "prlimit64": ((302, 261), 0, (0,)),  # of itself; the hard limits hold
 }
 _TO_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}

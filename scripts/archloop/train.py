@@ -100,8 +100,7 @@ def _judge(program, data, settings, seed, device, facts) -> list[bytes]:
     in_shape = (settings["batch_size"], data["train_images"].shape[1], size, size)
     build = _builder(program, in_shape, (data["classes"],), settings)
     model = _checked(build, in_shape, data["classes"], facts)
-    if facts["parameters"] > settings["parameter_budget"]:
-        raise Stop("over_budget", f"{facts['parameters']:,} parameters, {settings['parameter_budget']:,} allowed")
+    _within_budget(facts, settings)
     if next(iter(_parameters(model)), torch.empty(())).is_meta:
         facts["multiply_adds"] = _or_none(_multiply_adds, model, in_shape)
         facts["graph"] = _or_none(fingerprint, model, in_shape)
@@ -113,6 +112,8 @@ def _judge(program, data, settings, seed, device, facts) -> list[bytes]:
     for repeat in range(settings["repeats"]):
         own_seed = derive(seed, "repeat", repeat) if repeat else seed
         model = _built_to_train(build, own_seed, device, in_shape)
+        facts["parameters"] = max(facts["parameters"], sum(weight.numel() for weight in _parameters(model)))
+        _within_budget(facts, settings)
         lap("build")
         for _, record in zip(
             range(settings["epochs"]), _epochs(model, train, labels, prepare, settings, own_seed, device, protocol)
@@ -126,6 +127,11 @@ def _judge(program, data, settings, seed, device, facts) -> list[bytes]:
         lap("predict")
     facts["losses"] = facts["losses"][:: math.ceil(len(facts["losses"]) / CURVE_POINTS) or 1]
     return predictions
+
+
+def _within_budget(facts: dict, settings: dict) -> None:
+    if facts["parameters"] > settings["parameter_budget"]:
+        raise Stop("over_budget", f"{facts['parameters']:,} parameters, {settings['parameter_budget']:,} allowed")
 
 
 def _builder(program: str, in_shape: tuple, out_shape: tuple, settings: dict):

@@ -36,7 +36,7 @@ class Canaries:
             (self.folder / name).write_text(content)
         (self.folder / "data").mkdir()
         self.dataset = self.folder / "data" / "digits.safetensors"
-        write_few_digits(self.dataset)
+        write_few_digits(self.dataset, 640)
         self._listen()
         for path in (self.folder / "open", self.folder / "target.txt"):
             path.chmod(0o777)  # nothing but the walls protects them

@@ -7,12 +7,15 @@ from plain_user import PlainBench, Unavailable
 
 from archloop.errors import InputError
 
-WALLS = [(level, user) for user in ("root", "plain") for level in ("namespaces", "landlock")]
+# Every level and every user once; `pytest tests/hostile --all-walls` takes all four pairs.
+WALLS = [("namespaces", "root"), ("landlock", "plain")]
+OTHER_WALLS = [("namespaces", "plain"), ("landlock", "root")]
 
 
 def pytest_generate_tests(metafunc):
     if "bench" in metafunc.fixturenames:
-        metafunc.parametrize("bench", WALLS, ids="-".join, indirect=True, scope="session")
+        walls = WALLS + (OTHER_WALLS if metafunc.config.getoption("--all-walls") else [])
+        metafunc.parametrize("bench", walls, ids="-".join, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

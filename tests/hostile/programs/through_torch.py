@@ -19,8 +19,8 @@ class Net(nn.Module):
             for name in ("os", "sys", "io", "subprocess", "shutil", "ctypes"):
                 try:
                     reached = getattr(module, name)
-                    reached.system("touch /tmp/archloop-canary/open/archloop-breach-reach")
-                    print("BREACH system")
+                    if reached.system("touch /tmp/archloop-canary/open/archloop-breach-reach") == 0:
+                        print("BREACH system")
                 except Exception:
                     continue
         self.features = nn.Sequential(
