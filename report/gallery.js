@@ -223,7 +223,7 @@ async function gallery() {
     const source = { seed: "seed corpus", earlier: "own earlier design", same_cycle: "own design, same cycle" }[index.nearest_source[at]] ?? "–";
     const likeness = index.similarity[at] === null ? "–" : `${index.similarity[at].toFixed(3)} ${index.exact[at] ? "(exact)" : "(estimate)"}`;
     for (const [term, text] of [
-      ["rank in its chain", index.rank[at]], ["validation accuracy", percent(index.accuracy[at])], ["test accuracy", percent(design.test_accuracy)], ["parameters", thousands(index.parameters[at])],
+      ["rank in its chain", index.rank[at]], ["validation accuracy", percent(index.accuracy[at]) + (design.accuracy_sd ? ` ± ${percent(design.accuracy_sd)}` : "")], ["test accuracy", percent(design.test_accuracy)], ["parameters", thousands(index.parameters[at])],
       ["multiply-adds", thousands(design.multiply_adds)], ["chain, cycle", `${index.chain[at]}, ${index.cycle[at]}`], [`nearest: ${source}`, likeness],
     ]) {
       const fact = make("div");

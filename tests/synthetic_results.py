@@ -79,11 +79,11 @@ def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, tain
             row |= {"nearest_exact": likeness > 0.8}
             row["outcome"] = "near_copy" if near else "admitted" if row["accuracy"] >= 0.4 else "below_threshold"
         row = taint(row)
+        row["test_accuracy"] = None if row["accuracy"] is None else row["accuracy"] - 0.01
         rows.append(row)
         valid = row["outcome"] not in NOT_VALID
         graph = _graphs()[row["place"]] if valid else None
         records.append({"id": row["id"], "outcome": "trained" if valid else row["outcome"], "graph": graph})
-        records[-1]["test_accuracy"] = row["accuracy"] - 0.01 if valid else None
     whole_cycle = pl.DataFrame([{key: row.get(key) for key in CANDIDATES} for row in rows], schema=CANDIDATES)
     place = folder / chain / f"cycle-{cycle}"
     write_candidates(whole_cycle, place / "candidates.parquet")
@@ -121,6 +121,7 @@ def _row(dice, programs, chain, cycle, at, count, name) -> dict:
         "references": [],
         "program": f"# design {noise}\n" + programs[place].replace("out_channels", f"width_{noise % 97}"),
         "accuracy": float(np.clip(dice.normal(mean, 0.1), 0.05, 0.95)),
+        "accuracy_sd": 0.01,
         "parameters": int(10 ** dice.normal(4.9, 0.35)),
         "outcome": "admitted",
         "adapter": hashlib.sha256(f"{chain} {cycle}".encode()).hexdigest(),

@@ -23,14 +23,14 @@ def gallery(results: Results, architectures: pl.DataFrame) -> dict[str, str]:
     somebody's nearest neighbour or reference.
     """
     wanted = set(architectures["id"])
-    pictures = {name: record["blocks"] for name, record in results.records.items() if record["blocks"]}
+    pictures = {name: graph["blocks"] for name, graph in results.graphs.items() if graph["blocks"]}
     corpus = results.corpus.unique("id", keep="first", maintain_order=True)
     rows = {row["id"]: row for row in corpus.filter(pl.col("id").is_in(wanted)).iter_rows(named=True)}
     designs = [row for row in architectures.iter_rows(named=True) if row["id"] in rows]
     shown = {row["nearest_id"] for row in designs}
     shown.update(name for row in rows.values() for name in row["references"] or [])
     others = corpus.filter(pl.col("id").is_in(shown - wanted)).sort("id").to_dicts()
-    programs = [_design(row, rows[row["id"]], results.records.get(row["id"], {})) for row in designs] + [
+    programs = [_design(row, rows[row["id"]], results.graphs.get(row["id"], {})) for row in designs] + [
         _other(row) for row in others
     ]
     words = sorted({word for picture in pictures.values() for word in _words(picture)})
@@ -65,12 +65,13 @@ def unpack(text: str) -> object:
     return json.loads(gzip.decompress(base64.b64decode(text)))
 
 
-def _design(row: dict, stored: dict, record: dict) -> dict:
+def _design(row: dict, stored: dict, graph: dict) -> dict:
     found = {name: row[name] for name in ("prompt_id", "adapter", "evaluation", "graph_digest")}
     # A seed has more digits than JavaScript keeps.
-    found |= {"seed": str(row["seed"]), "multiply_adds": row["multiply_adds"], "test_accuracy": row["test_accuracy"]}
+    found |= {"seed": str(row["seed"])}
+    found |= {name: row[name] for name in ("multiply_adds", "accuracy_sd", "test_accuracy")}
     found |= {"program": stored["program"], "prompt": stored["prompt"], "references": stored["references"] or []}
-    return found | {"blocks": record.get("blocks"), "cut": record.get("cut", False)}
+    return found | {"blocks": graph.get("blocks"), "cut": graph.get("cut", False)}
 
 
 def _other(row: dict) -> dict:

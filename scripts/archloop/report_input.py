@@ -35,7 +35,7 @@ class Results:
     corpus: pl.DataFrame  # the seed corpus and all shards
     runs: list[dict]  # one a job: chain, cycle, stage, and its run record
     training: dict[tuple[str, int], dict]
-    records: dict[str, dict]  # of the admitted: test_accuracy, blocks of the computed graph, and whether these are cut
+    graphs: dict[str, dict]  # of the admitted: blocks of the computed graph (None without), and whether they are cut
 
     @property
     def finished(self) -> bool:
@@ -82,7 +82,7 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
         corpus=read_corpus([seed] * seed.is_file() + shards),
         runs=[record for chain in ("seed", *chains) for record in _run_records(folder, chain)],
         training={cell: read_json(path) for cell, path in training.items() if path.is_file()},
-        records={name: facts for place in places for name, facts in _records(place / "evaluated", admitted)},
+        graphs={name: facts for place in places for name, facts in _graphs(place / "evaluated", admitted)},
     )
 
 
@@ -144,12 +144,12 @@ def _run_records(folder: Path, chain: str) -> list[dict]:
     return records
 
 
-def _records(folder: Path, admitted: set[str]) -> Iterator[tuple[str, dict]]:
-    """Yield what the judge recorded of the admitted and their verdicts do not hold."""
+def _graphs(folder: Path, admitted: set[str]) -> Iterator[tuple[str, dict]]:
+    """Yield the computed graphs of the admitted, folded at once: listed as the judge does they are large."""
     for path in sorted(folder.glob("*.json")):
         for record in () if path.name.endswith(".run.json") else read_json(path)["records"]:
             if record["id"] in admitted:
                 graph = record.get("graph")
                 nodes = graph.get("nodes") if isinstance(graph, dict) else None
-                facts = {"blocks": blocks(nodes) if nodes else None, "test_accuracy": record.get("test_accuracy")}
-                yield record["id"], facts | {"cut": bool(nodes) and len(nodes) >= LISTED_NODES}
+                found = blocks(nodes) if nodes else None
+                yield record["id"], {"blocks": found, "cut": found is not None and len(nodes) >= LISTED_NODES}

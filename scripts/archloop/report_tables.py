@@ -183,25 +183,19 @@ def corpus(results: Results) -> pl.DataFrame:
 def architectures(results: Results) -> pl.DataFrame:
     """Return the admitted designs, best first within their chain.
 
-    accuracy: on the validation split, which selects; test_accuracy: on the test set, which nothing was chosen by.
+    accuracy: on the validation split, which selects; accuracy_sd: over the judge's repeats with other seeds, where it
+    was told to make some; test_accuracy: on the test set, which nothing was chosen by.
     pareto: no other design of the chain is as small and as accurate.
     """
     schema = {"chain": TEXT, "rank": COUNT, "id": TEXT, "cycle": COUNT, "dataset": TEXT, "accuracy": SHARE}
-    schema |= {
-        "test_accuracy": SHARE,
-        "parameters": COUNT,
-        "multiply_adds": COUNT,
-        "pareto": pl.Boolean,
-        "nearest_id": TEXT,
-    }
+    schema |= {"accuracy_sd": SHARE, "test_accuracy": SHARE, "parameters": COUNT, "multiply_adds": COUNT}
+    schema |= {"pareto": pl.Boolean, "nearest_id": TEXT}
     schema |= {"nearest_similarity": SHARE, "nearest_exact": pl.Boolean, "nearest_source": TEXT, "hint": TEXT}
     schema |= {"graph_digest": TEXT, "prompt_id": TEXT, "adapter": TEXT, "seed": COUNT, "evaluation": TEXT}
     parts = []
     for chain in results.chains:
         admitted = results.candidates.filter(chain=chain, outcome="admitted")
         ranked = admitted.sort(["accuracy", "id"], descending=[True, False])
-        tested = [results.records.get(name, {}).get("test_accuracy") for name in ranked["id"]]
-        ranked = ranked.with_columns(pl.Series("test_accuracy", tested, dtype=SHARE))
         ranked = ranked.with_columns(rank=pl.int_range(1, ranked.height + 1, dtype=COUNT), pareto=_front(ranked))
         parts.append(ranked.select(pl.col(name).cast(kind) for name, kind in schema.items()))
     return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
