@@ -225,7 +225,18 @@ def test_the_figures_hold_hostile_names_as_text(window, hostile):
     assert window.errors() == []
 
 
-def test_it_prints(window, large, tmp_path):
+def test_it_prints_and_no_table_is_cut(window, large, tmp_path):
     window.open(large / "index.html", 1280)
     window.wait(READY)
     assert window.print(tmp_path / "report.pdf").stat().st_size > 50_000
+    # An A4 sheet in landscape without its margins, at 96 pixels an inch.
+    window.devtools("Emulation.setEmulatedMedia", {"media": "print"})
+    sheet = {"width": 1039, "height": 720, "deviceScaleFactor": 1, "mobile": False}
+    window.devtools("Emulation.setDeviceMetricsOverride", sheet)
+    window.run("dispatchEvent(new Event('beforeprint'))")
+    tables = "[...document.querySelectorAll('main section > details > .scroll, main section > .scroll')]"
+    cut = window.run(
+        f"return {tables}.filter((box) => box.scrollWidth > box.clientWidth + 2).map((box) => box.innerText)"
+    )
+    assert cut == []
+    window.devtools("Emulation.setEmulatedMedia", {"media": ""})
