@@ -2,8 +2,8 @@
 
 python benchmarks/judge.py --dataset resources/datasets/digits.safetensors
 
-Every pair is measured in turn (A B A B ...), and the median of the rounds is printed, with the extremes. Any prepared data
-set will do; `python scripts/prepare_dataset.py --dataset digits --output FILE --seed 1` makes digits.
+Every pair is measured in turn (A B A B ...), and the median of the rounds is printed, with the extremes. Any prepared
+data set will do; `python scripts/prepare_dataset.py --dataset digits --output FILE --seed 1` makes digits.
 """
 
 import os

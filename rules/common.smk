@@ -3,7 +3,6 @@
 import fcntl
 import os
 import sys
-from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
@@ -19,6 +18,8 @@ if os.path.dirname(sys.executable) not in os.get_exec_path():
     os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 # Where the shell commands find the scripts; seen from the working directory, so that a moved clone rebuilds nothing.
 os.environ.update(SCRIPTS=os.path.relpath(os.path.join(workflow.basedir, "scripts")))
+# Threads that wait in a busy loop make a machine that is shared several times slower; after a short spin they sleep.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 ENVIRONMENT = os.path.join(workflow.basedir, "envs", "archloop.yaml")
 
 try:
@@ -37,8 +38,8 @@ CYCLE = "results/{chain}/cycle-{cycle}"
 
 def effective(section, wildcards):
     """The settings of a section that hold for the job's chain and cycle."""
-    chain, cycle = wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0))
-    return archloop_settings.effective(SETTINGS, section, chain, cycle)
+    cell = wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0))
+    return archloop_settings.effective(SETTINGS, section, *cell)
 
 
 def options(section, prefix=""):
@@ -88,8 +89,8 @@ def of_shards(kind, suffix):
 
 
 def shard_files(kind, suffix, chain, cycle):
-    count = archloop_settings.effective(SETTINGS, "generation", chain, cycle)["shards"]
-    return [f"results/{chain}/cycle-{cycle}/{kind}/{shard}.{suffix}" for shard in range(count)]
+    shards = range(archloop_settings.effective(SETTINGS, "generation", chain, cycle)["shards"])
+    return [f"results/{chain}/cycle-{cycle}/{kind}/{shard}.{suffix}" for shard in shards]
 
 
 def of_cycles(name):
@@ -102,9 +103,9 @@ def of_cycles(name):
     return files
 
 
-def from_root(path):
+def from_root(*parts):
     """A path given relative to the repository's root, as the working directory sees it."""
-    return os.path.relpath(os.path.join(workflow.basedir, path))
+    return os.path.relpath(os.path.join(workflow.basedir, *parts))
 
 
 def hold_results():

@@ -25,7 +25,7 @@ rule report:
         ],
         training=of_cycles("adapter/training.json"),
         seed_training="results/seed/adapter/training.json",
-        parts=[from_root(os.path.join("report", name)) for name in PAGE_PARTS],
+        parts=[from_root("report", name) for name in PAGE_PARTS],
     output:
         page=report(
             f"{REPORT}/index.html", caption="../report/index.rst", category="Report", labels={"part": "the whole page"}

@@ -1,5 +1,6 @@
 """What the tests share: the repository, the smallest settings, and the real language model, prepared once."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from archloop.models import check_model, prepare_model
 from archloop.settings import complete
 
 ROOT = Path(__file__).parents[1]
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the rules have it, before torch is imported
 
 
 def pytest_addoption(parser):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+import zipfile
 
 import polars as pl
 import pytest
@@ -226,3 +227,20 @@ def test_another_verdict_judges_and_generates_nothing_again_in_its_cycle(finishe
     assert "Chain main, cycle 2: generating" in plan, "what follows"
     for spared in ("cycle 1: generating", "cycle 1: judging", "Cycle 0"):
         assert spared not in plan
+
+
+def test_what_the_report_looks_like_rebuilds_the_report_alone(finished, config, tmp_path):
+    config["report"] = {"title": "Another headline", "resamples": 500}
+    path = tmp_path / "looks.yaml"
+    path.write_text(yaml.safe_dump(config))
+    plan = snakemake(finished, "--configfile", str(path), "--dry-run", "--quiet", "host").stdout
+    jobs = dict(line.split() for line in plan.splitlines() if line.split()[1:] and line.split()[1].isdecimal())
+    assert {name: jobs.get(name) for name in ("report", "all", "total")} == {"report": "1", "all": "1", "total": "2"}
+
+
+def test_snakemakes_own_report_has_the_page_the_figures_and_the_tables(finished):
+    done = snakemake(finished, *TEST, "--report", str(finished / "own.zip"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    names = zipfile.ZipFile(finished / "own.zip").namelist()
+    for name in ("index.html", *(f"{figure}.svg" for figure in FIGURES), *(f"{table}.csv" for table in TABLES)):
+        assert any(path.endswith(f"/{name}") for path in names), name
