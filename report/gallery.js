@@ -143,7 +143,7 @@ async function gallery() {
   const searched = index.id.map((id, at) =>
     [id, index.chain[at], index.hint[at], ...index.has[at].map((word) => index.words[word])].join(" ").toLowerCase(),
   );
-  let shown = [], page = 0, open = -1;
+  let shown = [], page = 0, open = -1, asked = 0;
   let sort = { field: "accuracy", down: true };
 
   const program = async (id) => {
@@ -215,9 +215,11 @@ async function gallery() {
   }
 
   async function show(at) {
+    // Only what was asked for last is shown, and nothing once the reader has closed it.
+    const mine = ++asked;
     open = at;
     const design = await program(index.id[at]), near = index.nearest_id[at], known = near === null ? null : await program(near);
-    if (open !== at) return;
+    if (mine !== asked) return;
     byId("name").textContent = index.id[at];
     const facts = make("dl", "", "facts"), columns = make("div", "", "columns"), left = make("div"), right = make("div"), picture = make("div", "", "graph");
     const source = { seed: "seed corpus", earlier: "own earlier design", same_cycle: "own design, same cycle" }[index.nearest_source[at]] ?? "–";
@@ -245,6 +247,12 @@ async function gallery() {
     if (!byId("design").open) byId("design").showModal();
     byId("design").scrollTop = 0;
     history.replaceState(null, "", `#design=${encodeURIComponent(index.id[at])}`);
+  }
+
+  function close() {
+    asked++;
+    byId("design").close();
+    history.replaceState(null, "", location.pathname + location.search);
   }
 
   function step(by) {
@@ -275,9 +283,9 @@ async function gallery() {
   for (const [id, by] of [["before", -1], ["after", 1]]) byId(id).addEventListener("click", () => { page += by; list(); });
   byId("previous").addEventListener("click", () => step(-1));
   byId("following").addEventListener("click", () => step(1));
-  byId("close").addEventListener("click", () => byId("design").close());
-  byId("design").addEventListener("click", (event) => { if (event.target === byId("design")) byId("design").close(); });
-  byId("design").addEventListener("close", () => { open = -1; history.replaceState(null, "", " "); });
+  byId("close").addEventListener("click", close);
+  byId("design").addEventListener("click", (event) => { if (event.target === byId("design")) close(); });
+  byId("design").addEventListener("cancel", close);
   byId("design").addEventListener("keydown", (event) => {
     if (event.target.closest("pre, .graph")) return;
     if (event.key === "ArrowLeft") step(-1);
