@@ -1,0 +1,24 @@
+"""The versions that pip installs, that conda installs, and that the constraints pin are the same."""
+
+import re
+
+import yaml
+
+
+def pins(lines) -> dict[str, str]:
+    found = (re.fullmatch(r"([A-Za-z0-9_.-]+)==(\S+)", line.strip()) for line in lines)
+    return {match[1].lower().replace("_", "-"): match[2] for match in found if match}
+
+
+def test_conda_has_the_versions_of_pip(root):
+    conda = yaml.safe_load((root / "envs" / "archloop.yaml").read_text())
+    (through_pip,) = (part["pip"] for part in conda["dependencies"] if isinstance(part, dict))
+    wanted = pins((root / "envs" / "requirements.txt").read_text().splitlines())
+    assert wanted and pins(through_pip) == wanted
+
+
+def test_the_constraints_agree_with_the_requirements(root):
+    constraints = pins((root / "envs" / "constraints.txt").read_text().splitlines())
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        for package, version in pins((root / "envs" / name).read_text().splitlines()).items():
+            assert constraints.get(package, version) == version, package
