@@ -9,9 +9,9 @@ from hashlib import blake2b
 
 import polars as pl
 import pytest
-from conftest import ROOT
 from datasketch import MinHash
 from edit_pairs import PAIRS, PLAIN
+from workflow import ROOT
 
 from archloop.novelty import MISS_RATE, least_matches, miss_rate, nearest, neighbours, with_signatures
 from archloop.seed_programs import seed_programs

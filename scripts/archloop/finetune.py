@@ -172,7 +172,10 @@ def save_adapter(model, output: Path, model_folder: Path, training: dict) -> Non
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     write_json(output / "adapter_config.json", {key: getattr(value, "value", value) for key, value in plain.items()})
     write_json(output / "training.json", training)
-    tensors = {name: weight.detach().cpu().contiguous() for name, weight in get_peft_model_state_dict(model).items()}
+    tensors = {
+        name: weight.detach().cpu().contiguous()
+        for name, weight in get_peft_model_state_dict(model, save_embedding_layers=False).items()
+    }
     with replacing(output / "adapter_model.safetensors") as temporary:
         save_file(dict(sorted(tensors.items())), temporary, metadata={"format": "pt"})
 
