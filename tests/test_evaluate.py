@@ -326,6 +326,17 @@ def test_predictions_of_another_number_are_a_crash(judge, settings):
         assert record["outcome"] == "crashed" and record["accuracy"] is None
 
 
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [({"epochs": []}, "crashed"), ({"parameters": None}, "crashed"), ({"parameters": 10**9}, "over_budget")],
+)
+def test_a_training_that_is_told_of_otherwise_is_not_scored(judge, settings, said, outcome):
+    images = sum(len(labels) for labels in judge.labels.values())
+    record = {"outcome": "trained", "parameters": 10, "epochs": [{}], "predictions": bytes(images)}
+    assert judge._scored(dict(record), settings)["outcome"] == "trained"
+    assert judge._scored(record | {"epochs": [{}]} | said, settings)["outcome"] == outcome
+
+
 def test_control_characters_are_shown_as_their_escapes():
     assert plain_text(b"a\x1b[0m\r\n\xff\xe2\x80\xae") == "a\\x1b[0m\\r\n\\xff\\u202e"
 

@@ -256,6 +256,10 @@ class Judge:
         wanted = np.concatenate([self.labels[split] for split in splits * settings["repeats"]])
         if len(predictions) != len(wanted):
             return record | {"outcome": "crashed", "detail": MISTAKEN_SIZE}
+        if not record["parameters"] or len(record["epochs"]) != settings["repeats"] * settings["epochs"]:
+            return record | {"outcome": "crashed", "detail": "its result tells of another training than it was given"}
+        if record["parameters"] > settings["parameter_budget"]:
+            return record | {"outcome": "over_budget", "detail": f"{record['parameters']:,} parameters"}
         right = np.frombuffer(predictions, np.uint8) == wanted
         ends = np.cumsum([len(self.labels[split]) for split in splits * settings["repeats"]])[:-1]
         shares = [float(part.mean()) for part in np.split(right, ends)]
