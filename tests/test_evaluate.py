@@ -1,8 +1,12 @@
 """The judge: typed outcomes, scores made outside, records kept by key, the same on every level of isolation."""
 
+import concurrent.futures
 import json
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,6 +101,7 @@ def test_an_honest_program_is_trained_and_its_record_is_whole(judge, settings):
     assert record["graph"]["method"] == "trace" and len(record["losses"]) == 10
     assert record["epochs"][0]["accuracy"] == record["accuracy"] and 0 < record["epochs"][0]["train_accuracy"] < 1
     assert {"check", "build", "train", "predict"} <= set(record["seconds"])
+    assert (record["protocol"], record["seed"]) == (settings, 1)
     assert record["isolation"] == "namespaces" and record["peak_mb"] > 50 and record["versions"]["torch"]
 
 
@@ -105,10 +110,19 @@ def test_multiply_adds_are_those_of_the_layers(judge, settings):
 
 
 def test_a_program_that_looks_at_values_is_tried_with_real_numbers(judge, settings):
-    program = net(init="self.rates = [v.item() for v in torch.linspace(0, 1, 4)]")
-    assert judge.judge(program, settings, 1)["outcome"] == "trained"
+    looking = judge.judge(net(init="self.rates = [v.item() for v in torch.linspace(0, 1, 4)]"), settings, 1)
+    plain = judge.judge(net(), settings, 1)
+    assert looking["outcome"] == "trained"
+    assert (looking["graph"], looking["multiply_adds"]) == (plain["graph"], plain["multiply_adds"])
+    tied = "self.one = nn.Linear(8, 8)\n        self.two = nn.Linear(8, 8)\n        self.two.weight = self.one.weight"
+    forward = "x = torch.cat([self.two(self.one(x[..., :8])), x[..., 8:]], -1)"
+    graphs = [
+        judge.judge(net(f"{start}{tied}", forward), settings, 1)["graph"]
+        for start in ("", "torch.ones(1).item()\n        ")
+    ]
+    assert graphs[0] == graphs[1] is not None
     looking = judge.judge(net(forward="x = x + 1 if x.sum() > 0 else x"), settings, 1)
-    assert looking["outcome"] == "trained" and looking["graph"] is None
+    assert looking["outcome"] == "trained" and looking["graph"] is None and looking["multiply_adds"] == 10240
 
 
 def test_lazy_layers_are_counted_and_trained(judge, settings):
@@ -124,7 +138,29 @@ def test_the_level_of_isolation_changes_no_score(judge, digits, settings, level)
     assert [there[name] for name in FIELDS] == [here[name] for name in FIELDS]
 
 
-@pytest.mark.skipif(walls.obstacle("bubblewrap") is not None, reason="bubblewrap is not installed or not allowed")
+bubblewrap = pytest.mark.skipif(walls.obstacle("bubblewrap") is not None, reason="bubblewrap does not work here")
+
+
+@bubblewrap
+def test_under_bubblewrap_candidates_at_the_same_time_do_not_touch_each_other_or_the_data(digits, settings):
+    attack = """import os
+        for path in ("../new", "../../new", "../../data/data.safetensors", "../../data/facts.json", "/new", "/tmp/new"):
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
+                print("BREACH", path)
+            except OSError:
+                pass"""
+    with Judge(digits, "cpu", "bubblewrap") as other:
+        before = (other.data / "data.safetensors").read_bytes()
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            programs = [net(), net(attack), net()]
+            records = list(pool.map(lambda program: other.judge(program, settings, 1, static=False), programs))
+        assert [record["outcome"] for record in records] == ["trained"] * 3
+        assert "BREACH" not in records[1]["log"]
+        assert (other.data / "data.safetensors").read_bytes() == before
+
+
+@bubblewrap
 def test_under_bubblewrap_the_score_is_the_same_and_every_candidate_has_its_own_server(judge, digits, settings):
     with Judge(digits, "cpu", "bubblewrap") as other:
         records = [other.judge(HONEST, settings, 1) for _ in range(2)]
@@ -244,6 +280,10 @@ GOOD = {"outcome": "trained", "detail": "", "parameters": 1, "multiply_adds": 1,
 GOOD |= {"epochs": [], "losses": [], "seconds": {}}
 
 
+GRAPH = {"digest": "0" * 64, "method": "trace", "operations": 1, "nodes": []}
+DEEP = json.loads("[" * 400 + "]" * 400)
+
+
 @pytest.mark.parametrize(
     "result",
     [
@@ -256,6 +296,13 @@ GOOD |= {"epochs": [], "losses": [], "seconds": {}}
         header(GOOD | {"parameters": "many"}),
         header(GOOD | {"losses": [float("nan")]}),
         header(GOOD | {"epochs": {"a": 1}}),
+        header(GOOD | {"parameters": float("inf")}),
+        header(GOOD | {"parameters": 10**400}),
+        header(GOOD | {"parameters": -1}),
+        header(GOOD | {"losses": [10**400]}),
+        header(GOOD | {"graph": {"value": float("nan")}}),
+        header(GOOD | {"graph": GRAPH | {"nodes": [["relu", float("nan"), [], []]]}}),
+        header(GOOD | {"graph": GRAPH | {"nodes": [["relu", DEEP, [], []]]}}),
         header({}),
         header([1]),
         b"n" * 16 + (9).to_bytes(4, "little") + b"[" * 9,
@@ -279,6 +326,17 @@ def test_predictions_of_another_number_are_a_crash(judge, settings):
         assert record["outcome"] == "crashed" and record["accuracy"] is None
 
 
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [({"epochs": []}, "crashed"), ({"parameters": None}, "crashed"), ({"parameters": 10**9}, "over_budget")],
+)
+def test_a_training_that_is_told_of_otherwise_is_not_scored(judge, settings, said, outcome):
+    images = sum(len(labels) for labels in judge.labels.values())
+    record = {"outcome": "trained", "parameters": 10, "epochs": [{}], "predictions": bytes(images)}
+    assert judge._scored(dict(record), settings)["outcome"] == "trained"
+    assert judge._scored(record | {"epochs": [{}]} | said, settings)["outcome"] == outcome
+
+
 def test_control_characters_are_shown_as_their_escapes():
     assert plain_text(b"a\x1b[0m\r\n\xff\xe2\x80\xae") == "a\\x1b[0m\\r\n\\xff\\u202e"
 
@@ -289,6 +347,12 @@ def test_an_isolation_that_does_not_work_here_is_refused_with_what_to_do(monkeyp
         walls.choose_level("auto")
     assert "namespaces: not on this machine" in str(caught.value) and "isolation: none" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "Landlock", "nothing"])
+def test_an_unknown_isolation_is_refused(name):
+    with pytest.raises(InputError, match="none of auto"):
+        walls.choose_level(name)
 
 
 def test_the_strongest_level_that_works_is_taken(monkeypatch):
@@ -314,3 +378,66 @@ def test_walls_that_cannot_be_built_are_no_outcome_of_a_candidate(judge, setting
     monkeypatch.setattr("archloop.evaluate.json.dumps", lambda value, **o: real(value | {"scratch": "/nowhere"}, **o))
     with pytest.raises(RuntimeError, match="could not be built"):
         judge.judge(HONEST, settings, 1)
+
+
+def test_what_a_candidate_may_read_holds_neither_the_home_nor_the_folder_it_was_started_in(monkeypatch, tmp_path):
+    home, repository = tmp_path / "home", tmp_path / "home" / "repository"
+    (repository / "lib").mkdir(parents=True)
+    (home / "lib").mkdir()
+    monkeypatch.chdir(repository)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("LD_LIBRARY_PATH", f":.:lib:{tmp_path}:{home}/:{home}:{home}/repository/..:/:{home}/lib")
+    monkeypatch.setattr(sys, "prefix", str(repository))  # python -m venv .
+    paths = walls.readable_paths()
+    own = {path for path in paths if path.startswith(str(tmp_path))}
+    assert own == {str(home / "lib"), str(repository / "lib")}
+    assert all(Path(path).is_absolute() for path in paths) and "/" not in paths
+
+
+def test_data_that_candidates_could_read_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path / "lib"))
+    (tmp_path / "lib").mkdir()
+    walls.check_hidden(tmp_path / "digits.safetensors")
+    with pytest.raises(InputError, match="may read"):
+        walls.check_hidden(tmp_path / "lib" / "digits.safetensors")
+
+
+OPENING = """
+import os, sys
+from archloop import landlock, walls
+landlock.abi = lambda: 1
+target, scratch, readable = sys.argv[1:]
+walls.confine("landlock", [readable], "/", scratch, 4000, 100, False)
+for path in (target, readable + "/file"):
+    for flags in (os.O_RDONLY, os.O_ACCMODE):
+        try:
+            os.open(path, flags | os.O_TRUNC)
+        except OSError:
+            pass
+print("done", len(open(readable + "/file").read()))
+"""
+
+
+def test_landlock_of_the_first_kernels_lets_no_file_be_emptied(tmp_path, root):
+    for name in ("scratch", "readable"):
+        (tmp_path / name).mkdir()
+    for path in (tmp_path / "target", tmp_path / "readable" / "file"):
+        path.write_text("kept")
+    places = [str(tmp_path / name) for name in ("target", "scratch", "readable")]
+    command = [sys.executable, "-c", OPENING, *places]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
+    assert done.stdout == "done 4\n", done.stderr
+    assert (tmp_path / "target").read_text() == "kept"
+
+
+def test_what_a_killed_judge_leaves_is_deleted_by_the_next(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left, other = tmp_path / "archloop-left", tmp_path / "archloop-other"
+    for folder in (left, other):
+        folder.mkdir()
+    (left / "lock").touch()
+    with Judge(digits, "cpu", "none") as first:
+        assert not left.exists() and other.exists()
+        with Judge(digits, "cpu", "none"):
+            assert first.data.exists()
+    assert list(tmp_path.iterdir()) == [other]

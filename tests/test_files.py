@@ -1,9 +1,11 @@
 """Files are whole or not there, and a broken one is named."""
 
+import os
+
 import pytest
 
 from archloop.errors import InputError
-from archloop.files import read_json, read_jsonl, replacing, write_json, write_jsonl
+from archloop.files import read_json, read_jsonl, remove_tree, replacing, write_json, write_jsonl
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -40,3 +42,19 @@ def test_a_truncated_file_is_named(tmp_path, cut):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.json: no such file"):
         read_json(tmp_path / "gone.json")
+
+
+def test_a_tree_deeper_than_any_path_and_closed_is_deleted_and_nothing_else(tmp_path, monkeypatch):
+    (tmp_path / "kept").write_text("kept")
+    folder = tmp_path / "tree"
+    (folder / "closed").mkdir(parents=True)
+    (folder / "closed" / "file").touch()
+    (folder / "closed").chmod(0)
+    (folder / "link").symlink_to(tmp_path)
+    monkeypatch.chdir(folder)
+    for _ in range(1500):
+        os.mkdir("deep")  # noqa: PTH102 (no path is as long)
+        os.chdir("deep")
+    os.chdir(tmp_path)
+    remove_tree(folder)
+    assert [each.name for each in tmp_path.iterdir()] == ["kept"]

@@ -6,11 +6,14 @@ job that was cut goes on where it was, and a program that appears again is not t
 
 import concurrent.futures
 import contextlib
+import fcntl
 import json
 import os
 import platform
+import re
 import secrets
 import selectors
+import site
 import socket
 import statistics
 import subprocess
@@ -19,6 +22,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from safetensors.torch import save_file
@@ -27,7 +31,7 @@ from archloop import static_checks, walls
 from archloop.datasets import read_facts, read_split
 from archloop.digest import code_digest
 from archloop.errors import InputError
-from archloop.files import read_json, sha256_file, sha256_text, write_json
+from archloop.files import read_json, remove_tree, sha256_file, sha256_text, write_json
 from archloop.models import choose_device
 from archloop.progress import Progress, get_logger
 from archloop.seeds import derive
@@ -38,6 +42,9 @@ FIELDS = ("outcome", "detail", "parameters", "multiply_adds", "accuracy", "accur
 FIELDS += ("losses", "graph", "log")
 MEASURED = ("seconds", "cpu_s", "peak_mb", "isolation", "device", "versions")
 MAXIMUM_LOG, MAXIMUM_HEADER, MAXIMUM_REPORT = 64 * 2**10, 2**20, 2**16
+MAXIMUM_WHOLE = 2**62  # a number that a table of 64 bits holds
+MAXIMUM_DEPTH = 20  # of lists in the nodes of a graph
+PREFIX, LOCK = "archloop-", "lock"
 # How long the keeper may take to report after the candidate's own time is up, and the server to start, in seconds.
 GRACE_S, START_S = 30, 300
 MISTAKEN_SIZE = "its result is no array of the right size"
@@ -59,7 +66,7 @@ def evaluate(
         programs = list(dict.fromkeys(row["program"] for row in candidates))
 
         def one(program: str | None) -> tuple[dict, bool]:
-            key = sha256_text(f"{protocol} {program}")
+            key = sha256_text(f"{protocol} {json.dumps(program)}")
             kept = store / key[:2] / f"{key}.json"
             record = known = _known(kept)
             if record is None:
@@ -106,11 +113,17 @@ class Judge:
         self.level = walls.choose_level(isolation)
         if self.level == "none":
             logger.warning("isolation: none. Generated programs run with your rights and see your files.")
+        else:
+            walls.check_hidden(dataset)
+            walls.check_hidden(tempfile.gettempdir())
+        self.readable = walls.readable_paths()
         self.lock, self.server, self.channel = threading.Lock(), None, None
 
     def __enter__(self) -> "Judge":
-        self.folder = tempfile.TemporaryDirectory(prefix="archloop-")
-        self.data = Path(self.folder.name) / "data"
+        _sweep(Path(tempfile.gettempdir()))
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.held = _hold(self.folder)
+        self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
         train, labels = read_split(self.dataset, "train")
         shown = {f"{split}_images": read_split(self.dataset, split)[0] for split in ("validation", "test")}
@@ -120,7 +133,8 @@ class Judge:
 
     def __exit__(self, *_) -> None:
         self._stop()
-        self.folder.cleanup()
+        remove_tree(self.folder)
+        self.held.close()
 
     def judge(self, program: str | None, settings: dict, seed: int, static: bool = True) -> dict:
         """Return the record of one program: refused unread, or run behind the walls and scored here.
@@ -133,20 +147,27 @@ class Judge:
             record = dict.fromkeys(FIELDS) | {"outcome": refused[0], "detail": plain_line(refused[1])}
         else:
             record = self._run(program, settings, seed)
-        return record | {"device": self.device_name, "versions": _versions()}
+        facts = {"protocol": settings, "seed": seed, "device": self.device_name, "versions": _versions()}
+        return record | facts
 
     def _run(self, program: str, settings: dict, seed: int) -> dict:
         nonce = secrets.token_bytes(16)
         request = {"program": program, "settings": settings, "seed": seed, "device": self.device, "nonce": nonce.hex()}
-        with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.folder.name) as place:
-            scratch, base = Path(place) / "scratch", Path(place) / "root"
+        place = Path(tempfile.mkdtemp(prefix="scratch-", dir=self.folder))
+        scratch, base = place / "scratch", place / "root"
+        try:
             scratch.mkdir(mode=0o700)
             base.mkdir()
-            order = {"level": self.level, "base": str(base), "scratch": str(scratch)}
-            order |= {name: settings[name] for name in ("timeout_s", "memory_mb", "threads")}
-            order["gpu"] = self.device != "cpu"
-            order["timeout_s"] *= settings["repeats"]
-            result, log, report = self._ask(order, json.dumps(request).encode())
+            order = {"level": self.level, "readable": self.readable, "base": str(base), "scratch": str(scratch)}
+            order |= {"memory_mb": settings["memory_mb"], "threads": settings["threads"], "gpu": self.device != "cpu"}
+            order["timeout_s"] = settings["timeout_s"] * settings["repeats"]
+            order["cpu_s"] = int(order["timeout_s"] * settings["threads"]) + 10
+            predictions = settings["repeats"] * (
+                settings["epochs"] * len(self.labels["validation"]) + len(self.labels["test"])
+            )
+            result, log, report = self._ask(order, json.dumps(request).encode(), predictions)
+        finally:
+            remove_tree(place)
         if not report or report["error"]:
             why = report["error"] if report else "the judge's own process ended"
             raise RuntimeError(f"the walls around a candidate could not be built at level {self.level}: {why}")
@@ -154,9 +175,9 @@ class Judge:
         record["log"] = plain_text(log)
         return record | {"cpu_s": report["cpu_s"], "peak_mb": report["peak_mb"], "isolation": self.level}
 
-    def _ask(self, order: dict, request: bytes) -> tuple[bytes, bytes, dict | None]:
+    def _ask(self, order: dict, request: bytes, predictions: int) -> tuple[bytes, bytes, dict | None]:
         """Return (what the candidate wrote as result, what it printed, the keeper's report or None)."""
-        limits = {"result": MAXIMUM_HEADER + 2**28, "log": MAXIMUM_LOG, "report": MAXIMUM_REPORT}
+        limits = {"result": 20 + MAXIMUM_HEADER + predictions + 1, "log": MAXIMUM_LOG, "report": MAXIMUM_REPORT}
         pipes = {name: os.pipe() for name in limits}
         asked = os.memfd_create("request", os.MFD_CLOEXEC)
         try:
@@ -164,52 +185,65 @@ class Judge:
                 opened.write(request)
             os.lseek(asked, 0, os.SEEK_SET)
             given = [asked, *(pipes[name][1] for name in limits)]
-            with self.lock:
-                self._ready()
-                socket.send_fds(self.channel, [json.dumps(order).encode()], given)
+            message = json.dumps(order).encode()
+            if self.level == "bubblewrap":
+                own = self._start((order["scratch"],))
+                socket.send_fds(own[1], [message], given)
+            else:
+                with self.lock:
+                    own = self._ready()
+                    socket.send_fds(own[1], [message], given)
         finally:
             for descriptor in (asked, *(pipe[1] for pipe in pipes.values())):
                 os.close(descriptor)
         deadline = time.monotonic() + order["timeout_s"] + GRACE_S
         parts = _drain({name: pipe[0] for name, pipe in pipes.items()}, limits, deadline)
         if self.level == "bubblewrap":
-            self._stop()
+            _end(*own)
         try:
             return parts["result"], parts["log"], json.loads(parts["report"])
         except ValueError:
-            self._stop()
+            with self.lock:
+                if self.server is own[0]:
+                    self._stop()
             return b"", b"", None
 
-    def _ready(self) -> None:
-        """Start the server if none is at work. Called with the lock held."""
-        if self.server is not None and self.server.poll() is None:
-            return
+    def _ready(self) -> tuple[subprocess.Popen, socket.socket]:
+        """Return the server and its socket; start it if none is at work. Called with the lock held."""
+        if self.server is None or self.server.poll() is not None:
+            self._stop()
+            self.server, self.channel = self._start()
+        return self.server, self.channel
+
+    def _start(self, writable: tuple[str, ...] = ()) -> tuple[subprocess.Popen, socket.socket]:
+        """Return a new server and its socket. writable: what bubblewrap lets it write to."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         files = [str(self.data / "data.safetensors"), str(self.data / "facts.json")]
         command = [sys.executable, "-m", "archloop.judge_server", *files, str(theirs.fileno())]
-        environment = {"PATH": os.defpath, "PYTHONPATH": str(Path(__file__).parents[1]), "HOME": "/nonexistent"}
+        modules = [str(Path(__file__).parents[1]), *filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))]
+        environment = {"PATH": os.defpath, "PYTHONPATH": ":".join(modules), "HOME": "/nonexistent"}
+        environment |= {"PYTHONUSERBASE": site.getuserbase()}  # torch may be installed there
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")
-        environment |= {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": self.folder.name, "MALLOC_ARENA_MAX": "2"}
+        environment |= {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": str(self.folder), "MALLOC_ARENA_MAX": "2"}
         environment |= {"GOMP_SPINCOUNT": "1000"}  # candidates share the processors; waiting threads sleep soon
         passed = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
         environment |= {name: os.environ[name] for name in passed if name in os.environ}
         if self.level == "bubblewrap":
-            command = [*walls.bubblewrap_command([self.folder.name], self.device != "cpu"), "--", *command]
-        self.server = subprocess.Popen(
+            shown = [*self.readable, str(self.data)]
+            command = [*walls.bubblewrap_command(shown, writable, self.device != "cpu"), "--", *command]
+        server = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, env=environment, cwd=self.data, pass_fds=[theirs.fileno()]
         )
         theirs.close()
         ours.settimeout(START_S)
         if ours.recv(16) != b"ready":
-            raise RuntimeError(f"the judge's process could not start (status {self.server.wait()})")
+            raise RuntimeError(f"the judge's process could not start (status {server.wait()})")
         ours.settimeout(None)
-        self.channel = ours
+        return server, ours
 
     def _stop(self) -> None:
         if self.server is not None:
-            self.channel.close()
-            self.server.kill()
-            self.server.wait()
+            _end(self.server, self.channel)
             self.server = None
 
     def _scored(self, record: dict, settings: dict) -> dict:
@@ -222,6 +256,10 @@ class Judge:
         wanted = np.concatenate([self.labels[split] for split in splits * settings["repeats"]])
         if len(predictions) != len(wanted):
             return record | {"outcome": "crashed", "detail": MISTAKEN_SIZE}
+        if not record["parameters"] or len(record["epochs"]) != settings["repeats"] * settings["epochs"]:
+            return record | {"outcome": "crashed", "detail": "its result tells of another training than it was given"}
+        if record["parameters"] > settings["parameter_budget"]:
+            return record | {"outcome": "over_budget", "detail": f"{record['parameters']:,} parameters"}
         right = np.frombuffer(predictions, np.uint8) == wanted
         ends = np.cumsum([len(self.labels[split]) for split in splits * settings["repeats"]])[:-1]
         shares = [float(part.mean()) for part in np.split(right, ends)]
@@ -232,6 +270,31 @@ class Judge:
         record["accuracy"] = statistics.fmean(final)
         record["accuracy_sd"] = statistics.stdev(final) if len(final) > 1 else None
         return record | {"test_accuracy": statistics.fmean(run[-1] for run in runs)}
+
+
+def _end(server: subprocess.Popen, channel: socket.socket) -> None:
+    channel.close()
+    server.kill()
+    server.wait()
+
+
+def _hold(folder: Path) -> IO:
+    """Return an open file that marks a folder of a judge as in use for as long as this process lives."""
+    held = open(folder / f"{LOCK}.new", "w")  # noqa: SIM115 (it stays open)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    (folder / f"{LOCK}.new").rename(folder / LOCK)
+    return held
+
+
+def _sweep(place: Path) -> None:
+    """Delete what judges of this user that were killed have left."""
+    for folder in place.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid != os.geteuid() or folder.is_symlink():
+                continue
+            with open(folder / LOCK) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_tree(folder)
 
 
 def _outcome(report: dict, result: bytes, nonce: bytes) -> dict:
@@ -248,7 +311,7 @@ def _outcome(report: dict, result: bytes, nonce: bytes) -> dict:
         return record | {"outcome": "out_of_memory" if memory and not result else "crashed", "detail": detail}
     try:
         said = _facts(json.loads(result[20 : 20 + length]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return record | {"outcome": "crashed", "detail": "the facts in its result cannot be read"}
     return record | said | {"predictions": result[20 + length :]}
 
@@ -256,28 +319,50 @@ def _outcome(report: dict, result: bytes, nonce: bytes) -> dict:
 def _facts(said: dict) -> dict:
     """Return what the candidate's process says of it, every value of the type that it must have.
 
-    Raises ValueError, KeyError or TypeError otherwise: a program can lie about itself, but not break a record.
+    Raises ValueError, KeyError, TypeError or OverflowError otherwise: a program can lie about itself, but break no
+    record.
     """
     outcomes = ("trained", "construct", "forward", "contract", "over_budget", "out_of_memory", "crashed", "diverged")
     if said["outcome"] not in outcomes:
         raise ValueError(said["outcome"])
-    graph = said["graph"]
-    if graph is not None and not (isinstance(graph, dict) and len(json.dumps(graph)) < MAXIMUM_HEADER):
-        raise ValueError("graph")
-    whole = {name: None if said[name] is None else int(said[name]) for name in ("parameters", "multiply_adds")}
+    whole = {name: None if said[name] is None else _whole(said[name]) for name in ("parameters", "multiply_adds")}
     epochs = [
-        {"repeat": int(epoch["repeat"])}
+        {"repeat": _whole(epoch["repeat"])}
         | {name: None if epoch[name] is None else _number(epoch[name]) for name in ("loss", "train_accuracy")}
         for epoch in said["epochs"][:10_000]
     ]
     return whole | {
         "outcome": said["outcome"],
         "detail": plain_line(said["detail"]),
-        "graph": graph,
+        "graph": None if said["graph"] is None else _graph(said["graph"]),
         "epochs": epochs,
         "losses": [_number(value) for value in said["losses"][:1000]],
         "seconds": {plain_line(name, 20): _number(value) for name, value in list(said["seconds"].items())[:10]},
     }
+
+
+def _graph(said: dict) -> dict:
+    """Return a graph of the form that archloop.graph gives it, its lists not too deep to be written."""
+    digest, nodes = said["digest"], said["nodes"]
+    if not (isinstance(digest, str) and len(digest) == 64 and int(digest, 16) >= 0 and said["method"] == "trace"):
+        raise ValueError("digest")
+    if not isinstance(nodes, list) or any(len(node) != 4 or not isinstance(node[0], str) for node in nodes):
+        raise ValueError("nodes")
+    text = json.dumps(nodes, allow_nan=False)
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    if deepest > MAXIMUM_DEPTH:
+        raise ValueError("nodes")
+    return {"digest": digest, "method": "trace", "operations": _whole(said["operations"]), "nodes": nodes}
+
+
+def _whole(value: object) -> int:
+    number = int(value)
+    if not 0 <= number <= MAXIMUM_WHOLE:
+        raise ValueError("number")
+    return number
 
 
 def _number(value: object) -> float:

@@ -88,6 +88,28 @@ def read_jsonl(path: str | Path) -> list[dict]:
     return rows
 
 
+def remove_tree(folder: str | Path) -> None:
+    """Delete a folder with all that is in it, however deep, long of name or closed to its owner it is.
+
+    Folders are moved up before they are emptied, so nothing here depends on depth.
+    """
+    folder = os.fspath(folder)
+    todo = [folder]
+    for number, place in enumerate(todo):
+        os.chmod(place, 0o700)  # noqa: PTH101
+        with os.scandir(place) as entries:
+            found = list(entries)
+        for at, entry in enumerate(found):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)  # noqa: PTH108
+                continue
+            os.chmod(entry.path, 0o700)  # noqa: PTH101
+            todo.append(os.path.join(folder, f".{number}-{at}.removed"))  # noqa: PTH118
+            os.rename(entry.path, todo[-1])  # noqa: PTH104
+    for place in reversed(todo):
+        os.rmdir(place)  # noqa: PTH106
+
+
 def sha256_file(path: str | Path) -> str:
     """Return the sha256 of a file's bytes, in hexadecimal."""
     try:

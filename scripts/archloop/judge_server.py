@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -24,6 +25,8 @@ from safetensors.torch import load_file
 from archloop import namespaces, train, walls
 
 LOOK_EVERY_S = 0.05
+# Threads, and in kB all memory that is the process's own, swapped out or not; files that it maps do not count.
+NUMBERS = re.compile(r"^(Threads|RssAnon|RssShmem|VmSwap|HugetlbPages):\s*(.+)$", re.MULTILINE)
 RESULT, REQUEST, READY, ASIDE = 3, 4, 5, 200
 
 
@@ -82,6 +85,8 @@ def _start_and_watch(order: dict, descriptors: list[int], data: dict) -> dict:
         return {"error": problem.decode("utf-8", "replace") or "the candidate's process ended before its walls stood"}
     stopped = _watch(child, order, started + order["timeout_s"])
     _, status, usage = os.wait4(child, 0)  # of a namespace's first process: all others in it have ended, too
+    if status == signal.SIGKILL and not stopped and usage.ru_utime + usage.ru_stime >= order["cpu_s"]:
+        stopped = ["timeout", f"more than {order['cpu_s']} s of processor time"]
     return {
         "error": None,
         "stopped": stopped,
@@ -116,24 +121,34 @@ def _broken_limit(child: int, order: dict, deadline: float) -> list[str] | None:
         status = Path(f"/proc/{child}/status").read_text()
     except OSError:
         return None
-    numbers = dict(line.split(":", 1) for line in status.splitlines() if line.startswith(("Threads", "RssAnon")))
-    if int(numbers.get("Threads", 0)) > walls.MAXIMUM_THREADS:
+    numbers = {name: int(value.split()[0]) for name, value in re.findall(NUMBERS, status)}
+    if numbers.pop("Threads", 0) > walls.MAXIMUM_THREADS:
         return ["crashed", f"more than {walls.MAXIMUM_THREADS} threads"]
-    if int(numbers.get("RssAnon", "0").split()[0]) > order["memory_mb"] * 1024:
+    # On a CPU the address space is limited; and a data set may lie in a file system in memory, which counts as shared.
+    used = sum(numbers.values()) if order["gpu"] else numbers.get("RssAnon", 0)
+    if used > order["memory_mb"] * 1024:
         return ["out_of_memory", f"more than {order['memory_mb']} MB in use"]
-    if order["level"] == "landlock" and _too_much(order["scratch"]):
+    if order["level"] in ("landlock", "bubblewrap") and _too_much(order["scratch"]):
         return ["crashed", f"more than {walls.SCRATCH_MB} MB or {walls.SCRATCH_FILES} files in its scratch folder"]
     return None
 
 
 def _too_much(folder: str) -> bool:
+    """Say whether a scratch folder is over its limits, or holds what cannot be looked into."""
     files = size = 0
-    for place, folders, names in os.walk(folder):
-        files += len(folders) + len(names)
-        for name in names:
-            with contextlib.suppress(OSError):
-                size += os.stat(os.path.join(place, name), follow_symlinks=False).st_blocks * 512  # noqa: PTH116, PTH118
-        if files > walls.SCRATCH_FILES or size > walls.SCRATCH_MB * 2**20:
+    todo = [(folder, 0)]
+    while todo:
+        place, depth = todo.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    files += 1
+                    size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append((entry.path, depth + 1))
+        except OSError:  # nothing in it is ever removed, so what is seen can be read unless somebody hides it
+            return True
+        if files > walls.SCRATCH_FILES or size > walls.SCRATCH_MB * 2**20 or depth > walls.SCRATCH_DEPTH:
             return True
     return False
 
@@ -142,12 +157,12 @@ def _live(order: dict, descriptors: list[int], ready: int, data: dict) -> None:
     """Be the candidate's process: go behind the walls, judge, write the result, end. Never returns."""
     try:
         _arrange(descriptors, ready)
-        limits = {key: order[key] for key in ("memory_mb", "timeout_s", "threads", "gpu")}
+        limits = {key: order[key] for key in ("readable", "base", "scratch", "memory_mb", "cpu_s", "gpu")}
         try:
             os.setsid()
             with contextlib.suppress(OSError):
                 Path("/proc/self/oom_score_adj").write_text("1000")  # before anything of the user's goes
-            walls.confine(order["level"], order["base"], order["scratch"], **limits)
+            walls.confine(order["level"], **limits)
         except BaseException as error:
             os.write(READY, f"{type(error).__name__}: {error}".encode())
             os._exit(1)

@@ -27,15 +27,20 @@ fstatfs 138 44 | getpriority 140 141 | sched_getparam 143 121 | sched_getschedul
 sched_get_priority_max 146 125 | sched_get_priority_min 147 126 | gettid 186 178 | futex 202 98
 sched_getaffinity 204 123 | getdents64 217 61 | set_tid_address 218 96 | restart_syscall 219 128
 fadvise64 221 223 | clock_gettime 228 113 | clock_getres 229 114 | clock_nanosleep 230 115 | exit_group 231 94
-epoll_ctl 233 21 | mbind 237 235 | set_mempolicy 238 237 | get_mempolicy 239 236 | openat 257 56 | mkdirat 258 34
-newfstatat 262 79 | unlinkat 263 35 | renameat 264 38 | readlinkat 267 78 | faccessat 269 48 | pselect6 270 72
+epoll_ctl 233 21 | mbind 237 235 | set_mempolicy 238 237 | get_mempolicy 239 236 | mkdirat 258 34
+newfstatat 262 79 | readlinkat 267 78 | faccessat 269 48 | pselect6 270 72
 ppoll 271 73 | set_robust_list 273 99 | get_robust_list 274 100 | epoll_pwait 281 22 | fallocate 285 47
 eventfd2 290 19 | epoll_create1 291 20 | dup3 292 24 | pipe2 293 59 | preadv 295 69 | pwritev 296 70 | getcpu 309 168
-renameat2 316 276 | getrandom 318 278 | membarrier 324 283 | copy_file_range 326 285 | statx 332 291 | rseq 334 293
+getrandom 318 278 | membarrier 324 283 | copy_file_range 326 285 | statx 332 291 | rseq 334 293
 faccessat2 439 439 | epoll_pwait2 441 441 | futex_waitv 449 449
-open 2 - | stat 4 - | lstat 6 - | poll 7 - | access 21 - | pipe 22 - | select 23 - | dup2 33 - | pause 34 - | alarm 37 -
-getpgrp 111 - | rename 82 - | mkdir 83 - | rmdir 84 - | creat 85 - | unlink 87 - | readlink 89 - | arch_prctl 158 -
+stat 4 - | lstat 6 - | poll 7 - | access 21 - | pipe 22 - | select 23 - | dup2 33 - | pause 34 - | alarm 37 -
+getpgrp 111 - | mkdir 83 - | creat 85 - | readlink 89 - | arch_prctl 158 -
 time 201 - | epoll_create 213 - | epoll_wait 232 - | eventfd 284 -
+"""
+# What takes a name away from a file that may still be open or mapped, and so out of sight of whoever measures a folder;
+# allowed only where the scratch folder has a size of its own.
+_REMOVING = """
+unlinkat 263 35 | renameat 264 38 | renameat2 316 276 | rename 82 - | rmdir 84 - | unlink 87 -
 """
 # What a GPU's driver needs besides; its devices are opened only where there is one.
 _GPU_CALLS = "memfd_create 319 279 | mlock 149 228 | munlock 150 229 | sched_setaffinity 203 122"
@@ -46,12 +51,14 @@ _BY_ARGUMENT = {
     "prctl": ((157, 167), 0, (3, 15, 16, 21, 39, 0x53564D41)),  # reading, and names of threads and memory
     "prlimit64": ((302, 261), 0, (0,)),  # of itself; the hard limits hold
 }
+_OPEN = {"open": ((2, None), 1), "openat": ((257, 56), 2)}  # with the argument that holds the flags
+_ACCESS, _TRUNCATE, _NAMELESS = 3, 0x200, 0x400000  # O_ACCMODE, O_TRUNC, the bit of O_TMPFILE on its own
 _TO_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}
 _CLONE, _CLONE3, _IOCTL = (56, 220), 435, (16, 29)
 _CLONE_THREAD = 0x00010000
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody's terminal
 
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 _ALLOW, _KILL_PROCESS = 0x7FFF0000, 0x80000000
 _DENY, _MISSING = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -70,9 +77,12 @@ def supported() -> bool:
     return platform.machine() in _MACHINES and known
 
 
-def install(gpu: bool) -> None:
-    """Put the calling process, and all threads that it starts, under the filter for good; raise OSError if refused."""
-    instructions = filter_program(platform.machine(), os.getpid(), gpu)
+def install(gpu: bool, removing: bool) -> None:
+    """Put the calling process, and all threads that it starts, under the filter for good; raise OSError if refused.
+
+    removing: allow that files are deleted and renamed.
+    """
+    instructions = filter_program(platform.machine(), os.getpid(), gpu, removing)
     buffer = ctypes.create_string_buffer(instructions)
     program = _Program(len(instructions) // 8, ctypes.cast(buffer, ctypes.c_void_p).value)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -82,7 +92,7 @@ def install(gpu: bool) -> None:
         raise OSError(ctypes.get_errno(), "seccomp refuses the filter")
 
 
-def filter_program(machine: str, own_pid: int, gpu: bool) -> bytes:
+def filter_program(machine: str, own_pid: int, gpu: bool, removing: bool) -> bytes:
     """Return the BPF instructions, 8 bytes each, for `x86_64` or `aarch64`. own_pid: who may be signalled."""
     column, architecture = _MACHINES[machine]
     code = [
@@ -98,6 +108,9 @@ def filter_program(machine: str, own_pid: int, gpu: bool) -> bytes:
     code += _if_equal(_CLONE[column], threads)
     for numbers in _TO_ITSELF.values():
         code += _if_equal(numbers[column], _one_of(0, (own_pid,)))
+    for numbers, argument in _OPEN.values():
+        if numbers[column] is not None:
+            code += _if_equal(numbers[column], _harmless_opening(argument))
     for name, (numbers, argument, values) in _BY_ARGUMENT.items():
         if name == "ioctl" and gpu:
             checks = [(_LOAD, 0, 0, 16 + 8 * argument)]
@@ -105,7 +118,8 @@ def filter_program(machine: str, own_pid: int, gpu: bool) -> bytes:
             code += _if_equal(numbers[column], [*checks, (_RETURN, 0, 0, _ALLOW)])
         else:
             code += _if_equal(numbers[column], _one_of(argument, values))
-    for number in sorted(_numbers(_CALLS, column) | (_numbers(_GPU_CALLS, column) if gpu else set())):
+    tables = [_CALLS, *([_GPU_CALLS] if gpu else []), *([_REMOVING] if removing else [])]
+    for number in sorted(set().union(*(_numbers(table, column) for table in tables))):
         code += _if_equal(number, [(_RETURN, 0, 0, _ALLOW)])
     code.append((_RETURN, 0, 0, _DENY))
     return b"".join(struct.pack("<HBBI", *step) for step in code)
@@ -114,6 +128,21 @@ def filter_program(machine: str, own_pid: int, gpu: bool) -> bytes:
 def _if_equal(value: int, then: list[tuple]) -> list[tuple]:
     """Return the steps that run `then`, which must end in a return, when the loaded word has this value."""
     return [(_JUMP_EQUAL, 0, len(then), value), *then]
+
+
+def _harmless_opening(argument: int) -> list[tuple]:
+    """Return the steps that deny the ways of opening that Landlock does not see on every kernel.
+
+    Access mode 3 opens a file with no right at all, and before Linux 6.2 both that and a file opened for reading can be
+    emptied by O_TRUNC where only its owner's rights are in the way. O_TMPFILE makes files without a name.
+    """
+    load, deny = (_LOAD, 0, 0, 16 + 8 * argument), (_RETURN, 0, 0, _DENY)
+    truncating = [load, (_JUMP_SET, 0, 1, _TRUNCATE), deny, (_RETURN, 0, 0, _ALLOW)]
+    return [
+        *(load, (_JUMP_SET, 0, 1, _NAMELESS), deny),
+        *((_AND, 0, 0, _ACCESS), *_if_equal(3, [deny])),
+        *(*_if_equal(0, truncating), (_RETURN, 0, 0, _ALLOW)),
+    ]
 
 
 def _one_of(argument: int, values: tuple[int, ...]) -> list[tuple]:

@@ -101,9 +101,8 @@ def _judge(program, data, settings, seed, device, facts) -> list[bytes]:
     build = _builder(program, in_shape, (data["classes"],), settings)
     model = _checked(build, in_shape, data["classes"], facts)
     _within_budget(facts, settings)
-    if next(iter(_parameters(model)), torch.empty(())).is_meta:
-        facts["multiply_adds"] = _or_none(_multiply_adds, model, in_shape)
-        facts["graph"] = _or_none(fingerprint, model, in_shape)
+    facts["multiply_adds"] = _or_none(_multiply_adds, model, in_shape)
+    facts["graph"] = _or_none(fingerprint, _without_numbers(model), in_shape)
     lap("check")
     train, validation, test = (data[f"{split}_images"].to(device) for split in ("train", "validation", "test"))
     labels = data["train_labels"].to(device)
@@ -181,6 +180,18 @@ def _checked(build, in_shape: tuple, classes: int, facts: dict):
     return model
 
 
+def _without_numbers(model: torch.nn.Module) -> torch.nn.Module:
+    """Move a model that had to be built with real numbers to the meta device; what was shared in it stays shared."""
+    shared = [(holder, name, id(weight)) for holder in model.modules() for name, weight in holder._parameters.items()]
+    if all(weight.is_meta for weight in _parameters(model)):
+        return model
+    model.to("meta")
+    first = {}
+    for holder, name, identity in shared:
+        holder._parameters[name] = first.setdefault(identity, holder._parameters[name])
+    return model
+
+
 def _needs_values(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, NotImplementedError) or "meta" in text or "data-dependent" in text
@@ -202,9 +213,12 @@ def _parameters(model: torch.nn.Module) -> list[torch.Tensor]:
 
 def _multiply_adds(model: torch.nn.Module, in_shape: tuple) -> int:
     """Return the multiply-adds of one image: half the floating point operations that torch's own counter finds."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.empty((2, *in_shape[1:]), device="meta"))
-    return counter.get_total_flops() // 4
+    device = next(iter(_parameters(model)), torch.empty((), device="meta")).device
+    for batch in (2, in_shape[0]):  # some programs fix the size of a batch
+        with contextlib.suppress(RuntimeError), FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.zeros((batch, *in_shape[1:]), device=device))
+            return counter.get_total_flops() // (2 * batch)
+    raise ValueError("it runs with no batch")
 
 
 def _or_none(function, *arguments):

@@ -4,15 +4,17 @@ namespaces   user, pid, network, mount, IPC and host name of its own; a root of 
              memory; no capabilities; the list of system calls of seccomp.py; limits.
 landlock     the same system calls and limits; Landlock leaves read-only Python and a scratch folder on disk.
 bubblewrap   bubblewrap makes the namespaces, for one candidate at a time (some systems allow them to it alone), and
-             inside it the walls of level landlock: as strong as namespaces, but torch is imported for every candidate.
+             inside it are the walls of level landlock: as strong, but torch is imported for every candidate.
 none         limits alone. Only when the settings ask for it.
 
 At every level a candidate is one process: fork and exec are denied, so its end is the end of all that it started.
 """
 
+import contextlib
 import ctypes
 import functools
 import os
+import pwd
 import resource
 import shutil
 import signal
@@ -25,11 +27,12 @@ from archloop import landlock, namespaces, seccomp
 from archloop.errors import InputError
 
 LEVELS = ("namespaces", "bubblewrap", "landlock")
-SCRATCH_MB, SCRATCH_FILES = 16, 1024
+SCRATCH_MB, SCRATCH_FILES, SCRATCH_DEPTH = 16, 1024, 32
 MAXIMUM_THREADS, OPEN_FILES = 64, 256
 # Inside its namespaces a candidate finds its scratch folder here.
 SCRATCH = "/scratch"
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/opt/lib", "/etc/ld.so.cache", "/etc/localtime")
+PYTHON = ("bin", "lib", "lib64", "pyvenv.cfg")
 GPU_SYSTEM = ("/sys", "/proc/driver/nvidia", "/etc/nvidia", "/etc/alternatives")
 
 
@@ -40,6 +43,8 @@ def choose_level(wanted: str) -> str:
     """
     if wanted == "none":
         return wanted
+    if wanted not in ("auto", *LEVELS):
+        raise InputError(f"run.isolation: {wanted} is none of auto, {', '.join(LEVELS)}, none")
     levels = {"auto": LEVELS, "namespaces": LEVELS[:2]}.get(wanted, (wanted,))
     reasons = []
     for level in levels:
@@ -65,7 +70,9 @@ def obstacle(level: str) -> str | None:
     if level == "bubblewrap":
         if not shutil.which("bwrap"):
             return "bwrap is not installed"
-        command = [*bubblewrap_command([], gpu=False), "--", sys.executable, "-c", "pass"]
+        if not landlock.abi():
+            return "the kernel has no Landlock"
+        command = [*bubblewrap_command(readable_paths(), (), gpu=False), "--", sys.executable, "-c", "pass"]
         done = subprocess.run(command, capture_output=True, text=True)
         return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["bwrap fails"])[-1]
     code = "import sys; from archloop.walls import try_namespaces; try_namespaces(sys.argv[1])"
@@ -91,26 +98,27 @@ def try_namespaces(base: str) -> None:
         os._exit(1)
 
 
-def confine(level: str, base: str, scratch: str, memory_mb: int, timeout_s: float, threads: int, gpu: bool) -> None:
+def confine(level: str, readable: list[str], base: str, scratch: str, memory_mb: int, cpu_s: int, gpu: bool) -> None:
     """Put the calling process behind the walls for good. Raises OSError when one cannot be built.
 
-    base: an empty folder of the judge, onto which the new root is mounted. scratch: the candidate's folder at the level
-    landlock. memory_mb: on top of what the process has; enforced as address space on a CPU (a GPU's driver reserves far
-    more than it uses; there the keeper looks at the memory in use).
+    readable: what it may read. base: an empty folder of the judge, onto which the new root is mounted. scratch: the
+    candidate's folder where it has none in memory. cpu_s: processor time that it may take. memory_mb: on top of what
+    the process has; enforced as address space on a CPU (a GPU's driver reserves far more than it uses; there the keeper
+    looks at the memory in use).
     """
     mapped = 0 if gpu else int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     devices = [f"/dev/{name}" for name in namespaces.DEVICES] + (_gpu_devices() if gpu else [])
-    readable = [*readable_paths(), *(GPU_SYSTEM if gpu else ())]
+    readable = [*readable, *(GPU_SYSTEM if gpu else ())]
     if level == "namespaces":
         namespaces.build_root(base, readable, devices, SCRATCH, SCRATCH_MB, SCRATCH_FILES)
-    elif level == "landlock":
+    elif level != "none":
         os.chdir(scratch)
     if level != "none":
         namespaces.drop_capabilities()
     os.environ.clear()
     home = SCRATCH if level == "namespaces" else scratch
     os.environ.update(PATH="/usr/bin:/bin", HOME=home, TMPDIR=home, LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
-    limits = {resource.RLIMIT_CPU: int(timeout_s * threads) + 10}
+    limits = {resource.RLIMIT_CPU: cpu_s}
     limits |= {resource.RLIMIT_AS: mapped + memory_mb * 2**20} if not gpu else {}
     # Counted in the user namespace; elsewhere it would count whatever else the user runs, and the keeper looks instead.
     limits |= {resource.RLIMIT_NPROC: MAXIMUM_THREADS} if level == "namespaces" else {}
@@ -120,11 +128,11 @@ def confine(level: str, base: str, scratch: str, memory_mb: int, timeout_s: floa
         return
     ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: nobody of the same user traces it or reads its memory
-    if level == "landlock":
+    if level != "namespaces":
         grants = [(path, landlock.READ) for path in readable]
         grants += [(path, landlock.READ | landlock.WRITE_FILE) for path in devices]
         landlock.restrict([*grants, (scratch, landlock.READ_WRITE)])
-    seccomp.install(gpu)
+    seccomp.install(gpu, removing=level == "namespaces")
 
 
 def die_with_parent() -> None:
@@ -133,13 +141,40 @@ def die_with_parent() -> None:
 
 
 def readable_paths() -> list[str]:
-    """Return what a candidate may read: Python, its libraries, the system's libraries. Not the home folder."""
-    paths = [sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages(), *SYSTEM]
-    home = str(Path.home())
-    paths += [path for path in sys.path if path and ("site-packages" in path or "dist-packages" in path)]
-    paths += [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(":") if path]
-    both = [path for name in paths for path in (name, os.path.realpath(name))]
-    return [path for path in dict.fromkeys(both) if path not in ("/", home) and os.path.lexists(path)]
+    """Return what a candidate may read: Python, its libraries, the system's libraries.
+
+    Of the folder that Python is installed in only what belongs to Python (it may be the home or the repository), and no
+    folder that holds the home.
+    """
+    prefixes = (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
+    paths = [os.path.join(prefix, name) for prefix in prefixes for name in PYTHON]  # noqa: PTH118
+    paths += [
+        *site.getsitepackages(),
+        *(path for path in sys.path if "site-packages" in path or "dist-packages" in path),
+    ]
+    paths += os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    paths = [os.path.normpath(path) for path in paths if os.path.isabs(path)]  # noqa: PTH117
+    both = [path for name in paths for path in (name, os.path.realpath(name)) if not _holds_home(path)]
+    both += [path for name in SYSTEM for path in (name, os.path.realpath(name))]
+    return [path for path in dict.fromkeys(both) if os.path.lexists(path)]
+
+
+def _holds_home(path: str) -> bool:
+    homes = {os.environ.get("HOME", "/")}
+    with contextlib.suppress(KeyError):  # a user without a name, in a container
+        homes.add(pwd.getpwuid(os.getuid()).pw_dir)
+    homes |= {os.path.realpath(home) for home in homes}
+    return any(f"{os.path.normpath(home)}/".startswith(f"{path.rstrip('/')}/") for home in homes)
+
+
+def check_hidden(path: str | Path) -> None:
+    """Raise InputError when a candidate could read what lies at a path, for it is below one that it may read."""
+    place = os.path.realpath(path)
+    for folder in readable_paths():
+        if f"{place}/".startswith(f"{os.path.realpath(folder).rstrip('/')}/"):
+            raise InputError(
+                f"{path} lies in {folder}, which generated programs may read: move it, or Python, elsewhere"
+            )
 
 
 def scratch_base() -> str:
@@ -147,15 +182,15 @@ def scratch_base() -> str:
     return os.path.realpath(os.environ.get("TMPDIR", "/tmp"))
 
 
-def bubblewrap_command(bind: list[str], gpu: bool) -> list[str]:
-    """Return the command line of bubblewrap up to the program: namespaces, a read-only root, `bind` writable."""
+def bubblewrap_command(readable: list[str], writable: tuple[str, ...], gpu: bool) -> list[str]:
+    """Return the command line of bubblewrap up to the program: namespaces, and a root of these paths."""
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev", "--proc", "/proc"]
-    for path in namespaces.outermost([*readable_paths(), *(GPU_SYSTEM if gpu else ()), str(Path(__file__).parents[1])]):
+    for path in namespaces.outermost([*readable, *(GPU_SYSTEM if gpu else ()), str(Path(__file__).parents[1])]):
         link = os.path.islink(path)  # noqa: PTH114
         command += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]  # noqa: PTH115
     for path in _gpu_devices() if gpu else ():
         command += ["--dev-bind", path, path]
-    for path in bind:
+    for path in writable:
         command += ["--bind", path, path]
     return command
 

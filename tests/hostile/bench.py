@@ -282,11 +282,11 @@ def main(level: str) -> None:
     def say(value: dict) -> None:
         print(json.dumps(value), file=answers, flush=True)
 
-    try:
-        bench = Bench(level).__enter__()
-    except InputError as error:
-        return say({"unavailable": str(error)})
-    with bench:
+    with contextlib.ExitStack() as stack:
+        try:
+            bench = stack.enter_context(Bench(level))
+        except InputError as error:
+            return say({"unavailable": str(error)})
         say({"ready": True})
         for line in sys.stdin:
             method, name = json.loads(line)
