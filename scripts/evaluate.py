@@ -25,7 +25,7 @@ PATH = click.Path(path_type=Path)
 def main(candidates, dataset, store, seed, output, run_record, device, isolation, workers, settings) -> None:
     """Write one record for each candidate, in their order."""
     run = {"device": device, "isolation": isolation, "workers": workers}
-    records, facts = evaluate(read_jsonl(candidates), dataset, settings, seed, store, run)
+    records, facts = evaluate(read_jsonl(candidates, "id", "program"), dataset, settings, seed, store, run)
     write_json(run_record, facts)
     write_json(output, {"protocol": settings, "records": records})
 

@@ -26,7 +26,11 @@ def main(prompts, shard, model, adapter, output, run_record, device, settings, l
     from archloop.generate import generate
 
     started = time.monotonic()
-    rows = [row | {"shard": shard} for row in read_jsonl(prompts) if row["index"] % settings["shards"] == shard]
+    rows = [
+        row | {"shard": shard}
+        for row in read_jsonl(prompts, "index", "prompt", "seed")
+        if row["index"] % settings["shards"] == shard
+    ]
     candidates, facts = generate(rows, model.parent, adapter, settings, loading, device)
     write_json(run_record, facts | {"seconds": round(time.monotonic() - started, 2)})
     write_jsonl(output, candidates)

@@ -40,3 +40,13 @@ def test_a_truncated_file_is_named(tmp_path, cut):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.json: no such file"):
         read_json(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize("text", ["[]\n", "3\n", "null\n", '{"b": 1}\n'])
+def test_what_is_no_object_or_lacks_a_key_is_named(tmp_path, text):
+    path = tmp_path / "f.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"f\.json"):
+        read_json(path, "a")
+    with pytest.raises(InputError, match=r"f\.json, line 1"):
+        read_jsonl(path, "a")
