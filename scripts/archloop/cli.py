@@ -39,6 +39,11 @@ class Value(click.ParamType):
         return parsed
 
 
+def value_of(section: str, key: str) -> Value:
+    """Return the type of an option that takes one setting."""
+    return Value(schema.section(section)[key])
+
+
 def settings_options(section: str, parameter: str = "settings") -> Callable:
     """Give a click command one option for each key of a section of config/schema.yaml.
 
@@ -82,7 +87,7 @@ def command(function: Callable) -> Callable:
         except OSError as error:
             if error.errno not in UNUSABLE or error.filename is None:
                 raise
-            get_logger("error").error("error: %s: %s", error.filename, error.strerror)
+            get_logger("error").error("error: %s: %s", error.filename2 or error.filename, error.strerror)
         sys.exit(1)
 
     wrapped = click.option("--log", type=click.Path(dir_okay=False), help="Also write messages here, with the time.")
