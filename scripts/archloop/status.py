@@ -14,7 +14,6 @@ from archloop.funnel import NOT_VALID
 from archloop.progress import duration
 
 SETTINGS_FILE = "settings.json"  # the run's own, complete; the Snakefile leaves it in the results
-CYCLE_STAGES = ("write_prompts", "generate", "evaluate", "admit", "finetune", "summarize")
 
 
 @dataclass(frozen=True)
