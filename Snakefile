@@ -40,9 +40,8 @@ rule all:
 
 
 onstart:
+    # The settings that it leaves are for status.py, and for a report of a run that is not finished.
     hold_results()
-    # For status.py, and for a report of a run that is not finished.
-    write_json("results/settings.json", SETTINGS)
 
 
 onsuccess:

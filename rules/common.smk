@@ -1,5 +1,4 @@
-# Settings, paths and code digests for the rules. It runs at every start and on every node, so it imports little:
-# the standard library, and modules of ours that add only what Snakemake itself has loaded already.
+# Settings, paths and code digests. Read at every start and on every node, so it imports what Snakemake has anyway.
 import fcntl
 import os
 import sys
@@ -65,8 +64,7 @@ def code(script):
 
 
 def dataset(wildcards):
-    name = SETTINGS["chains"][wildcards.get("chain", "seed")]["dataset"]
-    return f"resources/datasets/{name}.safetensors"
+    return f"resources/datasets/{SETTINGS['chains'][wildcards.get('chain', 'seed')]['dataset']}.safetensors"
 
 
 def adapter_before(wildcards):
@@ -79,8 +77,8 @@ def adapter_before(wildcards):
 
 def corpus_before(wildcards):
     """The seed corpus and the shards that earlier cycles of the chain admitted."""
-    earlier = range(1, int(wildcards.cycle))
-    return [SEED_CORPUS] + [f"results/{wildcards.chain}/cycle-{k}/corpus.parquet" for k in earlier]
+    shards = (f"results/{wildcards.chain}/cycle-{k}/corpus.parquet" for k in range(1, int(wildcards.cycle)))
+    return [SEED_CORPUS, *shards]
 
 
 def of_shards(kind, suffix):
@@ -109,11 +107,13 @@ def from_root(*parts):
 
 
 def hold_results():
-    """Keep other runs out of this folder. The lock dies with the process that holds it, so none is ever stale."""
+    """Keep other runs out of results/ (no lock is ever stale: it dies with its process) and leave the settings there."""
     global RESULTS_LOCK
-    os.makedirs("results", exist_ok=True)
-    RESULTS_LOCK = open("results/.lock", "w")
     try:
+        os.makedirs("results", exist_ok=True)
+        RESULTS_LOCK = open("results/.lock", "w")
         fcntl.flock(RESULTS_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise WorkflowError("Another run is at work in this folder (results/.lock is held); wait for it or end it.")
+        write_json("results/settings.json", SETTINGS)
+    except OSError as error:
+        why = "another run is at work there" if isinstance(error, BlockingIOError) else error.strerror
+        raise WorkflowError(f"results: {why}")

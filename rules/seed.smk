@@ -1,5 +1,8 @@
 # Cycle 0: the seed corpus, its programs measured as any candidate is.
 SEED_SHARDS = range(SETTINGS["seed_corpus"]["shards"])
+# The families are templates; no digest of code sees a change in them.
+FAMILIES = from_root("scripts", "archloop", "families")
+FAMILIES = [os.path.join(FAMILIES, name) for name in sorted(os.listdir(FAMILIES)) if name.endswith(".j2")]
 
 
 localrules:
@@ -10,6 +13,7 @@ localrules:
 rule write_seed_programs:
     input:
         model=MODEL,
+        families=FAMILIES if SETTINGS["seed_corpus"]["source"] == "families" else [],
     output:
         programs=expand("results/seed/generated/{shard}.jsonl", shard=SEED_SHARDS),
         left_out="results/seed/left_out.json",

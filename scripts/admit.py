@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from archloop.admit import KNOWN_COLUMNS, admit, read_records
+from archloop.admit import KNOWN_COLUMNS, ROW, admit, read_records
 from archloop.cli import command, settings_options
 from archloop.corpus import read_corpus, write_candidates, write_corpus
 from archloop.datasets import read_facts
@@ -25,7 +25,7 @@ PATH = click.Path(path_type=Path)
 def main(generated, evaluated, corpus, dataset, candidates_output, corpus_output, settings, novelty) -> None:
     """Write the table of all candidates and the shard of the admitted ones."""
     candidates, shard = admit(
-        [row for path in generated for row in read_jsonl(path)],
+        [row for path in generated for row in read_jsonl(path, *ROW)],
         read_records(evaluated),
         read_corpus(corpus, KNOWN_COLUMNS),
         read_facts(dataset),

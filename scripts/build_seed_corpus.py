@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from archloop.admit import read_records
+from archloop.admit import ROW, read_records
 from archloop.build_seed_corpus import build_seed_corpus
 from archloop.cli import command, settings_options
 from archloop.corpus import write_corpus
@@ -29,7 +29,7 @@ PATH = click.Path(path_type=Path)
 def main(generated, evaluated, dataset, template, hints, parameter_budget, epochs, output, dropped, novelty) -> None:
     """Write the seed corpus and the list of what was left out."""
     corpus, left_out = build_seed_corpus(
-        [row for path in generated for row in read_jsonl(path)],
+        [row for path in generated for row in read_jsonl(path, *ROW, "family")],
         read_records(evaluated),
         read_facts(dataset),
         read_template(template),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options
+from archloop.cli import command, settings_options, value_of
 from archloop.evaluate import evaluate
 from archloop.files import read_jsonl, write_json
 
@@ -19,13 +19,18 @@ PATH = click.Path(path_type=Path)
 @click.option("--seed", required=True, type=int, help="The seed of the run.")
 @click.option("--output", required=True, type=PATH, help="Records of the shard.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds, memory, isolation level and device.")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-@click.option("--isolation", default="auto", help="auto, namespaces, landlock or none: see run.isolation.")
+@click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--isolation",
+    default="auto",
+    type=value_of("run", "isolation"),
+    help="auto, namespaces, landlock or none: see run.isolation.",
+)
 @click.option("--workers", default=1, type=click.IntRange(min=1), help="Candidates judged at once.")
 def main(candidates, dataset, store, seed, output, run_record, device, isolation, workers, settings) -> None:
     """Write one record for each candidate, in their order."""
     run = {"device": device, "isolation": isolation, "workers": workers}
-    records, facts = evaluate(read_jsonl(candidates), dataset, settings, seed, store, run)
+    records, facts = evaluate(read_jsonl(candidates, "id", "program"), dataset, settings, seed, store, run)
     write_json(run_record, facts)
     write_json(output, {"protocol": settings, "records": records})
 

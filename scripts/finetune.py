@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options
+from archloop.cli import command, settings_options, value_of
 from archloop.corpus import read_corpus
 from archloop.files import write_json
 
@@ -23,7 +23,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
 @click.option("--state", required=True, type=PATH, help="Folder for checkpoints; a job that was cut resumes from it.")
 @click.option("--seed", required=True, type=int, help="Seed of this fine-tuning.")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
 def main(fresh, corpus, model, parent, output, run_record, state, seed, device, settings, loading) -> None:
     """Write the adapter, its configuration and its lineage."""
     from archloop.finetune import finetune

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options
+from archloop.cli import command, settings_options, value_of
 from archloop.files import read_jsonl, write_json, write_jsonl
 
 PATH = click.Path(path_type=Path)
@@ -20,13 +20,17 @@ PATH = click.Path(path_type=Path)
 @click.option("--adapter", type=PATH, help="adapter_model.safetensors; without it the bare model answers.")
 @click.option("--output", required=True, type=PATH, help="Candidates of the shard, one a line.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
 def main(prompts, shard, model, adapter, output, run_record, device, settings, loading) -> None:
     """Write one candidate a line: prompt, raw answer, program, token counts, seed and adapter."""
     from archloop.generate import generate
 
     started = time.monotonic()
-    rows = [row | {"shard": shard} for row in read_jsonl(prompts) if row["index"] % settings["shards"] == shard]
+    rows = [
+        row | {"shard": shard}
+        for row in read_jsonl(prompts, "index", "prompt", "seed")
+        if row["index"] % settings["shards"] == shard
+    ]
     candidates, facts = generate(rows, model.parent, adapter, settings, loading, device)
     write_json(run_record, facts | {"seconds": round(time.monotonic() - started, 2)})
     write_jsonl(output, candidates)

@@ -58,3 +58,13 @@ def test_a_tree_deeper_than_any_path_and_closed_is_deleted_and_nothing_else(tmp_
     os.chdir(tmp_path)
     remove_tree(folder)
     assert [each.name for each in tmp_path.iterdir()] == ["kept"]
+
+
+@pytest.mark.parametrize("text", ["[]\n", "3\n", "null\n", '{"b": 1}\n'])
+def test_what_is_no_object_or_lacks_a_key_is_named(tmp_path, text):
+    path = tmp_path / "f.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"f\.json"):
+        read_json(path, "a")
+    with pytest.raises(InputError, match=r"f\.json, line 1"):
+        read_jsonl(path, "a")

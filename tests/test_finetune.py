@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import archloop.finetune as module
+from archloop.errors import InputError
 from archloop.finetune import answer_loss, attach_adapter, encode_pair, finetune, length_grouped_batches
 from archloop.models import load_model, load_tokenizer
 
@@ -165,3 +166,25 @@ def test_pairs_that_are_too_long_are_left_out_and_counted(tiny_model, tmp_path):
 def test_replay_draws_that_many_pairs_of_the_earlier_corpus(tiny_model, tmp_path):
     run(tiny_model, tmp_path, fresh=CORPUS[:3], corpus=CORPUS[3:], replay=2)
     assert json.loads((tmp_path / "adapter" / "training.json").read_text())["pairs"] == 5
+
+
+def test_another_shape_than_the_parents_is_refused_and_another_dropout_taken(tiny_model, tmp_path):
+    run(tiny_model, tmp_path)
+    parent = tmp_path / "adapter" / "adapter_model.safetensors"
+    with pytest.raises(InputError, match=r"finetuning\.lora_rank: .* has 4, not 8"):
+        run(tiny_model, tmp_path / "next", parent=parent, lora_rank=8)
+    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), parent, SETTINGS | {"lora_dropout": 0.3})
+    rates = {module.p for name, module in model.named_modules() if name.endswith("lora_dropout.default")}
+    assert rates == {0.3}
+    assert any(weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize("change", [{"targets": ["nothing"]}, {"layers": [7, 9]}], ids=str)
+def test_what_the_model_does_not_have_is_refused_in_one_line(tiny_model, tmp_path, change):
+    with pytest.raises(InputError, match=r"finetuning\.targets, finetuning\.layers"):
+        run(tiny_model, tmp_path, **change)
+
+
+def test_a_first_adapter_needs_a_pair_that_fits(tiny_model, tmp_path):
+    with pytest.raises(InputError, match="all 12 pairs are longer than 8 tokens"):
+        run(tiny_model, tmp_path, max_length=8)

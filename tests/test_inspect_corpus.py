@@ -94,3 +94,9 @@ def test_a_question_without_an_answer_ends_with_one_line(root, results, argument
 def test_a_folder_without_results_is_named(root, tmp_path):
     done = ask(root, tmp_path, "counts")
     assert done.returncode == 1 and "no corpus here" in done.stderr
+
+
+def test_a_chain_that_is_not_there_is_named(root, results):
+    done = ask(root, results, "best", "--chain", "nope")
+    assert done.returncode == 1
+    assert "there is no chain nope; there are main" in done.stderr

@@ -11,6 +11,8 @@ from archloop.cli import settings_options
 from archloop.errors import InputError
 from archloop.settings import complete, effective, options, schema, start_of
 
+DIGITS = {"dataset": "digits"}
+
 
 def refusal(config: dict) -> str:
     with pytest.raises(InputError) as caught:
@@ -147,3 +149,27 @@ def test_a_script_refuses_a_value_that_the_schema_refuses():
     result = CliRunner().invoke(script, ["--top-p", "3"])
     assert result.exit_code == 2
     assert "greater than the maximum of 1" in result.output
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"prompts": {"candidates": 4.0}}, "prompts.candidates: 4.0 is not of type 'integer'"),
+        ({"admission": {"threshold": float("nan")}}, "admission.threshold: nan is not of type 'number'"),
+        ({"admission": {"threshold": "0.4"}}, "write the number without quotes"),
+        ({"finetuning": {"layers": [20, 10]}}, "finetuning.layers: [20, 10] holds no layer"),
+        ({"seed_corpus": {"source": "lemur"}}, "seed_corpus.lemur_folder"),
+        ({"chains": {"seed": DIGITS, "main": {"dataset": "folder", "cycles": 1}}}, "chains.main.dataset: folder wants"),
+        ({"chains": {"seed": DIGITS}}, "chains: there is none but seed"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_would_end_in_a_later_job_is_refused_at_the_start(config, change, says):
+    assert says in refusal(config | change)
+
+
+def test_a_cycle_cannot_change_the_shape_of_the_adapter_that_it_goes_on_from(config):
+    config["chains"]["main"]["at"] = {2: {"finetuning": {"lora_rank": 64}}}
+    assert "chains.main, cycle 2: finetuning.lora_rank is 64" in refusal(config)
+    config["chains"]["main"]["at"] = {2: {"finetuning": {"lora_rank": 64, "start_from": "base"}}}
+    assert complete(config)

@@ -198,6 +198,18 @@ def test_the_papers_run_is_planned_without_gpu_model_or_data(tmp_path):
     print(f"two plans in {time.monotonic() - started:.0f} s")
 
 
+def test_the_templates_of_the_families_are_inputs_of_the_seed_corpus(tmp_path):
+    graph = snakemake(tmp_path, *TEST, "--filegraph")
+    assert "scripts/archloop/families/plain.py.j2" in graph.stdout, graph.stderr[-2000:]
+
+
+def test_results_that_cannot_be_written_stop_the_run_in_one_line(tmp_path):
+    (tmp_path / "results" / "settings.json").mkdir(parents=True)
+    done = snakemake(tmp_path, *TEST)
+    assert done.returncode != 0
+    assert "results: Is a directory" in done.stderr + done.stdout
+
+
 def test_numbers_of_the_report_are_those_of_the_candidates(finished):
     table = pl.read_csv(finished / "results" / "report" / "tables" / "cycles.csv")
     for row in table.iter_rows(named=True):

@@ -10,13 +10,16 @@ import polars as pl
 
 from archloop.corpus import CANDIDATES, CORPUS
 from archloop.errors import InputError
-from archloop.files import read_json
+from archloop.files import has_keys, read_json
 from archloop.novelty import Nearest, Neighbours, Programs, is_copy, nearest, neighbours, pick, with_signatures
 from archloop.progress import get_logger
 from archloop.shingles import PERMUTATIONS, text_digest
 
 # What admission needs of the corpus: reading no more saves half of the memory.
 KNOWN_COLUMNS = ("id", "chain", "program", "signature", "shingle_tokens", "graph_digest")
+# What a candidate and its record must have.
+ROW = ("id", "index", "program")
+RECORD = ("id", "key", "outcome", "detail", "parameters", "multiply_adds", "accuracy")
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -112,9 +115,9 @@ def read_records(paths: Iterable[Path]) -> list[dict]:
     """Return the records of evaluated/*.json, each with the protocol (as JSON) that it was measured under."""
     found = []
     for path in paths:
-        shard = read_json(path)
+        shard = read_json(path, "records")
         protocol = json.dumps(shard.get("protocol"), sort_keys=True)
-        found += [record | {"protocol": protocol} for record in shard["records"]]
+        found += [has_keys(record, RECORD, path) | {"protocol": protocol} for record in shard["records"]]
     return found
 
 

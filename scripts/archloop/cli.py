@@ -1,16 +1,20 @@
 """What all scripts share: options made from the settings' schema, logging, and one clear line for a user's mistake."""
 
+import errno
 import functools
 import json
 import sys
 from collections.abc import Callable
 
 import click
-import jsonschema
 
 from archloop import settings as schema
 from archloop.errors import InputError
 from archloop.progress import get_logger, start_logging
+
+# What a place that a user names can be: not there, not to be written, another kind, full.
+UNUSABLE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+UNUSABLE |= {errno.ENOSPC, errno.EDQUOT}
 
 
 class Value(click.ParamType):
@@ -19,7 +23,7 @@ class Value(click.ParamType):
     name = "value"
 
     def __init__(self, rule: dict):
-        self.validator = jsonschema.Draft202012Validator(rule)
+        self.validator = schema.Validator(rule)
 
     def convert(self, value, param, ctx):
         if not isinstance(value, str):
@@ -33,6 +37,11 @@ class Value(click.ParamType):
         for error in self.validator.iter_errors(parsed):
             self.fail(error.message, param, ctx)
         return parsed
+
+
+def value_of(section: str, key: str) -> Value:
+    """Return the type of an option that takes one setting."""
+    return Value(schema.section(section)[key])
 
 
 def settings_options(section: str, parameter: str = "settings") -> Callable:
@@ -69,12 +78,17 @@ def command(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def guarded(log, **arguments):
-        start_logging(log)
+        start_logging()
         try:
+            start_logging(log)
             return function(**arguments)
         except InputError as error:
             get_logger("error").error("error: %s", error)
-            sys.exit(1)
+        except OSError as error:
+            if error.errno not in UNUSABLE or error.filename is None:
+                raise
+            get_logger("error").error("error: %s: %s", error.filename2 or error.filename, error.strerror)
+        sys.exit(1)
 
     wrapped = click.option("--log", type=click.Path(dir_okay=False), help="Also write messages here, with the time.")
     return click.command(context_settings={"show_default": True, "max_content_width": 120})(wrapped(guarded))

@@ -66,23 +66,37 @@ def read_text(path: str | Path) -> str:
         raise InputError(f"{path}: cannot be read as text ({error})") from None
 
 
-def read_json(path: str | Path) -> object:
-    """Read one JSON value; raise InputError naming the file when it is missing, truncated or no JSON."""
+def read_json(path: str | Path, *keys: str) -> object:
+    """Read one JSON value, an object with `keys` where some are given.
+
+    Raises InputError naming the file when it is missing, truncated, no JSON or lacks a key.
+    """
     try:
-        return json.loads(read_text(path))
+        value = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not whole JSON ({error}); delete the file and run again") from None
+    return has_keys(value, keys, path) if keys else value
 
 
-def read_jsonl(path: str | Path) -> list[dict]:
-    """Read one object a line; raise InputError naming file and line when one is broken or the last is cut off."""
+def has_keys(value: object, keys: Iterable[str], where: str | Path) -> dict:
+    """Return the value, an object with these keys; raise InputError otherwise."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: no JSON object; delete the file and run again")
+    missing = [key for key in keys if key not in value]
+    if missing:
+        raise InputError(f"{where}: lacks {missing[0]}; delete the file and run again")
+    return value
+
+
+def read_jsonl(path: str | Path, *keys: str) -> list[dict]:
+    """Read one object with `keys` a line; raise InputError naming file and line of a broken or cut one."""
     text = read_text(path)
     if text and not text.endswith("\n"):
         raise InputError(f"{path}: the last line is cut off; delete the file and run again")
     rows = []
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
-            rows.append(json.loads(line))
+            rows.append(has_keys(json.loads(line), keys, f"{path}, line {number}"))
         except json.JSONDecodeError as error:
             raise InputError(f"{path}, line {number}: not JSON ({error}); delete the file and run again") from None
     return rows

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from archloop.errors import InputError
 from archloop.files import read_json, replacing, sha256_file, sha256_text, write_json
-from archloop.models import chat_tokens, check_model, choose_device, load_model, load_tokenizer
+from archloop.models import chat_tokens, check_model, choose_device, load_adapter, load_model, load_tokenizer
 from archloop.progress import Progress, get_logger
 from archloop.seeds import generator
 
@@ -41,6 +42,10 @@ def finetune(
     tokenizer = load_tokenizer(model_folder)
     pairs = [encode_pair(tokenizer, row["prompt"], row["program"]) for row in rows]
     kept = [pair for pair in pairs if len(pair[0]) + len(pair[1]) <= settings["max_length"]]
+    if not kept and parent is None:
+        raise InputError(
+            f"finetuning.max_length: all {len(pairs)} pairs are longer than {settings['max_length']} tokens"
+        )
     lineage = {
         "base": {name: facts["sha256"] for name, facts in manifest["files"].items()},
         "parent": sha256_file(parent) if parent else None,
@@ -65,12 +70,14 @@ def encode_pair(tokenizer, prompt: str, program: str) -> tuple[list[int], list[i
 
 def attach_adapter(model, parent: Path | None, settings: dict):
     """Return the model with a trainable adapter: the parent's, or a new one that starts as a no-op."""
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import LoraConfig, get_peft_model
 
     if settings["gradient_checkpointing"]:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if parent is not None:
-        return PeftModel.from_pretrained(model, parent.parent, is_trainable=True)
+        model = load_adapter(model, parent, settings["lora_dropout"])
+        _check_shape(parent, model.peft_config["default"], settings)
+        return model
     config = LoraConfig(
         r=settings["lora_rank"],
         lora_alpha=settings["lora_alpha"],
@@ -80,7 +87,10 @@ def attach_adapter(model, parent: Path | None, settings: dict):
         bias="none",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise InputError(f"finetuning.targets, finetuning.layers: they do not fit the model ({error})") from None
 
 
 def length_grouped_batches(lengths: list[int], size: int, *seed: object) -> list[list[int]]:
@@ -188,6 +198,21 @@ def _carry_on(parent: Path, output: Path) -> dict:
     training = read_json(parent.parent / "training.json")
     write_json(output / "training.json", training | {"parent": sha256_file(parent), "carried_on": True})
     return {"device": None, "tokens": 0, "pairs": 0}
+
+
+def _check_shape(parent: Path, config, settings: dict) -> None:
+    """Refuse settings that the parent's adapter does not have: they would be left unheeded."""
+    layers = list(range(*settings["layers"])) if settings["layers"] else None
+    for key, wanted, has in (
+        ("lora_rank", settings["lora_rank"], config.r),
+        ("lora_alpha", settings["lora_alpha"], config.lora_alpha),
+        ("targets", sorted(settings["targets"]), sorted(config.target_modules)),
+        ("layers", layers, config.layers_to_transform),
+    ):
+        if wanted != has:
+            raise InputError(
+                f"finetuning.{key}: {parent} has {has}, not {wanted}; leave it as it was, or start_from: base"
+            )
 
 
 def _replayed(corpus: list[dict], count: int | None, seed: int) -> list[dict]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from archloop.files import sha256_file
-from archloop.models import chat_tokens, check_model, choose_device, load_model, load_tokenizer
+from archloop.models import chat_tokens, check_model, choose_device, load_adapter, load_model, load_tokenizer
 from archloop.progress import Progress
 
 FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
@@ -64,9 +64,7 @@ def generate(prompts: list[dict], model_folder: Path, adapter: Path | None, sett
 
 def merge_adapter(model, adapter: Path):
     """Return the model with the adapter folded into its weights, where the weights can take it."""
-    from peft import PeftModel
-
-    wrapped = PeftModel.from_pretrained(model, adapter.parent)
+    wrapped = load_adapter(model, adapter)
     return wrapped.eval() if getattr(model, "is_quantized", False) else wrapped.merge_and_unload().eval()
 
 

@@ -33,8 +33,11 @@ def read_results(folder: Path, chain: str | None = None) -> Records:
     cycles = sorted(folder.glob(f"{chain or '*'}/cycle-*"), key=lambda path: (path.parent.name, _number(path)))
     shards = [path / "corpus.parquet" for path in cycles if (path / "corpus.parquet").is_file()]
     tables = [path / "candidates.parquet" for path in cycles if (path / "candidates.parquet").is_file()]
+    if chain and not cycles:
+        chains = sorted({path.parent.name for path in folder.glob("*/cycle-*")})
+        raise InputError(f"{folder}: there is no chain {chain}; there are {', '.join(chains) or 'none'}")
     if not seed and not shards:
-        raise InputError(f"{folder}: no corpus here{f' of chain {chain}' if chain else ''}; run the workflow first")
+        raise InputError(f"{folder}: no corpus here; run the workflow first")
     return Records(read_corpus(seed + shards), read_candidates(tables))
 
 

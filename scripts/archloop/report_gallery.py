@@ -60,11 +60,6 @@ def pack(value: object) -> str:
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
-def unpack(text: str) -> object:
-    """Return what `pack` packed."""
-    return json.loads(gzip.decompress(base64.b64decode(text)))
-
-
 def _design(row: dict, stored: dict, graph: dict) -> dict:
     found = {name: row[name] for name in ("prompt_id", "adapter", "evaluation", "graph_digest")}
     # A seed has more digits than JavaScript keeps.

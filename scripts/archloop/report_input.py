@@ -140,14 +140,14 @@ def _run_records(folder: Path, chain: str) -> list[dict]:
             paths = [place / kind / "run.json"] if kind == "adapter" else sorted((place / kind).glob("*.run.json"))
             for path in paths:
                 if path.is_file():
-                    records.append(read_json(path) | {"chain": chain, "cycle": cycle, "stage": stage})
+                    records.append(read_json(path, "seconds") | {"chain": chain, "cycle": cycle, "stage": stage})
     return records
 
 
 def _graphs(folder: Path, admitted: set[str]) -> Iterator[tuple[str, dict]]:
     """Yield the computed graphs of the admitted, folded at once: listed as the judge does they are large."""
     for path in sorted(folder.glob("*.json")):
-        for record in () if path.name.endswith(".run.json") else read_json(path)["records"]:
+        for record in () if path.name.endswith(".run.json") else read_json(path, "records")["records"]:
             if record["id"] in admitted:
                 graph = record.get("graph")
                 nodes = graph.get("nodes") if isinstance(graph, dict) else None

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import json
+import math
 import shlex
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,16 @@ import yaml
 from archloop.errors import InputError
 
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
-CHAIN_KEYS = ("dataset", "start", "cycles", "at")
+# What an adapter keeps from the one that it goes on from.
+ADAPTER_SHAPE = ("lora_rank", "lora_alpha", "targets", "layers")
+# To jsonschema alone 2.0 is an integer and NaN a number.
+TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {
+        "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+        "number": lambda _, value: type(value) in (int, float) and math.isfinite(value),
+    }
+)
+Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=TYPES)
 
 
 @cache
@@ -33,8 +43,9 @@ def complete(config: dict) -> dict:
     config: as read from YAML. Raises InputError with one line for the first thing that is wrong.
     """
     config = _text_keys(copy.deepcopy(config))
-    validator = jsonschema.Draft202012Validator(schema())
-    errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+    errors = sorted(
+        Validator(schema()).iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
+    )
     if errors:
         raise InputError(_explain(errors[0]))
     whole = {key: config.get(key, _default(key)) for key in schema()["properties"]}
@@ -44,7 +55,11 @@ def complete(config: dict) -> dict:
     chains = whole["chains"] = {}
     for name, chain in config["chains"].items():
         chains[name] = {"start": "seed", "at": {}, **chain} if name != "seed" else dict(chain)
+    if len(chains) == 1:
+        raise InputError("settings: chains: there is none but seed; add one with a dataset and its cycles")
     _check_chains(chains)
+    _check_folders(whole)
+    _check_adapters(whole)
     return whole
 
 
@@ -101,7 +116,8 @@ def _explain(error: jsonschema.ValidationError) -> str:
     if "propertyNames" in error.absolute_schema_path:
         return f"settings: {place}: {error.instance!r} is no good name here; see config/schema.yaml"
     if isinstance(error.instance, str) and _is_number(error.instance):
-        return f"settings: {place}: YAML reads {error.instance} as text; write the number with a point, as in 1.0e-5"
+        how = "with a point, as in 1.0e-5" if "e" in error.instance.lower() else "without quotes"
+        return f"settings: {place}: YAML reads {error.instance} as text; write the number {how}"
     wanted = error.schema.get("description", "")
     return f"settings: {place or 'the file'}: {error.message}; {wanted or 'see config/schema.yaml'}"
 
@@ -139,3 +155,32 @@ def _check_chains(chains: dict[str, dict]) -> None:
                 raise InputError(f"settings: chains.{name}.start: {' <- '.join([*seen, parent])} starts from itself")
             seen.append(parent)
             parent = chains.get(parent, {"start": "seed"})["start"].partition("/")[0]
+
+
+def _check_folders(settings: dict) -> None:
+    """Refuse what names no folder before the first job runs."""
+    for name, chain in settings["chains"].items():
+        if chain["dataset"] == "folder" and settings["data"]["folder"] is None:
+            raise InputError(f"settings: chains.{name}.dataset: folder wants the path of your images in data.folder")
+    if settings["seed_corpus"]["source"] == "lemur" and settings["seed_corpus"]["lemur_folder"] is None:
+        raise InputError("settings: seed_corpus.source: lemur wants the path of a checkout in seed_corpus.lemur_folder")
+
+
+def _check_adapters(settings: dict) -> None:
+    """Refuse another shape of the adapter in a cycle that goes on from the one before: it would be left unheeded."""
+    for name, chain in settings["chains"].items():
+        for cycle in range(1, chain.get("cycles", 0) + 1) if name != "seed" else [0]:
+            own = effective(settings, "finetuning", name, cycle)
+            if own["layers"] and own["layers"][0] >= own["layers"][1]:
+                raise InputError(
+                    f"settings: finetuning.layers: {own['layers']} holds no layer; it is [first, last + 1]"
+                )
+            if cycle == 0 or own["start_from"] == "base":
+                continue
+            before = effective(settings, "finetuning", *((name, cycle - 1) if cycle > 1 else start_of(settings, name)))
+            for key in ADAPTER_SHAPE:
+                if own[key] != before[key]:
+                    raise InputError(
+                        f"settings: chains.{name}, cycle {cycle}: finetuning.{key} is {own[key]}, but the adapter that"
+                        f" it goes on from has {before[key]}; set it for all, or finetuning.start_from: base"
+                    )

@@ -28,7 +28,6 @@ SCHEME = {
     "hash": "blake2b-64 of tokens, polynomial 0x9e3779b97f4a7c15, fmix64, upper 32 bits",
     "tokens": 2,
 }
-SIGNATURE_BYTES = 4 * PERMUTATIONS
 OWN = "_"
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 BATCH_CHARACTERS = 400_000

@@ -14,7 +14,6 @@ from archloop.funnel import NOT_VALID
 from archloop.progress import duration
 
 SETTINGS_FILE = "settings.json"  # the run's own, complete; the Snakefile leaves it in the results
-CYCLE_STAGES = ("write_prompts", "generate", "evaluate", "admit", "finetune", "summarize")
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def _path(chain: str, settings: dict, slowest: dict, last: int | None = None) ->
 def _settings(results: Path) -> dict:
     """Return the run's settings; without them, the chains and cycles that are found."""
     if (results / SETTINGS_FILE).is_file():
-        return read_json(results / SETTINGS_FILE)
+        return read_json(results / SETTINGS_FILE, "chains")
     chains: dict[str, dict] = {}
     for folder in sorted(results.glob("*/cycle-*")):
         cycle = folder.name.removeprefix("cycle-")
@@ -143,7 +142,7 @@ def _chain_lines(folder: Path, name: str, planned: int) -> list[str]:
         place = folder / f"cycle-{cycle}"
         if (place / "summary.json").is_file():
             finished += 1
-            rows.append(_finished_row(read_json(place / "summary.json")))
+            rows.append(_finished_row(read_json(place / "summary.json", "funnel", "accuracy", "valid")))
         elif place.is_dir():
             rows.append(_row_under_way(cycle, place))
     head = f"chain {name}: {finished} of {planned} cycles finished"
@@ -167,7 +166,7 @@ def _row_under_way(cycle: int, place: Path) -> dict:
     for path in sorted((place / "evaluated").glob("[0-9]*.json")):
         if not path.name.endswith(".run.json"):
             try:
-                records += read_json(path)["records"]
+                records += read_json(path, "records")["records"]
             except InputError:
                 continue  # a file that is just being replaced; the next look finds it
     generated = 0
