@@ -14,7 +14,8 @@ from small_data import write_few_digits
 
 from archloop import walls
 from archloop.errors import InputError
-from archloop.evaluate import FIELDS, Judge, _facts, _outcome, evaluate, plain_text
+from archloop.evaluate import Judge, evaluate
+from archloop.result import FIELDS, _facts, plain_text, read_result, scored
 from archloop.seed_programs import family_programs
 from archloop.settings import complete
 
@@ -87,7 +88,7 @@ def judge(digits):
         (net(init="self.head.weight = nn.Parameter(torch.empty(10, 1024))"), "diverged", "finite"),
     ],
 )
-def test_a_program_ends_at_its_outcome(judge, settings, program, outcome, says):
+def test_a_program_ends_at_itsread_result(judge, settings, program, outcome, says):
     record = judge.judge(program, settings, 1)
     assert (record["outcome"], record["accuracy"]) == (outcome, None), record
     assert says in record["detail"]
@@ -310,7 +311,7 @@ DEEP = json.loads("[" * 400 + "]" * 400)
 )
 def test_a_result_that_is_not_the_judges_is_a_crash(result):
     report = {"stopped": None, "status": 0}
-    record = _outcome(report, result, b"n" * 16)
+    record = read_result(report, result, b"n" * 16)
     assert record["outcome"] == "crashed" and "predictions" not in record
 
 
@@ -322,7 +323,7 @@ def test_facts_of_other_types_never_reach_a_record():
 
 def test_predictions_of_another_number_are_a_crash(judge, settings):
     for count in (0, 1, 10**6):
-        record = judge._scored({"outcome": "trained", "epochs": [], "predictions": b"\0" * count}, settings)
+        record = scored({"outcome": "trained", "epochs": [], "predictions": b"\0" * count}, judge.labels, settings)
         assert record["outcome"] == "crashed" and record["accuracy"] is None
 
 
@@ -333,8 +334,8 @@ def test_predictions_of_another_number_are_a_crash(judge, settings):
 def test_a_training_that_is_told_of_otherwise_is_not_scored(judge, settings, said, outcome):
     images = sum(len(labels) for labels in judge.labels.values())
     record = {"outcome": "trained", "parameters": 10, "epochs": [{}], "predictions": bytes(images)}
-    assert judge._scored(dict(record), settings)["outcome"] == "trained"
-    assert judge._scored(record | {"epochs": [{}]} | said, settings)["outcome"] == outcome
+    assert scored(dict(record), judge.labels, settings)["outcome"] == "trained"
+    assert scored(record | {"epochs": [{}]} | said, judge.labels, settings)["outcome"] == outcome
 
 
 def test_control_characters_are_shown_as_their_escapes():

@@ -10,12 +10,10 @@ import fcntl
 import json
 import os
 import platform
-import re
 import secrets
 import selectors
 import site
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,20 +32,17 @@ from archloop.errors import InputError
 from archloop.files import read_json, remove_tree, sha256_file, sha256_text, write_json
 from archloop.models import choose_device
 from archloop.progress import Progress, get_logger
+from archloop.result import FIELDS, MAXIMUM_HEADER, plain_line, plain_text, read_result, scored
 from archloop.seeds import derive
 from archloop.static_checks import check_program
 
-# What goes into the records of a shard: all that the program, the protocol, the data and the seed determine (on a CPU).
-FIELDS = ("outcome", "detail", "parameters", "multiply_adds", "accuracy", "accuracy_sd", "test_accuracy", "epochs")
-FIELDS += ("losses", "graph", "log")
 MEASURED = ("seconds", "cpu_s", "peak_mb", "isolation", "device", "versions")
-MAXIMUM_LOG, MAXIMUM_HEADER, MAXIMUM_REPORT = 64 * 2**10, 2**20, 2**16
-MAXIMUM_WHOLE = 2**62  # a number that a table of 64 bits holds
-MAXIMUM_DEPTH = 20  # of lists in the nodes of a graph
+MAXIMUM_LOG, MAXIMUM_REPORT = 64 * 2**10, 2**16
 PREFIX, LOCK = "archloop-", "lock"
 # How long the keeper may take to report after the candidate's own time is up, and the server to start, in seconds.
 GRACE_S, START_S = 30, 300
-MISTAKEN_SIZE = "its result is no array of the right size"
+# Outcomes that another try on another day may not have: they are not kept for good.
+TRANSIENT = ("timeout", "out_of_memory")
 
 logger = get_logger("evaluate")
 
@@ -71,7 +66,8 @@ def evaluate(
             record = known = _known(kept)
             if record is None:
                 record = judge.judge(program, settings, seed)
-                write_json(kept, record)
+                if record["outcome"] not in TRANSIENT:
+                    write_json(kept, record)
             progress.step(note=record["outcome"])
             return record | {"key": key}, known is not None
 
@@ -171,7 +167,7 @@ class Judge:
         if not report or report["error"]:
             why = report["error"] if report else "the judge's own process ended"
             raise RuntimeError(f"the walls around a candidate could not be built at level {self.level}: {why}")
-        record = self._scored(_outcome(report, result, nonce), settings)
+        record = scored(read_result(report, result, nonce), self.labels, settings)
         record["log"] = plain_text(log)
         return record | {"cpu_s": report["cpu_s"], "peak_mb": report["peak_mb"], "isolation": self.level}
 
@@ -246,31 +242,6 @@ class Judge:
             _end(self.server, self.channel)
             self.server = None
 
-    def _scored(self, record: dict, settings: dict) -> dict:
-        """Return the record with its accuracies: here the predictions meet the labels."""
-        predictions = record.pop("predictions", b"")
-        record |= {"accuracy": None, "accuracy_sd": None, "test_accuracy": None}
-        if record["outcome"] != "trained":
-            return record
-        splits = ["validation"] * settings["epochs"] + ["test"]
-        wanted = np.concatenate([self.labels[split] for split in splits * settings["repeats"]])
-        if len(predictions) != len(wanted):
-            return record | {"outcome": "crashed", "detail": MISTAKEN_SIZE}
-        if not record["parameters"] or len(record["epochs"]) != settings["repeats"] * settings["epochs"]:
-            return record | {"outcome": "crashed", "detail": "its result tells of another training than it was given"}
-        if record["parameters"] > settings["parameter_budget"]:
-            return record | {"outcome": "over_budget", "detail": f"{record['parameters']:,} parameters"}
-        right = np.frombuffer(predictions, np.uint8) == wanted
-        ends = np.cumsum([len(self.labels[split]) for split in splits * settings["repeats"]])[:-1]
-        shares = [float(part.mean()) for part in np.split(right, ends)]
-        runs = [shares[at : at + len(splits)] for at in range(0, len(shares), len(splits))]
-        for epoch, share in zip(record["epochs"], (share for run in runs for share in run[:-1])):
-            epoch["accuracy"] = share
-        final = [run[-2] for run in runs]
-        record["accuracy"] = statistics.fmean(final)
-        record["accuracy_sd"] = statistics.stdev(final) if len(final) > 1 else None
-        return record | {"test_accuracy": statistics.fmean(run[-1] for run in runs)}
-
 
 def _end(server: subprocess.Popen, channel: socket.socket) -> None:
     channel.close()
@@ -297,81 +268,6 @@ def _sweep(place: Path) -> None:
                 remove_tree(folder)
 
 
-def _outcome(report: dict, result: bytes, nonce: bytes) -> dict:
-    """Return what the keeper saw and the candidate said as a record, predictions not yet scored."""
-    record = dict.fromkeys(FIELDS) | {"epochs": [], "losses": [], "detail": ""}
-    if report["stopped"]:
-        return record | dict(zip(("outcome", "detail"), report["stopped"]))
-    length = int.from_bytes(result[16:20], "little")
-    if not result.startswith(nonce) or not 0 < length <= MAXIMUM_HEADER or len(result) < 20 + length:
-        code = report["status"]
-        how = f"signal {-code}" if code < 0 else f"status {code}"
-        memory = code == -9  # nobody but the kernel, short of memory, ends it so
-        detail = f"the process ended with {how} and no result" if not result else "its result is not that of the judge"
-        return record | {"outcome": "out_of_memory" if memory and not result else "crashed", "detail": detail}
-    try:
-        said = _facts(json.loads(result[20 : 20 + length]))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return record | {"outcome": "crashed", "detail": "the facts in its result cannot be read"}
-    return record | said | {"predictions": result[20 + length :]}
-
-
-def _facts(said: dict) -> dict:
-    """Return what the candidate's process says of it, every value of the type that it must have.
-
-    Raises ValueError, KeyError, TypeError or OverflowError otherwise: a program can lie about itself, but break no
-    record.
-    """
-    outcomes = ("trained", "construct", "forward", "contract", "over_budget", "out_of_memory", "crashed", "diverged")
-    if said["outcome"] not in outcomes:
-        raise ValueError(said["outcome"])
-    whole = {name: None if said[name] is None else _whole(said[name]) for name in ("parameters", "multiply_adds")}
-    epochs = [
-        {"repeat": _whole(epoch["repeat"])}
-        | {name: None if epoch[name] is None else _number(epoch[name]) for name in ("loss", "train_accuracy")}
-        for epoch in said["epochs"][:10_000]
-    ]
-    return whole | {
-        "outcome": said["outcome"],
-        "detail": plain_line(said["detail"]),
-        "graph": None if said["graph"] is None else _graph(said["graph"]),
-        "epochs": epochs,
-        "losses": [_number(value) for value in said["losses"][:1000]],
-        "seconds": {plain_line(name, 20): _number(value) for name, value in list(said["seconds"].items())[:10]},
-    }
-
-
-def _graph(said: dict) -> dict:
-    """Return a graph of the form that archloop.graph gives it, its lists not too deep to be written."""
-    digest, nodes = said["digest"], said["nodes"]
-    if not (isinstance(digest, str) and len(digest) == 64 and int(digest, 16) >= 0 and said["method"] == "trace"):
-        raise ValueError("digest")
-    if not isinstance(nodes, list) or any(len(node) != 4 or not isinstance(node[0], str) for node in nodes):
-        raise ValueError("nodes")
-    text = json.dumps(nodes, allow_nan=False)
-    depth = deepest = 0
-    for bracket in re.findall(r"[\[\]{}]", text):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    if deepest > MAXIMUM_DEPTH:
-        raise ValueError("nodes")
-    return {"digest": digest, "method": "trace", "operations": _whole(said["operations"]), "nodes": nodes}
-
-
-def _whole(value: object) -> int:
-    number = int(value)
-    if not 0 <= number <= MAXIMUM_WHOLE:
-        raise ValueError("number")
-    return number
-
-
-def _number(value: object) -> float:
-    number = float(value)
-    if not np.isfinite(number):
-        raise ValueError(value)
-    return number
-
-
 def _drain(descriptors: dict[str, int], limits: dict[str, int], deadline: float) -> dict[str, bytes]:
     """Read all until their ends or the deadline; what is over a limit is read, so that nobody blocks, and dropped."""
     parts = {name: bytearray() for name in descriptors}
@@ -388,21 +284,10 @@ def _drain(descriptors: dict[str, int], limits: dict[str, int], deadline: float)
     return {name: bytes(part) for name, part in parts.items()}
 
 
-def plain_line(text: str, length: int = 300) -> str:
-    """Return text from a candidate as one line of printable characters."""
-    return "".join(c if c.isprintable() else " " for c in str(text)[: 4 * length])[:length].strip()
-
-
-def plain_text(data: bytes) -> str:
-    """Return what a candidate printed: lines of printable characters, all others as their escapes."""
-    text = data.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
 def _protocol(settings: dict, dataset: Path, seed: int, device: str) -> str:
     """Return the part of a record's key that all programs share."""
     package = Path(__file__).parent
-    code = [code_digest(package / f"{name}.py", package.parent) for name in ("train", "static_checks")]
+    code = [code_digest(package / f"{name}.py", package.parent) for name in ("judge_server", "result", "static_checks")]
     versions = {name: version for name, version in _versions().items() if name != "kernel"}
     parts = [settings, sha256_file(dataset), seed, device, code, versions, static_checks.MAXIMUM_BYTES]
     return sha256_text(json.dumps(parts, sort_keys=True))
