@@ -67,7 +67,6 @@ rule build_seed_corpus:
     conda:
         ENVIRONMENT
     params:
-        novelty=options("novelty", "novelty_"),
         budget=setting("prompts", "parameter_budget"),
         epochs=setting("evaluation", "epochs"),
         code=code("build_seed_corpus"),
@@ -77,5 +76,5 @@ rule build_seed_corpus:
         "python $SCRIPTS/build_seed_corpus.py $(printf -- ' --generated %s' {input.generated})"
         " $(printf -- ' --evaluated %s' {input.evaluated}) --dataset {input.dataset}"
         " --template {input.template} --hints {input.hints} --parameter-budget {params.budget}"
-        " --epochs {params.epochs} {params.novelty}"
+        " --epochs {params.epochs}"
         " --output {output.corpus} --dropped {output.dropped} --log {log}"

@@ -6,7 +6,7 @@ import click
 
 from archloop.admit import ROW, read_records
 from archloop.build_seed_corpus import build_seed_corpus
-from archloop.cli import command, settings_options
+from archloop.cli import command
 from archloop.corpus import write_corpus
 from archloop.datasets import read_facts
 from archloop.files import read_jsonl, write_json
@@ -16,7 +16,6 @@ PATH = click.Path(path_type=Path)
 
 
 @command
-@settings_options("novelty", "novelty")
 @click.option("--generated", multiple=True, required=True, type=PATH, help="Programs, a file a shard.")
 @click.option("--evaluated", multiple=True, required=True, type=PATH, help="Their records, a file a shard.")
 @click.option("--dataset", required=True, type=PATH, help="Prepared data set that they were measured on.")
@@ -26,7 +25,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--epochs", required=True, type=int, help="Epochs that the prompts name.")
 @click.option("--output", required=True, type=PATH, help="corpus.parquet")
 @click.option("--dropped", required=True, type=PATH, help="What was left out and why.")
-def main(generated, evaluated, dataset, template, hints, parameter_budget, epochs, output, dropped, novelty) -> None:
+def main(generated, evaluated, dataset, template, hints, parameter_budget, epochs, output, dropped) -> None:
     """Write the seed corpus and the list of what was left out."""
     corpus, left_out = build_seed_corpus(
         [row for path in generated for row in read_jsonl(path, *ROW, "family")],
@@ -35,7 +34,6 @@ def main(generated, evaluated, dataset, template, hints, parameter_budget, epoch
         read_template(template),
         read_hints(hints),
         {"parameter_budget": parameter_budget, "epochs": epochs},
-        novelty,
     )
     write_json(dropped, left_out)
     write_corpus(corpus, output)

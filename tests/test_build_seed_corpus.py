@@ -14,12 +14,12 @@ TEMPLATE = jinja2.Template("{{ dataset }}, {{ parameter_budget }} parameters, {{
 GOAL = {"parameter_budget": 5000, "epochs": 1}
 
 
-def built(*entries, novelty=NOVELTY, change=lambda records: None):
+def built(*entries, change=lambda records: None):
     programs, records = cycle(*entries, chain="seed", number=0)
     for row in programs:
         row["family"] = "plain"
     change(records)
-    return build_seed_corpus(programs, records, DATASET, TEMPLATE, {"plain": "Keep it plain."}, GOAL, novelty)
+    return build_seed_corpus(programs, records, DATASET, TEMPLATE, {"plain": "Keep it plain."}, GOAL)
 
 
 def test_each_pair_has_its_prompt_and_what_was_measured():
@@ -50,12 +50,6 @@ def test_what_is_dropped_is_named_with_the_reason():
     assert reasons["seed-00-0002"].startswith("near-copy of seed-00-0001 (0.9")
     assert reasons["seed-00-0003"] == "6000 parameters, the prompt allows 5000"
     assert reasons["seed-00-0005"] == "computes the same graph as seed-00-0004"
-
-
-def test_the_gate_of_the_settings_holds_for_the_seed_corpus_too():
-    same = [(PROGRAMS[0], 0.5, "a"), (PROGRAMS[1], 0.5, "a")]
-    assert built(*same, novelty=NOVELTY | {"gate": "text"})[0].height == 2
-    assert built(*same, novelty=NOVELTY | {"gate": "graph"})[0].height == 1
 
 
 def test_a_copy_of_a_dropped_copy_stays_if_it_is_none_of_a_kept_one():

@@ -231,7 +231,7 @@ def test_numbers_of_the_report_are_those_of_the_candidates(finished):
     ids=lambda change: str(next(iter(change.values()))),
 )
 def test_another_verdict_judges_and_generates_nothing_again_in_its_cycle(finished, config, tmp_path, change):
-    config["chains"]["main"] |= change
+    config |= change
     path = tmp_path / "what-if.yaml"
     path.write_text(yaml.safe_dump(config))
     plan = snakemake(finished, "--configfile", str(path), "--dry-run").stdout

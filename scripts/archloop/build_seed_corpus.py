@@ -6,7 +6,7 @@ import polars as pl
 from archloop.admit import join
 from archloop.corpus import CORPUS
 from archloop.errors import InputError
-from archloop.novelty import near_copies
+from archloop.novelty import AMONG_SEEDS, near_copies
 from archloop.prompts import seed_prompt
 
 
@@ -17,7 +17,6 @@ def build_seed_corpus(
     template: jinja2.Template,
     hints: dict[str, str],
     goal: dict,
-    novelty: dict,
 ) -> tuple[pl.DataFrame, list[dict]]:
     """Return (corpus rows in the order of the programs, what was dropped and why).
 
@@ -27,12 +26,12 @@ def build_seed_corpus(
     rows = sorted(join(programs, records), key=lambda row: row["index"])
     reasons = {row["id"]: _unfit(row, goal["parameter_budget"]) for row in rows}
     fit = [row for row in rows if reasons[row["id"]] is None]
-    copies, signatures = near_copies(fit, novelty)
+    copies, signatures = near_copies(fit, AMONG_SEEDS)
     reasons |= copies
     kept = []
     for row, signature in zip(fit, signatures):
         if reasons[row["id"]] is None:
-            row |= {"signature": signature, "shingle_tokens": novelty["shingle_tokens"], "outcome": "admitted"}
+            row |= {"signature": signature, "shingle_tokens": AMONG_SEEDS["shingle_tokens"], "outcome": "admitted"}
             row |= {"prompt": seed_prompt(template, hints, dataset, goal, row)}
             kept.append({name: row.get(name) for name in CORPUS} | {"dataset": dataset["name"]})
     dropped = [

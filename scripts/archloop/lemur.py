@@ -11,12 +11,10 @@ from pathlib import Path
 from archloop.contract import modernise
 from archloop.errors import InputError
 from archloop.files import read_json, read_text
-from archloop.novelty import near_copies
+from archloop.novelty import AMONG_SEEDS, near_copies
 from archloop.shingles import text_digest
 
 TASK, METRIC = "img-classification", "acc"
-# Copies are removed as the paper defines them; build_seed_corpus applies the settings' own definition later.
-COPIES = {"gate": "text", "threshold": 0.9, "shingle_tokens": 10}
 
 
 def read_programs(
@@ -113,7 +111,7 @@ def _without_copies(rows: list[dict], left_out: list[dict]) -> list[dict]:
             distinct.append(row)
         else:
             left_out.append(_left_out(row, f"the same as {same} but for names, comments and layout"))
-    copies, _ = near_copies(distinct, COPIES)
+    copies, _ = near_copies(distinct, AMONG_SEEDS)
     left_out += [_left_out(row, copies[row["id"]]) for row in distinct if row["id"] in copies]
     return [row for row in distinct if row["id"] not in copies]
 

@@ -18,6 +18,9 @@ import polars as pl
 from archloop.shingles import PERMUTATIONS, jaccard, shingle_sets, signatures
 
 MISS_RATE = 1e-4
+# What counts as a copy among the programs of the seed corpus, whatever the settings say of candidates: another gate is
+# another verdict on candidates, and the seeds that the model was taught are the same.
+AMONG_SEEDS = {"gate": "both", "threshold": 0.9, "shingle_tokens": 10}
 BLOCK = 65_536
 # Programs that are shingled at once for the exact comparison.
 SHINGLED_AT_ONCE = 5_000
