@@ -77,8 +77,8 @@ def test_the_next_cycle_starts_from_the_adapter_of_the_one_before(finished):
 
 def test_a_training_pair_carries_the_prompt_it_was_written_for(finished):
     seed = read_corpus([finished / "results" / "seed" / "corpus.parquet"])
-    assert seed.height >= 10
-    assert seed["prompt"].n_unique() >= 10
+    assert seed.height >= 8
+    assert seed["prompt"].n_unique() >= 8
     for cycle in (1, 2):
         folder = finished / "results" / "main" / f"cycle-{cycle}"
         asked = {row["id"]: row["prompt"] for row in map(json.loads, (folder / "prompts.jsonl").open())}
