@@ -1,7 +1,7 @@
 # group: exits
 # tries: kills itself
 # static: unsafe
-# walls: crashed, trained, construct
+# walls: crashed, trained, construct, out_of_memory
 
 import os
 import signal
