@@ -208,7 +208,7 @@ async function gallery() {
       number--;
     }
     const ancestry = make("details"), step = make("li", `that adapter is the one after ${text[0]}`);
-    ancestry.append(make("summary", `${text.length} fine-tunings led to it`), make("p", text.join(" ← ")));
+    ancestry.append(make("summary", text.length === 1 ? "one fine-tuning led to it" : `${text.length} fine-tunings led to it`), make("p", text.join(" ← ")));
     step.append(ancestry);
     items.append(step);
     return items;

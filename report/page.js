@@ -44,5 +44,5 @@ for (const plot of document.querySelectorAll(".plot")) {
 
 // On paper nothing can be unfolded. The programs of the failures stay folded: they would fill pages.
 addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("main section > details")) part.open = true;
+  for (const part of document.querySelectorAll("main section > details, details.protocol")) part.open = true;
 });

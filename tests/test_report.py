@@ -24,7 +24,7 @@ from archloop.report_compare import repeat_groups
 from archloop.report_graph import blocks
 from archloop.report_input import read_all
 from archloop.report_parts import FIGURES, TABLES
-from archloop.report_tables import reason
+from archloop.report_tables import _front, reason
 from archloop.report_theme import COLORS
 
 LOOK = {"title": "Test <b>", "resamples": 200, "gallery_rows": 10}
@@ -202,6 +202,27 @@ def test_the_pareto_front_is_what_nothing_beats(made):
         assert [row["accuracy"] for row in own] == sorted((row["accuracy"] for row in own), reverse=True)
 
 
+def test_of_designs_as_accurate_only_the_smallest_is_on_the_front():
+    sizes = {"a": (0.6, 900), "b": (0.6, 500), "c": (0.6, 700), "d": (0.5, 500), "e": (0.4, 100)}
+    ranked = pl.DataFrame([{"id": name, "accuracy": at, "parameters": size} for name, (at, size) in sizes.items()])
+    assert _front(ranked).to_list() == [False, True, False, False, True]
+
+
+def test_copies_of_one_training_count_once_where_the_table_says_so(tmp_path):
+    def same(row):
+        twin = row["index"] % 2 and row["outcome"] in VALID
+        return row | ({"accuracy": 0.5, "evaluation": "ab" * 32} if twin else {})
+
+    write_results(tmp_path, settings({"main": {"dataset": "cifar10", "cycles": 2}}), 40, taint=same)
+    write_report(read_all(tmp_path), LOOK, tmp_path / "report")
+    rows = {row["measure"]: row for row in table(tmp_path / "report", "shift")}
+    for end, cycle in (("first", 1), ("last", 2)):
+        valid = [row for row in candidates(tmp_path, "main", cycle) if row["outcome"] in VALID]
+        once = {row["evaluation"]: row["accuracy"] for row in valid}
+        assert rows["accuracy"][f"{end}_n"] == len(valid) > rows["accuracy_once"][f"{end}_n"] == len(once)
+        assert rows["accuracy_once"][end] == pytest.approx(statistics.fmean(once.values()))
+
+
 def test_the_test_accuracy_of_the_best_design_stands_beside_its_own(folder, made):
     rows = table(made, "architectures")
     for row in table(made, "chains"):
@@ -267,14 +288,20 @@ def test_ablations_are_compared_on_equal_budgets_and_what_differs_is_named(folde
     assert row["noise_sd"] is None, "one run of one side tells nothing about the noise"
 
 
-def test_the_paper_stands_beside_with_every_point_that_differs(made):
+def test_the_paper_stands_beside_with_every_point_that_differs(folder, made):
     paper = {(row["chain"], row["cycle"], row["measure"]): row for row in table(made, "paper")}
     assert paper["main", "18", "mean"]["paper"] == 50.99 and paper["main", "18", "mean"]["here"] is None
     assert paper["main", "1", "valid"]["paper"] == 44.0
     cycles = {(row["chain"], row["cycle"]): row for row in table(made, "cycles")}
     assert paper["main", "1", "valid"]["here"] == pytest.approx(100 * cycles["main", 1]["valid_share"])
     assert paper["main", "all", "admitted"]["here"] == sum(cycles["main", cycle]["admitted"] for cycle in (1, 2, 3))
+    scores = [c["accuracy"] for cycle in (1, 2, 3) for c in candidates(folder, "main", cycle) if c["outcome"] in VALID]
+    interval = stats.t.interval(0.95, len(scores) - 1, statistics.fmean(scores), stats.sem(scores))
+    overall = paper["main", "all", "mean"]
+    assert [overall["here_low"], overall["here_high"]] == pytest.approx([100 * end for end in interval])
+    assert 0 <= paper["svhn", "all", "valid"]["here_low"] <= paper["svhn", "all", "valid"]["here_high"] <= 100
     points = {(row["chain"], row["item"]): row for row in table(made, "protocol")}
+    assert points["main", "what counts as valid"]["differs"] and not points["main", "LoRA projections"]["differs"]
     assert points["main", "what selects"]["differs"] and points["svhn", "data set"]["differs"]
     assert not points["main", "data set"]["differs"] and not points["main", "temperature"]["differs"]
     assert points["hot", "temperature"]["differs"] and points["hot", "temperature"]["here"] == "0.9"

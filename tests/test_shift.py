@@ -34,12 +34,38 @@ def test_cliffs_delta_and_the_median_difference_count_all_pairs():
     assert found["p_value"] == pytest.approx(stats.mannwhitneyu(FIRST, LAST).pvalue)
 
 
-def test_the_bootstrap_interval_agrees_with_scipys():
+def test_the_interval_of_a_difference_of_means_is_welchs():
+    found = compare_samples(FIRST, LAST, 50, 1)
+    parts = [np.var(sample, ddof=1) / len(sample) for sample in (FIRST, LAST)]
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 6 + parts[1] ** 2 / 5)
+    half = stats.t.ppf(0.975, freedom) * sum(parts) ** 0.5
+    assert (found["high"] - found["low"]) / 2 == pytest.approx(half)
+    assert (found["high"] + found["low"]) / 2 == pytest.approx(found["difference"])
+
+
+def test_the_interval_of_delta_agrees_with_scipys_bootstrap():
+    def delta(first, last):
+        return np.sign(np.subtract.outer(last, first)).mean()
+
     found = compare_samples(FIRST, LAST, 4000, 1)
     expected = stats.bootstrap(
-        (LAST, FIRST), lambda a, b, axis: a.mean(axis) - b.mean(axis), method="percentile", n_resamples=4000, rng=0
+        (FIRST, LAST), delta, method="percentile", vectorized=False, n_resamples=4000, rng=0
     ).confidence_interval
-    assert (found["low"], found["high"]) == pytest.approx(tuple(expected), abs=0.006)
+    assert (found["delta_low"], found["delta_high"]) == pytest.approx(tuple(expected), abs=0.05)
+
+
+def test_the_means_of_few_values_are_told_apart_as_often_as_the_level_says():
+    dice, wrong = np.random.default_rng(1), 0
+    for _ in range(400):
+        found = compare_samples(dice.normal(size=5).tolist(), dice.normal(size=5).tolist(), 1, 1)
+        wrong += direction(found["low"], found["high"]) != "not told apart"
+    assert wrong <= 0.075 * 400
+
+
+def test_what_does_not_vary_has_no_interval():
+    found = compare_samples([0.9] * 4, [0.8] * 4, 50, 1)
+    assert found["difference"] == pytest.approx(-0.1)
+    assert (found["low"], found["high"]) == (None, None)
 
 
 def test_equal_samples_are_not_told_apart_and_separate_ones_are():

@@ -10,9 +10,9 @@ import yaml
 from synthetic_results import settings, write_results
 from workflow import ROOT, snakemake
 
-from archloop.files import write_json
+from archloop.files import read_json, write_json
 from archloop.settings import complete
-from archloop.status import durations, plan, status
+from archloop.status import durations, plan, status, time_left
 
 CHAINS = {"main": {"dataset": "cifar10", "cycles": 4}, "svhn": {"dataset": "svhn", "start": "main/2", "cycles": 3}}
 
@@ -79,6 +79,13 @@ def test_time_left_spans_from_side_by_side_to_one_after_another(run):
     line = next(line for line in status(run, logs).splitlines() if line.startswith("time left"))
     assert line.startswith(f"time left: {least}") and f" to {most}" in line
     assert durations(logs)["main", "generate"] == 70
+
+
+def test_the_report_alone_takes_its_own_time(run):
+    benchmark(run.parent / "logs", "report.tsv", 15)
+    told = read_json(run / "settings.json")
+    left = [job for job in plan(run, told) if job.stage == "report"]
+    assert time_left(left, told, durations(run.parent / "logs")) == "15 s"
 
 
 def test_without_a_job_on_record_no_time_is_made_up(run):

@@ -87,9 +87,10 @@ def with_noise(shift: pl.DataFrame, results: Results) -> pl.DataFrame:
 def comparison(results: Results, cycles: pl.DataFrame, valid: pl.DataFrame, resamples: int) -> pl.DataFrame:
     """Return every group of repeats against the first on its data set, over the cycles that all of them finished.
 
-    matched: both had the same number of candidates in these cycles. The interval is over candidates: Newcombe's, or a
-    bootstrap for accuracy. noise_sd is the standard deviation of the measure over the repeats, pooled over both groups;
-    null where nothing was repeated: then nobody knows how much of a difference is the seed's.
+    matched: both had the same number of candidates in these cycles. Values and intervals are over the candidates of all
+    repeats together: Newcombe's, or Welch's for accuracy. noise_sd is the standard deviation of the measure over the
+    repeats, pooled over both groups; null where nothing was repeated: then nobody knows how much of a difference is the
+    seed's.
     """
     schema = {"dataset": TEXT, "chain": TEXT, "reference": TEXT, "differs": TEXT, "cycles": COUNT}
     schema |= {"candidates": COUNT, "reference_candidates": COUNT, "matched": pl.Boolean, "measure": TEXT}
@@ -135,15 +136,16 @@ def _compared(measure: str, group: dict, reference: dict, resamples: int, seed: 
     if measure == "accuracy":
         values = [[float(np.mean(one)) for one in side if one] for side in sides]
         pooled = [[value for one in side for value in one] for side in sides]
+        means = [float(np.mean(side)) if side else None for side in pooled]
         found = compare_samples(pooled[1], pooled[0], resamples, seed)
     else:
         values = [[count / of for count, of in side if of] for side in sides]
         pooled = [tuple(map(sum, zip(*side))) for side in sides]
+        means = [count / of if of else None for count, of in pooled]
         found = compare_shares(pooled[1], pooled[0])
     spreads = [spread(side) for side in values]
     noise = None if None in spreads else (sum(value**2 for value in spreads) / 2) ** 0.5
     test = stats.ttest_ind(*values, equal_var=False).pvalue if noise else None
-    means = [float(np.mean(side)) if side else None for side in values]
     return {"value": means[0], "reference_value": means[1], "noise_sd": noise, "p_value": test} | {
         key: found[key] for key in ("difference", "low", "high")
     }
@@ -199,7 +201,10 @@ def _of_cycle(measure: str, row: dict | None) -> tuple:
 
 
 def _over_all(measure: str, rows: list[dict]) -> tuple:
-    """Return (value, low, high) over all cycles. The interval of the valid rate is over cycles, as the paper's is."""
+    """Return (value, low, high) over all cycles.
+
+    The interval of the valid rate is over cycles, as the paper's is; that of the mean over all valid candidates.
+    """
     if not rows:
         return None, None, None
     if measure == "admitted":
@@ -213,10 +218,18 @@ def _over_all(measure: str, rows: list[dict]) -> tuple:
         if len(shares) < 2:
             return _percent(mean), None, None
         half = float(stats.t.ppf(0.975, len(shares) - 1) * np.std(shares, ddof=1) / len(shares) ** 0.5)
-        return _percent(mean), _percent(mean - half), _percent(mean + half)
-    total = sum(row["accuracy_n"] for row in rows)
-    summed = sum(row["accuracy_mean"] * row["accuracy_n"] for row in rows if row["accuracy_n"])
-    return _percent(summed / total if total else None), None, None
+        return _percent(mean), _percent(max(0.0, mean - half)), _percent(min(1.0, mean + half))
+    trained = [row for row in rows if row["accuracy_n"]]
+    total = sum(row["accuracy_n"] for row in trained)
+    if not total:
+        return None, None, None
+    mean = sum(row["accuracy_mean"] * row["accuracy_n"] for row in trained) / total
+    if total < 2:
+        return _percent(mean), None, None
+    squares = sum((row["accuracy_n"] - 1) * (row["accuracy_sd"] or 0) ** 2 for row in trained)
+    squares += sum(row["accuracy_n"] * (row["accuracy_mean"] - mean) ** 2 for row in trained)
+    half = float(stats.t.ppf(0.975, total - 1) * (squares / (total - 1) / total) ** 0.5)
+    return _percent(mean), _percent(max(0.0, mean - half)), _percent(min(1.0, mean + half))
 
 
 def protocol(results: Results) -> pl.DataFrame:

@@ -19,7 +19,7 @@ KIND_COLORS = {"new_above": "new-above", "new_below": "new-below", "copy_own": "
 KIND_WORDS = {
     "new_above": "new, at or above the threshold",
     "new_below": "new, below the threshold",
-    "copy_own": "copy of an own earlier design",
+    "copy_own": "copy of an own design",
     "copy_seed": "copy of the seed corpus",
 }
 SOURCE_COLORS = {"seed": "copy-seed", "own": "copy-own"}

@@ -100,7 +100,10 @@ def similarity(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
 
 
 def shift(results: Results, valid: pl.DataFrame, resamples: int) -> pl.DataFrame:
-    """Return the first cycle of each chain against its last: difference, interval, test, effect size, in words too."""
+    """Return the first cycle of each chain against its last: difference, interval, test, effect size, in words too.
+
+    accuracy_once: a program that was generated several times was trained once, so its equal accuracies count as one.
+    """
     schema = {"chain": TEXT, "measure": TEXT, "first_cycle": COUNT, "last_cycle": COUNT, "first_n": COUNT}
     schema |= {"last_n": COUNT, "first": SHARE, "last": SHARE, "difference": SHARE, "low": SHARE, "high": SHARE}
     schema |= {"direction": TEXT, "method": TEXT, "p_value": SHARE, "hodges_lehmann": SHARE, "cliffs_delta": SHARE}
@@ -113,10 +116,15 @@ def shift(results: Results, valid: pl.DataFrame, resamples: int) -> pl.DataFrame
         cells = [valid.filter(chain=chain, cycle=cycle) for cycle in ends]
         totals = [results.candidates.filter(chain=chain, cycle=cycle).height for cycle in ends]
         head = {"chain": chain, "first_cycle": ends[0], "last_cycle": ends[1]}
-        for measure, column in (("accuracy", "accuracy"), ("similarity", "nearest_similarity")):
-            first, last = (cell[column].drop_nulls().to_list() for cell in cells)
+        once = [cell.unique("evaluation", keep="first", maintain_order=True) for cell in cells]
+        for measure, column, of in (
+            ("accuracy", "accuracy", cells),
+            ("accuracy_once", "accuracy", once),
+            ("similarity", "nearest_similarity", cells),
+        ):
+            first, last = (cell[column].drop_nulls().to_list() for cell in of)
             found = compare_samples(first, last, resamples, results.settings.get("seed", 0))
-            ns = {"first_n": len(first), "last_n": len(last), "method": "Mann-Whitney, bootstrap"}
+            ns = {"first_n": len(first), "last_n": len(last), "method": "Mann-Whitney, Welch"}
             means = {"first": _mean(first), "last": _mean(last), "direction": direction(found["low"], found["high"])}
             rows.append(head | {"measure": measure} | ns | means | found)
         for measure, wanted, generated in _shares():
@@ -202,12 +210,14 @@ def architectures(results: Results) -> pl.DataFrame:
 
 
 def _front(ranked: pl.DataFrame) -> pl.Series:
-    """Mark, in rows sorted by falling accuracy, those that are smaller than all before them."""
-    smallest, marks = None, []
-    for parameters in ranked["parameters"]:
-        marks.append(parameters is not None and (smallest is None or parameters < smallest))
-        smallest = parameters if marks[-1] else smallest
-    return pl.Series(marks, dtype=pl.Boolean)
+    """Mark the rows that are smaller than all that are as accurate."""
+    smallest, front = None, set()
+    order = ranked.sort(["accuracy", "parameters", "id"], descending=[True, False, False], nulls_last=True)
+    for name, parameters in order.select("id", "parameters").iter_rows():
+        if parameters is not None and (smallest is None or parameters < smallest):
+            smallest = parameters
+            front.add(name)
+    return ranked["id"].is_in(front)
 
 
 def failures(results: Results) -> pl.DataFrame:

@@ -7,6 +7,7 @@ MEASURES = {
     "copies": "copies, of the valid",
     "similarity": "similarity to the nearest (mean)",
     "accuracy": "accuracy of the valid (mean)",
+    "accuracy_once": "accuracy, each program once (mean)",
     "at_threshold": "at or above the threshold, of the valid",
     "valid": "valid, of all generated",
     "yield": "admitted, of all generated (yield)",

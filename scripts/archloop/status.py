@@ -100,7 +100,8 @@ def time_left(left: list[Job], settings: dict, seconds: dict[tuple[str, str], fl
         stages = slowest.setdefault((job.chain, job.cycle), {})
         stages[job.stage] = max(stages.get(job.stage, 0.0), of(job))
     ends = [_path(name, settings, slowest) for name in settings["chains"]]
-    least, most = duration(max(ends, default=0.0)), duration(sum(map(of, left)))
+    after = sum(slowest.get(("", 0), {}).values())  # the report waits for every chain
+    least, most = duration(max(ends, default=0.0) + after), duration(sum(map(of, left)))
     text = f"{least} to {most}" if least != most else least
     text += " (shards and chains side by side, to one job after another)" if least != most else ""
     return text + (f"; more for {', '.join(unknown)}, of which no job has ended yet" if unknown else "")
