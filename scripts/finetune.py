@@ -8,6 +8,7 @@ import click
 from archloop.cli import command, settings_options, value_of
 from archloop.corpus import read_corpus
 from archloop.files import write_json
+from archloop.models import versions
 
 PATH = click.Path(path_type=Path)
 
@@ -41,7 +42,8 @@ def main(fresh, corpus, model, parent, output, run_record, state, seed, device, 
         device=device,
         seed=seed,
     )
-    write_json(run_record, facts | {"seconds": round(time.monotonic() - started, 2)})
+    facts |= {"seconds": round(time.monotonic() - started, 2), "versions": versions("torch", "transformers", "peft")}
+    write_json(run_record, facts)
 
 
 if __name__ == "__main__":

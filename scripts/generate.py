@@ -7,6 +7,7 @@ import click
 
 from archloop.cli import command, settings_options, value_of
 from archloop.files import read_jsonl, write_json, write_jsonl
+from archloop.models import versions
 
 PATH = click.Path(path_type=Path)
 
@@ -32,7 +33,8 @@ def main(prompts, shard, model, adapter, output, run_record, device, settings, l
         if row["index"] % settings["shards"] == shard
     ]
     candidates, facts = generate(rows, model.parent, adapter, settings, loading, device)
-    write_json(run_record, facts | {"seconds": round(time.monotonic() - started, 2)})
+    facts |= {"seconds": round(time.monotonic() - started, 2), "versions": versions("torch", "transformers", "peft")}
+    write_json(run_record, facts)
     write_jsonl(output, candidates)
 
 

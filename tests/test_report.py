@@ -420,3 +420,9 @@ def test_the_settings_that_the_rule_passes_are_those_that_the_page_shows(folder,
     done = subprocess.run([*script, "--whole", "--output", str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "deepseek-coder-7b-instruct-v1.5" in (tmp_path / "index.html").read_text()
+
+
+def test_marks_that_turn_the_direction_of_writing_show_as_escapes():
+    from archloop.report_gallery import visible
+
+    assert visible("a\u202eb\x1b[0m\n\tc") == "a\\u202eb\\x1b[0m\n\tc"

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-import platform
 import secrets
 import selectors
 import site
@@ -30,7 +29,7 @@ from archloop.datasets import read_facts, read_split
 from archloop.digest import code_digest
 from archloop.errors import InputError
 from archloop.files import read_json, remove_tree, sha256_file, sha256_text, write_json
-from archloop.models import choose_device
+from archloop.models import choose_device, versions
 from archloop.progress import Progress, get_logger
 from archloop.result import FIELDS, MAXIMUM_HEADER, plain_line, plain_text, read_result, scored
 from archloop.seeds import derive
@@ -81,7 +80,7 @@ def evaluate(
             "isolation": judge.level,
             "reused": sum(known for _, known in found.values()) + len(candidates) - len(programs),
             "seconds": round(time.monotonic() - started, 2),
-            "versions": _versions(),
+            "versions": versions("torch"),
             "candidates": {
                 row["id"]: {name: found[row["program"]][0].get(name) for name in MEASURED} for row in candidates
             },
@@ -143,7 +142,7 @@ class Judge:
             record = dict.fromkeys(FIELDS) | {"outcome": refused[0], "detail": plain_line(refused[1])}
         else:
             record = self._run(program, settings, seed)
-        facts = {"protocol": settings, "seed": seed, "device": self.device_name, "versions": _versions()}
+        facts = {"protocol": settings, "seed": seed, "device": self.device_name, "versions": versions("torch")}
         return record | facts
 
     def _run(self, program: str, settings: dict, seed: int) -> dict:
@@ -288,8 +287,8 @@ def _protocol(settings: dict, dataset: Path, seed: int, device: str) -> str:
     """Return the part of a record's key that all programs share."""
     package = Path(__file__).parent
     code = [code_digest(package / f"{name}.py", package.parent) for name in ("judge_server", "result", "static_checks")]
-    versions = {name: version for name, version in _versions().items() if name != "kernel"}
-    parts = [settings, sha256_file(dataset), seed, device, code, versions, static_checks.MAXIMUM_BYTES]
+    of = {name: version for name, version in versions("torch").items() if name != "kernel"}
+    parts = [settings, sha256_file(dataset), seed, device, code, of, static_checks.MAXIMUM_BYTES]
     return sha256_text(json.dumps(parts, sort_keys=True))
 
 
@@ -299,12 +298,6 @@ def _device_name(device: str) -> str:
     import torch
 
     return torch.cuda.get_device_name(device)
-
-
-def _versions() -> dict[str, str]:
-    import torch
-
-    return {"python": platform.python_version(), "torch": torch.__version__, "kernel": platform.release()}
 
 
 def _known(path: Path) -> dict | None:

@@ -1,12 +1,14 @@
 """The language model: made ready once from a hub, a folder or a GGUF file, and loaded for each job."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import warnings
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 from archloop.errors import InputError
@@ -75,6 +77,12 @@ def check_model(folder: Path) -> dict:
                 f"delete {folder / MANIFEST} and run again to prepare the model anew"
             )
     return manifest
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of Python, the kernel and some packages, for the record of a job."""
+    found = {"python": platform.python_version(), "kernel": platform.release()}
+    return found | {package: metadata.version(package) for package in packages}
 
 
 def choose_device(wanted: str) -> str:

@@ -60,17 +60,28 @@ def pack(value: object) -> str:
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
+def visible(text: str) -> str:
+    """Return a text with what cannot be seen (controls, marks that turn the direction of writing) as escapes.
+
+    >>> visible("a\u202eb")
+    'a\\u202eb'
+    """
+    seen = "\n\t"
+    return "".join(c if c.isprintable() or c in seen else c.encode("unicode_escape").decode() for c in text)
+
+
 def _design(row: dict, stored: dict, graph: dict) -> dict:
     found = {name: row[name] for name in ("prompt_id", "adapter", "evaluation", "graph_digest")}
     # A seed has more digits than JavaScript keeps.
     found |= {"seed": str(row["seed"])}
     found |= {name: row[name] for name in ("multiply_adds", "accuracy_sd", "test_accuracy")}
-    found |= {"program": stored["program"], "prompt": stored["prompt"], "references": stored["references"] or []}
+    found |= {name: visible(stored[name]) for name in ("program", "prompt")}
+    found |= {"references": stored["references"] or []}
     return found | {"blocks": graph.get("blocks"), "cut": graph.get("cut", False)}
 
 
 def _other(row: dict) -> dict:
-    return {"program": row["program"], "family": row["family"], "accuracy": row["accuracy"]}
+    return {"program": visible(row["program"]), "family": row["family"], "accuracy": row["accuracy"]}
 
 
 def _words(picture: list[list]) -> set[str]:
