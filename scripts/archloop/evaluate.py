@@ -24,7 +24,7 @@ from typing import IO
 import numpy as np
 from safetensors.torch import save_file
 
-from archloop import static_checks, walls
+from archloop import walls
 from archloop.datasets import read_facts, read_split
 from archloop.digest import code_digest
 from archloop.errors import InputError
@@ -287,8 +287,8 @@ def _protocol(settings: dict, dataset: Path, seed: int, device: str) -> str:
     """Return the part of a record's key that all programs share."""
     package = Path(__file__).parent
     code = [code_digest(package / f"{name}.py", package.parent) for name in ("judge_server", "result", "static_checks")]
-    of = {name: version for name, version in versions("torch").items() if name != "kernel"}
-    parts = [settings, sha256_file(dataset), seed, device, code, of, static_checks.MAXIMUM_BYTES]
+    found = versions("torch")
+    parts = [settings, sha256_file(dataset), seed, device, code, found["python"], found["torch"]]
     return sha256_text(json.dumps(parts, sort_keys=True))
 
 

@@ -135,8 +135,6 @@ def _within_budget(facts: dict, settings: dict) -> None:
 
 def _builder(program: str, in_shape: tuple, out_shape: tuple, settings: dict):
     """Run the program and return a function of a device that makes its Net there; raise Stop when it has none."""
-    hyperparameters = {"lr": settings["learning_rate"], "momentum": settings["momentum"]}
-    hyperparameters |= {"dropout": settings["dropout"], "batch": settings["batch_size"]}
     namespace = {"__name__": "candidate"}
     try:
         exec(compile(program, "<program>", "exec"), namespace)
@@ -144,7 +142,13 @@ def _builder(program: str, in_shape: tuple, out_shape: tuple, settings: dict):
     except BaseException as error:
         _raise_memory(error)
         raise Stop("construct", line(error)) from None
-    return lambda device: network(in_shape, out_shape, dict(hyperparameters), torch.device(device))
+    return lambda device: network(in_shape, out_shape, _prm(settings), torch.device(device))
+
+
+def _prm(settings: dict) -> dict:
+    """Return the hyperparameters that a program gets, by the names of the LEMUR contract."""
+    same = {name: settings[name] for name in ("momentum", "dropout")}
+    return {"lr": settings["learning_rate"]} | same | {"batch": settings["batch_size"]}
 
 
 def _checked(build, in_shape: tuple, classes: int, facts: dict):
@@ -211,6 +215,10 @@ def _parameters(model: torch.nn.Module) -> list[torch.Tensor]:
     return list(found.values())
 
 
+def _trainable(model: torch.nn.Module) -> list[torch.Tensor]:
+    return [weight for weight in _parameters(model) if weight.requires_grad]
+
+
 def _multiply_adds(model: torch.nn.Module, in_shape: tuple) -> int:
     """Return the multiply-adds of one image: half the floating point operations that torch's own counter finds."""
     device = next(iter(_parameters(model)), torch.empty((), device="meta")).device
@@ -266,7 +274,7 @@ def _epochs(model, images, labels, prepare, settings, seed, device, protocol) ->
 def _learn(model, settings: dict, device: str):
     """Return a function that trains one epoch by the protocol: SGD, cross-entropy, clipped gradients."""
     optimizer = _optimizer(model, settings, device)
-    weights = [weight for weight in _parameters(model) if weight.requires_grad]
+    weights = _trainable(model)
 
     def epoch(batches, _count) -> tuple[dict, list[float]]:
         losses, right, seen = [], torch.zeros((), device=device), 0
@@ -307,8 +315,7 @@ def _learn_by_program(model, settings: dict, _device: str):
     """Return a function that trains one epoch as the program does it."""
     if not all(callable(getattr(model, name, None)) for name in ("train_setup", "learn")):
         raise Stop("contract", "training: candidate, but Net has no train_setup and learn")
-    prm = {"lr": settings["learning_rate"], "momentum": settings["momentum"], "dropout": settings["dropout"]}
-    model.train_setup(prm | {"batch": settings["batch_size"]})
+    model.train_setup(_prm(settings))
 
     class Loader:
         def __init__(self, batches, count):
@@ -328,7 +335,7 @@ def _learn_by_program(model, settings: dict, _device: str):
 
 
 def _optimizer(model, settings: dict, device: str) -> torch.optim.Optimizer:
-    weights = [weight for weight in _parameters(model) if weight.requires_grad]
+    weights = _trainable(model)
     if not weights:
         raise Stop("construct", "Net has no parameter to train")
     return torch.optim.SGD(
