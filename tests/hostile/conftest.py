@@ -15,12 +15,15 @@ OTHER_WALLS = [("namespaces", "plain"), ("landlock", "root")]
 def pytest_generate_tests(metafunc):
     if "bench" in metafunc.fixturenames:
         walls = WALLS + (OTHER_WALLS if metafunc.config.getoption("--all-walls") else [])
-        metafunc.parametrize("bench", walls, ids="-".join, indirect=True, scope="session")
+        metafunc.parametrize("bench", walls, ids="-".join, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bench(request, tmp_path_factory):
-    """One judge for all tests of a level and a user; what is left when it ends fails the last of them."""
+    """One judge for all tests of a level and a user; what is left when it ends fails the last of them.
+
+    It ends with its module: what tests of other modules write is not counted against it.
+    """
     level, user = request.param
     root = os.geteuid() == 0
     if user == "root" and not root:
