@@ -30,6 +30,7 @@ include: "rules/seed.smk"
 include: "rules/admit.smk"
 include: "rules/finetune.smk"
 include: "rules/report.smk"
+include: "rules/records.smk"
 
 
 rule all:

@@ -31,6 +31,7 @@ rule admit:
         " $(printf -- ' --evaluated %s' {input.evaluated}) $(printf -- ' --corpus %s' {input.corpus})"
         " --dataset {input.dataset} {params.admission} {params.novelty}"
         " --candidates-output {output.candidates} --corpus-output {output.corpus} --log {log}"
+        " -- {rule} {params:q} -- {input:q}"
 
 
 rule summarize:
@@ -54,6 +55,7 @@ rule summarize:
     shell:
         "python $SCRIPTS/summarize.py --candidates {input.candidates} --training {input.training}"
         " --dataset {input.dataset} {params.admission} --output {output} --log {log}"
+        " -- {rule} {params:q} -- {input:q}"
 
 
 rule export:
@@ -73,3 +75,4 @@ rule export:
         "Chain {wildcards.chain}: exporting the admitted architectures"
     shell:
         "python $SCRIPTS/export.py $(printf -- ' --corpus %s' {input}) --output {output} --log {log}"
+        " -- {rule} {params:q} -- {input:q}"

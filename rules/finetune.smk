@@ -1,4 +1,8 @@
 # The adapter of a cycle: it goes on from the one before, with what the cycle admitted.
+def training_seed(chain, cycle):
+    return archloop_options.options({"seed": derive(SETTINGS["seed"], chain, cycle, "finetune")})
+
+
 rule finetune:
     input:
         fresh=f"{CYCLE}/corpus.parquet",
@@ -25,15 +29,16 @@ rule finetune:
     params:
         settings=options("finetuning"),
         loading=options("loading", "loading_"),
-        seed=lambda wildcards: derive(SETTINGS["seed"], wildcards.chain, int(wildcards.cycle), "finetune"),
+        seed=lambda wildcards: training_seed(wildcards.chain, int(wildcards.cycle)),
         code=code("finetune"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
         "python $SCRIPTS/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
-        " --model {input.model} --parent {input.parent} {params.settings} {params.loading} --seed {params.seed}"
+        " --model {input.model} --parent {input.parent} {params.settings} {params.loading} {params.seed}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle} --device {resources.device}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
+        " -- {rule} {params:q} -- {input:q}"
 
 
 rule finetune_seed:
@@ -60,12 +65,13 @@ rule finetune_seed:
     params:
         settings=options("finetuning"),
         loading=options("loading", "loading_"),
-        seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),
-        code=code("finetune"),
+        seed=training_seed("seed", 0),
+        code=code("finetune", "finetune_seed"),
     message:
         "Cycle 0: fine-tuning on the seed corpus"
     shell:
         "python $SCRIPTS/finetune.py --fresh {input.fresh} --model {input.model}"
-        " {params.settings} {params.loading} --seed {params.seed}"
+        " {params.settings} {params.loading} {params.seed}"
         " --state results/state/seed --device {resources.device}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
+        " -- {rule} {params:q} -- {input:q}"

@@ -19,8 +19,8 @@ rule write_prompts:
         ENVIRONMENT
     params:
         settings=options("prompts"),
-        epochs=setting("evaluation", "epochs"),
-        seed=SETTINGS["seed"],
+        epochs=options("evaluation", only="epochs"),
+        seed=SEED,
         code=code("write_prompts"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
@@ -28,7 +28,8 @@ rule write_prompts:
         "python $SCRIPTS/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}"
         " --dataset {input.dataset} $(printf -- ' --corpus %s' {input.corpus})"
         " {params.settings} --template {input.template} --hints {input.hints}"
-        " --seed {params.seed} --epochs {params.epochs} --output {output} --log {log}"
+        " {params.seed} {params.epochs} --output {output} --log {log}"
+        " -- {rule} {params:q} -- {input:q}"
 
 
 rule generate:
@@ -61,3 +62,4 @@ rule generate:
         "python $SCRIPTS/generate.py --prompts {input.prompts} --shard {wildcards.shard}"
         " --model {input.model} --adapter {input.adapter} {params.settings} {params.loading}"
         " --device {resources.device} --output {output.candidates} --run-record {output.run_record} --log {log}"
+        " -- {rule} {params:q} -- {input:q}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options, value_of
+from archloop.cli import settings_options, stage, value_of
 from archloop.corpus import read_corpus
 from archloop.files import write_json
 from archloop.models import versions
@@ -13,7 +13,7 @@ from archloop.models import versions
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("output", packages=("torch", "transformers", "peft", "safetensors", "polars"))
 @settings_options("finetuning")
 @settings_options("loading", "loading")
 @click.option("--fresh", required=True, type=PATH, help="Corpus shard of this cycle; in cycle 0 the seed corpus.")
@@ -25,7 +25,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--state", required=True, type=PATH, help="Folder for checkpoints; a job that was cut resumes from it.")
 @click.option("--seed", required=True, type=int, help="Seed of this fine-tuning.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
-def main(fresh, corpus, model, parent, output, run_record, state, seed, device, settings, loading) -> None:
+def main(fresh, corpus, model, parent, output, run_record, state, seed, device, settings, loading) -> dict:
     """Write the adapter, its configuration and its lineage."""
     from archloop.finetune import finetune
 
@@ -44,6 +44,7 @@ def main(fresh, corpus, model, parent, output, run_record, state, seed, device, 
     )
     facts |= {"seconds": round(time.monotonic() - started, 2), "versions": versions("torch", "transformers", "peft")}
     write_json(run_record, facts)
+    return {"outputs": [output.with_name(name) for name in ("adapter_config.json", "training.json")]}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from archloop.cli import settings_options
 from archloop.errors import InputError
-from archloop.settings import complete, effective, options, schema, start_of
+from archloop.options import options, schema
+from archloop.settings import complete, effective, start_of
 
 DIGITS = {"dataset": "digits"}
 

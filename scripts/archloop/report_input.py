@@ -1,5 +1,6 @@
 """What the report is made of: everything that a results folder holds so far, finished or not."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from archloop.corpus import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.report_graph import blocks
+from archloop.report_parts import PAGE_PARTS
 from archloop.settings import effective
 from archloop.summarize import summarize
 
 SETTINGS_FILE = "settings.json"
+PAGE = Path(__file__).parents[2] / "report"
 HEAVY = ("raw", "prompt", "signature")  # columns of the candidates that no table and no picture needs
 STAGES = {"generated": "generate", "evaluated": "evaluate", "adapter": "finetune"}
 NOVELTY = {"gate": "both", "threshold": 0.9}
@@ -84,6 +87,19 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
         training={cell: read_json(path) for cell, path in training.items() if path.is_file()},
         graphs={name: facts for place in places for name, facts in _graphs(place / "evaluated", admitted)},
     )
+
+
+def sources(results: Results) -> list[Path]:
+    """Return the files that the whole report of a run is made of, those of the page too, as its rule declares them."""
+    found = [results.folder / "seed" / name for name in ("corpus.parquet", "adapter/training.json")]
+    for chain, facts in results.chains.items():
+        for cycle in facts["cycles"]:
+            shards = effective(results.settings, "generation", chain, cycle)["shards"] if results.settings else 0
+            names = ("summary.json", "candidates.parquet", "corpus.parquet", "adapter/training.json")
+            names += tuple(f"evaluated/{shard}.json" for shard in range(shards))
+            found += [results.folder / chain / f"cycle-{cycle}" / name for name in names]
+    found += [Path(os.path.relpath(PAGE / name)) for name in PAGE_PARTS]
+    return [path for path in found if path.is_file()]
 
 
 def _chains(folder: Path, settings: dict) -> dict[str, dict]:

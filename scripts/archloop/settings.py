@@ -2,39 +2,14 @@
 
 import copy
 import difflib
-import json
-import math
-import shlex
-from functools import cache
-from pathlib import Path
 
 import jsonschema
-import yaml
 
 from archloop.errors import InputError
+from archloop.options import Validator, schema, section
 
-SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 # What an adapter keeps from the one that it goes on from.
 ADAPTER_SHAPE = ("lora_rank", "lora_alpha", "targets", "layers")
-# To jsonschema alone 2.0 is an integer and NaN a number.
-TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
-    {
-        "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
-        "number": lambda _, value: type(value) in (int, float) and math.isfinite(value),
-    }
-)
-Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=TYPES)
-
-
-@cache
-def schema() -> dict:
-    """Return the schema of the settings as plain data."""
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-
-
-def section(name: str) -> dict[str, dict]:
-    """Return key -> JSON schema (with description and default) of one section."""
-    return schema()["$defs"][name]["properties"]
 
 
 def complete(config: dict) -> dict:
@@ -70,12 +45,6 @@ def effective(settings: dict, name: str, chain: str, cycle: int = 0) -> dict:
     return {key: value for layer in layers for key, value in layer.items()}
 
 
-def options(values: dict, prefix: str = "") -> str:
-    """Return settings as command line options, in the order of their names: `--temperature 0.7 --top-k 50`."""
-    names = {key: f"--{prefix}{key}".replace("_", "-") for key in values}
-    return " ".join(f"{names[key]} {shlex.quote(_spell(values[key]))}" for key in sorted(values))
-
-
 def start_of(settings: dict, chain: str) -> tuple[str, int]:
     """Return (chain, cycle) whose adapter a chain starts from; the seed is cycle 0 of the chain seed."""
     name, _, cycle = settings["chains"][chain]["start"].partition("/")
@@ -90,10 +59,6 @@ def _sections() -> list[str]:
 
 def _default(key: str) -> object:
     return schema()["properties"][key].get("default")
-
-
-def _spell(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def _text_keys(value: object) -> object:
