@@ -84,8 +84,19 @@ def leave_provenance(
 def read_provenance(path: Path) -> dict:
     """Return a provenance; raise InputError naming the file when it is broken or no provenance."""
     found = read_json(path, *KEYS)
-    whole = all(isinstance(found[key], dict) for key in OBJECTS)
-    if not whole or not all(isinstance(each, str) for key in ("inputs", "outputs") for each in found[key].values()):
+    whole = all(isinstance(found[key], dict) for key in OBJECTS) and all(
+        isinstance(found[key], list) for key in ("params", "run_records") if found[key] is not None
+    )
+    texts = [found["script"], found["code"]]
+    if whole:
+        texts += [
+            *found["inputs"].values(),
+            *found["outputs"].values(),
+            *(found["params"] or ()),
+            *found["run_records"],
+        ]
+        whole = all(isinstance(values, dict) for values in found["settings"].values())
+    if not whole or not found["outputs"] or not all(isinstance(text, str) and "\0" not in text for text in texts):
         raise InputError(f"{path}: no provenance of this workflow; delete the file")
     return found
 

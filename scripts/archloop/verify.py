@@ -15,13 +15,14 @@ from pathlib import Path
 from archloop.corpus import read_candidates, read_corpus
 from archloop.digest import code_digest
 from archloop.errors import InputError
-from archloop.files import read_json, read_jsonl, sha256_file
+from archloop.files import read_json, read_jsonl, sha256_file, sha256_text
 from archloop.funnel import count_outcomes
+from archloop.keys import protocol_digest, score_key
 from archloop.progress import Progress
 from archloop.provenance import SUFFIX, locate, outputs_of, provenance_path, provenances, read_provenance
 from archloop.result import FIELDS
 from archloop.seeds import derive
-from archloop.settings import effective, start_of
+from archloop.settings import complete, effective, start_of
 
 SCRIPTS = Path(__file__).parents[1]
 KEY = re.compile("[0-9a-f]{64}")
@@ -36,6 +37,7 @@ class Checked:
         self.results, self.findings, self.counts = results, [], Counter()
         self.settings = self._settings()
         self.digests: dict[Path, str | None] = {}
+        self.codes: dict[str, str | None] = {}
         self.jobs: dict[Path, dict] = {}
         for path in provenances(results, results.parent / "resources"):
             found = self.read(path, read_provenance)
@@ -44,7 +46,7 @@ class Checked:
 
     def _settings(self) -> dict:
         path = self.results / "settings.json"
-        return self.read(path, lambda each: read_json(each, "chains", "seed")) or {} if path.is_file() else {}
+        return self.read(path, lambda each: complete(read_json(each, "chains", "seed"))) or {} if path.is_file() else {}
 
     def say(self, kind: str, path: Path | str, what: str) -> None:
         self.counts[kind] += 1
@@ -57,7 +59,9 @@ class Checked:
         except InputError as error:
             self.counts["broken"] += 1
             self.findings.append(f"broken: {error}")
-            return None
+        except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+            self.say("broken", path, f"not as this workflow writes it ({' '.join(repr(error).split())[:80]})")
+        return None
 
     def digest(self, path: Path) -> str | None:
         """Return the sha256 of a file as it is, None when it is not there. Each file is read once."""
@@ -65,6 +69,13 @@ class Checked:
         if path not in self.digests:
             self.digests[path] = sha256_file(path) if path.is_file() else None
         return self.digests[path]
+
+    def code(self, script: str) -> str | None:
+        """Return the digest of a script's code today, None where there is no such script."""
+        if script not in self.codes:
+            path = SCRIPTS / f"{script}.py"
+            self.codes[script] = code_digest(path) if path.is_file() else None
+        return self.codes[script]
 
 
 def verify(results: Path) -> tuple[list[str], Counter]:
@@ -110,8 +121,7 @@ def out_of_date(checked: Checked, path: Path, found: dict) -> str | None:
             return f"{name}, which it was made from, is missing"
         if now not in (None, digest):
             return f"made from another {name}"
-    script = SCRIPTS / f"{found['script']}.py"
-    if not script.is_file() or code_digest(script) != found["code"]:
+    if checked.code(found["script"]) != found["code"]:
         return f"the code of {found['script']} has changed"
     return _other_settings(checked.settings, found, *_cell(checked.results, path))
 
@@ -142,8 +152,7 @@ def _check_outputs(checked: Checked, path: Path, found: dict) -> None:
         elif now != digest:
             checked.say("altered", output, "other bytes than were written; delete it and run again")
     for output in outputs_of(path, found | {"outputs": {}}, run_records=True):
-        if checked.read(output, lambda each: read_json(each, "seconds")) is None:
-            continue
+        checked.read(output, lambda each: read_json(each, "device"))
 
 
 def _check_unknown(checked: Checked) -> None:
@@ -185,7 +194,7 @@ def _check_cycle(checked: Checked, chain: str, cycle: int, place: Path) -> None:
     """Check that the counts of a cycle agree from the prompts to the summary, and that its seeds and adapters do."""
     rows = checked.read(place / "candidates.parquet", lambda path: read_candidates([path]))
     shard = checked.read(place / "corpus.parquet", lambda path: read_corpus([path], ["id"]))
-    prompts = checked.read(place / "prompts.jsonl", lambda path: read_jsonl(path, "id", "seed", "index"))
+    prompts = checked.read(place / "prompts.jsonl", _prompts)
     if rows is None or shard is None or prompts is None:
         return
     checked.counts["candidates"] += rows.height
@@ -196,10 +205,10 @@ def _check_cycle(checked: Checked, chain: str, cycle: int, place: Path) -> None:
             if path.name.endswith(".run.json"):
                 continue
             reader = read_jsonl if kind == "generated" else lambda each: read_json(each, "records")["records"]
-            found += [row["id"] for row in checked.read(path, reader) or []]
+            found += checked.read(path, lambda each: [str(row["id"]) for row in reader(each)]) or []  # noqa: B023
         if sorted(found) != ids:
             checked.say("wrong", place / kind, f"{len(found)} candidates where candidates.parquet has {len(ids)}")
-    if sorted(row["id"] for row in prompts) != ids:
+    if sorted(name for name, _, _ in prompts) != ids:
         checked.say("wrong", place / "prompts.jsonl", f"{len(prompts)} prompts for {len(ids)} candidates")
     if sorted(shard["id"]) != sorted(rows.filter(outcome="admitted")["id"]):
         checked.say("wrong", place / "corpus.parquet", "other programs than candidates.parquet has as admitted")
@@ -212,9 +221,9 @@ def _check_cycle(checked: Checked, chain: str, cycle: int, place: Path) -> None:
             checked.say("wrong", place / "summary.json", "other counts than candidates.parquet has")
     if not checked.settings or chain not in checked.settings["chains"]:
         return
-    for row in prompts:
-        if row["seed"] != derive(checked.settings["seed"], chain, cycle, "generate", row["index"]):
-            checked.say("wrong", place / "prompts.jsonl", f"the seed of {row['id']} does not derive from the run's")
+    for name, index, seed in prompts:
+        if seed != derive(checked.settings["seed"], chain, cycle, "generate", index):
+            checked.say("wrong", place / "prompts.jsonl", f"the seed of {name} does not derive from the run's")
             break
     before = (chain, cycle - 1) if cycle > 1 else start_of(checked.settings, chain)
     parent = checked.results / (f"{before[0]}/cycle-{before[1]}" if before[1] else "seed") / "adapter"
@@ -223,29 +232,56 @@ def _check_cycle(checked: Checked, chain: str, cycle: int, place: Path) -> None:
         checked.say("stale", place / "candidates.parquet", f"generated with another adapter than {parent} holds")
 
 
+def _prompts(path: Path) -> list[tuple[str, int, int]]:
+    return [(str(row["id"]), row["index"], row["seed"]) for row in read_jsonl(path, "id", "index", "seed")]
+
+
 def _check_scores(checked: Checked) -> None:
-    """Check the store of known scores: each record under its key, and each that a shard quotes equal to it."""
-    store = checked.results / "evaluations"
-    for path in sorted(store.glob("*/*.json")):
-        if path.name[0] == ".":
-            continue
+    """Check the store of known scores: each record under the key of what it is a function of, and quoted as it is."""
+    kept = {}
+    for path in sorted((checked.results / "evaluations").glob("*/[0-9a-f]*.json")):
         checked.counts["scores"] += 1
-        record = checked.read(path, lambda each: read_json(each, "outcome", "protocol", "seed", "device"))
-        if record is not None and not (KEY.fullmatch(path.stem) and path.parent.name == path.stem[:2]):
+        found = checked.read(path, _kept)
+        if found is not None:
+            kept[path.stem] = found
+        if not (KEY.fullmatch(path.stem) and path.parent.name == path.stem[:2]):
             checked.say("wrong", path, "its name is no key of a score")
-    for path in sorted(checked.results.glob("*/**/evaluated/*.json")):
-        if path.name.endswith(".run.json"):
-            continue
-        shard = checked.read(path, lambda each: read_json(each, "records")) or {"records": []}
-        for row in shard["records"]:
-            kept = store / row["key"][:2] / f"{row['key']}.json"
-            if not kept.is_file():
-                continue
-            try:
-                known = read_json(kept)
-            except InputError:
-                continue  # named above
-            if any(known.get(name) != row.get(name) for name in FIELDS):
-                checked.say(
-                    "wrong", path, f"the score of {row['id']} is not the one that is kept under its key, {kept}"
-                )
+    protocols: dict[str, str] = {}
+    for path, made in checked.jobs.items():
+        if made["script"] == "evaluate":
+            checked.read(path, lambda each: _check_shard(checked, each, made, kept, protocols))  # noqa: B023
+
+
+def _check_shard(checked: Checked, path: Path, made: dict, kept: dict, protocols: dict[str, str]) -> None:
+    """Check the scores of one shard. kept: key -> (digest, protocol) of the store; protocols: their digests so far."""
+    shard = path.with_name(path.name.removesuffix(SUFFIX))
+    (source,) = (locate(checked.results, name) for name in made["inputs"] if "/generated/" in name)
+    (data,) = (digest for name, digest in made["inputs"].items() if "/datasets/" in name)
+    rows = {row["id"]: row["program"] for row in read_jsonl(source, "id", "program")}
+    judged = made["code"] == checked.code("evaluate")
+    for name, key, facts in _scores(shard):
+        known, protocol = kept.get(key, (facts, None))
+        if known != facts:
+            checked.say("wrong", shard, f"the score of {name} is not that under its key, {key}")
+        elif protocol and judged and name in rows:
+            text = json.dumps([data, protocol], sort_keys=True)
+            protocols[text] = protocols.get(text) or protocol_digest(dataset=data, **protocol)
+            if score_key(protocols[text], rows[name]) != key:
+                checked.say("wrong", shard, f"the score of {name} is kept under {key}, which is not its key")
+
+
+def _kept(path: Path) -> tuple[str, dict]:
+    """Return (digest of what a kept score says, what its key is made of beside the program and the data)."""
+    record = read_json(path, "outcome", "protocol", "seed", "device", "versions")
+    protocol = {name: record[name] for name in ("seed", "device", "versions")} | {"settings": record["protocol"]}
+    return _facts(record), protocol
+
+
+def _scores(path: Path) -> list[tuple[str, str, str]]:
+    """Return (id, key, digest of what the score says) of the records of a shard."""
+    rows = read_json(path, "records")["records"]
+    return [(str(row["id"]), str(row["key"]), _facts(row)) for row in rows]
+
+
+def _facts(record: dict) -> str:
+    return sha256_text(json.dumps({name: record.get(name) for name in FIELDS}, sort_keys=True))
