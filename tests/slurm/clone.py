@@ -1,4 +1,4 @@
-"""A clone of the project that belongs to the plain user, as on a cluster, with the profile filled in for the test cluster."""
+"""A clone of the project that belongs to the plain user, with the profile filled in for the test cluster."""
 
 import contextlib
 import os
@@ -113,7 +113,7 @@ class Clone:
         return (self.folder / "terminal.txt").read_text()
 
     def start(self, *arguments: str) -> subprocess.Popen:
-        """Start Snakemake in the background, as the leader of a session of its own; terminal.txt gets what it prints."""
+        """Start Snakemake as the leader of a session of its own; terminal.txt gets what it prints."""
         terminal = (self.folder / "terminal.txt").open("a")
         return subprocess.Popen(
             self.command(*arguments),

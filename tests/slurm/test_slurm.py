@@ -64,7 +64,7 @@ def test_no_job_could_reach_a_network(cluster, finished):
 
 
 def test_preempted_jobs_go_on_where_they_were(cloned, cluster, finished):
-    """Requeued in evaluate and in finetune, its node lost in generate, cancelled in evaluate, a controller restarted."""
+    """Queued again in evaluate and finetune, a node lost in generate, cancelled in evaluate, slurmctld restarted."""
     clone = cloned("preempted")
     head = clone.start()
     store = clone.folder / "results" / "evaluations"
