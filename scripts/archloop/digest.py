@@ -16,19 +16,28 @@ FRAME = ("errors.py", "progress.py", "provenance.py")
 def code_digest(script: str | Path, root: Path | None = None) -> str:
     """Return 16 hexadecimal digits that change when, and only when, code that `script` can reach changes.
 
-    Reached is every module of the package that is imported anywhere in the file, in a function too, and so on from
-    there, but for those of the frame. The package is looked for in `root`, by default the folder of the script.
+    The package is looked for in `root`, by default the folder of the script.
     """
     script = Path(script)
     root = root or script.parent
-    reached, todo = {}, [script]
+    parts = [
+        f"{path.relative_to(root)} {_tree_digest(path, path.stat().st_mtime_ns)}" for path in reached(script, root)
+    ]
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
+
+
+def reached(script: Path, root: Path | None = None) -> set[Path]:
+    """Return the script and every module of the package that is imported anywhere in it, in a function too, and so on.
+
+    Modules of the frame are left out, and what they alone import.
+    """
+    found, todo = set(), [script]
     while todo:
         path = todo.pop()
-        if path not in reached:
-            reached[path] = _tree_digest(path, path.stat().st_mtime_ns)
-            todo += _imports(path, root, path.stat().st_mtime_ns)
-    parts = sorted(f"{path.relative_to(root)} {digest}" for path, digest in reached.items())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        if path not in found:
+            found.add(path)
+            todo += _imports(path, root or script.parent, path.stat().st_mtime_ns)
+    return found
 
 
 @cache

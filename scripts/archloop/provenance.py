@@ -6,8 +6,10 @@ again when they are lost. No time and no job's number: equal results have equal 
 records (how long, on which device) are named without a digest.
 """
 
+import contextlib
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterable
 from importlib import metadata
@@ -19,11 +21,13 @@ from archloop.files import read_json, sha256_file, write_json
 
 SUFFIX = ".provenance"
 OBJECTS = ("settings", "options", "inputs", "outputs", "versions", "host")
-KEYS = ("script", "code", "rule", "params", "run_records", *OBJECTS)
+KEYS = ("script", "code", "rule", "params", "waited_for", "run_records", *OBJECTS)
 # From this size on a file's digest is taken from its own provenance, where that is not older than the file.
 LARGE_BYTES = 2**25
 # Options that say how a job runs, not what it makes.
-RUN_ONLY = {"log", "device", "isolation", "workers", "state", "store", "results", "run_record"}
+RUN_ONLY = {"log", "device", "isolation", "workers", "gpus", "state", "store", "results", "run_record"}
+# Inputs that a job waits for and does not read.
+WAITED_FOR = {Path("results/preflight.json")}
 
 
 def provenance_path(output: str | Path) -> Path:
@@ -49,6 +53,7 @@ def leave_provenance(
     at = context.args.index("--") if "--" in context.args else len(context.args)
     rule, *params = context.args[:at] or [None]
     inputs = {*map(Path, context.args[at + 1 :]), *more.get("inputs", [])}
+    waited_for, inputs = inputs & WAITED_FOR, inputs - WAITED_FOR
     given = {
         name: value
         for name, value in arguments.items()
@@ -69,13 +74,14 @@ def leave_provenance(
             "script": Path(script).stem,
             "code": code_digest(script),
             "rule": rule,
-            "params": params if rule else None,
+            "params": [text for text in params if not _of_inputs(text, inputs)] if rule else None,
             "settings": slices,
             "options": plain,
             "inputs": {str(path): digest_of(path) for path in sorted(inputs)},
+            "waited_for": sorted(map(str, waited_for)),
             "outputs": {os.path.relpath(path, place): sha256_file(path) for path in outputs},
             "run_records": [os.path.relpath(path, place) for path in _paths(arguments.get("run_record"))],
-            "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
+            "versions": versions(packages),
             "host": host(arguments.get("device")),
         },
     )
@@ -85,7 +91,7 @@ def read_provenance(path: Path) -> dict:
     """Return a provenance; raise InputError naming the file when it is broken or no provenance."""
     found = read_json(path, *KEYS)
     whole = all(isinstance(found[key], dict) for key in OBJECTS) and all(
-        isinstance(found[key], list) for key in ("params", "run_records") if found[key] is not None
+        isinstance(found[key], list) for key in ("params", "waited_for", "run_records") if found[key] is not None
     )
     texts = [found["script"], found["code"]]
     if whole:
@@ -123,6 +129,15 @@ def digest_of(path: Path) -> str:
     return sha256_file(path)
 
 
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of Python and of those packages that are installed."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def host(device: str | None) -> dict[str, str]:
     """Return the class of machine that numbers depend on: architecture, and where it computes, GPU or kind of CPU."""
     found = {"machine": platform.machine(), "system": platform.system()}
@@ -140,6 +155,12 @@ def provenances(*folders: Path) -> Iterable[Path]:
         for place, names, files in os.walk(folder):
             names[:] = sorted(name for name in names if name not in ("evaluations", "state") and name[0] != ".")
             yield from (Path(place) / name for name in sorted(files) if name.endswith(SUFFIX))
+
+
+def _of_inputs(param: str, inputs: set[Path]) -> bool:
+    """Tell whether a param is made of the job's inputs alone; Snakemake compares those as inputs and not as params."""
+    words = [word for word in shlex.split(param) if not word.startswith("--")]
+    return bool(words) and all(Path(word) in inputs for word in words)
 
 
 def _paths(value: object) -> list[Path]:

@@ -7,6 +7,7 @@ changed since. Standard library only, but for the writing.
 """
 
 import base64
+import json
 import os
 import re
 import time
@@ -98,7 +99,7 @@ def record(results: Path, fresh: Callable[[Path, dict], str | None], records: Pa
             checksums = {str(locate(results, name)): f"sha256:{digest}" for name, digest in found["inputs"].items()}
             entry = MetadataRecord(
                 rule=found["rule"],
-                input=sorted(checksums),
+                input=sorted([*checksums, *found["waited_for"]]),
                 params=[f"not as recorded: {why}"] if why else sorted(map(repr, found["params"] or ["made by hand"])),
                 record_format_version=RECORD_FORMAT_VERSION,
                 starttime=now,
@@ -132,9 +133,10 @@ def _keys(folder: Path) -> Iterable[tuple[str, str]]:
 
 def _whole(path: str) -> bool:
     """Tell whether a record was written to its end: Snakemake counts a torn one as none."""
-    with open(path, "rb") as opened:
-        text = opened.read()
-    return text[:1] == b"{" and text[-1:] == b"}"
+    try:
+        return bool(json.loads(Path(path).read_bytes()))
+    except ValueError:
+        return False
 
 
 def _without_names(pattern: str) -> str:

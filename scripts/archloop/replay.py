@@ -8,6 +8,7 @@ and so is what was other when the candidate was made.
 import difflib
 import itertools
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from archloop.datasets import read_facts
 from archloop.errors import InputError
 from archloop.files import read_jsonl
 from archloop.prompts import cycle_prompts, read_hints, read_template
-from archloop.provenance import host, locate, provenance_path, read_provenance
+from archloop.provenance import host, locate, provenance_path, read_provenance, versions
 
 VERDICT = ("outcome", "accuracy", "nearest_id", "nearest_similarity", "nearest_source", "graph_match_id")
 # What a program, its protocol, data and seed determine on a CPU.
@@ -83,22 +84,16 @@ def _prompt(results: Path, place: Path, row: dict) -> Step:
 
 def _program(results: Path, place: Path, row: dict, device: str) -> Iterator[Step]:
     from archloop.generate import generate
-    from archloop.models import chat_tokens, load_tokenizer
 
     made = _made(place / "generated" / f"{row['shard']}.jsonl")
     paths = _inputs(results, made)
     model = next(path for path in paths if path.name == "manifest.json")
     adapter = next((path for path in paths if path.name == "adapter_model.safetensors"), None)
     settings, loading = made["settings"]["generation"], made["settings"]["loading"]
-    shard = [each for each in read_jsonl(place / "prompts.jsonl") if each["index"] % settings["shards"] == row["shard"]]
-    # Those of its batch are sampled with it: the order of the sums in a matrix product changes with the batch's shape.
-    tokenizer = load_tokenizer(model.parent)
-    lengths = [len(chat_tokens(tokenizer, each["prompt"])) for each in shard]
-    order, size = sorted(range(len(shard)), key=lambda at: (lengths[at], at)), settings["batch_size"]
-    batches = [[shard[at] for at in sorted(order[start : start + size])] for start in range(0, len(shard), size)]
-    (batch,) = (batch for batch in batches if any(each["index"] == row["index"] for each in batch))
-    made_again, facts = generate(batch, model.parent, adapter, settings, loading, device)
-    (again,) = (each for each in made_again if each["index"] == row["index"])
+    asked = [each for each in read_jsonl(place / "prompts.jsonl") if each["index"] == row["index"]]
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = Path(scratch) / "answers.jsonl"
+        (again,), facts = generate(asked, model.parent, adapter, settings, loading, device, kept)
     yield _compare("answer", again["raw"], row["raw"], made, facts["device"])
     yield _compare("program", again["program"] or "", row["program"] or "", made, facts["device"])
 
@@ -166,12 +161,11 @@ def _compare(name: str, again: str, recorded: str, made: dict | None = None, whe
 
 def _why(made: dict, where: str) -> str:
     """Return what was other when a job was done, for a reader who wonders why something came out otherwise."""
-    from importlib import metadata
-
     now = {"device": where, "machine": host(None)["machine"]}
     then = made["host"]
     other = [f"{key} {then.get(key)}, now {value}" for key, value in now.items() if then.get(key) != value]
+    installed = versions(made["versions"])
     for name, version in made["versions"].items():
-        if name != "python" and metadata.version(name) != version:
-            other.append(f"{name} {version}, now {metadata.version(name)}")
+        if installed.get(name) != version:
+            other.append(f"{name} {version}, now {installed.get(name)}")
     return f" (made with {'; '.join(other)})" if other else ""

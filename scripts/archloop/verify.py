@@ -27,7 +27,7 @@ from archloop.settings import complete, effective, start_of
 SCRIPTS = Path(__file__).parents[1]
 KEY = re.compile("[0-9a-f]{64}")
 # Files of a results folder that no job of the workflow makes.
-UNMADE = ("settings.json", ".lock")
+UNMADE = ("settings.json", "requests.json", "preflight.json")
 
 
 class Checked:

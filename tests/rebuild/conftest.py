@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clone import SMALL, copy, finish, make_clone
 from plans import plans
 from readme import check
+from small_run import SMALL, copy, finish, make_clone
 
 
 @pytest.fixture

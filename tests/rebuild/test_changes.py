@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clone import SMALL, copy, edit, run
 from plans import plans
+from small_run import SMALL, copy, edit, run
 from stages import graph, with_followers
 
 pytestmark = pytest.mark.workflow
@@ -161,7 +161,7 @@ def _a_lost_adapter(folder):
 
 
 def _an_edited_shard(folder):
-    edit(folder / "results/main/cycle-2/evaluated/0.json", '"device"', '"device" ')
+    edit(folder / "results/main/cycle-2/evaluated/0.json", '"id"', '"id" ')
 
 
 FILES = [

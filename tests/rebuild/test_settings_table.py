@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import yaml
-from clone import SMALL
 from readme import rows_of_settings
+from small_run import SMALL
 from stages import graph, heads, words
 
 from archloop.options import schema

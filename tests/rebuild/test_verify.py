@@ -4,7 +4,7 @@ import json
 
 import polars as pl
 import pytest
-from clone import edit, run
+from small_run import edit, run
 
 from archloop.corpus import read_candidates, write_candidates
 from archloop.files import read_json, write_json
