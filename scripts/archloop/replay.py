@@ -22,6 +22,7 @@ from archloop.prompts import cycle_prompts, read_hints, read_template
 from archloop.provenance import host, locate, provenance_path, read_provenance, versions
 
 VERDICT = ("outcome", "accuracy", "nearest_id", "nearest_similarity", "nearest_source", "graph_match_id")
+GPU_TOLERANCE = 0.02  # of the accuracy, where both trainings were on a GPU
 # What a program, its protocol, data and seed determine on a CPU.
 SCORE = ("outcome", "detail", "parameters", "accuracy", "accuracy_sd", "test_accuracy")
 
@@ -108,12 +109,15 @@ def _evaluation(results: Path, place: Path, row: dict, device: str, isolation: s
     with Judge(_dataset(_inputs(results, made)), device, isolation) as judge:
         seed = derive(made["options"]["seed"], "evaluate")
         again = judge.judge(row["program"], json.loads(record["protocol"]), seed)
-        where = judge.device_name
-    differing = [name for name in SCORE if again.get(name) != record.get(name)]
+        where = judge.device
     said = f"{record['outcome']}, accuracy {record['accuracy']}"
-    if differing:
-        said += f" on record; again {again['outcome']}, accuracy {again['accuracy']}{_why(made, where)}"
-    yield Step("evaluation", not differing, said)
+    if all(again.get(name) == record.get(name) for name in SCORE):
+        yield Step("evaluation", True, said)
+        return
+    said += f" on record; again {again['outcome']}, accuracy {again['accuracy']}{_why(made, where)}"
+    near = again["outcome"] == record["outcome"] and None not in (again["accuracy"], record["accuracy"])
+    near = near and abs(again["accuracy"] - record["accuracy"]) <= GPU_TOLERANCE
+    yield Step("evaluation", near and "cpu" not in (where, made["host"].get("device")), said)
 
 
 def _verdict(results: Path, place: Path, row: dict) -> Step:
@@ -161,8 +165,7 @@ def _compare(name: str, again: str, recorded: str, made: dict | None = None, whe
 
 def _why(made: dict, where: str) -> str:
     """Return what was other when a job was done, for a reader who wonders why something came out otherwise."""
-    now = {"device": where, "machine": host(None)["machine"]}
-    then = made["host"]
+    now, then = host(where), made["host"]
     other = [f"{key} {then.get(key)}, now {value}" for key, value in now.items() if then.get(key) != value]
     installed = versions(made["versions"])
     for name, version in made["versions"].items():
