@@ -18,6 +18,7 @@ from archloop.errors import InputError
 from archloop.files import read_json, read_jsonl, sha256_file, sha256_text
 from archloop.funnel import count_outcomes
 from archloop.keys import protocol_digest, score_key
+from archloop.models import MANIFEST, check_model
 from archloop.progress import Progress
 from archloop.provenance import SUFFIX, locate, outputs_of, provenance_path, provenances, read_provenance
 from archloop.result import FIELDS
@@ -43,6 +44,14 @@ class Checked:
             found = self.read(path, read_provenance)
             if found is not None:
                 self.jobs[path] = found
+        self._leave_out_unused()
+
+    def _leave_out_unused(self) -> None:
+        """Leave out models and data sets that no result was made from: they may belong to other runs."""
+        read = {os.path.normpath(locate(self.results, name)) for each in self.jobs.values() for name in each["inputs"]}
+        for path in [path for path in self.jobs if self.results not in path.parents]:
+            if not any(os.fspath(output) in read for output in outputs_of(path, self.jobs[path])):
+                del self.jobs[path]
 
     def _settings(self) -> dict:
         path = self.results / "settings.json"
@@ -94,6 +103,7 @@ def verify(results: Path) -> tuple[list[str], Counter]:
                 checked.say("stale", path.with_name(path.name.removesuffix(SUFFIX)), why)
             progress.step(len(found["outputs"]))
     checked.counts["jobs"], checked.counts["files"] = len(checked.jobs), total
+    _check_models(checked)
     _check_unknown(checked)
     _check_settings(checked)
     for chain, cycle in _cycles(checked):
@@ -153,6 +163,14 @@ def _check_outputs(checked: Checked, path: Path, found: dict) -> None:
             checked.say("altered", output, "other bytes than were written; delete it and run again")
     for output in outputs_of(path, found | {"outputs": {}}, run_records=True):
         checked.read(output, lambda each: read_json(each, "device"))
+
+
+def _check_models(checked: Checked) -> None:
+    """Check that every file of the models is there and as long as it was; their digests are in the manifests."""
+    names = {name for found in checked.jobs.values() for name in found["inputs"] if Path(name).name == MANIFEST}
+    for path in sorted(locate(checked.results, name) for name in names):
+        if path.is_file():
+            checked.read(path, lambda each: check_model(each.parent))
 
 
 def _check_unknown(checked: Checked) -> None:
