@@ -175,8 +175,8 @@ class Cluster:
         # Where SLURM looks for its settings by itself; the machine's own folder stays as it is below.
         (self.folder / "etc").mkdir()
         script += ["mkdir -p /etc/slurm", f"mount --bind {shlex.quote(str(self.folder / 'etc'))} /etc/slurm"]
-        # The resolver takes a machine that has no address but 127.0.0.1 for one without IPv4. The last line is the first
-        # process of the namespace, which has to wait for those that lost their parents.
+        # The resolver takes a machine that has no address but 127.0.0.1 for one without IPv4. The last line is that of
+        # the first process of the namespace, which has to wait for those that lost their parents.
         script += ["ip address add 192.0.2.1/32 dev lo", "echo open", "while :; do sleep 1; done"]
         command = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
         command += ["--mount-proc", "--propagation", "private", "bash", "-c", "\n".join(script)]

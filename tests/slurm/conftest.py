@@ -15,7 +15,7 @@ def cluster():
         try:
             started = Cluster(Path(folder)).__enter__()
         except Unavailable as error:
-            pytest.skip(str(error))
+            pytest.fail(str(error))
         try:
             yield started
         finally:
