@@ -20,7 +20,7 @@ rule write_prompts:
     params:
         settings=options("prompts"),
         epochs=setting("evaluation", "epochs"),
-        seed=SETTINGS["seed"],
+        seed=chain_seed,
         code=code("write_prompts"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
@@ -43,6 +43,8 @@ rule generate:
         "logs/{chain}/cycle-{cycle}/generate-{shard}.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/generate-{shard}.tsv"
+    wildcard_constraints:
+        chain=written_by(chains.MODEL),
     conda:
         ENVIRONMENT
     threads: 8
@@ -52,6 +54,7 @@ rule generate:
         mem_mb=lambda wildcards, attempt: 24000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
+        adapter=file_option("adapter"),
         settings=options("generation"),
         loading=options("loading", "loading_"),
         code=code("generate"),
@@ -59,5 +62,5 @@ rule generate:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: generating candidates, shard {wildcards.shard}"
     shell:
         "python $SCRIPTS/generate.py --prompts {input.prompts} --shard {wildcards.shard}"
-        " --model {input.model} --adapter {input.adapter} {params.settings} {params.loading}"
+        " --model {input.model} {params.adapter} {params.settings} {params.loading}"
         " --device {resources.device} --output {output.candidates} --run-record {output.run_record} --log {log}"

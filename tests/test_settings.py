@@ -7,9 +7,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from archloop.chains import effective, start_of
 from archloop.cli import settings_options
 from archloop.errors import InputError
-from archloop.settings import complete, effective, options, schema, start_of
+from archloop.settings import complete, options, schema
 
 DIGITS = {"dataset": "digits"}
 

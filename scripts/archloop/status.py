@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from archloop.chains import effective, parent_of, trains, uses_seed_adapter
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.funnel import NOT_VALID
@@ -54,15 +55,20 @@ def plan(results: Path, settings: dict) -> list[Job]:
     jobs = [Job("seed", 0, "write_seed_programs", seed / "left_out.json")]
     jobs += [Job("seed", 0, "evaluate", seed / "evaluated" / f"{shard}.json") for shard in range(shards)]
     jobs.append(Job("seed", 0, "build_seed_corpus", seed / "corpus.parquet"))
-    jobs.append(Job("seed", 0, "finetune", seed / "adapter" / "adapter_model.safetensors"))
+    if uses_seed_adapter(settings):
+        jobs.append(Job("seed", 0, "finetune", seed / "adapter" / "adapter_model.safetensors"))
     for name, chain in settings["chains"].items():
         for cycle in range(1, chain.get("cycles", 0) + 1):
-            folder, shards = results / name / f"cycle-{cycle}", _shards(settings, name, cycle)
-            jobs.append(Job(name, cycle, "write_prompts", folder / "prompts.jsonl"))
-            jobs += [Job(name, cycle, "generate", folder / "generated" / f"{shard}.jsonl") for shard in range(shards)]
+            folder = results / name / f"cycle-{cycle}"
+            shards = effective(settings, "generation", name, cycle)["shards"]
+            writer = {"model": "generate", "families": "draw"}.get(chain["source"], "transfer")
+            if writer == "generate":
+                jobs.append(Job(name, cycle, "write_prompts", folder / "prompts.jsonl"))
+            jobs += [Job(name, cycle, writer, folder / "generated" / f"{shard}.jsonl") for shard in range(shards)]
             jobs += [Job(name, cycle, "evaluate", folder / "evaluated" / f"{shard}.json") for shard in range(shards)]
             jobs.append(Job(name, cycle, "admit", folder / "candidates.parquet"))
-            jobs.append(Job(name, cycle, "finetune", folder / "adapter" / "adapter_model.safetensors"))
+            if trains(settings, name, cycle):
+                jobs.append(Job(name, cycle, "finetune", folder / "adapter" / "adapter_model.safetensors"))
             jobs.append(Job(name, cycle, "summarize", folder / "summary.json"))
         if name != "seed":
             jobs.append(Job(name, 0, "export", results / name / "architectures" / "index.json"))
@@ -114,8 +120,8 @@ def _path(chain: str, settings: dict, slowest: dict, last: int | None = None) ->
     own = sum(sum(slowest.get((chain, cycle), {}).values()) for cycle in cycles)
     if chain == "seed":
         return own
-    start, _, cycle = facts.get("start", "seed").partition("/")
-    return own + _path(start, settings, slowest, int(cycle) if cycle else None)
+    parent, cycle = parent_of(settings, chain)
+    return own + _path("seed" if parent == "base" else parent, settings, slowest, cycle)
 
 
 def _settings(results: Path) -> dict:
@@ -128,13 +134,6 @@ def _settings(results: Path) -> dict:
         known = chains.setdefault(folder.parent.name, {"cycles": 0})
         known["cycles"] = max(known["cycles"], int(cycle) if cycle.isdecimal() else 0)
     return {"chains": chains}
-
-
-def _shards(settings: dict, chain: str, cycle: int) -> int:
-    """Return the shards of a cycle, as settings.effective does, without what that imports."""
-    own = settings["chains"][chain]
-    layers = (own.get("at", {}).get(str(cycle), {}), own, settings)
-    return next(layer["generation"]["shards"] for layer in layers if "shards" in layer.get("generation", {}))
 
 
 def _chain_lines(folder: Path, name: str, planned: int) -> list[str]:

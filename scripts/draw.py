@@ -1,0 +1,34 @@
+"""Draw the candidates of one shard from the seed families, every setting at random."""
+
+import time
+from pathlib import Path
+
+import click
+
+from archloop.cli import command
+from archloop.draw import draw
+from archloop.files import write_json, write_jsonl
+
+PATH = click.Path(path_type=Path)
+
+
+@command
+@click.option("--chain", required=True, help="Name of the chain.")
+@click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")
+@click.option("--candidates", required=True, type=click.IntRange(min=1), help="Candidates of the whole cycle.")
+@click.option("--shard", default=0, type=click.IntRange(min=0), help="Which of the shards to make, from 0.")
+@click.option("--shards", default=1, type=click.IntRange(min=1), help="Number of shards of the cycle.")
+@click.option("--family", "families", multiple=True, help="A family to draw from; without any, all.")
+@click.option("--seed", required=True, type=int, help="The seed of the chain.")
+@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one a line.")
+@click.option("--run-record", required=True, type=PATH, help="Seconds.")
+def main(chain, cycle, candidates, shard, shards, families, seed, output, run_record) -> None:
+    """Write one candidate a line."""
+    started = time.monotonic()
+    rows = draw(chain, cycle, candidates, seed, families or None, shard, shards)
+    write_json(run_record, {"device": None, "new_tokens": 0, "seconds": round(time.monotonic() - started, 2)})
+    write_jsonl(output, rows)
+
+
+if __name__ == "__main__":
+    main()
