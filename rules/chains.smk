@@ -8,7 +8,9 @@ def written_by(kind):
     """The wildcard of the chains whose candidates come from there; it matches nothing where there is no such chain."""
 
     def fits(source):
-        return source == kind if kind in (chains.MODEL, chains.FAMILIES) else source not in (chains.MODEL, chains.FAMILIES)
+        return (
+            source == kind if kind in (chains.MODEL, chains.FAMILIES) else source not in (chains.MODEL, chains.FAMILIES)
+        )
 
     return "|".join(name for name in CHAINS if fits(SETTINGS["chains"][name]["source"])) or "-"
 

@@ -3,6 +3,7 @@ localrules:
     draw,
     transfer,
 
+
 # The families of the seed corpus; those of a LEMUR checkout are no templates.
 DRAWN = SETTINGS["seed_corpus"]["families"] if SETTINGS["seed_corpus"]["source"] == "families" else None
 

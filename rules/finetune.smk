@@ -60,7 +60,9 @@ rule finetune_seed:
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
         # What later cycles train on is no business of this one.
-        settings=lambda wildcards: archloop_settings.options(effective("finetuning", wildcards) | {"train_on": "corpus"}),
+        settings=lambda wildcards: archloop_settings.options(
+            effective("finetuning", wildcards) | {"train_on": "corpus"}
+        ),
         loading=options("loading", "loading_"),
         seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),
         code=code("finetune"),

@@ -50,7 +50,11 @@ def test_a_chain_that_trains_on_nothing_keeps_the_adapter_that_it_starts_from(co
 
 def test_one_cycle_may_train_on_nothing(config):
     settings = chains(config, rests={"cycles": 3, "at": {2: FROZEN}})
-    assert [adapter_after(settings, "rests", cycle) for cycle in (1, 2, 3)] == [("rests", 1), ("rests", 1), ("rests", 3)]
+    assert [adapter_after(settings, "rests", cycle) for cycle in (1, 2, 3)] == [
+        ("rests", 1),
+        ("rests", 1),
+        ("rests", 3),
+    ]
 
 
 def test_cycle_0_is_left_out_where_no_chain_starts_from_it(config):
@@ -106,7 +110,14 @@ def test_drawing_reaches_programs_that_the_seed_corpus_has_not():
 
 
 def test_a_transferred_design_names_where_it_comes_from():
-    facts = {"family": None, "prompt_id": "main-01-p0003", "prompt": "Design", "references": [], "adapter": "ab", "seed": 4}
+    facts = {
+        "family": None,
+        "prompt_id": "main-01-p0003",
+        "prompt": "Design",
+        "references": [],
+        "adapter": "ab",
+        "seed": 4,
+    }
     rows = [facts | {"id": f"main-01-{at:04d}", "program": f"x = {at}\n", "accuracy": 0.9} for at in (3, 5, 8)]
     corpus = pl.DataFrame([{name: row.get(name) for name in CORPUS} for row in rows], schema=CORPUS)
     (second,) = transfer(corpus, "designs", 1, shard=1, shards=2)

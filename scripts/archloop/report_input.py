@@ -25,7 +25,7 @@ CYCLE_FOLDER = re.compile(r"cycle-([1-9]\d*)")
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that is there. chains: name -> facts (dataset, start, source, planned, cycles: those with a verdict)."""
+    """Everything that is there. chains: name -> dataset, start, source, planned, cycles (with a verdict)."""
 
     folder: Path
     settings: dict  # complete settings, or {} when the folder does not say
@@ -95,13 +95,17 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
 
 
 def _chains(folder: Path, settings: dict) -> dict[str, dict]:
-    """Return the chains: each after what it starts from or takes its programs from, then `main` first, then by name."""
+    """Return the chains: each after what it builds on, then those of the language model first, `main`, then by name."""
     known = {name: chain for name, chain in settings.get("chains", {}).items() if name != "seed"}
     if not known:
         names = sorted({path.parent.parent.name for path in folder.glob("*/cycle-*/candidates.parquet")})
         known = {name: {} for name in names}
     chains = {}
-    for name in sorted(known, key=lambda name: (_depth(known, name), name != "main", name)):
+
+    def rank(name: str) -> tuple:
+        return _depth(known, name), known[name].get("source", "model") != "model", name != "main", name
+
+    for name in sorted(known, key=rank):
         chain = known[name]
         done = sorted(
             int(match[1])

@@ -29,8 +29,6 @@ AXES = {
 }
 
 
-
-
 @dataclass(frozen=True)
 class SeedProgram:
     """One program of a family; its id names the family and its place in the family's fixed order."""
