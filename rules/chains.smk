@@ -4,15 +4,11 @@ CYCLES = {chain: range(1, SETTINGS["chains"][chain]["cycles"] + 1) for chain in 
 TRAINED = {chain: [k for k in CYCLES[chain] if chains.trains(SETTINGS, chain, k)] for chain in CHAINS}
 
 
-def written_by(kind):
+def written_by(wanted):
     """The wildcard of the chains whose candidates come from there; it matches nothing where there is no such chain."""
-
-    def fits(source):
-        return (
-            source == kind if kind in (chains.MODEL, chains.FAMILIES) else source not in (chains.MODEL, chains.FAMILIES)
-        )
-
-    return "|".join(name for name in CHAINS if fits(SETTINGS["chains"][name]["source"])) or "-"
+    kinds = {name: SETTINGS["chains"][name]["source"] for name in CHAINS}
+    kinds = {name: kind if kind in (chains.MODEL, chains.FAMILIES) else "chain" for name, kind in kinds.items()}
+    return "|".join(name for name in CHAINS if kinds[name] == wanted) or "-"
 
 
 def chain_seed(wildcards):

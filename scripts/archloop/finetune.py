@@ -31,8 +31,8 @@ def finetune(
 
     corpus: rows of the earlier corpus (prompt, program); fresh: the rows this cycle admitted. parent: the adapter to go
     on from (adapter_model.safetensors), None for the bare model. state: folder for checkpoints; one that was made for
-    these same inputs is resumed. seed: of this fine-tuning alone. Where nothing is new (no fresh rows; no rows at all with
-    train_on seed) the parent is carried on unchanged.
+    these same inputs is resumed. seed: of this fine-tuning alone. Where nothing is new (no fresh rows; with train_on
+    seed, no rows at all) the parent is carried on unchanged.
     """
     rows = training_rows(corpus, fresh, settings, seed)
     if parent is not None and not (rows if settings["train_on"] == "seed" else fresh):

@@ -43,8 +43,8 @@ def cycles(results: Results) -> pl.DataFrame:
 def judged(results: Results) -> pl.DataFrame:
     """Return the valid candidates, each with its `kind` (KINDS), and the source of its nearest neighbour (SOURCES).
 
-    A copy is what the gate of its cycle calls one, whether or not it scored enough to be asked; with gate none, what the
-    gate both would call one.
+    A copy is what the gate of its cycle calls one, whether or not it scored enough to be asked; with gate `none`, what
+    `both` would call one.
     """
     facts = [
         {"chain": summary["chain"], "cycle": summary["cycle"], "threshold": summary["at_threshold"]["threshold"]}

@@ -14,8 +14,8 @@ def summarize(
     """Return the summary of one cycle.
 
     candidates: candidates.parquet. training: the lineage of the cycle's adapter, None where it makes none. threshold:
-    accuracy (0 to 1) that the share at or above is counted with. A rate is {count, of, share, low, high} with its Wilson
-    interval.
+    accuracy (0 to 1) that the share at or above is counted with. A rate is {count, of, share, low, high} with its
+    Wilson interval.
     """
     counts = count_outcomes(candidates["outcome"].to_list())
     total = candidates.height
