@@ -30,6 +30,11 @@ def corpus_before(wildcards):
     return [SEED_CORPUS, *(of_cycle(wildcards.chain, k, "corpus.parquet") for k in range(1, int(wildcards.cycle)))]
 
 
+def corpus_to_show(wildcards):
+    """What prompts draw their references from. Without references they wait for no earlier cycle."""
+    return corpus_before(wildcards) if effective("prompts", wildcards)["references"] else []
+
+
 def corpus_to_train_on(wildcards):
     """What a cycle may train on beside its own shard."""
     only_seed = effective("finetuning", wildcards)["train_on"] == "seed"
@@ -49,8 +54,12 @@ def training_of(wildcards):
 
 
 def file_option(name):
-    """A params function: the input of that name as a script's option, nothing where there is none."""
-    return lambda wildcards, input: f"--{name} {input[name]}" if input[name] else ""
+    """A params function: the files of an input as a script's options, nothing where there are none."""
+    return lambda wildcards, input: " ".join(f"--{name} {path}" for path in one_or_more(input[name]))
+
+
+def one_or_more(paths):
+    return [paths] if isinstance(paths, str) else paths
 
 
 def of_shards(kind, suffix):

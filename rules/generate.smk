@@ -8,7 +8,7 @@ rule write_prompts:
         dataset=dataset,
         template=lambda wildcards: from_root(setting("prompts", "template")(wildcards)),
         hints=lambda wildcards: from_root(setting("prompts", "hints")(wildcards)),
-        corpus=corpus_before,
+        corpus=corpus_to_show,
     output:
         f"{CYCLE}/prompts.jsonl",
     log:
@@ -18,6 +18,7 @@ rule write_prompts:
     conda:
         ENVIRONMENT
     params:
+        corpus=file_option("corpus"),
         settings=options("prompts"),
         epochs=setting("evaluation", "epochs"),
         seed=chain_seed,
@@ -26,7 +27,7 @@ rule write_prompts:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
     shell:
         "python $SCRIPTS/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}"
-        " --dataset {input.dataset} $(printf -- ' --corpus %s' {input.corpus})"
+        " --dataset {input.dataset} {params.corpus}"
         " {params.settings} --template {input.template} --hints {input.hints}"
         " --seed {params.seed} --epochs {params.epochs} --output {output} --log {log}"
 

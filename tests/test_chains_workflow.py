@@ -56,7 +56,7 @@ def write_pictures(folder, digits, labels):
 
 @pytest.fixture(scope="module")
 def run(folder):
-    done = snakemake(folder, "--configfile", "chains.yaml")
+    done = snakemake(folder, "--configfile", str(folder / "chains.yaml"))
     assert done.returncode == 0, done.stderr[-3000:]
     return folder / "results"
 
@@ -66,7 +66,7 @@ def candidates(run, chain, cycle=1):
 
 
 def test_ancestors_are_planned_once_and_frozen_chains_without_fine_tuning(folder):
-    plan = snakemake(folder, "--configfile", "chains.yaml", "--forceall", "--dry-run", "--quiet", "host").stdout
+    plan = snakemake(folder, "--configfile", str(folder / "chains.yaml"), "--forceall", "--dry-run", "--quiet", "host").stdout
     jobs = {line.split()[0]: line.split()[1] for line in plan.splitlines() if len(line.split()) == 2}
     wanted = {"write_seed_programs": 1, "evaluate_seed": 1, "build_seed_corpus": 1, "finetune_seed": 1}
     wanted |= {"finetune": 2, "generate": 6, "write_prompts": 6, "draw": 1, "transfer": 2, "evaluate": 9, "admit": 9}
@@ -114,7 +114,7 @@ def test_one_more_repeat_builds_its_own_jobs_and_the_report_alone(run, folder):
     config["chains"]["frozen"]["repeats"] = 2
     (folder / "more.yaml").write_text(yaml.safe_dump(config))
     before = contents(run, ["**/*.parquet", "**/*.jsonl"])
-    plan = snakemake(folder, "--configfile", "more.yaml", "--dry-run").stdout
+    plan = snakemake(folder, "--configfile", str(folder / "more.yaml"), "--dry-run").stdout
     started = {line.split("Chain ")[1].split(",")[0].split(":")[0] for line in plan.splitlines() if ": Chain " in line}
     assert started == {"frozen_s2"}
     assert contents(run, ["**/*.parquet", "**/*.jsonl"]) == before
