@@ -7,7 +7,7 @@ from test_settings import refusal
 
 from archloop.chains import adapter_after, ancestors, parent_of, trains, uses_seed_adapter
 from archloop.corpus import CORPUS
-from archloop.draw import draw
+from archloop.draw_families import draw_families
 from archloop.finetune import training_rows
 from archloop.novelty import Nearest, is_copy
 from archloop.seed_programs import family_programs
@@ -92,16 +92,20 @@ def test_a_chain_may_go_on_from_the_bare_model_with_an_adapter_of_its_own_shape(
 
 
 def test_drawn_candidates_depend_on_seed_chain_cycle_and_index_alone():
-    whole = draw("random", 1, 12, 1, ["plain", "vgg"])
-    parts = [row for shard in range(3) for row in draw("random", 1, 12, 1, ["plain", "vgg"], shard, 3)]
+    whole = draw_families("random", 1, 12, 1, ["plain", "vgg"])
+    parts = [row for shard in range(3) for row in draw_families("random", 1, 12, 1, ["plain", "vgg"], shard, 3)]
     assert sorted((row["id"], row["program"]) for row in parts) == [(row["id"], row["program"]) for row in whole]
     assert {row["family"] for row in whole} == {"plain", "vgg"}
-    for other in (draw("random", 1, 12, 2, None), draw("random", 2, 12, 1, None), draw("again", 1, 12, 1, None)):
+    for other in (
+        draw_families("random", 1, 12, 2, None),
+        draw_families("random", 2, 12, 1, None),
+        draw_families("again", 1, 12, 1, None),
+    ):
         assert [row["program"] for row in other] != [row["program"] for row in whole]
 
 
 def test_drawing_reaches_programs_that_the_seed_corpus_has_not():
-    drawn = {row["program"] for row in draw("random", 1, 30, 1, ["plain"])}
+    drawn = {row["program"] for row in draw_families("random", 1, 30, 1, ["plain"])}
     assert len(drawn) > 20 and not drawn <= {each.program for each in family_programs("plain")}
 
 

@@ -66,10 +66,18 @@ def candidates(run, chain, cycle=1):
 
 
 def test_ancestors_are_planned_once_and_frozen_chains_without_fine_tuning(folder):
-    plan = snakemake(folder, "--configfile", str(folder / "chains.yaml"), "--forceall", "--dry-run", "--quiet", "host").stdout
+    plan = snakemake(folder, "--configfile", str(folder / "chains.yaml"), "--forceall", "--dry-run").stdout
     jobs = {line.split()[0]: line.split()[1] for line in plan.splitlines() if len(line.split()) == 2}
     wanted = {"write_seed_programs": 1, "evaluate_seed": 1, "build_seed_corpus": 1, "finetune_seed": 1}
-    wanted |= {"finetune": 2, "generate": 6, "write_prompts": 6, "draw": 1, "transfer": 2, "evaluate": 9, "admit": 9}
+    wanted |= {
+        "finetune": 2,
+        "generate": 6,
+        "write_prompts": 6,
+        "draw_families": 1,
+        "transfer": 2,
+        "evaluate": 9,
+        "admit": 9,
+    }
     assert {name: jobs.get(name) for name in wanted} == {name: str(count) for name, count in wanted.items()}
 
 

@@ -192,7 +192,7 @@ def test_the_papers_run_is_planned_without_gpu_model_or_data(tmp_path):
         "evaluate": 2384,
         "finetune": 286,
         "finetune_seed": 1,
-        "draw": 264,
+        "draw_families": 264,
         "transfer": 8,
         "summarize": 596,
         "prepare_dataset": 3,

@@ -61,7 +61,7 @@ def plan(results: Path, settings: dict) -> list[Job]:
         for cycle in range(1, chain.get("cycles", 0) + 1):
             folder = results / name / f"cycle-{cycle}"
             shards = effective(settings, "generation", name, cycle)["shards"]
-            writer = {"model": "generate", "families": "draw"}.get(chain["source"], "transfer")
+            writer = {"model": "generate", "families": "draw_families"}.get(chain["source"], "transfer")
             if writer == "generate":
                 jobs.append(Job(name, cycle, "write_prompts", folder / "prompts.jsonl"))
             jobs += [Job(name, cycle, writer, folder / "generated" / f"{shard}.jsonl") for shard in range(shards)]

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from archloop.draw import candidate
+from archloop.draw_families import candidate
 
 # What a program keeps of where it comes from.
 KEPT = ("program", "family", "prompt_id", "prompt", "references", "adapter", "seed")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from archloop.cli import command
-from archloop.draw import draw
+from archloop.draw_families import draw_families
 from archloop.files import write_json, write_jsonl
 
 PATH = click.Path(path_type=Path)
@@ -25,7 +25,7 @@ PATH = click.Path(path_type=Path)
 def main(chain, cycle, candidates, shard, shards, families, seed, output, run_record) -> None:
     """Write one candidate a line."""
     started = time.monotonic()
-    rows = draw(chain, cycle, candidates, seed, families or None, shard, shards)
+    rows = draw_families(chain, cycle, candidates, seed, families or None, shard, shards)
     write_json(run_record, {"device": None, "new_tokens": 0, "seconds": round(time.monotonic() - started, 2)})
     write_jsonl(output, rows)
 

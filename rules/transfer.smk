@@ -1,6 +1,6 @@
 # Candidates that no language model writes: of the seed families at random, or the designs of another chain.
 localrules:
-    draw,
+    draw_families,
     transfer,
 
 
@@ -8,16 +8,16 @@ localrules:
 DRAWN = SETTINGS["seed_corpus"]["families"] if SETTINGS["seed_corpus"]["source"] == "families" else None
 
 
-rule draw:
+rule draw_families:
     input:
         families=FAMILIES,
     output:
         candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
         run_record=f"{CYCLE}/generated/{{shard}}.run.json",
     log:
-        "logs/{chain}/cycle-{cycle}/draw-{shard}.log",
+        "logs/{chain}/cycle-{cycle}/draw_families-{shard}.log",
     benchmark:
-        "logs/{chain}/cycle-{cycle}/draw-{shard}.tsv"
+        "logs/{chain}/cycle-{cycle}/draw_families-{shard}.tsv"
     wildcard_constraints:
         chain=written_by(chains.FAMILIES),
     conda:
@@ -27,11 +27,11 @@ rule draw:
         shards=setting("generation", "shards"),
         families=" ".join(f"--family {name}" for name in DRAWN or []),
         seed=chain_seed,
-        code=code("draw"),
+        code=code("draw_families"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: drawing candidates at random, shard {wildcards.shard}"
     shell:
-        "python $SCRIPTS/draw.py --chain {wildcards.chain} --cycle {wildcards.cycle} --shard {wildcards.shard}"
+        "python $SCRIPTS/draw_families.py --chain {wildcards.chain} --cycle {wildcards.cycle} --shard {wildcards.shard}"
         " --shards {params.shards} --candidates {params.candidates} {params.families} --seed {params.seed}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
 

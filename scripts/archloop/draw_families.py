@@ -6,7 +6,7 @@ from archloop.seed_programs import AXES, known_families, render
 from archloop.seeds import derive, generator
 
 
-def draw(
+def draw_families(
     chain: str, cycle: int, count: int, seed: int, families: Sequence[str] | None, shard: int = 0, shards: int = 1
 ) -> list[dict]:
     """Return one shard of `count` candidates of a cycle; families: names, None takes all.
