@@ -27,7 +27,8 @@ def chains(results: Results, cycles: pl.DataFrame, kinds: pl.DataFrame, architec
     top and top_test: validation and test accuracy of the best admitted design; best: of any valid candidate. group:
     number of the chain's group of repeats. copy_from: similarity from which on a program is a copy.
     """
-    schema = {"chain": TEXT, "dataset": TEXT, "start": TEXT, "planned": COUNT, "finished": COUNT, "candidates": COUNT}
+    schema = {"chain": TEXT, "dataset": TEXT, "start": TEXT, "source": TEXT, "planned": COUNT, "finished": COUNT}
+    schema |= {"candidates": COUNT}
     schema |= {"valid": COUNT, "admitted": COUNT, "valid_share": SHARE, "yield_share": SHARE, "best": SHARE}
     schema |= {"top": SHARE, "top_test": SHARE}
     schema |= {f"{end}_{name}": SHARE for end in ("first", "last") for name in ("valid", "mean", "new_above", "yield")}
@@ -37,7 +38,12 @@ def chains(results: Results, cycles: pl.DataFrame, kinds: pl.DataFrame, architec
     for chain, facts in results.chains.items():
         own = cycles.filter(chain=chain)
         row = {"chain": chain, "dataset": facts["dataset"], "start": facts["start"], "planned": facts["planned"]}
-        row |= {"finished": own.height, "group": groups[chain][0], "repeats": groups[chain][1]}
+        row |= {
+            "source": facts["source"],
+            "finished": own.height,
+            "group": groups[chain][0],
+            "repeats": groups[chain][1],
+        }
         row |= dict(zip(("top", "top_test"), next(_tops(architectures, chain), (None, None))))
         row["copy_from"] = results.novelty(chain, 1)["threshold"]
         if own.height:

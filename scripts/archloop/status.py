@@ -14,6 +14,7 @@ from archloop.files import read_json
 from archloop.funnel import NOT_VALID
 from archloop.progress import duration
 
+FEW_CHAINS = 4  # of more, only the last two cycles each are shown
 SETTINGS_FILE = "settings.json"  # the run's own, complete; the Snakefile leaves it in the results
 
 
@@ -35,7 +36,7 @@ def status(results: Path, logs: Path) -> str:
         return f"nothing finished in {results}/ yet"
     lines = []
     for name, chain in chains.items():
-        lines += _chain_lines(results / name, name, chain["cycles"])
+        lines += _chain_lines(results / name, name, chain["cycles"], 999 if len(chains) <= FEW_CHAINS else 2)
     jobs = plan(results, settings)
     if jobs:
         left = [job for job in jobs if not job.path.is_file()]
@@ -136,7 +137,8 @@ def _settings(results: Path) -> dict:
     return {"chains": chains}
 
 
-def _chain_lines(folder: Path, name: str, planned: int) -> list[str]:
+def _chain_lines(folder: Path, name: str, planned: int, most: int) -> list[str]:
+    """Return the lines of a chain with the last `most` of its cycles that have begun."""
     rows, finished = [], 0
     for cycle in range(1, planned + 1):
         place = folder / f"cycle-{cycle}"
@@ -146,7 +148,7 @@ def _chain_lines(folder: Path, name: str, planned: int) -> list[str]:
         elif place.is_dir():
             rows.append(_row_under_way(cycle, place))
     head = f"chain {name}: {finished} of {planned} cycles finished"
-    return [head, "", *_table(rows), ""] if rows else [head]
+    return [head, "", *_table(rows[-most:]), ""] if rows else [head]
 
 
 def _finished_row(summary: dict) -> dict:
