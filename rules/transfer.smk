@@ -25,7 +25,7 @@ rule draw_families:
     params:
         candidates=setting("prompts", "candidates"),
         shards=setting("generation", "shards"),
-        families=" ".join(f"--family {name}" for name in DRAWN or []),
+        families=archloop_settings.options({"families": DRAWN}),
         seed=chain_seed,
         code=code("draw_families"),
     message:

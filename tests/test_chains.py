@@ -31,6 +31,11 @@ def test_repeats_are_chains_that_differ_in_their_seed(config):
     assert found["hot_s3"] | {"seed": 5} == found["hot"]
 
 
+def test_complete_settings_are_complete(config):
+    settings = chains(config, hot={"repeats": 2, "start": "main"}, cold={"repeats": 2, "start": "hot"})
+    assert complete(settings) == settings
+
+
 def test_a_repeat_starts_from_the_same_repeat_where_there_is_one(config):
     more = {"a": {"repeats": 2}, "b": {"repeats": 3, "start": "a/1"}, "c": {"repeats": 2, "source": "a", "cycles": 1}}
     found = chains(config, **more)["chains"]

@@ -16,8 +16,9 @@ ADAPTER_SHAPE = ("lora_rank", "lora_alpha", "targets", "layers")
 def expand(chains: dict[str, dict], defaults: dict, seed: int) -> dict[str, dict]:
     """Return the chains with their defaults, and each repeat as a chain of its own.
 
-    A repeat differs from its chain in `seed` and `repeat_of`, and in `start` or `source` where what they name is
-    repeated as often. seed: of the run. Raises InputError when a repeat's name is taken.
+    A repeat differs from its chain in `seed`, and in `start` or `source` where what they name is repeated as often; all
+    name their chain as `repeat_of`. seed: of the run. Raises InputError when a repeat's name is taken. Chains that were
+    expanded before stay as they are.
     """
     whole: dict[str, dict] = {}
     for name, chain in chains.items():
@@ -30,7 +31,7 @@ def expand(chains: dict[str, dict], defaults: dict, seed: int) -> dict[str, dict
             own = repeat_name(name, number)
             if own in whole or (number > 1 and own in chains):
                 raise InputError(f"settings: chains.{own}: the name is that of a repeat of {name}; give it another one")
-            whole[own] = chain | {"seed": first + number - 1, "repeat_of": name}
+            whole[own] = chain | {"seed": first + number - 1, "repeat_of": chain["repeat_of"] or name}
             for key in ("start", "source"):
                 other, slash, cycle = chain[key].partition("/")
                 if chains.get(other, {}).get("repeats", 1) >= number:
