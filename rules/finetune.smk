@@ -61,7 +61,7 @@ rule finetune_seed:
     params:
         # What later cycles train on is no business of this one.
         settings=lambda wildcards: archloop_settings.options(
-            effective("finetuning", wildcards) | {"train_on": "corpus"}
+            {key: value for key, value in effective("finetuning", wildcards).items() if key != "train_on"}
         ),
         loading=options("loading", "loading_"),
         seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),
