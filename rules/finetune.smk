@@ -1,12 +1,12 @@
 # The adapter of a cycle: it goes on from the one before, with what the cycle admitted.
-def training_seed(chain, cycle):
-    return archloop_options.options({"seed": derive(SETTINGS["seed"], chain, cycle, "finetune")})
+def training_seed(seed, chain, cycle):
+    return archloop_options.options({"seed": derive(seed, chain, cycle, "finetune")})
 
 
 rule finetune:
     input:
         fresh=f"{CYCLE}/corpus.parquet",
-        corpus=corpus_before,
+        corpus=corpus_to_train_on,
         model=MODEL,
         parent=adapter_before,
     output:
@@ -27,15 +27,16 @@ rule finetune:
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
+        parent=file_option("parent"),
         settings=options("finetuning"),
         loading=options("loading", "loading_"),
-        seed=lambda wildcards: training_seed(wildcards.chain, int(wildcards.cycle)),
+        seed=lambda wildcards: training_seed(chain_seed(wildcards), wildcards.chain, int(wildcards.cycle)),
         code=code("finetune"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
         "python $SCRIPTS/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
-        " --model {input.model} --parent {input.parent} {params.settings} {params.loading} {params.seed}"
+        " --model {input.model} {params.parent} {params.settings} {params.loading} {params.seed}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle} --device {resources.device}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
         " -- {rule} {params:q} -- {input:q}"
@@ -63,9 +64,12 @@ rule finetune_seed:
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
-        settings=options("finetuning"),
+        # What later cycles train on is no business of this one.
+        settings=lambda wildcards: archloop_options.options(
+            {key: value for key, value in effective("finetuning", wildcards).items() if key != "train_on"}
+        ),
         loading=options("loading", "loading_"),
-        seed=training_seed("seed", 0),
+        seed=training_seed(SETTINGS["seed"], "seed", 0),
         code=code("finetune", "finetune_seed"),
     message:
         "Cycle 0: fine-tuning on the seed corpus"

@@ -7,10 +7,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from archloop.chains import effective, start_of
 from archloop.cli import settings_options
 from archloop.errors import InputError
 from archloop.options import options, schema
-from archloop.settings import complete, effective, start_of
+from archloop.settings import complete
 
 DIGITS = {"dataset": "digits"}
 
@@ -23,7 +24,7 @@ def refusal(config: dict) -> str:
     return line
 
 
-@pytest.mark.parametrize("name", ["config", "demo", "test"])
+@pytest.mark.parametrize("name", ["config", "demo", "study", "test"])
 def test_the_shipped_settings_are_whole(root, name):
     settings = complete(yaml.safe_load((root / "config" / f"{name}.yaml").read_text()))
     assert set(settings) == set(schema()["properties"])

@@ -16,10 +16,12 @@ from pathlib import Path
 from archloop.admit import KNOWN_COLUMNS, admit, read_records
 from archloop.corpus import read_candidates, read_corpus
 from archloop.datasets import read_facts
+from archloop.draw_families import draw_families
 from archloop.errors import InputError
 from archloop.files import read_jsonl
 from archloop.prompts import cycle_prompts, read_hints, read_template
 from archloop.provenance import host, locate, provenance_path, read_provenance, versions
+from archloop.transfer import KEPT, transfer
 
 VERDICT = ("outcome", "accuracy", "nearest_id", "nearest_similarity", "nearest_source", "graph_match_id")
 GPU_TOLERANCE = 0.02  # of the accuracy, where both trainings were on a GPU
@@ -43,8 +45,12 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
     """
     chain, cycle, row = find(results, identity)
     place = results / chain / f"cycle-{cycle}"
-    yield _prompt(results, place, row)
-    yield from _program(results, place, row, device)
+    made = _made(place / "generated" / f"{row['shard']}.jsonl")
+    if made["script"] == "generate":
+        yield _prompt(results, place, row)
+        yield from _answer(results, made, place, row, device)
+    else:
+        yield _design(results, made, row)
     yield from _evaluation(results, place, row, device, isolation)
     yield _verdict(results, place, row)
 
@@ -83,10 +89,21 @@ def _prompt(results: Path, place: Path, row: dict) -> Step:
     return _compare("prompt", rows[row["index"]]["prompt"], row["prompt"])
 
 
-def _program(results: Path, place: Path, row: dict, device: str) -> Iterator[Step]:
+def _design(results: Path, made: dict, row: dict) -> Step:
+    """Make a program again that no language model wrote: drawn from the families, or another chain's design."""
+    options = {name: made["options"][name] for name in ("chain", "cycle", "shard", "shards")}
+    if made["script"] == "draw_families":
+        count, families = made["options"]["candidates"], made["options"]["families"]
+        rows = draw_families(count=count, seed=made["options"]["seed"], families=families, **options)
+    else:
+        rows = transfer(read_corpus(_corpora(_inputs(results, made)), ("id", *KEPT)), **options)
+    (again,) = (each["program"] for each in rows if each["index"] == row["index"])
+    return _compare("program", again, row["program"], made)
+
+
+def _answer(results: Path, made: dict, place: Path, row: dict, device: str) -> Iterator[Step]:
     from archloop.generate import generate
 
-    made = _made(place / "generated" / f"{row['shard']}.jsonl")
     paths = _inputs(results, made)
     model = next(path for path in paths if path.name == "manifest.json")
     adapter = next((path for path in paths if path.name == "adapter_model.safetensors"), None)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from archloop.chains import MODEL, adapter_after, effective
 from archloop.corpus import read_candidates, read_corpus
 from archloop.digest import code_digest
 from archloop.errors import InputError
@@ -23,8 +24,10 @@ from archloop.progress import Progress
 from archloop.provenance import SUFFIX, locate, outputs_of, provenance_path, provenances, read_provenance
 from archloop.result import FIELDS
 from archloop.seeds import derive
-from archloop.settings import complete, effective, start_of
+from archloop.settings import complete
 
+# Settings that some stage takes without the rest of their section.
+ALONE = {"epochs": "evaluation", "parameter_budget": "prompts", "candidates": "prompts", "shards": "generation"}
 SCRIPTS = Path(__file__).parents[1]
 KEY = re.compile("[0-9a-f]{64}")
 # Files of a results folder that no job of the workflow makes.
@@ -144,14 +147,23 @@ def _other_settings(settings: dict, found: dict, chain: str, cycle: int) -> str 
         for key, value in values.items():
             if now.get(key) != value:
                 return f"{section}.{key} was {value!r}, the settings say {now.get(key)!r}"
+    for key, section in ALONE.items():
+        was, now = found["options"].get(key), effective(settings, section, chain, cycle)[key]
+        if was not in (None, now):
+            return f"{section}.{key} was {was!r}, the settings say {now!r}"
     if "run" in found["options"]:
         told = json.loads(found["options"]["run"])
         other = next((key for key, value in told.items() if settings.get(key) != value), None)
         return f"{other} was other in the settings" if other else None
-    seed = found["options"].get("seed")
-    if seed not in (None, settings["seed"], derive(settings["seed"], chain, cycle, "finetune")):
+    seed, wanted = found["options"].get("seed"), (settings["seed"], _seed(settings, chain))
+    if seed not in (None, *wanted, *(derive(each, chain, cycle, "finetune") for each in wanted)):
         return f"its seed {seed} is not that of the settings, {settings['seed']}"
     return None
+
+
+def _seed(settings: dict, chain: str) -> int:
+    """Return the seed of a chain, the run's where it has none of its own."""
+    return settings["chains"][chain].get("seed", settings["seed"])
 
 
 def _check_outputs(checked: Checked, path: Path, found: dict) -> None:
@@ -212,7 +224,9 @@ def _check_cycle(checked: Checked, chain: str, cycle: int, place: Path) -> None:
     """Check that the counts of a cycle agree from the prompts to the summary, and that its seeds and adapters do."""
     rows = checked.read(place / "candidates.parquet", lambda path: read_candidates([path]))
     shard = checked.read(place / "corpus.parquet", lambda path: read_corpus([path], ["id"]))
-    prompts = checked.read(place / "prompts.jsonl", _prompts)
+    known = checked.settings.get("chains", {}).get(chain)
+    asked = known is None or known["source"] == MODEL
+    prompts = checked.read(place / "prompts.jsonl", _prompts) if asked else []
     if rows is None or shard is None or prompts is None:
         return
     checked.counts["candidates"] += rows.height
@@ -226,27 +240,25 @@ def _check_cycle(checked: Checked, chain: str, cycle: int, place: Path) -> None:
             found += checked.read(path, lambda each: [str(row["id"]) for row in reader(each)]) or []  # noqa: B023
         if sorted(found) != ids:
             checked.say("wrong", place / kind, f"{len(found)} candidates where candidates.parquet has {len(ids)}")
-    if sorted(name for name, _, _ in prompts) != ids:
+    if asked and sorted(name for name, _, _ in prompts) != ids:
         checked.say("wrong", place / "prompts.jsonl", f"{len(prompts)} prompts for {len(ids)} candidates")
     if sorted(shard["id"]) != sorted(rows.filter(outcome="admitted")["id"]):
         checked.say("wrong", place / "corpus.parquet", "other programs than candidates.parquet has as admitted")
     if (place / "summary.json").is_file():
         summary = checked.read(place / "summary.json", lambda path: read_json(path, "funnel", "candidates"))
-        if summary and (summary["funnel"], summary["candidates"]) != (
-            count_outcomes(rows["outcome"].to_list()),
-            len(ids),
-        ):
+        counted = {"funnel": count_outcomes(rows["outcome"].to_list()), "candidates": len(ids)}
+        if summary and any(summary[name] != value for name, value in counted.items()):
             checked.say("wrong", place / "summary.json", "other counts than candidates.parquet has")
-    if not checked.settings or chain not in checked.settings["chains"]:
+    if known is None or not asked:
         return
     for name, index, seed in prompts:
-        if seed != derive(checked.settings["seed"], chain, cycle, "generate", index):
+        if seed != derive(_seed(checked.settings, chain), chain, cycle, "generate", index):
             checked.say("wrong", place / "prompts.jsonl", f"the seed of {name} does not derive from the run's")
             break
-    before = (chain, cycle - 1) if cycle > 1 else start_of(checked.settings, chain)
-    parent = checked.results / (f"{before[0]}/cycle-{before[1]}" if before[1] else "seed") / "adapter"
-    digest = checked.digest(parent / "adapter_model.safetensors")
-    if digest and set(rows["adapter"]) - {digest}:
+    before = adapter_after(checked.settings, chain, cycle - 1)
+    parent = checked.results / (f"{before[0]}/cycle-{before[1]}" if before and before[1] else "seed") / "adapter"
+    digest = checked.digest(parent / "adapter_model.safetensors") if before else None
+    if set(rows["adapter"]) - {digest}:
         checked.say("stale", place / "candidates.parquet", f"generated with another adapter than {parent} holds")
 
 

@@ -11,6 +11,7 @@ WORDS = {
     "write_prompts": "the prompts of every cycle",
     "generate": "generate",
     "admit": "admit",
+    "finetune": "finetune",
     "summarize": "summarize",
     "report": "report",
 }
@@ -33,7 +34,7 @@ def graph(chains: dict[str, int], shards: int = 2, seed_shards: int = 1) -> dict
         corpus, adapter = {"build_seed_corpus"}, "finetune_seed"
         for cycle in range(1, cycles + 1):
             here = f"{chain}/{cycle}"
-            jobs[f"write_prompts {here}"] = corpus | data
+            jobs[f"write_prompts {here}"] = data  # without references they wait for no corpus
             generated = {f"generate {here}/{shard}" for shard in range(shards)}
             evaluated = {f"evaluate {here}/{shard}" for shard in range(shards)}
             jobs |= dict.fromkeys(generated, {f"write_prompts {here}", adapter} | model)

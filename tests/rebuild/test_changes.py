@@ -168,7 +168,7 @@ FILES = [
     ("a comment, a docstring, a reformat, a touch of every file", _comments, "nothing", frozenset()),
     ("an error message of the settings", _a_message_of_the_settings, "report", frozenset({"report"})),
     ("a prompt's template", _a_template, "the seed corpus, the prompts of every cycle and what follows")
-    + (after("build_seed_corpus", "write_prompts main/1"),),
+    + (after("build_seed_corpus", "write_prompts main/1", "write_prompts main/2"),),
     ("a family of seed programs", _a_family, "the seed programs and what follows", after("write_seed_programs")),
     ("a caption or the page of the report", _a_caption, "report", frozenset({"report"})),
     ("code that `summarize` reaches through another module", _an_indirect_module, "summarize and report")
@@ -283,7 +283,7 @@ def test_code_hints_and_files_that_changed_while_records_were_lost_are_rebuilt(c
     _forget(changed)
     done = run(changed, *RECORD)
     assert "evaluated/0.json was altered" in done.stdout or "0.json was altered" in done.stdout
-    expected = after("build_seed_corpus", "write_prompts main/1", "evaluate main/2/0")
+    expected = after("build_seed_corpus", "write_prompts main/1", "write_prompts main/2", "evaluate main/2/0")
     assert plan(changed) == expected
 
 

@@ -30,6 +30,7 @@ OTHER = {
     "prompts.hints": "config/prompts/hints_demo.yaml",
     "finetuning.targets": ["q_proj"],
     "finetuning.layers": [0, 1],
+    "finetuning.train_on": "seed",
     "report.title": "Another headline",
     "run.device": "cpu",
 }
@@ -103,7 +104,7 @@ def test_every_key_rebuilds_something_with_all_that_follows_or_is_marked(table):
         ("loading.dtype", {"finetune_seed"}),
         ("data.validation_share", {"prepare_dataset digits"}),
         ("seed_corpus.per_family", {"write_seed_programs"}),
-        ("prompts.candidates", {"write_prompts main/1"}),
+        ("prompts.candidates", {"write_prompts main/1", "write_prompts main/2"}),
         ("generation.temperature", {"generate main/1/0", "generate main/1/1"}),
         ("evaluation.learning_rate", {"evaluate_seed 0"}),
         ("admission.threshold", {"admit main/1"}),
