@@ -24,6 +24,7 @@ wildcard_constraints:
 
 
 include: "rules/prepare.smk"
+include: "rules/preflight.smk"
 include: "rules/generate.smk"
 include: "rules/evaluate.smk"
 include: "rules/seed.smk"
@@ -42,6 +43,7 @@ rule all:
 onstart:
     # The settings that it leaves are for status.py, and for a report of a run that is not finished.
     hold_results()
+    check_again()
 
 
 onsuccess:
