@@ -35,6 +35,10 @@ rule preflight:
         f"{CHECK} --log {{log}}"
 
 
+# A second try would say the same; the directive `retries: 0` would not be heeded.
+workflow.get_rule("preflight").restart_times = 0
+
+
 def requests():
     """What every queued rule asks for, at the first and at the last attempt, with the profile's say."""
 
@@ -56,5 +60,6 @@ def requests():
 def check_again():
     """Check before a run that goes on, too: there the rule itself has nothing new to do."""
     planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    os.makedirs("logs", exist_ok=True)
     if "preflight" not in planned and not planned.isdisjoint(QUEUED) and os.system(f"{CHECK} --log logs/preflight.log"):
         raise WorkflowError("preflight: see the lines above; results/ is as it was")

@@ -30,7 +30,12 @@ def probe(shared: Path, isolation: str) -> dict:
     gpus (name and memory in bytes of each, empty where there are none), sees_head, free_tmp (bytes, or null),
     trouble (of writing to the shared or the temporary folder), route (is there a way out of the node).
     """
-    facts = {"node": os.uname().nodename, "isolation": None, "isolation_trouble": None, "trouble": []}
+    facts = {
+        "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
+        "isolation": None,
+        "isolation_trouble": None,
+        "trouble": [],
+    }
     try:
         facts["isolation"] = choose_level(isolation)
     except InputError as error:

@@ -71,9 +71,8 @@ def _time_limit(run: Run, found: slurm_facts.Partition, rules: list[str]) -> Fin
     if longest[rule] > limit:
         return Finding(ERROR, "time", f"{text}; set its runtime under set-resources, or take another partition")
     rule = max(last, key=last.get)
-    return Finding(
-        WARNING, "time", f"{text}, but {last[rule]} min when {rule} is tried for the last time: SLURM refuses"
-    )
+    text = f"{found.name} allows {limit} min, and {rule} asks for {last[rule]} min at its last attempt"
+    return Finding(WARNING, "time", f"{text}: it would be refused")
 
 
 def _gpus_of(found: slurm_facts.Partition, model: str) -> Finding:

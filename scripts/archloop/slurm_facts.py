@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archloop.errors import InputError
+from archloop.progress import duration
 
 JOB_NAME = "archloop-preflight"
 ASK_S = 60
@@ -58,7 +59,7 @@ def ask(*command: str, timeout_s: float = ASK_S) -> Answer:
         return Answer(False, "", f"{command[0]} is not installed here")
     except subprocess.TimeoutExpired:
         return Answer(False, "", f"{command[0]} did not answer in {timeout_s:.0f} s")
-    complaint = [line for line in done.stderr.splitlines() if line.strip()]
+    complaint = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]  # scontrol's are on stdout
     why = complaint[-1].strip() if complaint else f"{command[0]} ended with status {done.returncode}"
     return Answer(done.returncode == 0, done.stdout, re.sub(r"^\w+: (error: )?", "", why))
 
@@ -150,7 +151,7 @@ def would_take(request: dict) -> Answer:
     return ask("sbatch", "--test-only", "-J", JOB_NAME, *sbatch_options(request), "--wrap", "true")
 
 
-def run_on_node(request: dict, command: list[str], wait_s: float, run_s: float = 120) -> Answer:
+def run_on_node(request: dict, command: list[str], wait_s: float, run_s: float = 60) -> Answer:
     """Run a command on a node that such a job would get and return its output.
 
     It asks for one GPU where the job wants any, one processor and little memory.
@@ -160,7 +161,7 @@ def run_on_node(request: dict, command: list[str], wait_s: float, run_s: float =
     small |= {"gpu": 1} if request.get("gpu") else {}
     small |= {"mem_mb": 1000, "threads": 1, "cpus_per_task": 1, "runtime": max(1, round(run_s / 60))}
     answer = _srun(["srun", "-J", JOB_NAME, "-n", "1", *sbatch_options(small), *command], wait_s + run_s)
-    return answer or Answer(False, "", f"the queue gave no place in {wait_s / 60:.0f} min")
+    return answer or Answer(False, "", f"the queue gave no place in {duration(wait_s)}")
 
 
 def _srun(command: list[str], timeout_s: float) -> Answer | None:
