@@ -15,6 +15,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/slurm.smk"
 
 
 wildcard_constraints:
@@ -43,6 +44,7 @@ rule all:
 onstart:
     # The settings that it leaves are for status.py, and for a report of a run that is not finished.
     hold_results()
+    end_jobs_of_a_killed_run()
     check_again()
 
 
@@ -51,4 +53,4 @@ onsuccess:
 
 
 onerror:
-    shell("python $SCRIPTS/status.py >&2")
+    shell("python $SCRIPTS/status.py >&2; python $SCRIPTS/explain.py --snakemake-log {log} >&2")
