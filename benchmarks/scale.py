@@ -2,9 +2,10 @@
 
     python benchmarks/scale.py --picture docs/images/scaling.svg
 
-The jobs and what they wait for are Snakemake's own (`--d3dag` on the Snakefile with these settings); nothing is run. The
-time of a job comes from a file: benchmarks/recorded/demo.json is measured, paper.json says what is measured and what
-estimated. From 16 GPUs on, generation.shards and seed_corpus.shards are as many as the GPUs. Results: docs/scaling.md.
+The jobs and what they wait for are Snakemake's own (`--d3dag` on the Snakefile with these settings); nothing is run.
+How long a job takes comes from a file: benchmarks/recorded/demo.json is measured, paper.json says what is measured and
+what estimated. From 16 GPUs on, generation.shards and seed_corpus.shards are as many as the GPUs. The overhead of a job
+is that of benchmarks/slurm_overhead.py. Results: docs/scaling.md.
 """
 
 import heapq
@@ -151,9 +152,9 @@ def picture(rows: list[dict], path: Path) -> None:
 @click.option(
     "--chains", "sides", multiple=True, type=click.IntRange(min=1), default=(1, 2), help="Chains side by side."
 )
-@click.option("--before-s", default=3.0, help="From ready to started, of a queued job.")
-@click.option("--inside-s", default=6.0, help="Snakemake's start inside a job; it holds the GPU.")
-@click.option("--after-s", default=10.0, help="From the end of a job until it is seen.")
+@click.option("--before-s", default=1.0, help="From ready to started, of a queued job.")
+@click.option("--inside-s", default=7.0, help="Snakemake's start inside a job; it holds the GPU.")
+@click.option("--after-s", default=12.0, help="From the end of a job until it is seen.")
 @click.option("--picture", "target", type=click.Path(path_type=Path), help="Also draw it here, as SVG.")
 def main(recorded, config, counts, sides, before_s, inside_s, after_s, target) -> None:
     """Print the table, its sources, and what one job more costs."""

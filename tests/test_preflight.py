@@ -178,7 +178,7 @@ def test_four_bits_without_a_gpu_are_an_error(made, monkeypatch):
 def test_a_gpu_that_the_settings_name_must_be_there(made):
     run = made(run={"device": "cuda"})
     facts = {"node": "n1", "gpus": [], "versions": {}}
-    assert "n1 shows no GPU" in told(check_gpu(run, facts), "device", ERROR)
+    assert "cuda, but n1 shows no GPU" in told(check_gpu(run, facts), "device", ERROR)
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.5, ERROR), (1.5, WARNING), (1e6, OK)])

@@ -150,22 +150,18 @@ def check_gpu(run: Run, facts: dict) -> Iterator[Finding]:
     """A GPU that the settings count on is there, and 4 bits have what they need."""
     device, found = run.settings["run"]["device"], facts["gpus"]
     names = ", ".join(f"{gpu['name']} ({gpu['bytes'] / GB:.0f} GB)" if gpu["bytes"] else gpu["name"] for gpu in found)
-    if found:
-        yield Finding(OK, "device", f"{names} on {facts['node']}")
-    elif device.startswith("cuda"):
-        yield Finding(
-            ERROR, "device", f"run.device is {device}, but {facts['node']} shows no GPU; set it to auto or cpu"
-        )
+    node = facts["node"]
+    if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= len(found):
+        what = f"run.device is {device}, but {node} shows {names or 'no GPU'}; set it to auto or cpu"
+        yield Finding(ERROR, "device", what)
+    elif found:
+        yield Finding(OK, "device", f"{names} on {node}")
     elif run.slurm and run.on_gpu():
-        yield Finding(
-            WARNING, "device", f"jobs ask for a GPU, but {facts['node']} shows none: they would run on its CPU"
-        )
+        yield Finding(WARNING, "device", f"jobs ask for a GPU, but {node} shows none: they would run on its CPU")
     else:
-        yield Finding(OK, "device", f"no GPU on {facts['node']}: jobs run on its processors")
+        yield Finding(OK, "device", f"no GPU on {node}: jobs run on its processors")
     if run.settings["loading"]["quantization"] == "nf4" and found and "bitsandbytes" not in facts["versions"]:
-        yield Finding(
-            ERROR, "quantization", "nf4 needs the package bitsandbytes; install it, or set quantization: none"
-        )
+        yield Finding(ERROR, "quantization", "nf4 needs the package bitsandbytes; install it, or set it to none")
 
 
 def check_network(run: Run, facts: dict) -> Iterator[Finding]:

@@ -4,8 +4,8 @@ Everything is asked of SLURM's own commands and given back as plain values; noth
 """
 
 import contextlib
-import getpass
 import os
+import pwd
 import re
 import shlex
 import subprocess
@@ -72,7 +72,11 @@ def clean() -> dict[str, str]:
 
 def accounts() -> tuple[list[str], str | None]:
     """Return (the accounts of the user, None), or ([], why accounting does not say)."""
-    answer = ask("sacctmgr", "-nP", "show", "assoc", f"user={getpass.getuser()}", "format=account")
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name  # $USER may be that of who started it
+    except KeyError:
+        return [], "this user has no name here"
+    answer = ask("sacctmgr", "-nP", "show", "assoc", f"user={user}", "format=account")
     return (sorted(set(answer.text.split())), None) if answer.ok else ([], answer.why)
 
 
