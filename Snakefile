@@ -14,6 +14,10 @@ if not workflow.overwrite_configfiles:
     configfile: os.path.relpath(os.path.join(workflow.basedir, "config/config.yaml"))
 
 
+# With --sdm apptainer; envs/archloop.def says how it is made.
+container: "archloop.sif"
+
+
 include: "rules/common.smk"
 include: "rules/slurm.smk"
 

@@ -28,6 +28,8 @@ rule preflight:
         "logs/preflight.tsv"
     conda:
         ENVIRONMENT
+    container:
+        False  # it asks SLURM, which no container has
     message:
         "Checking what the run stands on"
     # Its settings and the requests of the jobs are read from results/: as params they would make it run for no cause.
