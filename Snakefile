@@ -14,6 +14,10 @@ if not workflow.overwrite_configfiles:
     configfile: os.path.relpath(os.path.join(workflow.basedir, "config/config.yaml"))
 
 
+# With --sdm apptainer; envs/archloop.def says how it is made.
+container: "archloop.sif"
+
+
 include: "rules/common.smk"
 include: "rules/chains.smk"
 include: "rules/slurm.smk"
@@ -26,6 +30,7 @@ wildcard_constraints:
 
 
 include: "rules/prepare.smk"
+include: "rules/preflight.smk"
 include: "rules/generate.smk"
 include: "rules/evaluate.smk"
 include: "rules/seed.smk"
@@ -47,6 +52,7 @@ onstart:
     # The settings that it leaves are for status.py, and for a report of a run that is not finished.
     hold_results()
     end_jobs_of_a_killed_run()
+    check_again()
 
 
 onsuccess:
