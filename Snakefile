@@ -25,6 +25,7 @@ wildcard_constraints:
 
 
 include: "rules/prepare.smk"
+include: "rules/preflight.smk"
 include: "rules/generate.smk"
 include: "rules/evaluate.smk"
 include: "rules/seed.smk"
@@ -44,6 +45,7 @@ onstart:
     # The settings that it leaves are for status.py, and for a report of a run that is not finished.
     hold_results()
     end_jobs_of_a_killed_run()
+    check_again()
 
 
 onsuccess:

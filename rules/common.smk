@@ -107,13 +107,14 @@ def from_root(*parts):
 
 
 def hold_results():
-    """Keep other runs out of results/ (no lock is ever stale: it dies with its process) and leave the settings there."""
+    """Keep other runs out of results/ (no lock is ever stale: it dies with its process) and leave settings and requests there."""
     global RESULTS_LOCK
     try:
         os.makedirs("results", exist_ok=True)
         RESULTS_LOCK = open("results/.lock", "w")
         fcntl.flock(RESULTS_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
         write_json("results/settings.json", SETTINGS)
+        write_json("results/requests.json", requests())
     except OSError as error:
         why = "another run is at work there" if isinstance(error, BlockingIOError) else error.strerror
         raise WorkflowError(f"results: {why}")

@@ -5,6 +5,7 @@ rule finetune:
         corpus=corpus_before,
         model=MODEL,
         parent=adapter_before,
+        preflight=ancient(PREFLIGHT),
     output:
         adapter=f"{CYCLE}/adapter/adapter_model.safetensors",
         config=f"{CYCLE}/adapter/adapter_config.json",
@@ -40,6 +41,7 @@ rule finetune_seed:
     input:
         fresh=SEED_CORPUS,
         model=MODEL,
+        preflight=ancient(PREFLIGHT),
     output:
         adapter=SEED_ADAPTER,
         config="results/seed/adapter/adapter_config.json",

@@ -36,6 +36,7 @@ rule generate:
         prompts=f"{CYCLE}/prompts.jsonl",
         model=MODEL,
         adapter=adapter_before,
+        preflight=ancient(PREFLIGHT),
     output:
         candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
         run_record=f"{CYCLE}/generated/{{shard}}.run.json",
