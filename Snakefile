@@ -15,6 +15,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/chains.smk"
 include: "rules/slurm.smk"
 
 
@@ -29,6 +30,7 @@ include: "rules/preflight.smk"
 include: "rules/generate.smk"
 include: "rules/evaluate.smk"
 include: "rules/seed.smk"
+include: "rules/transfer.smk"
 include: "rules/admit.smk"
 include: "rules/finetune.smk"
 include: "rules/report.smk"

@@ -2,7 +2,7 @@
 rule finetune:
     input:
         fresh=f"{CYCLE}/corpus.parquet",
-        corpus=corpus_before,
+        corpus=corpus_to_train_on,
         model=MODEL,
         parent=adapter_before,
         preflight=ancient(PREFLIGHT),
@@ -24,15 +24,16 @@ rule finetune:
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
+        parent=file_option("parent"),
         settings=options("finetuning"),
         loading=options("loading", "loading_"),
-        seed=lambda wildcards: derive(SETTINGS["seed"], wildcards.chain, int(wildcards.cycle), "finetune"),
+        seed=lambda wildcards: derive(chain_seed(wildcards), wildcards.chain, int(wildcards.cycle), "finetune"),
         code=code("finetune"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
         "python $SCRIPTS/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
-        " --model {input.model} --parent {input.parent} {params.settings} {params.loading} --seed {params.seed}"
+        " --model {input.model} {params.parent} {params.settings} {params.loading} --seed {params.seed}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle} --device {resources.device}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
 
@@ -60,7 +61,10 @@ rule finetune_seed:
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
-        settings=options("finetuning"),
+        # What later cycles train on is no business of this one.
+        settings=lambda wildcards: archloop_settings.options(
+            {key: value for key, value in effective("finetuning", wildcards).items() if key != "train_on"}
+        ),
         loading=options("loading", "loading_"),
         seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),
         code=code("finetune"),

@@ -30,19 +30,20 @@ def finetune(
     """Write the adapter of a cycle to the folder `output` and return the run record.
 
     corpus: rows of the earlier corpus (prompt, program); fresh: the rows this cycle admitted. parent: the adapter to go
-    on from (adapter_model.safetensors). state: folder for checkpoints; one that was made for these same inputs is
-    resumed. seed: of this fine-tuning alone. With nothing fresh the parent is carried on unchanged.
+    on from (adapter_model.safetensors), None for the bare model. state: folder for checkpoints; one that was made for
+    these same inputs is resumed. seed: of this fine-tuning alone. Where nothing is new (no fresh rows; with train_on
+    seed, no rows at all) the parent is carried on unchanged.
     """
-    if not fresh and parent is not None:
+    rows = training_rows(corpus, fresh, settings, seed)
+    if parent is not None and not (rows if settings["train_on"] == "seed" else fresh):
         return _carry_on(parent, output)
     device = choose_device(device)
     manifest = check_model(model_folder)
-    rows = fresh + _replayed(corpus, settings["replay"], seed)
     parent = parent if settings["start_from"] == "previous" else None
     tokenizer = load_tokenizer(model_folder)
     pairs = [encode_pair(tokenizer, row["prompt"], row["program"]) for row in rows]
     kept = [pair for pair in pairs if len(pair[0]) + len(pair[1]) <= settings["max_length"]]
-    if not kept and parent is None:
+    if pairs and not kept and parent is None:
         raise InputError(
             f"finetuning.max_length: all {len(pairs)} pairs are longer than {settings['max_length']} tokens"
         )
@@ -60,6 +61,14 @@ def finetune(
     save_adapter(model, output, model_folder, lineage | facts | {"losses": losses})
     (state / "checkpoint.pt").unlink(missing_ok=True)
     return {"device": device, "tokens": tokens, "pairs": len(kept)}
+
+
+def training_rows(corpus: list[dict], fresh: list[dict], settings: dict, seed: int) -> list[dict]:
+    """Return what a cycle trains on: its own rows and some of the earlier corpus, or as many of the corpus alone."""
+    replay = settings["replay"]
+    if settings["train_on"] == "seed":
+        return _replayed(corpus, None if replay is None else replay + len(fresh), seed)
+    return fresh + _replayed(corpus, replay, seed)
 
 
 def encode_pair(tokenizer, prompt: str, program: str) -> tuple[list[int], list[int]]:
