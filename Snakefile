@@ -20,6 +20,7 @@ container: "archloop.sif"
 
 include: "rules/common.smk"
 include: "rules/slurm.smk"
+include: "rules/checks.smk"
 
 
 wildcard_constraints:
