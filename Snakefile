@@ -14,9 +14,14 @@ if not workflow.overwrite_configfiles:
     configfile: os.path.relpath(os.path.join(workflow.basedir, "config/config.yaml"))
 
 
+# With --sdm apptainer; envs/archloop.def says how it is made.
+container: "archloop.sif"
+
+
 include: "rules/common.smk"
 include: "rules/chains.smk"
 include: "rules/slurm.smk"
+include: "rules/checks.smk"
 
 
 wildcard_constraints:

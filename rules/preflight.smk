@@ -1,14 +1,4 @@
 # What a run stands on is looked at before anything is queued: model, data, room, isolation, and what SLURM would say.
-PREFLIGHT = "results/preflight.json"
-QUEUED = ["generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed"]
-CHECK = f"python $SCRIPTS/preflight.py --results results --output {PREFLIGHT}"
-
-# The jobs behind it take it as ancient, so a new one rebuilds none of them. That holds only as long as there is a file:
-# one that is missing would pull all of them along. So where there are results, there is one.
-if workflow.is_main_process and os.path.exists("results/settings.json") and not os.path.exists(PREFLIGHT):
-    write_json(PREFLIGHT, {"checks": [], "executor": None, "passed": False})
-
-
 localrules:
     preflight,
 
@@ -28,6 +18,8 @@ rule preflight:
         "logs/preflight.tsv"
     conda:
         ENVIRONMENT
+    container:
+        False  # it asks SLURM, which no container has
     message:
         "Checking what the run stands on"
     # Its settings and the requests of the jobs are read from results/: as params they would make it run for no cause.

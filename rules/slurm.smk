@@ -29,30 +29,4 @@ def end_jobs_of_a_killed_run():
         logger.info(f"SLURM still had jobs of an earlier run: {', '.join(ids)}; they are ended, their work goes on")
 
 
-def requests():
-    """What every queued rule asks for, at the first and at the last attempt, with the profile's say."""
-
-    def asked(name, attempt):
-        # None of these rules asks for resources by its wildcards.
-        found = dict(workflow.get_rule(name).expand_resources({}, [], attempt, {"tmpdir"}).items())
-        threads = found["_cores"]
-        found = {key: value for key, value in found.items() if key[0] != "_" and isinstance(value, (int, str))}
-        return {**found, "threads": threads}
-
-    last = 1 + workflow.execution_settings.retries
-    return {
-        "executor": workflow.executor_plugin.name,
-        "rules": {name: asked(name, 1) for name in QUEUED},
-        "retried": {name: asked(name, last) for name in QUEUED},
-    }
-
-
-def check_again():
-    """Check before a run that goes on, too: there the rule itself has nothing new to do."""
-    planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    os.makedirs("logs", exist_ok=True)
-    if "preflight" not in planned and not planned.isdisjoint(QUEUED) and os.system(f"{CHECK} --log logs/preflight.log"):
-        raise WorkflowError("preflight: see the lines above; results/ is as it was")
-
-
 poll_steadily()

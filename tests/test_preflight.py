@@ -336,6 +336,11 @@ def test_gpus_by_the_names_that_sites_give_them():
     assert slurm_facts.gpu_bytes("mystery") is None
 
 
+def test_without_a_run_it_says_how_to_check_before_one(tmp_path):
+    with pytest.raises(InputError, match="no run was started there; `snakemake --profile slurm preflight`"):
+        read_run(tmp_path)
+
+
 def test_inside_a_job_its_variables_are_not_handed_on(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "100")

@@ -105,7 +105,7 @@ def test_the_plan_is_that_of_snakemake(tmp_path):
     planned = dict(
         re.findall(r"^(\w+) +(\d+)$", snakemake(tmp_path, "--dry-run", "--quiet", "host").stdout, re.MULTILINE)
     )
-    for name in ("all", "total", "prepare_model", "prepare_dataset"):
+    for name in ("all", "total", "prepare_model", "prepare_dataset", "preflight"):
         planned.pop(name)
     assert counted == {name: int(count) for name, count in planned.items()}
 
