@@ -43,7 +43,7 @@ def prepared(tiny_model, tmp_path_factory) -> Path:
     return folder
 
 
-DATA = {"validation_share": 0.1, "test_share": 0.2}
+DATA = {"root": "unused", "validation_share": 0.1, "test_share": 0.2}
 
 
 @pytest.fixture
