@@ -21,6 +21,7 @@ container: "archloop.sif"
 include: "rules/common.smk"
 include: "rules/chains.smk"
 include: "rules/slurm.smk"
+include: "rules/checks.smk"
 
 
 wildcard_constraints:

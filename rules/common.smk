@@ -10,7 +10,7 @@ from archloop import options as archloop_options
 from archloop import settings as archloop_settings
 from archloop.digest import code_digest
 from archloop.errors import InputError
-from archloop.files import sha256_text
+from archloop.files import sha256_text, write_json
 from archloop.seeds import derive
 
 # The scripts run with the Python that runs Snakemake, unless an environment of --sdm comes before it.

@@ -43,7 +43,7 @@ def prepared(tiny_model, tmp_path_factory) -> Path:
     return folder
 
 
-DATA = {"validation_share": 0.1, "test_share": 0.2}
+DATA = {"root": "unused", "validation_share": 0.1, "test_share": 0.2}
 
 
 @pytest.fixture
@@ -334,6 +334,11 @@ def test_gpus_by_the_names_that_sites_give_them():
     sizes = {"a100": 40, "a100_80gb": 80, "NVIDIA_H100": 80, "v100": 16, "l40s": 48, "l4": 24, "tesla_t4": 16}
     assert {name: slurm_facts.gpu_bytes(name) for name in sizes} == {name: gb * 10**9 for name, gb in sizes.items()}
     assert slurm_facts.gpu_bytes("mystery") is None
+
+
+def test_without_a_run_it_says_how_to_check_before_one(tmp_path):
+    with pytest.raises(InputError, match="no run was started there; `snakemake --profile slurm preflight`"):
+        read_run(tmp_path)
 
 
 def test_inside_a_job_its_variables_are_not_handed_on(monkeypatch):

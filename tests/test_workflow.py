@@ -264,9 +264,8 @@ def test_the_preflight_pulls_no_finished_stage_along(copy, config, tmp_path, cha
     config["chains"]["main"]["cycles"] = 3
     path.write_text(yaml.safe_dump(config))
     jobs = planned(copy, path)
-    assert {
-        rule: jobs.get(rule) for rule in ("generate", "evaluate", "finetune", "evaluate_seed", "finetune_seed")
-    } == {
+    stages = ("generate", "evaluate", "finetune", "evaluate_seed", "finetune_seed")
+    assert {rule: jobs.get(rule) for rule in stages} == {
         **{"generate": 2, "evaluate": 2, "finetune": 1},
         **{"evaluate_seed": None, "finetune_seed": None},
     }

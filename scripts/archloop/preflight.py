@@ -12,12 +12,12 @@ from pathlib import Path
 
 from archloop import node_probe
 from archloop import preflight_slurm as slurm
+from archloop.chains import effective
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.model_size import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
 from archloop.models import check_model
 from archloop.preflight_run import ERROR, GB, OK, WARNING, Finding, Run, temporary_bytes
-from archloop.settings import effective
 
 # What one candidate leaves in results/, in bytes: prompt, answer, record and row of the corpus, with room to spare.
 CANDIDATE_BYTES = 60_000

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from archloop.errors import InputError
 from archloop.files import read_json
 
 OK, WARNING, ERROR = "ok", "warning", "error"
@@ -64,6 +65,10 @@ class Run:
 
 def read_run(results: Path) -> Run:
     """Return the run that a results folder belongs to, as Snakemake last started it; raise InputError without one."""
+    if not (results / REQUESTS_FILE).is_file():
+        raise InputError(
+            f"{results}: no run was started there; `snakemake --profile slurm preflight` checks before one"
+        )
     settings = read_json(results / SETTINGS_FILE, "chains", "model", "loading", "run")
     requests = read_json(results / REQUESTS_FILE, "executor", "rules", "retried")
     return Run(results, settings, requests["executor"], requests["rules"], requests["retried"])

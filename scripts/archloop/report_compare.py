@@ -16,6 +16,8 @@ from archloop.shift import compare_samples, compare_shares, spread
 
 DATA = Path(__file__).parents[2] / "report"
 SECTIONS = ("prompts", "generation", "evaluation", "admission", "novelty", "finetuning")
+# Of which also chains have a use whose candidates no language model writes.
+JUDGED = ("evaluation", "admission", "novelty")
 # What repeats of one chain differ in.
 UNLIKE = ("cycles", "seed", "repeat_of")
 MEASURES = ("valid", "yield", "at_threshold", "new_above", "accuracy")
@@ -170,8 +172,10 @@ def differing(results: Results, chain: str, reference: str) -> str:
         return "unknown: the folder holds no settings"
     found = []
     own, other = (results.settings["chains"][name] for name in (chain, reference))
+    written = own["source"] == other["source"] == "model"  # else one has no use for an adapter or for prompts
     found += [f"{key} {own[key]} (there {other[key]})" for key in ("start", "source") if own[key] != other[key]]
-    for name in SECTIONS:
+    found = found if written else [text for text in found if text.startswith("source")]
+    for name in SECTIONS if written else JUDGED:
         ours, theirs = (effective(results.settings, name, one) for one in (chain, reference))
         found += [f"{name}.{key} {ours[key]} (there {theirs[key]})" for key in ours if ours[key] != theirs[key]]
     if own.get("at") != other.get("at"):
@@ -225,8 +229,8 @@ def _over_all(measure: str, rows: list[dict]) -> tuple:
         best = [row["accuracy_best"] for row in rows if row["accuracy_best"] is not None]
         return _percent(max(best, default=None)), None, None
     if measure == "valid":
-        shares = [row["valid_share"] for row in rows]
-        mean = float(np.mean(shares))
+        shares = [row["valid_share"] for row in rows if row["valid_share"] is not None]
+        mean = float(np.mean(shares)) if shares else None
         if len(shares) < 2:
             return _percent(mean), None, None
         half = float(stats.t.ppf(0.975, len(shares) - 1) * np.std(shares, ddof=1) / len(shares) ** 0.5)

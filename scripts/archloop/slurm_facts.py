@@ -164,7 +164,10 @@ def run_on_node(request: dict, command: list[str], wait_s: float, run_s: float =
     small = {key: value for key, value in request.items() if key not in ("mem_mb_per_cpu", "cpus_per_gpu")}
     small |= {"gpu": 1} if request.get("gpu") else {}
     small |= {"mem_mb": 1000, "threads": 1, "cpus_per_task": 1, "runtime": max(1, round(run_s / 60))}
-    answer = _srun(["srun", "-J", JOB_NAME, "-n", "1", *sbatch_options(small), *command], wait_s + run_s)
+    answer = _srun(
+        ["srun", "-J", JOB_NAME, "--comment=rule_preflight", "-n", "1", *sbatch_options(small), *command],
+        wait_s + run_s,
+    )
     return answer or Answer(False, "", f"the queue gave no place in {duration(wait_s)}")
 
 
