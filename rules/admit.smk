@@ -31,7 +31,7 @@ rule admit:
         " $(printf -- ' --evaluated %s' {input.evaluated}) $(printf -- ' --corpus %s' {input.corpus})"
         " --dataset {input.dataset} {params.admission} {params.novelty}"
         " --candidates-output {output.candidates} --corpus-output {output.corpus} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"
 
 
 rule summarize:
@@ -57,7 +57,7 @@ rule summarize:
         "python $SCRIPTS/summarize.py --candidates {input.candidates} {params.training}"
         " --chain {wildcards.chain} --cycle {wildcards.cycle} --dataset {input.dataset} {params.admission}"
         " --output {output} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"
 
 
 rule export:
@@ -77,4 +77,4 @@ rule export:
         "Chain {wildcards.chain}: exporting the admitted architectures"
     shell:
         "python $SCRIPTS/export.py $(printf -- ' --corpus %s' {input}) --output {output} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"

@@ -64,10 +64,15 @@ def setting(section, key):
     return lambda wildcards: effective(section, wildcards)[key]
 
 
-def code(script, rule=None):
+def code(script, of=None):
     """A params function: the digest of a script with all modules that it can reach, and that of its rule's command."""
     digest = code_digest(os.path.join(workflow.basedir, "scripts", f"{script}.py"))
-    return lambda wildcards: f"{digest} {sha256_text(workflow.get_rule(rule or script).shellcmd)[:16]}"
+    return lambda wildcards: f"{digest} {sha256_text(workflow.get_rule(of or script).shellcmd)[:16]}"
+
+
+def training_seed(seed, chain, cycle):
+    """The seed of one fine-tuning, as an option."""
+    return archloop_options.options({"seed": derive(seed, chain, cycle, "finetune")})
 
 
 def dataset(wildcards):

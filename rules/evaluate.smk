@@ -31,4 +31,4 @@ rule evaluate:
         "python $SCRIPTS/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}"
         " {params.seed} --store results/evaluations --device {resources.device} --isolation {resources.isolation}"
         " --workers {resources.workers} --output {output.records} --run-record {output.run_record} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"

@@ -1,8 +1,4 @@
 # The adapter of a cycle: it goes on from the one before, with what the cycle admitted.
-def training_seed(seed, chain, cycle):
-    return archloop_options.options({"seed": derive(seed, chain, cycle, "finetune")})
-
-
 rule finetune:
     input:
         fresh=f"{CYCLE}/corpus.parquet",
@@ -40,7 +36,7 @@ rule finetune:
         " --model {input.model} {params.parent} {params.settings} {params.loading} {params.seed}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle} --device {resources.device}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"
 
 
 rule finetune_seed:
@@ -80,4 +76,4 @@ rule finetune_seed:
         " {params.settings} {params.loading} {params.seed}"
         " --state results/state/seed --device {resources.device}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"

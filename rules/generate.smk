@@ -30,7 +30,7 @@ rule write_prompts:
         " --dataset {input.dataset} {params.corpus}"
         " {params.settings} --template {input.template} --hints {input.hints}"
         " {params.seed} {params.epochs} --output {output} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"
 
 
 rule generate:
@@ -68,4 +68,4 @@ rule generate:
         " --model {input.model} {params.adapter} {params.settings} {params.loading}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}/generate-{wildcards.shard}"
         " --device {resources.device} --output {output.candidates} --run-record {output.run_record} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"

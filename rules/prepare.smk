@@ -20,7 +20,7 @@ rule prepare_model:
     message:
         "Preparing the language model {SETTINGS[model][name]}"
     shell:
-        "python $SCRIPTS/prepare_model.py {params.settings} --output {output} --log {log}" " -- {rule} {params:q}"
+        "python $SCRIPTS/prepare_model.py {params.settings} --output {output} --log {log}" " -- {params:q}"
 
 
 rule prepare_dataset:
@@ -41,4 +41,4 @@ rule prepare_dataset:
     shell:
         "python $SCRIPTS/prepare_dataset.py {params.settings} {params.seed}"
         " --dataset {wildcards.dataset} --output {output} --log {log}"
-        " -- {rule} {params:q}"
+        " -- {params:q}"

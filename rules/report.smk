@@ -66,4 +66,4 @@ rule report:
     shell:
         "python $SCRIPTS/report.py --results results --whole {params.run} {params.settings} --output results/report"
         " --log {log}"
-        " -- {rule} {params:q}"
+        " -- {params:q}"

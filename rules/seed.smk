@@ -31,7 +31,7 @@ rule write_seed_programs:
     shell:
         "python $SCRIPTS/write_seed_programs.py {params.settings} --model {input.model}"
         " $(printf -- ' --output %s' {output.programs}) --left-out {output.left_out} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"
 
 
 use rule evaluate as evaluate_seed with:
@@ -79,4 +79,4 @@ rule build_seed_corpus:
         " $(printf -- ' --evaluated %s' {input.evaluated}) --dataset {input.dataset}"
         " --template {input.template} --hints {input.hints} {params.budget} {params.epochs}"
         " --output {output.corpus} --dropped {output.dropped} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"

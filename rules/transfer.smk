@@ -34,7 +34,7 @@ rule draw_families:
         "python $SCRIPTS/draw_families.py --chain {wildcards.chain} --cycle {wildcards.cycle} --shard {wildcards.shard}"
         " {params.shards} {params.candidates} {params.families} {params.seed}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"
 
 
 rule transfer:
@@ -60,4 +60,4 @@ rule transfer:
         "python $SCRIPTS/transfer.py $(printf -- ' --corpus %s' {input.corpus}) --chain {wildcards.chain}"
         " --cycle {wildcards.cycle} --shard {wildcards.shard} {params.shards}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
-        " -- {rule} {params:q} -- {input:q}"
+        " -- {params:q} -- {input:q}"

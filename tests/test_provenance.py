@@ -45,18 +45,18 @@ def made(script, folder: Path, *more: str) -> dict:
 
 def test_it_holds_settings_options_inputs_outputs_and_what_snakemake_compares(script, tmp_path):
     (tmp_path / "template").write_text("also read")
-    found = made(script, tmp_path, "--", "a_rule", "--novelty-threshold 0.8", "code", "--", f"{tmp_path}/template")
+    found = made(script, tmp_path, "--", "--novelty-threshold 0.8", "code", "--", f"{tmp_path}/template")
     assert found["settings"] == {"novelty": {"threshold": 0.8}}
     assert found["options"] == {"seed": 3}
     assert found["inputs"] == {str(tmp_path / name): sha256_file(tmp_path / name) for name in ("in", "template")}
     assert found["outputs"] == {"out": sha256_text("made")} and found["run_records"] == ["run.json"]
-    assert (found["rule"], found["params"]) == ("a_rule", ["--novelty-threshold 0.8", "code"])
+    assert found["params"] == ["--novelty-threshold 0.8", "code"]
     assert found["script"] == "test_provenance" and found["versions"]["click"]
 
 
 def test_two_runs_leave_the_same_bytes(script, tmp_path):
     first = made(script, tmp_path)
-    assert made(script, tmp_path) == first and first["rule"] is first["params"] is None
+    assert made(script, tmp_path) == first and first["params"] is None
 
 
 def test_a_job_that_fails_leaves_none(tmp_path):

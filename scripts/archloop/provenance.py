@@ -1,7 +1,7 @@
 """How an output was made: a JSON file beside it, PATH.provenance, written last by the script that made it.
 
 It holds the slice of the settings, the digest of the code, of every input and of every output, the seed, versions and
-the class of host; what Snakemake compares (the rule, its params, its inputs) too, so that its records can be written
+the class of host; what Snakemake compares (params, inputs) too, so that its records can be written
 again when they are lost. No time and no job's number: equal results have equal provenance. For the same reason run
 records (how long, on which device) are named without a digest.
 """
@@ -21,7 +21,7 @@ from archloop.files import read_json, sha256_file, write_json
 
 SUFFIX = ".provenance"
 OBJECTS = ("settings", "options", "inputs", "outputs", "versions", "host")
-KEYS = ("script", "code", "rule", "params", "waited_for", "run_records", *OBJECTS)
+KEYS = ("script", "code", "params", "waited_for", "run_records", *OBJECTS)
 # From this size on a file's digest is taken from its own provenance, where that is not older than the file.
 LARGE_BYTES = 2**25
 # Options that say how a job runs, not what it makes.
@@ -46,12 +46,12 @@ def leave_provenance(
 ) -> None:
     """Write the provenance of a job that has written its outputs.
 
-    context: click's, of the script's command; what came after `--` is the rule, its params and, after another `--`, its
-    inputs. arguments: option -> value. sections: section of the settings -> key -> option. named: the options that name
-    outputs; more: outputs and inputs that none names. The first output names the job.
+    context: click's, of the script's command; what came after `--` are the params of the rule and, after another `--`,
+    its inputs. arguments: option -> value. sections: section of the settings -> key -> option. named: the options that
+    name outputs; more: outputs and inputs that none names. The first output names the job.
     """
     at = context.args.index("--") if "--" in context.args else len(context.args)
-    rule, *params = context.args[:at] or [None]
+    params = context.args[:at]
     inputs = {*map(Path, context.args[at + 1 :]), *more.get("inputs", [])}
     waited_for, inputs = inputs & WAITED_FOR, inputs - WAITED_FOR
     given = {
@@ -73,8 +73,7 @@ def leave_provenance(
         {
             "script": Path(script).stem,
             "code": code_digest(script),
-            "rule": rule,
-            "params": [text for text in params if not _of_inputs(text, inputs)] if rule else None,
+            "params": [text for text in params if not _of_inputs(text, inputs)] if params else None,
             "settings": slices,
             "options": plain,
             "inputs": {str(path): digest_of(path) for path in sorted(inputs)},

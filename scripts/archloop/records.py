@@ -98,7 +98,7 @@ def record(results: Path, fresh: Callable[[Path, dict], str | None], records: Pa
                 continue
             checksums = {str(locate(results, name)): f"sha256:{digest}" for name, digest in found["inputs"].items()}
             entry = MetadataRecord(
-                rule=found["rule"],
+                rule=_rule(found["script"], path.relative_to(results.parent)),
                 input=sorted([*checksums, *found["waited_for"]]),
                 params=[f"not as recorded: {why}"] if why else sorted(map(repr, found["params"] or ["made by hand"])),
                 record_format_version=RECORD_FORMAT_VERSION,
@@ -112,6 +112,11 @@ def record(results: Path, fresh: Callable[[Path, dict], str | None], records: Pa
     if (results / "preflight.json").is_file():
         os.utime(results / "preflight.json", (now, now))  # it has no record, so its time decides
     return count, stale
+
+
+def _rule(script: str, path: Path) -> str:
+    """Return the rule that made an output: that of its script, in cycle 0 of its own name."""
+    return f"{script}_seed" if path.parts[1] == "seed" and script in ("evaluate", "finetune") else script
 
 
 def _told(path: Path) -> list[Path]:
