@@ -12,7 +12,7 @@ PARTS = ("Snakefile", "rules", "scripts", "config", "envs", "report", "profiles"
 
 
 def make_clone(folder: Path, model: Path) -> Path:
-    """Make a clone with small.yaml beside its Snakefile and the prepared model in its place."""
+    """Make a clone with small.yaml and the model that it names beside its Snakefile."""
     folder.mkdir(parents=True)
     for name in PARTS:
         if (ROOT / name).is_dir():
@@ -20,8 +20,7 @@ def make_clone(folder: Path, model: Path) -> Path:
         else:
             shutil.copy2(ROOT / name, folder / name)
     shutil.copy2(SMALL, folder)
-    (folder / "resources" / "models").mkdir(parents=True)
-    (folder / "resources" / "models" / "tiny").symlink_to(model)
+    (folder / "model").symlink_to(model)
     return folder
 
 
