@@ -152,8 +152,9 @@ def test_another_model_under_the_same_name_is_refused_unless_snakemake_sees_to_i
     from snakemake.persistence import MetadataRecord
 
     persistence, _ = recorded
-    Path("manifest.json").write_text(json.dumps({"reference": "folder:a", "revision": None}))
-    assert other_model("manifest.json", {"reference": "folder:a", "revision": None}) is None
-    assert "this is folder:a" in other_model("manifest.json", {"reference": "folder:b", "revision": None})
+    wanted = {"reference": "hub:a/b", "revision": "1"}
+    Path("manifest.json").write_text(json.dumps(wanted))
+    assert other_model("manifest.json", wanted) is None
+    assert "this is hub:a/b (revision 1)" in other_model("manifest.json", wanted | {"revision": "2"})
     persistence._write_record("manifest.json", MetadataRecord(rule="prepare_model"))
-    assert other_model("manifest.json", {"reference": "folder:b", "revision": None}) is None
+    assert other_model("manifest.json", wanted | {"revision": "2"}) is None

@@ -55,12 +55,14 @@ def stop_line(missing: list[str]) -> str:
 def other_model(manifest: str, wanted: dict, records: Path = FOLDER) -> str | None:
     """Return what to tell the user of a prepared model that Snakemake has no record of and that is not the one wanted.
 
-    Models are shared between folders, so their manifest decides.
+    Models are shared between folders, so their manifest decides. One of this machine (folder:, gguf:) has no name that
+    would hold elsewhere.
     """
     if not Path(manifest).is_file() or any(key == manifest for key, _ in _keys(records / "metadata")):
         return None
     found = read_json(manifest, "reference", "revision")
-    if (found["reference"], found["revision"]) == (wanted["reference"], wanted["revision"]):
+    local = str(found["reference"]).startswith(("folder:", "gguf:"))
+    if local or (found["reference"], found["revision"]) == (wanted["reference"], wanted["revision"]):
         return None
     return (
         f"{manifest}: this is {found['reference']} (revision {found['revision']}), not what model.reference names;"
