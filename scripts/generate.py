@@ -27,7 +27,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
 def main(prompts, shard, model, adapter, output, run_record, state, device, settings, loading) -> None:
     """Write one candidate a line: prompt, raw answer, program, token counts, seed and adapter."""
-    from archloop.generate import generate
+    from archloop.generate import choose_gpu, generate
 
     started = time.monotonic()
     rows = [
@@ -36,6 +36,7 @@ def main(prompts, shard, model, adapter, output, run_record, state, device, sett
         if row["index"] % settings["shards"] == shard
     ]
     kept, code = state / "answers.jsonl", code_digest(__file__)
+    device = choose_gpu(device, shard)
     candidates, facts = generate(rows, model.parent, adapter, settings, loading, device, kept, code)
     seconds = round(time.monotonic() - started + facts.pop("earlier_s"), 2)
     write_json(run_record, facts | {"seconds": seconds, "versions": versions("torch", "transformers", "peft")})
