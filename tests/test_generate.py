@@ -5,8 +5,9 @@ import random
 import pytest
 import torch
 
+from archloop.chat import chat_tokens
 from archloop.generate import _read_prompts, choose_tokens, extract_program, generate, sample
-from archloop.models import chat_tokens, load_model, load_tokenizer
+from archloop.models import load_model, load_tokenizer
 
 LOADING = {"dtype": "float32", "quantization": "none"}
 SETTINGS = {"batch_size": 4, "max_new_tokens": 12, "temperature": 1.0, "top_p": 0.95, "top_k": 0}

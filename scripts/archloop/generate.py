@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
+from archloop.chat import chat_tokens, end_of_turn
 from archloop.files import sha256_file
-from archloop.models import chat_tokens, check_model, choose_device, load_adapter, load_model, load_tokenizer
+from archloop.models import check_model, choose_device, load_adapter, load_model, load_tokenizer
 from archloop.progress import Progress
 
 FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
@@ -184,7 +185,7 @@ def _common_prefix(prompts: list[list[int]]) -> int:
 def _end_tokens(model, tokenizer) -> set[int]:
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
-    return {token for token in [*ends, tokenizer.eos_token_id] if token is not None}
+    return {token for token in [*ends, tokenizer.eos_token_id, end_of_turn(tokenizer)] if token is not None}
 
 
 def _closed(text: str) -> bool:

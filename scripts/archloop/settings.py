@@ -16,6 +16,8 @@ from archloop.errors import InputError
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 # What an adapter keeps from the one that it goes on from.
 ADAPTER_SHAPE = ("lora_rank", "lora_alpha", "targets", "layers")
+# What has no meaning for cycle 0, which has no candidates.
+PREFERENCES = ("method", "beta", "sft_weight", "dispreferred")
 # To jsonschema alone 2.0 is an integer and NaN a number.
 TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
     {
@@ -174,6 +176,11 @@ def _check_adapters(settings: dict) -> None:
             if own["layers"] and own["layers"][0] >= own["layers"][1]:
                 raise InputError(
                     f"settings: finetuning.layers: {own['layers']} holds no layer; it is [first, last + 1]"
+                )
+            if cycle and own["method"] == "dpo" and effective(settings, "prompts", name, cycle)["references"]:
+                raise InputError(
+                    f"settings: chains.{name}, cycle {cycle}: finetuning.method: dpo wants failed and admitted answers"
+                    " to the same prompt, but with prompts.references every prompt is another; take kto"
                 )
             if cycle == 0 or own["start_from"] == "base":
                 continue
