@@ -15,6 +15,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/slurm.smk"
 
 
 wildcard_constraints:
@@ -42,6 +43,7 @@ rule all:
 onstart:
     # The settings that it leaves are for status.py, and for a report of a run that is not finished.
     hold_results()
+    end_jobs_of_a_killed_run()
 
 
 onsuccess:

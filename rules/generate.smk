@@ -60,4 +60,5 @@ rule generate:
     shell:
         "python $SCRIPTS/generate.py --prompts {input.prompts} --shard {wildcards.shard}"
         " --model {input.model} --adapter {input.adapter} {params.settings} {params.loading}"
+        " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}/generate-{wildcards.shard}"
         " --device {resources.device} --output {output.candidates} --run-record {output.run_record} --log {log}"

@@ -1,11 +1,13 @@
 """Let the language model answer the prompts of one shard and take a program out of every answer."""
 
+import contextlib
 import time
 from pathlib import Path
 
 import click
 
 from archloop.cli import command, settings_options, value_of
+from archloop.digest import code_digest
 from archloop.files import read_jsonl, write_json, write_jsonl
 from archloop.models import versions
 
@@ -21,8 +23,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--adapter", type=PATH, help="adapter_model.safetensors; without it the bare model answers.")
 @click.option("--output", required=True, type=PATH, help="Candidates of the shard, one a line.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
+@click.option("--state", required=True, type=PATH, help="Folder for finished answers; a cut job resumes from it.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
-def main(prompts, shard, model, adapter, output, run_record, device, settings, loading) -> None:
+def main(prompts, shard, model, adapter, output, run_record, state, device, settings, loading) -> None:
     """Write one candidate a line: prompt, raw answer, program, token counts, seed and adapter."""
     from archloop.generate import generate
 
@@ -32,10 +35,14 @@ def main(prompts, shard, model, adapter, output, run_record, device, settings, l
         for row in read_jsonl(prompts, "index", "prompt", "seed")
         if row["index"] % settings["shards"] == shard
     ]
-    candidates, facts = generate(rows, model.parent, adapter, settings, loading, device)
-    facts |= {"seconds": round(time.monotonic() - started, 2), "versions": versions("torch", "transformers", "peft")}
-    write_json(run_record, facts)
+    kept, code = state / "answers.jsonl", code_digest(__file__)
+    candidates, facts = generate(rows, model.parent, adapter, settings, loading, device, kept, code)
+    seconds = round(time.monotonic() - started + facts.pop("earlier_s"), 2)
+    write_json(run_record, facts | {"seconds": seconds, "versions": versions("torch", "transformers", "peft")})
     write_jsonl(output, candidates)
+    kept.unlink()
+    with contextlib.suppress(OSError):
+        state.rmdir()
 
 
 if __name__ == "__main__":

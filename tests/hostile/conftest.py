@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from plain_user import PlainBench, Unavailable
+from plain_bench import PlainBench, Unavailable
 
 from archloop.errors import InputError
 

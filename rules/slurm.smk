@@ -1,0 +1,32 @@
+# What SLURM wants beside a profile: steady polling, and an end to the jobs that a killed Snakemake has left behind.
+from pathlib import Path
+
+from archloop.orphans import end_orphans
+
+
+def poll_steadily():
+    """Look at the jobs at a fixed interval, slurm-init-seconds-before-status-checks.
+
+    By itself the plugin waits 10 s longer after every look at which no job had ended, up to three minutes: a cycle is a
+    chain of jobs of minutes to hours, and each would be noticed late.
+    """
+    if plugin := sys.modules.get("snakemake_executor_plugin_slurm"):
+        plugin.Executor.next_seconds_between_status_checks = property(
+            lambda self: self.workflow.executor_settings.init_seconds_before_status_checks,
+            lambda self, seconds: None,
+        )
+
+
+def end_jobs_of_a_killed_run():
+    try:
+        ids = end_orphans(Path.cwd())
+    except InputError as error:
+        if not workflow.local_exec:
+            raise WorkflowError(str(error))
+        logger.warning(f"{error}. Jobs of an earlier run may still be at work in this folder.")
+        return
+    if ids:
+        logger.info(f"SLURM still had jobs of an earlier run: {', '.join(ids)}; they are ended, their work goes on")
+
+
+poll_steadily()

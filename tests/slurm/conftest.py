@@ -1,0 +1,58 @@
+"""The cluster, and two runs of the same settings that the tests compare with: the local profile's and SLURM's."""
+
+import copy
+import tempfile
+from pathlib import Path
+
+import pytest
+from clone import Clone
+from cluster import Cluster, Unavailable
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with tempfile.TemporaryDirectory(prefix="archloop-slurm-", ignore_cleanup_errors=True) as folder:
+        try:
+            started = Cluster(Path(folder)).__enter__()
+        except Unavailable as error:
+            pytest.skip(str(error))
+        try:
+            yield started
+        finally:
+            started.__exit__()
+
+
+@pytest.fixture(scope="session")
+def settings(smallest) -> dict:
+    """config/test.yaml with the tiny model, and a second chain that starts from the same seed adapter."""
+    settings = copy.deepcopy(smallest)
+    settings["model"] = {"name": "tiny", "reference": "folder:resources/models/tiny"}
+    settings["finetuning"]["layers"] = None
+    settings["chains"]["other"] = {"dataset": "digits", "cycles": 1}
+    return settings
+
+
+@pytest.fixture(scope="session")
+def cloned(cluster, settings, tiny_model):
+    """A function that makes a clone by name, with settings of its own if it is given any."""
+
+    def clone(name: str, given: dict = settings) -> Clone:
+        return Clone(cluster, cluster.folder / name, given, tiny_model)
+
+    return clone
+
+
+@pytest.fixture(scope="session")
+def local(cloned) -> Clone:
+    """A finished run with the local profile."""
+    clone = cloned("local")
+    clone.finish(profile="profiles/local")
+    return clone
+
+
+@pytest.fixture(scope="session")
+def finished(cloned) -> Clone:
+    """A finished run with the SLURM profile that nothing disturbed."""
+    clone = cloned("finished")
+    (clone.folder / "terminal.txt").write_text(clone.finish())
+    return clone
