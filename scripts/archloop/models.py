@@ -1,6 +1,7 @@
 """The language model: what a prepared folder holds, known without torch, and loading it for each job."""
 
 import json
+import logging
 import math
 import os
 import platform
@@ -33,11 +34,13 @@ def quiet_transformers(offline: bool = True) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    # peft imports it, wanted or not, and it misses an optional kernel for CPUs.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def check_model(folder: Path) -> dict:

@@ -12,7 +12,17 @@ from cluster import ACCOUNT, Cluster
 from plain_user import ROOT, USER
 from workflow import contents
 
-NOT_CLONED = (".git", ".venv", ".snakemake", "results", "resources", "logs", "__pycache__", ".pytest_cache", ".ruff_cache")
+NOT_CLONED = (
+    ".git",
+    ".venv",
+    ".snakemake",
+    "results",
+    "resources",
+    "logs",
+    "__pycache__",
+    ".pytest_cache",
+    ".ruff_cache",
+)
 # What must be the same in two runs with one seed: all results but what they cost.
 EQUAL = [
     "results/seed/corpus.parquet",

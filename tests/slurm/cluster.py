@@ -210,7 +210,9 @@ class Cluster:
         (self.folder / "etc" / "slurmdbd.conf").touch(0o600)
         (self.folder / "etc" / "slurmdbd.conf").write_text(SLURMDBD_CONF.format(**values))
         data, database_socket = self.folder / "mysql", self.folder / "mysql.socket"
-        self.run(["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--skip-test-db"], check=True)
+        self.run(
+            ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--skip-test-db"], check=True
+        )
         options = ["--no-defaults", "--user=root", f"--datadir={data}", f"--socket={database_socket}", "--skip-log-bin"]
         options += ["--bind-address=127.0.0.1", "--port=33306", f"--pid-file={self.folder}/mariadbd.pid"]
         options += ["--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900", "--performance-schema=OFF"]
