@@ -1,7 +1,7 @@
 """Jobs that an earlier run left at SLURM: its Snakemake was killed, and they live on and write.
 
-Nothing may write a file while a job of an earlier run still does. So they are ended before the first job is queued; what
-they had finished is kept in results/evaluations and results/state, and the new jobs go on from there.
+Nothing may write a file while a job of an earlier run still does. So they are ended before the first job is queued;
+what they had finished is kept in results/evaluations and results/state, and the new jobs go on from there.
 """
 
 import os

@@ -1,5 +1,6 @@
-"""A clone of the project that belongs to the plain user, as on a cluster, with the profile filled in for the test cluster."""
+"""A clone of the project that belongs to the plain user, with the profile filled in for the test cluster."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import yaml
 from cluster import ACCOUNT, Cluster
 from plain_user import ROOT, USER
@@ -67,6 +69,21 @@ class Clone:
         profile |= {"slurm-init-seconds-before-status-checks": 2, "max-status-checks-per-second": 1, "latency-wait": 5}
         (self.folder / "profiles" / "slurm" / "config.yaml").write_text(yaml.safe_dump(profile | changes))
 
+    def copy(self, name: str) -> "Clone":
+        """Return a clone with the same results and Snakemake's records of them."""
+        other = object.__new__(Clone)
+        other.cluster, other.folder = self.cluster, self.folder.with_name(name)
+        subprocess.run(["cp", "-a", str(self.folder), str(other.folder)], check=True)
+        shutil.rmtree(other.folder / "logs")
+        (other.folder / "terminal.txt").unlink()
+        return other
+
+    def lose(self, *patterns: str) -> None:
+        """Delete results, so that the next run makes them again."""
+        for pattern in patterns:
+            for path in list(self.folder.glob(pattern)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     def own(self) -> None:
         subprocess.run(["chown", "-R", f"{USER}:{USER}", str(self.folder)], check=True)
 
@@ -92,8 +109,11 @@ class Clone:
             raise AssertionError("\n\n".join([done.stdout[-3000:], *tails]))
         return done.stdout
 
+    def terminal(self) -> str:
+        return (self.folder / "terminal.txt").read_text()
+
     def start(self, *arguments: str) -> subprocess.Popen:
-        """Start Snakemake in the background, as the leader of a session of its own; terminal.txt gets what it prints."""
+        """Start Snakemake as the leader of a session of its own; terminal.txt gets what it prints."""
         terminal = (self.folder / "terminal.txt").open("a")
         return subprocess.Popen(
             self.command(*arguments),
@@ -104,15 +124,34 @@ class Clone:
     def results(self) -> dict[str, str]:
         return contents(self.folder, EQUAL)
 
+    def jobs(self) -> list[dict]:
+        """Return accounting's records of the jobs of this clone, one for every start, with the rule's name."""
+        jobs = [job for job in self.cluster.jobs("WorkDir", "Partition") if job["WorkDir"] == str(self.folder)]
+        return [job | {"Rule": job["Comment"].split("_wildcards_")[0].removeprefix("rule_")} for job in jobs]
+
+    def queued(self) -> list[str]:
+        """Return the ids of the jobs of this clone that SLURM has not ended."""
+        lines = self.cluster.read("squeue -h --format=%A|%Z").splitlines()
+        return [line.split("|")[0] for line in lines if line.split("|")[1] == str(self.folder)]
+
     def running(self, rule: str, where: str = "") -> list[str]:
         """Return the ids of the jobs of a rule that run now; `where` is a part of its wildcards."""
-        lines = self.cluster.read(f"squeue -h -t R --format=%A|%Z|%k").splitlines()
-        jobs = [line.split("|", 2) for line in lines]
+        jobs = [line.split("|", 2) for line in self.cluster.read("squeue -h -t R --format=%A|%Z|%k").splitlines()]
         return [
             job
             for job, place, comment in jobs
             if place == str(self.folder) and comment.split("_wildcards_")[0] == f"rule_{rule}" and where in comment
         ]
+
+
+def processes_of(folder: Path, script: str) -> list[psutil.Process]:
+    """Return the processes that run a script of a clone, wherever SLURM has put them."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(folder) and any(part.endswith(script) for part in process.cmdline()[1:2]):
+                found.append(process)
+    return found
 
 
 def wait_for(what, process: subprocess.Popen | None = None, seconds: float = PATIENCE_S):

@@ -153,7 +153,7 @@ class Cluster:
 
     def jobs(self, *fields: str) -> list[dict]:
         """Return what accounting knows of all jobs, in the order of their ids, one record for every start of each."""
-        _wait(30, "accounting", lambda: self.run(["sacct", "-n"]).returncode == 0)
+        _wait(60, "accounting", lambda: "DBD Agent queue size: 0\n" in self.read("sdiag"))
         names = ["JobIDRaw", "State", "Start", "End", "AllocTRES", "Comment", *fields]
         lines = self.read(f"sacct --allusers --duplicates -X -n -P -S 2000-01-01 -o {','.join(names)}").splitlines()
         return [dict(zip(names, line.split("|"))) for line in lines]
