@@ -51,4 +51,4 @@ onsuccess:
 
 
 onerror:
-    shell("python $SCRIPTS/status.py >&2")
+    shell("python $SCRIPTS/status.py >&2; python $SCRIPTS/explain.py --snakemake-log {log} >&2")

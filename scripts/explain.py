@@ -1,0 +1,22 @@
+"""Say of every job that failed in a run: which it was, where its log is, why it failed, and what to do."""
+
+from pathlib import Path
+
+import click
+
+from archloop.cli import command
+from archloop.explain import explain
+
+PATH = click.Path(path_type=Path)
+
+
+@command
+@click.option("--snakemake-log", required=True, type=PATH, help="Snakemake's own log, under .snakemake/log/.")
+def main(snakemake_log: Path) -> None:
+    """Print three lines for every failed job; nothing when none failed."""
+    for line in explain(snakemake_log):
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    main()
