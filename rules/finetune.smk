@@ -1,22 +1,14 @@
 # The adapter of a cycle: it goes on from the one before, with what the cycle admitted.
-def verdicts(wildcards):
-    """The failed programs of the cycle, where its method learns from them."""
-    wanted = effective("finetuning", wildcards)["method"] != "sft"
-    return f"results/{wildcards.chain}/cycle-{wildcards.cycle}/candidates.parquet" if wanted else []
-
-
-def cycle_zero(wildcards):
-    """The settings without those that mean nothing there."""
-    unused = archloop_settings.PREFERENCES
-    settings = effective("finetuning", wildcards)
-    return archloop_settings.options({key: settings[key] for key in settings if key not in unused})
-
-
 rule finetune:
     input:
         fresh=f"{CYCLE}/corpus.parquet",
         corpus=corpus_before,
-        candidates=verdicts,
+        # Failed programs, where the method learns from them.
+        candidates=lambda wildcards: (
+            []
+            if setting("finetuning", "method")(wildcards) == "sft"
+            else f"{CYCLE}/candidates.parquet".format(**wildcards)
+        ),
         model=MODEL,
         parent=adapter_before,
     output:
@@ -76,7 +68,9 @@ rule finetune_seed:
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
-        settings=cycle_zero,
+        settings=lambda wildcards: archloop_settings.options(
+            archloop_settings.without_verdicts(effective("finetuning", wildcards))
+        ),
         loading=options("loading", "loading_"),
         seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),
         code=code("finetune"),
