@@ -77,7 +77,7 @@ def padded(model, example: Example, width: int) -> float:
 @click.command(context_settings={"show_default": True})
 @click.option("--model", required=True, type=click.Path(path_type=Path), help="manifest.json of a prepared model.")
 @click.option("--configfile", default=ROOT / "config/demo.yaml", type=click.Path(path_type=Path), help="Settings.")
-@click.option("--count", default=8, help="Pairs of the measured epoch.")
+@click.option("--count", default=4, help="Pairs of the measured epoch.")
 @click.option("--batch-size", default=None, type=int, help="Instead of that of the settings.")
 @click.option("--max-length", default=None, type=int, help="Instead of that of the settings.")
 @click.option("--rounds", default=3, help="How often each is measured, in turn.")
