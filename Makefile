@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-hostile check setup clean
+.PHONY: demo test test-hostile test-slurm check setup clean
 
 demo: $(VENV)/.ready
 	@PATH="$(abspath $(BIN)):$$PATH" snakemake --profile profiles/local --configfile config/demo.yaml
@@ -16,6 +16,11 @@ test: $(VENV)/.ready-dev check
 # The hostile programs at both levels of isolation, each as root and as a plain user.
 test-hostile: $(VENV)/.ready-dev
 	@PATH="$(abspath $(BIN)):$$PATH" pytest tests/hostile --all-walls
+
+# The workflow on a real SLURM of this machine's own, which leaves nothing behind. As root, with Debian's packages
+# slurmctld, slurmd, slurm-client, slurmdbd, mariadb-server and munge.
+test-slurm: $(VENV)/.ready-dev
+	@PATH="$(abspath $(BIN)):$$PATH" pytest tests/slurm -m slurm
 
 check: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .

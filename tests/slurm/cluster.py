@@ -3,10 +3,10 @@
     with Cluster(folder) as cluster:
         cluster.run(["sbatch", ...], user=True)
 
-slurmctld, two slurmd, slurmdbd on a MariaDB, and munge run by hand in a mount and a network namespace that hold nothing
-but the loopback device: no port of the machine is taken, /etc/slurm is not touched, and no job can reach a network.
-GPUs are declared, not real. Needs root and Debian's packages slurmctld, slurmd, slurm-client, slurmdbd,
-mariadb-server and munge (SLURM 22.05).
+slurmctld, two slurmd, slurmdbd on a MariaDB, and munge run by hand in namespaces of their own (mount, network, pid)
+with no network device but loopback: no port of the machine is taken, /etc/slurm is not touched, no job can reach a
+network, and whatever ends the tests ends them all. GPUs are declared, not real. Needs root and Debian's packages
+slurmctld, slurmd, slurm-client, slurmdbd, mariadb-server and munge (SLURM 22.05).
 """
 
 import contextlib
@@ -21,6 +21,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 from plain_user import AS_USER, USER, opening
 
 PROGRAMS = ["slurmctld", "slurmd", "slurmdbd", "sbatch", "sacctmgr", "munged", "mariadbd", "unshare", "nsenter", "ip"]
@@ -120,7 +121,6 @@ class Cluster:
         self.folder.chmod(0o755)
         with contextlib.ExitStack() as stack:
             self._open_namespace(stack)
-            stack.callback(self._end)
             self._start_munge()
             self._start_accounting()
             for node in NODES:
@@ -138,7 +138,7 @@ class Cluster:
 
     def command(self, arguments: list[str], user: bool = False) -> list[str]:
         """Return the command that runs `arguments` where the cluster is, as root or as the plain user."""
-        inside = ["nsenter", "--target", str(self.holder.pid), "--mount", "--net", f"--wd={self.folder}"]
+        inside = ["nsenter", f"--target={self.init}", "--mount", "--net", "--pid", f"--wd={self.folder}"]
         return [*inside, *(AS_USER if user else []), *arguments]
 
     def run(self, arguments: list[str], user: bool = False, **options) -> subprocess.CompletedProcess:
@@ -166,28 +166,26 @@ class Cluster:
     def stop(self, daemon: str, node: str | None = None, how: int = signal.SIGTERM) -> None:
         """End a daemon by its process id, and wait until it is gone."""
         name = f"{daemon}-{node}" if node else daemon
-        path = self.folder / f"{name}.pid"
-        if not path.is_file() or not (pid := path.read_text().strip()) or not _lives(int(pid), daemon):
-            return
-        os.kill(int(pid), how)
-        with contextlib.suppress(AssertionError):
-            _wait(15, f"the end of {name}", lambda: not _lives(int(pid), daemon))
-        if _lives(int(pid), daemon):
-            os.kill(int(pid), signal.SIGKILL)
+        pid = (self.folder / f"{name}.pid").read_text().strip()
+        self.run(["kill", f"-{int(how)}", pid], check=True)
+        _wait(30, f"the end of {name}", lambda: self.run(["kill", "-0", pid]).returncode != 0)
 
     def _open_namespace(self, stack: contextlib.ExitStack) -> None:
         script = ["set -e", "umask 022", *opening(self.folder), "ip link set lo up"]
         # Where SLURM looks for its settings by itself; the machine's own folder stays as it is below.
         (self.folder / "etc").mkdir()
         script += ["mkdir -p /etc/slurm", f"mount --bind {shlex.quote(str(self.folder / 'etc'))} /etc/slurm"]
-        # The resolver takes a machine that has no address but 127.0.0.1 for one without IPv4.
-        script += ["ip address add 192.0.2.1/32 dev lo", "echo open", "exec sleep infinity"]
-        command = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", "\n".join(script)]
+        # The resolver takes a machine that has no address but 127.0.0.1 for one without IPv4. The last line is that of
+        # the first process of the namespace, which has to wait for those that lost their parents.
+        script += ["ip address add 192.0.2.1/32 dev lo", "echo open", "while :; do sleep 1; done"]
+        command = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
+        command += ["--mount-proc", "--propagation", "private", "bash", "-c", "\n".join(script)]
         self.holder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         stack.callback(self.holder.wait)
         stack.callback(self.holder.kill)
         if self.holder.stdout.readline() != "open\n":
             raise Unavailable(f"no namespace for the cluster: {self.holder.stderr.read().strip()}")
+        self.init = psutil.Process(self.holder.pid).children()[0].pid
 
     def _start_munge(self) -> None:
         key = self.folder / "munge.key"
@@ -234,17 +232,6 @@ class Cluster:
         for name in ("root", _name(USER)):
             self.read(f"sacctmgr -i add user {name} Account={ACCOUNT} Cluster=lab DefaultAccount={ACCOUNT}")
 
-    def _end(self) -> None:
-        with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
-            for job in self.read("squeue -h -o %A").split():
-                self.run(["scancel", job], timeout=10)
-            _wait(20, "the end of all jobs", lambda: not self.read("squeue -h"))
-        for node in NODES:
-            self.stop("slurmd", node)
-        for daemon in ("slurmctld", "slurmdbd", "mariadbd"):
-            self.stop(daemon)
-        self.stop("munge")
-
 
 def _name(user: int) -> str:
     import pwd
@@ -254,15 +241,6 @@ def _name(user: int) -> str:
 
 def _path() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-
-
-def _lives(pid: int, name: str) -> bool:
-    try:
-        line = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    command, _, rest = line.partition("(")[2].rpartition(")")
-    return command.startswith(name) and rest.split()[0] not in "ZX"
 
 
 def _wait(seconds: float, what: str, done) -> None:

@@ -73,16 +73,14 @@ def test_preempted_jobs_go_on_where_they_were(cloned, cluster, finished):
     cluster.read(f"scontrol requeue {wait_for(lambda: clone.running('evaluate_seed'), head)[0]}")
 
     state = clone.folder / "results" / "state" / "seed"
-    wait_for(lambda: list(state.rglob("*.safetensors")), head)
+    wait_for(lambda: list(state.rglob("checkpoint.pt")), head)
     assert {path: path.stat().st_mtime_ns for path in known} == known
     cluster.read(f"scontrol requeue {wait_for(lambda: clone.running('finetune_seed'), head)[0]}")
 
     job = wait_for(lambda: clone.running("generate", "main_1_0"), head)[0]
     node = cluster.read(f"squeue -h -j {job} -o %N")
     cluster.read(f"scontrol update NodeName={node} State=DOWN Reason=test")
-    wait_for(
-        lambda: not clone.running("generate", "main_1_0") or cluster.read(f"squeue -h -j {job} -o %N") != node, head
-    )
+    wait_for(lambda: job not in clone.running("generate", "main_1_0"), head)
     cluster.read(f"scontrol update NodeName={node} State=RESUME")
 
     cluster.read(f"scancel {wait_for(lambda: clone.running('evaluate', 'main_1'), head)[0]}")
@@ -92,12 +90,8 @@ def test_preempted_jobs_go_on_where_they_were(cloned, cluster, finished):
     cluster.start("slurmctld")
     assert head.wait(900) == 0, clone.terminal()[-3000:]
     assert clone.results() == finished.results()
+    assert "resuming after step" in (clone.folder / "logs" / "seed" / "finetune.log").read_text()
     assert_none_overlap(clone.jobs())
-
-
-def test_a_finetuning_that_was_preempted_resumes_from_its_checkpoint(cloned):
-    log = (cloned.folder / "preempted" / "logs" / "seed" / "finetune.log").read_text()
-    assert "resum" in log
 
 
 def test_killed_head_leaves_no_second_writer(redo, finished):
