@@ -20,9 +20,10 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+from archloop.chat import chat_tokens  # noqa: E402
 from archloop.draws import ROUNDING  # noqa: E402
 from archloop.generate import merge_adapter  # noqa: E402
-from archloop.models import chat_tokens, choose_device, load_model, load_tokenizer  # noqa: E402
+from archloop.models import choose_device, load_model, load_tokenizer  # noqa: E402
 from archloop.prompts import cycle_prompts, read_hints, read_template  # noqa: E402
 from archloop.sampling import Prefix, Sequence, read_prompts, sample  # noqa: E402
 from archloop.settings import complete  # noqa: E402

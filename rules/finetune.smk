@@ -3,6 +3,12 @@ rule finetune:
     input:
         fresh=f"{CYCLE}/corpus.parquet",
         corpus=corpus_before,
+        # Failed programs, where the method learns from them.
+        candidates=lambda wildcards: (
+            []
+            if setting("finetuning", "method")(wildcards) == "sft"
+            else f"{CYCLE}/candidates.parquet".format(**wildcards)
+        ),
         model=MODEL,
         parent=adapter_before,
     output:
@@ -19,11 +25,13 @@ rule finetune:
     threads: 8
     resources:
         gpu=RUN["gpus"],
+        nodes=1,
         device=RUN["device"],
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
         settings=options("finetuning"),
+        candidates=lambda wildcards, input: f"--candidates {input.candidates}" if input.candidates else "",
         loading=options("loading", "loading_"),
         seed=lambda wildcards: derive(SETTINGS["seed"], wildcards.chain, int(wildcards.cycle), "finetune"),
         code=code("finetune"),
@@ -31,8 +39,9 @@ rule finetune:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
         "python $SCRIPTS/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
-        " --model {input.model} --parent {input.parent} {params.settings} {params.loading} --seed {params.seed}"
-        " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle} --device {resources.device}"
+        " {params.candidates} --model {input.model} --parent {input.parent}"
+        " {params.settings} {params.loading} --seed {params.seed} --device {resources.device} --gpus {resources.gpu}"
+        " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
 
 
@@ -54,11 +63,14 @@ rule finetune_seed:
     threads: 8
     resources:
         gpu=RUN["gpus"],
+        nodes=1,
         device=RUN["device"],
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
-        settings=options("finetuning"),
+        settings=lambda wildcards: archloop_settings.options(
+            archloop_settings.without_verdicts(effective("finetuning", wildcards))
+        ),
         loading=options("loading", "loading_"),
         seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),
         code=code("finetune"),
@@ -67,5 +79,5 @@ rule finetune_seed:
     shell:
         "python $SCRIPTS/finetune.py --fresh {input.fresh} --model {input.model}"
         " {params.settings} {params.loading} --seed {params.seed}"
-        " --state results/state/seed --device {resources.device}"
+        " --state results/state/seed --device {resources.device} --gpus {resources.gpu}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"

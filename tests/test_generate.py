@@ -7,10 +7,11 @@ import torch
 
 import archloop.generate as module
 import archloop.sampling as sampling
+from archloop.chat import chat_tokens
 from archloop.draws import choose_tokens
 from archloop.errors import InputError
 from archloop.generate import OPENINGS, extract_program, generate
-from archloop.models import chat_tokens, load_model, load_tokenizer
+from archloop.models import load_model, load_tokenizer
 from archloop.sampling import Prefix, Sequence, batch_limit, read_prompts, sample, wrong_line
 
 LOADING = {"dtype": "float32", "quantization": "none"}
@@ -131,7 +132,7 @@ def test_a_gpu_that_is_too_small_for_one_sequence_is_named(model, tokenizer, mon
 
 def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, monkeypatch):
     longest = max(len(chat_tokens(tokenizer, row["prompt"])) for row in prompts(7))
-    changes = {"max_new_tokens": 100, "batch_size": 7, "cache_mb": 1}
+    changes = {"max_new_tokens": 100, "batch_size": 7, "cache_mb": 1, "top_k": 20}
     limit = batch_limit(model.config, model.dtype, longest, SETTINGS | changes)
     largest, real = [], sampling.read_prompts
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
+from archloop.chat import chat_tokens, opening_tokens
 from archloop.files import sha256_file, sha256_text
 from archloop.journal import journal
-from archloop.models import chat_tokens, check_model, choose_device, load_adapter, load_model, load_tokenizer
+from archloop.models import check_model, choose_device, load_adapter, load_model, load_tokenizer
 from archloop.progress import Progress
 from archloop.sampling import Sequence, batch_limit, sample
 from archloop.seeds import derive
@@ -111,14 +112,9 @@ def _sequence(tokenizer, row: dict, made: list[dict], settings: dict) -> Sequenc
     tokens, seed = chat_tokens(tokenizer, row["prompt"]), row["seed"]
     if made:
         _, reason = check_program(extract_program(made[-1]["raw"]))
-        messages = [
-            {"role": "user", "content": row["prompt"]},
-            {"role": "assistant", "content": made[-1]["raw"]},
-            {"role": "user", "content": REPAIR.format(reason=reason)},
-        ]
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        tokens, seed = tokenizer(text, add_special_tokens=False)["input_ids"], derive(seed, "repair", len(made))
-    return Sequence(tokens + tokenizer(opening, add_special_tokens=False)["input_ids"], seed, opening)
+        tokens = chat_tokens(tokenizer, row["prompt"], made[-1]["raw"], REPAIR.format(reason=reason))
+        seed = derive(seed, "repair", len(made))
+    return Sequence(tokens + opening_tokens(tokenizer, opening), seed, opening)
 
 
 def _answer(model, tokenizer, asked: dict[int, Sequence], settings: dict, label: str):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from archloop.chat import end_of_turn
 from archloop.draws import ROUNDING, choose_tokens
 from archloop.errors import InputError
 from archloop.progress import get_logger
@@ -235,7 +236,7 @@ def _hide(mask: torch.Tensor, count: int) -> None:
 def _end_tokens(model, tokenizer) -> set[int]:
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
-    return {token for token in [*ends, tokenizer.eos_token_id] if token is not None}
+    return {token for token in [*ends, tokenizer.eos_token_id, end_of_turn(tokenizer)] if token is not None}
 
 
 def _closed(text: str) -> bool:

@@ -16,6 +16,8 @@ from archloop.errors import InputError
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 # What an adapter keeps from the one that it goes on from.
 ADAPTER_SHAPE = ("lora_rank", "lora_alpha", "targets", "layers")
+# How an adapter learns from what failed.
+PREFERENCES = ("method", "beta", "sft_weight", "dispreferred")
 # To jsonschema alone 2.0 is an integer and NaN a number.
 TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
     {
@@ -68,6 +70,11 @@ def effective(settings: dict, name: str, chain: str, cycle: int = 0) -> dict:
     layers = [settings[name], settings["chains"][chain].get(name, {})]
     layers.append(settings["chains"][chain].get("at", {}).get(str(cycle), {}).get(name, {}))
     return {key: value for layer in layers for key, value in layer.items()}
+
+
+def without_verdicts(finetuning: dict) -> dict:
+    """Return the settings of fine-tuning that cycle 0, which has no candidates, depends on."""
+    return {key: value for key, value in finetuning.items() if key not in PREFERENCES}
 
 
 def options(values: dict, prefix: str = "") -> str:
@@ -174,6 +181,11 @@ def _check_adapters(settings: dict) -> None:
             if own["layers"] and own["layers"][0] >= own["layers"][1]:
                 raise InputError(
                     f"settings: finetuning.layers: {own['layers']} holds no layer; it is [first, last + 1]"
+                )
+            if cycle and own["method"] == "dpo" and effective(settings, "prompts", name, cycle)["references"]:
+                raise InputError(
+                    f"settings: chains.{name}, cycle {cycle}: finetuning.method: dpo wants failed and admitted answers"
+                    " to the same prompt, but with prompts.references every prompt is another; take kto"
                 )
             if cycle == 0 or own["start_from"] == "base":
                 continue
