@@ -16,7 +16,7 @@ from archloop.sampling import Prefix, Sequence, batch_limit, read_prompts, sampl
 
 LOADING = {"dtype": "float32", "quantization": "none"}
 SETTINGS = {"batch_size": 4, "max_new_tokens": 12, "temperature": 1.0, "top_p": 0.95, "top_k": 0}
-SETTINGS |= {"cache_mb": None, "opening": "none", "line_retries": 0, "repairs": 0}
+SETTINGS |= {"opening": "none", "line_retries": 0, "repairs": 0}
 
 
 def prompts(count: int) -> list[dict]:
@@ -132,8 +132,8 @@ def test_a_gpu_that_is_too_small_for_one_sequence_is_named(model, tokenizer, mon
 
 def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, monkeypatch):
     longest = max(len(chat_tokens(tokenizer, row["prompt"])) for row in prompts(7))
-    changes = {"max_new_tokens": 100, "batch_size": 7, "cache_mb": 1, "top_k": 20}
-    limit = batch_limit(model.config, model.dtype, longest, SETTINGS | changes)
+    changes = {"max_new_tokens": 100, "batch_size": 7, "top_k": 20}
+    limit = batch_limit(model.config, model.dtype, longest, SETTINGS | changes, 1)
     largest, real = [], sampling.read_prompts
 
     def watched(*arguments):
@@ -147,8 +147,8 @@ def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, 
         largest.append(sum(room.nbytes for layer in watched.cache.layers for room in layer.room))
     assert 1 <= limit < 7
     assert 0.5e6 < max(largest) <= 1e6
-    with pytest.raises(InputError, match=r"generation\.cache_mb: 1 MB hold no sequence"):
-        batch_limit(model.config, model.dtype, longest, SETTINGS | changes | {"max_new_tokens": 4000})
+    with pytest.raises(InputError, match=r"run\.cache_mb: 1 MB hold no sequence"):
+        batch_limit(model.config, model.dtype, longest, SETTINGS | changes | {"max_new_tokens": 4000}, 1)
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,9 @@ class Net(nn.Module):
         super().__init__()""",
 }
 REPAIR = "This program is refused: {reason}. Write the whole program again without this fault."
+LABELS = ("generate", "repair")
 # Settings that do not change what an answer is.
-HOW = ("batch_size", "cache_mb", "shards")
+HOW = ("batch_size", "shards")
 
 
 def generate(
@@ -52,12 +53,14 @@ def generate(
     device: str,
     kept: Path,
     code: str = "",
+    cache_mb: int = 20_000,
 ) -> tuple[list[dict], dict]:
     """Return (candidates, run record) for the prompts of one shard, in their order.
 
     prompts: rows of prompts.jsonl. adapter: adapter_model.safetensors with its adapter_config.json beside it, or None
     for the bare model. settings: section generation; loading: section loading. kept: file of the answers that are
     finished; those of an earlier run with the same inputs, settings and `code` (a digest) are not made again.
+    cache_mb: bound on the memory of keys and values.
     """
     started = time.monotonic()
     device = choose_device(device)
@@ -86,7 +89,7 @@ def generate(
             if asked and model is None:
                 model = load_model(model_folder, loading, device)
                 model = model if adapter is None else merge_adapter(model, adapter)
-            for place, row in _answer(model, tokenizer, asked, settings, "repair" if attempt else "generate"):
+            for place, row in _answer(model, tokenizer, asked, settings, cache_mb, LABELS[bool(attempt)]):
                 row |= {"place": place, "seconds": round(time.monotonic() - started + earlier, 2)}
                 answers[place].append(row)
                 keep(row)
@@ -117,13 +120,13 @@ def _sequence(tokenizer, row: dict, made: list[dict], settings: dict) -> Sequenc
     return Sequence(tokens + opening_tokens(tokenizer, opening), seed, opening)
 
 
-def _answer(model, tokenizer, asked: dict[int, Sequence], settings: dict, label: str):
+def _answer(model, tokenizer, asked: dict[int, Sequence], settings: dict, cache_mb: int, label: str):
     """Yield (place, row of the journal) as the answers end."""
     if not asked:
         return
     # Prompts of similar length share a batch: less padding.
     order = sorted(asked, key=lambda place: (len(asked[place].prompt), place))
-    size = batch_limit(model.config, model.dtype, len(asked[order[-1]].prompt), settings)
+    size = batch_limit(model.config, model.dtype, len(asked[order[-1]].prompt), settings, cache_mb)
     places = {id(sequence): place for place, sequence in asked.items()}
     drawn = 0
     with Progress(len(asked), "candidate", label) as progress:

@@ -69,24 +69,21 @@ def sample(model, tokenizer, sequences: list[Sequence], size: int, settings: dic
             get_logger("generate").info("out of memory with %d sequences; going on with %d at once", running, size)
 
 
-def batch_limit(config, dtype: torch.dtype, longest: int, settings: dict) -> int:
-    """Return how many sequences may run at once: `batch_size`, or fewer where `cache_mb` bounds the cache.
+def batch_limit(config, dtype: torch.dtype, longest: int, settings: dict, cache_mb: int) -> int:
+    """Return how many sequences may run at once: `batch_size`, or as many as `cache_mb` holds the cache of.
 
     longest: tokens of the longest prompt. A sequence takes 2 (keys, values) x layers x key-value heads x head size x
     bytes of a number, for each of its `longest + max_new_tokens` tokens at most, rounded up to GROWTH.
     """
-    if settings["cache_mb"] is None:
-        return settings["batch_size"]
     text = config.get_text_config(decoder=True)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     tokens = -(-(longest + settings["max_new_tokens"]) // GROWTH) * GROWTH
     one = 2 * text.num_hidden_layers * heads * head_size * dtype.itemsize * tokens
-    fitting = int(settings["cache_mb"] * 1e6 // one)
+    fitting = int(cache_mb * 1e6 // one)
     if fitting < 1:
         raise InputError(
-            f"generation.cache_mb: {settings['cache_mb']} MB hold no sequence; one of {tokens} tokens takes"
-            f" {one / 1e6:.0f} MB"
+            f"run.cache_mb: {cache_mb} MB hold no sequence; one of {tokens} tokens takes {one / 1e6:.0f} MB"
         )
     return min(settings["batch_size"], fitting)
 
