@@ -20,6 +20,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+from archloop import sampling  # noqa: E402
 from archloop.chat import chat_tokens  # noqa: E402
 from archloop.draws import ROUNDING  # noqa: E402
 from archloop.generate import merge_adapter  # noqa: E402
@@ -67,6 +68,19 @@ def together(model, tokenizer, rows: list[dict], size: int, settings: dict) -> t
     return drawn, time.perf_counter() - started
 
 
+def count_settled(counts: list[int]) -> None:
+    """Count draws and those that a pass of the candidate alone settled, from now on, in `counts`."""
+    real = sampling.choose_tokens
+
+    def counting(logits, draws, settings, rounding=0.0):
+        tokens, certain = real(logits, draws, settings, rounding)
+        counts[0] += len(tokens) if rounding else 0
+        counts[1] += certain.count(False)
+        return tokens, certain
+
+    sampling.choose_tokens = counting
+
+
 @torch.inference_mode()
 def largest_change(model, tokenizer, rows: list[dict]) -> float:
     """Return by how much batching changes a logit, over all prompts, read together and alone."""
@@ -100,7 +114,8 @@ def main(manifest, adapter, sizes, rounds, max_new_tokens, device, threads) -> N
     change = largest_change(model, tokenizer, rows[: sizes[0]])
     print(f"batching changes a logit by {change:.1e} at most; the tolerance in float32 is {ROUNDING:.0e}")
     rates: dict[object, list[float]] = {name: [] for name in ("alone", *sizes)}
-    dice = random.Random(0)
+    dice, counts = random.Random(0), [0, 0]
+    count_settled(counts)
     alone(model, tokenizer, chat_tokens(tokenizer, rows[0]["prompt"]), settings | {"max_new_tokens": 8})
     for _ in range(rounds):
         row = dice.choice(rows)
@@ -112,6 +127,7 @@ def main(manifest, adapter, sizes, rounds, max_new_tokens, device, threads) -> N
             tokens, seconds = together(model, tokenizer, rows[:size], size, settings)
             rates[size].append(tokens / seconds)
             print(f"batch of {size}: {tokens / seconds:.1f} tokens/s ({tokens} tokens)", flush=True)
+    print(f"draws that a pass of the candidate alone settled: {counts[1]} of {counts[0]}")
     for size in sizes:
         ratios = [ours / theirs for ours, theirs in zip(rates[size], rates["alone"])]
         print(
