@@ -105,6 +105,39 @@ def answers(model, tokenizer, size, count=7, **changes):
     return [each.new for each in made]
 
 
+def test_one_model_load_serves_a_shard_and_what_all_prompts_begin_with_is_read_once(tiny_model, tmp_path, monkeypatch):
+    loads, real, read = [], load_model, []
+    monkeypatch.setattr(module, "load_model", lambda *given: loads.append(1) or real(*given))
+    monkeypatch.setattr(sampling, "read_prompts", lambda *given: read.append(given[2]) or read_prompts(*given))
+    run(tiny_model, tmp_path, prompts(7), batch_size=3)
+    assert len(loads) == 1
+    assert len(read) == 3 and len(set(map(id, read))) == 1
+
+
+def test_a_sequence_that_ends_leaves_the_batch(model, tokenizer, monkeypatch):
+    real, widths = type(model).forward, []
+
+    def watched(self, *arguments, input_ids, **options):
+        widths.append(len(input_ids)) if input_ids.shape[1] == 1 else None
+        return real(self, *arguments, input_ids=input_ids, **options)
+
+    monkeypatch.setattr(type(model), "forward", watched)
+    ids = chat_tokens(tokenizer, "Design a net.")
+    made = [Sequence(ids, 0), Sequence(ids, 1, drawn=8), Sequence(ids, 2, drawn=10)]
+    list(sample(model, tokenizer, made, 3, SETTINGS))
+    # The prompts' last token, then a token for each that still runs: all answers end when 12 are drawn.
+    assert widths == [3, 3, 2, 2, *[1] * 8]
+
+
+def test_an_answer_ends_at_the_fence_that_closes_its_program(tokenizer):
+    for text, stopped in (("```python\nx = 1\n```", "fence"), ("Like `x`:\n```python\nx = 1\n", None)):
+        each = Sequence([1], 0)
+        for token in tokenizer(text)["input_ids"]:
+            assert each.stopped is None
+            sampling._append(each, token, tokenizer, set(), SETTINGS | {"max_new_tokens": 100})
+        assert each.stopped == stopped
+
+
 @pytest.mark.parametrize("fits", [1, 3])
 def test_out_of_memory_halves_the_batch_and_loses_nothing(model, tokenizer, monkeypatch, fits):
     whole = answers(model, tokenizer, 7)
