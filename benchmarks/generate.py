@@ -60,12 +60,13 @@ def alone(model, tokenizer, ids: list[int], settings: dict) -> tuple[int, float]
     return out.shape[1] - len(ids), time.perf_counter() - started
 
 
-def together(model, tokenizer, rows: list[dict], size: int, settings: dict) -> tuple[int, float]:
-    """Return (new tokens, seconds) of this project's sampling, reading the prompts included."""
+def together(model, tokenizer, rows: list[dict], size: int, settings: dict) -> tuple[list[list[int]], float]:
+    """Return (new tokens of each answer, seconds) of this project's sampling, reading the prompts included."""
     started = time.perf_counter()
     sequences = [Sequence(chat_tokens(tokenizer, row["prompt"]), row["seed"]) for row in rows]
-    drawn = sum(each.drawn for each in sample(model, tokenizer, sequences, size, settings))
-    return drawn, time.perf_counter() - started
+    for _ in sample(model, tokenizer, sequences, size, settings):
+        pass
+    return [each.new for each in sequences], time.perf_counter() - started
 
 
 def count_settled(counts: list[int]) -> None:
@@ -114,6 +115,8 @@ def main(manifest, adapter, sizes, rounds, max_new_tokens, device, threads) -> N
     change = largest_change(model, tokenizer, rows[: sizes[0]])
     print(f"batching changes a logit by {change:.1e} at most; the tolerance in float32 is {ROUNDING:.0e}")
     rates: dict[object, list[float]] = {name: [] for name in ("alone", *sizes)}
+    first: dict[int, list[int]] = {}
+    differing = 0
     dice, counts = random.Random(0), [0, 0]
     count_settled(counts)
     alone(model, tokenizer, chat_tokens(tokenizer, rows[0]["prompt"]), settings | {"max_new_tokens": 8})
@@ -124,9 +127,12 @@ def main(manifest, adapter, sizes, rounds, max_new_tokens, device, threads) -> N
         rates["alone"].append(tokens / seconds)
         print(f"model.generate, one prompt: {tokens / seconds:.1f} tokens/s ({tokens} tokens)", flush=True)
         for size in sizes:
-            tokens, seconds = together(model, tokenizer, rows[:size], size, settings)
+            answers, seconds = together(model, tokenizer, rows[:size], size, settings)
+            differing += sum(first.setdefault(place, answer) != answer for place, answer in enumerate(answers))
+            tokens = sum(map(len, answers))
             rates[size].append(tokens / seconds)
             print(f"batch of {size}: {tokens / seconds:.1f} tokens/s ({tokens} tokens)", flush=True)
+    print(f"answers that another batch size made another: {differing}")
     print(f"draws that a pass of the candidate alone settled: {counts[1]} of {counts[0]}")
     for size in sizes:
         ratios = [ours / theirs for ours, theirs in zip(rates[size], rates["alone"])]
