@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.admit import KNOWN_COLUMNS, admit  # noqa: E402
 from archloop.corpus import read_corpus  # noqa: E402
 from archloop.datasets import read_facts  # noqa: E402
+from archloop.digest import code_digest  # noqa: E402
 from archloop.evaluate import evaluate  # noqa: E402
 from archloop.files import read_json, sha256_file, sha256_text, write_json  # noqa: E402
 from archloop.funnel import VALID  # noqa: E402
@@ -120,7 +121,7 @@ def rows_of_table(cells: dict[str, dict[int, dict]]) -> list[dict]:
         valid, made = (sum(counts[key] for counts in by_seed.values()) for key in ("valid", "candidates"))
         yields = {seed: per_10k(counts) for seed, counts in by_seed.items()}
         base = cells.get(BASELINE, {})
-        paired = [yields[seed] - per_10k(base[seed]) for seed in yields if seed in base]
+        paired = [yields[seed] - per_10k(base[seed]) for seed in yields if seed in base and name != BASELINE]
         distinct, tokens = (sum(counts[key] for counts in by_seed.values()) for key in ("distinct", "new_tokens"))
         rows.append(
             {
@@ -176,6 +177,8 @@ def main(results, model, dataset, output, budget, seeds, variants, minutes, devi
     run = {"device": device, "isolation": "auto", "workers": 1, "model": model, "dataset": dataset}
     run["store"] = output / "evaluations"
     inputs = [sha256_file(results / "seed" / name) for name in ("adapter/adapter_model.safetensors", "corpus.parquet")]
+    scripts = ("write_prompts", "generate", "evaluate", "admit")
+    inputs += [code_digest(ROOT / "scripts" / f"{name}.py") for name in scripts]
     sections = ("generation", "prompts", "evaluation", "admission", "novelty", "loading")
     inputs += [budget, {name: config[name] for name in sections}]
     started, cells = time.monotonic(), {}
