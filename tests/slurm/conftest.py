@@ -29,7 +29,7 @@ def settings(smallest) -> dict:
     settings["model"] = {"name": "tiny", "reference": "folder:resources/models/tiny"}
     settings["generation"]["max_new_tokens"] = 60
     # Long enough to be met while it runs.
-    settings["finetuning"] |= {"layers": None, "epochs": 40}
+    settings["finetuning"] |= {"layers": None, "epochs": 8}
     settings["chains"]["other"] = {"dataset": "digits", "cycles": 1}
     return settings
 
