@@ -14,8 +14,14 @@ if not workflow.overwrite_configfiles:
     configfile: os.path.relpath(os.path.join(workflow.basedir, "config/config.yaml"))
 
 
+# With --sdm apptainer; envs/archloop.def says how it is made.
+container: "archloop.sif"
+
+
 include: "rules/common.smk"
+include: "rules/chains.smk"
 include: "rules/slurm.smk"
+include: "rules/checks.smk"
 
 
 wildcard_constraints:
@@ -25,9 +31,11 @@ wildcard_constraints:
 
 
 include: "rules/prepare.smk"
+include: "rules/preflight.smk"
 include: "rules/generate.smk"
 include: "rules/evaluate.smk"
 include: "rules/seed.smk"
+include: "rules/transfer.smk"
 include: "rules/admit.smk"
 include: "rules/finetune.smk"
 include: "rules/report.smk"
@@ -44,6 +52,7 @@ onstart:
     # The settings that it leaves are for status.py, and for a report of a run that is not finished.
     hold_results()
     end_jobs_of_a_killed_run()
+    check_again()
 
 
 onsuccess:

@@ -18,12 +18,13 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+from archloop.chains import adapter_after, effective  # noqa: E402
 from archloop.corpus import read_candidates  # noqa: E402
 from archloop.files import read_json, read_jsonl, write_jsonl  # noqa: E402
 from archloop.funnel import VALID  # noqa: E402
 from archloop.intervals import mean_interval, wilson  # noqa: E402
 from archloop.seeds import derive  # noqa: E402
-from archloop.settings import complete, effective, options, start_of  # noqa: E402
+from archloop.settings import complete, options  # noqa: E402
 
 
 class Comparison:
@@ -32,7 +33,10 @@ class Comparison:
     def __init__(self, settings: dict, results: Path, chain: str, cycle: int, output: Path, device: str):
         self.settings, self.chain, self.cycle, self.output, self.device = settings, chain, cycle, output, device
         self.place = results / chain / f"cycle-{cycle}"
-        start, number = (chain, cycle - 1) if cycle > 1 else start_of(settings, chain)
+        adapter = adapter_after(settings, chain, cycle - 1)
+        if adapter is None:
+            raise click.UsageError(f"chain {chain} has no adapter before cycle {cycle}")
+        start, number = adapter
         before = results / start / f"cycle-{number}" if number else results / start
         self.parent = before / "adapter" / "adapter_model.safetensors"
         self.corpus = [results / "seed" / "corpus.parquet"]

@@ -196,17 +196,31 @@ async function gallery() {
   function lineage(at, design) {
     const chain = index.chain[at], cycle = index.cycle[at], items = make("ol", "", "lineage");
     items.append(make("li", `Design ${index.id[at]}: chain ${chain}, cycle ${cycle}, seed ${design.seed}, evaluation ${design.evaluation}`));
+    if (design.origin) {
+      items.append(make("li", `the same program as ${design.origin}, judged for this chain`));
+      return items;
+    }
+    if (design.prompt_id === null && design.family) {
+      items.append(make("li", `drawn at random from the family ${design.family}; no language model wrote it`));
+      return items;
+    }
     items.append(make("li", `answers prompt ${design.prompt_id}, hint ${index.hint[at] ?? "none"}` + (design.references.length ? `, which showed ${design.references.join(", ")}` : "")));
     let [name, number] = [chain, cycle - 1], text = [];
-    items.append(make("li", `written with the adapter ${design.adapter}`));
+    items.append(make("li", design.adapter === null ? "written without an adapter" : `written with the adapter ${design.adapter}`));
     for (let steps = 0; steps < 2000; steps++) {
-      while (name in index.chains && number === 0) ({ start: name, start_cycle: number } = index.chains[name]);
+      // Back to the last cycle that made an adapter, through what the chain starts from.
+      while (name in index.chains && !index.chains[name].trains.includes(number)) {
+        if (number > 0) number--;
+        else ({ start: name, start_cycle: number } = index.chains[name]);
+      }
+      if (name === "base") break;
       const trained = name in index.chains ? index.chains[name].training[number] : index.seed_training;
       const facts = trained ? ` (${trained.carried_on ? "carried on" : `${trained.pairs ?? "?"} pairs, loss ${trained.loss?.toFixed(3) ?? "?"}`})` : "";
       text.push(name in index.chains ? `${name} cycle ${number}${facts}` : `seed corpus, cycle 0${facts}`);
       if (!(name in index.chains)) break;
       number--;
     }
+    if (text.length === 0) return items;
     const ancestry = make("details"), step = make("li", `that adapter is the one after ${text[0]}`);
     ancestry.append(make("summary", text.length === 1 ? "one fine-tuning led to it" : `${text.length} fine-tunings led to it`), make("p", text.join(" ← ")));
     step.append(ancestry);
@@ -239,9 +253,11 @@ async function gallery() {
     right.append(make("h3", near === null ? "Nearest neighbour" : `Difference from its nearest neighbour, ${near}`));
     right.append(known ? difference(known.program, design.program) : make("p", near === null ? "Nothing was known to compare it with." : "That program is not in this report.", "note"));
     right.append(make("h3", "Lineage"), lineage(at, design));
-    const prompt = make("details");
-    prompt.append(make("summary", "The prompt"), make("pre", design.prompt ?? ""));
-    right.append(prompt);
+    if (design.prompt) {
+      const prompt = make("details");
+      prompt.append(make("summary", "The prompt"), make("pre", design.prompt));
+      right.append(prompt);
+    }
     columns.append(left, right);
     byId("opened").replaceChildren(facts, columns);
     if (!byId("design").open) byId("design").showModal();

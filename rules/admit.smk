@@ -36,7 +36,7 @@ rule admit:
 rule summarize:
     input:
         candidates=f"{CYCLE}/candidates.parquet",
-        training=f"{CYCLE}/adapter/training.json",
+        training=training_of,
         dataset=dataset,
     output:
         f"{CYCLE}/summary.json",
@@ -47,13 +47,14 @@ rule summarize:
     conda:
         ENVIRONMENT
     params:
+        training=file_option("training"),
         admission=options("admission"),
         code=code("summarize"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: summing up"
     shell:
-        "python $SCRIPTS/summarize.py --candidates {input.candidates} --training {input.training}"
-        " --dataset {input.dataset} {params.admission} --output {output} --log {log}"
+        "python $SCRIPTS/summarize.py --candidates {input.candidates} {params.training}"
+        " --chain {wildcards.chain} --cycle {wildcards.cycle} --dataset {input.dataset} {params.admission} --output {output} --log {log}"
 
 
 rule export:

@@ -6,6 +6,7 @@ import sys
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
+from archloop import chains
 from archloop import settings as archloop_settings
 from archloop.digest import code_digest
 from archloop.errors import InputError
@@ -27,7 +28,6 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
-CYCLES = {chain: range(1, SETTINGS["chains"][chain]["cycles"] + 1) for chain in CHAINS}
 RUN = SETTINGS["run"]
 MODEL = f"resources/models/{SETTINGS['model']['name']}/manifest.json"
 SEED_ADAPTER = "results/seed/adapter/adapter_model.safetensors"
@@ -37,8 +37,7 @@ CYCLE = "results/{chain}/cycle-{cycle}"
 
 def effective(section, wildcards):
     """The settings of a section that hold for the job's chain and cycle."""
-    cell = wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0))
-    return archloop_settings.effective(SETTINGS, section, *cell)
+    return chains.effective(SETTINGS, section, wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0)))
 
 
 def options(section, prefix=""):
@@ -67,53 +66,20 @@ def dataset(wildcards):
     return f"resources/datasets/{SETTINGS['chains'][wildcards.get('chain', 'seed')]['dataset']}.safetensors"
 
 
-def adapter_before(wildcards):
-    """The adapter that a cycle generates with: of the cycle before, or the one its chain starts from."""
-    chain, cycle = wildcards.chain, int(wildcards.cycle) - 1
-    if cycle == 0:
-        chain, cycle = archloop_settings.start_of(SETTINGS, chain)
-    return f"results/{chain}/cycle-{cycle}/adapter/adapter_model.safetensors" if cycle else SEED_ADAPTER
-
-
-def corpus_before(wildcards):
-    """The seed corpus and the shards that earlier cycles of the chain admitted."""
-    shards = (f"results/{wildcards.chain}/cycle-{k}/corpus.parquet" for k in range(1, int(wildcards.cycle)))
-    return [SEED_CORPUS, *shards]
-
-
-def of_shards(kind, suffix):
-    """An input function: the files of all shards of a cycle."""
-    return lambda wildcards: shard_files(kind, suffix, wildcards.chain, int(wildcards.cycle))
-
-
-def shard_files(kind, suffix, chain, cycle):
-    shards = range(archloop_settings.effective(SETTINGS, "generation", chain, cycle)["shards"])
-    return [f"results/{chain}/cycle-{cycle}/{kind}/{shard}.{suffix}" for shard in shards]
-
-
-def of_cycles(name):
-    """The files of that name of all cycles of all chains, or of the job's chain."""
-
-    def files(wildcards):
-        chains = [wildcards.chain] if wildcards.get("chain") else CHAINS
-        return [f"results/{chain}/cycle-{cycle}/{name}" for chain in chains for cycle in CYCLES[chain]]
-
-    return files
-
-
 def from_root(*parts):
     """A path given relative to the repository's root, as the working directory sees it."""
     return os.path.relpath(os.path.join(workflow.basedir, *parts))
 
 
 def hold_results():
-    """Keep other runs out of results/ (no lock is ever stale: it dies with its process) and leave the settings there."""
+    """Keep other runs out of results/ (no lock is ever stale: it dies with its process) and leave settings and requests there."""
     global RESULTS_LOCK
     try:
         os.makedirs("results", exist_ok=True)
         RESULTS_LOCK = open("results/.lock", "w")
         fcntl.flock(RESULTS_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
         write_json("results/settings.json", SETTINGS)
+        write_json("results/requests.json", requests())
     except OSError as error:
         why = "another run is at work there" if isinstance(error, BlockingIOError) else error.strerror
         raise WorkflowError(f"results: {why}")

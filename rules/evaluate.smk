@@ -3,6 +3,7 @@ rule evaluate:
     input:
         candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
         dataset=dataset,
+        preflight=ancient(PREFLIGHT),
     output:
         records=f"{CYCLE}/evaluated/{{shard}}.json",
         run_record=f"{CYCLE}/evaluated/{{shard}}.run.json",

@@ -2,7 +2,7 @@
 rule finetune:
     input:
         fresh=f"{CYCLE}/corpus.parquet",
-        corpus=corpus_before,
+        corpus=corpus_to_train_on,
         # Failed programs, where the method learns from them.
         candidates=lambda wildcards: (
             []
@@ -11,6 +11,7 @@ rule finetune:
         ),
         model=MODEL,
         parent=adapter_before,
+        preflight=ancient(PREFLIGHT),
     output:
         adapter=f"{CYCLE}/adapter/adapter_model.safetensors",
         config=f"{CYCLE}/adapter/adapter_config.json",
@@ -30,16 +31,17 @@ rule finetune:
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
+        parent=file_option("parent"),
         settings=options("finetuning"),
         candidates=lambda wildcards, input: f"--candidates {input.candidates}" if input.candidates else "",
         loading=options("loading", "loading_"),
-        seed=lambda wildcards: derive(SETTINGS["seed"], wildcards.chain, int(wildcards.cycle), "finetune"),
+        seed=lambda wildcards: derive(chain_seed(wildcards), wildcards.chain, int(wildcards.cycle), "finetune"),
         code=code("finetune"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
         "python $SCRIPTS/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
-        " {params.candidates} --model {input.model} --parent {input.parent}"
+        " {params.candidates} --model {input.model} {params.parent}"
         " {params.settings} {params.loading} --seed {params.seed} --device {resources.device} --gpus {resources.gpu}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
@@ -49,6 +51,7 @@ rule finetune_seed:
     input:
         fresh=SEED_CORPUS,
         model=MODEL,
+        preflight=ancient(PREFLIGHT),
     output:
         adapter=SEED_ADAPTER,
         config="results/seed/adapter/adapter_config.json",
@@ -69,7 +72,7 @@ rule finetune_seed:
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
         settings=lambda wildcards: archloop_settings.options(
-            archloop_settings.without_verdicts(effective("finetuning", wildcards))
+            archloop_settings.of_cycle_zero(effective("finetuning", wildcards))
         ),
         loading=options("loading", "loading_"),
         seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),

@@ -8,7 +8,7 @@ rule write_prompts:
         dataset=dataset,
         template=lambda wildcards: from_root(setting("prompts", "template")(wildcards)),
         hints=lambda wildcards: from_root(setting("prompts", "hints")(wildcards)),
-        corpus=corpus_before,
+        corpus=corpus_to_show,
     output:
         f"{CYCLE}/prompts.jsonl",
     log:
@@ -18,15 +18,16 @@ rule write_prompts:
     conda:
         ENVIRONMENT
     params:
+        corpus=file_option("corpus"),
         settings=options("prompts"),
         epochs=setting("evaluation", "epochs"),
-        seed=SETTINGS["seed"],
+        seed=chain_seed,
         code=code("write_prompts"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
     shell:
         "python $SCRIPTS/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}"
-        " --dataset {input.dataset} $(printf -- ' --corpus %s' {input.corpus})"
+        " --dataset {input.dataset} {params.corpus}"
         " {params.settings} --template {input.template} --hints {input.hints}"
         " --seed {params.seed} --epochs {params.epochs} --output {output} --log {log}"
 
@@ -36,6 +37,7 @@ rule generate:
         prompts=f"{CYCLE}/prompts.jsonl",
         model=MODEL,
         adapter=adapter_before,
+        preflight=ancient(PREFLIGHT),
     output:
         candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
         run_record=f"{CYCLE}/generated/{{shard}}.run.json",
@@ -43,6 +45,8 @@ rule generate:
         "logs/{chain}/cycle-{cycle}/generate-{shard}.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/generate-{shard}.tsv"
+    wildcard_constraints:
+        chain=written_by(chains.MODEL),
     conda:
         ENVIRONMENT
     threads: 8
@@ -53,6 +57,7 @@ rule generate:
         mem_mb=lambda wildcards, attempt: 24000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
+        adapter=file_option("adapter"),
         settings=options("generation"),
         loading=options("loading", "loading_"),
         code=code("generate"),
@@ -60,7 +65,7 @@ rule generate:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: generating candidates, shard {wildcards.shard}"
     shell:
         "python $SCRIPTS/generate.py --prompts {input.prompts} --shard {wildcards.shard}"
-        " --model {input.model} --adapter {input.adapter} {params.settings} {params.loading}"
+        " --model {input.model} {params.adapter} {params.settings} {params.loading}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}/generate-{wildcards.shard}"
         " --device {resources.device} --cache-mb {resources.cache_mb}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"

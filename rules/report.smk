@@ -23,8 +23,8 @@ rule report:
             for cycle in CYCLES[chain]
             for path in shard_files("evaluated", "json", chain, cycle)
         ],
-        training=of_cycles("adapter/training.json"),
-        seed_training="results/seed/adapter/training.json",
+        training=of_cycles("adapter/training.json", TRAINED),
+        seed_training="results/seed/adapter/training.json" if chains.uses_seed_adapter(SETTINGS) else [],
         parts=[from_root("report", name) for name in PAGE_PARTS],
     output:
         page=report(

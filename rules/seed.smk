@@ -37,6 +37,7 @@ use rule evaluate as evaluate_seed with:
     input:
         candidates="results/seed/generated/{shard}.jsonl",
         dataset=dataset,
+        preflight=ancient(PREFLIGHT),
     output:
         records="results/seed/evaluated/{shard}.json",
         run_record="results/seed/evaluated/{shard}.run.json",

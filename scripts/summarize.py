@@ -17,13 +17,17 @@ PATH = click.Path(path_type=Path)
 @command
 @settings_options("admission")
 @click.option("--candidates", required=True, type=PATH, help="candidates.parquet of the cycle.")
-@click.option("--training", required=True, type=PATH, help="training.json of the cycle's adapter.")
+@click.option("--training", type=PATH, help="training.json of the cycle's adapter; without it the cycle makes none.")
+@click.option("--chain", required=True, help="Name of the chain.")
+@click.option("--cycle", required=True, type=int, help="Number of the cycle.")
 @click.option("--dataset", required=True, type=PATH, help="Prepared data set; its chance level.")
 @click.option("--output", required=True, type=PATH, help="summary.json")
-def main(candidates, training, dataset, output, settings) -> None:
+def main(candidates, training, chain, cycle, dataset, output, settings) -> None:
     """Write the summary of a cycle."""
-    threshold = accuracy_threshold(settings, read_facts(dataset)["chance"])
-    write_json(output, summarize(read_candidates([candidates]), read_json(training), threshold))
+    facts = read_facts(dataset)
+    threshold = accuracy_threshold(settings, facts["chance"])
+    lineage = read_json(training) if training else None
+    write_json(output, summarize(read_candidates([candidates]), lineage, threshold, chain, cycle, facts["name"]))
 
 
 if __name__ == "__main__":

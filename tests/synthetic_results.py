@@ -91,7 +91,9 @@ def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, tain
     write_corpus(admitted, place / "corpus.parquet")
     training = {"carried_on": False, "pairs": 60 + admitted.height, "parent": "ab" * 32, "losses": [0.9, 0.6]}
     write_json(place / "adapter" / "training.json", training)
-    write_json(place / "summary.json", summarize(whole_cycle, training, 0.4))
+    write_json(
+        place / "summary.json", summarize(whole_cycle, training, 0.4, chain, cycle, whole["chains"][chain]["dataset"])
+    )
     write_json(place / "evaluated" / "0.json", {"protocol": {}, "records": records})
     run = {"device": "cuda:0", "isolation": "namespaces", "reused": 3, "seconds": 40.0 + cycle}
     run |= {"candidates": {row["id"]: {"train": 1.0} for row in rows}, "versions": {"torch": "2.14.1"}}

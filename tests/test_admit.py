@@ -161,3 +161,15 @@ def test_a_chain_with_another_shingle_size_signs_the_corpus_anew():
     whole, _ = admit(*later, first, DATASET, ADMISSION, NOVELTY | {"shingle_tokens": 5})
     assert whole["outcome"].to_list() == ["near_copy"]
     assert whole["shingle_tokens"].to_list() == [5]
+
+
+def test_without_a_gate_copies_are_admitted_and_their_likeness_is_recorded_all_the_same():
+    entries = [(PROGRAMS[0], 0.9, "a"), (PROGRAMS[0], 0.8, "a"), (PROGRAMS[1], 0.1, "b")]
+    whole, shard = admit(*cycle(*entries), EMPTY, DATASET, ADMISSION, NOVELTY | {"gate": "none"})
+    assert whole["outcome"].to_list() == ["admitted", "admitted", "below_threshold"] and shard.height == 2
+    assert (whole["nearest_similarity"][1], whole["graph_match_id"][1]) == (1.0, "main-01-0000")
+
+
+def test_a_cycle_without_candidates_has_an_empty_table():
+    whole, shard = admit([], [], EMPTY, DATASET, ADMISSION, NOVELTY)
+    assert whole.height == shard.height == 0

@@ -34,6 +34,7 @@ SETTINGS = {
     "lora_dropout": 0.1,
     "targets": ["v_proj", "q_proj", "down_proj"],
     "layers": [1, 2],
+    "train_on": "corpus",
     "start_from": "previous",
     "replay": None,
     "gradient_checkpointing": False,

@@ -1,5 +1,6 @@
 """Questions to the corpus from the terminal."""
 
+import shutil
 import subprocess
 import sys
 
@@ -69,6 +70,18 @@ def test_the_lineage_goes_back_to_the_seed_corpus(root, results):
     assert "chain main, cycle 2, candidate 0" in text and "prompt main-02-0000-p, adapter ab" in text
     assert text.index("main-02-0000:") < text.index("main-01-0000:") < text.index("seed-00-0000:")
     assert "seed corpus, family plain" in text
+
+
+def test_the_lineage_of_a_transferred_design_is_that_of_the_one_it_was(root, results, tmp_path):
+    folder = shutil.copytree(results, tmp_path / "results")
+    candidates, records = cycle((RESIDUAL, 0.6), chain="designs")
+    candidates[0]["origin"] = "main-02-0000"
+    whole, shard = admit(candidates, records, EMPTY, DATASET, ADMISSION, NOVELTY)
+    write_candidates(whole, folder / "designs" / "cycle-1" / "candidates.parquet")
+    write_corpus(shard, folder / "designs" / "cycle-1" / "corpus.parquet")
+    text = ask(root, folder, "lineage", "designs-01-0000").stdout
+    assert text.index("designs-01-0000:") < text.index("the same program as") < text.index("main-02-0000:")
+    assert "prompt main-02-0000-p" in text and "seed-00-0000:" in text
 
 
 def test_a_diff_shows_what_sets_a_program_apart_from_its_nearest(root, results):

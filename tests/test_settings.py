@@ -7,9 +7,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from archloop.chains import effective, start_of
 from archloop.cli import settings_options
 from archloop.errors import InputError
-from archloop.settings import complete, effective, options, schema, start_of
+from archloop.settings import complete, options, schema
 
 DIGITS = {"dataset": "digits"}
 
@@ -22,7 +23,7 @@ def refusal(config: dict) -> str:
     return line
 
 
-@pytest.mark.parametrize("name", ["config", "demo", "test"])
+@pytest.mark.parametrize("name", ["config", "demo", "study", "test"])
 def test_the_shipped_settings_are_whole(root, name):
     settings = complete(yaml.safe_load((root / "config" / f"{name}.yaml").read_text()))
     assert set(settings) == set(schema()["properties"])

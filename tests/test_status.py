@@ -105,7 +105,7 @@ def test_the_plan_is_that_of_snakemake(tmp_path):
     planned = dict(
         re.findall(r"^(\w+) +(\d+)$", snakemake(tmp_path, "--dry-run", "--quiet", "host").stdout, re.MULTILINE)
     )
-    for name in ("all", "total", "prepare_model", "prepare_dataset"):
+    for name in ("all", "total", "prepare_model", "prepare_dataset", "preflight"):
         planned.pop(name)
     assert counted == {name: int(count) for name, count in planned.items()}
 
@@ -126,3 +126,10 @@ def test_an_empty_folder_and_one_without_settings_are_no_trouble(run, tmp_path):
     assert "chain main: 2 of 3 cycles finished" in status(run, tmp_path)
     (run / "main" / "cycle-3" / "evaluated" / "0.json").write_text(json.dumps({"records": []})[:5])
     assert "3 under way" in status(run, tmp_path)
+
+
+def test_of_many_chains_the_last_cycles_alone_are_shown(tmp_path):
+    many = {f"chain_{letter}": {"dataset": "cifar10", "cycles": 3} for letter in "abcde"}
+    results = write_results(tmp_path / "results", settings(many), 6)
+    lines = [line.split() for line in status(results, tmp_path / "logs").splitlines()]
+    assert [line[0] for line in lines if line and line[0] in "123"] == ["2", "3"] * 5

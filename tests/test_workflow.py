@@ -27,8 +27,8 @@ EQUAL = [
     "results/main/*/adapter/adapter_*",
     "results/main/*/summary.json",
     "results/main/architectures/*",
-    # What a run took differs from run to run, so its table and picture do, and the page that shows them.
-    *(f"results/report/tables/{name}.*" for name in TABLES if name != "cost"),
+    # What a run took differs from run to run, so its tables and picture do, and the page that shows them.
+    *(f"results/report/tables/{name}.*" for name in TABLES if name not in ("cost", "results")),
     *(f"results/report/figures/{name}.*" for name in FIGURES if name != "cost"),
 ]
 
@@ -188,10 +188,13 @@ def test_the_papers_run_is_planned_without_gpu_model_or_data(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     plan = snakemake(tmp_path, "--dry-run").stdout
     for rule, count in {
-        "generate": 264,
-        "evaluate": 264,
-        "finetune": 66,
-        "summarize": 66,
+        "generate": 2112,
+        "evaluate": 2384,
+        "finetune": 286,
+        "finetune_seed": 1,
+        "draw_families": 264,
+        "transfer": 8,
+        "summarize": 596,
         "prepare_dataset": 3,
     }.items():
         assert any(line.split() == [rule, str(count)] for line in plan.splitlines()), (rule, plan[-2000:])
@@ -266,3 +269,43 @@ def test_snakemakes_own_report_has_the_page_the_figures_and_the_tables(finished)
     names = zipfile.ZipFile(finished / "own.zip").namelist()
     for name in ("index.html", *(f"{figure}.svg" for figure in FIGURES), *(f"{table}.csv" for table in TABLES)):
         assert any(path.endswith(f"/{name}") for path in names), name
+
+
+def planned(folder, path) -> dict[str, int]:
+    """Return rule -> number of jobs that a run with these settings would have."""
+    plan = snakemake(folder, "--configfile", str(path), "--dry-run", "--quiet", "host").stdout
+    rows = (line.split() for line in plan.splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdecimal()}
+
+
+@pytest.mark.parametrize("change", ["deleted", "another"])
+def test_the_preflight_pulls_no_finished_stage_along(copy, config, tmp_path, change):
+    if change == "deleted":
+        (copy / "results" / "preflight.json").unlink()
+    else:
+        (copy / "results" / "preflight.json").write_text("{}")
+    path = tmp_path / "more.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert planned(copy, path) == {}
+    config["chains"]["main"]["cycles"] = 3
+    path.write_text(yaml.safe_dump(config))
+    jobs = planned(copy, path)
+    stages = ("generate", "evaluate", "finetune", "evaluate_seed", "finetune_seed")
+    assert {rule: jobs.get(rule) for rule in stages} == {
+        **{"generate": 2, "evaluate": 2, "finetune": 1},
+        **{"evaluate_seed": None, "finetune_seed": None},
+    }
+
+
+def test_a_run_that_goes_on_checks_again_and_queues_nothing_when_a_check_fails(copy, config, tmp_path):
+    config["chains"]["main"]["cycles"] = 3
+    config["run"] = {"device": "cuda:99"}
+    path = tmp_path / "other.yaml"
+    path.write_text(yaml.safe_dump(config))
+    before = contents(copy, EQUAL)
+    done = snakemake(copy, "--configfile", str(path))
+    assert done.returncode != 0
+    assert "preflight: 1 of" in done.stderr and "checks failed (device); nothing is queued" in done.stderr
+    assert "generating" not in done.stderr and not (copy / "results" / "main" / "cycle-3").exists()
+    assert "Traceback" not in done.stderr
+    assert contents(copy, EQUAL) == before

@@ -13,7 +13,7 @@ from archloop.errors import InputError
 from archloop.files import replacing
 from archloop.shingles import SCHEME
 
-VERSION = 3
+VERSION = 4
 ROWS_AT_ONCE = 50_000
 MARK, BLANK = b"sha256 of the rest: ", b"0" * 64
 CHUNK = 2**24
@@ -21,6 +21,7 @@ CHUNK = 2**24
 CORPUS = {
     "id": pl.String,
     "family": pl.String,
+    "origin": pl.String,
     "chain": pl.String,
     "cycle": pl.Int32,
     "index": pl.Int32,

@@ -37,14 +37,15 @@ def finetune(
 
     corpus: rows of the earlier corpus (prompt, program); fresh: the rows this cycle admitted; candidates: all rows of
     this cycle (prompt, program, outcome), of which dpo and kto take the failed ones; without any it is sft. parent: the
-    adapter to go on from (adapter_model.safetensors). state: folder for checkpoints; one that was made for these same
-    inputs is resumed. gpus: how many share the work. seed: of this fine-tuning alone. With nothing fresh, or nothing to
-    compare, the parent is carried on unchanged.
+    adapter to go on from (adapter_model.safetensors), None for the bare model. state: folder for checkpoints; one that
+    was made for these same inputs is resumed. gpus: how many share the work. seed: of this fine-tuning alone. Where
+    nothing is new (no fresh rows; with train_on seed, no rows at all) or nothing to be compared, the parent is carried
+    on unchanged.
     """
-    if not fresh and parent is not None:
+    rows = training_rows(corpus, fresh, settings, seed)
+    if parent is not None and not (rows if settings["train_on"] == "seed" else fresh):
         return _carry_on(parent, output, "nothing was admitted")
     device = choose_device(device)
-    rows = fresh + _replayed(corpus, settings["replay"], seed)
     method = settings["method"] if candidates else "sft"
     chosen, left_out = compared(method, rows, candidates, settings["dispreferred"], seed)
     if not chosen and parent is not None:
@@ -88,7 +89,7 @@ def teach(
     tokenizer = load_tokenizer(model_folder)
     examples = [encode_example(tokenizer, row) for row in rows]
     kept = [e for e in examples if all(len(p) + len(a) <= settings["max_length"] for p, a in e.pairs)]
-    if not kept and parent is None:
+    if examples and not kept and parent is None:
         raise InputError(
             f"finetuning.max_length: all {len(examples)} pairs are longer than {settings['max_length']} tokens"
         )
@@ -122,6 +123,14 @@ def teach(
         save_adapter(model, output, model_folder, lineage | facts | {"losses": losses})
         checkpoint.unlink(missing_ok=True)
     return {"device": device, "tokens": tokens, "pairs": len(kept)}
+
+
+def training_rows(corpus: list[dict], fresh: list[dict], settings: dict, seed: int) -> list[dict]:
+    """Return what a cycle trains on: its own rows and some of the earlier corpus, or as many of the corpus alone."""
+    replay = settings["replay"]
+    if settings["train_on"] == "seed":
+        return _replayed(corpus, None if replay is None else replay + len(fresh), seed)
+    return fresh + _replayed(corpus, replay, seed)
 
 
 def encode_example(tokenizer, row: dict) -> Example:

@@ -98,7 +98,14 @@ def lineage(records: Records, identity: str) -> str:
             lines.append(f"{margin}  seed corpus, family {row['family']}")
         else:
             lines.append(f"{margin}  chain {row['chain']}, cycle {row['cycle']}, candidate {row['index']}")
-            lines.append(f"{margin}  prompt {row['prompt_id']}, adapter {row['adapter']}, seed {row['seed']}")
+            if row["prompt_id"] is None and row["family"]:
+                lines.append(f"{margin}  drawn from family {row['family']}, seed {row['seed']}")
+            else:
+                lines.append(f"{margin}  prompt {row['prompt_id']}, adapter {row['adapter']}, seed {row['seed']}")
+        if row["origin"]:
+            lines.append(f"{margin}  the same program as")
+            describe(row["origin"], depth + 1)
+            return
         for reference in row["references"] or []:
             lines.append(f"{margin}  its prompt showed")
             describe(reference, depth + 1)

@@ -1,6 +1,5 @@
 """The language model: what a prepared folder holds, known without torch, and loading it for each job."""
 
-import json
 import logging
 import math
 import os
@@ -11,17 +10,11 @@ from pathlib import Path
 
 from archloop.errors import InputError
 from archloop.files import read_json
+from archloop.model_size import read_header
 from archloop.progress import get_logger
 
 MANIFEST = "manifest.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-# Bytes of a number by its name in a safetensors header.
-WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-WIDTHS |= {"F8_E4M3": 1, "F8_E5M2": 1}
-# Bits of a weight in NF4: 4, an 8-bit scale for 64 weights, a 32-bit scale for 256 of those (Dettmers et al., QLoRA,
-# arXiv 2305.14314, section 3).
-NF4_BITS = 4 + 8 / 64 + 32 / (64 * 256)
-
 logger = get_logger("models")
 
 
@@ -46,9 +39,9 @@ def quiet_transformers(offline: bool = True) -> None:
 def check_model(folder: Path) -> dict:
     """Return the manifest of a prepared model, with what its weights are under `weights`; torch is not needed.
 
-    weights: bytes on disk; parameters (numbers, those of tied embeddings once); linear, how many of these lie in the
-    matrices that 4 bits would quantise; dtypes, parameters by format. Raises InputError when a file of it is missing,
-    unreadable or cut off, a shard of the weights is not there, or it has no tokenizer.
+    weights: bytes on disk; parameters (numbers, those of tied embeddings once); dtypes, parameters by format. What they
+    take once loaded: archloop.model_size. Raises InputError when a file is missing, unreadable or cut off, a shard of
+    the weights is not there, or it has no tokenizer.
     """
     again = f"delete {folder / MANIFEST} and run again to prepare the model anew"
     manifest = read_json(folder / MANIFEST, "files")
@@ -63,59 +56,25 @@ def check_model(folder: Path) -> dict:
     read_json(folder / "config.json", "model_type")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise InputError(f"{folder}: no tokenizer ({', '.join(TOKENIZERS)}); {again}")
-    return manifest | {"weights": _weights(folder)}
+    return manifest | {"weights": _weights(folder, again)}
 
 
-def memory_bytes(weights: dict, loading: dict, gpu: bool) -> int:
-    """Return the bytes that a model's weights take once loaded, without activations, cache or optimiser.
-
-    weights: from `check_model`. loading: the settings `dtype` and `quantization`. gpu: whether `auto` means bfloat16.
-    """
-    dtype = loading["dtype"] if loading["dtype"] != "auto" else ("bfloat16" if gpu else "float32")
-    width = 4 if dtype == "float32" else 2
-    if loading["quantization"] == "none":
-        return weights["parameters"] * width
-    return math.ceil(weights["linear"] * NF4_BITS / 8 + (weights["parameters"] - weights["linear"]) * width)
-
-
-def _weights(folder: Path) -> dict:
+def _weights(folder: Path, again: str) -> dict:
     paths = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         paths = sorted({folder / name for name in read_json(index, "weight_map")["weight_map"].values()})
     if not paths:
-        raise InputError(f"{folder}: no *.safetensors; delete {folder / MANIFEST} and run again")
-    found = {"bytes": 0, "parameters": 0, "linear": 0, "dtypes": {}}
+        raise InputError(f"{folder}: no *.safetensors; {again}")
+    found = {"bytes": 0, "parameters": 0, "dtypes": {}}
     for path in paths:
-        for name, tensor in tensor_facts(path).items():
-            count = math.prod(tensor["shape"])
-            found["parameters"] += count
-            found["dtypes"][tensor["dtype"]] = found["dtypes"].get(tensor["dtype"], 0) + count
-            if len(tensor["shape"]) == 2 and not any(part in name for part in ("embed", "wte", "wpe", "lm_head")):
-                found["linear"] += count
+        for name, tensor in read_header(path).items():
+            if name != "__metadata__":
+                count = math.prod(tensor["shape"])
+                found["parameters"] += count
+                found["dtypes"][tensor["dtype"]] = found["dtypes"].get(tensor["dtype"], 0) + count
         found["bytes"] += path.stat().st_size
     return found
-
-
-def tensor_facts(path: Path) -> dict[str, dict]:
-    """Return name -> {dtype, shape, data_offsets} from the header of a safetensors file; InputError when it is cut off.
-
-    The format: 8 bytes with the header's length, the header as JSON, the data (huggingface.co/docs/safetensors).
-    """
-    try:
-        with open(path, "rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            header = json.loads(opened.read(length)) if length < 10**8 else {}
-        header.pop("__metadata__", None)
-        end = max(tensor["data_offsets"][1] for tensor in header.values())
-        whole = 8 + length + end == path.stat().st_size
-        if not whole or not {tensor["dtype"] for tensor in header.values()} <= set(WIDTHS):
-            raise ValueError
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; the index of the weights names it") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path}: no whole safetensors file; prepare the model anew") from None
-    return header
 
 
 def versions(*packages: str) -> dict[str, str]:

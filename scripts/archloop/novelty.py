@@ -106,9 +106,11 @@ def nearest(found: Neighbours, known: Programs, sources: pl.Series | str) -> Nea
 
 
 def is_copy(found: Nearest, twin: str | None, novelty: dict) -> bool:
-    """Say whether a program is a near-copy: by its text, by its graph, or by either of them (gate `both`)."""
+    """Say whether a program is a near-copy: by its text, by its graph, by either of them (gate `both`), or never."""
     by_text = found.id is not None and found.exact and found.similarity >= novelty["threshold"]
-    return (by_text and novelty["gate"] != "graph") or (twin is not None and novelty["gate"] != "text")
+    return (by_text and novelty["gate"] in ("text", "both")) or (
+        twin is not None and novelty["gate"] in ("graph", "both")
+    )
 
 
 def near_copies(rows: list[dict], novelty: dict) -> tuple[dict[str, str], pl.Series]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 import polars as pl
 
-from archloop import report_compare, report_tables, report_words
+from archloop import report_compare, report_results, report_tables, report_words
 from archloop.files import replacing, write_bytes, write_text
 from archloop.funnel import OUTCOMES
 from archloop.progress import Progress
@@ -60,6 +60,7 @@ def all_tables(results: Results, resamples: int) -> tuple[dict[str, pl.DataFrame
         "failures": report_tables.failures(results),
         "chains": report_compare.chains(results, cycles, kinds, designs),
         "comparison": report_compare.comparison(results, cycles, valid, resamples),
+        "results": report_results.table(results, cycles, valid),
         "paper": report_compare.paper(results, cycles),
         "protocol": report_compare.protocol(results),
         "cost": report_tables.cost(results),

@@ -9,13 +9,17 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from archloop.chains import effective
 from archloop.report_input import Results
 from archloop.report_tables import COUNT, SHARE, TEXT, frame
-from archloop.settings import effective
 from archloop.shift import compare_samples, compare_shares, spread
 
 DATA = Path(__file__).parents[2] / "report"
 SECTIONS = ("prompts", "generation", "evaluation", "admission", "novelty", "finetuning")
+# Of which also chains have a use whose candidates no language model writes.
+JUDGED = ("evaluation", "admission", "novelty")
+# What repeats of one chain differ in.
+UNLIKE = ("cycles", "seed", "repeat_of")
 MEASURES = ("valid", "yield", "at_threshold", "new_above", "accuracy")
 
 
@@ -25,7 +29,8 @@ def chains(results: Results, cycles: pl.DataFrame, kinds: pl.DataFrame, architec
     top and top_test: validation and test accuracy of the best admitted design; best: of any valid candidate. group:
     number of the chain's group of repeats. copy_from: similarity from which on a program is a copy.
     """
-    schema = {"chain": TEXT, "dataset": TEXT, "start": TEXT, "planned": COUNT, "finished": COUNT, "candidates": COUNT}
+    schema = {"chain": TEXT, "dataset": TEXT, "start": TEXT, "source": TEXT, "planned": COUNT, "finished": COUNT}
+    schema |= {"candidates": COUNT}
     schema |= {"valid": COUNT, "admitted": COUNT, "valid_share": SHARE, "yield_share": SHARE, "best": SHARE}
     schema |= {"top": SHARE, "top_test": SHARE}
     schema |= {f"{end}_{name}": SHARE for end in ("first", "last") for name in ("valid", "mean", "new_above", "yield")}
@@ -35,13 +40,19 @@ def chains(results: Results, cycles: pl.DataFrame, kinds: pl.DataFrame, architec
     for chain, facts in results.chains.items():
         own = cycles.filter(chain=chain)
         row = {"chain": chain, "dataset": facts["dataset"], "start": facts["start"], "planned": facts["planned"]}
-        row |= {"finished": own.height, "group": groups[chain][0], "repeats": groups[chain][1]}
+        row |= {
+            "source": facts["source"],
+            "finished": own.height,
+            "group": groups[chain][0],
+            "repeats": groups[chain][1],
+        }
         row |= dict(zip(("top", "top_test"), next(_tops(architectures, chain), (None, None))))
         row["copy_from"] = results.novelty(chain, 1)["threshold"]
         if own.height:
             totals = own.select(pl.col("candidates", "valid_count", "admitted").sum()).row(0)
             row |= dict(zip(("candidates", "valid", "admitted"), totals))
-            row |= {"valid_share": totals[1] / totals[0], "yield_share": totals[2] / totals[0]}
+            if totals[0]:
+                row |= {"valid_share": totals[1] / totals[0], "yield_share": totals[2] / totals[0]}
             row["best"] = own["accuracy_best"].max()
             for end, cycle in (("first", own["cycle"][0]), ("last", own["cycle"][-1])):
                 line = own.row(by_predicate=pl.col("cycle") == cycle, named=True)
@@ -61,12 +72,16 @@ def _tops(architectures: pl.DataFrame, chain: str) -> Iterator[tuple]:
 def repeat_groups(results: Results) -> list[list[str]]:
     """Return the chains, those together that differ in nothing but their random numbers.
 
-    Every random choice of a chain derives from its name too, so chains with equal settings are repeats over seeds.
+    Every random choice of a chain derives from its name too, so chains with equal settings are repeats over seeds. So
+    are two that differ in which repeat of one chain they start from.
     """
     groups: dict[str, list[str]] = {}
+    known = results.settings.get("chains", {})
     for name in results.chains:
-        own = dict(results.settings.get("chains", {}).get(name, {"name": name}))
-        own = {key: value for key, value in own.items() if key not in ("cycles", "seed")}
+        own = {key: value for key, value in known.get(name, {"name": name}).items() if key not in UNLIKE}
+        for key in ("start", "source"):
+            other, slash, cycle = str(own.get(key)).partition("/")
+            own[key] = known.get(other, {}).get("repeat_of", other) + slash + cycle
         groups.setdefault(json.dumps(own, sort_keys=True), []).append(name)
     return list(groups.values())
 
@@ -156,13 +171,14 @@ def differing(results: Results, chain: str, reference: str) -> str:
     if not results.settings:
         return "unknown: the folder holds no settings"
     found = []
-    starts = [results.settings["chains"][name]["start"] for name in (chain, reference)]
-    if starts[0] != starts[1]:
-        found.append(f"start {starts[0]} (there {starts[1]})")
-    for name in SECTIONS:
+    own, other = (results.settings["chains"][name] for name in (chain, reference))
+    written = own["source"] == other["source"] == "model"  # else one has no use for an adapter or for prompts
+    found += [f"{key} {own[key]} (there {other[key]})" for key in ("start", "source") if own[key] != other[key]]
+    found = found if written else [text for text in found if text.startswith("source")]
+    for name in SECTIONS if written else JUDGED:
         ours, theirs = (effective(results.settings, name, one) for one in (chain, reference))
         found += [f"{name}.{key} {ours[key]} (there {theirs[key]})" for key in ours if ours[key] != theirs[key]]
-    if results.settings["chains"][chain].get("at") != results.settings["chains"][reference].get("at"):
+    if own.get("at") != other.get("at"):
         found.append("settings of single cycles")
     return "; ".join(found)
 
@@ -213,8 +229,8 @@ def _over_all(measure: str, rows: list[dict]) -> tuple:
         best = [row["accuracy_best"] for row in rows if row["accuracy_best"] is not None]
         return _percent(max(best, default=None)), None, None
     if measure == "valid":
-        shares = [row["valid_share"] for row in rows]
-        mean = float(np.mean(shares))
+        shares = [row["valid_share"] for row in rows if row["valid_share"] is not None]
+        mean = float(np.mean(shares)) if shares else None
         if len(shares) < 2:
             return _percent(mean), None, None
         half = float(stats.t.ppf(0.975, len(shares) - 1) * np.std(shares, ddof=1) / len(shares) ** 0.5)

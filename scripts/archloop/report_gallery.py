@@ -10,6 +10,7 @@ import json
 
 import polars as pl
 
+from archloop.chains import trains
 from archloop.report_graph import KINDS, strip
 from archloop.report_input import Results
 
@@ -75,8 +76,8 @@ def _design(row: dict, stored: dict, graph: dict) -> dict:
     # A seed has more digits than JavaScript keeps.
     found |= {"seed": str(row["seed"])}
     found |= {name: row[name] for name in ("multiply_adds", "accuracy_sd", "test_accuracy")}
-    found |= {name: visible(stored[name]) for name in ("program", "prompt")}
-    found |= {"references": stored["references"] or []}
+    found |= {name: visible(stored[name] or "") for name in ("program", "prompt")}
+    found |= {"references": stored["references"] or [], "origin": stored["origin"], "family": stored["family"]}
     return found | {"blocks": graph.get("blocks"), "cut": graph.get("cut", False)}
 
 
@@ -90,12 +91,14 @@ def _words(picture: list[list]) -> set[str]:
 
 
 def _lineage(results: Results, chain: str) -> dict:
-    """Return where a chain starts and what its adapters were trained on, by cycle."""
+    """Return where a chain starts, which of its cycles make an adapter, and what these were trained on, by cycle."""
     start, _, cycle = results.chains[chain]["start"].partition("/")
     if start in results.chains and not cycle:
         cycle = results.chains[start]["planned"]
-    trained = {cycle: _training(results, chain, cycle) for cycle in results.chains[chain]["cycles"]}
-    return {"start": start, "start_cycle": int(cycle or 0), "training": trained}
+    planned = range(1, results.chains[chain]["planned"] + 1)
+    made = [number for number in planned if not results.settings or trains(results.settings, chain, number)]
+    trained = {number: _training(results, chain, number) for number in results.chains[chain]["cycles"]}
+    return {"start": start, "start_cycle": int(cycle or 0), "trains": made, "training": trained}
 
 
 def _training(results: Results, chain: str, cycle: int) -> dict | None:

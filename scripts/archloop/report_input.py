@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 
 from archloop.admit import accuracy_threshold
+from archloop.chains import SEED, effective, trains
 from archloop.corpus import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.report_graph import blocks
-from archloop.settings import effective
 from archloop.summarize import summarize
 
 SETTINGS_FILE = "settings.json"
@@ -25,7 +25,7 @@ CYCLE_FOLDER = re.compile(r"cycle-([1-9]\d*)")
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that is there. chains: name -> facts (dataset, start, planned, cycles: those with a verdict)."""
+    """Everything that is there. chains: name -> dataset, start, source, planned, cycles (with a verdict)."""
 
     folder: Path
     settings: dict  # complete settings, or {} when the folder does not say
@@ -65,13 +65,15 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
     shards = [path for place in places if (path := place / "corpus.parquet").is_file()]
     found = {cell: place / "summary.json" for cell, place in zip(cells, places)}
     summaries = {cell: read_json(path) for cell, path in found.items() if path.is_file()}
-    training = {cell: place / "adapter" / "training.json" for cell, place in zip(cells, places)}
+    made = [cell for cell in cells if not settings or trains(settings, *cell)]
+    training = {cell: folder / cell[0] / f"cycle-{cell[1]}" / "adapter" / "training.json" for cell in made}
     training[("seed", 0)] = folder / "seed" / "adapter" / "training.json"
     for cell in cells:
         if cell not in summaries:
             cell_candidates = candidates.filter(chain=cell[0], cycle=cell[1])
             unknown = {"carried_on": False, "pairs": None}
-            summaries[cell] = summarize(cell_candidates, unknown, _threshold(settings, summaries, *cell))
+            threshold = _threshold(settings, summaries, *cell)
+            summaries[cell] = summarize(cell_candidates, unknown, threshold, *cell, chains[cell[0]]["dataset"])
     admitted = set(candidates.filter(outcome="admitted")["id"])
     return Results(
         folder=folder,
@@ -80,20 +82,30 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
         summaries=[summaries[cell] for cell in cells],
         candidates=candidates,
         corpus=read_corpus([seed] * seed.is_file() + shards),
-        runs=[record for chain in ("seed", *chains) for record in _run_records(folder, chain)],
+        runs=[
+            record
+            for chain in (SEED, *chains)
+            for record in _run_records(folder, chain)
+            # An adapter of a cycle that makes none any more is of an earlier run.
+            if record["stage"] != "finetune" or chain == SEED or (chain, record["cycle"]) in made
+        ],
         training={cell: read_json(path) for cell, path in training.items() if path.is_file()},
         graphs={name: facts for place in places for name, facts in _graphs(place / "evaluated", admitted)},
     )
 
 
 def _chains(folder: Path, settings: dict) -> dict[str, dict]:
-    """Return the chains: each after the one it starts from, `main` before others of its rank, else by name."""
+    """Return the chains: each after what it builds on, then those of the language model first, `main`, then by name."""
     known = {name: chain for name, chain in settings.get("chains", {}).items() if name != "seed"}
     if not known:
         names = sorted({path.parent.parent.name for path in folder.glob("*/cycle-*/candidates.parquet")})
         known = {name: {} for name in names}
     chains = {}
-    for name in sorted(known, key=lambda name: (_depth(known, name), name != "main", name)):
+
+    def rank(name: str) -> tuple:
+        return _depth(known, name), known[name].get("source", "model") != "model", name != "main", name
+
+    for name in sorted(known, key=rank):
         chain = known[name]
         done = sorted(
             int(match[1])
@@ -102,14 +114,15 @@ def _chains(folder: Path, settings: dict) -> dict[str, dict]:
         )
         planned = chain.get("cycles", max(done, default=0))
         cycles = [cycle for cycle in done if cycle <= planned]
-        chains[name] = {"start": chain.get("start", "seed"), "planned": planned, "cycles": cycles}
+        chains[name] = {"start": chain.get("start", SEED), "planned": planned, "cycles": cycles}
+        chains[name]["source"] = chain.get("source", "model")
         chains[name]["dataset"] = chain.get("dataset") or _dataset(folder / name, cycles)
     return chains
 
 
 def _depth(chains: dict[str, dict], name: str) -> int:
-    parent = chains[name].get("start", "seed").partition("/")[0]
-    return 0 if parent not in chains else 1 + _depth(chains, parent)
+    parents = {str(chains[name].get(key)).partition("/")[0] for key in ("start", "source")}
+    return max((1 + _depth(chains, parent) for parent in parents if parent in chains), default=0)
 
 
 def _dataset(folder: Path, cycles: list[int]) -> str:

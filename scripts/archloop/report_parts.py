@@ -25,6 +25,7 @@ TABLES = {
     "failures": "Reasons of failures",
     "chains": "Chains side by side",
     "comparison": "Baselines and ablations",
+    "results": "Means over seeds, with what they took",
     "paper": "The paper's figures beside this run's",
     "protocol": "The paper's protocol beside this run's",
     "cost": "Seconds, tokens and evaluations by stage",

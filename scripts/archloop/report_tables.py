@@ -43,12 +43,13 @@ def cycles(results: Results) -> pl.DataFrame:
 def judged(results: Results) -> pl.DataFrame:
     """Return the valid candidates, each with its `kind` (KINDS), and the source of its nearest neighbour (SOURCES).
 
-    A copy is what the gate of its cycle calls one, whether or not it scored enough to be asked.
+    A copy is what the gate of its cycle calls one, whether or not it scored enough to be asked; with gate `none`, what
+    `both` would call one.
     """
     facts = [
         {"chain": summary["chain"], "cycle": summary["cycle"], "threshold": summary["at_threshold"]["threshold"]}
         | {"copy_at": (novelty := results.novelty(summary["chain"], summary["cycle"]))["threshold"]}
-        | {"by_text": novelty["gate"] != "graph", "by_graph": novelty["gate"] != "text"}
+        | {"by_text": novelty["gate"] != "graph", "by_graph": novelty["gate"] != "text"}  # where nothing gates, both
         for summary in results.summaries
     ]
     kinds = CELL | {"threshold": SHARE, "copy_at": SHARE, "by_text": pl.Boolean, "by_graph": pl.Boolean}

@@ -43,24 +43,35 @@ def family_names() -> list[str]:
     return sorted(path.name.removesuffix(".py.j2") for path in FOLDER.glob("[a-z]*.py.j2"))
 
 
+def render(family: str, variant: dict) -> str:
+    """Return the program of a family with these settings, one value of each of AXES."""
+    variant = variant | dict(zip("abc", variant["widths"]))
+    parts = _templates().get_template("_parts.j2").module
+    return _templates().get_template(f"{family}.py.j2").render(p=parts, v=variant).strip() + "\n"
+
+
 @cache
 def family_programs(family: str) -> tuple[SeedProgram, ...]:
     """Return the programs of one family in their fixed order."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
-    parts = environment.get_template("_parts.j2").module
-    template = environment.get_template(f"{family}.py.j2")
     grid = list(itertools.product(*AXES.values()))
     programs: dict[str, None] = {}
     variants = [dict(zip(AXES, values)) for values in generator("seed programs", family).sample(grid, len(grid))]
     plainest = [variant for variant in variants if all(variant[axis] in PLAINEST[axis] for axis in PLAINEST)]
     for variant in plainest[: VARIANTS // 2] + variants:
-        variant = variant | dict(zip("abc", variant["widths"]))
-        programs.setdefault(template.render(p=parts, v=variant).strip() + "\n")
+        programs.setdefault(render(family, variant))
         if len(programs) == VARIANTS:
             break
     return tuple(SeedProgram(f"seed-{family}-{number:03d}", family, text) for number, text in enumerate(programs))
+
+
+def known_families(families: Sequence[str] | None) -> list[str]:
+    """Return the families that are named, all for None; raise InputError for an unknown one."""
+    unknown = sorted(set(families or ()) - set(family_names()))
+    if unknown:
+        raise InputError(
+            f"seed_corpus.families: there is no family {unknown[0]}; there are {', '.join(family_names())}"
+        )
+    return list(families or family_names())
 
 
 def seed_programs(
@@ -70,14 +81,16 @@ def seed_programs(
 
     keep: a condition on a program's text, such as a maximum length. Raises InputError for an unknown family.
     """
-    unknown = sorted(set(families or ()) - set(family_names()))
-    if unknown:
-        raise InputError(
-            f"seed_corpus.families: there is no family {unknown[0]}; there are {', '.join(family_names())}"
-        )
     chosen = []
-    for family in families or family_names():
+    for family in known_families(families):
         kept = (each for each in family_programs(family) if keep(each.program))
         chosen.append(list(itertools.islice(kept, per_family)))
     turns = itertools.zip_longest(*chosen)
     return [each for turn in turns for each in turn if each is not None]
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )

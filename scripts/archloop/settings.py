@@ -1,4 +1,4 @@
-"""Settings: checked against config/schema.yaml, completed with its defaults, and resolved for one chain and cycle."""
+"""Settings: checked against config/schema.yaml and completed with its defaults."""
 
 import copy
 import difflib
@@ -11,13 +11,12 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+from archloop import chains
 from archloop.errors import InputError
 
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
-# What an adapter keeps from the one that it goes on from.
-ADAPTER_SHAPE = ("lora_rank", "lora_alpha", "targets", "layers")
-# How an adapter learns from what failed.
-PREFERENCES = ("method", "beta", "sft_weight", "dispreferred")
+# What of fine-tuning means nothing to cycle 0, which has no candidates and one corpus.
+LATER = ("train_on", "method", "beta", "sft_weight", "dispreferred")
 # To jsonschema alone 2.0 is an integer and NaN a number.
 TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
     {
@@ -54,41 +53,23 @@ def complete(config: dict) -> dict:
     for name in _sections():
         given = config.get(name, {})
         whole[name] = {key: given.get(key, rule.get("default")) for key, rule in section(name).items()}
-    chains = whole["chains"] = {}
-    for name, chain in config["chains"].items():
-        chains[name] = {"start": "seed", "at": {}, **chain} if name != "seed" else dict(chain)
-    if len(chains) == 1:
-        raise InputError("settings: chains: there is none but seed; add one with a dataset and its cycles")
-    _check_chains(chains)
+    rules = schema()["$defs"]["chain"]["properties"]
+    defaults = {key: rule["default"] for key, rule in rules.items() if "default" in rule}
+    whole["chains"] = chains.expand(config["chains"], defaults, whole["seed"])
+    chains.check(whole)
     _check_folders(whole)
-    _check_adapters(whole)
     return whole
 
 
-def effective(settings: dict, name: str, chain: str, cycle: int = 0) -> dict:
-    """Return section `name` for one cycle: the cycle's own values over the chain's over the top level's."""
-    layers = [settings[name], settings["chains"][chain].get(name, {})]
-    layers.append(settings["chains"][chain].get("at", {}).get(str(cycle), {}).get(name, {}))
-    return {key: value for layer in layers for key, value in layer.items()}
-
-
-def without_verdicts(finetuning: dict) -> dict:
-    """Return the settings of fine-tuning that cycle 0, which has no candidates, depends on."""
-    return {key: value for key, value in finetuning.items() if key not in PREFERENCES}
+def of_cycle_zero(finetuning: dict) -> dict:
+    """Return the settings of fine-tuning that cycle 0 depends on."""
+    return {key: value for key, value in finetuning.items() if key not in LATER}
 
 
 def options(values: dict, prefix: str = "") -> str:
     """Return settings as command line options, in the order of their names: `--temperature 0.7 --top-k 50`."""
     names = {key: f"--{prefix}{key}".replace("_", "-") for key in values}
     return " ".join(f"{names[key]} {shlex.quote(_spell(values[key]))}" for key in sorted(values))
-
-
-def start_of(settings: dict, chain: str) -> tuple[str, int]:
-    """Return (chain, cycle) whose adapter a chain starts from; the seed is cycle 0 of the chain seed."""
-    name, _, cycle = settings["chains"][chain]["start"].partition("/")
-    if name == "seed":
-        return name, 0
-    return name, int(cycle or settings["chains"][name]["cycles"])
 
 
 def _sections() -> list[str]:
@@ -137,33 +118,6 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _check_chains(chains: dict[str, dict]) -> None:
-    for name, chain in chains.items():
-        if name == "seed":
-            continue
-        for cycle in chain["at"]:
-            if int(cycle) > chain["cycles"]:
-                raise InputError(f"settings: chains.{name}.at.{cycle}: the chain has only {chain['cycles']} cycles")
-        parent, _, cycle = chain["start"].partition("/")
-        if parent == "seed":
-            if cycle:
-                raise InputError(f"settings: chains.{name}.start: seed has no cycle {cycle}; write start: seed")
-            continue
-        if parent not in chains:
-            known = ", ".join(other for other in chains if other != name)
-            raise InputError(f"settings: chains.{name}.start: there is no chain {parent}; there are {known}")
-        if cycle and int(cycle) > chains[parent]["cycles"]:
-            raise InputError(
-                f"settings: chains.{name}.start: {parent} has {chains[parent]['cycles']} cycles, not {cycle}"
-            )
-        seen = [name]
-        while parent != "seed":
-            if parent in seen:
-                raise InputError(f"settings: chains.{name}.start: {' <- '.join([*seen, parent])} starts from itself")
-            seen.append(parent)
-            parent = chains.get(parent, {"start": "seed"})["start"].partition("/")[0]
-
-
 def _check_folders(settings: dict) -> None:
     """Refuse what names no folder before the first job runs."""
     for name, chain in settings["chains"].items():
@@ -171,28 +125,3 @@ def _check_folders(settings: dict) -> None:
             raise InputError(f"settings: chains.{name}.dataset: folder wants the path of your images in data.folder")
     if settings["seed_corpus"]["source"] == "lemur" and settings["seed_corpus"]["lemur_folder"] is None:
         raise InputError("settings: seed_corpus.source: lemur wants the path of a checkout in seed_corpus.lemur_folder")
-
-
-def _check_adapters(settings: dict) -> None:
-    """Refuse another shape of the adapter in a cycle that goes on from the one before: it would be left unheeded."""
-    for name, chain in settings["chains"].items():
-        for cycle in range(1, chain.get("cycles", 0) + 1) if name != "seed" else [0]:
-            own = effective(settings, "finetuning", name, cycle)
-            if own["layers"] and own["layers"][0] >= own["layers"][1]:
-                raise InputError(
-                    f"settings: finetuning.layers: {own['layers']} holds no layer; it is [first, last + 1]"
-                )
-            if cycle and own["method"] == "dpo" and effective(settings, "prompts", name, cycle)["references"]:
-                raise InputError(
-                    f"settings: chains.{name}, cycle {cycle}: finetuning.method: dpo wants failed and admitted answers"
-                    " to the same prompt, but with prompts.references every prompt is another; take kto"
-                )
-            if cycle == 0 or own["start_from"] == "base":
-                continue
-            before = effective(settings, "finetuning", *((name, cycle - 1) if cycle > 1 else start_of(settings, name)))
-            for key in ADAPTER_SHAPE:
-                if own[key] != before[key]:
-                    raise InputError(
-                        f"settings: chains.{name}, cycle {cycle}: finetuning.{key} is {own[key]}, but the adapter that"
-                        f" it goes on from has {before[key]}; set it for all, or finetuning.start_from: base"
-                    )

@@ -8,11 +8,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from archloop.chains import effective, parent_of, trains, uses_seed_adapter
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.funnel import NOT_VALID
 from archloop.progress import duration
 
+FEW_CHAINS = 4  # of more, only the last two cycles each are shown
 SETTINGS_FILE = "settings.json"  # the run's own, complete; the Snakefile leaves it in the results
 
 
@@ -34,7 +36,7 @@ def status(results: Path, logs: Path) -> str:
         return f"nothing finished in {results}/ yet"
     lines = []
     for name, chain in chains.items():
-        lines += _chain_lines(results / name, name, chain["cycles"])
+        lines += _chain_lines(results / name, name, chain["cycles"], 999 if len(chains) <= FEW_CHAINS else 2)
     jobs = plan(results, settings)
     if jobs:
         left = [job for job in jobs if not job.path.is_file()]
@@ -54,15 +56,20 @@ def plan(results: Path, settings: dict) -> list[Job]:
     jobs = [Job("seed", 0, "write_seed_programs", seed / "left_out.json")]
     jobs += [Job("seed", 0, "evaluate", seed / "evaluated" / f"{shard}.json") for shard in range(shards)]
     jobs.append(Job("seed", 0, "build_seed_corpus", seed / "corpus.parquet"))
-    jobs.append(Job("seed", 0, "finetune", seed / "adapter" / "adapter_model.safetensors"))
+    if uses_seed_adapter(settings):
+        jobs.append(Job("seed", 0, "finetune", seed / "adapter" / "adapter_model.safetensors"))
     for name, chain in settings["chains"].items():
         for cycle in range(1, chain.get("cycles", 0) + 1):
-            folder, shards = results / name / f"cycle-{cycle}", _shards(settings, name, cycle)
-            jobs.append(Job(name, cycle, "write_prompts", folder / "prompts.jsonl"))
-            jobs += [Job(name, cycle, "generate", folder / "generated" / f"{shard}.jsonl") for shard in range(shards)]
+            folder = results / name / f"cycle-{cycle}"
+            shards = effective(settings, "generation", name, cycle)["shards"]
+            writer = {"model": "generate", "families": "draw_families"}.get(chain["source"], "transfer")
+            if writer == "generate":
+                jobs.append(Job(name, cycle, "write_prompts", folder / "prompts.jsonl"))
+            jobs += [Job(name, cycle, writer, folder / "generated" / f"{shard}.jsonl") for shard in range(shards)]
             jobs += [Job(name, cycle, "evaluate", folder / "evaluated" / f"{shard}.json") for shard in range(shards)]
             jobs.append(Job(name, cycle, "admit", folder / "candidates.parquet"))
-            jobs.append(Job(name, cycle, "finetune", folder / "adapter" / "adapter_model.safetensors"))
+            if trains(settings, name, cycle):
+                jobs.append(Job(name, cycle, "finetune", folder / "adapter" / "adapter_model.safetensors"))
             jobs.append(Job(name, cycle, "summarize", folder / "summary.json"))
         if name != "seed":
             jobs.append(Job(name, 0, "export", results / name / "architectures" / "index.json"))
@@ -114,8 +121,8 @@ def _path(chain: str, settings: dict, slowest: dict, last: int | None = None) ->
     own = sum(sum(slowest.get((chain, cycle), {}).values()) for cycle in cycles)
     if chain == "seed":
         return own
-    start, _, cycle = facts.get("start", "seed").partition("/")
-    return own + _path(start, settings, slowest, int(cycle) if cycle else None)
+    parent, cycle = parent_of(settings, chain)
+    return own + _path("seed" if parent == "base" else parent, settings, slowest, cycle)
 
 
 def _settings(results: Path) -> dict:
@@ -130,14 +137,8 @@ def _settings(results: Path) -> dict:
     return {"chains": chains}
 
 
-def _shards(settings: dict, chain: str, cycle: int) -> int:
-    """Return the shards of a cycle, as settings.effective does, without what that imports."""
-    own = settings["chains"][chain]
-    layers = (own.get("at", {}).get(str(cycle), {}), own, settings)
-    return next(layer["generation"]["shards"] for layer in layers if "shards" in layer.get("generation", {}))
-
-
-def _chain_lines(folder: Path, name: str, planned: int) -> list[str]:
+def _chain_lines(folder: Path, name: str, planned: int, most: int) -> list[str]:
+    """Return the lines of a chain with the last `most` of its cycles that have begun."""
     rows, finished = [], 0
     for cycle in range(1, planned + 1):
         place = folder / f"cycle-{cycle}"
@@ -147,7 +148,7 @@ def _chain_lines(folder: Path, name: str, planned: int) -> list[str]:
         elif place.is_dir():
             rows.append(_row_under_way(cycle, place))
     head = f"chain {name}: {finished} of {planned} cycles finished"
-    return [head, "", *_table(rows), ""] if rows else [head]
+    return [head, "", *_table(rows[-most:]), ""] if rows else [head]
 
 
 def _finished_row(summary: dict) -> dict:

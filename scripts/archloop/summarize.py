@@ -8,11 +8,14 @@ from archloop.funnel import NOT_VALID, VALID, count_outcomes
 from archloop.intervals import mean_interval, wilson
 
 
-def summarize(candidates: pl.DataFrame, training: dict, threshold: float) -> dict:
+def summarize(
+    candidates: pl.DataFrame, training: dict | None, threshold: float, chain: str, cycle: int, dataset: str
+) -> dict:
     """Return the summary of one cycle.
 
-    candidates: candidates.parquet. training: the lineage of the cycle's adapter. threshold: accuracy (0 to 1) that the
-    share at or above is counted with. A rate is {count, of, share, low, high} with its Wilson interval.
+    candidates: candidates.parquet. training: the lineage of the cycle's adapter, None where it makes none. threshold:
+    accuracy (0 to 1) that the share at or above is counted with. A rate is {count, of, share, low, high} with its
+    Wilson interval.
     """
     counts = count_outcomes(candidates["outcome"].to_list())
     total = candidates.height
@@ -22,9 +25,9 @@ def summarize(candidates: pl.DataFrame, training: dict, threshold: float) -> dic
         raise AssertionError("the funnel does not add up")
     above = sum(accuracy >= threshold for accuracy in accuracies)
     return {
-        "chain": candidates["chain"][0],
-        "cycle": candidates["cycle"][0],
-        "dataset": candidates["dataset"][0],
+        "chain": chain,
+        "cycle": cycle,
+        "dataset": dataset,
         "candidates": total,
         "funnel": counts,
         "valid": rate(valid.height, total),
@@ -33,8 +36,8 @@ def summarize(candidates: pl.DataFrame, training: dict, threshold: float) -> dic
         "yield": rate(counts["admitted"], total),
         "accuracy": describe(accuracies),
         "new_tokens": int(candidates["new_tokens"].sum()),
-        "adapter_carried_on": training["carried_on"],
-        "training_pairs": 0 if training["carried_on"] else training["pairs"],
+        "adapter_carried_on": training["carried_on"] if training else None,
+        "training_pairs": training["pairs"] if training and not training["carried_on"] else 0,
     }
 
 

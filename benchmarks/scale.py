@@ -1,0 +1,191 @@
+"""Jobs, wall time and use of the GPUs of the 22-cycle run with 1, 4, 16 and 64 GPUs, by simulation of the real plan.
+
+    python benchmarks/scale.py --picture docs/images/scaling.svg
+
+The jobs and what they wait for are Snakemake's own (`--d3dag` on the Snakefile with these settings); nothing is run.
+How long a job takes comes from a file: benchmarks/recorded/demo.json is measured, paper.json says what is measured and
+what estimated. From 16 GPUs on, generation.shards and seed_corpus.shards are as many as the GPUs. The overhead of a job
+is that of benchmarks/slurm_overhead.py. Results: docs/scaling.md.
+"""
+
+import heapq
+import json
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import altair as alt
+import click
+import polars as pl
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+from archloop.report_theme import COLORS, svg  # noqa: E402
+
+QUEUED = ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed")
+SHARDED = ("generate", "evaluate", "evaluate_seed")
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What SLURM and Snakemake add to a queued job, in seconds.
+
+    before_s: from ready to started; inside_s: Snakemake's own start in the job, which holds the GPU; after_s: from the
+    end of the job until Snakemake sees it.
+    """
+
+    before_s: float
+    inside_s: float
+    after_s: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """One simulated run. busy_s: seconds of work on GPUs; alone_s: of the wall time, with one GPU at work or none."""
+
+    jobs: int
+    queued: int
+    wall_s: float
+    busy_s: float
+    alone_s: float
+
+
+def plan(config: dict, chains: int, shards: int) -> tuple[dict[int, str], list[tuple[int, int]]]:
+    """Return (job -> rule, pairs of a job and one that waits for it) of a run that starts from nothing.
+
+    The chains are copies of `main`, each from the seed's adapter.
+    """
+    main = {key: value for key, value in config["chains"]["main"].items() if key != "at"}
+    names = ["main", *(f"repeat{number}" for number in range(1, chains))]
+    config = config | {"chains": {"seed": config["chains"]["seed"], **dict.fromkeys(names, main)}}
+    for section in ("generation", "seed_corpus"):
+        config[section] = config.get(section, {}) | {"shards": shards}
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "settings.json").write_text(json.dumps(config))
+        command = [sys.executable, "-m", "snakemake", "--d3dag", "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--directory", folder, "--profile", str(ROOT / "profiles" / "local")]
+        done = subprocess.run([*command, "--configfile", f"{folder}/settings.json"], capture_output=True, text=True)
+    if done.returncode:
+        raise click.ClickException(done.stderr.strip().splitlines()[-1])
+    graph = json.loads(done.stdout)
+    rules = {node["id"]: node["value"]["rule"] for node in graph["nodes"]}
+    return rules, [(edge["u"], edge["v"]) for edge in graph["edges"]]
+
+
+def simulate(rules: dict[int, str], edges: list[tuple[int, int]], seconds: dict[str, float], gpus: int, over: Overhead):
+    """Return the Result of running a plan: first come, first served, one GPU a queued job, local steps at once.
+
+    seconds: rule -> of one job. A job is ready when Snakemake has seen the end of all that it waits for.
+    """
+    waits = Counter(after for _, after in edges)
+    followers: dict[int, list[int]] = {}
+    for before, after in edges:
+        followers.setdefault(before, []).append(after)
+    events = [(0.0, job, "ready") for job in sorted(rules) if not waits[job]]
+    heapq.heapify(events)
+    queue: list[tuple[float, int]] = []
+    free, last, busy, alone, working = gpus, 0.0, 0.0, 0.0, 0
+    while events:
+        now, job, what = heapq.heappop(events)
+        alone += now - last if working <= 1 else 0.0
+        last, rule = now, rules[job]
+        if what == "ready" and rule in QUEUED:
+            heapq.heappush(events, (now + over.before_s, job, "queued"))
+        elif what == "ready":
+            heapq.heappush(events, (now + seconds[rule], job, "seen"))
+        elif what == "queued":
+            heapq.heappush(queue, (now, job))
+        elif what == "ended":
+            free, working = free + 1, working - 1
+            heapq.heappush(events, (now + over.after_s, job, "seen"))
+        else:
+            for follower in followers.get(job, ()):
+                waits[follower] -= 1
+                if not waits[follower]:
+                    heapq.heappush(events, (now, follower, "ready"))
+        while queue and free:
+            _, started = heapq.heappop(queue)
+            free, working, busy = free - 1, working + 1, busy + seconds[rules[started]]
+            heapq.heappush(events, (now + over.inside_s + seconds[rules[started]], started, "ended"))
+    return Result(len(rules), sum(rule in QUEUED for rule in rules.values()), last, busy, alone)
+
+
+def durations(recorded: dict, shards: int) -> dict[str, float]:
+    """Return rule -> seconds of one job: its start and, where shards divide the work, its part of it."""
+    facts = recorded["rules"]
+    return {
+        rule: fact["start_s"] + fact["work_s"] / (shards if rule in SHARDED else 1) for rule, fact in facts.items()
+    } | {"all": 0.0}
+
+
+def picture(rows: list[dict], path: Path) -> None:
+    """Write wall time and use of the GPUs over their number, by number of chains; dashed is one GPU's time divided."""
+    frame = pl.DataFrame(rows)
+    first = frame.filter(pl.col("gpus") == 1).select("chains", pl.col("hours").alias("one"))
+    frame = frame.join(first, on="chains").with_columns(ideal=pl.col("one") / pl.col("gpus"))
+    gpus = alt.X("gpus:Q", scale=alt.Scale(type="log", base=2), title="GPUs", axis=alt.Axis(values=[1, 4, 16, 64]))
+    names = sorted(set(frame["chains"].to_list()))
+    colors = alt.Scale(domain=names, range=[COLORS[f"series-{at}"] for at in range(len(names))])
+    color = alt.Color("chains:N", scale=colors, title=None, legend=alt.Legend(orient="top"))
+    hours = alt.Y("hours:Q", scale=alt.Scale(type="log"), title="hours")
+    base = alt.Chart(frame).encode(x=gpus, color=color)
+    wall = base.mark_line(strokeDash=[3, 3], opacity=0.6).encode(y=alt.Y("ideal:Q", title="hours"))
+    wall += base.mark_line(point=True).encode(y=hours)
+    use = base.mark_line(point=True).encode(
+        y=alt.Y("used:Q", title="share", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
+    )
+    size = {"width": 300, "height": 220}
+    both = wall.properties(title="Wall time (dashed: divided by the GPUs)", **size)
+    path.write_text(svg(both | use.properties(title="GPU time at work", **size)) + "\n", encoding="utf-8")
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--recorded", type=click.Path(exists=True, path_type=Path), default=ROOT / "benchmarks/recorded/paper.json"
+)
+@click.option("--config", type=click.Path(exists=True, path_type=Path), default=ROOT / "config/config.yaml")
+@click.option("--gpus", "counts", multiple=True, type=click.IntRange(min=1), default=(1, 4, 16, 64))
+@click.option(
+    "--chains", "sides", multiple=True, type=click.IntRange(min=1), default=(1, 2), help="Chains side by side."
+)
+@click.option("--before-s", default=1.0, help="From ready to started, of a queued job.")
+@click.option("--inside-s", default=7.0, help="Snakemake's start inside a job; it holds the GPU.")
+@click.option("--after-s", default=12.0, help="From the end of a job until it is seen.")
+@click.option("--picture", "target", type=click.Path(path_type=Path), help="Also draw it here, as SVG.")
+def main(recorded, config, counts, sides, before_s, inside_s, after_s, target) -> None:
+    """Print the table, its sources, and what one job more costs."""
+    facts = json.loads(recorded.read_text())
+    settings = yaml.safe_load(config.read_text())
+    over = Overhead(before_s, inside_s, after_s)
+    click.echo(f"durations: {facts['name']} ({facts['hardware']})")
+    for rule, fact in sorted(facts["rules"].items()):
+        click.echo(f"  {rule:20} {fact['kind']:9} {fact['start_s']:7.1f} s + {fact['work_s']:8.1f} s; {fact['basis']}")
+    click.echo(f"overhead of a queued job: {before_s:g} s before, {inside_s:g} s inside, {after_s:g} s after\n")
+    click.echo("chains  GPUs  shards   jobs  queued  wall h  speed-up  GPU use  at most one GPU  overhead h")
+    rows, plans = [], {}
+    for chains in sides:
+        for gpus in counts:
+            shards = gpus if gpus >= 16 else settings.get("generation", {}).get("shards", 4)
+            if (chains, shards) not in plans:
+                plans[chains, shards] = plan(settings, chains, shards)
+            times = durations(facts, shards)
+            found = simulate(*plans[chains, shards], times, gpus, over)
+            bare = simulate(*plans[chains, shards], times, gpus, Overhead(0, 0, 0))
+            hours, lost = found.wall_s / 3600, (found.wall_s - bare.wall_s) / 3600
+            name = f"{chains} chain{'s' * (chains > 1)}"
+            rows.append({"chains": name, "gpus": gpus, "hours": hours, "used": found.busy_s / gpus / found.wall_s})
+            one = next(row["hours"] for row in rows if row["chains"] == name)
+            click.echo(
+                f"{chains:6}  {gpus:4}  {shards:6}  {found.jobs:5}  {found.queued:6}  {hours:6.1f}  {one / hours:8.1f}"
+                f"  {rows[-1]['used']:7.1%}  {found.alone_s / found.wall_s:15.1%}  {lost:10.2f}"
+            )
+    if target:
+        picture(rows, target)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Chains: what each is made of, what it starts from, which of its cycles train. Standard library only.
+
+`settings` are complete ones, in which `expand` has written the repeats of a chain out as chains of their own.
+"""
+
+from collections.abc import Iterator
+
+from archloop.errors import InputError
+
+SEED, BASE = "seed", "base"
+MODEL, FAMILIES = "model", "families"
+# What an adapter keeps from the one that it goes on from.
+ADAPTER_SHAPE = ("lora_rank", "lora_alpha", "targets", "layers")
+
+
+def expand(chains: dict[str, dict], defaults: dict, seed: int) -> dict[str, dict]:
+    """Return the chains with their defaults, and each repeat as a chain of its own.
+
+    A repeat differs from its chain in `seed`, and in `start` or `source` where what they name is repeated as often; all
+    name their chain as `repeat_of`. seed: of the run. Raises InputError when a repeat's name is taken. Chains that were
+    expanded before stay as they are.
+    """
+    whole: dict[str, dict] = {}
+    for name, chain in chains.items():
+        if name == SEED:
+            whole[name] = dict(chain)
+            continue
+        chain = defaults | chain
+        first, count = seed if chain["seed"] is None else chain["seed"], chain.pop("repeats")
+        for number in range(1, count + 1):
+            own = repeat_name(name, number)
+            if own in whole or (number > 1 and own in chains):
+                raise InputError(f"settings: chains.{own}: the name is that of a repeat of {name}; give it another one")
+            whole[own] = chain | {"seed": first + number - 1, "repeat_of": chain["repeat_of"] or name}
+            for key in ("start", "source"):
+                other, slash, cycle = chain[key].partition("/")
+                if chains.get(other, {}).get("repeats", 1) >= number:
+                    whole[own][key] = repeat_name(other, number) + slash + cycle
+    return whole
+
+
+def repeat_name(chain: str, number: int) -> str:
+    return chain if number == 1 else f"{chain}_s{number}"
+
+
+def effective(settings: dict, name: str, chain: str, cycle: int = 0) -> dict:
+    """Return section `name` for one cycle: the cycle's own values over the chain's over the top level's."""
+    layers = [settings[name], settings["chains"][chain].get(name, {})]
+    layers.append(settings["chains"][chain].get("at", {}).get(str(cycle), {}).get(name, {}))
+    return {key: value for layer in layers for key, value in layer.items()}
+
+
+def start_of(settings: dict, chain: str) -> tuple[str, int]:
+    """Return (chain, cycle) whose adapter a chain starts from; the seed is cycle 0 of the chain seed, base has none."""
+    return _place(settings, settings["chains"][chain]["start"])
+
+
+def source_of(settings: dict, chain: str) -> tuple[str, int] | None:
+    """Return (chain, cycle) up to which the admitted programs of another chain are this one's candidates, or None."""
+    source = settings["chains"][chain]["source"]
+    return None if source in (MODEL, FAMILIES) else _place(settings, source)
+
+
+def parent_of(settings: dict, chain: str) -> tuple[str, int]:
+    """Return (chain, cycle) that must have ended before a chain can begin."""
+    if settings["chains"][chain]["source"] == MODEL:
+        return start_of(settings, chain)
+    return source_of(settings, chain) or (SEED, 0)
+
+
+def trains(settings: dict, chain: str, cycle: int) -> bool:
+    """Say whether a cycle makes an adapter of its own."""
+    return (
+        settings["chains"][chain].get("source", MODEL) == MODEL
+        and effective(settings, "finetuning", chain, cycle)["train_on"] != "nothing"
+    )
+
+
+def adapter_after(settings: dict, chain: str, cycle: int) -> tuple[str, int] | None:
+    """Return (chain, cycle) of the adapter that there is after a cycle; None is the language model without one."""
+    while chain != BASE:
+        if trains(settings, chain, cycle) and (cycle or chain == SEED):
+            return chain, cycle
+        if cycle:
+            cycle -= 1
+        else:
+            chain, cycle = start_of(settings, chain) if chain != SEED else (BASE, 0)
+    return None
+
+
+def uses_seed_adapter(settings: dict) -> bool:
+    """Say whether any chain starts, at once or through others, from the adapter of cycle 0."""
+    chains = [name for name, chain in settings["chains"].items() if chain.get("source") == MODEL]
+    return any(adapter_after(settings, name, 0) == (SEED, 0) for name in chains)
+
+
+def ancestors(settings: dict, chain: str) -> Iterator[tuple[str, int]]:
+    """Yield (chain, last cycle) of all that a chain builds on, the nearest first, cycle 0 last."""
+    while chain not in (SEED, BASE):
+        chain, cycle = parent_of(settings, chain)
+        yield (chain, cycle) if chain != BASE else (SEED, 0)
+
+
+def check(settings: dict) -> None:
+    """Raise InputError for the first thing in which the chains do not fit together."""
+    chains = {name: chain for name, chain in settings["chains"].items() if name != SEED}
+    if not chains:
+        raise InputError("settings: chains: there is none but seed; add one with a dataset and its cycles")
+    for name, chain in chains.items():
+        for cycle in chain["at"]:
+            if int(cycle) > chain["cycles"]:
+                raise InputError(f"settings: chains.{name}.at.{cycle}: the chain has only {chain['cycles']} cycles")
+        _check_place(chains, name, "start", (SEED, BASE))
+        _check_place(chains, name, "source", (MODEL, FAMILIES))
+        if chain["source"] not in (MODEL, FAMILIES) and chain["cycles"] != 1:
+            raise InputError(
+                f"settings: chains.{name}.cycles: with source {chain['source']} all candidates are judged in one cycle;"
+                " write cycles: 1"
+            )
+    for name in chains:
+        _check_ends(settings, name)
+        _check_adapters(settings, name)
+    _check_adapters(settings, SEED)
+
+
+def _place(settings: dict, text: str) -> tuple[str, int]:
+    name, _, cycle = text.partition("/")
+    return name, 0 if name in (SEED, BASE) else int(cycle or settings["chains"][name]["cycles"])
+
+
+def _check_place(chains: dict[str, dict], name: str, key: str, words: tuple[str, ...]) -> None:
+    """Refuse a start or a source that is neither one of the words nor a cycle of a chain that fits."""
+    other, _, cycle = chains[name][key].partition("/")
+    if other in words:
+        if cycle:
+            raise InputError(f"settings: chains.{name}.{key}: {other} has no cycle {cycle}; write {key}: {other}")
+        return
+    if other not in chains:
+        known = ", ".join([*words, *(each for each in chains if each != name)])
+        raise InputError(f"settings: chains.{name}.{key}: there is no chain {other}; there are {known}")
+    if cycle and int(cycle) > chains[other]["cycles"]:
+        raise InputError(f"settings: chains.{name}.{key}: {other} has {chains[other]['cycles']} cycles, not {cycle}")
+    if key == "start" and chains[other]["source"] != MODEL:
+        raise InputError(
+            f"settings: chains.{name}.start: {other} has no adapter, its candidates come from {chains[other]['source']}"
+        )
+
+
+def _check_ends(settings: dict, name: str) -> None:
+    seen, parent = [name], parent_of(settings, name)[0]
+    while parent not in (SEED, BASE):
+        if parent in seen:
+            key = "start" if settings["chains"][name]["source"] == MODEL else "source"
+            raise InputError(f"settings: chains.{name}.{key}: {' <- '.join([*seen, parent])} starts from itself")
+        seen.append(parent)
+        parent = parent_of(settings, parent)[0]
+
+
+def _check_adapters(settings: dict, name: str) -> None:
+    """Refuse another shape of the adapter in a cycle that goes on from the one before: it would be left unheeded."""
+    for cycle in range(1, settings["chains"][name].get("cycles", 0) + 1) if name != SEED else [0]:
+        own = effective(settings, "finetuning", name, cycle)
+        if own["layers"] and own["layers"][0] >= own["layers"][1]:
+            raise InputError(f"settings: finetuning.layers: {own['layers']} holds no layer; it is [first, last + 1]")
+        if cycle and own["method"] == "dpo" and effective(settings, "prompts", name, cycle)["references"]:
+            raise InputError(
+                f"settings: chains.{name}, cycle {cycle}: finetuning.method: dpo wants failed and admitted answers"
+                " to the same prompt, but with prompts.references every prompt is another; take kto"
+            )
+        if cycle == 0 or own["start_from"] == "base" or not trains(settings, name, cycle):
+            continue
+        parent = adapter_after(settings, name, cycle - 1)
+        before = effective(settings, "finetuning", *parent) if parent else own
+        for key in ADAPTER_SHAPE:
+            if own[key] != before[key]:
+                raise InputError(
+                    f"settings: chains.{name}, cycle {cycle}: finetuning.{key} is {own[key]}, but the adapter that"
+                    f" it goes on from has {before[key]}; set it for all, or finetuning.start_from: base"
+                )

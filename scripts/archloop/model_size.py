@@ -1,0 +1,87 @@
+"""How large a prepared language model is, read from the heads of its files: weights, adapter and activations in bytes.
+
+What fine-tuning holds beside the weights is an estimate, and called so where it is shown. Nothing heavy is imported.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+
+from archloop.errors import InputError
+
+# Bytes a weight takes once loaded; `auto` is bfloat16 on a GPU that has it, float32 on a CPU.
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# nf4 with double quantisation: 4 bits and 0.127 more for its constants (QLoRA, Dettmers et al. 2023).
+NF4_BYTES = 4.127 / 8
+# Activations of one layer that wait for the backward pass, for a token and a unit of width, in 16 bits and without the
+# attention's square, which is never stored (Korthikanti et al. 2022); with checkpoints only the layer's input waits.
+LAYER_BYTES, CHECKPOINT_BYTES = 34, 2
+# Logits, their softmax and its gradient, in 32 bits.
+LOGIT_BYTES = 12
+LARGEST_HEAD = 100 * 2**20
+PROJECTION = re.compile(r"\.(\d+)\.(?:.*\.)?(\w+)\.weight$")
+
+
+def read_header(path: Path) -> dict[str, dict]:
+    """Return the head of a safetensors file: name -> dtype, shape and place; `__metadata__` where there is one.
+
+    Raises InputError when the file is missing, no such file, or shorter than its head says.
+    """
+    try:
+        with open(path, "rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            head = json.loads(opened.read(min(length, LARGEST_HEAD)))
+            end = max((value["data_offsets"][1] for name, value in head.items() if name != "__metadata__"), default=0)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; delete its folder's manifest, or run prepare again") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: no whole safetensors file ({error}); delete it and run again") from None
+    if path.stat().st_size != 8 + length + end:
+        raise InputError(f"{path}: {path.stat().st_size} bytes, not {8 + length + end}; delete it and run again")
+    return head
+
+
+def weight_shapes(folder: Path) -> dict[str, list[int]]:
+    """Return name -> shape of all weights of a prepared model; raise InputError when a file is not whole."""
+    heads = [read_header(path) for path in sorted(folder.glob("*.safetensors"))]
+    return {name: value["shape"] for head in heads for name, value in head.items() if name != "__metadata__"}
+
+
+def loaded_bytes(shapes: dict[str, list[int]], loading: dict, gpu: bool) -> int:
+    """Return the bytes that the weights take in memory under the settings `loading`.
+
+    nf4 packs the matrices between the embeddings, which stay in 16 bits.
+    """
+    plain = BYTES.get(loading["dtype"], 2 if gpu else 4)
+    total = 0.0
+    for name, shape in shapes.items():
+        packed = loading["quantization"] == "nf4" and len(shape) == 2 and not re.search("embed|lm_head", name)
+        total += math.prod(shape) * (NF4_BYTES if packed else plain)
+    return round(total)
+
+
+def adapter_parameters(shapes: dict[str, list[int]], finetuning: dict) -> int:
+    """Return how many weights the adapter has: rank x (in + out) for each projection that carries one."""
+    first, last = finetuning["layers"] or (0, math.inf)
+    total = 0
+    for name, shape in shapes.items():
+        found = PROJECTION.search(name)
+        if found and found[2] in finetuning["targets"] and first <= int(found[1]) < last:
+            total += finetuning["lora_rank"] * sum(shape)
+    return total
+
+
+def training_bytes(shapes: dict[str, list[int]], model: dict, finetuning: dict) -> int:
+    """Return an estimate of what fine-tuning holds beside the weights: adapter, optimiser and activations.
+
+    model: config.json of the model. The adapter takes 16 bytes a weight (itself, its gradient, AdamW's two moments);
+    activations are those of one batch of the longest pairs that the settings let through.
+    """
+    tokens = finetuning["batch_size"] * finetuning["max_length"]
+    width, layers = model.get("hidden_size", 0), model.get("num_hidden_layers", 0)
+    if finetuning["gradient_checkpointing"]:
+        activations = tokens * width * (CHECKPOINT_BYTES * layers + LAYER_BYTES)
+    else:
+        activations = tokens * width * LAYER_BYTES * layers
+    return 16 * adapter_parameters(shapes, finetuning) + activations + tokens * model.get("vocab_size", 0) * LOGIT_BYTES

@@ -1,0 +1,201 @@
+"""Looks at everything a run stands on before anything is queued: model, data, memory, room, SLURM, and a node.
+
+Each check is a function that returns findings, one line each: `ok`, `warning` (the run may go on), or `error` (it
+cannot end well), and how to mend it. Nothing heavy is imported: on one machine it takes a second or two.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from archloop import node_probe
+from archloop import preflight_slurm as slurm
+from archloop.chains import effective
+from archloop.errors import InputError
+from archloop.files import read_json
+from archloop.model_size import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
+from archloop.models import check_model
+from archloop.preflight_run import ERROR, GB, OK, WARNING, Finding, Run, temporary_bytes
+
+# What one candidate leaves in results/, in bytes: prompt, answer, record and row of the corpus, with room to spare.
+CANDIDATE_BYTES = 60_000
+
+
+def preflight(run: Run) -> list[Finding]:
+    """Return the findings of all checks, in an order that a person reads: what is there, the cluster, a node."""
+    checks = {"model": check_model_files, "tokenizer": check_tokenizer, "data": check_datasets, "results": check_room}
+    if run.slurm:
+        checks |= {"account": slurm.check_account, "partition": slurm.check_partitions, "request": slurm.check_requests}
+    findings = [finding for name, check in checks.items() for finding in guarded(name, partial(check, run))]
+    facts: dict | None = None
+
+    def look() -> Iterator[Finding]:
+        nonlocal facts
+        facts, found = slurm.look_at_node(run)
+        yield from found
+
+    findings += guarded("node", look)
+    on_node = {"isolation": check_isolation, "versions": check_versions, "device": check_gpu, "network": check_network}
+    on_node |= {"folders": slurm.check_node} if run.slurm else {}
+    for name, check in on_node.items() if facts else ():
+        findings += guarded(name, partial(check, run, facts))
+    return findings + guarded("memory", partial(check_memory, run, facts))
+
+
+def guarded(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Return a check's findings; a user's mistake, or a file that cannot be read, ends it with an error of its own."""
+    findings: list[Finding] = []
+    try:
+        for finding in check():
+            findings.append(finding)
+    except InputError as error:
+        findings.append(Finding(ERROR, name, str(error)))
+    except OSError as error:
+        findings.append(Finding(ERROR, name, f"{error.filename}: {error.strerror}"))
+    return findings
+
+
+def check_model_files(run: Run) -> Iterator[Finding]:
+    manifest = check_model(run.model)
+    shapes = weight_shapes(run.model)
+    size = sum(facts["bytes"] for facts in manifest["files"].values())
+    yield Finding(OK, "model", f"{run.model}: {len(shapes)} tensors, {size / GB:.2f} GB, every file whole")
+
+
+def check_tokenizer(run: Run) -> Iterator[Finding]:
+    path = run.model / "tokenizer.json"
+    if not path.is_file():
+        yield Finding(WARNING, "tokenizer", f"{path}: none; the model's other tokenizer files are used, and not tried")
+        return
+    from tokenizers import Tokenizer
+
+    try:
+        words = Tokenizer.from_file(str(path)).get_vocab_size()
+    except Exception as error:  # the reader meets a broken file with any kind of error
+        raise InputError(f"{path}: no tokenizer ({error}); delete the model's manifest.json and run again") from None
+    yield Finding(OK, "tokenizer", f"{words} tokens")
+
+
+def check_datasets(run: Run) -> Iterator[Finding]:
+    for name in run.datasets():
+        path = run.dataset(name)
+        head = read_header(path)
+        try:
+            facts = json.loads(head["__metadata__"]["facts"])
+            images = ", ".join(f"{facts['images'][split]} {split}" for split in ("train", "validation", "test"))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{path}: no facts of a data set; delete it and run again") from None
+        yield Finding(OK, "data", f"{name}: {images} images")
+
+
+def check_room(run: Run) -> Iterator[Finding]:
+    """Room for what the run writes, by its settings, and a megabyte really written, for quotas that statvfs hides."""
+    needed = results_bytes(run)
+    yield _room("results", run.results, needed, "the run writes")
+    if not run.slurm:
+        yield _room("temporary", Path(tempfile.gettempdir()), temporary_bytes(run), "a job of the judge wants")
+
+
+def _room(name: str, folder: Path, needed: int, who: str) -> Finding:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = node_probe.free_space(folder)
+    try:
+        node_probe.try_writing(folder)
+    except OSError as error:
+        return Finding(ERROR, name, f"{folder}: {error.strerror}; make room, or move it to a place that is yours")
+    text = f"{folder}: {free / GB:.1f} GB free, {who} about {needed / GB:.2f} GB (estimate)"
+    return Finding(OK, name, text) if free > needed else Finding(ERROR, name, f"{text}; make room or move it elsewhere")
+
+
+def results_bytes(run: Run) -> int:
+    """Return an estimate of what is still to be written: adapters (32 bits a weight), checkpoints and candidates."""
+    shapes = weight_shapes(run.model)
+    total = 0
+    for name, chain in run.settings["chains"].items():
+        largest = 0
+        for cycle in range(1, chain.get("cycles", 0) + 1) if name != "seed" else [0]:
+            adapter = 4 * adapter_parameters(shapes, effective(run.settings, "finetuning", name, cycle))
+            folder = run.results / (f"{name}/cycle-{cycle}" if cycle else name)
+            if not (folder / "adapter" / "adapter_model.safetensors").is_file():
+                largest = max(largest, adapter)
+                total += adapter + CANDIDATE_BYTES * effective(run.settings, "prompts", name, cycle)["candidates"]
+        total += 3 * largest  # a checkpoint has the weights and the optimiser's two moments, one at a time
+    return total
+
+
+def check_isolation(run: Run, facts: dict) -> Iterator[Finding]:
+    if facts["isolation"] is None:
+        yield Finding(ERROR, "isolation", facts["isolation_trouble"])
+    elif facts["isolation"] == "none":
+        yield Finding(WARNING, "isolation", f"none: on {facts['node']} generated programs run with your rights")
+    else:
+        yield Finding(OK, "isolation", f"{facts['isolation']} on {facts['node']}")
+
+
+def check_versions(run: Run, facts: dict) -> Iterator[Finding]:
+    here, there = node_probe.node_versions(), facts["versions"]
+    other = [name for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
+    if other:
+        what = ", ".join(
+            f"{name} {there.get(name, 'missing')} instead of {here.get(name, 'missing')}" for name in other
+        )
+        yield Finding(ERROR, "versions", f"{facts['node']} has {what}; use one environment on a shared file system")
+    else:
+        yield Finding(OK, "versions", f"Python {there['python']}, torch {there.get('torch', 'missing')} as on the head")
+
+
+def check_gpu(run: Run, facts: dict) -> Iterator[Finding]:
+    """A GPU that the settings count on is there, and 4 bits have what they need."""
+    device, found = run.settings["run"]["device"], facts["gpus"]
+    names = ", ".join(f"{gpu['name']} ({gpu['bytes'] / GB:.0f} GB)" if gpu["bytes"] else gpu["name"] for gpu in found)
+    node = facts["node"]
+    if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= len(found):
+        what = f"run.device is {device}, but {node} shows {names or 'no GPU'}; set it to auto or cpu"
+        yield Finding(ERROR, "device", what)
+    elif found:
+        yield Finding(OK, "device", f"{names} on {node}")
+    elif run.slurm and run.on_gpu():
+        yield Finding(WARNING, "device", f"jobs ask for a GPU, but {node} shows none: they would run on its CPU")
+    else:
+        yield Finding(OK, "device", f"no GPU on {node}: jobs run on its processors")
+    if run.settings["loading"]["quantization"] == "nf4" and found and "bitsandbytes" not in facts["versions"]:
+        yield Finding(ERROR, "quantization", "nf4 needs the package bitsandbytes; install it, or set it to none")
+
+
+def check_network(run: Run, facts: dict) -> Iterator[Finding]:
+    there = "a way out of the node" if facts["route"] else "no way out of the node"
+    yield Finding(OK, "network", f"{facts['node']}: {there}; jobs need none")
+
+
+def check_memory(run: Run, facts: dict | None) -> Iterator[Finding]:
+    """The weights, and an estimate of the training, against the GPU: as the node tells, else as SLURM names it."""
+    loading = run.settings["loading"]
+    measured = [gpu["bytes"] for gpu in facts["gpus"] if gpu["bytes"]] if facts else []
+    gpu = bool(facts and facts["gpus"]) or bool(run.slurm and run.on_gpu() and not facts)
+    if run.settings["run"]["device"] == "cpu" or not gpu:
+        if loading["quantization"] == "nf4":
+            why = "run.device is cpu" if run.settings["run"]["device"] == "cpu" else "there is none"
+            yield Finding(ERROR, "quantization", f"nf4 needs a GPU, and {why}; set loading.quantization to none")
+        return
+    memory, source = (min(measured), "measured") if measured else slurm.declared_memory(run)
+    shapes = weight_shapes(run.model)
+    weights = loaded_bytes(shapes, loading, gpu=True)
+    model = read_json(run.model / "config.json")
+    more = max(
+        training_bytes(shapes, model, effective(run.settings, "finetuning", name, cycle))
+        for name, chain in run.settings["chains"].items()
+        for cycle in (range(1, chain["cycles"] + 1) if name != "seed" else [0])
+    )
+    text = f"weights {weights / GB:.1f} GB, fine-tuning {more / GB:.1f} GB more (estimate)"
+    if memory is None:
+        yield Finding(WARNING, "memory", f"{text}; how much the GPU has is not known")
+        return
+    text += f", the GPU has {memory / GB:.0f} GB ({source})"
+    if weights > memory:
+        yield Finding(ERROR, "memory", f"{text}; take a larger GPU, or loading.quantization: nf4")
+    elif weights + more > memory:
+        yield Finding(WARNING, "memory", f"{text}; set finetuning.gradient_checkpointing, or a smaller max_length")
+    else:
+        yield Finding(OK, "memory", text)

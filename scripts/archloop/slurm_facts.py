@@ -1,0 +1,195 @@
+"""What SLURM says of itself: accounts, partitions, nodes, whether it takes a request, and a tiny job on a node.
+
+Everything is asked of SLURM's own commands and given back as plain values; nothing here judges.
+"""
+
+import contextlib
+import os
+import pwd
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from archloop.errors import InputError
+from archloop.progress import duration
+
+JOB_NAME = "archloop-preflight"
+ASK_S = 60
+# Where SLURM and sbatch are configured; all else that a job inherits tells of that job and would lead others astray.
+KEPT = ("SLURM_CONF",)
+# GB of the smallest card of a model, by a part of the name that a site gives it; the first that fits counts.
+GPU_GB = {
+    **{"h200": 141, "h100": 80, "a100.*80|80.*a100": 80, "a100": 40, "gh200": 96, "b200": 180, "mi300": 192},
+    **{"mi250": 64, "l40": 48, "a40": 48, "a6000|rtx_?6000": 48, "a5000|a30": 24, "a10": 24, "l4": 24, "l20": 48},
+    **{"v100.*32": 32, "v100": 16, "p100": 12, "t4": 16, "4090|3090": 24, "3080": 10, "2080": 11, "1080": 8, "k80": 12},
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said; `why` is its last line of complaint."""
+
+    ok: bool
+    text: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition. limit_min is None without a limit; gres as SLURM writes it, such as gpu:a100:2."""
+
+    name: str
+    state: str
+    limit_min: int | None
+    gres: tuple[str, ...]
+    nodes: int
+    nodes_up: int
+
+
+def ask(*command: str, timeout_s: float = ASK_S) -> Answer:
+    """Run one of SLURM's commands and return its answer; one that is missing or silent is an answer, too."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, env=clean(), stdin=subprocess.DEVNULL
+        )
+    except FileNotFoundError:
+        return Answer(False, "", f"{command[0]} is not installed here")
+    except subprocess.TimeoutExpired:
+        return Answer(False, "", f"{command[0]} did not answer in {timeout_s:.0f} s")
+    complaint = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]  # scontrol's are on stdout
+    why = complaint[-1].strip() if complaint else f"{command[0]} ended with status {done.returncode}"
+    return Answer(done.returncode == 0, done.stdout, re.sub(r"^\w+: (error: )?", "", why))
+
+
+def clean() -> dict[str, str]:
+    """Return the environment without what a job around this process set: there, srun would only start a step of it."""
+    inside = "SLURM_JOB_ID" in os.environ
+    return {key: value for key, value in os.environ.items() if not (inside and key.startswith("SLURM_")) or key in KEPT}
+
+
+def accounts() -> tuple[list[str], str | None]:
+    """Return (the accounts of the user, None), or ([], why accounting does not say)."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name  # $USER may be that of who started it
+    except KeyError:
+        return [], "this user has no name here"
+    answer = ask("sacctmgr", "-nP", "show", "assoc", f"user={user}", "format=account")
+    return (sorted(set(answer.text.split())), None) if answer.ok else ([], answer.why)
+
+
+def partition(name: str) -> Partition:
+    """Return the facts of a partition; raise InputError when there is none of that name, or SLURM does not answer."""
+    answer = ask("scontrol", "-o", "show", "partition", name)
+    if not answer.ok:
+        raise InputError(answer.why)
+    facts = dict(part.partition("=")[::2] for part in answer.text.split())
+    nodes = ask("sinfo", "-h", "-N", "-p", name, "-o", "%n|%t|%G")
+    rows = [line.split("|") for line in nodes.text.splitlines() if line.count("|") == 2]
+    gres = {part for row in rows for part in re.split(r",(?![^(]*\))", row[2]) if part not in ("", "(null)")}
+    up = sum(1 for row in rows if re.match("idle|mix|alloc|comp|plnd|resv", row[1]))
+    gres = sorted({re.sub(r"\(.*?\)", "", part) for part in gres})
+    return Partition(name, facts.get("State", "?"), minutes(facts.get("MaxTime", "")), tuple(gres), len(rows), up)
+
+
+def minutes(limit: str) -> int | None:
+    """Return SLURM's time (minutes, hours:minutes:seconds, days-hours:...) in minutes; None for no limit.
+
+    >>> minutes("1-02:30:00")
+    1590
+    """
+    if not re.fullmatch(r"[\d:-]+", limit):
+        return None
+    days, _, clock = limit.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if days:
+        hours, more = (parts + [0, 0])[:2]
+        return int(days) * 1440 + hours * 60 + more
+    return parts[0] * 60 + parts[1] if len(parts) == 3 else parts[0]
+
+
+def gpu_types(gres: tuple[str, ...]) -> dict[str, int]:
+    """Return the model of GPU -> how many a node has at most, from the resources that nodes declare; `` is no model."""
+    found: dict[str, int] = {}
+    for part in gres:
+        kind, *rest = part.split(":")
+        if kind == "gpu":
+            count = int(rest[-1]) if rest and rest[-1].isdecimal() else 1
+            model = rest[0] if rest and not rest[0].isdecimal() else ""
+            found[model] = max(found.get(model, 0), count)
+    return found
+
+
+def gpu_bytes(model: str) -> int | None:
+    """Return the memory of a model of GPU (of its smallest card), None when the name says nothing."""
+    plain = model.lower()
+    return next((size * 10**9 for part, size in GPU_GB.items() if re.search(part, plain)), None)
+
+
+def sbatch_options(request: dict) -> list[str]:
+    """Return what the executor plugin passes to sbatch for a job with these resources, for place, time and size."""
+    options = []
+    for key, option in (("slurm_account", "-A"), ("slurm_partition", "-p"), ("runtime", "-t"), ("constraint", "-C")):
+        options += [option, str(request[key])] if request.get(key) else []
+    options += [f"--qos={request['qos']}"] if request.get("qos") else []
+    memory = {"mem_mb_per_cpu": "--mem-per-cpu", "mem_mb": "--mem"}
+    options += next(([option, str(request[key])] for key, option in memory.items() if request.get(key)), [])
+    if request.get("gres"):
+        options.append(f"--gres={request['gres']}")
+    if request.get("gpu_model"):
+        options.append(f"--gpus={request['gpu_model']}:{request.get('gpu', 1)}")
+    elif request.get("gpu"):
+        options.append(f"--gpus={request['gpu']}")
+    threads = request.get("cpus_per_task", request.get("threads", 1))
+    if request.get("gpu") and request.get("cpus_per_gpu"):
+        options.append(f"--cpus-per-gpu={request['cpus_per_gpu']}")
+    elif threads > 0:
+        options.append(f"--cpus-per-task={threads}")
+    return options + shlex.split(request.get("slurm_extra") or "")
+
+
+def would_take(request: dict) -> Answer:
+    """Ask sbatch whether it would take a job with these resources; nothing is queued."""
+    return ask("sbatch", "--test-only", "-J", JOB_NAME, *sbatch_options(request), "--wrap", "true")
+
+
+def run_on_node(request: dict, command: list[str], wait_s: float, run_s: float = 60) -> Answer:
+    """Run a command on a node that such a job would get and return its output.
+
+    It asks for one GPU where the job wants any, one processor and little memory.
+    It waits in the queue for about `wait_s`; then it is taken back, and `why` says so.
+    """
+    small = {key: value for key, value in request.items() if key not in ("mem_mb_per_cpu", "cpus_per_gpu")}
+    small |= {"gpu": 1} if request.get("gpu") else {}
+    small |= {"mem_mb": 1000, "threads": 1, "cpus_per_task": 1, "runtime": max(1, round(run_s / 60))}
+    answer = _srun(
+        ["srun", "-J", JOB_NAME, "--comment=rule_preflight", "-n", "1", *sbatch_options(small), *command],
+        wait_s + run_s,
+    )
+    return answer or Answer(False, "", f"the queue gave no place in {duration(wait_s)}")
+
+
+def _srun(command: list[str], timeout_s: float) -> Answer | None:
+    environment = clean() | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, stdin=subprocess.DEVNULL
+    ) as started:
+        try:
+            text, complaint = started.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            if started.poll() is None:
+                started.terminate()  # srun takes its request back
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    started.wait(timeout=10)
+                started.kill()
+    lines = [line for line in complaint.splitlines() if line.strip() and "queued and waiting" not in line]
+    return Answer(started.returncode == 0, text, re.sub(r"^\w+: (error: )?", "", lines[-1].strip()) if lines else "")
+
+
+def probe_command(*arguments: str) -> list[str]:
+    """Return the command of the tiny job: the head's Python and code, as all jobs have them."""
+    return [sys.executable, "-m", "archloop.node_probe", *arguments]

@@ -1,0 +1,42 @@
+"""Check everything a run stands on before anything is queued: one line each, status 1 when the run cannot end well."""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from archloop.cli import command
+from archloop.errors import InputError
+from archloop.files import write_json
+from archloop.preflight import preflight
+from archloop.preflight_run import ERROR, OK, WARNING, read_run
+from archloop.progress import get_logger
+
+PATH = click.Path(path_type=Path)
+
+
+@command
+@click.option("--results", default="results", type=PATH, help="Folder of results; it holds the run's settings.")
+@click.option("--output", type=PATH, help="Also write every finding here, as JSON.")
+def main(results: Path, output: Path | None) -> None:
+    """Look at model, data, room, memory, isolation and, on SLURM, at accounts, partitions and a node.
+
+    The settings and requests are those that Snakemake started with last: once it was started, this works alone.
+    """
+    run = read_run(results)
+    findings = preflight(run)
+    for finding in findings:
+        get_logger("preflight").info("%-7s  %-12s  %s", finding.status, finding.name, finding.what)
+    counts = Counter(finding.status for finding in findings)
+    if output is not None:
+        found = [asdict(finding) for finding in findings]
+        write_json(output, {"executor": run.executor, "checks": found, "passed": not counts[ERROR]})
+    if counts[ERROR]:
+        names = ", ".join(dict.fromkeys(finding.name for finding in findings if finding.status == ERROR))
+        raise InputError(f"preflight: {counts[ERROR]} of {len(findings)} checks failed ({names}); nothing is queued")
+    get_logger("preflight").info("preflight: %d ok, %d to mind", counts[OK], counts[WARNING])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Every kind of chain in one real run: a tiny language model, real images, real Snakemake."""
+
+import json
+
+import pytest
+import yaml
+from sklearn.datasets import load_digits
+from workflow import contents, snakemake, work_folder
+
+from archloop.corpus import read_candidates, read_corpus
+from archloop.files import sha256_file
+
+pytestmark = pytest.mark.workflow
+FROZEN = {"train_on": "nothing"}
+ONE = {"dataset": "digits", "cycles": 1}
+KINDS = {
+    "main": ONE,
+    "frozen": ONE | {"cycles": 2, "finetuning": FROZEN},
+    "bare": ONE | {"start": "base", "finetuning": FROZEN},
+    "seed_only": ONE | {"finetuning": {"train_on": "seed"}},
+    # Ungated, and with a threshold that all reach, so that there are designs to transfer.
+    "random": ONE | {"source": "families", "novelty": {"gate": "none"}, "admission": {"threshold": 0.0}},
+    "moved": ONE | {"dataset": "folder", "start": "main", "finetuning": FROZEN},
+    "designs": ONE | {"dataset": "folder", "source": "random", "admission": {"threshold": 0.0}},
+    # Nothing was admitted there: no candidates.
+    "nothing": ONE | {"dataset": "folder", "source": "main"},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_model, tmp_path_factory, root):
+    """A working directory with the settings, in which the language model is prepared."""
+    folder = work_folder(tmp_path_factory.mktemp("chains"), tiny_model)
+    digits, labels = load_digits(return_X_y=True)
+    write_pictures(folder / "pictures", digits[:80], labels[:80])
+    config = yaml.safe_load((root / "config" / "test.yaml").read_text())
+    config["model"] = {"name": tiny_model.name, "reference": f"folder:{tiny_model}"}
+    config["seed_corpus"] |= {"families": ["plain", "vgg"]}
+    config["prompts"]["candidates"] = 3
+    config["generation"] |= {"shards": 1, "max_new_tokens": 16}
+    config["finetuning"]["layers"] = None
+    config["admission"] = {"threshold": 1.0}
+    config["data"] = {"folder": "pictures", "folder_size": 8}
+    config["chains"] |= KINDS
+    (folder / "chains.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def write_pictures(folder, digits, labels):
+    from PIL import Image
+
+    for at, (digit, label) in enumerate(zip(digits, labels)):
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray((digit.reshape(8, 8) * 15).astype("uint8")).save(folder / str(label) / f"{at}.png")
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    done = snakemake(folder, "--configfile", str(folder / "chains.yaml"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "results"
+
+
+def candidates(run, chain, cycle=1):
+    return read_candidates([run / chain / f"cycle-{cycle}" / "candidates.parquet"])
+
+
+def test_ancestors_are_planned_once_and_frozen_chains_without_fine_tuning(folder):
+    plan = snakemake(folder, "--configfile", str(folder / "chains.yaml"), "--forceall", "--dry-run").stdout
+    jobs = {line.split()[0]: line.split()[1] for line in plan.splitlines() if len(line.split()) == 2}
+    wanted = {"write_seed_programs": 1, "evaluate_seed": 1, "build_seed_corpus": 1, "finetune_seed": 1}
+    wanted |= {
+        "finetune": 2,
+        "generate": 6,
+        "write_prompts": 6,
+        "draw_families": 1,
+        "transfer": 2,
+        "evaluate": 9,
+        "admit": 9,
+    }
+    assert {name: jobs.get(name) for name in wanted} == {name: str(count) for name, count in wanted.items()}
+
+
+def test_a_frozen_chain_generates_with_the_adapter_it_starts_from(run):
+    digest = sha256_file(run / "seed" / "adapter" / "adapter_model.safetensors")
+    assert {row for cycle in (1, 2) for row in candidates(run, "frozen", cycle)["adapter"]} == {digest}
+    moved = sha256_file(run / "main" / "cycle-1" / "adapter" / "adapter_model.safetensors")
+    assert set(candidates(run, "moved")["adapter"]) == {moved}
+    assert set(candidates(run, "bare")["adapter"]) == {None}
+    assert not (run / "frozen" / "cycle-1" / "adapter").exists()
+    assert json.loads((run / "frozen" / "cycle-2" / "summary.json").read_text())["adapter_carried_on"] is None
+
+
+def test_a_fixed_corpus_trains_although_nothing_was_admitted(run):
+    training = json.loads((run / "seed_only" / "cycle-1" / "adapter" / "training.json").read_text())
+    seed = read_corpus([run / "seed" / "corpus.parquet"])
+    assert not training["carried_on"] and training["pairs"] == seed.height
+    assert json.loads((run / "main" / "cycle-1" / "adapter" / "training.json").read_text())["carried_on"]
+
+
+def test_random_search_admits_whatever_trains_where_nothing_gates(run):
+    found = candidates(run, "random")
+    assert found.height == 3 and set(found["new_tokens"]) == {0} and set(found["family"]) <= {"plain", "vgg"}
+    assert found.filter(outcome="admitted").height == 3
+
+
+def test_designs_are_judged_on_the_target_and_keep_their_lineage(run):
+    source = read_corpus([run / "random" / "cycle-1" / "corpus.parquet"])
+    found = candidates(run, "designs")
+    assert dict(zip(found["origin"], found["program"])) == dict(zip(source["id"], source["program"]))
+    assert set(found["dataset"]) == {"folder"} and found.filter(outcome="admitted").height >= 1
+    assert set(found["evaluation"]).isdisjoint(source["evaluation"])
+
+
+def test_a_source_that_admitted_nothing_gives_a_chain_without_candidates(run):
+    assert candidates(run, "nothing").height == 0
+    assert json.loads((run / "nothing" / "cycle-1" / "summary.json").read_text())["valid"]["share"] is None
+
+
+def test_one_more_repeat_builds_its_own_jobs_and_the_report_alone(run, folder):
+    config = yaml.safe_load((folder / "chains.yaml").read_text())
+    config["chains"]["frozen"]["repeats"] = 2
+    (folder / "more.yaml").write_text(yaml.safe_dump(config))
+    before = contents(run, ["**/*.parquet", "**/*.jsonl"])
+    plan = snakemake(folder, "--configfile", str(folder / "more.yaml"), "--dry-run").stdout
+    started = {line.split("Chain ")[1].split(",")[0].split(":")[0] for line in plan.splitlines() if ": Chain " in line}
+    assert started == {"frozen_s2"}
+    assert contents(run, ["**/*.parquet", "**/*.jsonl"]) == before

@@ -1,0 +1,354 @@
+"""The preflight: each check sees what it is for, with real files, a real model, and commands that answer as SLURM's."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from workflow import ROOT
+
+from archloop import node_probe, slurm_facts
+from archloop.errors import InputError
+from archloop.files import read_json, write_json
+from archloop.model_size import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
+from archloop.preflight import check_gpu, check_memory, preflight
+from archloop.preflight_run import ERROR, OK, WARNING, Run, read_run
+from archloop.prepare_dataset import prepare_dataset
+from archloop.settings import complete
+
+REQUEST = {"slurm_account": "lab", "slurm_partition": "gpu", "mem_mb": 24000, "runtime": 240, "gpu": 1, "threads": 8}
+RULES = ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed")
+# What SLURM's commands say on a cluster of two nodes, as 22.05 says it.
+COMMANDS = {
+    "scontrol": 'if [ "$4" = gone ]; then echo "Partition gone not found"; exit 1; fi\n'
+    'echo "PartitionName=$4 AllowGroups=ALL MaxTime=1-00:00:00 State=UP TotalNodes=2"',
+    "sinfo": "echo 'n1|idle|gpu:a100:4(S:0-1),gpu:t4:2'; echo 'n2|down*|gpu:a100:8(S:0),lustre:1'",
+    "sacctmgr": "echo lab; echo physics; echo lab",
+    "sbatch": "echo 'sbatch: Job 3 to start at 2030-01-01T00:00:00 a processor on nodes n1 in partition gpu' >&2",
+    # The node's part of it is real; its name is that of a node.
+    "srun": 'while [ "$1" != "' + sys.executable + '" ]; do shift; done; SLURMD_NODENAME=n1 exec "$@"',
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny_model, tmp_path_factory) -> Path:
+    """A folder with a prepared model and data set, and no results."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "resources" / "models").mkdir(parents=True)
+    prepare_dataset("digits", folder / "resources" / "datasets" / "digits.safetensors", DATA, 1)
+    (folder / "resources" / "models" / "smollm2-135m-instruct").symlink_to(tiny_model)
+    return folder
+
+
+DATA = {"root": "unused", "validation_share": 0.1, "test_share": 0.2}
+
+
+@pytest.fixture
+def made(prepared, config, tmp_path):
+    """Return a function that makes a run; given settings replace those of config/test.yaml, others the requests'."""
+
+    def make(executor="local", asked=None, retried=None, **sections) -> Run:
+        (tmp_path / "resources").exists() or (tmp_path / "resources").symlink_to(prepared / "resources")
+        for name, values in sections.items():
+            config[name] = config.get(name, {}) | values
+        requests = {"executor": executor, "rules": dict.fromkeys(RULES, REQUEST | (asked or {}))}
+        requests["retried"] = dict.fromkeys(RULES, REQUEST | (asked or {}) | (retried or {}))
+        write_json(tmp_path / "results" / "settings.json", complete(config))
+        write_json(tmp_path / "results" / "requests.json", requests)
+        return read_run(tmp_path / "results")
+
+    return make
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Put commands on the path that answer as SLURM's do; return a function that changes what one says."""
+    place = tmp_path / "bin"
+    place.mkdir()
+
+    def say(command: str, script: str) -> None:
+        (place / command).write_text(f"#!/bin/bash\n{script}\n")
+        (place / command).chmod(0o755)
+
+    for command, script in COMMANDS.items():
+        say(command, script)
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    return say
+
+
+def told(findings, name: str, status: str) -> str:
+    return "\n".join(finding.what for finding in findings if (finding.name, finding.status) == (name, status))
+
+
+def own_copy(run: Run, tmp_path: Path) -> None:
+    """Give a run resources that a test may break."""
+    source = (tmp_path / "resources").resolve()
+    (tmp_path / "resources").unlink()
+    for path in [*source.glob("datasets/*"), *source.glob("models/*/*")]:
+        target = tmp_path / "resources" / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+
+
+def test_on_one_machine_a_run_in_order_passes(made):
+    findings = preflight(made())
+    names = {finding.name for finding in findings}
+    assert {"model", "tokenizer", "data", "results", "temporary", "isolation", "versions", "device"} <= names
+    assert [finding for finding in findings if finding.status == ERROR] == []
+    assert "1295 train, 143 validation, 359 test images" in told(findings, "data", OK)
+
+
+def test_the_script_writes_every_finding_and_imports_nothing_heavy(made, tmp_path):
+    run = made()
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); import preflight\n"
+    code += "try: preflight.main()\nfinally: print(sorted({'torch', 'transformers', 'polars'} & set(sys.modules)))"
+    arguments = ["--results", run.results, "--output", tmp_path / "p.json"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, ROOT / "scripts", *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
+    written = read_json(tmp_path / "p.json", "executor", "passed", "checks")
+    assert written["passed"] and written["executor"] == "local"
+    for check in written["checks"]:
+        assert any(
+            line.split()[:2] == [check["status"], check["name"]] and line.endswith(check["what"])
+            for line in done.stderr.splitlines()
+        )
+
+
+def test_an_error_ends_with_status_1_and_one_line_that_names_it(made, tmp_path):
+    run = made(loading={"quantization": "nf4"}, run={"device": "cpu"})
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "preflight.py", "--results", run.results], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "checks failed (quantization); nothing is queued" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "damage"),
+    [
+        ("model", "models/smollm2-135m-instruct/model.safetensors", lambda path: path.unlink()),
+        ("model", "models/smollm2-135m-instruct/model.safetensors", lambda path: os.truncate(path, 5000)),
+        ("tokenizer", "models/smollm2-135m-instruct/tokenizer.json", lambda path: path.write_text('{"version": 1}')),
+        ("data", "datasets/digits.safetensors", lambda path: path.unlink()),
+        ("data", "datasets/digits.safetensors", lambda path: os.truncate(path, 5000)),
+        ("data", "datasets/digits.safetensors", lambda path: path.write_bytes(b"\xff" * 9)),
+    ],
+)
+def test_a_file_that_is_missing_or_broken_is_named(made, tmp_path, name, path, damage):
+    run = made()
+    own_copy(run, tmp_path)
+    damage(tmp_path / "resources" / path)
+    assert Path(path).name in told(preflight(run), name, ERROR)
+
+
+def test_no_room_for_results_is_an_error(made, monkeypatch):
+    run = made()
+    monkeypatch.setattr(node_probe, "free_space", lambda folder: 1000)
+    assert "0.0 GB free, the run writes about" in told(preflight(run), "results", ERROR)
+
+
+def test_a_write_that_a_quota_refuses_is_an_error_though_the_disk_has_room(made, monkeypatch):
+    run = made()
+
+    def refuse(folder):
+        raise OSError(122, "Disk quota exceeded")
+
+    monkeypatch.setattr(node_probe, "try_writing", refuse)
+    assert "Disk quota exceeded" in told(preflight(run), "results", ERROR)
+
+
+def test_walls_that_do_not_work_are_an_error(made, monkeypatch):
+    from archloop import walls
+
+    monkeypatch.setattr(walls, "obstacle", lambda level: "not on this kernel")
+    assert "nothing is run; allow user namespaces" in told(preflight(made()), "isolation", ERROR)
+
+
+def test_four_bits_without_a_gpu_are_an_error(made, monkeypatch):
+    monkeypatch.setattr(node_probe, "gpus", list)
+    assert "nf4 needs a GPU" in told(preflight(made(loading={"quantization": "nf4"})), "quantization", ERROR)
+
+
+def test_a_gpu_that_the_settings_name_must_be_there(made):
+    run = made(run={"device": "cuda"})
+    facts = {"node": "n1", "gpus": [], "versions": {}}
+    assert "cuda, but n1 shows no GPU" in told(check_gpu(run, facts), "device", ERROR)
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.5, ERROR), (1.5, WARNING), (1e6, OK)])
+def test_weights_and_training_are_held_against_the_gpus_memory(made, share, status):
+    run = made()
+    weights = loaded_bytes(weight_shapes(run.model), run.settings["loading"], gpu=True)
+    facts = {"gpus": [{"name": "a", "bytes": round(share * weights)}]}
+    assert "(measured)" in told(check_memory(run, facts), "memory", status)
+
+
+def test_memory_is_known_by_the_name_of_the_gpu_where_no_node_was_looked_at(made, slurm):
+    run = made("slurm", run={"preflight_wait_min": 0})
+    findings = preflight(run)
+    assert "no node was looked at" in told(findings, "node", WARNING)
+    assert "the GPU has 16 GB (a100, t4 by its name)" in told(findings, "memory", OK)
+
+
+def test_the_adapters_size_is_that_of_peft(tiny_model, config):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    settings = complete(config)["finetuning"] | {"layers": [1, 2]}
+    lora = LoraConfig(r=settings["lora_rank"], target_modules=settings["targets"], layers_to_transform=[1])
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), lora)
+    assert adapter_parameters(weight_shapes(tiny_model), settings) == model.get_nb_trainable_parameters()[0]
+
+
+def test_weights_are_counted_from_their_shapes():
+    shapes = {"model.embed_tokens.weight": [100, 8], "model.layers.0.mlp.up_proj.weight": [16, 8], "norm.weight": [8]}
+    plain = {"dtype": "auto", "quantization": "none"}
+    assert loaded_bytes(shapes, plain, gpu=False) == 4 * (800 + 128 + 8)
+    assert loaded_bytes(shapes, plain, gpu=True) == 2 * (800 + 128 + 8)
+    assert loaded_bytes(shapes, plain | {"quantization": "nf4"}, gpu=True) == round(2 * 808 + 128 * 4.127 / 8)
+
+
+def test_checkpoints_need_less_memory(tiny_model, config):
+    settings, model = complete(config)["finetuning"], read_json(tiny_model / "config.json")
+    shapes = weight_shapes(tiny_model)
+    less = training_bytes(shapes, model, settings | {"gradient_checkpointing": True})
+    assert less < training_bytes(shapes, model, settings | {"gradient_checkpointing": False})
+
+
+def test_a_head_that_is_no_json_is_an_input_error(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes((4).to_bytes(8, "little") + b"oops")
+    with pytest.raises(InputError, match="no whole safetensors file"):
+        read_header(tmp_path / "x.safetensors")
+
+
+def test_on_a_cluster_in_order_every_check_passes(made, slurm):
+    findings = preflight(made("slurm"))
+    assert [finding for finding in findings if finding.status == ERROR] == []
+    assert told(findings, "account", OK) == "lab"
+    assert told(findings, "partition", OK) == "gpu: up, 1 of 2 nodes"
+    assert told(findings, "gpu", OK) == "gpu: 8 a100, 2 t4 a node"
+    assert "sbatch takes -A lab -p gpu -t 240 --mem 24000 --gpus=1 --cpus-per-task=8" in told(findings, "request", OK)
+    assert "on n1" in told(findings, "isolation", OK)
+    assert told(findings, "folders", OK).startswith("n1 reads and writes")
+
+
+@pytest.mark.parametrize(
+    ("command", "script", "name", "status", "says"),
+    [
+        ("sacctmgr", "echo physics", "account", ERROR, "lab is none of yours (physics)"),
+        ("sacctmgr", "exit 0", "account", WARNING, "knows no account of yours"),
+        ("sacctmgr", "echo 'sacctmgr: error: down' >&2; exit 1", "account", WARNING, "does not answer (down)"),
+        ("scontrol", "echo Partition gpu not found; exit 1", "partition", ERROR, "gpu: Partition gpu not found"),
+        ("scontrol", "echo MaxTime=UNLIMITED State=DOWN", "partition", ERROR, "gpu is DOWN"),
+        ("scontrol", "echo MaxTime=03:00:00 State=UP", "time", ERROR, "gpu allows 180 min, "),
+        ("sinfo", "echo 'n1|down|gpu:a100:1'", "partition", WARNING, "none of its 1 nodes is up"),
+        ("sinfo", "echo 'n1|idle|(null)'", "gpu", ERROR, "gpu declares no GPUs"),
+        ("sbatch", "echo 'allocation failure: Invalid qos' >&2; exit 1", "request", ERROR, "Invalid qos"),
+        ("sbatch", "echo 'Requested nodes are busy' >&2; exit 1", "request", WARNING, "busy; jobs would wait"),
+        (
+            "srun",
+            "echo 'srun: error: Invalid account' >&2; exit 1",
+            "node",
+            ERROR,
+            "no word from a node: Invalid account",
+        ),
+    ],
+)
+def test_what_slurm_objects_to_is_named(made, slurm, command, script, name, status, says):
+    slurm(command, script)
+    assert says in told(preflight(made("slurm")), name, status)
+
+
+def test_a_missing_model_of_gpu_is_an_error(made, slurm):
+    assert "gpu has no h100, but a100, t4" in told(preflight(made("slurm", {"gpu_model": "h100"})), "gpu", ERROR)
+
+
+def test_a_last_attempt_beyond_the_limit_is_a_warning(made, slurm):
+    run = made("slurm", retried={"runtime": 3 * 1440})
+    assert "asks for 4320 min at its last attempt" in told(preflight(run), "time", WARNING)
+
+
+def test_a_queue_that_gives_no_place_is_a_warning_and_the_request_is_taken_back(slurm, tmp_path, made, monkeypatch):
+    slurm("srun", f"echo $$ > {tmp_path}/pid; exec sleep 1000")
+    answer = slurm_facts.run_on_node(REQUEST, ["true"], wait_s=0.5, run_s=0.5)
+    assert "queue gave no place" in answer.why
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    monkeypatch.setattr(slurm_facts, "run_on_node", lambda *_: answer)
+    assert "queue gave no place" in told(preflight(made("slurm")), "node", WARNING)
+
+
+def test_a_node_with_another_environment_is_an_error(made, slurm):
+    other = json.dumps({"python": "3.9.1", "torch": "1.0"})
+    slurm("srun", f'{COMMANDS["srun"].replace("exec ", "")} | sed \'s/"versions": {{[^}}]*}}/"versions": {other}/\'')
+    assert "n1 has " in told(preflight(made("slurm")), "versions", ERROR)
+
+
+def test_a_node_that_sees_another_folder_is_an_error(made, slurm):
+    slurm("srun", f'{COMMANDS["srun"].replace("exec ", "")} | sed \'s/"sees_head": true/"sees_head": false/\'')
+    assert "is not the same on n1" in told(preflight(made("slurm")), "folders", ERROR)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"gpu_model": "a100"}, {"gpu": 0}, {"qos": "long", "constraint": "ib"}, {"cpus_per_gpu": 6}, {"mem_mb": None},
+     {"gpu": 0, "gres": "gpu:a100:2"}, {"mem_mb_per_cpu": 500}, {"cpus_per_task": 3}, {"slurm_extra": "--nice=3"}],
+)  # fmt: skip
+def test_the_request_is_that_of_the_executor_plugin(more):
+    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+    from snakemake_executor_plugin_slurm.utils import set_gres_string
+
+    request = {key: value for key, value in (REQUEST | more).items() if value is not None}
+
+    class Resources(dict):
+        __getattr__ = dict.__getitem__
+
+    job = SimpleNamespace(resources=Resources(request), threads=request["threads"])
+    place = {"account": "-A lab", "partition": "-p gpu"}
+    params = {"run_uuid": "x", "slurm_logfile": "x", "comment_str": "x", "workdir": None} | place
+    theirs = (get_submit_command(job, params) + set_gres_string(job)).split()
+    about_the_run = ("sbatch", "--parsable", "--job-name", "--output", "x", "--export=ALL", "--comment", "--ntasks=1")
+    assert sorted(slurm_facts.sbatch_options(request)) == sorted(word for word in theirs if word not in about_the_run)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("UNLIMITED", None), ("1-00:00:00", 1440), ("02:30:00", 150), ("30", 30), ("7-12", 10800), ("00:10:00", 10)],
+)
+def test_times_of_slurm_in_minutes(limit, expected):
+    assert slurm_facts.minutes(limit) == expected
+
+
+def test_gpus_by_the_names_that_sites_give_them():
+    assert slurm_facts.gpu_types(("gpu:4", "gpu:a100_80gb:2", "gpu:v100", "lustre:1")) == {
+        "": 4,
+        "a100_80gb": 2,
+        "v100": 1,
+    }
+    sizes = {"a100": 40, "a100_80gb": 80, "NVIDIA_H100": 80, "v100": 16, "l40s": 48, "l4": 24, "tesla_t4": 16}
+    assert {name: slurm_facts.gpu_bytes(name) for name in sizes} == {name: gb * 10**9 for name, gb in sizes.items()}
+    assert slurm_facts.gpu_bytes("mystery") is None
+
+
+def test_without_a_run_it_says_how_to_check_before_one(tmp_path):
+    with pytest.raises(InputError, match="no run was started there; `snakemake --profile slurm preflight`"):
+        read_run(tmp_path)
+
+
+def test_inside_a_job_its_variables_are_not_handed_on(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "100")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    left = {key for key in slurm_facts.clean() if key.startswith("SLURM_")}
+    assert left == {"SLURM_CONF"}
+
+
+def test_a_slow_answer_is_given_up(slurm):
+    slurm("sacctmgr", "exec sleep 100")
+    assert "did not answer in 1 s" in slurm_facts.ask("sacctmgr", timeout_s=1).why
