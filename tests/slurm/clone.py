@@ -125,8 +125,9 @@ class Clone:
         return contents(self.folder, EQUAL)
 
     def jobs(self) -> list[dict]:
-        """Return accounting's records of the jobs of this clone, one for every start, with the rule's name."""
-        jobs = [job for job in self.cluster.jobs("WorkDir", "Partition") if job["WorkDir"] == str(self.folder)]
+        """Return accounting's records of the rules' jobs in this clone, one for every start, with the rule's name."""
+        found = self.cluster.jobs("WorkDir", "Partition")
+        jobs = [job for job in found if job["WorkDir"] == str(self.folder) and job["Comment"].startswith("rule_")]
         return [job | {"Rule": job["Comment"].split("_wildcards_")[0].removeprefix("rule_")} for job in jobs]
 
     def queued(self) -> list[str]:
