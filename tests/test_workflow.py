@@ -237,6 +237,16 @@ def test_numbers_of_the_report_are_those_of_the_candidates(finished):
         assert row["accuracy_mean"] == pytest.approx(valid["accuracy"].mean()) or valid.height == 0
 
 
+def test_a_method_that_learns_from_failures_takes_the_verdicts_and_leaves_cycle_0_alone(finished, config, tmp_path):
+    config["finetuning"] |= {"method": "kto", "beta": 0.2}
+    path = tmp_path / "kto.yaml"
+    path.write_text(yaml.safe_dump(config))
+    plan = snakemake(finished, "--configfile", str(path), "--dry-run", "--printshellcmds").stdout
+    assert "--candidates results/main/cycle-1/candidates.parquet" in plan and "--method kto" in plan
+    for spared in ("Cycle 0", "cycle 1: generating"):
+        assert spared not in plan
+
+
 def test_snakemakes_own_report_has_the_page_the_figures_and_the_tables(finished):
     done = snakemake(finished, *TEST, "--report", str(finished / "own.zip"))
     assert done.returncode == 0, done.stderr[-3000:]

@@ -25,7 +25,7 @@ KEYS = ("script", "code", "params", "waited_for", "run_records", *OBJECTS)
 # From this size on a file's digest is taken from its own provenance, where that is not older than the file.
 LARGE_BYTES = 2**25
 # Options that say how a job runs, not what it makes.
-RUN_ONLY = {"log", "device", "isolation", "workers", "gpus", "state", "store", "results", "run_record"}
+RUN_ONLY = {"log", "device", "isolation", "workers", "gpus", "cache_mb", "state", "store", "results", "run_record"}
 # Inputs that a job waits for and does not read.
 WAITED_FOR = {Path("results/preflight.json")}
 

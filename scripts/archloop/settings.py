@@ -9,6 +9,9 @@ from archloop import chains
 from archloop.errors import InputError
 from archloop.options import Validator, schema, section
 
+# What of fine-tuning means nothing to cycle 0, which has no candidates and one corpus.
+LATER = ("train_on", "method", "beta", "sft_weight", "dispreferred")
+
 
 def complete(config: dict) -> dict:
     """Return checked settings in which every key of every section is present.
@@ -31,6 +34,11 @@ def complete(config: dict) -> dict:
     chains.check(whole)
     _check_folders(whole)
     return whole
+
+
+def of_cycle_zero(finetuning: dict) -> dict:
+    """Return the settings of fine-tuning that cycle 0 depends on."""
+    return {key: value for key, value in finetuning.items() if key not in LATER}
 
 
 def _sections() -> list[str]:
