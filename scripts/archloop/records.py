@@ -111,8 +111,9 @@ def record(results: Path, fresh: Callable[[Path, dict], str | None], records: Pa
             )
             persistence._write_record(os.fspath(output), entry)
             count += 1
-    if (results / "preflight.json").is_file():
-        os.utime(results / "preflight.json", (now, now))  # it has no record, so its time decides
+    # The preflight has no record, so its time decides; benchmarks count as outputs where times are compared.
+    for path in [*results.glob("preflight.json"), *(results.parent / "logs").rglob("*.tsv")]:
+        os.utime(path, (now, now))
     return count, stale
 
 

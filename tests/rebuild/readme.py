@@ -1,25 +1,32 @@
 """The tables 'change this, these rebuild' of the README, made of what the plans were."""
 
+from collections import Counter
 from pathlib import Path
 
 README = Path(__file__).parents[2] / "README.md"
 
 
 def rows_of_settings(found: dict[str, str]) -> list[tuple[str, str]]:
-    """Return (settings, what they rebuild), a row for each kind of plan; a section whose keys are all alike as one.
+    """Return (settings, what they rebuild), a row for each kind of plan; what most keys of a section do is said of it.
 
     found: key -> the plan in words, in the order of the schema.
     """
-    names: dict[str, set[str]] = {}
+    sections: dict[str, dict[str, str]] = {}
     for key, said in found.items():
-        names.setdefault(key.partition(".")[0], set()).add(said)
+        name, _, inner = key.partition(".")
+        sections.setdefault(name, {})[inner] = said
     rows: dict[str, list[str]] = {}
-    for key, said in found.items():
-        name = key.partition(".")[0]
-        told = f"`{name}.*`" if "." in key and len(names[name]) == 1 else f"`{key}`"
-        if told not in rows.setdefault(said, []):
-            rows[said].append(told)
-    return [(", ".join(keys), said) for said, keys in rows.items()]
+    for name, keys in sections.items():
+        common, count = Counter(keys.values()).most_common(1)[0]
+        whole = "" not in keys and count > len(keys) / 2
+        if whole:
+            others = [f"`{key}`" for key, said in keys.items() if said != common]
+            told = f"`{name}.*`" + (f" but for {', '.join(others)}" if others else "")
+            rows.setdefault(common, []).append(told)
+        for key, said in keys.items():
+            if not whole or said != common:
+                rows.setdefault(said, []).append(f"`{name}.{key}`" if key else f"`{name}`")
+    return [("; ".join(told), said) for said, told in rows.items()]
 
 
 def block(name: str, rows: list[tuple[str, str]]) -> str:
