@@ -31,6 +31,7 @@ OTHER = {
     "finetuning.targets": ["q_proj"],
     "finetuning.layers": [0, 1],
     "finetuning.train_on": "seed",
+    "finetuning.dispreferred": ["unsafe"],
     "report.title": "Another headline",
     "run.device": "cpu",
 }
