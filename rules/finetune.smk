@@ -3,6 +3,12 @@ rule finetune:
     input:
         fresh=f"{CYCLE}/corpus.parquet",
         corpus=corpus_to_train_on,
+        # Failed programs, where the method learns from them.
+        candidates=lambda wildcards: (
+            []
+            if setting("finetuning", "method")(wildcards) == "sft"
+            else f"{CYCLE}/candidates.parquet".format(**wildcards)
+        ),
         model=MODEL,
         parent=adapter_before,
         preflight=ancient(PREFLIGHT),
@@ -20,12 +26,14 @@ rule finetune:
     threads: 8
     resources:
         gpu=RUN["gpus"],
+        nodes=1,
         device=RUN["device"],
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
         parent=file_option("parent"),
         settings=options("finetuning"),
+        candidates=lambda wildcards, input: f"--candidates {input.candidates}" if input.candidates else "",
         loading=options("loading", "loading_"),
         seed=lambda wildcards: derive(chain_seed(wildcards), wildcards.chain, int(wildcards.cycle), "finetune"),
         code=code("finetune"),
@@ -33,8 +41,9 @@ rule finetune:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
         "python $SCRIPTS/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
-        " --model {input.model} {params.parent} {params.settings} {params.loading} --seed {params.seed}"
-        " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle} --device {resources.device}"
+        " {params.candidates} --model {input.model} {params.parent}"
+        " {params.settings} {params.loading} --seed {params.seed} --device {resources.device} --gpus {resources.gpu}"
+        " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
 
 
@@ -57,13 +66,13 @@ rule finetune_seed:
     threads: 8
     resources:
         gpu=RUN["gpus"],
+        nodes=1,
         device=RUN["device"],
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
-        # What later cycles train on is no business of this one.
         settings=lambda wildcards: archloop_settings.options(
-            {key: value for key, value in effective("finetuning", wildcards).items() if key != "train_on"}
+            archloop_settings.of_cycle_zero(effective("finetuning", wildcards))
         ),
         loading=options("loading", "loading_"),
         seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),
@@ -73,5 +82,5 @@ rule finetune_seed:
     shell:
         "python $SCRIPTS/finetune.py --fresh {input.fresh} --model {input.model}"
         " {params.settings} {params.loading} --seed {params.seed}"
-        " --state results/state/seed --device {resources.device}"
+        " --state results/state/seed --device {resources.device} --gpus {resources.gpu}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"

@@ -53,6 +53,7 @@ rule generate:
     resources:
         gpu=RUN["gpus"],
         device=RUN["device"],
+        cache_mb=RUN["cache_mb"],
         mem_mb=lambda wildcards, attempt: 24000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
@@ -66,4 +67,5 @@ rule generate:
         "python $SCRIPTS/generate.py --prompts {input.prompts} --shard {wildcards.shard}"
         " --model {input.model} {params.adapter} {params.settings} {params.loading}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}/generate-{wildcards.shard}"
-        " --device {resources.device} --output {output.candidates} --run-record {output.run_record} --log {log}"
+        " --device {resources.device} --cache-mb {resources.cache_mb}"
+        " --output {output.candidates} --run-record {output.run_record} --log {log}"

@@ -6,10 +6,12 @@ from pathlib import Path
 import click
 
 from archloop.cli import command, settings_options, value_of
-from archloop.corpus import read_corpus
+from archloop.corpus import read_candidates, read_corpus
 from archloop.files import write_json
 from archloop.models import versions
 
+# What dpo and kto need of a candidate.
+VERDICTS = ("prompt", "program", "outcome")
 PATH = click.Path(path_type=Path)
 
 
@@ -18,6 +20,7 @@ PATH = click.Path(path_type=Path)
 @settings_options("loading", "loading")
 @click.option("--fresh", required=True, type=PATH, help="Corpus shard of this cycle; in cycle 0 the seed corpus.")
 @click.option("--corpus", multiple=True, type=PATH, help="The corpus before this cycle.")
+@click.option("--candidates", type=PATH, help="candidates.parquet of this cycle, for dpo and kto; without it, sft.")
 @click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
 @click.option("--parent", type=PATH, help="adapter_model.safetensors to go on from.")
 @click.option("--output", required=True, type=PATH, help="adapter_model.safetensors; two more files go beside it.")
@@ -25,7 +28,10 @@ PATH = click.Path(path_type=Path)
 @click.option("--state", required=True, type=PATH, help="Folder for checkpoints; a job that was cut resumes from it.")
 @click.option("--seed", required=True, type=int, help="Seed of this fine-tuning.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
-def main(fresh, corpus, model, parent, output, run_record, state, seed, device, settings, loading) -> None:
+@click.option("--gpus", default=1, type=value_of("run", "gpus"), help="GPUs of this node that share the work.")
+def main(
+    fresh, corpus, candidates, model, parent, output, run_record, state, seed, device, gpus, settings, loading
+) -> None:
     """Write the adapter, its configuration and its lineage."""
     from archloop.finetune import finetune
 
@@ -33,6 +39,7 @@ def main(fresh, corpus, model, parent, output, run_record, state, seed, device, 
     facts = finetune(
         corpus=read_corpus(corpus).to_dicts(),
         fresh=read_corpus([fresh]).to_dicts(),
+        candidates=read_candidates([candidates], VERDICTS).to_dicts() if candidates else [],
         model_folder=model.parent,
         parent=parent,
         output=output.parent,
@@ -40,6 +47,7 @@ def main(fresh, corpus, model, parent, output, run_record, state, seed, device, 
         settings=settings,
         loading=loading,
         device=device,
+        gpus=gpus,
         seed=seed,
     )
     facts |= {"seconds": round(time.monotonic() - started, 2), "versions": versions("torch", "transformers", "peft")}

@@ -25,9 +25,10 @@ PATH = click.Path(path_type=Path)
 @click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
 @click.option("--state", required=True, type=PATH, help="Folder for finished answers; a cut job resumes from it.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
-def main(prompts, shard, model, adapter, output, run_record, state, device, settings, loading) -> None:
+@click.option("--cache-mb", default=20_000, type=value_of("run", "cache_mb"), help="Bound on keys and values.")
+def main(prompts, shard, model, adapter, output, run_record, state, device, cache_mb, settings, loading) -> None:
     """Write one candidate a line: prompt, raw answer, program, token counts, seed and adapter."""
-    from archloop.generate import generate
+    from archloop.generate import choose_gpu, generate
 
     started = time.monotonic()
     rows = [
@@ -36,7 +37,8 @@ def main(prompts, shard, model, adapter, output, run_record, state, device, sett
         if row["index"] % settings["shards"] == shard
     ]
     kept, code = state / "answers.jsonl", code_digest(__file__)
-    candidates, facts = generate(rows, model.parent, adapter, settings, loading, device, kept, code)
+    device = choose_gpu(device, shard)
+    candidates, facts = generate(rows, model.parent, adapter, settings, loading, device, kept, code, cache_mb)
     seconds = round(time.monotonic() - started + facts.pop("earlier_s"), 2)
     write_json(run_record, facts | {"seconds": seconds, "versions": versions("torch", "transformers", "peft")})
     write_jsonl(output, candidates)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from archloop.cli import command, settings_options
-from archloop.models import prepare_model
+from archloop.prepare_model import prepare_model
 
 
 @command

@@ -9,7 +9,8 @@ import yaml
 
 from archloop.errors import InputError
 from archloop.files import sha256_file, write_json
-from archloop.models import check_model, prepare_model
+from archloop.models import check_model
+from archloop.prepare_model import prepare_model
 from archloop.settings import complete
 
 ROOT = Path(__file__).parents[1]

@@ -7,12 +7,20 @@ import torch
 from safetensors.torch import load_file
 
 import archloop.finetune as module
+from archloop.adapters import attach_adapter
 from archloop.errors import InputError
-from archloop.finetune import answer_loss, attach_adapter, encode_pair, finetune, length_grouped_batches
-from archloop.models import load_model, load_tokenizer
+from archloop.finetune import finetune, teach
+from archloop.models import load_model
+from archloop.objectives import Example, sft_loss
+from archloop.processes import processes_for, together
+from archloop.training import length_grouped_batches
 
 LOADING = {"dtype": "float32", "quantization": "none"}
 SETTINGS = {
+    "method": "sft",
+    "beta": 0.1,
+    "sft_weight": 1.0,
+    "dispreferred": ["construct", "forward"],
     "epochs": 2,
     "learning_rate": 1e-2,
     "weight_decay": 0.01,
@@ -26,6 +34,7 @@ SETTINGS = {
     "lora_dropout": 0.1,
     "targets": ["v_proj", "q_proj", "down_proj"],
     "layers": [1, 2],
+    "train_on": "corpus",
     "start_from": "previous",
     "replay": None,
     "gradient_checkpointing": False,
@@ -34,17 +43,23 @@ SETTINGS = {
 CORPUS = [{"prompt": f"Design net {i}.", "program": "import torch\n" + f"x = {i}\n" * (i % 5 + 1)} for i in range(12)]
 
 
-def run(tiny_model, folder, fresh=CORPUS, corpus=(), parent=None, **changes):
+# What a judge may have said of answers to the same prompts.
+FAILED = [{"prompt": f"Design net {i}.", "program": f"import torch\ny = {i}\n", "outcome": "forward"} for i in range(8)]
+
+
+def run(tiny_model, folder, fresh=CORPUS, corpus=(), candidates=(), parent=None, loading=LOADING, **changes):
     return finetune(
         list(corpus),
         list(fresh),
+        list(candidates),
         tiny_model,
         parent,
         folder / "adapter",
         folder / "state",
         SETTINGS | changes,
-        LOADING,
+        loading,
         "cpu",
+        1,
         5,
     )
 
@@ -61,14 +76,8 @@ def test_the_loss_counts_the_answers_tokens_and_nothing_else(tiny_model):
         labels = torch.tensor([[-100] * len(prompt) + answer])
         mean = model(input_ids=torch.tensor([prompt + answer]), labels=labels).loss.item()
         expected += mean * len(answer)
-    assert answer_loss(model, pairs).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_pair_is_the_chat_prompt_and_the_fenced_program_and_its_end(tiny_model):
-    tokenizer = load_tokenizer(tiny_model)
-    prompt, answer = encode_pair(tokenizer, "Design a net.", "x = 1\n\n")
-    assert tokenizer.decode(prompt).endswith("Design a net.<|im_end|>\n<|im_start|>assistant\n")
-    assert tokenizer.decode(answer) == "```python\nx = 1\n```" + tokenizer.eos_token
+    examples = [Example(prompt, answer) for prompt, answer in pairs]
+    assert sft_loss(model, examples, 0.0).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_batches_hold_every_index_once_and_similar_lengths():
@@ -97,9 +106,10 @@ def test_two_runs_give_the_same_bytes(tiny_model, tmp_path):
         assert one == two, file
 
 
-@pytest.mark.parametrize("cut_after", [1, 4])
-def test_a_run_that_was_cut_resumes_to_the_same_bytes(tiny_model, tmp_path, monkeypatch, cut_after):
-    run(tiny_model, tmp_path / "whole")
+@pytest.mark.parametrize(("method", "cut_after"), [("sft", 1), ("sft", 4), ("dpo", 2), ("kto", 3)])
+def test_a_run_that_was_cut_resumes_to_the_same_bytes(tiny_model, tmp_path, monkeypatch, method, cut_after):
+    settings = {"candidates": FAILED, "method": method}
+    run(tiny_model, tmp_path / "whole", **settings)
     real, calls = torch.optim.AdamW.step, []
 
     def cut(self, *arguments, **options):
@@ -110,12 +120,12 @@ def test_a_run_that_was_cut_resumes_to_the_same_bytes(tiny_model, tmp_path, monk
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(torch.optim.AdamW, "step", cut)
-        run(tiny_model, tmp_path / "cut")
+        run(tiny_model, tmp_path / "cut", **settings)
     assert (tmp_path / "cut" / "state" / "checkpoint.pt").is_file()
     steps = []
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *a, **o: steps.append(1) or real(self, *a, **o))
-    run(tiny_model, tmp_path / "cut")
-    assert len(steps) == 6 - cut_after
+    run(tiny_model, tmp_path / "cut", **settings)
+    assert len(steps) == {"sft": 6, "dpo": 4, "kto": 10}[method] - cut_after
     assert adapter(tmp_path / "cut") == adapter(tmp_path / "whole")
     assert not (tmp_path / "cut" / "state" / "checkpoint.pt").exists()
 
@@ -188,3 +198,90 @@ def test_what_the_model_does_not_have_is_refused_in_one_line(tiny_model, tmp_pat
 def test_a_first_adapter_needs_a_pair_that_fits(tiny_model, tmp_path):
     with pytest.raises(InputError, match="all 12 pairs are longer than 8 tokens"):
         run(tiny_model, tmp_path, max_length=8)
+
+
+def test_gradient_checkpointing_changes_no_byte(tiny_model, tmp_path):
+    run(tiny_model, tmp_path / "without")
+    run(tiny_model, tmp_path / "with", gradient_checkpointing=True)
+    assert adapter(tmp_path / "with") == adapter(tmp_path / "without")
+
+
+def test_accumulated_batches_are_one_large_batch(tiny_model, tmp_path):
+    settings = {"fresh": CORPUS[:4], "epochs": 1, "lora_dropout": 0.0}
+    run(tiny_model, tmp_path / "one", batch_size=4, accumulation=1, **settings)
+    run(tiny_model, tmp_path / "four", batch_size=1, accumulation=4, **settings)
+    one, four = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "four"))
+    assert all(torch.allclose(one[name], four[name], atol=1e-5) for name in one)
+
+
+@pytest.mark.parametrize(
+    "loading",
+    [{"dtype": "bfloat16", "quantization": "none"}, {"dtype": "float32", "quantization": "nf4"}],
+    ids=["bfloat16", "nf4"],
+)
+def test_an_adapter_learns_in_float32_on_a_base_of_fewer_bits(tiny_model, tmp_path, loading):
+    run(tiny_model, tmp_path, loading=loading)
+    weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    training = json.loads((tmp_path / "adapter" / "training.json").read_text())
+    assert training["losses"][1] < training["losses"][0] and training["loading"] == loading
+
+
+@pytest.mark.parametrize("method", ["sft", "kto"])
+def test_two_processes_give_the_adapter_of_one_but_for_the_rounding_of_sums(tiny_model, tmp_path, method):
+    run(tiny_model, tmp_path / "one", candidates=FAILED, method=method)
+    arguments = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "teach", lambda device, **given: arguments.update(given))
+        run(tiny_model, tmp_path / "two", candidates=FAILED, method=method)
+    record = together(2, teach, arguments, "cpu")
+    one, two = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
+    # Adam's first steps are as long as the learning rate whatever the gradient: far above the tolerance.
+    assert max(weight.abs().max() for name, weight in two.items() if "lora_B" in name) > 1e-2
+    losses = [json.loads((tmp_path / n / "adapter" / "training.json").read_text())["losses"] for n in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert record["tokens"] > 0
+
+
+def test_a_mistake_in_one_of_several_processes_is_one_line(tiny_model, tmp_path):
+    arguments = {"rows": [], "facts": {"method": "sft"}, "model_folder": tmp_path / "nowhere"}
+    arguments |= {"parent": None, "output": tmp_path, "state": tmp_path, "settings": SETTINGS, "loading": LOADING}
+    with pytest.raises(InputError, match=r"nowhere/manifest\.json: no such file$"):
+        together(2, teach, arguments | {"seed": 1}, "cpu")
+
+
+def test_as_many_processes_as_gpus_and_one_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [processes_for(2, "cpu"), processes_for(2, "cuda"), processes_for(1, "cuda")] == [1, 2, 1]
+    for gpus, device, says in ((3, "cuda", "torch sees 2"), (2, "cuda:1", "names a single one")):
+        with pytest.raises(InputError, match=says):
+            processes_for(gpus, device)
+
+
+def test_the_lineage_names_base_parent_training_set_and_settings(tiny_model, tmp_path):
+    run(tiny_model, tmp_path / "zero")
+    parent = tmp_path / "zero" / "adapter" / "adapter_model.safetensors"
+    run(tiny_model, tmp_path / "one", parent=parent, fresh=CORPUS[:3])
+    zero, one = (json.loads((tmp_path / n / "adapter" / "training.json").read_text()) for n in ("zero", "one"))
+    weights = module.sha256_file(tiny_model / "model.safetensors")
+    assert one["base"]["files"]["model.safetensors"] == weights
+    assert (one["base"]["reference"], one["base"]["revision"]) == ("test", None)
+    assert (zero["parent"], one["parent"]) == (None, module.sha256_file(parent))
+    assert zero["training_set"] != one["training_set"]
+    assert (one["settings"], one["loading"], one["seed"]) == (SETTINGS, LOADING, 5)
+
+
+def test_without_verdicts_every_method_is_sft(tiny_model, tmp_path):
+    run(tiny_model, tmp_path / "sft")
+    run(tiny_model, tmp_path / "kto", method="kto")
+    assert adapter(tmp_path / "kto") == adapter(tmp_path / "sft")
+
+
+def test_dpo_without_a_pair_carries_the_adapter_on(tiny_model, tmp_path):
+    run(tiny_model, tmp_path / "zero")
+    parent = tmp_path / "zero" / "adapter" / "adapter_model.safetensors"
+    others = [row | {"prompt": "Another."} for row in FAILED]
+    run(tiny_model, tmp_path / "one", parent=parent, candidates=others, method="dpo")
+    assert adapter(tmp_path / "one") == adapter(tmp_path / "zero")
+    assert json.loads((tmp_path / "one" / "adapter" / "training.json").read_text())["carried_on"] is True

@@ -6,12 +6,17 @@ import pytest
 import torch
 
 import archloop.generate as module
+import archloop.sampling as sampling
+from archloop.chat import chat_tokens
 from archloop.draws import choose_tokens
-from archloop.generate import _read_prompts, extract_program, generate, sample
-from archloop.models import chat_tokens, load_model, load_tokenizer
+from archloop.errors import InputError
+from archloop.generate import OPENINGS, extract_program, generate
+from archloop.models import load_model, load_tokenizer
+from archloop.sampling import Prefix, Sequence, batch_limit, read_prompts, sample, wrong_line
 
 LOADING = {"dtype": "float32", "quantization": "none"}
 SETTINGS = {"batch_size": 4, "max_new_tokens": 12, "temperature": 1.0, "top_p": 0.95, "top_k": 0}
+SETTINGS |= {"opening": "none", "line_retries": 0, "repairs": 0}
 
 
 def prompts(count: int) -> list[dict]:
@@ -49,8 +54,8 @@ def test_a_job_that_was_cut_makes_the_missing_answers_alone_and_ends_the_same(
     assert record["kept_from_earlier_runs"] == 0
     real, asked = sample, []
 
-    def cut(model, tokenizer, tokens, *arguments):
-        for answer in real(model, tokenizer, tokens, *arguments):
+    def cut(*arguments):
+        for answer in real(*arguments):
             if len(asked) == finished:
                 raise KeyboardInterrupt
             asked.append(1)
@@ -62,8 +67,7 @@ def test_a_job_that_was_cut_makes_the_missing_answers_alone_and_ends_the_same(
     with open(tmp_path / "cut" / "answers.jsonl", "a") as torn:
         torn.write('{"place": 0, "ids": [')
     asked.clear()
-    counted = lambda model, tokenizer, tokens, *rest: asked.extend(tokens) or real(model, tokenizer, tokens, *rest)  # noqa: E731
-    monkeypatch.setattr(module, "sample", counted)
+    monkeypatch.setattr(module, "sample", lambda *given: asked.extend(given[2]) or real(*given))
     resumed, record = run(tiny_model, tmp_path / "cut", prompts(7))
     assert resumed == whole
     assert len(asked) == 7 - finished
@@ -92,6 +96,190 @@ def test_answers_of_another_prompt_seed_or_code_are_not_kept(tiny_model, tmp_pat
     assert run(tiny_model, tmp_path, rows)[1]["kept_from_earlier_runs"] == 0
     last = {"kept": tmp_path / "answers.jsonl", "code": "another"}
     assert generate(rows, tiny_model, None, SETTINGS, LOADING, "cpu", **last)[1]["kept_from_earlier_runs"] == 0
+
+
+def answers(model, tokenizer, size, count=7, **changes):
+    """The token ids of that many answers, by their prompts' order."""
+    made = [Sequence(chat_tokens(tokenizer, row["prompt"]), row["seed"]) for row in prompts(count)]
+    assert len(list(sample(model, tokenizer, made, size, SETTINGS | changes))) == count
+    return [each.new for each in made]
+
+
+def test_one_model_load_serves_a_shard_and_what_all_prompts_begin_with_is_read_once(tiny_model, tmp_path, monkeypatch):
+    loads, real, read = [], load_model, []
+    monkeypatch.setattr(module, "load_model", lambda *given: loads.append(1) or real(*given))
+    monkeypatch.setattr(sampling, "read_prompts", lambda *given: read.append(given[2]) or read_prompts(*given))
+    run(tiny_model, tmp_path, prompts(7), batch_size=3)
+    assert len(loads) == 1
+    assert len(read) == 3 and len(set(map(id, read))) == 1
+
+
+def test_a_sequence_that_ends_leaves_the_batch(model, tokenizer, monkeypatch):
+    real, widths = type(model).forward, []
+
+    def watched(self, *arguments, input_ids, **options):
+        widths.append(len(input_ids)) if input_ids.shape[1] == 1 else None
+        return real(self, *arguments, input_ids=input_ids, **options)
+
+    monkeypatch.setattr(type(model), "forward", watched)
+    ids = chat_tokens(tokenizer, "Design a net.")
+    made = [Sequence(ids, 0), Sequence(ids, 1, drawn=8), Sequence(ids, 2, drawn=10)]
+    list(sample(model, tokenizer, made, 3, SETTINGS))
+    # The prompts' last token, then a token for each that still runs: all answers end when 12 are drawn.
+    assert widths == [3, 3, 2, 2, *[1] * 8]
+
+
+def test_an_answer_ends_at_the_fence_that_closes_its_program(tokenizer):
+    for text, stopped in (("```python\nx = 1\n```", "fence"), ("Like `x`:\n```python\nx = 1\n", None)):
+        each = Sequence([1], 0)
+        for token in tokenizer(text)["input_ids"]:
+            assert each.stopped is None
+            sampling._append(each, token, tokenizer, set(), SETTINGS | {"max_new_tokens": 100})
+        assert each.stopped == stopped
+
+
+@pytest.mark.parametrize("fits", [1, 3])
+def test_out_of_memory_halves_the_batch_and_loses_nothing(model, tokenizer, monkeypatch, fits):
+    whole = answers(model, tokenizer, 7)
+    real, widths = type(model).forward, []
+
+    def small(self, *arguments, input_ids, **options):
+        widths.append(len(input_ids))
+        if len(input_ids) > fits and len(widths) % 5 == 0:
+            raise torch.OutOfMemoryError
+        return real(self, *arguments, input_ids=input_ids, **options)
+
+    monkeypatch.setattr(type(model), "forward", small)
+    assert answers(model, tokenizer, 7) == whole
+    assert max(widths) == 7 and sorted(set(widths)) != [7]
+
+
+def test_a_gpu_that_is_too_small_for_one_sequence_is_named(model, tokenizer, monkeypatch):
+    def none(*_, **__):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(type(model), "forward", none)
+    with pytest.raises(InputError, match="does not suffice for one sequence"):
+        answers(model, tokenizer, 4)
+
+
+def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, monkeypatch):
+    longest = max(len(chat_tokens(tokenizer, row["prompt"])) for row in prompts(7))
+    changes = {"max_new_tokens": 100, "batch_size": 7, "top_k": 20}
+    limit = batch_limit(model.config, model.dtype, longest, SETTINGS | changes, 1)
+    largest, real = [], sampling.read_prompts
+
+    def watched(*arguments):
+        cache, mask, logits = real(*arguments)
+        watched.cache = cache
+        return cache, mask, logits
+
+    monkeypatch.setattr(sampling, "read_prompts", watched)
+    made = [Sequence(chat_tokens(tokenizer, row["prompt"]), row["seed"]) for row in prompts(7)]
+    for _ in sample(model, tokenizer, made, limit, SETTINGS | changes):
+        largest.append(sum(room.nbytes for layer in watched.cache.layers for room in layer.room))
+    assert 1 <= limit < 7
+    assert 0.5e6 < max(largest) <= 1e6
+    with pytest.raises(InputError, match=r"run\.cache_mb: 1 MB hold no sequence"):
+        batch_limit(model.config, model.dtype, longest, SETTINGS | changes | {"max_new_tokens": 4000}, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("No program yet.\n", False),
+        ("```python\nimport torch\n\nclass Net(nn.Module):\n", False),
+        ("```python\nclass Net(nn.Module):\n    def f(self):\n        x = (1,\n", False),
+        ("```python\ntry:\n    x = 1\n", False),
+        ('```python\n"""A text that\n', False),
+        ("```python\ndef f():\n    return 1\n    x = ", False),
+        ("```python\nx = 1\n```", False),
+        ("```python\nx = (1,\n```", True),
+        ("```python\ndef f():\n```", True),
+        ("```python\nx = 1)\n", True),
+        ("```python\ndef f():\nx = 1\n", True),
+        ("```python\n    x = 1\n", True),
+        ("```python\nx = 'abc\n", True),
+        ("```python\nx = 1\n  y = 2\n", True),
+        ("```python\nx == = 2\n", True),
+    ],
+)
+def test_a_line_is_wrong_when_nothing_can_follow_that_makes_the_program_parse(text, wrong):
+    assert wrong_line(text) is wrong
+
+
+def test_a_dropped_line_leaves_no_trace_in_what_follows(model_folder, monkeypatch):
+    """With the most likely token at each place, a line that is dropped comes again, and all that follows it."""
+    model, tokenizer = load_model(model_folder, LOADING, "cpu"), load_tokenizer(model_folder)
+    texts = ["Write a Python function that adds two numbers.", "Write a short Python program."]
+    greedy = SETTINGS | {"temperature": 0, "max_new_tokens": 40}
+
+    def run():
+        made = [Sequence(chat_tokens(tokenizer, text), 0) for text in texts]
+        list(sample(model, tokenizer, made, 2, greedy | {"line_retries": 1}))
+        return made
+
+    monkeypatch.setattr(sampling, "wrong_line", lambda text: False)
+    whole = run()
+    seen = set()
+    monkeypatch.setattr(sampling, "wrong_line", lambda text: len(seen) < 3 and text not in seen and not seen.add(text))
+    dropped = run()
+    assert sum(each.drawn for each in dropped) == 80
+    for one, two in zip(whole, dropped):
+        assert two.new == one.new[: len(two.new)]
+    assert min(len(each.new) for each in dropped) > 5
+    assert sum(len(each.new) for each in dropped) < sum(len(each.new) for each in whole)
+
+
+def test_a_line_that_stays_wrong_ends_the_answer_and_its_tokens_are_counted(tokenizer):
+    settings = SETTINGS | {"line_retries": 2, "max_new_tokens": 100}
+    each = Sequence([1], 0)
+    first, wrong = (tokenizer(text)["input_ids"] for text in ("```python\nx = 1\n", "y = )\n"))
+    for token in first:
+        sampling._append(each, token, tokenizer, set(), settings)
+    kept = list(each.new)
+    for attempt in range(3):
+        for token in (first[-1:] if attempt else []) + wrong:
+            sampling._append(each, token, tokenizer, set(), settings)
+        if attempt < 2:
+            assert each.new == kept[:-1]
+    assert each.stopped == "line"
+    assert each.drawn == len(first) + 3 * len(wrong) + 2
+
+
+@pytest.mark.parametrize("opening", ["fence", "imports", "class"])
+def test_answers_begin_with_the_opening_and_its_tokens_are_not_sampled(tiny_model, tmp_path, opening):
+    made, record = run(tiny_model, tmp_path, prompts(2), opening=opening)
+    assert all(row["raw"].startswith(OPENINGS[opening]) for row in made)
+    assert record["new_tokens"] == 24
+    assert made[0]["prompt_tokens"] > run(tiny_model, tmp_path / "none", prompts(2))[0][0]["prompt_tokens"]
+
+
+def test_a_refused_program_is_asked_for_again_with_the_reason_and_all_tokens_count(tiny_model, tmp_path, monkeypatch):
+    asked, real = [], sample
+    monkeypatch.setattr(module, "sample", lambda *given: asked.append(given[2]) or real(*given))
+    made, record = run(tiny_model, tmp_path, prompts(3), repairs=2)
+    assert [len(group) for group in asked] == [3, 3, 3]
+    tokenizer = load_tokenizer(tiny_model)
+    text = tokenizer.decode(asked[1][0].prompt)
+    assert "This program is refused: the answer holds no program." in text
+    assert {row["attempts"] for row in made} == {3}
+    assert record["new_tokens"] == sum(row["new_tokens"] for row in made) == 3 * 3 * 12
+    assert made == run(tiny_model, tmp_path / "other", prompts(3), repairs=2, batch_size=2)[0]
+
+
+def test_a_program_that_passes_is_not_asked_for_again(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "check_program", lambda program: None)
+    made, _ = run(tiny_model, tmp_path, prompts(3), repairs=2)
+    assert {row["attempts"] for row in made} == {1}
+
+
+def test_shards_take_turns_on_the_gpus_that_are_to_be_seen(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [module.choose_gpu("auto", shard) for shard in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert module.choose_gpu("cuda:1", 2) == "cuda:1"
+    assert module.choose_gpu("cpu", 1) == "cpu"
 
 
 def test_draws_near_an_edge_are_found_whatever_moves_the_logits():
@@ -136,14 +324,16 @@ def test_other_seeds_give_other_answers(tiny_model, tmp_path):
 def test_the_shared_beginning_of_prompts_changes_no_logits(model, tokenizer):
     tokens = [chat_tokens(tokenizer, row["prompt"]) for row in prompts(3)]
     with torch.inference_mode():
-        _, _, logits = _read_prompts(model, tokens, tokenizer.pad_token_id)
+        prefix = Prefix(model, tokens)
+        _, _, logits = read_prompts(model, tokens, prefix, tokenizer.pad_token_id)
         alone = torch.cat([model(input_ids=torch.tensor([ids])).logits[:, -1] for ids in tokens])
+    assert prefix.length > 5
     assert torch.allclose(logits, alone, atol=1e-4)
 
 
 def test_greedy_sampling_is_that_of_transformers(model, tokenizer):
     ids = chat_tokens(tokenizer, "Design a net.")
-    ours = next(iter(sample(model, tokenizer, [ids], [0], SETTINGS | {"temperature": 0})))[1]
+    ours = next(sample(model, tokenizer, [Sequence(ids, 0)], 1, SETTINGS | {"temperature": 0})).new
     theirs = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=12)[0, len(ids) :].tolist()
     assert ours == theirs
 

@@ -174,3 +174,12 @@ def test_a_cycle_cannot_change_the_shape_of_the_adapter_that_it_goes_on_from(con
     assert "chains.main, cycle 2: finetuning.lora_rank is 64" in refusal(config)
     config["chains"]["main"]["at"] = {2: {"finetuning": {"lora_rank": 64, "start_from": "base"}}}
     assert complete(config)
+
+
+def test_dpo_wants_prompts_that_several_candidates_share(config):
+    config["chains"]["main"]["finetuning"] = {"method": "dpo"}
+    assert complete(config)["finetuning"]["method"] == "sft"
+    config["chains"]["main"]["at"] = {2: {"prompts": {"references": 1}}}
+    assert "chains.main, cycle 2: finetuning.method: dpo wants" in refusal(config)
+    config["chains"]["main"]["finetuning"] = {"method": "kto"}
+    complete(config)

@@ -244,6 +244,16 @@ def test_another_verdict_judges_and_generates_nothing_again_in_its_cycle(finishe
         assert spared not in plan
 
 
+def test_a_method_that_learns_from_failures_takes_the_verdicts_and_leaves_cycle_0_alone(finished, config, tmp_path):
+    config["finetuning"] |= {"method": "kto", "beta": 0.2}
+    path = tmp_path / "kto.yaml"
+    path.write_text(yaml.safe_dump(config))
+    plan = snakemake(finished, "--configfile", str(path), "--dry-run", "--printshellcmds").stdout
+    assert "--candidates results/main/cycle-1/candidates.parquet" in plan and "--method kto" in plan
+    for spared in ("Cycle 0", "cycle 1: generating"):
+        assert spared not in plan
+
+
 def test_what_the_report_looks_like_rebuilds_the_report_alone(finished, config, tmp_path):
     config["report"] = {"title": "Another headline", "resamples": 500}
     path = tmp_path / "looks.yaml"

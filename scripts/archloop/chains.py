@@ -162,6 +162,11 @@ def _check_adapters(settings: dict, name: str) -> None:
         own = effective(settings, "finetuning", name, cycle)
         if own["layers"] and own["layers"][0] >= own["layers"][1]:
             raise InputError(f"settings: finetuning.layers: {own['layers']} holds no layer; it is [first, last + 1]")
+        if cycle and own["method"] == "dpo" and effective(settings, "prompts", name, cycle)["references"]:
+            raise InputError(
+                f"settings: chains.{name}, cycle {cycle}: finetuning.method: dpo wants failed and admitted answers"
+                " to the same prompt, but with prompts.references every prompt is another; take kto"
+            )
         if cycle == 0 or own["start_from"] == "base" or not trains(settings, name, cycle):
             continue
         parent = adapter_after(settings, name, cycle - 1)

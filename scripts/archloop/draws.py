@@ -12,6 +12,8 @@ import torch
 ROUNDING = 5e-4
 # Rounding of the softmax itself and of what was left out of the linear estimate.
 SLACK = 1e-6
+# Tokens that are sorted where top-p most likely needs no more; all of them take ten times as long.
+SHORTLIST = 256
 
 
 def choose_tokens(
@@ -22,15 +24,11 @@ def choose_tokens(
     logits: (rows, vocabulary). draws: one number in [0, 1) a row. Temperature, then top-k, then top-p, then the draw
     picks along the tokens from the most likely one on.
     """
-    vocabulary = logits.shape[-1]
     if settings["temperature"] == 0:
         best, tokens = logits.float().topk(2, dim=-1)
         return tokens[:, 0].tolist(), (best[:, 0] - best[:, 1] > 2 * rounding).tolist()
     scores = logits.float() / settings["temperature"]
-    k = min(settings["top_k"] or vocabulary, vocabulary)
-    best, tokens = scores.topk(min(k + 1, vocabulary), dim=-1)
-    best, tokens = best.cpu(), tokens.cpu()
-    probabilities = best[:, :k].softmax(dim=-1).double()
+    best, tokens, probabilities = _most_likely(scores, settings)
     below = probabilities.cumsum(dim=-1) - probabilities
     kept = probabilities.masked_fill(below >= settings["top_p"], 0.0)
     heights = kept.cumsum(dim=-1)
@@ -41,6 +39,23 @@ def choose_tokens(
     if not rounding:
         return chosen, [True] * len(chosen)
     return chosen, _certain(best, probabilities, heights, last, places, draws, settings, rounding).tolist()
+
+
+def _most_likely(scores: torch.Tensor, settings: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return (scores, tokens, probabilities) from the most likely token on, as many as top-k and top-p can take.
+
+    There may be more scores than probabilities: those show how near the next tokens come.
+    """
+    vocabulary = scores.shape[-1]
+    k = min(settings["top_k"] or vocabulary, vocabulary)
+    if k > SHORTLIST and k == vocabulary:
+        best, tokens = scores.topk(SHORTLIST, dim=-1)
+        probabilities = (best - scores.logsumexp(dim=-1, keepdim=True)).exp().double().cpu()
+        if (probabilities[:, :-1].sum(dim=-1) > settings["top_p"] + 0.001).all():
+            return best.cpu(), tokens.cpu(), probabilities
+    best, tokens = scores.topk(min(k + 1, vocabulary), dim=-1)
+    best, tokens = best.cpu(), tokens.cpu()
+    return best, tokens, best[:, :k].softmax(dim=-1).double()
 
 
 def _certain(best, probabilities, heights, last, places, draws, settings, rounding) -> torch.Tensor:

@@ -10,7 +10,7 @@ def get_logger(name: str) -> logging.Logger:
     return logging.getLogger(f"archloop.{name}")
 
 
-def start_logging(log_file: str | None = None) -> None:
+def start_logging(log_file: str | None = None, mode: str = "w") -> None:
     """Send messages to the terminal (short) and, when given, to the rule's log file (with the time)."""
     root = logging.getLogger("archloop")
     root.setLevel(logging.INFO)
@@ -20,9 +20,15 @@ def start_logging(log_file: str | None = None) -> None:
     terminal.setFormatter(logging.Formatter("    %(message)s"))
     root.addHandler(terminal)
     if log_file:
-        whole = logging.FileHandler(log_file, mode="w", encoding="utf-8")
+        whole = logging.FileHandler(log_file, mode=mode, encoding="utf-8")
         whole.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(whole)
+
+
+def log_file() -> str | None:
+    """Return the file that messages go to, for the processes that one starts."""
+    files = (getattr(handler, "baseFilename", None) for handler in logging.getLogger("archloop").handlers)
+    return next(filter(None, files), None)
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,8 @@ from archloop import chains
 from archloop.errors import InputError
 
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
+# What of fine-tuning means nothing to cycle 0, which has no candidates and one corpus.
+LATER = ("train_on", "method", "beta", "sft_weight", "dispreferred")
 # To jsonschema alone 2.0 is an integer and NaN a number.
 TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
     {
@@ -57,6 +59,11 @@ def complete(config: dict) -> dict:
     chains.check(whole)
     _check_folders(whole)
     return whole
+
+
+def of_cycle_zero(finetuning: dict) -> dict:
+    """Return the settings of fine-tuning that cycle 0 depends on."""
+    return {key: value for key, value in finetuning.items() if key not in LATER}
 
 
 def options(values: dict, prefix: str = "") -> str:

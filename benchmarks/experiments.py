@@ -1,0 +1,202 @@
+"""What raises the share of valid programs and the yield per token? Variants of the demo, each with several seeds.
+
+python benchmarks/experiments.py --results results --output results-experiments
+
+Every cell (a variant and a seed) starts from the same adapter, that of cycle 0 of a finished demo run (`make demo`),
+answers prompts until the same number of new tokens is spent, dropped lines and refused attempts included, and goes
+through the real judge and the real admission against the seed corpus. Finished cells are kept in the output folder and
+not made again, nor are the answers of a cell that was cut. It prints a table and writes experiments.json.
+"""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import click
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+from archloop.admit import KNOWN_COLUMNS, admit  # noqa: E402
+from archloop.corpus import read_corpus  # noqa: E402
+from archloop.datasets import read_facts  # noqa: E402
+from archloop.digest import code_digest  # noqa: E402
+from archloop.evaluate import evaluate  # noqa: E402
+from archloop.files import read_json, sha256_file, sha256_text, write_json  # noqa: E402
+from archloop.funnel import VALID  # noqa: E402
+from archloop.intervals import mean_interval, wilson  # noqa: E402
+from archloop.prompts import cycle_prompts, read_hints, read_template  # noqa: E402
+from archloop.settings import complete  # noqa: E402
+
+PATH = click.Path(path_type=Path)
+BASELINE = "demo"
+# What differs from config/demo.yaml.
+VARIANTS = {
+    BASELINE: {},
+    "temperature 0.2, top-k 50, top-p 0.9 (the paper's)": {
+        "generation": {"temperature": 0.2, "top_k": 50, "top_p": 0.9}
+    },
+    "temperature 0.7": {"generation": {"temperature": 0.7}},
+    "temperature 1.0": {"generation": {"temperature": 1.0}},
+    "temperature 0.7, top-p 0.8": {"generation": {"temperature": 0.7, "top_p": 0.8}},
+    "opening: imports": {"generation": {"opening": "imports"}},
+    "opening: class": {"generation": {"opening": "class"}},
+    "opening: class, temperature 0.7": {"generation": {"opening": "class", "temperature": 0.7}},
+    "line_retries 4": {"generation": {"line_retries": 4}},
+    "line_retries 4, temperature 1.0": {"generation": {"line_retries": 4, "temperature": 1.0}},
+    "repairs 1": {"generation": {"repairs": 1}},
+    "repairs 1, temperature 1.0": {"generation": {"repairs": 1, "temperature": 1.0}},
+    "references 1": {"prompts": {"references": 1}},
+}
+
+
+def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, results: Path, run: dict) -> dict:
+    """Return the counts of one variant with one seed.
+
+    The candidates count, in their order, up to the first that would go beyond `budget` new tokens.
+    """
+    from archloop.generate import generate
+
+    generation = config["generation"] | changes.get("generation", {})
+    prompts = config["prompts"] | changes.get("prompts", {})
+    template, hints = (ROOT / prompts[name] for name in ("template", "hints"))
+    facts = read_facts(run["dataset"])
+    corpus = results / "seed" / "corpus.parquet"
+    rows = cycle_prompts(
+        "experiment",
+        1,
+        seed,
+        999,
+        read_template(template),
+        read_hints(hints),
+        facts,
+        {"epochs": 1, "parameter_budget": prompts["parameter_budget"]},
+        read_corpus([corpus]).to_dicts(),
+        prompts["references"],
+    )
+    adapter = results / "seed" / "adapter" / "adapter_model.safetensors"
+    started, size = time.monotonic(), generation["batch_size"]
+    candidates, spent = [], 0
+    while spent <= budget:
+        block = rows[len(candidates) : len(candidates) + size]
+        kept = place / f"answers-{len(candidates)}.jsonl"
+        loading, device = config["loading"], run["device"]
+        made, _ = generate(block, run["model"].parent, adapter, generation, loading, device, kept)
+        candidates += made
+        spent = sum(row["new_tokens"] for row in candidates)
+    seconds = time.monotonic() - started
+    spent = 0
+    for count, row in enumerate(candidates):
+        if spent + row["new_tokens"] > budget:
+            candidates = candidates[:count]
+            break
+        spent += row["new_tokens"]
+    records, _ = evaluate(candidates, run["dataset"], config["evaluation"], config["seed"], run["store"], run)
+    records = [record | {"protocol": "{}"} for record in records]
+    known = read_corpus([corpus], KNOWN_COLUMNS)
+    table, admitted = admit(candidates, records, known, facts, config["admission"], config["novelty"])
+    outcomes = dict(table["outcome"].value_counts().sort("outcome").iter_rows())
+    return {
+        "candidates": len(candidates),
+        "new_tokens": spent,
+        "valid": sum(outcomes.get(name, 0) for name in VALID),
+        "distinct": len({row["program"] for row in candidates}),
+        "admitted": admitted.height,
+        "best": table["accuracy"].max(),
+        "outcomes": outcomes,
+        "generation_s": round(seconds, 1),
+    }
+
+
+def per_10k(counts: dict) -> float:
+    return 1e4 * counts["admitted"] / max(counts["new_tokens"], 1)
+
+
+def rows_of_table(cells: dict[str, dict[int, dict]]) -> list[dict]:
+    """Return a row a variant: pooled valid share with Wilson's interval, yield and its difference with Student's t."""
+    rows = []
+    for name, by_seed in cells.items():
+        valid, made = (sum(counts[key] for counts in by_seed.values()) for key in ("valid", "candidates"))
+        yields = {seed: per_10k(counts) for seed, counts in by_seed.items()}
+        base = cells.get(BASELINE, {})
+        paired = [yields[seed] - per_10k(base[seed]) for seed in yields if seed in base and name != BASELINE]
+        distinct, tokens = (sum(counts[key] for counts in by_seed.values()) for key in ("distinct", "new_tokens"))
+        rows.append(
+            {
+                "variant": name,
+                "seeds": len(by_seed),
+                "candidates": made,
+                "new_tokens": tokens,
+                "valid": valid,
+                "valid_share": valid / made if made else None,
+                "valid_interval": wilson(valid, made),
+                "distinct_share": distinct / made if made else None,
+                "admitted": sum(counts["admitted"] for counts in by_seed.values()),
+                "admitted_per_10k_tokens": statistics.fmean(yields.values()),
+                "admitted_interval": mean_interval(list(yields.values())),
+                "against_baseline": statistics.fmean(paired) if paired else None,
+                "against_baseline_interval": mean_interval(paired),
+            }
+        )
+    return rows
+
+
+def show(rows: list[dict]) -> None:
+    def span(interval, scale=1.0, digits=1) -> str:
+        return "" if interval is None else " [{:.{d}f}, {:.{d}f}]".format(*(scale * end for end in interval), d=digits)
+
+    print("| variant | seeds | candidates | valid % | distinct % | admitted per 10,000 new tokens | against the demo |")
+    print("|---|---|---|---|---|---|---|")
+    for row in rows:
+        against = "" if row["against_baseline"] is None else f"{row['against_baseline']:+.1f}"
+        print(
+            f"| {row['variant']} | {row['seeds']} | {row['candidates']}"
+            f" | {100 * (row['valid_share'] or 0):.1f}{span(row['valid_interval'], 100)}"
+            f" | {100 * (row['distinct_share'] or 0):.0f}"
+            f" | {row['admitted_per_10k_tokens']:.1f}{span(row['admitted_interval'])}"
+            f" | {against}{span(row['against_baseline_interval'])} |"
+        )
+
+
+@click.command()
+@click.option("--results", type=PATH, required=True, help="Results of a finished demo run: seed/adapter, seed/corpus.")
+@click.option("--model", type=PATH, default=Path("resources/models/smollm2-135m-instruct/manifest.json"))
+@click.option("--dataset", type=PATH, default=Path("resources/datasets/digits.safetensors"))
+@click.option("--output", type=PATH, required=True, help="Folder of the cells and of experiments.json.")
+@click.option("--budget", default=4000, help="New tokens of a cell.")
+@click.option("--seeds", default=3, help="Seeds of a variant.")
+@click.option("--variants", help=f"Some of them, separated by semicolons: {'; '.join(VARIANTS)}")
+@click.option("--minutes", default=600.0, help="No cell is begun after that time; run again to go on.")
+@click.option("--device", default="auto")
+def main(results, model, dataset, output, budget, seeds, variants, minutes, device) -> None:
+    """Run the cells that are missing, one seed of all variants after the other, and print the table."""
+    config = complete(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()))
+    names = [name.strip() for name in variants.split(";")] if variants else list(VARIANTS)
+    run = {"device": device, "isolation": "auto", "workers": 1, "model": model, "dataset": dataset}
+    run["store"] = output / "evaluations"
+    inputs = [sha256_file(results / "seed" / name) for name in ("adapter/adapter_model.safetensors", "corpus.parquet")]
+    scripts = ("write_prompts", "generate", "evaluate", "admit")
+    inputs += [code_digest(ROOT / "scripts" / f"{name}.py") for name in scripts]
+    sections = ("generation", "prompts", "evaluation", "admission", "novelty", "loading")
+    inputs += [budget, {name: config[name] for name in sections}]
+    started, cells = time.monotonic(), {}
+    for seed in range(1, seeds + 1):
+        for name in names:
+            key = sha256_text(json.dumps([inputs, VARIANTS[name], seed], sort_keys=True))[:16]
+            path = output / "cells" / f"{key}.json"
+            if not path.is_file():
+                if time.monotonic() - started > 60 * minutes:
+                    continue
+                counts = cell(VARIANTS[name], seed, budget, config, output / "state" / key, results, run)
+                write_json(path, {"variant": name, "seed": seed, **counts})
+                print(f"seed {seed}, {name}: {counts}", flush=True)
+            cells.setdefault(name, {})[seed] = read_json(path, "candidates", "admitted")
+    table = rows_of_table(cells)
+    show(table)
+    write_json(output / "experiments.json", {"budget": budget, "table": table, "cells": cells})
+
+
+if __name__ == "__main__":
+    main()

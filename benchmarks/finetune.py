@@ -1,0 +1,119 @@
+"""How fast an adapter learns, and how much of a batch is padding. Prints tokens a second and ratios.
+
+python benchmarks/finetune.py --model resources/models/smollm2-135m-instruct/manifest.json
+
+The pairs are the project's own seed programs with their prompts. Time for time (A B A B ...) an epoch over some of them
+is measured beside the plain way: one pair at a time, padded to a maximum length, with the loss of transformers over all
+positions (the padded ones all cost the same, so one is measured and counted for each pair). Padding is counted over all
+programs, for batches of several sizes, grouped by length as in training and in random order.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import torch
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+from archloop.adapters import attach_adapter  # noqa: E402
+from archloop.chat import encode_pair  # noqa: E402
+from archloop.models import choose_device, load_model, load_tokenizer  # noqa: E402
+from archloop.objectives import Example, make_objective  # noqa: E402
+from archloop.prompts import read_hints, read_template, seed_prompt  # noqa: E402
+from archloop.seed_programs import seed_programs  # noqa: E402
+from archloop.seeds import generator  # noqa: E402
+from archloop.settings import complete  # noqa: E402
+from archloop.training import plan, train, trainable  # noqa: E402
+
+DIGITS = {"name": "digits", "channels": 1, "size": 32, "classes": 10}
+GOAL = {"epochs": 1, "parameter_budget": 300_000}
+
+
+def pairs(tokenizer) -> list[Example]:
+    prompts = ROOT / "config" / "prompts"
+    template, hints = read_template(prompts / "design.md.j2"), read_hints(prompts / "hints.yaml")
+    asked = [seed_prompt(template, hints, DIGITS, GOAL, {"family": each.family}) for each in seed_programs()]
+    return [Example(*encode_pair(tokenizer, text, each.program)) for text, each in zip(asked, seed_programs())]
+
+
+def padding(lengths: list[int], settings: dict, grouped: bool) -> float:
+    """Share of padding among all tokens that go through the model in an epoch, from 0 to 1."""
+    batches = [batch for _, step in plan(lengths, settings | {"epochs": 1}, 1) for batch in step]
+    if not grouped:
+        order = generator(1, "random").sample(range(len(lengths)), len(lengths))
+        batches = [order[at : at + settings["batch_size"]] for at in range(0, len(order), settings["batch_size"])]
+    return 1 - sum(lengths) / sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
+
+
+def epoch(model, examples: list[Example], settings: dict) -> float:
+    """Seconds of an epoch over the examples, as fine-tuning runs it."""
+    objective = make_objective("sft", settings, trainable(model))
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        train(model, examples, objective, settings | {"epochs": 1}, 1, Path(folder) / "checkpoint.pt", "")
+        return time.monotonic() - started
+
+
+def padded(model, example: Example, width: int) -> float:
+    """Seconds of one pair padded to `width` tokens, forward and backward."""
+    device = next(model.parameters()).device
+    tokens = (example.prompt + example.answer)[:width]
+    ids, labels = (torch.full((1, width), value, dtype=torch.long) for value in (0, -100))
+    ids[0, : len(tokens)] = torch.tensor(tokens)
+    labels[0, len(example.prompt) : len(tokens)] = torch.tensor(tokens[len(example.prompt) :])
+    mask = (torch.arange(width) < len(tokens)).long()[None]
+    started = time.monotonic()
+    model(input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device)).loss.backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.monotonic() - started
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="manifest.json of a prepared model.")
+@click.option("--configfile", default=ROOT / "config/demo.yaml", type=click.Path(path_type=Path), help="Settings.")
+@click.option("--count", default=4, help="Pairs of the measured epoch.")
+@click.option("--batch-size", default=None, type=int, help="Instead of that of the settings.")
+@click.option("--max-length", default=None, type=int, help="Instead of that of the settings.")
+@click.option("--rounds", default=3, help="How often each is measured, in turn.")
+@click.option("--device", default="auto", help="auto, cpu or cuda.")
+def main(model, configfile, count, batch_size, max_length, rounds, device) -> None:
+    whole = complete(yaml.safe_load(configfile.read_text()))
+    settings, device = whole["finetuning"], choose_device(device)
+    settings |= {"batch_size": batch_size} if batch_size else {}
+    examples = pairs(load_tokenizer(model.parent))
+    lengths = [example.length for example in examples]
+    print(f"{len(lengths)} pairs of {min(lengths)} to {max(lengths)} tokens, {statistics.mean(lengths):.0f} on average")
+    for size in (1, 4, 8, 16):
+        shares = [padding(lengths, settings | {"batch_size": size}, grouped) for grouped in (True, False)]
+        print(f"padding, batches of {size}: {shares[0]:.1%} grouped by length, {shares[1]:.1%} in random order")
+    chosen = generator(1, "measured").sample(examples, count)
+    adapted = attach_adapter(load_model(model.parent, whole["loading"], device), None, settings)
+    widths = {"finetuning.max_length": max_length or settings["max_length"], "the longest pair": max(lengths)}
+    epoch(adapted, chosen[:2], settings)  # warm-up
+    ours, plain = [], {name: [] for name in widths}
+    for _ in range(rounds):
+        ours.append(epoch(adapted, chosen, settings))
+        for name, width in widths.items():
+            plain[name].append(count * padded(adapted, chosen[0], width))
+        adapted.zero_grad()
+    tokens = sum(example.length for example in chosen)
+    share = padding([example.length for example in chosen], settings, True)
+    rate = tokens / statistics.median(ours)
+    print(f"epoch of {count} pairs, batches of {settings['batch_size']}, {device}, {torch.get_num_threads()} threads:")
+    print(f"  {statistics.median(ours):.1f} s, {rate:.0f} tokens/s, padding {share:.1%}")
+    for name, width in widths.items():
+        ratios = sorted(theirs / mine for theirs, mine in zip(plain[name], ours))
+        print(
+            f"  one at a time, padded to {name} ({width}): {statistics.median(plain[name]):.1f} s,"
+            f" {statistics.median(ratios):.2f} times as long (of {rounds}: {ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
+
+
+if __name__ == "__main__":
+    main()

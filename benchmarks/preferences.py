@@ -1,0 +1,150 @@
+"""What learning from failed programs is worth: sft, dpo and kto side by side, from one cycle and under one budget.
+
+python benchmarks/preferences.py --configfile config/demo.yaml --output benchmarks/results/preferences
+
+Run where that cycle of the chain is finished (snakemake results/CHAIN/cycle-N/candidates.parquet). From its adapter,
+corpus and verdicts each method trains an adapter in one pass; sft besides in as many as come nearest to the most tokens
+that another saw. Each adapter, and the one before, answers the same new prompts with the same seeds, and the judge
+decides. What is there already is kept, so a comparison that was cut goes on. Prints a table with 95 % intervals.
+"""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+from archloop.chains import adapter_after, effective  # noqa: E402
+from archloop.corpus import read_candidates  # noqa: E402
+from archloop.files import read_json, read_jsonl, write_jsonl  # noqa: E402
+from archloop.funnel import VALID  # noqa: E402
+from archloop.intervals import mean_interval, wilson  # noqa: E402
+from archloop.seeds import derive  # noqa: E402
+from archloop.settings import complete, options  # noqa: E402
+
+
+class Comparison:
+    """The files of one cycle, the settings that hold there, and the scripts run on them one after the other."""
+
+    def __init__(self, settings: dict, results: Path, chain: str, cycle: int, output: Path, device: str):
+        self.settings, self.chain, self.cycle, self.output, self.device = settings, chain, cycle, output, device
+        self.place = results / chain / f"cycle-{cycle}"
+        adapter = adapter_after(settings, chain, cycle - 1)
+        if adapter is None:
+            raise click.UsageError(f"chain {chain} has no adapter before cycle {cycle}")
+        start, number = adapter
+        before = results / start / f"cycle-{number}" if number else results / start
+        self.parent = before / "adapter" / "adapter_model.safetensors"
+        self.corpus = [results / "seed" / "corpus.parquet"]
+        self.corpus += [results / chain / f"cycle-{k}" / "corpus.parquet" for k in range(1, cycle)]
+        self.model = f"resources/models/{settings['model']['name']}/manifest.json"
+        self.dataset = f"resources/datasets/{settings['chains'][chain]['dataset']}.safetensors"
+
+    def of(self, section: str) -> dict:
+        return effective(self.settings, section, self.chain, self.cycle)
+
+    def script(self, name: str, output: Path, words: str) -> None:
+        if not output.is_file():
+            output.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run([sys.executable, ROOT / "scripts" / f"{name}.py", *shlex.split(words)], check=True)
+
+    def prompts(self, count: int) -> Path:
+        path = self.output / "prompts.jsonl"
+        asked = options(self.of("prompts") | {"candidates": count})
+        seed, epochs = derive(self.settings["seed"], "preferences"), self.of("evaluation")["epochs"]
+        self.script(
+            "write_prompts",
+            path,
+            f"--chain {self.chain} --cycle {self.cycle + 1} --dataset {self.dataset} {words('corpus', self.corpus)}"
+            f" {asked} --seed {seed} --epochs {epochs} --output {path}",
+        )
+        return path
+
+    def train(self, method: str, epochs: int) -> dict:
+        folder = self.output / f"{method}-{epochs}"
+        settings = self.of("finetuning") | {"method": method, "epochs": epochs}
+        self.script(
+            "finetune",
+            folder / "run.json",
+            f"--fresh {self.place}/corpus.parquet {words('corpus', self.corpus)} --parent {self.parent}"
+            f" --model {self.model} --candidates {self.place}/candidates.parquet {options(settings)}"
+            f" {options(self.settings['loading'], 'loading_')}"
+            f" --seed {derive(self.settings['seed'], 'preferences', 'finetune')} --device {self.device}"
+            f" --state {folder}/state --output {folder}/adapter_model.safetensors --run-record {folder}/run.json",
+        )
+        return read_json(folder / "run.json") | {"adapter": folder / "adapter_model.safetensors"}
+
+    def judge(self, name: str, adapter: Path, prompts: Path) -> list[dict]:
+        """Return the verdicts on the answers of one adapter."""
+        folder = self.output / name
+        write_jsonl(folder / "prompts.jsonl", [row | {"shard": 0} for row in read_jsonl(prompts)])
+        sampling = options(self.of("generation") | {"shards": 1})
+        loading = options(self.settings["loading"], "loading_")
+        self.script(
+            "generate",
+            folder / "generated.jsonl",
+            f"--prompts {folder}/prompts.jsonl --shard 0 --model {self.model} --adapter {adapter} {sampling} {loading}"
+            f" --device {self.device} --output {folder}/generated.jsonl --run-record {folder}/generated.run.json",
+        )
+        self.script(
+            "evaluate",
+            folder / "evaluated.json",
+            f"--candidates {folder}/generated.jsonl --dataset {self.dataset} {options(self.of('evaluation'))}"
+            f" --seed {self.settings['seed']} --store results/evaluations --device {self.device}"
+            f" --output {folder}/evaluated.json --run-record {folder}/evaluated.run.json",
+        )
+        self.script(
+            "admit",
+            folder / "candidates.parquet",
+            f"--generated {folder}/generated.jsonl --evaluated {folder}/evaluated.json"
+            f" {words('corpus', [*self.corpus, self.place / 'corpus.parquet'])} --dataset {self.dataset}"
+            f" {options(self.of('admission'))} {options(self.of('novelty'), 'novelty_')}"
+            f" --candidates-output {folder}/candidates.parquet --corpus-output {folder}/corpus.parquet",
+        )
+        return read_candidates([folder / "candidates.parquet"], ("outcome", "accuracy")).to_dicts()
+
+
+def words(option: str, paths: list[Path]) -> str:
+    return " ".join(f"--{option} {path}" for path in paths)
+
+
+def line(name: str, rows: list[dict], trained: dict | None) -> str:
+    valid = [row for row in rows if row["outcome"] in VALID]
+    admitted = sum(row["outcome"] == "admitted" for row in rows)
+    low, high = wilson(len(valid), len(rows))
+    mean = "no accuracy"
+    if valid:
+        accuracies = [row["accuracy"] for row in valid]
+        ends = mean_interval(accuracies) if len(valid) > 1 else None
+        mean = f"mean {sum(accuracies) / len(valid):.1%}" + (f" [{ends[0]:.1%}, {ends[1]:.1%}]" if ends else "")
+    cost = "" if trained is None else f"; {trained['tokens']} tokens in {trained['seconds']:.0f} s"
+    share = f"{len(valid) / len(rows):.1%} [{low:.1%}, {high:.1%}]"
+    return f"{name:7} valid {len(valid):3} of {len(rows)} ({share}), admitted {admitted:3}, {mean}{cost}"
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--configfile", required=True, type=click.Path(path_type=Path), help="The settings of that run.")
+@click.option("--chain", default="main", help="A chain of it.")
+@click.option("--cycle", default=1, help="A finished cycle of that chain.")
+@click.option("--candidates", default=None, type=int, help="New prompts; by default as many as in a cycle.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for what is made.")
+@click.option("--device", default="auto", help="auto, cpu or cuda.")
+def main(configfile, chain, cycle, candidates, output, device) -> None:
+    settings = complete(yaml.safe_load(configfile.read_text()))
+    work = Comparison(settings, Path("results"), chain, cycle, output, device)
+    prompts = work.prompts(candidates or work.of("prompts")["candidates"])
+    print(line("before", work.judge("before", work.parent, prompts), None), flush=True)
+    trained = {(method, 1): work.train(method, 1) for method in ("sft", "dpo", "kto")}
+    passes = round(max(facts["tokens"] for facts in trained.values()) / max(1, trained["sft", 1]["tokens"]))
+    trained["sft", passes] = work.train("sft", passes)
+    for (method, epochs), facts in sorted(trained.items()):
+        name = f"{method}-{epochs}"
+        print(line(name, work.judge(name, facts["adapter"], prompts), facts), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Prompts and answers in a model's own format: its chat template decides where a turn begins and ends.
+
+What a model is asked with and what it is taught come from the same template, so that an answer continues exactly the
+tokens that a prompt ends with, and stops with the token that ends a turn.
+"""
+
+from archloop.progress import get_logger
+
+# For a model that brings no template of its own.
+PLAIN = (
+    "{% for message in messages %}{% if message.role == 'user' %}### Instruction:\n{{ message.content }}\n"
+    "{% else %}### Response:\n{{ message.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}### Response:\n{% endif %}"
+)
+
+logger = get_logger("chat")
+
+
+def has_template(tokenizer) -> bool:
+    return tokenizer.chat_template is not None
+
+
+def chat_tokens(tokenizer, *turns: str) -> list[int]:
+    """Return the token ids of a user's prompt, ready for the answer, by the tokenizer's chat template.
+
+    turns: the prompt alone, or a conversation: the user's, the model's, ..., the user's. A tokenizer without a template
+    gets a plain one, with a notice.
+    """
+    return _ids(tokenizer, _turns(tokenizer, *turns))
+
+
+def opening_tokens(tokenizer, opening: str) -> list[int]:
+    """Return what follows the ids of a prompt where the answer is made to begin with `opening`; none for no text."""
+    return _begun(tokenizer, _parts(tokenizer, "x", opening)[1], opening) if opening else []
+
+
+def encode_pair(tokenizer, prompt: str, program: str) -> tuple[list[int], list[int]]:
+    """Return (prompt ids, answer ids) of a program in its fence; the answer ends with the token that ends a turn.
+
+    The prompt's ids are those of `chat_tokens`, so training sees what generation will see. What the template puts
+    between them and the program belongs to the answer: the model has to write it. What follows the end of the turn
+    does not: nobody ever asks for it. Text in the program that spells a special token stays text.
+    """
+    answer = f"```python\n{program.strip()}\n```"
+    before, lead, tail = _parts(tokenizer, prompt, answer)
+    middle = _begun(tokenizer, lead, answer)
+    return _ids(tokenizer, before), middle + _until_end(tokenizer, _ids(tokenizer, tail))
+
+
+def end_of_turn(tokenizer) -> int:
+    """Return the token that ends an answer in the tokenizer's chat format: where generation may stop."""
+    return encode_pair(tokenizer, "x", "x")[1][-1]
+
+
+def _turns(tokenizer, *turns: str) -> str:
+    if not has_template(tokenizer):
+        logger.warning("the tokenizer has no chat template; prompts go in as '### Instruction' and '### Response'")
+        begins = tokenizer.bos_token if tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id else ""
+        tokenizer.chat_template = begins + PLAIN
+    roles = ("user", "assistant")
+    messages = [{"role": roles[number % 2], "content": turn} for number, turn in enumerate(turns)]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=len(turns) % 2 == 1)
+
+
+def _parts(tokenizer, prompt: str, answer: str) -> tuple[str, str, str]:
+    """Return (prompt, what stands between prompt and answer, what follows the answer) as the template writes them."""
+    before, whole = _turns(tokenizer, prompt), _turns(tokenizer, prompt, answer)
+    place = whole.rfind(answer)
+    if whole.startswith(before) and place >= len(before):
+        return before, whole[len(before) : place], whole[place + len(answer) :]
+    # The template asks otherwise than it tells: what it asks with counts, for that is what generation sees.
+    return before, "", ""
+
+
+def _begun(tokenizer, lead: str, answer: str) -> list[int]:
+    """Return the ids of an answer and of what the template puts before it."""
+    if lead.strip():
+        return _ids(tokenizer, lead) + _ids(tokenizer, answer, plain=True)
+    return _ids(tokenizer, lead + answer, plain=True)
+
+
+def _until_end(tokenizer, tail: list[int]) -> list[int]:
+    special = set(tokenizer.all_special_ids)
+    special |= {token for token, facts in tokenizer.added_tokens_decoder.items() if facts.special}
+    for place, token in enumerate(tail):
+        if token in special:
+            return tail[: place + 1]
+    return [tokenizer.eos_token_id]
+
+
+def _ids(tokenizer, text: str, plain: bool = False) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=plain)["input_ids"]

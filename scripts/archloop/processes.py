@@ -1,0 +1,77 @@
+"""One process for each GPU of a node, started and watched over by torchrun's own launcher."""
+
+import logging
+import os
+from collections.abc import Callable
+
+from archloop.errors import InputError
+from archloop.progress import log_file, start_logging
+
+
+def processes_for(gpus: int, device: str) -> int:
+    """Return how many processes share the work: one for each of `gpus` on a GPU, one on a CPU.
+
+    device: as `choose_device` gives it. Raises InputError when the node has fewer GPUs than were asked for.
+    """
+    import torch
+
+    if not device.startswith("cuda") or gpus < 2:
+        return 1
+    if device != "cuda":
+        raise InputError(f"run.gpus: {gpus}, but run.device: {device} names a single one; set run.device to auto")
+    if gpus > torch.cuda.device_count():
+        raise InputError(f"run.gpus: {gpus}, but torch sees {torch.cuda.device_count()} here; ask for as many")
+    return gpus
+
+
+def together(processes: int, function: Callable, arguments: dict, device: str) -> object:
+    """Return what function(device=..., **arguments) gives in the first of several processes that run it at once.
+
+    In each of them torch.distributed is ready: NCCL between GPUs, gloo between CPUs. The function, its arguments and
+    its value are pickled. One process that fails ends the others; an InputError in any is raised here.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    for noise in ("torch.distributed", "torch.multiprocessing"):
+        logging.getLogger(noise).setLevel(logging.CRITICAL)
+    launch = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id="archloop",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+    )
+    try:
+        return elastic_launch(launch, _work)(function, arguments, device, processes, log_file())[0]
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if isinstance(failure.message, dict):  # what the process raised; a text tells of a signal
+            kind, _, text = failure.message["message"].partition(": ")
+            if kind == InputError.__name__:
+                raise InputError(text) from None
+            failure.message = failure.message["extraInfo"]["py_callstack"]
+        raise RuntimeError(f"process {rank} of {processes} failed: {failure.message}") from None
+
+
+def _work(function: Callable, arguments: dict, device: str, processes: int, log: str | None) -> object:
+    import torch
+    import torch.distributed as dist
+
+    rank = int(os.environ["LOCAL_RANK"])
+    start_logging(log, "a")
+    if rank:
+        logging.getLogger("archloop").setLevel(logging.ERROR)
+    if device == "cuda":
+        device = f"cuda:{rank}"
+        torch.cuda.set_device(rank)
+    else:
+        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    dist.init_process_group("nccl" if device != "cpu" else "gloo")
+    try:
+        return function(device=device, **arguments)
+    finally:
+        dist.destroy_process_group()

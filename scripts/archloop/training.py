@@ -1,0 +1,160 @@
+"""The training loop of an adapter: grouped by length, cut and resumed to the same end, alone or as one of several.
+
+Several processes share the forward passes of every optimiser step and add their gradients up, so their number changes
+the result by the rounding of that sum alone: what a step holds, and the dropout of each pass, derive from the seed.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from archloop.files import replacing
+from archloop.objectives import Example, Objective
+from archloop.progress import Progress, get_logger
+from archloop.seeds import derive, generator
+
+logger = get_logger("finetune")
+
+
+def length_grouped_batches(lengths: list[int], size: int, *seed: object) -> list[list[int]]:
+    """Return batches of indices, in random order, whose members are of similar length.
+
+    The indices are shuffled, cut into pools of 50 batches, and sorted by length inside a pool.
+    """
+    dice = generator(*seed, "order")
+    order = list(range(len(lengths)))
+    dice.shuffle(order)
+    pool = 50 * size
+    pools = [sorted(order[at : at + pool], key=lambda i: (lengths[i], i)) for at in range(0, len(order), pool)]
+    batches = [group[at : at + size] for group in pools for at in range(0, len(group), size)]
+    dice.shuffle(batches)
+    return batches
+
+
+def plan(lengths: list[int], settings: dict, seed: int) -> list[tuple[int, list[list[int]]]]:
+    """Return (epoch, batches of indices) of every optimiser step."""
+    steps = []
+    for epoch in range(settings["epochs"]):
+        batches = length_grouped_batches(lengths, settings["batch_size"], seed, epoch)
+        width = settings["accumulation"]
+        steps += [(epoch, batches[at : at + width]) for at in range(0, len(batches), width)]
+    return steps
+
+
+def train(
+    model, examples: list[Example], objective: Objective, settings: dict, seed: int, checkpoint: Path, key: str
+) -> tuple[list[float], int]:
+    """Train the adapter in place; return (mean loss of each epoch, tokens seen).
+
+    AdamW, linear warm-up and a cosine to 0. The loss of a step is the mean of the objective over it. A checkpoint with
+    the same key is resumed, and the result is that of an undisturbed run.
+    """
+    from transformers import get_cosine_schedule_with_warmup
+
+    lengths = [example.length for example in examples]
+    steps = plan(lengths, settings, seed)
+    weights = trainable(model)
+    optimizer = torch.optim.AdamW(weights, lr=settings["learning_rate"], weight_decay=settings["weight_decay"])
+    warmup = min(settings["warmup_steps"], math.ceil(len(steps) / 10))
+    schedule = get_cosine_schedule_with_warmup(optimizer, warmup, len(steps))
+    done, sums, tokens = _resume(checkpoint, key, weights, optimizer, schedule)
+    model.train()
+    with Progress(sum(lengths) * settings["epochs"], "token", "finetune") as progress:
+        progress.step(tokens)
+        for number, (epoch, batches) in enumerate(steps[done:], start=done + 1):
+            loss, size = _gradients(model, weights, examples, batches, objective, derive(seed, "step", number))
+            torch.nn.utils.clip_grad_norm_(weights, settings["max_grad_norm"])
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            seen = sum(lengths[i] for batch in batches for i in batch)
+            tokens += seen
+            sums.setdefault(epoch, [0.0, 0])
+            sums[epoch][0] += loss * size
+            sums[epoch][1] += size
+            progress.step(seen, note=f"step {number} of {len(steps)}, loss {loss:.3f}")
+            if number % settings["checkpoint_steps"] == 0 and number < len(steps) and _rank() == 0:
+                _save_checkpoint(checkpoint, key, number, weights, optimizer, schedule, sums, tokens)
+    return [total / count for total, count in sums.values()], tokens
+
+
+def trainable(model) -> list[torch.nn.Parameter]:
+    return [weight for weight in model.parameters() if weight.requires_grad]
+
+
+def _gradients(model, weights, examples, batches, objective, seed: int) -> tuple[float, int]:
+    """Leave the gradient of a step's mean loss in the weights and return (that loss, what the mean is over)."""
+    step = [examples[i] for batch in batches for i in batch]
+    size = sum(objective.size(example) for example in step)
+    mine = _share(batches, [example.length for example in examples])
+    baseline = 0.0
+    if objective.baseline:
+        estimates = [objective.baseline(model, [examples[i] for i in batch], step) for _, batch in mine]
+        total = sum(estimates, start=torch.zeros((), device=weights[0].device))
+        baseline = max(0.0, _added_up(total).item() / len(step))
+    step_loss = torch.zeros((), device=weights[0].device)
+    for place, batch in mine:
+        torch.manual_seed(derive(seed, place))
+        loss = objective.loss(model, [examples[i] for i in batch], baseline) / size
+        loss.backward()
+        step_loss += loss.detach()
+    if dist.is_initialized():
+        parts = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+        whole = _added_up(torch.cat([part.flatten() for part in parts] + [step_loss.reshape(1)]))
+        *gradients, step_loss = whole.split([part.numel() for part in parts] + [1])
+        for weight, gradient in zip(weights, gradients):
+            weight.grad = gradient.view_as(weight)
+    return step_loss.item(), size
+
+
+def _share(batches: list[list[int]], lengths: list[int]) -> list[tuple[int, list[int]]]:
+    """Return (place in the step, batch) of this process: the longest are dealt out first, so that all end together."""
+    places = sorted(range(len(batches)), key=lambda place: (-sum(lengths[i] for i in batches[place]), place))
+    own = places[_rank() :: dist.get_world_size()] if dist.is_initialized() else places
+    return [(place, batches[place]) for place in sorted(own)]
+
+
+def _added_up(tensor: torch.Tensor) -> torch.Tensor:
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _save_checkpoint(path, key, done, weights, optimizer, schedule, sums, tokens) -> None:
+    state = {
+        "key": key,
+        "done": done,
+        "weights": [weight.detach().cpu() for weight in weights],
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "sums": sums,
+        "tokens": tokens,
+    }
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _resume(path: Path, key: str, weights, optimizer, schedule) -> tuple[int, dict, int]:
+    """Return (steps done, loss sums by epoch, tokens seen), having loaded the checkpoint if it is of this training."""
+    if not path.is_file():
+        return 0, {}, 0
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a torn file of any kind: the training starts again
+        logger.warning("finetune: %s cannot be read; starting from the beginning", path)
+        return 0, {}, 0
+    if state["key"] != key:
+        return 0, {}, 0
+    with torch.no_grad():
+        for weight, saved in zip(weights, state["weights"]):
+            weight.copy_(saved)
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    logger.info("finetune: resuming after step %d", state["done"])
+    return state["done"], state["sums"], state["tokens"]

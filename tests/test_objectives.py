@@ -1,0 +1,123 @@
+"""What is preferred to what, and the losses that teach it."""
+
+import math
+
+import pytest
+import torch
+
+from archloop.adapters import attach_adapter
+from archloop.models import load_model
+from archloop.objectives import Example, answer_logps, dpo_losses, kto_losses, make_objective
+from archloop.preferences import compared
+from archloop.training import train, trainable
+
+LOADING = {"dtype": "float32", "quantization": "none"}
+SETTINGS = {
+    "beta": 0.5,
+    "sft_weight": 0.0,
+    "epochs": 6,
+    "learning_rate": 1e-2,
+    "weight_decay": 0.0,
+    "warmup_steps": 0,
+    "batch_size": 2,
+    "accumulation": 2,
+    "max_grad_norm": 1.0,
+    "lora_rank": 4,
+    "lora_alpha": 8,
+    "lora_dropout": 0.0,
+    "targets": ["v_proj", "down_proj"],
+    "layers": None,
+    "gradient_checkpointing": False,
+    "checkpoint_steps": 100,
+}
+GOOD = [{"prompt": p, "program": f"a = {i}"} for i, p in enumerate(["one", "two", "one", "three"])]
+FAILED = [
+    {"prompt": "one", "program": "b = 1", "outcome": "forward"},
+    {"prompt": "one", "program": "b = 2", "outcome": "construct"},
+    {"prompt": "one", "program": "b = 2", "outcome": "construct"},
+    {"prompt": "four", "program": "b = 3", "outcome": "forward"},
+    {"prompt": "two", "program": "b = 4", "outcome": "near_copy"},
+    {"prompt": "two", "program": None, "outcome": "forward"},
+]
+OUTCOMES = ["forward", "construct"]
+
+
+@pytest.fixture
+def model(tiny_model):
+    torch.manual_seed(1)
+    return attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, SETTINGS)
+
+
+def test_dpo_pairs_failed_programs_with_others_to_the_same_prompt():
+    pairs, left_out = compared("dpo", GOOD, FAILED, OUTCOMES, 1)
+    assert sorted((row["prompt"], row["worse"]) for row in pairs) == [("one", "b = 1"), ("one", "b = 2")]
+    assert {row["program"] for row in pairs} == {"a = 0", "a = 2"}
+    assert left_out == 1
+
+
+def test_kto_takes_no_more_failed_programs_than_good_ones():
+    rows, left_out = compared("kto", GOOD[:2], FAILED, OUTCOMES, 1)
+    assert [row["good"] for row in rows] == [True, True, False, False]
+    assert left_out == 1 and {row["program"] for row in rows[2:]} < {"b = 1", "b = 2", "b = 3"}
+    assert compared("kto", GOOD[:2], FAILED, OUTCOMES, 1) == (rows, left_out)
+
+
+def test_sft_takes_the_good_rows_alone():
+    rows, left_out = compared("sft", GOOD, FAILED, OUTCOMES, 1)
+    assert [row["program"] for row in rows] == [row["program"] for row in GOOD] and left_out == 0
+
+
+def test_the_losses_are_the_published_formulas():
+    now, before = torch.tensor([-1.0, -2.0, -5.0, -3.0]), torch.tensor([-2.0, -2.0, -3.0, -4.0])
+    dpo = dpo_losses(now, before, 0.5).tolist()
+    # gains of the better answers 1 and 0, of the worse ones -2 and 1
+    assert dpo == pytest.approx([math.log(1 + math.exp(-0.5 * 3)), math.log(1 + math.exp(0.5))], rel=1e-6)
+    kto = kto_losses(torch.tensor([1.0, 1.0]), torch.tensor([True, False]), 0.25, 0.5).tolist()
+    sigmoid = 1 / (1 + math.exp(-0.5 * 0.75))
+    assert kto == pytest.approx([1 - sigmoid, sigmoid], rel=1e-6)
+
+
+def test_the_log_probability_of_an_answer_does_not_depend_on_its_batch(model):
+    pairs = [([5, 6, 7], [8, 9]), ([5, 6, 7, 10, 11], [12, 13, 14])]
+    alone = torch.cat([answer_logps(model, [pair]) for pair in pairs])
+    assert torch.allclose(answer_logps(model, pairs), alone, atol=1e-4)
+
+
+@pytest.mark.parametrize(("method", "start"), [("dpo", math.log(2)), ("kto", 0.5)])
+def test_training_moves_good_answers_up_against_failed_ones(model, tmp_path, method, start):
+    better, worse = [([5, 6], [7, 8, 9]), ([5, 9], [17, 8])], [([5, 6], [10, 11]), ([5, 9], [12, 13, 14])]
+    if method == "dpo":
+        examples = [Example(*good, worse=bad[1]) for good, bad in zip(better, worse)]
+    else:
+        examples = [Example(*pair) for pair in better] + [Example(*pair, good=False) for pair in worse]
+    objective = make_objective(method, SETTINGS, trainable(model))
+    assert objective.loss(model, examples, 0.0).item() / len(examples) == pytest.approx(start)
+    before = answer_logps(model, better + worse).detach()
+    losses, _ = train(model, examples, objective, SETTINGS, 3, tmp_path / "checkpoint.pt", "key")
+    gain = answer_logps(model, better + worse).detach() - before
+    assert gain[:2].min() > gain[2:].max()
+    assert losses[-1] < losses[0]
+
+
+def test_the_baseline_of_kto_is_zero_at_the_reference_and_counts_answers_to_other_prompts(model):
+    weights = trainable(model)
+    objective = make_objective("kto", SETTINGS, weights)
+    step = [Example([5, 6], [7, 8]), Example([9, 10], [11]), Example([12], [13, 14], good=False)]
+    assert objective.baseline(model, step, step).item() == pytest.approx(0.0, abs=1e-5)
+    pairs = [([5, 6], [13, 14]), ([9, 10], [7, 8]), ([12], [11])]
+    before = answer_logps(model, pairs).sum().item()
+    with torch.no_grad():
+        for weight in weights:
+            weight.add_(0.05)
+        expected = answer_logps(model, pairs).sum().item() - before
+    assert objective.baseline(model, step, step).item() == pytest.approx(expected, rel=1e-3)
+    parts = [objective.baseline(model, [example], step).item() for example in step]
+    assert sum(parts) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_cross_entropy_of_the_better_answers_is_added_by_its_weight(model):
+    examples = [Example([5, 6], [7, 8, 9], worse=[10])]
+    plain = make_objective("dpo", SETTINGS, trainable(model)).loss(model, examples, 0.0)
+    mixed = make_objective("dpo", SETTINGS | {"sft_weight": 2.0}, trainable(model)).loss(model, examples, 0.0)
+    per_token = -answer_logps(model, [([5, 6], [7, 8, 9])]).item() / 3
+    assert (mixed - plain).item() == pytest.approx(2 * per_token, rel=1e-4)
