@@ -88,7 +88,8 @@ class Comparison:
             "generate",
             folder / "generated.jsonl",
             f"--prompts {folder}/prompts.jsonl --shard 0 --model {self.model} --adapter {adapter} {sampling} {loading}"
-            f" --device {self.device} --output {folder}/generated.jsonl --run-record {folder}/generated.run.json",
+            f" --device {self.device} --state {folder}/state --output {folder}/generated.jsonl"
+            f" --run-record {folder}/generated.run.json",
         )
         self.script(
             "evaluate",
