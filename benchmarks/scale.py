@@ -59,7 +59,7 @@ def plan(config: dict, chains: int, shards: int) -> tuple[dict[int, str], list[t
 
     The chains are copies of `main`, each from the seed's adapter.
     """
-    main = {key: value for key, value in config["chains"]["main"].items() if key != "at"}
+    main = {key: value for key, value in config["chains"]["main"].items() if key not in ("at", "repeats")}
     names = ["main", *(f"repeat{number}" for number in range(1, chains))]
     config = config | {"chains": {"seed": config["chains"]["seed"], **dict.fromkeys(names, main)}}
     for section in ("generation", "seed_corpus"):
@@ -69,8 +69,8 @@ def plan(config: dict, chains: int, shards: int) -> tuple[dict[int, str], list[t
         command = [sys.executable, "-m", "snakemake", "--d3dag", "--snakefile", str(ROOT / "Snakefile")]
         command += ["--directory", folder, "--profile", str(ROOT / "profiles" / "local")]
         done = subprocess.run([*command, "--configfile", f"{folder}/settings.json"], capture_output=True, text=True)
-    if done.returncode:
-        raise click.ClickException(done.stderr.strip().splitlines()[-1])
+    if done.returncode or not done.stdout.startswith("{"):
+        raise click.ClickException((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
     graph = json.loads(done.stdout)
     rules = {node["id"]: node["value"]["rule"] for node in graph["nodes"]}
     return rules, [(edge["u"], edge["v"]) for edge in graph["edges"]]

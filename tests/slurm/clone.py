@@ -125,9 +125,15 @@ class Clone:
         return contents(self.folder, EQUAL)
 
     def jobs(self) -> list[dict]:
-        """Return accounting's records of the jobs of this clone, one for every start, with the rule's name."""
-        jobs = [job for job in self.cluster.jobs("WorkDir", "Partition") if job["WorkDir"] == str(self.folder)]
-        return [job | {"Rule": job["Comment"].split("_wildcards_")[0].removeprefix("rule_")} for job in jobs]
+        """Return accounting's records of the rules' jobs in this clone, one for every start, with the rule's name."""
+        found = self.cluster.jobs("WorkDir", "Partition")
+        jobs = [
+            job | {"Rule": job["Comment"].split("_wildcards_")[0].removeprefix("rule_")}
+            for job in found
+            if job["WorkDir"] == str(self.folder)
+        ]
+        # What the preflight asks of a node is no rule's work.
+        return [job for job in jobs if job["Rule"] != "preflight"]
 
     def queued(self) -> list[str]:
         """Return the ids of the jobs of this clone that SLURM has not ended."""

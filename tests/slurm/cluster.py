@@ -158,6 +158,11 @@ class Cluster:
         lines = self.read(f"sacct --allusers --duplicates -X -n -P -S 2000-01-01 -o {','.join(names)}").splitlines()
         return [dict(zip(names, line.split("|"))) for line in lines]
 
+    def resume(self, node: str) -> bool:
+        """Set a node up that was set down; say whether it is."""
+        self.run(["scontrol", "update", f"NodeName={node}", "State=RESUME"])
+        return "down" not in self.read(f"sinfo -h -N -n {node} -o %t")
+
     def start(self, daemon: str, node: str | None = None) -> None:
         self.run([daemon, *(["-N", node] if node else [])], check=True)
         if not node:

@@ -27,10 +27,10 @@ def settings(smallest) -> dict:
     """config/test.yaml with the tiny model, and a second chain that starts from the same seed adapter."""
     settings = copy.deepcopy(smallest)
     settings["model"] = {"name": "tiny", "reference": "folder:resources/models/tiny"}
-    settings["generation"]["max_new_tokens"] = 60
+    settings["generation"] |= {"max_new_tokens": 60, "shards": 1}
     # Long enough to be met while it runs.
     settings["finetuning"] |= {"layers": None, "epochs": 8}
-    settings["chains"]["other"] = {"dataset": "digits", "cycles": 1}
+    settings["chains"]["other"] = {"dataset": "digits", "cycles": 1, "generation": {"shards": 2}}
     return settings
 
 
