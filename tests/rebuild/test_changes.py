@@ -124,7 +124,8 @@ def _an_indirect_module(folder):
 
 
 def _a_direct_module(folder):
-    edit(folder / "scripts/archloop/generate.py", "made = 0\n", "made = 0 + 0\n")
+    path = folder / "scripts/archloop/generate.py"
+    path.write_text(path.read_text() + "\n\nMORE = 1\n")
 
 
 def _a_template(folder):
