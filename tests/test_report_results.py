@@ -18,7 +18,7 @@ FROZEN = {"finetuning": {"train_on": "nothing"}}
 CHAINS = {
     "main": CIFAR10 | {"repeats": 3},
     "frozen": CIFAR10 | {"repeats": 2} | FROZEN,
-    "short": CIFAR10 | {"cycles": 2, "novelty": {"gate": "none"}},
+    "short": CIFAR10 | {"cycles": 2, "novelty": {"gate": "none"}, "generation": {"shards": 9}},
     "moved": {"dataset": "svhn", "start": "main/2", "cycles": 1, "repeats": 2},
     "designs": {"dataset": "svhn", "source": "main", "cycles": 1},
 }
@@ -84,5 +84,6 @@ def test_a_row_covers_the_cycles_that_its_reference_finished_too_and_says_whethe
     }
     assert rows["short"]["cycles"] == 2 and rows["short"]["candidates"] == 80
     assert rows["short"]["matched"] and rows["frozen"]["matched"]
+    assert rows["short"]["differs"] == "novelty.gate none (there both)", "shards are no difference"
     assert rows["frozen"]["differs"] == "finetuning.train_on nothing (there corpus)"
     assert "source main (there model)" in rows["designs"]["differs"]
