@@ -13,6 +13,7 @@ from archloop.errors import InputError
 from archloop.generate import OPENINGS, extract_program, generate
 from archloop.models import load_model, load_tokenizer
 from archloop.sampling import Prefix, Sequence, batch_limit, read_prompts, sample, wrong_line
+from archloop.seed_programs import family_programs
 
 LOADING = {"dtype": "float32", "quantization": "none"}
 SETTINGS = {"batch_size": 4, "max_new_tokens": 12, "temperature": 1.0, "top_p": 0.95, "top_k": 0}
@@ -191,6 +192,7 @@ def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, 
         ("```python\nimport torch\n\nclass Net(nn.Module):\n", False),
         ("```python\nclass Net(nn.Module):\n    def f(self):\n        x = (1,\n", False),
         ("```python\ntry:\n    x = 1\n", False),
+        ("```python\nx = 1 + \\\n", False),
         ('```python\n"""A text that\n', False),
         ("```python\ndef f():\n    return 1\n    x = ", False),
         ("```python\nx = 1\n```", False),
@@ -206,6 +208,15 @@ def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, 
 )
 def test_a_line_is_wrong_when_nothing_can_follow_that_makes_the_program_parse(text, wrong):
     assert wrong_line(text) is wrong
+
+
+def test_no_line_of_a_program_that_parses_is_wrong():
+    for program in family_programs("dense")[:3] + family_programs("shuffle")[:3]:
+        text = f"```python\n{program.program.strip()}\n```"
+        places = [place for place, letter in enumerate(text) if letter == "\n"]
+        assert len(places) > 20
+        assert not any(wrong_line(text[: place + 1]) for place in places)
+        assert not wrong_line(text)
 
 
 def test_a_dropped_line_leaves_no_trace_in_what_follows(model_folder, monkeypatch):

@@ -103,7 +103,7 @@ def wrong_line(text: str) -> bool:
         try:
             if closed:
                 compile(ast.parse(text[opened.end() : max(closed.start(), opened.end())] + "\n"), "<program>", "exec")
-            else:
+            elif not code.endswith("\\\n"):  # a line that goes on, which codeop calls an error
                 codeop.compile_command(code[: code.rfind("\n") + 1], "<program>", "exec")
         except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
             return True

@@ -88,7 +88,7 @@ class Clone:
         subprocess.run(["chown", "-R", f"{USER}:{USER}", str(self.folder)], check=True)
 
     def command(self, *arguments: str, profile: str = "slurm") -> list[str]:
-        command = ["snakemake", "--profile", profile, "--configfile", "settings.yaml", *arguments]
+        command = ["snakemake", *arguments, "--profile", profile, "--configfile", "settings.yaml"]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         inside = ["env", f"--chdir={self.folder}", f"PATH={path}", f"HOME={self.folder}", *command]
         return self.cluster.command(inside, user=True)
@@ -127,8 +127,13 @@ class Clone:
     def jobs(self) -> list[dict]:
         """Return accounting's records of the rules' jobs in this clone, one for every start, with the rule's name."""
         found = self.cluster.jobs("WorkDir", "Partition")
-        jobs = [job for job in found if job["WorkDir"] == str(self.folder) and job["Comment"].startswith("rule_")]
-        return [job | {"Rule": job["Comment"].split("_wildcards_")[0].removeprefix("rule_")} for job in jobs]
+        jobs = [
+            job | {"Rule": job["Comment"].split("_wildcards_")[0].removeprefix("rule_")}
+            for job in found
+            if job["WorkDir"] == str(self.folder)
+        ]
+        # What the preflight asks of a node is no rule's work.
+        return [job for job in jobs if job["Rule"] != "preflight"]
 
     def queued(self) -> list[str]:
         """Return the ids of the jobs of this clone that SLURM has not ended."""
