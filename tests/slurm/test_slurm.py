@@ -95,16 +95,24 @@ def test_preempted_jobs_go_on_where_they_were(cloned, cluster, finished):
 
 
 def test_killed_head_leaves_no_second_writer(redo, finished):
+    """Killed while a job runs, which the next start ends, and again while one runs, which ends by itself before it."""
     clone = redo("killed")
     head = clone.start(LAST_CYCLE)
     orphans = wait_for(lambda: clone.running("generate", "main_2"), head)
     wait_for(lambda: processes_of(clone.folder, "generate.py"), head)
-    os.killpg(head.pid, signal.SIGKILL)
-    head.wait()
+    kill_head(head)
     assert set(orphans) <= set(clone.queued())
-    said = clone.finish(LAST_CYCLE)
+
+    head = clone.start(LAST_CYCLE)
+    wait_for(lambda: clone.running("evaluate", "main_2"), head)
+    said = clone.terminal()
     assert "SLURM still had jobs of an earlier run" in said
     assert all(job in said for job in orphans)
+    kill_head(head)
+    wait_for(lambda: not clone.queued())
+    assert list(clone.folder.glob("results/main/cycle-2/evaluated/0.json"))
+
+    clone.finish(LAST_CYCLE)
     assert clone.results() == finished.results()
     assert_none_overlap(clone.jobs())
 
@@ -177,6 +185,11 @@ def test_a_read_only_folder_says_so_in_one_line(redo, cluster):
     assert done.returncode == 1
     assert "results: Read-only file system" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def kill_head(head) -> None:
+    os.killpg(head.pid, signal.SIGKILL)
+    head.wait()
 
 
 def overlap(first: dict, second: dict) -> bool:
