@@ -172,6 +172,7 @@ def test_a_merged_model_is_written_once_and_in_the_format_asked_for(tiny_model, 
     export_merged(tiny_model, adapter, tmp_path / "merged", "bfloat16")
     weights = tmp_path / "merged" / "model.safetensors"
     assert {tensor.get("dtype", "BF16") for tensor in read_header(weights).values()} == {"BF16"}
+    assert weights.stat().st_mode == (tmp_path / "merged" / "config.json").stat().st_mode
     with pytest.raises(InputError, match="not empty"):
         export_merged(tiny_model, adapter, tmp_path / "merged", "bfloat16")
 

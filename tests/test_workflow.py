@@ -202,11 +202,11 @@ def test_the_papers_run_is_planned_without_gpu_model_or_data(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     plan = snakemake(tmp_path, "--dry-run").stdout
     for rule, count in {
-        "generate": 2112,
+        "generate": 2244,
         "evaluate": 2384,
         "finetune": 286,
         "finetune_seed": 1,
-        "draw_families": 264,
+        "draw_families": 132,
         "transfer": 8,
         "summarize": 596,
         "prepare_dataset": 3,

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from archloop.errors import InputError
 from archloop.files import replacing, write_json
-from archloop.models import check_model, load_adapter, load_model, load_tokenizer
+from archloop.models import check_model, load_adapter, load_model, load_tokenizer, save_model
 
 
 def attach_adapter(model, parent: Path | None, settings: dict):
@@ -70,8 +70,7 @@ def export_merged(model_folder: Path, adapter: Path, output: Path, dtype: str) -
     output.parent.mkdir(parents=True, exist_ok=True)
     half = output.with_name(f".{output.name}.half")
     shutil.rmtree(half, ignore_errors=True)
-    merged.save_pretrained(half)
-    tokenizer.save_pretrained(half)
+    save_model(merged, tokenizer, half)
     if output.exists():
         output.rmdir()
     half.rename(output)

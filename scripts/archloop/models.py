@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import platform
+import shutil
 import warnings
 from importlib import metadata
 from pathlib import Path
@@ -130,6 +131,14 @@ def load_model(folder: Path, loading: dict, device: str):
         # The weights go straight to where they belong, not through the memory of the host as a whole.
         arguments["device_map"] = {"": device}
     return AutoModelForCausalLM.from_pretrained(folder, **arguments).eval().requires_grad_(False)
+
+
+def save_model(model, tokenizer, folder: Path) -> None:
+    """Write model and tokenizer; whoever may read one file may read all (transformers keeps weights to their owner)."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):
+        shutil.copymode(folder / "config.json", path)
 
 
 def load_adapter(model, adapter: Path, dropout: float | None = None):

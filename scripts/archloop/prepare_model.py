@@ -13,7 +13,7 @@ from pathlib import Path
 from archloop.chat import has_template
 from archloop.errors import InputError
 from archloop.files import sha256_file, write_json
-from archloop.models import MANIFEST, check_model, load_tokenizer, one_line, quiet_transformers
+from archloop.models import MANIFEST, check_model, load_tokenizer, one_line, quiet_transformers, save_model
 from archloop.progress import get_logger
 
 KEPT = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
@@ -107,8 +107,7 @@ def _convert_gguf(source: Path, sha256: str | None, folder: Path) -> None:
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_model(model, tokenizer, folder)
 
 
 def _link_folder(source: Path, folder: Path) -> None:

@@ -95,16 +95,24 @@ def test_preempted_jobs_go_on_where_they_were(cloned, cluster, finished):
 
 
 def test_killed_head_leaves_no_second_writer(redo, finished):
+    """Killed while a job runs, which the next start ends, and again while one runs, which ends by itself before it."""
     clone = redo("killed")
     head = clone.start(LAST_CYCLE)
     orphans = wait_for(lambda: clone.running("generate", "main_2"), head)
     wait_for(lambda: processes_of(clone.folder, "generate.py"), head)
-    os.killpg(head.pid, signal.SIGKILL)
-    head.wait()
+    kill_head(head)
     assert set(orphans) <= set(clone.queued())
-    said = clone.finish(LAST_CYCLE)
+
+    head = clone.start(LAST_CYCLE)
+    wait_for(lambda: clone.running("evaluate", "main_2"), head)
+    said = clone.terminal()
     assert "SLURM still had jobs of an earlier run" in said
     assert all(job in said for job in orphans)
+    kill_head(head)
+    wait_for(lambda: not clone.queued())
+    assert list(clone.folder.glob("results/main/cycle-2/evaluated/0.json"))
+
+    clone.finish(LAST_CYCLE)
     assert clone.results() == finished.results()
     assert_none_overlap(clone.jobs())
 
@@ -132,7 +140,7 @@ def test_out_of_memory_out_of_time_and_killed_are_tried_again_with_more(redo, fi
 
 def test_after_the_last_attempt_the_message_names_job_log_and_remedy(redo):
     clone = redo("hopeless")
-    clone.profile({"generate": {"mem_mb": "300"}}, retries=1)
+    clone.profile({"generate": {"mem_mb": 300}}, retries=1)
     done = clone.snakemake(LAST_CYCLE)
     assert done.returncode == 1
     assert "failed: generate, which makes results/main/cycle-2/generated/0.jsonl" in done.stdout
@@ -179,6 +187,11 @@ def test_a_read_only_folder_says_so_in_one_line(redo, cluster):
     assert "Traceback" not in done.stdout
 
 
+def kill_head(head) -> None:
+    os.killpg(head.pid, signal.SIGKILL)
+    head.wait()
+
+
 def overlap(first: dict, second: dict) -> bool:
     """Whether two starts of jobs ran at the same time; times are ISO texts of whole seconds."""
     return first["Start"] < second["End"] and second["Start"] < first["End"]
@@ -187,6 +200,6 @@ def overlap(first: dict, second: dict) -> bool:
 def assert_none_overlap(jobs: list[dict]) -> None:
     """No two starts that write the same outputs ran at the same time."""
     ran = [job for job in jobs if "T" in job["Start"] and "T" in job["End"]]
-    assert len(ran) > 5
+    assert len(ran) > 3
     twice = [(a, b) for a, b in combinations(ran, 2) if a["Comment"] == b["Comment"] and overlap(a, b)]
     assert not twice
