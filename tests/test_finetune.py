@@ -266,7 +266,7 @@ def test_the_lineage_names_base_parent_training_set_and_settings(tiny_model, tmp
     zero, one = (json.loads((tmp_path / n / "adapter" / "training.json").read_text()) for n in ("zero", "one"))
     weights = module.sha256_file(tiny_model / "model.safetensors")
     assert one["base"]["files"]["model.safetensors"] == weights
-    assert (one["base"]["reference"], one["base"]["revision"]) == ("test", None)
+    assert (one["base"]["reference"], one["base"]["revision"]) == ("folder:tiny", None)
     assert (zero["parent"], one["parent"]) == (None, module.sha256_file(parent))
     assert zero["training_set"] != one["training_set"]
     assert (one["settings"], one["loading"], one["seed"]) == (SETTINGS, LOADING, 5)
