@@ -1,13 +1,15 @@
 # When the preflight runs, and what of: the rule itself is in preflight.smk.
 import contextlib
+import glob
 
 PREFLIGHT = "results/preflight.json"
 QUEUED = ["generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed"]
 CHECK = f"python $SCRIPTS/preflight.py --results results --output {PREFLIGHT}"
 
-# The jobs behind it take it as ancient, so a new one rebuilds none of them. That holds only as long as there is a file:
-# one that is missing would pull all of them along. So where there are results, there is one.
-if workflow.is_main_process and os.path.exists("results/settings.json") and not os.path.exists(PREFLIGHT):
+# A preflight that has to run would hide from Snakemake what has changed behind it, for what it makes is ancient to them.
+# So the rule is there for the first start alone; at later ones check_again() is. Where there are results, there is a file.
+STARTED = glob.glob("results/seed/evaluated/*.json") or glob.glob("results/*/cycle-1/generated/*.jsonl")
+if workflow.is_main_process and STARTED and not os.path.exists(PREFLIGHT):
     with contextlib.suppress(OSError):  # where nothing can be written, no job is started either
         write_json(PREFLIGHT, {"checks": [], "executor": None, "passed": False})
 
@@ -27,14 +29,21 @@ def requests():
         "executor": workflow.executor_plugin.name,
         "rules": {name: asked(name, 1) for name in QUEUED},
         "retried": {name: asked(name, last) for name in QUEUED},
+        "pending": sorted(job.wildcards.dataset for job in planned("prepare_dataset")),
     }
 
 
+def planned(*rules):
+    """The jobs of these rules that this run has to do."""
+    return [job for job in workflow.dag.needrun_jobs() if job.rule.name in rules]
+
+
 def check_again():
-    """Check before a run that goes on, too: there the rule itself has nothing new to do."""
-    planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    # With --sdm only jobs have what the checks import.
-    if "preflight" in planned or planned.isdisjoint(QUEUED) or workflow.deployment_settings.deployment_method:
+    """Check before a run that goes on, too: there the rule has nothing to do."""
+    # Without the model there is little to check. With --sdm only jobs have what the checks import.
+    if planned("preflight", "prepare_model") or workflow.deployment_settings.deployment_method or workflow.touch:
+        return
+    if not planned(*QUEUED):
         return
     os.makedirs("logs", exist_ok=True)
     if os.system(f"{CHECK} --log logs/preflight.log"):

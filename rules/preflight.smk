@@ -1,31 +1,31 @@
 # What a run stands on is looked at before anything is queued: model, data, room, isolation, and what SLURM would say.
-localrules:
-    preflight,
+if not os.path.exists(PREFLIGHT):
 
+    localrules:
+        preflight,
 
-rule preflight:
-    input:
-        model=MODEL,
-        datasets=expand(
-            "resources/datasets/{dataset}.safetensors",
-            dataset=sorted({chain["dataset"] for chain in SETTINGS["chains"].values()}),
-        ),
-    output:
-        PREFLIGHT,
-    log:
-        "logs/preflight.log",
-    benchmark:
-        "logs/preflight.tsv"
-    conda:
-        ENVIRONMENT
-    container:
-        False  # it asks SLURM, which no container has
-    message:
-        "Checking what the run stands on"
-    # Its settings and the requests of the jobs are read from results/: as params they would make it run for no cause.
-    shell:
-        f"{CHECK} --log {{log}}"
+    rule preflight:
+        input:
+            model=MODEL,
+            datasets=expand(
+                "resources/datasets/{dataset}.safetensors",
+                dataset=sorted({chain["dataset"] for chain in SETTINGS["chains"].values()}),
+            ),
+        output:
+            PREFLIGHT,
+        log:
+            "logs/preflight.log",
+        benchmark:
+            "logs/preflight.tsv"
+        conda:
+            ENVIRONMENT
+        container:
+            False  # it asks SLURM, which no container has
+        message:
+            "Checking what the run stands on"
+        # Its settings and the requests of the jobs are read from results/: as params they would make it run for no cause.
+        shell:
+            f"{CHECK} --log {{log}}"
 
-
-# A second try would say the same; the directive `retries: 0` would not be heeded.
-workflow.get_rule("preflight").restart_times = 0
+    # A second try would say the same; the directive `retries: 0` would not be heeded.
+    workflow.get_rule("preflight").restart_times = 0

@@ -14,7 +14,7 @@ from archloop import node_probe, slurm_facts
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.model_size import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
-from archloop.preflight import check_gpu, check_memory, preflight
+from archloop.preflight import check_datasets, check_gpu, check_memory, preflight
 from archloop.preflight_run import ERROR, OK, WARNING, Run, read_run
 from archloop.prepare_dataset import prepare_dataset
 from archloop.settings import complete
@@ -50,17 +50,25 @@ DATA = {"root": "unused", "validation_share": 0.1, "test_share": 0.2}
 def made(prepared, config, tmp_path):
     """Return a function that makes a run; given settings replace those of config/test.yaml, others the requests'."""
 
-    def make(executor="local", asked=None, retried=None, **sections) -> Run:
+    def make(executor="local", asked=None, retried=None, pending=(), **sections) -> Run:
         (tmp_path / "resources").exists() or (tmp_path / "resources").symlink_to(prepared / "resources")
         for name, values in sections.items():
             config[name] = config.get(name, {}) | values
         requests = {"executor": executor, "rules": dict.fromkeys(RULES, REQUEST | (asked or {}))}
         requests["retried"] = dict.fromkeys(RULES, REQUEST | (asked or {}) | (retried or {}))
         write_json(tmp_path / "results" / "settings.json", complete(config))
+        requests["pending"] = pending
         write_json(tmp_path / "results" / "requests.json", requests)
         return read_run(tmp_path / "results")
 
     return make
+
+
+def test_a_data_set_that_the_run_prepares_itself_is_not_missed(made):
+    run = made(pending=["mnist"], chains={"main": {"dataset": "mnist", "cycles": 1}})
+    lines = [finding for finding in check_datasets(run) if finding.name == "data"]
+    assert [line.status for line in lines] == ["ok", "ok"]
+    assert lines[1].what == "mnist: this run prepares it first"
 
 
 @pytest.fixture

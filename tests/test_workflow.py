@@ -281,6 +281,17 @@ def test_the_preflight_pulls_no_finished_stage_along(copy, config, tmp_path, cha
     }
 
 
+def test_a_new_data_set_hides_no_other_change_from_the_plan(copy, config, tmp_path):
+    config["chains"]["other"] = {"dataset": "mnist", "cycles": 1}
+    config["generation"]["temperature"] = 0.9
+    path = tmp_path / "both.yaml"
+    path.write_text(yaml.safe_dump(config))
+    jobs = planned(copy, path)
+    assert {rule: jobs.get(rule) for rule in ("prepare_dataset", "preflight", "generate", "evaluate_seed")} == {
+        **{"prepare_dataset": 1, "preflight": None, "generate": 6, "evaluate_seed": None}
+    }
+
+
 def test_a_run_that_goes_on_checks_again_and_queues_nothing_when_a_check_fails(copy, config, tmp_path):
     config["chains"]["main"]["cycles"] = 3
     config["run"] = {"device": "cuda:99"}

@@ -26,7 +26,7 @@ class Run:
     """What is checked: the results folder, the run's settings, and how its jobs go out.
 
     executor: snakemake's. rules: name of each queued rule -> its resources, as the profile leaves them, `threads` among
-    them. retried: the same at the last attempt.
+    them. retried: the same at the last attempt. pending: data sets that the run prepares itself.
     """
 
     results: Path
@@ -34,6 +34,7 @@ class Run:
     executor: str
     rules: dict[str, dict]
     retried: dict[str, dict]
+    pending: list[str]
 
     @property
     def model(self) -> Path:
@@ -70,11 +71,12 @@ def read_run(results: Path) -> Run:
             f"{results}: no run was started there; `snakemake --profile slurm preflight` checks before one"
         )
     settings = read_json(results / SETTINGS_FILE, "chains", "model", "loading", "run")
-    requests = read_json(results / REQUESTS_FILE, "executor", "rules", "retried")
-    return Run(results, settings, requests["executor"], requests["rules"], requests["retried"])
+    requests = read_json(results / REQUESTS_FILE, "executor", "rules", "retried", "pending")
+    return Run(results, settings, **{key: requests[key] for key in ("executor", "rules", "retried", "pending")})
 
 
 def temporary_bytes(run: Run) -> int:
     """Return an estimate of what a job of the judge keeps in the temporary folder: its own copy of the images."""
-    largest = max((run.dataset(name).stat().st_size for name in run.datasets()), default=0)
+    sizes = [path.stat().st_size for path in map(run.dataset, run.datasets()) if path.is_file()]
+    largest = max(sizes, default=0)
     return largest + run.settings["run"]["workers"] * 64 * 2**20

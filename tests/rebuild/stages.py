@@ -24,7 +24,6 @@ def graph(chains: dict[str, int], shards: int = 2, seed_shards: int = 1) -> dict
     seed = {
         "prepare_model": set(),
         "prepare_dataset digits": set(),
-        "preflight": data | model,  # others wait for it, but none is done again for it
         "write_seed_programs": model,
         **dict.fromkeys(measured, {"write_seed_programs"} | data),
         "build_seed_corpus": {"write_seed_programs"} | measured | data,
