@@ -19,7 +19,8 @@ def poll_steadily():
 
 def end_jobs_of_a_killed_run():
     try:
-        ids = end_orphans(Path.cwd())
+        # A machine may have SLURM's commands and no cluster: a run of its own does not wait for one.
+        ids = end_orphans(Path.cwd(), answer_s=0 if workflow.local_exec else 60)
     except InputError as error:
         if not workflow.local_exec:
             raise WorkflowError(str(error))

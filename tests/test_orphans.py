@@ -47,3 +47,20 @@ def test_a_job_that_does_not_end_stops_the_run(slurm, tmp_path):
 def test_without_slurm_there_is_nothing_to_end(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert end_orphans(tmp_path) == []
+
+
+def test_a_setting_of_squeue_hides_no_job_that_waits(slurm, tmp_path, monkeypatch):
+    slurm([f"7|archloop_ab|{tmp_path}"])
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.write_text(squeue.read_text().replace("cat", '[ -n "$SQUEUE_STATES" ] || cat'))
+    monkeypatch.setenv("SQUEUE_STATES", "R")
+    assert end_orphans(tmp_path) == ["7"]
+
+
+def test_a_run_that_does_not_need_slurm_asks_it_once(slurm, tmp_path):
+    slurm([])
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\necho 'squeue: fatal: no cluster' >&2\nexit 1\n")
+    with pytest.raises(InputError, match="SLURM: squeue: fatal: no cluster; try again later"):
+        end_orphans(tmp_path, answer_s=0)
+    assert (tmp_path / "asked").read_text() == "asked\n"

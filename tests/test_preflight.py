@@ -273,6 +273,14 @@ def test_what_slurm_objects_to_is_named(made, slurm, command, script, name, stat
     assert says in told(preflight(made("slurm")), name, status)
 
 
+@pytest.mark.parametrize(("state", "status"), [("drain", WARNING), ("idle", ERROR)])
+def test_a_request_that_no_node_can_take_now_waits_where_all_are_down(made, slurm, state, status):
+    """sbatch --test-only says the same of a request that no node could ever take; sbatch itself queues the one."""
+    slurm("sinfo", f"echo 'n1|{state}|gpu:a100:1'")
+    slurm("sbatch", "echo 'allocation failure: Requested node configuration is not available' >&2; exit 1")
+    assert "is not available" in told(preflight(made("slurm")), "request", status)
+
+
 def test_a_missing_model_of_gpu_is_an_error(made, slurm):
     assert "gpu has no h100, but a100, t4" in told(preflight(made("slurm", {"gpu_model": "h100"})), "gpu", ERROR)
 

@@ -16,40 +16,49 @@ from archloop.errors import InputError
 PREFIX = "archloop_"
 
 
-def end_orphans(folder: Path, patience_s: float = 300) -> list[str]:
+def end_orphans(folder: Path, patience_s: float = 300, answer_s: float = 60) -> list[str]:
     """End the jobs of this user that an earlier run in `folder` has queued; return their ids once SLURM has let go.
 
     The caller holds the lock of results/, so no other run is alive there. Without SLURM there is nothing to do. Raises
-    InputError when SLURM does not answer or a job does not end within patience_s seconds.
+    InputError when SLURM does not answer within answer_s seconds, or a job does not end within patience_s seconds.
     """
     if shutil.which("squeue") is None:
         return []
-    ids = _jobs_of(folder)
+    ids = _jobs_of(folder, answer_s)
     if not ids:
         return []
-    _ask("scancel", *ids)
+    _ask(answer_s, "scancel", *ids)
     end = time.monotonic() + patience_s
-    while left := sorted(set(_jobs_of(folder)) & set(ids)):
+    while left := sorted(set(_jobs_of(folder, answer_s)) & set(ids)):
         if time.monotonic() > end:
             raise InputError(f"SLURM does not end the jobs {', '.join(left)} of an earlier run; scancel them and go on")
         time.sleep(1)
     return ids
 
 
-def _jobs_of(folder: Path) -> list[str]:
-    lines = _ask("squeue", "--me", "--noheader", "--format=%A|%j|%Z").splitlines()
+def _jobs_of(folder: Path, answer_s: float) -> list[str]:
+    lines = _ask(answer_s, "squeue", "--me", "--noheader", "--format=%A|%j|%Z").splitlines()
     jobs = [line.split("|", 2) for line in lines if line.count("|") >= 2]
     here = os.path.realpath(folder)
     return sorted({job for job, name, place in jobs if name.startswith(PREFIX) and os.path.realpath(place) == here})
 
 
-def _ask(*command: str) -> str:
-    """Return what a command of SLURM prints; it has a minute, for a controller that is being restarted."""
-    end = time.monotonic() + 60
+def _ask(answer_s: float, *command: str) -> str:
+    """Return what a command of SLURM prints; for answer_s it is asked again: a controller may be being restarted."""
+    # A user's SQUEUE_STATES=R would hide the jobs that still wait, and start later.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SCANCEL_"))}
+    end = time.monotonic() + answer_s
     while True:
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode == 0:
-            return done.stdout
-        if time.monotonic() > end:
-            raise InputError(f"SLURM: {command[0]}: {' '.join(done.stderr.split()) or 'no answer'}; try again later")
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment, timeout=60
+            )
+        except subprocess.TimeoutExpired:
+            why = "no answer"
+        else:
+            if done.returncode == 0:
+                return done.stdout
+            why = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+        if time.monotonic() >= end:
+            raise InputError(f"SLURM: {command[0]}: {why.removeprefix(f'{command[0]}: ')}; try again later")
         time.sleep(5)

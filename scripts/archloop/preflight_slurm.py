@@ -91,13 +91,23 @@ def check_requests(run: Run) -> Iterator[Finding]:
     """The very requests of the run's jobs, put to sbatch, which queues nothing."""
     for names, asked in run.requests().items():
         answer = slurm_facts.would_take(asked)
+        why = answer.why.lower()
         options = " ".join(slurm_facts.sbatch_options(asked))
         if answer.ok:
             yield Finding(OK, "request", f"{names}: sbatch takes {options}")
-        elif any(word in answer.why.lower() for word in ("busy", "down", "drain")):
+        elif any(word in why for word in ("busy", "down", "drain")) or ("not available" in why and _all_down(asked)):
             yield Finding(WARNING, "request", f"{names}: {answer.why}; jobs would wait")
         else:
             yield Finding(ERROR, "request", f"{names}: sbatch refuses {options} ({answer.why})")
+
+
+def _all_down(asked: dict) -> bool:
+    """Whether no node of the partitions is up: then --test-only says that what is asked for does not exist."""
+    names = [name for name in str(asked.get("slurm_partition") or "").split(",") if name]
+    with contextlib.suppress(InputError):
+        found = [slurm_facts.partition(name) for name in names]
+        return bool(found) and all(part.state == "UP" and part.nodes and not part.nodes_up for part in found)
+    return False
 
 
 def look_at_node(run: Run) -> tuple[dict | None, list[Finding]]:
