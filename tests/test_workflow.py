@@ -126,9 +126,8 @@ def test_killed_in_generate_evaluate_and_finetune_it_ends_with_the_same_bytes(fi
 
 @pytest.fixture
 def copy(finished, tmp_path):
-    """A finished run that a test may change."""
-    shutil.copytree(finished, tmp_path / "copy", symlinks=True)
-    return tmp_path / "copy"
+    """A finished run that a test may change; as deep as the other, for templates are inputs by their relative paths."""
+    return shutil.copytree(finished, tmp_path, symlinks=True, dirs_exist_ok=True)
 
 
 def test_every_file_of_a_run_is_as_it_was_made_and_a_candidate_is_made_again(finished):
