@@ -39,6 +39,7 @@ include: "rules/transfer.smk"
 include: "rules/admit.smk"
 include: "rules/finetune.smk"
 include: "rules/report.smk"
+include: "rules/records.smk"
 
 
 rule all:

@@ -23,8 +23,9 @@ from archloop.corpus import read_candidates  # noqa: E402
 from archloop.files import read_json, read_jsonl, write_jsonl  # noqa: E402
 from archloop.funnel import VALID  # noqa: E402
 from archloop.intervals import mean_interval, wilson  # noqa: E402
+from archloop.options import options  # noqa: E402
 from archloop.seeds import derive  # noqa: E402
-from archloop.settings import complete, options  # noqa: E402
+from archloop.settings import complete  # noqa: E402
 
 
 class Comparison:

@@ -31,6 +31,7 @@ rule admit:
         " $(printf -- ' --evaluated %s' {input.evaluated}) $(printf -- ' --corpus %s' {input.corpus})"
         " --dataset {input.dataset} {params.admission} {params.novelty}"
         " --candidates-output {output.candidates} --corpus-output {output.corpus} --log {log}"
+        " -- {params:q} -- {input:q}"
 
 
 rule summarize:
@@ -54,7 +55,9 @@ rule summarize:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: summing up"
     shell:
         "python $SCRIPTS/summarize.py --candidates {input.candidates} {params.training}"
-        " --chain {wildcards.chain} --cycle {wildcards.cycle} --dataset {input.dataset} {params.admission} --output {output} --log {log}"
+        " --chain {wildcards.chain} --cycle {wildcards.cycle} --dataset {input.dataset} {params.admission}"
+        " --output {output} --log {log}"
+        " -- {params:q} -- {input:q}"
 
 
 rule export:
@@ -74,3 +77,4 @@ rule export:
         "Chain {wildcards.chain}: exporting the admitted architectures"
     shell:
         "python $SCRIPTS/export.py $(printf -- ' --corpus %s' {input}) --output {output} --log {log}"
+        " -- {params:q} -- {input:q}"

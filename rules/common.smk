@@ -1,5 +1,4 @@
 # Settings, paths and code digests. Read at every start and on every node, so it imports what Snakemake has anyway.
-import fcntl
 import os
 import sys
 
@@ -7,10 +6,11 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
 from archloop import chains
+from archloop import options as archloop_options
 from archloop import settings as archloop_settings
 from archloop.digest import code_digest
 from archloop.errors import InputError
-from archloop.files import write_json
+from archloop.files import sha256_text, write_json
 from archloop.seeds import derive
 
 # The scripts run with the Python that runs Snakemake, unless an environment of --sdm comes before it.
@@ -29,6 +29,8 @@ except InputError as error:
 
 CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
 RUN = SETTINGS["run"]
+# Params are options as text: names keep two swapped numbers apart, and provenance can hold them.
+SEED = archloop_options.options({"seed": SETTINGS["seed"]})
 MODEL = f"resources/models/{SETTINGS['model']['name']}/manifest.json"
 SEED_ADAPTER = "results/seed/adapter/adapter_model.safetensors"
 SEED_CORPUS = "results/seed/corpus.parquet"
@@ -40,26 +42,37 @@ def effective(section, wildcards):
     return chains.effective(SETTINGS, section, wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0)))
 
 
-def options(section, prefix=""):
-    """A params function: the settings of a section, as script options."""
-    return lambda wildcards: archloop_settings.options(effective(section, wildcards), prefix)
+def options(section, prefix="", only=None):
+    """A params function: the settings of a section, or one of them, as script options."""
+
+    def spelt(wildcards):
+        values = effective(section, wildcards)
+        return archloop_options.options({only: values[only]} if only else values, prefix)
+
+    return spelt
 
 
 def data_options(wildcards):
     """The settings that a data set depends on: those of a user's own images and of a missing test set rebuild no other."""
     folder = ("folder", "folder_size")
     unused = {"folder": (), "digits": folder}.get(wildcards.dataset, (*folder, "test_share"))
-    return archloop_settings.options({key: value for key, value in SETTINGS["data"].items() if key not in unused})
+    return archloop_options.options({key: value for key, value in SETTINGS["data"].items() if key not in unused})
 
 
 def setting(section, key):
-    """A params function: one setting."""
+    """An input function's part: one setting."""
     return lambda wildcards: effective(section, wildcards)[key]
 
 
-def code(script):
-    """The digest of a script and of all modules that it can reach; it goes into params, so a change rebuilds."""
-    return code_digest(os.path.join(workflow.basedir, "scripts", f"{script}.py"))
+def code(script, of=None):
+    """A params function: the digest of a script with all modules that it can reach, and that of its rule's command."""
+    digest = code_digest(os.path.join(workflow.basedir, "scripts", f"{script}.py"))
+    return lambda wildcards: f"{digest} {sha256_text(workflow.get_rule(of or script).shellcmd)[:16]}"
+
+
+def training_seed(seed, chain, cycle):
+    """The seed of one fine-tuning, as an option."""
+    return archloop_options.options({"seed": derive(seed, chain, cycle, "finetune")})
 
 
 def dataset(wildcards):
@@ -69,17 +82,3 @@ def dataset(wildcards):
 def from_root(*parts):
     """A path given relative to the repository's root, as the working directory sees it."""
     return os.path.relpath(os.path.join(workflow.basedir, *parts))
-
-
-def hold_results():
-    """Keep other runs out of results/ (no lock is ever stale: it dies with its process) and leave settings and requests there."""
-    global RESULTS_LOCK
-    try:
-        os.makedirs("results", exist_ok=True)
-        RESULTS_LOCK = open("results/.lock", "w")
-        fcntl.flock(RESULTS_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        write_json("results/settings.json", SETTINGS)
-        write_json("results/requests.json", requests())
-    except OSError as error:
-        why = "another run is at work there" if isinstance(error, BlockingIOError) else error.strerror
-        raise WorkflowError(f"results: {why}")

@@ -23,11 +23,12 @@ rule evaluate:
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         settings=options("evaluation"),
-        seed=SETTINGS["seed"],
+        seed=SEED,
         code=code("evaluate"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: judging candidates, shard {wildcards.shard}"
     shell:
         "python $SCRIPTS/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}"
-        " --seed {params.seed} --store results/evaluations --device {resources.device} --isolation {resources.isolation}"
+        " {params.seed} --store results/evaluations --device {resources.device} --isolation {resources.isolation}"
         " --workers {resources.workers} --output {output.records} --run-record {output.run_record} --log {log}"
+        " -- {params:q} -- {input:q}"

@@ -35,16 +35,17 @@ rule finetune:
         settings=options("finetuning"),
         candidates=lambda wildcards, input: f"--candidates {input.candidates}" if input.candidates else "",
         loading=options("loading", "loading_"),
-        seed=lambda wildcards: derive(chain_seed(wildcards), wildcards.chain, int(wildcards.cycle), "finetune"),
+        seed=lambda wildcards: training_seed(chain_seed(wildcards), wildcards.chain, int(wildcards.cycle)),
         code=code("finetune"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
         "python $SCRIPTS/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
         " {params.candidates} --model {input.model} {params.parent}"
-        " {params.settings} {params.loading} --seed {params.seed} --device {resources.device} --gpus {resources.gpu}"
+        " {params.settings} {params.loading} {params.seed} --device {resources.device} --gpus {resources.gpu}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
+        " -- {params:q} -- {input:q}"
 
 
 rule finetune_seed:
@@ -71,16 +72,17 @@ rule finetune_seed:
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
-        settings=lambda wildcards: archloop_settings.options(
+        settings=lambda wildcards: archloop_options.options(
             archloop_settings.of_cycle_zero(effective("finetuning", wildcards))
         ),
         loading=options("loading", "loading_"),
-        seed=derive(SETTINGS["seed"], "seed", 0, "finetune"),
-        code=code("finetune"),
+        seed=training_seed(SETTINGS["seed"], "seed", 0),
+        code=code("finetune", "finetune_seed"),
     message:
         "Cycle 0: fine-tuning on the seed corpus"
     shell:
         "python $SCRIPTS/finetune.py --fresh {input.fresh} --model {input.model}"
-        " {params.settings} {params.loading} --seed {params.seed}"
+        " {params.settings} {params.loading} {params.seed}"
         " --state results/state/seed --device {resources.device} --gpus {resources.gpu}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
+        " -- {params:q} -- {input:q}"

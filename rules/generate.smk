@@ -20,8 +20,8 @@ rule write_prompts:
     params:
         corpus=file_option("corpus"),
         settings=options("prompts"),
-        epochs=setting("evaluation", "epochs"),
-        seed=chain_seed,
+        epochs=options("evaluation", only="epochs"),
+        seed=lambda wildcards: archloop_options.options({"seed": chain_seed(wildcards)}),
         code=code("write_prompts"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
@@ -29,7 +29,8 @@ rule write_prompts:
         "python $SCRIPTS/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}"
         " --dataset {input.dataset} {params.corpus}"
         " {params.settings} --template {input.template} --hints {input.hints}"
-        " --seed {params.seed} --epochs {params.epochs} --output {output} --log {log}"
+        " {params.seed} {params.epochs} --output {output} --log {log}"
+        " -- {params:q} -- {input:q}"
 
 
 rule generate:
@@ -69,3 +70,4 @@ rule generate:
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}/generate-{wildcards.shard}"
         " --device {resources.device} --cache-mb {resources.cache_mb}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
+        " -- {params:q} -- {input:q}"

@@ -15,12 +15,12 @@ rule prepare_model:
     conda:
         ENVIRONMENT
     params:
-        settings=lambda wildcards: archloop_settings.options(SETTINGS["model"]),
+        settings=lambda wildcards: archloop_options.options(SETTINGS["model"]),
         code=code("prepare_model"),
     message:
         "Preparing the language model {SETTINGS[model][name]}"
     shell:
-        "python $SCRIPTS/prepare_model.py {params.settings} --output {output} --log {log}"
+        "python $SCRIPTS/prepare_model.py {params.settings} --output {output} --log {log}" " -- {params:q}"
 
 
 rule prepare_dataset:
@@ -34,10 +34,11 @@ rule prepare_dataset:
         ENVIRONMENT
     params:
         settings=data_options,
-        seed=SETTINGS["seed"],
+        seed=SEED,
         code=code("prepare_dataset"),
     message:
         "Preparing the data set {wildcards.dataset}"
     shell:
-        "python $SCRIPTS/prepare_dataset.py {params.settings} --seed {params.seed}"
+        "python $SCRIPTS/prepare_dataset.py {params.settings} {params.seed}"
         " --dataset {wildcards.dataset} --output {output} --log {log}"
+        " -- {params:q}"

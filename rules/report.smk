@@ -1,10 +1,7 @@
 # What a person opens: one page that stands alone, its figures, and its tables.
-from archloop.report_parts import FIGURES, TABLES
+from archloop.report_parts import FIGURES, PAGE_PARTS, TABLES
 
 REPORT = "results/report"
-# What the page is made of beside the results.
-PAGE_PARTS = ["page.html.j2", "page.css", "page.js", "gallery.js", "paper.csv", "protocol.csv"]
-PAGE_PARTS += [f"captions/{name}.rst" for name in FIGURES]
 
 
 localrules:
@@ -59,13 +56,14 @@ rule report:
     params:
         settings=options("report"),
         # The settings that made the results; how jobs run and what the report looks like is left out.
-        run=lambda wildcards: archloop_settings.options(
+        run=lambda wildcards: archloop_options.options(
             {"run": {key: SETTINGS[key] for key in SETTINGS if key not in ("run", "report")}}
         ),
         code=code("report"),
     message:
         "Writing the report"
-    # It reads the folder by its layout: the names of some hundred files would be too long for a command line.
+    # It reads the folder by its layout: the names of some thousand files would be too long for a command line.
     shell:
         "python $SCRIPTS/report.py --results results --whole {params.run} {params.settings} --output results/report"
         " --log {log}"
+        " -- {params:q}"

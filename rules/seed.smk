@@ -31,6 +31,7 @@ rule write_seed_programs:
     shell:
         "python $SCRIPTS/write_seed_programs.py {params.settings} --model {input.model}"
         " $(printf -- ' --output %s' {output.programs}) --left-out {output.left_out} --log {log}"
+        " -- {params:q} -- {input:q}"
 
 
 use rule evaluate as evaluate_seed with:
@@ -68,14 +69,14 @@ rule build_seed_corpus:
     conda:
         ENVIRONMENT
     params:
-        budget=setting("prompts", "parameter_budget"),
-        epochs=setting("evaluation", "epochs"),
+        budget=options("prompts", only="parameter_budget"),
+        epochs=options("evaluation", only="epochs"),
         code=code("build_seed_corpus"),
     message:
         "Cycle 0: building the seed corpus"
     shell:
         "python $SCRIPTS/build_seed_corpus.py $(printf -- ' --generated %s' {input.generated})"
         " $(printf -- ' --evaluated %s' {input.evaluated}) --dataset {input.dataset}"
-        " --template {input.template} --hints {input.hints} --parameter-budget {params.budget}"
-        " --epochs {params.epochs}"
+        " --template {input.template} --hints {input.hints} {params.budget} {params.epochs}"
         " --output {output.corpus} --dropped {output.dropped} --log {log}"
+        " -- {params:q} -- {input:q}"

@@ -23,17 +23,18 @@ rule draw_families:
     conda:
         ENVIRONMENT
     params:
-        candidates=setting("prompts", "candidates"),
-        shards=setting("generation", "shards"),
-        families=archloop_settings.options({"families": DRAWN}),
-        seed=chain_seed,
+        candidates=options("prompts", only="candidates"),
+        shards=options("generation", only="shards"),
+        families=archloop_options.options({"families": DRAWN}),
+        seed=lambda wildcards: archloop_options.options({"seed": chain_seed(wildcards)}),
         code=code("draw_families"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: drawing candidates at random, shard {wildcards.shard}"
     shell:
         "python $SCRIPTS/draw_families.py --chain {wildcards.chain} --cycle {wildcards.cycle} --shard {wildcards.shard}"
-        " --shards {params.shards} --candidates {params.candidates} {params.families} --seed {params.seed}"
+        " {params.shards} {params.candidates} {params.families} {params.seed}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
+        " -- {params:q} -- {input:q}"
 
 
 rule transfer:
@@ -51,11 +52,12 @@ rule transfer:
     conda:
         ENVIRONMENT
     params:
-        shards=setting("generation", "shards"),
+        shards=options("generation", only="shards"),
         code=code("transfer"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: taking the designs of its source, shard {wildcards.shard}"
     shell:
         "python $SCRIPTS/transfer.py $(printf -- ' --corpus %s' {input.corpus}) --chain {wildcards.chain}"
-        " --cycle {wildcards.cycle} --shard {wildcards.shard} --shards {params.shards}"
+        " --cycle {wildcards.cycle} --shard {wildcards.shard} {params.shards}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
+        " -- {params:q} -- {input:q}"

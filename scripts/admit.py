@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from archloop.admit import KNOWN_COLUMNS, ROW, admit, read_records
-from archloop.cli import command, settings_options
+from archloop.cli import settings_options, stage
 from archloop.corpus import read_corpus, write_candidates, write_corpus
 from archloop.datasets import read_facts
 from archloop.files import read_jsonl
@@ -13,7 +13,7 @@ from archloop.files import read_jsonl
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("candidates_output", "corpus_output", packages=("polars", "numpy", "datasketch"))
 @settings_options("admission")
 @settings_options("novelty", "novelty")
 @click.option("--generated", multiple=True, required=True, type=PATH, help="Candidates, a file a shard.")

@@ -6,7 +6,7 @@ import click
 
 from archloop.admit import ROW, read_records
 from archloop.build_seed_corpus import build_seed_corpus
-from archloop.cli import command
+from archloop.cli import stage
 from archloop.corpus import write_corpus
 from archloop.datasets import read_facts
 from archloop.files import read_jsonl, write_json
@@ -15,7 +15,7 @@ from archloop.prompts import read_hints, read_template
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("output", "dropped", packages=("polars", "numpy", "datasketch", "jinja2"))
 @click.option("--generated", multiple=True, required=True, type=PATH, help="Programs, a file a shard.")
 @click.option("--evaluated", multiple=True, required=True, type=PATH, help="Their records, a file a shard.")
 @click.option("--dataset", required=True, type=PATH, help="Prepared data set that they were measured on.")

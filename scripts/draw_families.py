@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, value_of
+from archloop.cli import stage, value_of
 from archloop.draw_families import draw_families
 from archloop.files import write_json, write_jsonl
 
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("output", packages=("jinja2",))
 @click.option("--chain", required=True, help="Name of the chain.")
 @click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")
 @click.option("--candidates", required=True, type=click.IntRange(min=1), help="Candidates of the whole cycle.")

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options, value_of
+from archloop.cli import settings_options, stage, value_of
 from archloop.evaluate import evaluate
 from archloop.files import read_jsonl, write_json
 
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("output", packages=("torch", "numpy"))
 @settings_options("evaluation")
 @click.option("--candidates", required=True, type=PATH, help="Candidates of the shard, one a line.")
 @click.option("--dataset", required=True, type=PATH, help="Prepared data set.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command
+from archloop.cli import stage
 from archloop.corpus import read_corpus
 from archloop.export import export
 from archloop.files import write_json
@@ -12,12 +12,14 @@ from archloop.files import write_json
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("output", packages=("polars",))
 @click.option("--corpus", multiple=True, required=True, type=PATH, help="Corpus shards of the chain.")
 @click.option("--output", required=True, type=PATH, help="index.json; the programs go beside it.")
-def main(corpus, output) -> None:
+def main(corpus, output) -> dict:
     """Write one file a program, and last the index that names them with their digests."""
-    write_json(output, export(read_corpus(corpus), output.parent))
+    index = export(read_corpus(corpus), output.parent)
+    write_json(output, index)
+    return {"outputs": [output.parent / name for row in index for name in row["files"]]}
 
 
 if __name__ == "__main__":

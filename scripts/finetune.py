@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options, value_of
+from archloop.cli import settings_options, stage, value_of
 from archloop.corpus import read_candidates, read_corpus
 from archloop.files import write_json
 from archloop.models import versions
@@ -15,7 +15,7 @@ VERDICTS = ("prompt", "program", "outcome")
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("output", packages=("torch", "transformers", "peft", "safetensors", "polars"))
 @settings_options("finetuning")
 @settings_options("loading", "loading")
 @click.option("--fresh", required=True, type=PATH, help="Corpus shard of this cycle; in cycle 0 the seed corpus.")
@@ -31,7 +31,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--gpus", default=1, type=value_of("run", "gpus"), help="GPUs of this node that share the work.")
 def main(
     fresh, corpus, candidates, model, parent, output, run_record, state, seed, device, gpus, settings, loading
-) -> None:
+) -> dict:
     """Write the adapter, its configuration and its lineage."""
     from archloop.finetune import finetune
 
@@ -52,6 +52,7 @@ def main(
     )
     facts |= {"seconds": round(time.monotonic() - started, 2), "versions": versions("torch", "transformers", "peft")}
     write_json(run_record, facts)
+    return {"outputs": [output.with_name(name) for name in ("adapter_config.json", "training.json")]}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options, value_of
+from archloop.cli import settings_options, stage, value_of
 from archloop.digest import code_digest
 from archloop.files import read_jsonl, write_json, write_jsonl
 from archloop.models import versions
@@ -14,7 +14,7 @@ from archloop.models import versions
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("output", packages=("torch", "transformers", "peft", "tokenizers"))
 @settings_options("generation")
 @settings_options("loading", "loading")
 @click.option("--prompts", required=True, type=PATH, help="prompts.jsonl of the cycle.")

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options
+from archloop.cli import settings_options, stage
 from archloop.prepare_dataset import prepare_dataset
 from archloop.sources import SOURCES
 
 
-@command
+@stage("output", packages=("torch", "torchvision", "numpy", "scikit-learn", "pillow"))
 @settings_options("data")
 @click.option("--dataset", required=True, type=click.Choice(sorted(SOURCES)), help="Name of the data set.")
 @click.option("--seed", required=True, type=int, help="Seed of the splits.")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options
+from archloop.cli import settings_options, stage
 from archloop.prepare_model import prepare_model
 
 
-@command
+@stage("output", packages=("torch", "transformers", "gguf", "safetensors"))
 @settings_options("model")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The manifest.json in its folder.")
 def main(output: Path, settings: dict) -> None:

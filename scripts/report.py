@@ -8,26 +8,26 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options
+from archloop.cli import settings_options, stage
 from archloop.errors import InputError
 from archloop.report import write_report
-from archloop.report_input import read_all
+from archloop.report_input import read_all, sources
 
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage(packages=("polars", "altair", "vl-convert-python", "jinja2"))
 @settings_options("report")
 @click.option("--results", default="results", type=PATH, help="Folder of results.")
 @click.option("--run", help="Complete settings as JSON; without it those that the last run left in the folder.")
 @click.option("--output", default="results/report", type=PATH, help="Folder that the report is written to.")
 @click.option("--whole", is_flag=True, help="Refuse a run that lacks cycles; without it they are named in the page.")
-def main(results, run, output, whole, settings) -> None:
+def main(results, run, output, whole, settings) -> dict:
     """Write index.html, figures/ and tables/."""
     found = read_all(results, json.loads(run) if run else None)
     if whole and not found.finished:
         raise InputError(f"{results}: some cycles have no verdict yet")
-    write_report(found, settings, output)
+    return {"inputs": sources(found), "outputs": write_report(found, settings, output)}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from archloop.admit import accuracy_threshold
-from archloop.cli import command, settings_options
+from archloop.cli import settings_options, stage
 from archloop.corpus import read_candidates
 from archloop.datasets import read_facts
 from archloop.files import read_json, write_json
@@ -14,7 +14,7 @@ from archloop.summarize import summarize
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("output", packages=("polars",))
 @settings_options("admission")
 @click.option("--candidates", required=True, type=PATH, help="candidates.parquet of the cycle.")
 @click.option("--training", type=PATH, help="training.json of the cycle's adapter; without it the cycle makes none.")

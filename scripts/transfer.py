@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command
+from archloop.cli import stage
 from archloop.corpus import read_corpus
 from archloop.files import write_json, write_jsonl
 from archloop.transfer import KEPT, transfer
@@ -13,7 +13,7 @@ from archloop.transfer import KEPT, transfer
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("output", packages=("polars",))
 @click.option("--corpus", required=True, multiple=True, type=PATH, help="Corpus shards of the chain they come from.")
 @click.option("--chain", required=True, help="Name of the chain.")
 @click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options
+from archloop.cli import settings_options, stage
 from archloop.corpus import read_corpus
 from archloop.datasets import read_facts
 from archloop.files import write_jsonl
@@ -13,7 +13,7 @@ from archloop.prompts import cycle_prompts, read_hints, read_template
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("output", packages=("jinja2", "polars"))
 @settings_options("prompts")
 @click.option("--chain", required=True, help="Name of the chain.")
 @click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from archloop.cli import command, settings_options
+from archloop.cli import settings_options, stage
 from archloop.files import write_json, write_jsonl
 from archloop.lemur import read_programs
 from archloop.models import load_tokenizer
@@ -13,7 +13,7 @@ from archloop.seed_programs import seed_programs
 PATH = click.Path(path_type=Path)
 
 
-@command
+@stage("output", "left_out", packages=("jinja2", "transformers", "tokenizers"))
 @settings_options("seed_corpus")
 @click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model; its tokenizer counts.")
 @click.option("--output", required=True, multiple=True, type=PATH, help="One file for each shard.")

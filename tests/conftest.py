@@ -19,6 +19,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the rules have it, before 
 
 def pytest_addoption(parser):
     parser.addoption("--all-walls", action="store_true", help="Hostile programs behind every pair of walls and user.")
+    parser.addoption("--write-readme", action="store_true", help="Rewrite the README's tables of what rebuilds.")
 
 
 @pytest.fixture(scope="session")
@@ -68,5 +69,5 @@ def tiny_model(model_folder, tmp_path_factory) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (folder / name).write_bytes((model_folder / name).read_bytes())
     files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in folder.iterdir()}
-    write_json(folder / "manifest.json", {"reference": "test", "revision": None, "files": files})
+    write_json(folder / "manifest.json", {"reference": "folder:tiny", "revision": None, "files": files})
     return folder

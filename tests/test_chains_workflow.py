@@ -1,6 +1,8 @@
 """Every kind of chain in one real run: a tiny language model, real images, real Snakemake."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -126,3 +128,20 @@ def test_one_more_repeat_builds_its_own_jobs_and_the_report_alone(run, folder):
     started = {line.split("Chain ")[1].split(",")[0].split(":")[0] for line in plan.splitlines() if ": Chain " in line}
     assert started == {"frozen_s2"}
     assert contents(run, ["**/*.parquet", "**/*.jsonl"]) == before
+
+
+def test_the_provenance_of_every_chain_is_whole(run, root):
+    done = subprocess.run(
+        [sys.executable, root / "scripts" / "verify.py"], cwd=run.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "identity", ["main-01-0000", "frozen-02-0001", "bare-01-0002", "random-01-0001", "designs-01-0000"]
+)
+def test_a_candidate_of_every_kind_of_chain_is_made_again(run, root, identity):
+    command = [sys.executable, root / "scripts" / "replay.py", identity, "--device", "cpu"]
+    done = subprocess.run(command, cwd=run.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("same:") == (3 if identity[0] in "rd" else 5)

@@ -22,8 +22,8 @@ from workflow import snakemake
 from archloop import image_folder, sources
 from archloop.datasets import read_facts, read_split
 from archloop.errors import InputError
+from archloop.options import schema, section
 from archloop.prepare_dataset import channel_statistics, prepare_dataset, stratified_split
-from archloop.settings import schema, section
 
 CIFAR10_FILES = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
 

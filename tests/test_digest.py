@@ -45,6 +45,21 @@ def test_what_changes_no_code_changes_no_digest(tree, name, text):
     assert rewrite(tree / name, text) == before
 
 
+def test_modules_of_the_frame_do_not_count_nor_what_they_import(tree):
+    (tree / "archloop" / "errors.py").write_text("from archloop import unused\n\nWORDS = 'no'\n")
+    (tree / "s.py").write_text(f"import archloop.errors\n{SCRIPT}")
+    before = code_digest(tree / "s.py")
+    assert rewrite(tree / "archloop" / "errors.py", "WORDS = 'another message'\n") == before
+
+
+def test_no_stage_but_the_report_reaches_the_checks_of_the_settings(root):
+    from archloop.digest import reached
+
+    scripts = (root / "scripts").glob("*.py")
+    names = {path.stem for path in scripts if root / "scripts" / "archloop" / "settings.py" in reached(path)}
+    assert names <= {"report", "verify"}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

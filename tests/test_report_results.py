@@ -9,6 +9,7 @@ from synthetic_results import settings, write_results
 
 from archloop import report_results, report_tables
 from archloop.corpus import read_candidates
+from archloop.files import write_json
 from archloop.funnel import VALID
 from archloop.report_compare import repeat_groups
 from archloop.report_input import read_all
@@ -18,7 +19,8 @@ FROZEN = {"finetuning": {"train_on": "nothing"}}
 CHAINS = {
     "main": CIFAR10 | {"repeats": 3},
     "frozen": CIFAR10 | {"repeats": 2} | FROZEN,
-    "short": CIFAR10 | {"cycles": 2, "novelty": {"gate": "none"}},
+    "short": CIFAR10 | {"cycles": 2, "novelty": {"gate": "none"}, "generation": {"shards": 9}},
+    "bare": CIFAR10 | {"start": "base"} | FROZEN,
     "moved": {"dataset": "svhn", "start": "main/2", "cycles": 1, "repeats": 2},
     "designs": {"dataset": "svhn", "source": "main", "cycles": 1},
 }
@@ -27,7 +29,10 @@ MAINS = ("main", "main_s2", "main_s3")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_results(tmp_path_factory.mktemp("results") / "results", settings(CHAINS), 40)
+    folder = write_results(tmp_path_factory.mktemp("results") / "results", settings(CHAINS), 40)
+    write_json(folder / "seed" / "adapter" / "run.json", {"device": "cuda:0", "seconds": 7.0, "tokens": 900})
+    write_json(folder / "seed" / "evaluated" / "0.run.json", {"device": "cuda:0", "seconds": 5.0})
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +45,7 @@ def rows(folder):
 
 def test_repeats_stand_together_whichever_repeat_they_start_from(folder):
     groups = repeat_groups(read_all(folder))
-    assert ["main", "main_s2", "main_s3"] in groups and ["moved", "moved_s2"] in groups and len(groups) == 5
+    assert ["main", "main_s2", "main_s3"] in groups and ["moved", "moved_s2"] in groups and len(groups) == 6
 
 
 def test_intervals_are_over_runs_and_not_over_candidates(folder, rows):
@@ -71,7 +76,9 @@ def test_budgets_are_those_of_the_run_records(folder, rows):
         seconds(("frozen", "frozen_s2"), (1, 2, 3), all_kinds[:2]) / 2
     )
     before = seconds(("main", "main_s2"), (1, 2), all_kinds) / 2
-    assert rows["moved"]["before_gpu_seconds"] == pytest.approx(before)
+    assert rows["moved"]["before_gpu_seconds"] == pytest.approx(12 + before)
+    assert rows["frozen"]["before_gpu_seconds"] == 12
+    assert rows["bare"]["before_gpu_seconds"] == 5, "the measured seed corpus, not the adapter"
 
 
 def test_a_row_covers_the_cycles_that_its_reference_finished_too_and_says_whether_budgets_match(rows):
@@ -79,10 +86,12 @@ def test_a_row_covers_the_cycles_that_its_reference_finished_too_and_says_whethe
         "main": "main",
         "frozen": "main",
         "short": "main",
+        "bare": "main",
         "designs": "moved",
         "moved": "moved",
     }
     assert rows["short"]["cycles"] == 2 and rows["short"]["candidates"] == 80
     assert rows["short"]["matched"] and rows["frozen"]["matched"]
+    assert rows["short"]["differs"] == "novelty.gate none (there both)", "shards are no difference"
     assert rows["frozen"]["differs"] == "finetuning.train_on nothing (there corpus)"
     assert "source main (there model)" in rows["designs"]["differs"]

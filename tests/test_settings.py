@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from archloop.chains import effective, start_of
 from archloop.cli import settings_options
 from archloop.errors import InputError
-from archloop.settings import complete, options, schema
+from archloop.options import options, schema
+from archloop.settings import complete
 
 DIGITS = {"dataset": "digits"}
 

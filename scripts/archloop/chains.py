@@ -3,7 +3,7 @@
 `settings` are complete ones, in which `expand` has written the repeats of a chain out as chains of their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from archloop.errors import InputError
 
@@ -88,10 +88,11 @@ def adapter_after(settings: dict, chain: str, cycle: int) -> tuple[str, int] | N
     return None
 
 
-def uses_seed_adapter(settings: dict) -> bool:
-    """Say whether any chain starts, at once or through others, from the adapter of cycle 0."""
-    chains = [name for name, chain in settings["chains"].items() if chain.get("source") == MODEL]
-    return any(adapter_after(settings, name, 0) == (SEED, 0) for name in chains)
+def uses_seed_adapter(settings: dict, names: Iterable[str] | None = None) -> bool:
+    """Say whether any chain, or one of those named, starts from the adapter of cycle 0, at once or through others."""
+    chains = settings["chains"]
+    written = [name for name in names or chains if chains[name].get("source") == MODEL]
+    return any(adapter_after(settings, name, 0) == (SEED, 0) for name in written)
 
 
 def ancestors(settings: dict, chain: str) -> Iterator[tuple[str, int]]:

@@ -1,16 +1,19 @@
-"""What all scripts share: options made from the settings' schema, logging, and one clear line for a user's mistake."""
+"""What all scripts share: options made from the settings' schema, logging, one clear line for a user's mistake, and the
+provenance that a stage leaves."""
 
 import errno
 import functools
+import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import click
 
-from archloop import settings as schema
+from archloop import options as schema
 from archloop.errors import InputError
 from archloop.progress import get_logger, start_logging
+from archloop.provenance import leave_provenance
 
 # What a place that a user names can be: not there, not to be written, another kind, full.
 UNUSABLE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
@@ -68,6 +71,7 @@ def settings_options(section: str, parameter: str = "settings") -> Callable:
                 required="default" not in rule,
                 help=rule["description"],
             )(gathered)
+        gathered.sections = {section: dict(zip(keys, map(prefix.__add__, keys)))} | getattr(function, "sections", {})
         return gathered
 
     return decorate
@@ -75,7 +79,32 @@ def settings_options(section: str, parameter: str = "settings") -> Callable:
 
 def command(function: Callable) -> Callable:
     """Make a click command that has `--log`, and that ends a user's mistake with one line and status 1."""
+    return _command(function)
 
+
+def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable:
+    """Make a click command as `command` does, of a script that a rule runs: it leaves the provenance of its outputs.
+
+    outputs: the options that name them, the first one first; the function may return what no option names: a dict with
+    the paths of more `outputs` and `inputs`. packages: whose versions shape the outputs. After `--` come the
+    params of the rule, after a second `--` its inputs; by hand there is nothing of the kind.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        script = inspect.getfile(inspect.unwrap(function))
+
+        @functools.wraps(function)
+        def with_provenance(**arguments):
+            more = function(**arguments) or {}
+            context, sections = click.get_current_context(), getattr(function, "sections", {})
+            leave_provenance(script, context, arguments, sections, outputs, more, packages)
+
+        return _command(with_provenance, allow_extra_args=True)
+
+    return decorate
+
+
+def _command(function: Callable, **settings: object) -> Callable:
     @functools.wraps(function)
     def guarded(log, **arguments):
         start_logging()
@@ -91,4 +120,4 @@ def command(function: Callable) -> Callable:
         sys.exit(1)
 
     wrapped = click.option("--log", type=click.Path(dir_okay=False), help="Also write messages here, with the time.")
-    return click.command(context_settings={"show_default": True, "max_content_width": 120})(wrapped(guarded))
+    return click.command(context_settings={"show_default": True, "max_content_width": 120} | settings)(wrapped(guarded))

@@ -1,7 +1,7 @@
 """A digest of the code that a script runs: its own syntax tree and that of every module of this project it imports.
 
-Comments, formatting and docstrings do not count, nor does the version of Python. Standard library only: the Snakefile
-asks for it at every start.
+Comments, formatting and docstrings do not count, nor does the version of Python, nor do the modules of the frame, which
+write logs and provenance and no result. Standard library only: the Snakefile asks for it at every start.
 """
 
 import ast
@@ -10,24 +10,34 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "archloop"
+FRAME = ("errors.py", "progress.py", "provenance.py")
 
 
 def code_digest(script: str | Path, root: Path | None = None) -> str:
     """Return 16 hexadecimal digits that change when, and only when, code that `script` can reach changes.
 
-    Reached is every module of the package that is imported anywhere in the file, in a function too, and so on from
-    there. The package is looked for in `root`, by default the folder of the script.
+    The package is looked for in `root`, by default the folder of the script.
     """
     script = Path(script)
     root = root or script.parent
-    reached, todo = {}, [script]
+    parts = [
+        f"{path.relative_to(root)} {_tree_digest(path, path.stat().st_mtime_ns)}" for path in reached(script, root)
+    ]
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
+
+
+def reached(script: Path, root: Path | None = None) -> set[Path]:
+    """Return the script and every module of the package that is imported anywhere in it, in a function too, and so on.
+
+    Modules of the frame are left out, and what they alone import.
+    """
+    found, todo = set(), [script]
     while todo:
         path = todo.pop()
-        if path not in reached:
-            reached[path] = _tree_digest(path, path.stat().st_mtime_ns)
-            todo += _imports(path, root, path.stat().st_mtime_ns)
-    parts = sorted(f"{path.relative_to(root)} {digest}" for path, digest in reached.items())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        if path not in found:
+            found.add(path)
+            todo += _imports(path, root or script.parent, path.stat().st_mtime_ns)
+    return found
 
 
 @cache
@@ -51,7 +61,7 @@ def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
     found = [root.joinpath(*name.split(".")) for name in names if name.split(".")[0] == PACKAGE]
     candidates = [base.with_suffix(".py") for base in found] + [base / "__init__.py" for base in found]
-    return sorted(path for path in candidates if path.is_file())
+    return sorted(path for path in candidates if path.is_file() and path.name not in FRAME)
 
 
 def _canonical(node: object) -> object:

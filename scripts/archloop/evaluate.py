@@ -26,9 +26,9 @@ from safetensors.torch import save_file
 
 from archloop import walls
 from archloop.datasets import read_facts, read_split
-from archloop.digest import code_digest
 from archloop.errors import InputError
-from archloop.files import read_json, remove_tree, sha256_file, sha256_text, write_json
+from archloop.files import read_json, remove_tree, sha256_file, write_json
+from archloop.keys import protocol_digest, score_key
 from archloop.models import choose_device, versions
 from archloop.progress import Progress, get_logger
 from archloop.result import FIELDS, MAXIMUM_HEADER, plain_line, plain_text, read_result, scored
@@ -56,11 +56,11 @@ def evaluate(
     seed = derive(seed, "evaluate")
     started = time.monotonic()
     with Judge(dataset, run["device"], run["isolation"]) as judge:
-        protocol = _protocol(settings, dataset, seed, judge.device_name)
+        protocol = protocol_digest(settings, sha256_file(dataset), seed, judge.device_name, versions("torch"))
         programs = list(dict.fromkeys(row["program"] for row in candidates))
 
         def one(program: str | None) -> tuple[dict, bool]:
-            key = sha256_text(f"{protocol} {json.dumps(program)}")
+            key = score_key(protocol, program)
             kept = store / key[:2] / f"{key}.json"
             record = known = _known(kept)
             if record is None:
@@ -281,15 +281,6 @@ def _drain(descriptors: dict[str, int], limits: dict[str, int], deadline: float)
                     selector.unregister(ready.fd)
                 parts[ready.data] += part[: max(0, limits[ready.data] - len(parts[ready.data]))]
     return {name: bytes(part) for name, part in parts.items()}
-
-
-def _protocol(settings: dict, dataset: Path, seed: int, device: str) -> str:
-    """Return the part of a record's key that all programs share."""
-    package = Path(__file__).parent
-    code = [code_digest(package / f"{name}.py", package.parent) for name in ("judge_server", "result", "static_checks")]
-    found = versions("torch")
-    parts = [settings, sha256_file(dataset), seed, device, code, found["python"], found["torch"]]
-    return sha256_text(json.dumps(parts, sort_keys=True))
 
 
 def _device_name(device: str) -> str:

@@ -20,9 +20,10 @@ FOLDER = Path(__file__).parents[2] / "report"
 REASONS_SHOWN, EXAMPLES_SHOWN, EXAMPLE_LINES = 12, 4, 80
 
 
-def write_report(results: Results, settings: dict, folder: Path) -> None:
-    """Write index.html, tables/NAME.csv and .parquet, figures/NAME.svg and .png; equal inputs give equal bytes.
+def write_report(results: Results, settings: dict, folder: Path) -> list[Path]:
+    """Write index.html, tables/NAME.csv and .parquet, figures/NAME.svg and .png; return them.
 
+    Equal inputs give equal bytes.
     settings: section report.
     """
     tables, valid = all_tables(results, settings["resamples"])
@@ -40,6 +41,9 @@ def write_report(results: Results, settings: dict, folder: Path) -> None:
             pictures[name] = [(title, for_page(svg(chart))) for title, chart in panels(name, drawn)]
             progress.step(note=name)
     write_text(folder / "index.html", page(results, settings, tables, pictures))
+    made = [folder / "tables" / f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")]
+    made += [folder / "figures" / f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
+    return [folder / "index.html", *made]
 
 
 def all_tables(results: Results, resamples: int) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:

@@ -18,6 +18,8 @@ DATA = Path(__file__).parents[2] / "report"
 SECTIONS = ("prompts", "generation", "evaluation", "admission", "novelty", "finetuning")
 # Of which also chains have a use whose candidates no language model writes.
 JUDGED = ("evaluation", "admission", "novelty")
+# Into how many jobs the work of a cycle is cut, which changes none of its candidates.
+SHARDS = "shards"
 # What repeats of one chain differ in.
 UNLIKE = ("cycles", "seed", "repeat_of")
 MEASURES = ("valid", "yield", "at_threshold", "new_above", "accuracy")
@@ -79,6 +81,7 @@ def repeat_groups(results: Results) -> list[list[str]]:
     known = results.settings.get("chains", {})
     for name in results.chains:
         own = {key: value for key, value in known.get(name, {"name": name}).items() if key not in UNLIKE}
+        own |= {"generation": {key: value for key, value in own.get("generation", {}).items() if key != SHARDS}}
         for key in ("start", "source"):
             other, slash, cycle = str(own.get(key)).partition("/")
             own[key] = known.get(other, {}).get("repeat_of", other) + slash + cycle
@@ -177,7 +180,8 @@ def differing(results: Results, chain: str, reference: str) -> str:
     found = found if written else [text for text in found if text.startswith("source")]
     for name in SECTIONS if written else JUDGED:
         ours, theirs = (effective(results.settings, name, one) for one in (chain, reference))
-        found += [f"{name}.{key} {ours[key]} (there {theirs[key]})" for key in ours if ours[key] != theirs[key]]
+        keys = [key for key in ours if ours[key] != theirs[key] and key != SHARDS]
+        found += [f"{name}.{key} {ours[key]} (there {theirs[key]})" for key in keys]
     if own.get("at") != other.get("at"):
         found.append("settings of single cycles")
     return "; ".join(found)

@@ -1,5 +1,6 @@
 """What the report is made of: everything that a results folder holds so far, finished or not."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,14 +9,16 @@ from pathlib import Path
 import polars as pl
 
 from archloop.admit import accuracy_threshold
-from archloop.chains import SEED, effective, trains
+from archloop.chains import SEED, effective, trains, uses_seed_adapter
 from archloop.corpus import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.report_graph import blocks
+from archloop.report_parts import PAGE_PARTS
 from archloop.summarize import summarize
 
 SETTINGS_FILE = "settings.json"
+PAGE = Path(__file__).parents[2] / "report"
 HEAVY = ("raw", "prompt", "signature")  # columns of the candidates that no table and no picture needs
 STAGES = {"generated": "generate", "evaluated": "evaluate", "adapter": "finetune"}
 NOVELTY = {"gate": "both", "threshold": 0.9}
@@ -92,6 +95,21 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
         training={cell: read_json(path) for cell, path in training.items() if path.is_file()},
         graphs={name: facts for place in places for name, facts in _graphs(place / "evaluated", admitted)},
     )
+
+
+def sources(results: Results) -> list[Path]:
+    """Return the files that the whole report of a run is made of, those of the page too, as its rule declares them."""
+    settings, found = results.settings, [results.folder / SEED / "corpus.parquet"]
+    found += [results.folder / SEED / "adapter" / "training.json"] if settings and uses_seed_adapter(settings) else []
+    for chain, facts in results.chains.items():
+        for cycle in facts["cycles"] if settings else ():
+            names = ["summary.json", "candidates.parquet", "corpus.parquet"]
+            names += ["adapter/training.json"] if trains(settings, chain, cycle) else []
+            shards = effective(settings, "generation", chain, cycle)["shards"]
+            names += [f"evaluated/{shard}.json" for shard in range(shards)]
+            found += [results.folder / chain / f"cycle-{cycle}" / name for name in names]
+    found += [Path(os.path.relpath(PAGE / name)) for name in PAGE_PARTS]
+    return [path for path in found if path.is_file()]
 
 
 def _chains(folder: Path, settings: dict) -> dict[str, dict]:

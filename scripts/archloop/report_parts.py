@@ -30,3 +30,6 @@ TABLES = {
     "protocol": "The paper's protocol beside this run's",
     "cost": "Seconds, tokens and evaluations by stage",
 }
+# What the page is made of beside the results, in the folder report/.
+PAGE_PARTS = ("page.html.j2", "page.css", "page.js", "gallery.js", "paper.csv", "protocol.csv")
+PAGE_PARTS += tuple(f"captions/{name}.rst" for name in FIGURES)

@@ -4,7 +4,7 @@ import statistics
 
 import polars as pl
 
-from archloop.chains import ancestors
+from archloop.chains import SEED, ancestors, uses_seed_adapter
 from archloop.intervals import mean_interval
 from archloop.report_compare import differing, repeat_groups
 from archloop.report_input import Results
@@ -75,6 +75,8 @@ def _budget(results: Results, chain: str, common: set[int]) -> dict:
     own = [run for run in results.runs if run["chain"] == chain and run["cycle"] in common]
     before = dict(ancestors(results.settings, chain)) if results.settings else None
     earlier = [run for run in results.runs if before and run["cycle"] <= before.get(run["chain"], -1)]
+    if before and not uses_seed_adapter(results.settings, [chain, *before]):
+        earlier = [run for run in earlier if (run["chain"], run["stage"]) != (SEED, "finetune")]
     return {
         "gpu_seconds": _gpu_seconds(own),
         "new_tokens": sum(run.get("new_tokens") or 0 for run in own),

@@ -2,40 +2,15 @@
 
 import copy
 import difflib
-import json
-import math
-import shlex
-from functools import cache
-from pathlib import Path
 
 import jsonschema
-import yaml
 
 from archloop import chains
 from archloop.errors import InputError
+from archloop.options import Validator, schema, section
 
-SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 # What of fine-tuning means nothing to cycle 0, which has no candidates and one corpus.
 LATER = ("train_on", "method", "beta", "sft_weight", "dispreferred")
-# To jsonschema alone 2.0 is an integer and NaN a number.
-TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
-    {
-        "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
-        "number": lambda _, value: type(value) in (int, float) and math.isfinite(value),
-    }
-)
-Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=TYPES)
-
-
-@cache
-def schema() -> dict:
-    """Return the schema of the settings as plain data."""
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-
-
-def section(name: str) -> dict[str, dict]:
-    """Return key -> JSON schema (with description and default) of one section."""
-    return schema()["$defs"][name]["properties"]
 
 
 def complete(config: dict) -> dict:
@@ -66,22 +41,12 @@ def of_cycle_zero(finetuning: dict) -> dict:
     return {key: value for key, value in finetuning.items() if key not in LATER}
 
 
-def options(values: dict, prefix: str = "") -> str:
-    """Return settings as command line options, in the order of their names: `--temperature 0.7 --top-k 50`."""
-    names = {key: f"--{prefix}{key}".replace("_", "-") for key in values}
-    return " ".join(f"{names[key]} {shlex.quote(_spell(values[key]))}" for key in sorted(values))
-
-
 def _sections() -> list[str]:
     return [key for key, value in schema()["properties"].items() if value.get("$ref", "").startswith("#/$defs/")]
 
 
 def _default(key: str) -> object:
     return schema()["properties"][key].get("default")
-
-
-def _spell(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def _text_keys(value: object) -> object:

@@ -1,0 +1,31 @@
+# What a run finds in results/ and leaves there. Included last, when every output is known.
+import fcntl
+
+from archloop.records import other_model, stop_line, unrecorded
+
+# Without its record Snakemake takes an output for fresh, whatever made it.
+if workflow.is_main_process:
+    # The preflight rebuilds nothing; it is looked at again before every run.
+    OUTPUTS = [path for each in workflow.rules if each.name != "preflight" for path in each.output]
+    LOST = unrecorded([path.regex().pattern for path in OUTPUTS])
+    try:
+        OTHER = stop_line(LOST) if LOST else other_model(MODEL, SETTINGS["model"])
+    except InputError as error:
+        OTHER = str(error)
+    if OTHER:
+        raise WorkflowError(OTHER)
+
+
+def hold_results():
+    """Keep other runs out of results/ (no lock is ever stale: it dies with its process) and leave what it
+    is asked for there: settings and requests."""
+    global RESULTS_LOCK
+    try:
+        os.makedirs("results", exist_ok=True)
+        RESULTS_LOCK = open("results/.lock", "w")
+        fcntl.flock(RESULTS_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        write_json("results/settings.json", SETTINGS)
+        write_json("results/requests.json", requests())
+    except OSError as error:
+        why = "another run is at work there" if isinstance(error, BlockingIOError) else error.strerror
+        raise WorkflowError(f"results: {why}")

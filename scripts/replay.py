@@ -1,0 +1,32 @@
+"""Make one candidate again from its record, and say whether each step comes out as it did.
+
+python scripts/replay.py main-02-0007
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from archloop.cli import command, value_of
+from archloop.replay import replay
+
+PATH = click.Path(path_type=Path)
+
+
+@command
+@click.argument("identity")
+@click.option("--results", default="results", type=PATH, help="Folder of results.")
+@click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
+@click.option("--isolation", default="auto", type=value_of("run", "isolation"), help="See run.isolation.")
+def main(identity: str, results: Path, device: str, isolation: str) -> None:
+    """Replay the candidate IDENTITY: prompt, answer and program, evaluation, verdict; status 1 where one differs."""
+    same = True
+    for step in replay(results, identity, device, isolation):
+        click.echo(f"{step.name:>10}  {'same' if step.same else 'DIFFERS'}: {step.said}")
+        same &= step.same
+    sys.exit(0 if same else 1)
+
+
+if __name__ == "__main__":
+    main()

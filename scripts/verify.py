@@ -1,0 +1,40 @@
+"""Check a results folder: every file's digest, lineage back to the seeds, every count; say what is stale or altered.
+
+python scripts/verify.py results/
+python scripts/verify.py results/ --record    # writes Snakemake's records again where they are lost
+"""
+
+from pathlib import Path
+
+import click
+
+from archloop.cli import command
+from archloop.errors import InputError
+from archloop.records import record
+from archloop.verify import Checked, not_as_recorded, verify
+
+
+@command
+@click.argument("results", default="results", type=click.Path(path_type=Path))
+@click.option("--record", "again", is_flag=True, help="Write Snakemake's lost records again, from the provenance.")
+def main(results: Path, again: bool) -> None:
+    """Check the folder RESULTS against the provenance of its files; status 1 when anything is wrong."""
+    if again:
+        checked = Checked(results)
+        count, stale = record(results, lambda path, found: not_as_recorded(checked, path, found))
+        for line in stale:
+            click.echo(f"will be made again: {line}")
+        click.echo(f"{count} records written, {len(stale)} jobs to do again")
+        return
+    findings, counts = verify(results)
+    for line in findings:
+        click.echo(line)
+    looked = ", ".join(f"{counts[name]} {name}" for name in ("files", "jobs", "candidates", "scores"))
+    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in ("missing", "altered", "stale", "broken", "wrong"))
+    click.echo(f"{looked}: {kinds}")
+    if findings:
+        raise InputError(f"{results}: {len(findings)} findings")
+
+
+if __name__ == "__main__":
+    main()
