@@ -55,7 +55,8 @@ def finish(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(SUMMARY) if path.name == "summary.json" else name)
-    snakemake(folder, "--touch")
+    # With the preflight among the jobs nothing is checked beforehand: there is no model and there are no data.
+    snakemake(folder, "--forceall", "--touch")
 
 
 def measure(repeats: int) -> None:

@@ -50,11 +50,13 @@ class Comparison:
     def script(self, name: str, output: Path, words: str) -> None:
         if not output.is_file():
             output.parent.mkdir(parents=True, exist_ok=True)
-            subprocess.run([sys.executable, ROOT / "scripts" / f"{name}.py", *shlex.split(words)], check=True)
+            if subprocess.run([sys.executable, ROOT / "scripts" / f"{name}.py", *shlex.split(words)]).returncode:
+                sys.exit(f"{name}.py failed; what it said stands above")
 
     def prompts(self, count: int) -> Path:
         path = self.output / "prompts.jsonl"
-        asked = options(self.of("prompts") | {"candidates": count})
+        texts = {key: str(ROOT / self.of("prompts")[key]) for key in ("template", "hints")}
+        asked = options(self.of("prompts") | texts | {"candidates": count})
         seed, epochs = derive(self.settings["seed"], "preferences"), self.of("evaluation")["epochs"]
         self.script(
             "write_prompts",
@@ -88,7 +90,8 @@ class Comparison:
             "generate",
             folder / "generated.jsonl",
             f"--prompts {folder}/prompts.jsonl --shard 0 --model {self.model} --adapter {adapter} {sampling} {loading}"
-            f" --device {self.device} --output {folder}/generated.jsonl --run-record {folder}/generated.run.json",
+            f" --device {self.device} --state {folder}/state --output {folder}/generated.jsonl"
+            f" --run-record {folder}/generated.run.json",
         )
         self.script(
             "evaluate",

@@ -93,7 +93,7 @@ def rewritten(path: Path, data: bytes) -> None:
         (lambda folder: rewritten(folder / "config.json", b"{"), r"config\.json: not whole JSON"),
         (
             lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.part"}}'),
-            r"b\.part: missing",
+            r"b\.part: no such file",
         ),
     ],
 )

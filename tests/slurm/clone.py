@@ -88,7 +88,7 @@ class Clone:
         subprocess.run(["chown", "-R", f"{USER}:{USER}", str(self.folder)], check=True)
 
     def command(self, *arguments: str, profile: str = "slurm") -> list[str]:
-        command = ["snakemake", "--profile", profile, "--configfile", "settings.yaml", *arguments]
+        command = ["snakemake", *arguments, "--profile", profile, "--configfile", "settings.yaml"]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         inside = ["env", f"--chdir={self.folder}", f"PATH={path}", f"HOME={self.folder}", *command]
         return self.cluster.command(inside, user=True)

@@ -132,7 +132,7 @@ def test_out_of_memory_out_of_time_and_killed_are_tried_again_with_more(redo, fi
 
 def test_after_the_last_attempt_the_message_names_job_log_and_remedy(redo):
     clone = redo("hopeless")
-    clone.profile({"generate": {"mem_mb": "300"}}, retries=1)
+    clone.profile({"generate": {"mem_mb": 300}}, retries=1)
     done = clone.snakemake(LAST_CYCLE)
     assert done.returncode == 1
     assert "failed: generate, which makes results/main/cycle-2/generated/0.jsonl" in done.stdout
@@ -187,6 +187,6 @@ def overlap(first: dict, second: dict) -> bool:
 def assert_none_overlap(jobs: list[dict]) -> None:
     """No two starts that write the same outputs ran at the same time."""
     ran = [job for job in jobs if "T" in job["Start"] and "T" in job["End"]]
-    assert len(ran) > 5
+    assert len(ran) > 3
     twice = [(a, b) for a, b in combinations(ran, 2) if a["Comment"] == b["Comment"] and overlap(a, b)]
     assert not twice

@@ -1,0 +1,63 @@
+"""Why a run stopped, read from logs as Snakemake 9 and SLURM write them."""
+
+from archloop.explain import explain
+
+FAILED = """\
+[Wed Nov 25 00:22:07 2026]
+Error in rule {rule}:
+    message: SLURM-job '{job}' failed, SLURM status is: 'FAILED'.
+    jobid: {number}
+    input: results/seed/generated/0.jsonl
+    output: results/seed/evaluated/{number}.json, results/seed/evaluated/{number}.run.json
+    log: {log}, {slurm} (check log file(s) for error details)
+    external_jobid: {job}
+"""
+FINISHED = """\
+[Wed Nov 25 00:23:07 2026]
+Finished jobid: {number} (Rule: {rule})
+"""
+
+
+def told(tmp_path, slurm_says: str, log_says: str = "", text: str | None = None) -> list[str]:
+    log, slurm, snakemake = (tmp_path / name for name in ("rule.log", "slurm.log", "snakemake.log"))
+    log.write_text(log_says)
+    slurm.write_text(slurm_says)
+    block = FAILED.format(rule="evaluate", job=7, number=3, log=log, slurm=slurm)
+    snakemake.write_text(
+        "host: n1\nBuilding DAG of jobs...\n\n" + (block if text is None else text.replace("@", block))
+    )
+    return explain(snakemake)
+
+
+def test_a_failed_job_is_named_with_its_logs(tmp_path):
+    lines = told(tmp_path, "")
+    assert lines[0].startswith("failed: evaluate, which makes results/seed/evaluated/3.json (SLURM job 7, 1 attempt)")
+    assert lines[1:3] == [f"  log: {tmp_path}/rule.log", f"  log: {tmp_path}/slurm.log"]
+    assert lines[3].startswith("  remedy: ")
+
+
+def test_what_slurm_says_of_memory_and_time_becomes_a_remedy(tmp_path):
+    memory = "slurmstepd: error: Job 7 exceeded memory limit (400 > 300), being killed\nCANCELLED AT 2026"
+    assert told(tmp_path, memory)[0].endswith("it ran out of memory")
+    assert "give evaluate more mem_mb" in told(tmp_path, memory)[-1]
+    late = "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-11-25T00:22:07 DUE TO TIME LIMIT ***"
+    assert told(tmp_path, late)[0].endswith("it ran out of time")
+    assert "more runtime" in told(tmp_path, late)[-1]
+
+
+def test_a_scripts_own_line_is_told_and_slurms_is_not_taken_for_one(tmp_path):
+    lines = told(tmp_path, "srun: error: n1: task 0: Exited with exit code 1", "00:22 error: data/x: no such file\n")
+    assert lines[0].endswith("data/x: no such file")
+
+
+def test_a_job_that_was_cancelled_is_said_to_be(tmp_path):
+    assert told(tmp_path, "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026 ***")[0].endswith("it was cancelled")
+
+
+def test_attempts_are_counted(tmp_path):
+    assert "2 attempts" in told(tmp_path, "", text="@Trying to restart job 3.\n\n@")[0]
+
+
+def test_what_a_later_attempt_finished_has_not_failed(tmp_path):
+    assert told(tmp_path, "", text="@" + FINISHED.format(number=3, rule="evaluate")) == []
+    assert told(tmp_path, "", text="@" + FINISHED.format(number=4, rule="evaluate")) != []
