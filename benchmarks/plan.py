@@ -6,6 +6,7 @@ Each size is a folder with every file of a run, made up and touched by Snakemake
 shards, repeated. Wall and processor seconds of each command.
 """
 
+import base64
 import json
 import resource
 import subprocess
@@ -50,11 +51,17 @@ def write_settings(folder: Path, repeats: int) -> None:
 def finish(folder: Path) -> None:
     """Make every file of the run, and let Snakemake take them for what its jobs wrote."""
     summary, *_ = snakemake(folder, "--summary")
+    model = yaml.safe_load((folder / "plan.yaml").read_text())["model"]
+    made = {"summary.json": SUMMARY, "manifest.json": {"revision": None} | model}
     lines = [line.split("\t") for line in summary.splitlines() if line.startswith(("results/", "resources/"))]
     for name, *_ in lines:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(SUMMARY) if path.name == "summary.json" else name)
+        path.write_text(json.dumps(made.get(path.name, name)))
+        # Under way, for Snakemake: without this mark or a record, a run would stop at a file that nobody has made.
+        mark = folder / ".snakemake" / "incomplete" / base64.urlsafe_b64encode(name.encode()).decode()
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
     snakemake(folder, "--forceall", "--touch")
 
 
