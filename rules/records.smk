@@ -27,5 +27,6 @@ def hold_results():
         write_json("results/settings.json", SETTINGS)
         write_json("results/requests.json", requests())
     except OSError as error:
-        why = "another run is at work there" if isinstance(error, BlockingIOError) else error.strerror
-        raise WorkflowError(f"results: {why}")
+        if isinstance(error, BlockingIOError):
+            raise WorkflowError("results: another run is at work there; wait for it, or end it")
+        raise WorkflowError(f"results: {error.strerror}; it wants a folder with room that can be written and locked")

@@ -46,12 +46,26 @@ def test_what_slurm_says_of_memory_and_time_becomes_a_remedy(tmp_path):
 
 
 def test_a_scripts_own_line_is_told_and_slurms_is_not_taken_for_one(tmp_path):
-    lines = told(tmp_path, "srun: error: n1: task 0: Exited with exit code 1", "00:22 error: data/x: no such file\n")
+    lines = told(
+        tmp_path,
+        "srun: error: n1: task 0: Exited with exit code 1",
+        "2026-11-25 00:22:07,123 ERROR archloop.error: error: data/x: no such file\n",
+    )
     assert lines[0].endswith("data/x: no such file")
 
 
 def test_a_job_that_was_cancelled_is_said_to_be(tmp_path):
     assert told(tmp_path, "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026 ***")[0].endswith("it was cancelled")
+
+
+def test_a_harmless_line_is_not_taken_for_the_cause(tmp_path):
+    said = "W: cuda error: lazy loading\nslurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026 ***"
+    assert told(tmp_path, said)[0].endswith("it was cancelled")
+
+
+def test_what_python_died_of_is_told(tmp_path):
+    assert told(tmp_path, "ModuleNotFoundError: No module named 'torch'")[0].endswith("No module named 'torch'")
+    assert "more mem_mb" in told(tmp_path, "Traceback:\nMemoryError")[-1]
 
 
 def test_attempts_are_counted(tmp_path):

@@ -20,8 +20,11 @@ CAUSES = [
     (r"No space left on device|Disk quota exceeded", "the disk is full", "make room and start the run again"),
     (r"Read-only file system", "the folder cannot be written", "make it writable and start the run again"),
     (r"CUDA out of memory|CUDA error: out of memory", "the GPU's memory is full", "lower the batch size of {rule}"),
-    (r"^(?!srun|slurmstepd).*\berror: (.+)$", "{0}", "mend that and start the run again"),
+    # As start_logging writes it, to the terminal and to the log.
+    (r"^(?: {4}|\S+ \S+ ERROR \S+: )error: (.+)$", "{0}", "mend that and start the run again"),
     (r"CANCELLED AT", "it was cancelled", "start the run again; what is finished stays"),
+    (r"^MemoryError", "it ran out of memory", "give {rule} more mem_mb in set-resources of the profile"),
+    (r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", "{0}", "mend that and start the run again"),
 ]
 UNKNOWN = "it ended without a message", "look into the log; start the run again, what is finished stays"
 TAIL_BYTES = 20_000
