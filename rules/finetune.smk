@@ -33,7 +33,7 @@ rule finetune:
     params:
         parent=file_option("parent"),
         settings=options("finetuning"),
-        candidates=lambda wildcards, input: f"--candidates {input.candidates}" if input.candidates else "",
+        candidates=file_option("candidates"),
         loading=options("loading", "loading_"),
         seed=lambda wildcards: training_seed(chain_seed(wildcards), wildcards.chain, int(wildcards.cycle)),
         code=code("finetune"),

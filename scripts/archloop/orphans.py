@@ -6,11 +6,11 @@ what they had finished is kept in results/evaluations and results/state, and the
 
 import os
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
 from archloop.errors import InputError
+from archloop.slurm_facts import ask
 
 # What profiles/slurm/config.yaml puts before the name of every job (slurm-jobname-prefix).
 PREFIX = "archloop_"
@@ -45,20 +45,9 @@ def _jobs_of(folder: Path, answer_s: float) -> list[str]:
 
 def _ask(answer_s: float, *command: str) -> str:
     """Return what a command of SLURM prints; for answer_s it is asked again: a controller may be being restarted."""
-    # A user's SQUEUE_STATES=R would hide the jobs that still wait, and start later.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SQUEUE_", "SCANCEL_"))}
     end = time.monotonic() + answer_s
-    while True:
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment, timeout=60
-            )
-        except subprocess.TimeoutExpired:
-            why = "no answer"
-        else:
-            if done.returncode == 0:
-                return done.stdout
-            why = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    while not (answer := ask(*command)).ok:
         if time.monotonic() >= end:
-            raise InputError(f"SLURM: {command[0]}: {why.removeprefix(f'{command[0]}: ')}; try again later")
+            raise InputError(f"SLURM: {command[0]}: {answer.why}; try again later")
         time.sleep(5)
+    return answer.text

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from archloop.errors import InputError
 from archloop.files import read_json
+from archloop.status import SETTINGS_FILE
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 GB = 10**9
-SETTINGS_FILE, REQUESTS_FILE = "settings.json", "requests.json"  # the Snakefile leaves both in the results
+REQUESTS_FILE = "requests.json"  # the Snakefile leaves it in the results, beside the settings
 
 
 @dataclass(frozen=True)

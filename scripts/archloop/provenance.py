@@ -20,6 +20,7 @@ from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, write_json
 
 SUFFIX = ".provenance"
+WITHOUT = ("evaluations", "state")  # folders of the results that hold none: known scores, work under way
 OBJECTS = ("settings", "options", "inputs", "outputs", "versions", "host")
 KEYS = ("script", "code", "params", "waited_for", "run_records", *OBJECTS)
 # From this size on a file's digest is taken from its own provenance, where that is not older than the file.
@@ -152,7 +153,7 @@ def provenances(*folders: Path) -> Iterable[Path]:
     """Yield the provenance files below some folders, in a fixed order, known scores and state left out."""
     for folder in folders:
         for place, names, files in os.walk(folder):
-            names[:] = sorted(name for name in names if name not in ("evaluations", "state") and name[0] != ".")
+            names[:] = sorted(name for name in names if name not in WITHOUT and name[0] != ".")
             yield from (Path(place) / name for name in sorted(files) if name.endswith(SUFFIX))
 
 

@@ -16,11 +16,10 @@ from pathlib import Path
 
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.provenance import locate, outputs_of, provenances, read_provenance
+from archloop.provenance import WITHOUT, locate, outputs_of, provenances, read_provenance
 
 FOLDER = Path(".snakemake")
 PLACES = ("results", "resources/datasets")
-IGNORED = ("evaluations", "state")
 
 
 def unrecorded(patterns: Iterable[str], records: Path = FOLDER) -> list[str]:
@@ -34,7 +33,7 @@ def unrecorded(patterns: Iterable[str], records: Path = FOLDER) -> list[str]:
     found = []
     for top in PLACES:
         for place, folders, names in os.walk(top):
-            folders[:] = [name for name in folders if not (place == "results" and name in IGNORED)]
+            folders[:] = [name for name in folders if not (place == "results" and name in WITHOUT)]
             paths = [os.path.join(place, name) for name in names]  # noqa: PTH118 (text, as in the patterns)
             found += [path for path in paths if path not in known and path not in marked and wanted.fullmatch(path)]
     return sorted(found)

@@ -59,15 +59,23 @@ def ask(*command: str, timeout_s: float = ASK_S) -> Answer:
         return Answer(False, "", f"{command[0]} is not installed here")
     except subprocess.TimeoutExpired:
         return Answer(False, "", f"{command[0]} did not answer in {timeout_s:.0f} s")
-    complaint = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]  # scontrol's are on stdout
-    why = complaint[-1].strip() if complaint else f"{command[0]} ended with status {done.returncode}"
-    return Answer(done.returncode == 0, done.stdout, re.sub(r"^\w+: (error: )?", "", why))
+    why = _complaint(done.stderr or done.stdout)  # scontrol's are on stdout
+    return Answer(done.returncode == 0, done.stdout, why or f"{command[0]} ended with status {done.returncode}")
+
+
+def _complaint(text: str) -> str:
+    """Return the last line, without the name of the command that says it."""
+    lines = [line for line in text.splitlines() if line.strip() and "queued and waiting" not in line]
+    return re.sub(r"^\w+: (error: )?", "", lines[-1].strip()) if lines else ""
 
 
 def clean() -> dict[str, str]:
-    """Return the environment without what a job around this process set: there, srun would only start a step of it."""
-    inside = "SLURM_JOB_ID" in os.environ
-    return {key: value for key, value in os.environ.items() if not (inside and key.startswith("SLURM_")) or key in KEPT}
+    """Return the environment without what a job around this process set: there, srun would only start a step of it.
+
+    A user's own defaults go, too: SQUEUE_STATES=R would hide the jobs that still wait, and start later.
+    """
+    foreign = ("SQUEUE_", "SCANCEL_", *(("SLURM_",) if "SLURM_JOB_ID" in os.environ else ()))
+    return {key: value for key, value in os.environ.items() if not key.startswith(foreign) or key in KEPT}
 
 
 def accounts() -> tuple[list[str], str | None]:
@@ -186,8 +194,7 @@ def _srun(command: list[str], timeout_s: float) -> Answer | None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     started.wait(timeout=10)
                 started.kill()
-    lines = [line for line in complaint.splitlines() if line.strip() and "queued and waiting" not in line]
-    return Answer(started.returncode == 0, text, re.sub(r"^\w+: (error: )?", "", lines[-1].strip()) if lines else "")
+    return Answer(started.returncode == 0, text, _complaint(complaint))
 
 
 def probe_command(*arguments: str) -> list[str]:

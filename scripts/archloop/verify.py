@@ -21,17 +21,18 @@ from archloop.funnel import count_outcomes
 from archloop.keys import protocol_digest, score_key
 from archloop.models import MANIFEST, check_model
 from archloop.progress import Progress
-from archloop.provenance import SUFFIX, locate, outputs_of, provenance_path, provenances, read_provenance
+from archloop.provenance import SUFFIX, WITHOUT, locate, outputs_of, provenance_path, provenances, read_provenance
 from archloop.result import FIELDS
 from archloop.seeds import derive
 from archloop.settings import complete
+from archloop.status import SETTINGS_FILE
 
 # Settings that some stage takes without the rest of their section.
 ALONE = {"epochs": "evaluation", "parameter_budget": "prompts", "candidates": "prompts", "shards": "generation"}
 SCRIPTS = Path(__file__).parents[1]
 KEY = re.compile("[0-9a-f]{64}")
 # Files of a results folder that no job of the workflow makes.
-UNMADE = ("settings.json", "requests.json", "preflight.json")
+UNMADE = (SETTINGS_FILE, "requests.json", "preflight.json")
 
 
 class Checked:
@@ -57,7 +58,7 @@ class Checked:
                 del self.jobs[path]
 
     def _settings(self) -> dict:
-        path = self.results / "settings.json"
+        path = self.results / SETTINGS_FILE
         return self.read(path, lambda each: complete(read_json(each, "chains", "seed"))) or {} if path.is_file() else {}
 
     def say(self, kind: str, path: Path | str, what: str) -> None:
@@ -189,7 +190,7 @@ def _check_unknown(checked: Checked) -> None:
     """Name the files that no provenance tells of."""
     known = {each for path, found in checked.jobs.items() for each in outputs_of(path, found, run_records=True)}
     for place, folders, names in os.walk(checked.results):
-        folders[:] = sorted(name for name in folders if name not in ("evaluations", "state"))
+        folders[:] = sorted(name for name in folders if name not in WITHOUT)
         for name in sorted(names):
             path = Path(place) / name
             if path not in known and name not in UNMADE and not name.endswith(SUFFIX) and name[0] != ".":
@@ -199,7 +200,7 @@ def _check_unknown(checked: Checked) -> None:
 def _check_settings(checked: Checked) -> None:
     """Name the cycles that the run's settings want and that have no verdict."""
     if not checked.settings:
-        checked.say("missing", checked.results / "settings.json", "the settings of the run, which a run leaves there")
+        checked.say("missing", checked.results / SETTINGS_FILE, "the settings of the run, which a run leaves there")
     for chain, facts in checked.settings.get("chains", {}).items():
         for cycle in range(1, facts.get("cycles", 0) + 1):
             place = checked.results / chain / f"cycle-{cycle}" / "summary.json"
