@@ -41,9 +41,10 @@ def pairs(tokenizer) -> list[Example]:
     return [Example(*encode_pair(tokenizer, text, each.program)) for text, each in zip(asked, seed_programs())]
 
 
-def padding(lengths: list[int], settings: dict, grouped: bool) -> float:
+def padding(examples: list[Example], settings: dict, grouped: bool) -> float:
     """Share of padding among all tokens that go through the model in an epoch, from 0 to 1."""
-    batches = [batch for _, step in plan(lengths, settings | {"epochs": 1}, 1) for batch in step]
+    lengths = [example.length for example in examples]
+    batches = [batch for _, step in plan(examples, settings | {"epochs": 1}, 1) for batch in step]
     if not grouped:
         order = generator(1, "random").sample(range(len(lengths)), len(lengths))
         batches = [order[at : at + settings["batch_size"]] for at in range(0, len(order), settings["batch_size"])]
@@ -90,7 +91,7 @@ def main(model, configfile, count, batch_size, max_length, rounds, device) -> No
     lengths = [example.length for example in examples]
     print(f"{len(lengths)} pairs of {min(lengths)} to {max(lengths)} tokens, {statistics.mean(lengths):.0f} on average")
     for size in (1, 4, 8, 16):
-        shares = [padding(lengths, settings | {"batch_size": size}, grouped) for grouped in (True, False)]
+        shares = [padding(examples, settings | {"batch_size": size}, grouped) for grouped in (True, False)]
         print(f"padding, batches of {size}: {shares[0]:.1%} grouped by length, {shares[1]:.1%} in random order")
     chosen = generator(1, "measured").sample(examples, count)
     adapted = attach_adapter(load_model(model.parent, whole["loading"], device), None, settings)
@@ -103,7 +104,7 @@ def main(model, configfile, count, batch_size, max_length, rounds, device) -> No
             plain[name].append(count * padded(adapted, chosen[0], width))
         adapted.zero_grad()
     tokens = sum(example.length for example in chosen)
-    share = padding([example.length for example in chosen], settings, True)
+    share = padding(chosen, settings, True)
     rate = tokens / statistics.median(ours)
     print(f"epoch of {count} pairs, batches of {settings['batch_size']}, {device}, {torch.get_num_threads()} threads:")
     print(f"  {statistics.median(ours):.1f} s, {rate:.0f} tokens/s, padding {share:.1%}")

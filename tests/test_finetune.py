@@ -1,6 +1,8 @@
 """Fine-tuning: the loss on answers alone, similar lengths together, resumed as if never cut."""
 
+import itertools
 import json
+import math
 
 import pytest
 import torch
@@ -9,11 +11,11 @@ from safetensors.torch import load_file
 import archloop.finetune as module
 from archloop.adapters import attach_adapter
 from archloop.errors import InputError
-from archloop.finetune import finetune, teach
+from archloop.finetune import accuracy_weights, finetune, scored, teach
 from archloop.models import load_model
 from archloop.objectives import Example, sft_loss
 from archloop.processes import processes_for, together
-from archloop.training import length_grouped_batches
+from archloop.training import length_grouped_batches, plan
 
 LOADING = {"dtype": "float32", "quantization": "none"}
 SETTINGS = {
@@ -21,6 +23,8 @@ SETTINGS = {
     "beta": 0.1,
     "sft_weight": 1.0,
     "dispreferred": ["construct", "forward"],
+    "order": "random",
+    "accuracy_weight": 0.0,
     "epochs": 2,
     "learning_rate": 1e-2,
     "weight_decay": 0.01,
@@ -40,7 +44,15 @@ SETTINGS = {
     "gradient_checkpointing": False,
     "checkpoint_steps": 1,
 }
-CORPUS = [{"prompt": f"Design net {i}.", "program": "import torch\n" + f"x = {i}\n" * (i % 5 + 1)} for i in range(12)]
+CORPUS = [
+    {
+        "prompt": f"Design net {i}.",
+        "program": "import torch\n" + f"x = {i}\n" * (i % 5 + 1),
+        "dataset": "digits",
+        "accuracy": 0.5 + 0.02 * i,
+    }
+    for i in range(12)
+]
 
 
 # What a judge may have said of answers to the same prompts.
@@ -87,6 +99,49 @@ def test_batches_hold_every_index_once_and_similar_lengths():
     padded = sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
     assert 1 - sum(lengths) / padded < 0.08
     assert length_grouped_batches(lengths, 4, "seed") == batches != length_grouped_batches(lengths, 4, "other")
+
+
+def test_scores_are_standard_deviations_from_the_mean_of_the_data_set():
+    rows = [{"dataset": name, "accuracy": each} for name, each in [("a", 0.4), ("a", 0.6), ("b", 0.9), ("b", 0.9)]]
+    assert [row["score"] for row in scored(rows)] == pytest.approx([-1.0, 1.0, 0.0, 0.0])
+
+
+def test_weights_are_exponential_with_mean_one_and_bounded():
+    weights = accuracy_weights([-1.0, 0.0, 1.0], 0.5)
+    assert sum(weights) == pytest.approx(3)
+    assert [b / a for a, b in itertools.pairwise(weights)] == pytest.approx([math.exp(0.5)] * 2)
+    assert accuracy_weights([-1.0, 3.0], 0.0) == [1.0, 1.0]
+    far = accuracy_weights([0.0] * 99 + [1000.0], 5.0)
+    assert far[-1] / far[0] == pytest.approx(20)
+    assert accuracy_weights([], 1.0) == []
+
+
+def test_a_weight_multiplies_the_loss_of_its_answer(tiny_model):
+    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, SETTINGS | {"lora_dropout": 0.0})
+    losses = [sft_loss(model, [Example([5, 6], answer)], 0.0).item() for answer in ([8, 9], [12, 13, 14])]
+    both = [Example([5, 6], [8, 9], weight=0.5), Example([5, 6], [12, 13, 14], weight=1.5)]
+    assert sft_loss(model, both, 0.0).item() == pytest.approx(0.5 * losses[0] + 1.5 * losses[1], rel=1e-5)
+
+
+def test_in_the_order_of_accuracy_every_step_is_better_than_the_one_before():
+    examples = [Example([1] * (i % 7 + 1), [2], score=(i * 37) % 100) for i in range(100)]
+    settings = SETTINGS | {"order": "accuracy", "batch_size": 4, "accumulation": 2}
+    for wanted in (0, 1):
+        steps = [
+            [examples[i].score for batch in each for i in batch]
+            for epoch, each in plan(examples, settings, 1)
+            if epoch == wanted
+        ]
+        assert sorted(itertools.chain(*steps)) == list(range(100))
+        assert all(max(step) < min(after) for step, after in itertools.pairwise(steps))
+        assert [len(step) for step in steps] == [8] * 12 + [4]
+
+
+@pytest.mark.parametrize("changes", [{"order": "accuracy"}, {"accuracy_weight": 1.0}])
+def test_order_and_weight_by_accuracy_change_the_adapter_and_nothing_hangs_on_chance(tiny_model, tmp_path, changes):
+    for name, settings in {"plain": {}, "one": changes, "two": changes}.items():
+        run(tiny_model, tmp_path / name, **settings)
+    assert adapter(tmp_path / "one") == adapter(tmp_path / "two") != adapter(tmp_path / "plain")
 
 
 def test_a_new_adapter_learns_only_in_its_layers_and_projections(tiny_model, tmp_path):
@@ -168,7 +223,7 @@ def test_with_nothing_new_the_adapter_is_carried_on_unchanged(tiny_model, tmp_pa
 
 
 def test_pairs_that_are_too_long_are_left_out_and_counted(tiny_model, tmp_path):
-    run(tiny_model, tmp_path, fresh=[*CORPUS, {"prompt": "p", "program": "x = 1\n" * 300}])
+    run(tiny_model, tmp_path, fresh=[*CORPUS, CORPUS[0] | {"program": "x = 1\n" * 300}])
     training = json.loads((tmp_path / "adapter" / "training.json").read_text())
     assert (training["pairs"], training["left_out_too_long"]) == (12, 1)
 

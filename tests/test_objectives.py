@@ -15,6 +15,7 @@ LOADING = {"dtype": "float32", "quantization": "none"}
 SETTINGS = {
     "beta": 0.5,
     "sft_weight": 0.0,
+    "order": "random",
     "epochs": 6,
     "learning_rate": 1e-2,
     "weight_decay": 0.0,
@@ -30,7 +31,7 @@ SETTINGS = {
     "gradient_checkpointing": False,
     "checkpoint_steps": 100,
 }
-GOOD = [{"prompt": p, "program": f"a = {i}"} for i, p in enumerate(["one", "two", "one", "three"])]
+GOOD = [{"prompt": p, "program": f"a = {i}", "score": 0.0} for i, p in enumerate(["one", "two", "one", "three"])]
 FAILED = [
     {"prompt": "one", "program": "b = 1", "outcome": "forward"},
     {"prompt": "one", "program": "b = 2", "outcome": "construct"},

@@ -184,3 +184,11 @@ def test_dpo_wants_prompts_that_several_candidates_share(config):
     assert "chains.main, cycle 2: finetuning.method: dpo wants" in refusal(config)
     config["chains"]["main"]["finetuning"] = {"method": "kto"}
     complete(config)
+
+
+@pytest.mark.parametrize(("key", "value"), [("order", "accuracy"), ("accuracy_weight", 0.5)])
+def test_failed_programs_have_no_accuracy_to_order_or_weigh_by(config, key, value):
+    config["finetuning"] = config.get("finetuning", {}) | {key: value}
+    complete(config)
+    config["chains"]["main"]["finetuning"] = {"method": "kto"}
+    assert f"chains.main, cycle 1: finetuning.{key}: kto learns from failed programs" in refusal(config)

@@ -168,6 +168,12 @@ def _check_adapters(settings: dict, name: str) -> None:
                 f"settings: chains.{name}, cycle {cycle}: finetuning.method: dpo wants failed and admitted answers"
                 " to the same prompt, but with prompts.references every prompt is another; take kto"
             )
+        if cycle and own["method"] != "sft" and (own["order"] != "random" or own["accuracy_weight"]):
+            key = "accuracy_weight" if own["accuracy_weight"] else "order"
+            raise InputError(
+                f"settings: chains.{name}, cycle {cycle}: finetuning.{key}: {own['method']} learns from failed"
+                " programs, which have no accuracy; take sft"
+            )
         if cycle == 0 or own["start_from"] == "base" or not trains(settings, name, cycle):
             continue
         parent = adapter_after(settings, name, cycle - 1)

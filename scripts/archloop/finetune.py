@@ -1,5 +1,7 @@
 """Teach a LoRA adapter the programs of the corpus, or what the judge made of programs: prompts in, programs out."""
 
+import math
+import statistics
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ from archloop.seeds import generator
 from archloop.training import train, trainable
 
 logger = get_logger("finetune")
+LARGEST_WEIGHT = 20.0  # as Peng et al. cut theirs
 
 
 def finetune(
@@ -35,14 +38,14 @@ def finetune(
 ) -> dict:
     """Write the adapter of a cycle to the folder `output` and return the run record.
 
-    corpus: rows of the earlier corpus (prompt, program); fresh: the rows this cycle admitted; candidates: all rows of
-    this cycle (prompt, program, outcome), of which dpo and kto take the failed ones; without any it is sft. parent: the
-    adapter to go on from (adapter_model.safetensors), None for the bare model. state: folder for checkpoints; one that
-    was made for these same inputs is resumed. gpus: how many share the work. seed: of this fine-tuning alone. Where
-    nothing is new (no fresh rows; with train_on seed, no rows at all) or nothing to be compared, the parent is carried
-    on unchanged.
+    corpus: rows of the earlier corpus (prompt, program, dataset, accuracy); fresh: the rows this cycle admitted;
+    candidates: all rows of this cycle (prompt, program, outcome), of which dpo and kto take the failed ones;
+    without any it is sft. parent: the adapter to go on from (adapter_model.safetensors), None for the bare model.
+    state: folder for checkpoints; one that was made for these same inputs is resumed. gpus: how many share the
+    work. seed: of this fine-tuning alone. Where nothing is new (no fresh rows; with train_on seed, no rows at all)
+    or nothing to be compared, the parent is carried on unchanged.
     """
-    rows = training_rows(corpus, fresh, settings, seed)
+    rows = scored(training_rows(corpus, fresh, settings, seed))
     if parent is not None and not (rows if settings["train_on"] == "seed" else fresh):
         return _carry_on(parent, output, "nothing was admitted")
     device = choose_device(device)
@@ -81,13 +84,14 @@ def teach(
     seed: int,
     device: str,
 ) -> dict:
-    """Train on rows of (prompt, program, worse, good), write the adapter and return the run record.
+    """Train on rows of (prompt, program, worse, good, score), write the adapter and return the run record.
 
     It may run in several processes at once: each trains its share, and all end with the same adapter.
     """
     manifest = check_model(model_folder)
     tokenizer = load_tokenizer(model_folder)
-    examples = [encode_example(tokenizer, row) for row in rows]
+    weights = accuracy_weights([row["score"] for row in rows], settings["accuracy_weight"])
+    examples = [encode_example(tokenizer, row, weight) for row, weight in zip(rows, weights)]
     kept = [e for e in examples if all(len(p) + len(a) <= settings["max_length"] for p, a in e.pairs)]
     if examples and not kept and parent is None:
         raise InputError(
@@ -133,11 +137,31 @@ def training_rows(corpus: list[dict], fresh: list[dict], settings: dict, seed: i
     return fresh + _replayed(corpus, replay, seed)
 
 
-def encode_example(tokenizer, row: dict) -> Example:
-    """Return the token ids of a row: prompt, program, worse (a program or None), good."""
+def scored(rows: list[dict]) -> list[dict]:
+    """Return the rows with their score: the accuracy in standard deviations from the mean of those of its data set."""
+    by_dataset: dict[str, list[float]] = {}
+    for row in rows:
+        by_dataset.setdefault(row["dataset"], []).append(row["accuracy"])
+    centre = {name: (statistics.fmean(each), statistics.pstdev(each) or 1.0) for name, each in by_dataset.items()}
+    scores = [(row["accuracy"] - centre[row["dataset"]][0]) / centre[row["dataset"]][1] for row in rows]
+    return [row | {"score": score} for row, score in zip(rows, scores)]
+
+
+def accuracy_weights(scores: list[float], strength: float) -> list[float]:
+    """Return e^(strength x score), at most LARGEST_WEIGHT, over their mean.
+
+    The exponential weights of Peng et al., Advantage-Weighted Regression, arXiv 1910.00177, with the score as the
+    advantage and 1 / strength as the temperature.
+    """
+    weights = [min(math.exp(min(strength * score, 100.0)), LARGEST_WEIGHT) for score in scores]
+    return [weight / statistics.fmean(weights) for weight in weights]
+
+
+def encode_example(tokenizer, row: dict, weight: float) -> Example:
+    """Return the token ids of a row: prompt, program, worse (a program or None), good; score."""
     prompt, answer = encode_pair(tokenizer, row["prompt"], row["program"])
     worse = encode_pair(tokenizer, row["prompt"], row["worse"])[1] if row["worse"] is not None else None
-    return Example(prompt, answer, worse, row["good"])
+    return Example(prompt, answer, worse, row["good"], weight, row["score"])
 
 
 def _carry_on(parent: Path, output: Path, why: str) -> dict:

@@ -13,12 +13,17 @@ Pair = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of a prompt and an answer to it; beside it, for dpo, a worse one; for kto, whether it is a good one."""
+    """Token ids of a prompt and an answer to it; beside it, for dpo, a worse one; for kto, whether it is a good one.
+
+    For sft, the answer's weight in the loss, and its accuracy in standard deviations from the mean, the order's key.
+    """
 
     prompt: list[int]
     answer: list[int]
     worse: list[int] | None = None
     good: bool = True
+    weight: float = 1.0
+    score: float = 0.0
 
     @property
     def pairs(self) -> list[Pair]:
@@ -109,8 +114,9 @@ def make_objective(method: str, settings: dict, weights: list[torch.nn.Parameter
 
 
 def sft_loss(model, examples: list[Example], _: float) -> torch.Tensor:
-    """Return the summed cross-entropy (nats) of the answers' tokens."""
-    return -answer_logps(model, [(example.prompt, example.answer) for example in examples]).sum()
+    """Return the summed cross-entropy (nats) of the answers' tokens, each times the weight of its answer."""
+    logps = answer_logps(model, [(example.prompt, example.answer) for example in examples])
+    return -(logps * torch.tensor([example.weight for example in examples], device=logps.device)).sum()
 
 
 def dpo_losses(now: torch.Tensor, before: torch.Tensor, beta: float) -> torch.Tensor:

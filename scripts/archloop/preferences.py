@@ -14,11 +14,12 @@ def compared(
 ) -> tuple[list[dict], int]:
     """Return (what to train on, number of failed programs that found no place in it).
 
-    rows: preferred ones, with prompt and program; candidates: with prompt, program and outcome. What comes back has
-    prompt, program, worse and good. sft: the rows. kto: the rows and, none twice, at most as many failed programs
-    (good: false). dpo: for each failed program one row that answers the very same prompt, taken in turn (worse).
+    rows: preferred ones, with prompt, program and score; candidates: with prompt, program and outcome. What comes back
+    has prompt, program, worse, good and score. sft: the rows. kto: the rows and, none twice, at most as many failed
+    programs (good: false). dpo: for each failed program one row that answers the very same prompt, taken in turn
+    (worse).
     """
-    good = [{"prompt": row["prompt"], "program": row["program"], "worse": None, "good": True} for row in rows]
+    good = [{key: row[key] for key in ("prompt", "program", "score")} | {"worse": None, "good": True} for row in rows]
     if method == "sft":
         return good, 0
     dice = generator(seed, "dispreferred")
@@ -32,7 +33,7 @@ def compared(
     dice.shuffle(failed)
     if method == "kto":
         bad = failed[: len(good)]
-        return good + [row | {"worse": None, "good": False} for row in bad], len(failed) - len(bad)
+        return good + [row | {"score": 0.0, "worse": None, "good": False} for row in bad], len(failed) - len(bad)
     by_prompt: dict[str, list[dict]] = {}
     for row in good:
         by_prompt.setdefault(row["prompt"], []).append(row)

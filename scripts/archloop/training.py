@@ -33,12 +33,26 @@ def length_grouped_batches(lengths: list[int], size: int, *seed: object) -> list
     return batches
 
 
-def plan(lengths: list[int], settings: dict, seed: int) -> list[tuple[int, list[list[int]]]]:
+def ascending_batches(examples: list[Example], size: int, width: int, *seed: object) -> list[list[int]]:
+    """Return batches of indices from the lowest score to the highest, in steps of `width` batches.
+
+    The members of a step are sorted by length before they are cut into batches; equal scores are in random order.
+    """
+    dice = generator(*seed, "order")
+    order = sorted(range(len(examples)), key=lambda i: (examples[i].score, dice.random()))
+    steps = [order[at : at + size * width] for at in range(0, len(order), size * width)]
+    grouped = [sorted(step, key=lambda i: (examples[i].length, i)) for step in steps]
+    return [step[at : at + size] for step in grouped for at in range(0, len(step), size)]
+
+
+def plan(examples: list[Example], settings: dict, seed: int) -> list[tuple[int, list[list[int]]]]:
     """Return (epoch, batches of indices) of every optimiser step."""
-    steps = []
+    steps, size, width = [], settings["batch_size"], settings["accumulation"]
     for epoch in range(settings["epochs"]):
-        batches = length_grouped_batches(lengths, settings["batch_size"], seed, epoch)
-        width = settings["accumulation"]
+        if settings["order"] == "accuracy":
+            batches = ascending_batches(examples, size, width, seed, epoch)
+        else:
+            batches = length_grouped_batches([example.length for example in examples], size, seed, epoch)
         steps += [(epoch, batches[at : at + width]) for at in range(0, len(batches), width)]
     return steps
 
@@ -54,7 +68,7 @@ def train(
     from transformers import get_cosine_schedule_with_warmup
 
     lengths = [example.length for example in examples]
-    steps = plan(lengths, settings, seed)
+    steps = plan(examples, settings, seed)
     weights = trainable(model)
     optimizer = torch.optim.AdamW(weights, lr=settings["learning_rate"], weight_decay=settings["weight_decay"])
     warmup = min(settings["warmup_steps"], math.ceil(len(steps) / 10))
