@@ -3,9 +3,10 @@
 python benchmarks/experiments.py --results results --output results-experiments
 
 Every cell (a variant and a seed) starts from the same adapter, that of cycle 0 of a finished demo run (`make demo`),
-answers prompts until the same number of new tokens is spent, dropped lines and refused attempts included, and goes
-through the real judge and the real admission against the seed corpus. Finished cells are kept in the output folder and
-not made again, nor are the answers of a cell that was cut. It prints a table and writes experiments.json.
+goes on training it where the variant is one of the training, answers prompts until the same number of new tokens is
+spent, dropped lines and refused attempts included, and goes through the real judge and the real admission against the
+seed corpus. Finished cells are kept in the output folder and not made again, nor are the answers of a cell that was
+cut. It prints a table and writes experiments.json.
 """
 
 import json
@@ -15,11 +16,13 @@ import time
 from pathlib import Path
 
 import click
+import polars as pl
 import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.admit import KNOWN_COLUMNS, admit  # noqa: E402
+from archloop.chains import effective  # noqa: E402
 from archloop.corpus import read_corpus  # noqa: E402
 from archloop.datasets import read_facts  # noqa: E402
 from archloop.digest import code_digest  # noqa: E402
@@ -49,7 +52,12 @@ VARIANTS = {
     "repairs 1": {"generation": {"repairs": 1}},
     "repairs 1, temperature 1.0": {"generation": {"repairs": 1, "temperature": 1.0}},
     "references 1": {"prompts": {"references": 1}},
+    "another pass": {"finetuning": {}},
+    "another pass, order accuracy": {"finetuning": {"order": "accuracy"}},
+    "another pass, accuracy_weight 1": {"finetuning": {"accuracy_weight": 1.0}},
 }
+# Variants of the training go on from the adapter of cycle 0 with as much as a cycle of the demo trains on.
+PASS = {"train_on": "seed", "replay": 24}
 
 
 def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, results: Path, run: dict) -> dict:
@@ -77,6 +85,8 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
         prompts["references"],
     )
     adapter = results / "seed" / "adapter" / "adapter_model.safetensors"
+    if "finetuning" in changes:
+        adapter = trained(changes["finetuning"], seed, config, place, adapter, corpus, run)
     started, size = time.monotonic(), generation["batch_size"]
     candidates, spent = [], 0
     while spent <= budget:
@@ -98,16 +108,31 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
     known = read_corpus([corpus], KNOWN_COLUMNS)
     table, admitted = admit(candidates, records, known, facts, config["admission"], config["novelty"])
     outcomes = dict(table["outcome"].value_counts().sort("outcome").iter_rows())
+    valid = table.filter(pl.col("outcome").is_in(VALID))
     return {
         "candidates": len(candidates),
         "new_tokens": spent,
-        "valid": sum(outcomes.get(name, 0) for name in VALID),
+        "valid": valid.height,
         "distinct": len({row["program"] for row in candidates}),
         "admitted": admitted.height,
-        "best": table["accuracy"].max(),
+        "accuracy": valid["accuracy"].mean(),
+        "best": valid["accuracy"].max(),
         "outcomes": outcomes,
         "generation_s": round(seconds, 1),
     }
+
+
+def trained(changes: dict, seed: int, config: dict, place: Path, parent: Path, corpus: Path, run: dict) -> Path:
+    """Return the adapter that goes on from `parent` with some of the seed corpus."""
+    from archloop.finetune import finetune
+
+    output = place / "adapter"
+    if not (output / "training.json").is_file():
+        settings = effective(config, "finetuning", "main", 1) | PASS | changes
+        rows = read_corpus([corpus]).to_dicts()
+        folder, loading, device = run["model"].parent, config["loading"], run["device"]
+        finetune(rows, [], [], folder, parent, output, place, settings, loading, device, 1, seed)
+    return output / "adapter_model.safetensors"
 
 
 def per_10k(counts: dict) -> float:
@@ -122,6 +147,7 @@ def rows_of_table(cells: dict[str, dict[int, dict]]) -> list[dict]:
         yields = {seed: per_10k(counts) for seed, counts in by_seed.items()}
         base = cells.get(BASELINE, {})
         paired = [yields[seed] - per_10k(base[seed]) for seed in yields if seed in base and name != BASELINE]
+        accuracies = [counts["accuracy"] for counts in by_seed.values() if counts["accuracy"] is not None]
         distinct, tokens = (sum(counts[key] for counts in by_seed.values()) for key in ("distinct", "new_tokens"))
         rows.append(
             {
@@ -133,6 +159,8 @@ def rows_of_table(cells: dict[str, dict[int, dict]]) -> list[dict]:
                 "valid_share": valid / made if made else None,
                 "valid_interval": wilson(valid, made),
                 "distinct_share": distinct / made if made else None,
+                "accuracy": statistics.fmean(accuracies) if accuracies else None,
+                "accuracy_interval": mean_interval(accuracies),
                 "admitted": sum(counts["admitted"] for counts in by_seed.values()),
                 "admitted_per_10k_tokens": statistics.fmean(yields.values()),
                 "admitted_interval": mean_interval(list(yields.values())),
@@ -147,14 +175,15 @@ def show(rows: list[dict]) -> None:
     def span(interval, scale=1.0, digits=1) -> str:
         return "" if interval is None else " [{:.{d}f}, {:.{d}f}]".format(*(scale * end for end in interval), d=digits)
 
-    print("| variant | seeds | candidates | valid % | distinct % | admitted per 10,000 new tokens | against the demo |")
-    print("|---|---|---|---|---|---|---|")
+    heads = ("variant", "seeds", "candidates", "valid %", "distinct %", "accuracy %", "admitted per 10,000 new tokens")
+    print(f"| {' | '.join(heads)} | against the demo |\n{'|---' * (len(heads) + 1)}|")
     for row in rows:
         against = "" if row["against_baseline"] is None else f"{row['against_baseline']:+.1f}"
         print(
             f"| {row['variant']} | {row['seeds']} | {row['candidates']}"
             f" | {100 * (row['valid_share'] or 0):.1f}{span(row['valid_interval'], 100)}"
             f" | {100 * (row['distinct_share'] or 0):.0f}"
+            f" | {100 * (row['accuracy'] or 0):.1f}{span(row['accuracy_interval'], 100)}"
             f" | {row['admitted_per_10k_tokens']:.1f}{span(row['admitted_interval'])}"
             f" | {against}{span(row['against_baseline_interval'])} |"
         )
@@ -177,10 +206,10 @@ def main(results, model, dataset, output, budget, seeds, variants, minutes, devi
     run = {"device": device, "isolation": "auto", "workers": 1, "model": model, "dataset": dataset}
     run["store"] = output / "evaluations"
     inputs = [sha256_file(results / "seed" / name) for name in ("adapter/adapter_model.safetensors", "corpus.parquet")]
-    scripts = ("write_prompts", "generate", "evaluate", "admit")
+    scripts = ("write_prompts", "generate", "evaluate", "admit", "finetune")
     inputs += [code_digest(ROOT / "scripts" / f"{name}.py") for name in scripts]
     sections = ("generation", "prompts", "evaluation", "admission", "novelty", "loading")
-    inputs += [budget, {name: config[name] for name in sections}]
+    inputs += [budget, {name: config[name] for name in sections}, effective(config, "finetuning", "main", 1) | PASS]
     started, cells = time.monotonic(), {}
     for seed in range(1, seeds + 1):
         for name in names:

@@ -15,7 +15,7 @@ VERDICTS = ("prompt", "program", "outcome")
 PATH = click.Path(path_type=Path)
 
 
-@stage("output", packages=("torch", "transformers", "peft", "safetensors", "polars"))
+@stage("output", packages=("torch", "transformers", "peft", "bitsandbytes", "safetensors", "polars"))
 @settings_options("finetuning")
 @settings_options("loading", "loading")
 @click.option("--fresh", required=True, type=PATH, help="Corpus shard of this cycle; in cycle 0 the seed corpus.")

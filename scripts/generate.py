@@ -14,7 +14,7 @@ from archloop.models import versions
 PATH = click.Path(path_type=Path)
 
 
-@stage("output", packages=("torch", "transformers", "peft", "tokenizers"))
+@stage("output", packages=("torch", "transformers", "peft", "bitsandbytes", "tokenizers"))
 @settings_options("generation")
 @settings_options("loading", "loading")
 @click.option("--prompts", required=True, type=PATH, help="prompts.jsonl of the cycle.")

@@ -229,6 +229,12 @@ def test_checkpoints_need_less_memory(tiny_model, config):
     assert less < training_bytes(shapes, model, settings | {"gradient_checkpointing": False})
 
 
+def test_dpo_holds_two_answers_to_a_prompt(tiny_model, config):
+    settings, model, shapes = complete(config)["finetuning"], read_json(tiny_model / "config.json"), {}
+    one, two = (training_bytes(shapes, model, settings | {"method": method}) for method in ("sft", "dpo"))
+    assert two == 2 * one > 0
+
+
 def test_a_head_that_is_no_json_is_an_input_error(tmp_path):
     (tmp_path / "x.safetensors").write_bytes((4).to_bytes(8, "little") + b"oops")
     with pytest.raises(InputError, match="no whole safetensors file"):

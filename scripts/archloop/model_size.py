@@ -76,9 +76,10 @@ def training_bytes(shapes: dict[str, list[int]], model: dict, finetuning: dict) 
     """Return an estimate of what fine-tuning holds beside the weights: adapter, optimiser and activations.
 
     model: config.json of the model. The adapter takes 16 bytes a weight (itself, its gradient, AdamW's two moments);
-    activations are those of one batch of the longest pairs that the settings let through.
+    activations are those of one batch of the longest pairs that the settings let through; dpo has two answers to each
+    prompt in it.
     """
-    tokens = finetuning["batch_size"] * finetuning["max_length"]
+    tokens = finetuning["batch_size"] * finetuning["max_length"] * (2 if finetuning["method"] == "dpo" else 1)
     width, layers = model.get("hidden_size", 0), model.get("num_hidden_layers", 0)
     if finetuning["gradient_checkpointing"]:
         activations = tokens * width * (CHECKPOINT_BYTES * layers + LAYER_BYTES)
