@@ -1,4 +1,4 @@
-"""What raises the share of valid programs and the yield per token? Variants of the demo, each with several seeds.
+"""What raises the share of valid programs and the yield per token? Variants in the demo's size, each with several seeds.
 
 python benchmarks/experiments.py --results results --output results-experiments
 
@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import click
@@ -28,14 +29,18 @@ from archloop.datasets import read_facts  # noqa: E402
 from archloop.digest import code_digest  # noqa: E402
 from archloop.evaluate import evaluate  # noqa: E402
 from archloop.files import read_json, sha256_file, sha256_text, write_json  # noqa: E402
+from archloop.finetune import finetune  # noqa: E402
 from archloop.funnel import VALID  # noqa: E402
+from archloop.generate import REPAIR, generate  # noqa: E402
 from archloop.intervals import mean_interval, wilson  # noqa: E402
 from archloop.prompts import cycle_prompts, read_hints, read_template  # noqa: E402
+from archloop.seeds import derive  # noqa: E402
 from archloop.settings import complete  # noqa: E402
 
 PATH = click.Path(path_type=Path)
-BASELINE = "demo"
-# What differs from config/demo.yaml.
+# What every variant has in common beside config/demo.yaml, and what each changes of it.
+COMMON = {"temperature": 0.4, "opening": "none", "line_retries": 0, "repairs": 0}
+BASELINE = "temperature 0.4"
 VARIANTS = {
     BASELINE: {},
     "temperature 0.2, top-k 50, top-p 0.9 (the paper's)": {
@@ -52,6 +57,7 @@ VARIANTS = {
     "repairs 1": {"generation": {"repairs": 1}},
     "repairs 1, temperature 1.0": {"generation": {"repairs": 1, "temperature": 1.0}},
     "references 1": {"prompts": {"references": 1}},
+    "repair after the judge": {"judged": True},
     "another pass": {"finetuning": {}},
     "another pass, order accuracy": {"finetuning": {"order": "accuracy"}},
     "another pass, accuracy_weight 1": {"finetuning": {"accuracy_weight": 1.0}},
@@ -65,9 +71,7 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
 
     The candidates count, in their order, up to the first that would go beyond `budget` new tokens.
     """
-    from archloop.generate import generate
-
-    generation = config["generation"] | changes.get("generation", {})
+    generation = config["generation"] | COMMON | changes.get("generation", {})
     prompts = config["prompts"] | changes.get("prompts", {})
     template, hints = (ROOT / prompts[name] for name in ("template", "hints"))
     facts = read_facts(run["dataset"])
@@ -87,13 +91,16 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
     adapter = results / "seed" / "adapter" / "adapter_model.safetensors"
     if "finetuning" in changes:
         adapter = trained(changes["finetuning"], seed, config, place, adapter, corpus, run)
+    answer = partial(generate, model_folder=run["model"].parent, adapter=adapter, settings=generation)
+    answer = partial(answer, loading=config["loading"], device=run["device"])
     started, size = time.monotonic(), generation["batch_size"]
     candidates, spent = [], 0
     while spent <= budget:
         block = rows[len(candidates) : len(candidates) + size]
         kept = place / f"answers-{len(candidates)}.jsonl"
-        loading, device = config["loading"], run["device"]
-        made, _ = generate(block, run["model"].parent, adapter, generation, loading, device, kept)
+        made, _ = answer(block, kept=kept)
+        if changes.get("judged"):
+            made = repaired(made, answer, kept.with_suffix(".repairs.jsonl"), config, run)
         candidates += made
         spent = sum(row["new_tokens"] for row in candidates)
     seconds = time.monotonic() - started
@@ -122,10 +129,26 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
     }
 
 
+def repaired(made: list[dict], answer, kept: Path, config: dict, run: dict) -> list[dict]:
+    """Return the candidates; those that fail before the judge are asked for once more, with their program and error.
+
+    The generate stage does not do this, for it runs no program: its `repairs` are of faults that are seen unrun.
+    """
+    records, _ = evaluate(made, run["dataset"], config["evaluation"], config["seed"], run["store"], run)
+    failed = [at for at, record in enumerate(records) if record["outcome"] != "trained" and made[at]["program"]]
+    asked = [made[at] | {"seed": derive(made[at]["seed"], "repair")} for at in failed]
+    for row, at in zip(asked, failed):
+        fault = REPAIR.format(reason=records[at]["detail"] or records[at]["outcome"])
+        row["prompt"] += f"\n\n```python\n{row['program']}```\n\n{fault}"
+    last = list(made)
+    for at, row in zip(failed, answer(asked, kept=kept)[0]):
+        tokens = made[at]["new_tokens"] + row["new_tokens"]
+        last[at] = row | {"prompt": made[at]["prompt"], "new_tokens": tokens}
+    return last
+
+
 def trained(changes: dict, seed: int, config: dict, place: Path, parent: Path, corpus: Path, run: dict) -> Path:
     """Return the adapter that goes on from `parent` with some of the seed corpus."""
-    from archloop.finetune import finetune
-
     output = place / "adapter"
     if not (output / "training.json").is_file():
         settings = effective(config, "finetuning", "main", 1) | PASS | changes
@@ -176,7 +199,7 @@ def show(rows: list[dict]) -> None:
         return "" if interval is None else " [{:.{d}f}, {:.{d}f}]".format(*(scale * end for end in interval), d=digits)
 
     heads = ("variant", "seeds", "candidates", "valid %", "distinct %", "accuracy %", "admitted per 10,000 new tokens")
-    print(f"| {' | '.join(heads)} | against the demo |\n{'|---' * (len(heads) + 1)}|")
+    print(f"| {' | '.join(heads)} | against {BASELINE} |\n{'|---' * (len(heads) + 1)}|")
     for row in rows:
         against = "" if row["against_baseline"] is None else f"{row['against_baseline']:+.1f}"
         print(
@@ -209,7 +232,12 @@ def main(results, model, dataset, output, budget, seeds, variants, minutes, devi
     scripts = ("write_prompts", "generate", "evaluate", "admit", "finetune")
     inputs += [code_digest(ROOT / "scripts" / f"{name}.py") for name in scripts]
     sections = ("generation", "prompts", "evaluation", "admission", "novelty", "loading")
-    inputs += [budget, {name: config[name] for name in sections}, effective(config, "finetuning", "main", 1) | PASS]
+    inputs += [
+        budget,
+        COMMON,
+        {name: config[name] for name in sections},
+        effective(config, "finetuning", "main", 1) | PASS,
+    ]
     started, cells = time.monotonic(), {}
     for seed in range(1, seeds + 1):
         for name in names:
