@@ -1,4 +1,4 @@
-"""What raises the share of valid programs and the yield per token? Variants in the demo's size, each with several seeds.
+"""What raises the share of valid programs and the yield per token? Variants in the demo's size, with several seeds.
 
 python benchmarks/experiments.py --results results --output results-experiments
 
@@ -231,13 +231,9 @@ def main(results, model, dataset, output, budget, seeds, variants, minutes, devi
     inputs = [sha256_file(results / "seed" / name) for name in ("adapter/adapter_model.safetensors", "corpus.parquet")]
     scripts = ("write_prompts", "generate", "evaluate", "admit", "finetune")
     inputs += [code_digest(ROOT / "scripts" / f"{name}.py") for name in scripts]
-    sections = ("generation", "prompts", "evaluation", "admission", "novelty", "loading")
-    inputs += [
-        budget,
-        COMMON,
-        {name: config[name] for name in sections},
-        effective(config, "finetuning", "main", 1) | PASS,
-    ]
+    sections = ("prompts", "evaluation", "admission", "novelty", "loading")
+    inputs += [budget, config["generation"] | COMMON, {name: config[name] for name in sections}]
+    inputs.append(effective(config, "finetuning", "main", 1) | PASS)
     started, cells = time.monotonic(), {}
     for seed in range(1, seeds + 1):
         for name in names:
