@@ -15,7 +15,7 @@ from archloop.report_compare import repeat_groups
 from archloop.report_input import read_all
 
 CIFAR10 = {"dataset": "cifar10", "cycles": 3}
-FROZEN = {"finetuning": {"train_on": "nothing"}}
+FROZEN = {"finetuning": {"train_on": "nothing", "epochs": 9}}
 CHAINS = {
     "main": CIFAR10 | {"repeats": 3},
     "frozen": CIFAR10 | {"repeats": 2} | FROZEN,
@@ -61,6 +61,8 @@ def test_intervals_are_over_runs_and_not_over_candidates(folder, rows):
         assert [rows["main"][f"{name}_low"], rows["main"][f"{name}_high"]] == pytest.approx([low, high])
     assert rows["main"]["valid_n"] == rows["main"]["repeats"] == 3
     assert rows["designs"]["valid_low"] is None, "one run has no interval over runs"
+    ends = [row[f"{name}{end}"] for row in rows.values() for name in ("valid", "yield") for end in ("_low", "_high")]
+    assert all(0 <= end <= 1 for end in ends if end is not None)
 
 
 def test_budgets_are_those_of_the_run_records(folder, rows):

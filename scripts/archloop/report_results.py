@@ -18,8 +18,8 @@ def table(results: Results, cycles: pl.DataFrame, valid: pl.DataFrame) -> pl.Dat
     """Return one row a group of repeats, over the cycles that all of them and the first group on its data set finished.
 
     Measures (report_compare's; best: of the valid, top_test: test accuracy of the best admitted) are means over the
-    repeats, `_low` and `_high` their 95 % t interval: over runs, not over candidates; null for one run. `_n`: the runs
-    that have the measure. Budgets are means of a run: candidates; gpu_seconds; new_tokens that the model wrote;
+    repeats, `_low` and `_high` their 95 % t interval, cut at 0 and 1: over runs, not over candidates; null for one run.
+    `_n`: the runs that have the measure. Budgets are means of a run: candidates; gpu_seconds; new_tokens that the model wrote;
     trained_tokens that it was fine-tuned on; reused, of the evaluations, which cost nothing; before_gpu_seconds of
     cycle 0 and the chains that it starts from, which others may share. matched: as many candidates a run as the first
     group had in these cycles.
@@ -45,7 +45,8 @@ def table(results: Results, cycles: pl.DataFrame, valid: pl.DataFrame) -> pl.Dat
         for name in MEASURES:
             values = [run[name] for run in measured if run[name] is not None]
             row |= {name: _mean(values), f"{name}_n": len(values)}
-            row |= dict(zip((f"{name}_low", f"{name}_high"), mean_interval(values) or (None, None)))
+            ends = [min(max(end, 0.0), 1.0) for end in mean_interval(values) or ()] or (None, None)
+            row |= dict(zip((f"{name}_low", f"{name}_high"), ends))
         rows.append(row)
     return frame(rows, schema)
 
