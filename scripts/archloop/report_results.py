@@ -18,11 +18,11 @@ def table(results: Results, cycles: pl.DataFrame, valid: pl.DataFrame) -> pl.Dat
     """Return one row a group of repeats, over the cycles that all of them and the first group on its data set finished.
 
     Measures (report_compare's; best: of the valid, top_test: test accuracy of the best admitted) are means over the
-    repeats, `_low` and `_high` their 95 % t interval, cut at 0 and 1: over runs, not over candidates; null for one run.
-    `_n`: the runs that have the measure. Budgets are means of a run: candidates; gpu_seconds; new_tokens that the model wrote;
-    trained_tokens that it was fine-tuned on; reused, of the evaluations, which cost nothing; before_gpu_seconds of
-    cycle 0 and the chains that it starts from, which others may share. matched: as many candidates a run as the first
-    group had in these cycles.
+    repeats, `_low` and `_high` their 95 % t interval, cut at 0 and 1: over runs, not over candidates; null for one
+    run. `_n`: the runs that have the measure. Budgets are means of a run: candidates; gpu_seconds; new_tokens that
+    the model wrote; trained_tokens that it was fine-tuned on; reused, of the evaluations, which cost nothing;
+    before_gpu_seconds of cycle 0 and the chains that it starts from, which others may share. matched: as many
+    candidates a run as the first group had in these cycles.
     """
     schema = {"dataset": TEXT, "chain": TEXT, "reference": TEXT, "differs": TEXT, "repeats": COUNT, "cycles": COUNT}
     schema |= {"candidates": SHARE, "matched": pl.Boolean} | dict.fromkeys(BUDGETS, SHARE)
