@@ -60,6 +60,16 @@ VARIANTS = {
     "another pass, order accuracy": {"finetuning": {"order": "accuracy"}},
     "another pass, accuracy_weight 1": {"finetuning": {"accuracy_weight": 1.0}},
 }
+# What a variant is compared with, where it is not the baseline: the same without the one thing that it tries.
+REFERENCES = {
+    "opening: class, temperature 0.7": "temperature 0.7",
+    "temperature 0.7, top-p 0.8": "temperature 0.7",
+    "line_retries 4, temperature 1.0": "temperature 1.0",
+    "repairs 1, temperature 1.0": "temperature 1.0",
+    "another pass, order accuracy": "another pass",
+    "another pass, accuracy_weight 1": "another pass",
+}
+DIFFERENCES = {"difference": 1, "accuracy_difference": 100}
 # Variants of the training go on from the adapter of cycle 0 with as much as a cycle of the demo trains on.
 PASS = {"train_on": "seed", "replay": 24}
 
@@ -67,7 +77,8 @@ PASS = {"train_on": "seed", "replay": 24}
 def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, results: Path, run: dict) -> dict:
     """Return the counts of one variant with one seed.
 
-    The candidates count, in their order, up to the first that would go beyond `budget` new tokens.
+    The candidates count, in their order, up to the first that would go beyond `budget` new tokens; yields are of the
+    whole budget, what that one had of it included.
     """
     generation = config["generation"] | COMMON | changes.get("generation", {})
     prompts = config["prompts"] | changes.get("prompts", {})
@@ -93,7 +104,7 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
     answer = partial(answer, loading=config["loading"], device=run["device"])
     started, size = time.monotonic(), generation["batch_size"]
     candidates, spent = [], 0
-    while spent <= budget:
+    while spent <= budget and len(candidates) < len(rows):
         block = rows[len(candidates) : len(candidates) + size]
         kept = place / f"answers-{len(candidates)}.jsonl"
         made, _ = answer(block, kept=kept)
@@ -148,7 +159,7 @@ def repaired(made: list[dict], answer, kept: Path, config: dict, run: dict) -> l
 def trained(changes: dict, seed: int, config: dict, place: Path, parent: Path, corpus: Path, run: dict) -> Path:
     """Return the adapter that goes on from `parent` with some of the seed corpus."""
     output = place / "adapter"
-    if not (output / "training.json").is_file():
+    if not (output / "adapter_model.safetensors").is_file():
         settings = effective(config, "finetuning", "main", 1) | PASS | changes
         rows = read_corpus([corpus]).to_dicts()
         folder, loading, device = run["model"].parent, config["loading"], run["device"]
@@ -156,18 +167,24 @@ def trained(changes: dict, seed: int, config: dict, place: Path, parent: Path, c
     return output / "adapter_model.safetensors"
 
 
-def per_10k(counts: dict) -> float:
-    return 1e4 * counts["admitted"] / max(counts["new_tokens"], 1)
+def per_10k(counts: dict, budget: int) -> float:
+    return 1e4 * counts["admitted"] / budget
 
 
-def rows_of_table(cells: dict[str, dict[int, dict]]) -> list[dict]:
-    """Return a row a variant: pooled valid share with Wilson's interval, yield and its difference with Student's t."""
+def rows_of_table(cells: dict[str, dict[int, dict]], budget: int) -> list[dict]:
+    """Return a row a variant: pooled valid share with Wilson's interval, accuracy and yield with Student's t.
+
+    Differences are from the variant's reference, seed by seed.
+    """
     rows = []
     for name, by_seed in cells.items():
         valid, made = (sum(counts[key] for counts in by_seed.values()) for key in ("valid", "candidates"))
-        yields = {seed: per_10k(counts) for seed, counts in by_seed.items()}
-        base = cells.get(BASELINE, {})
-        paired = [yields[seed] - per_10k(base[seed]) for seed in yields if seed in base and name != BASELINE]
+        yields = {seed: per_10k(counts, budget) for seed, counts in by_seed.items()}
+        reference = REFERENCES.get(name, BASELINE) if name != BASELINE else None
+        base = cells.get(reference, {})
+        paired = [yields[seed] - per_10k(base[seed], budget) for seed in yields if seed in base]
+        both = [(counts["accuracy"], base[seed]["accuracy"]) for seed, counts in by_seed.items() if seed in base]
+        accurate = [ours - theirs for ours, theirs in both if None not in (ours, theirs)]
         accuracies = [counts["accuracy"] for counts in by_seed.values() if counts["accuracy"] is not None]
         distinct, tokens = (sum(counts[key] for counts in by_seed.values()) for key in ("distinct", "new_tokens"))
         rows.append(
@@ -185,8 +202,11 @@ def rows_of_table(cells: dict[str, dict[int, dict]]) -> list[dict]:
                 "admitted": sum(counts["admitted"] for counts in by_seed.values()),
                 "admitted_per_10k_tokens": statistics.fmean(yields.values()),
                 "admitted_interval": mean_interval(list(yields.values())),
-                "against_baseline": statistics.fmean(paired) if paired else None,
-                "against_baseline_interval": mean_interval(paired),
+                "reference": reference,
+                "difference": statistics.fmean(paired) if paired else None,
+                "difference_interval": mean_interval(paired),
+                "accuracy_difference": statistics.fmean(accurate) if accurate else None,
+                "accuracy_difference_interval": mean_interval(accurate),
             }
         )
     return rows
@@ -197,16 +217,18 @@ def show(rows: list[dict]) -> None:
         return "" if interval is None else " [{:.{d}f}, {:.{d}f}]".format(*(scale * end for end in interval), d=digits)
 
     heads = ("variant", "seeds", "candidates", "valid %", "distinct %", "accuracy %", "admitted per 10,000 new tokens")
-    print(f"| {' | '.join(heads)} | against {BASELINE} |\n{'|---' * (len(heads) + 1)}|")
+    heads += ("difference", "of accuracy %", "from")
+    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for row in rows:
-        against = "" if row["against_baseline"] is None else f"{row['against_baseline']:+.1f}"
+        against = ["" if row[name] is None else f"{scale * row[name]:+.1f}" for name, scale in DIFFERENCES.items()]
         print(
             f"| {row['variant']} | {row['seeds']} | {row['candidates']}"
             f" | {100 * (row['valid_share'] or 0):.1f}{span(row['valid_interval'], 100)}"
             f" | {100 * (row['distinct_share'] or 0):.0f}"
             f" | {100 * (row['accuracy'] or 0):.1f}{span(row['accuracy_interval'], 100)}"
             f" | {row['admitted_per_10k_tokens']:.1f}{span(row['admitted_interval'])}"
-            f" | {against}{span(row['against_baseline_interval'])} |"
+            f" | {against[0]}{span(row['difference_interval'])}"
+            f" | {against[1]}{span(row['accuracy_difference_interval'], 100)} | {row['reference'] or ''} |"
         )
 
 
@@ -226,7 +248,9 @@ def main(results, model, dataset, output, budget, seeds, variants, minutes, devi
     names = [name.strip() for name in variants.split(";")] if variants else list(VARIANTS)
     run = {"device": device, "isolation": "auto", "workers": 1, "model": model, "dataset": dataset}
     run["store"] = output / "evaluations"
-    inputs = [sha256_file(results / "seed" / name) for name in ("adapter/adapter_model.safetensors", "corpus.parquet")]
+    files = [results / "seed" / name for name in ("adapter/adapter_model.safetensors", "corpus.parquet")]
+    files += [model, dataset, Path(__file__), *(ROOT / config["prompts"][name] for name in ("template", "hints"))]
+    inputs = [config["seed"], *map(sha256_file, files)]
     scripts = ("write_prompts", "generate", "evaluate", "admit", "finetune")
     inputs += [code_digest(ROOT / "scripts" / f"{name}.py") for name in scripts]
     sections = ("prompts", "evaluation", "admission", "novelty", "loading")
@@ -244,7 +268,7 @@ def main(results, model, dataset, output, budget, seeds, variants, minutes, devi
                 write_json(path, {"variant": name, "seed": seed, **counts})
                 print(f"seed {seed}, {name}: {counts}", flush=True)
             cells.setdefault(name, {})[seed] = read_json(path, "candidates", "admitted")
-    table = rows_of_table(cells)
+    table = rows_of_table(cells, budget)
     show(table)
     write_json(output / "experiments.json", {"budget": budget, "table": table, "cells": cells})
 

@@ -168,7 +168,12 @@ def _check_adapters(settings: dict, name: str) -> None:
                 f"settings: chains.{name}, cycle {cycle}: finetuning.method: dpo wants failed and admitted answers"
                 " to the same prompt, but with prompts.references every prompt is another; take kto"
             )
-        if cycle and own["method"] != "sft" and (own["order"] != "random" or own["accuracy_weight"]):
+        if (
+            cycle
+            and trains(settings, name, cycle)
+            and own["method"] != "sft"
+            and (own["order"] != "random" or own["accuracy_weight"])
+        ):
             key = "accuracy_weight" if own["accuracy_weight"] else "order"
             raise InputError(
                 f"settings: chains.{name}, cycle {cycle}: finetuning.{key}: {own['method']} learns from failed"

@@ -1,5 +1,6 @@
 """Teach a LoRA adapter the programs of the corpus, or what the judge made of programs: prompts in, programs out."""
 
+import dataclasses
 import math
 import statistics
 from pathlib import Path
@@ -90,9 +91,10 @@ def teach(
     """
     manifest = check_model(model_folder)
     tokenizer = load_tokenizer(model_folder)
-    weights = accuracy_weights([row["score"] for row in rows], settings["accuracy_weight"])
-    examples = [encode_example(tokenizer, row, weight) for row, weight in zip(rows, weights)]
+    examples = [encode_example(tokenizer, row) for row in rows]
     kept = [e for e in examples if all(len(p) + len(a) <= settings["max_length"] for p, a in e.pairs)]
+    weights = accuracy_weights([example.score for example in kept], settings["accuracy_weight"])
+    kept = [dataclasses.replace(example, weight=weight) for example, weight in zip(kept, weights)]
     if examples and not kept and parent is None:
         raise InputError(
             f"finetuning.max_length: all {len(examples)} pairs are longer than {settings['max_length']} tokens"
@@ -154,14 +156,15 @@ def accuracy_weights(scores: list[float], strength: float) -> list[float]:
     advantage and 1 / strength as the temperature.
     """
     weights = [min(math.exp(min(strength * score, 100.0)), LARGEST_WEIGHT) for score in scores]
-    return [weight / statistics.fmean(weights) for weight in weights]
+    mean = statistics.fmean(weights) if weights else 1.0
+    return [weight / mean for weight in weights]
 
 
-def encode_example(tokenizer, row: dict, weight: float) -> Example:
+def encode_example(tokenizer, row: dict) -> Example:
     """Return the token ids of a row: prompt, program, worse (a program or None), good; score."""
     prompt, answer = encode_pair(tokenizer, row["prompt"], row["program"])
     worse = encode_pair(tokenizer, row["prompt"], row["worse"])[1] if row["worse"] is not None else None
-    return Example(prompt, answer, worse, row["good"], weight, row["score"])
+    return Example(prompt, answer, worse, row["good"], score=row["score"])
 
 
 def _carry_on(parent: Path, output: Path, why: str) -> dict:
