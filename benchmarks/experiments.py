@@ -69,7 +69,6 @@ REFERENCES = {
     "another pass, order accuracy": "another pass",
     "another pass, accuracy_weight 1": "another pass",
 }
-DIFFERENCES = {"difference": 1, "accuracy_difference": 100}
 # Variants of the training go on from the adapter of cycle 0 with as much as a cycle of the demo trains on.
 PASS = {"train_on": "seed", "replay": 24}
 
@@ -100,8 +99,8 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
     adapter = results / "seed" / "adapter" / "adapter_model.safetensors"
     if "finetuning" in changes:
         adapter = trained(changes["finetuning"], seed, config, place, adapter, corpus, run)
-    answer = partial(generate, model_folder=run["model"].parent, adapter=adapter, settings=generation)
-    answer = partial(answer, loading=config["loading"], device=run["device"])
+    inputs = {"model_folder": run["model"].parent, "adapter": adapter, "settings": generation}
+    answer = partial(generate, **inputs, loading=config["loading"], device=run["device"])
     started, size = time.monotonic(), generation["batch_size"]
     candidates, spent = [], 0
     while spent <= budget and len(candidates) < len(rows):
@@ -216,19 +215,20 @@ def show(rows: list[dict]) -> None:
     def span(interval, scale=1.0, digits=1) -> str:
         return "" if interval is None else " [{:.{d}f}, {:.{d}f}]".format(*(scale * end for end in interval), d=digits)
 
+    def change(row: dict, name: str, scale=1.0) -> str:
+        return "" if row[name] is None else f"{scale * row[name]:+.1f}{span(row[f'{name}_interval'], scale)}"
+
     heads = ("variant", "seeds", "candidates", "valid %", "distinct %", "accuracy %", "admitted per 10,000 new tokens")
     heads += ("difference", "of accuracy %", "from")
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for row in rows:
-        against = ["" if row[name] is None else f"{scale * row[name]:+.1f}" for name, scale in DIFFERENCES.items()]
         print(
             f"| {row['variant']} | {row['seeds']} | {row['candidates']}"
             f" | {100 * (row['valid_share'] or 0):.1f}{span(row['valid_interval'], 100)}"
             f" | {100 * (row['distinct_share'] or 0):.0f}"
             f" | {100 * (row['accuracy'] or 0):.1f}{span(row['accuracy_interval'], 100)}"
             f" | {row['admitted_per_10k_tokens']:.1f}{span(row['admitted_interval'])}"
-            f" | {against[0]}{span(row['difference_interval'])}"
-            f" | {against[1]}{span(row['accuracy_difference_interval'], 100)} | {row['reference'] or ''} |"
+            f" | {change(row, 'difference')} | {change(row, 'accuracy_difference', 100)} | {row['reference'] or ''} |"
         )
 
 

@@ -48,11 +48,12 @@ def ascending_batches(examples: list[Example], size: int, width: int, *seed: obj
 def plan(examples: list[Example], settings: dict, seed: int) -> list[tuple[int, list[list[int]]]]:
     """Return (epoch, batches of indices) of every optimiser step."""
     steps, size, width = [], settings["batch_size"], settings["accumulation"]
+    lengths = [example.length for example in examples]
     for epoch in range(settings["epochs"]):
         if settings["order"] == "accuracy":
             batches = ascending_batches(examples, size, width, seed, epoch)
         else:
-            batches = length_grouped_batches([example.length for example in examples], size, seed, epoch)
+            batches = length_grouped_batches(lengths, size, seed, epoch)
         steps += [(epoch, batches[at : at + width]) for at in range(0, len(batches), width)]
     return steps
 
