@@ -69,8 +69,6 @@ REFERENCES = {
     "another pass, order accuracy": "another pass",
     "another pass, accuracy_weight 1": "another pass",
 }
-# Variants of the training go on from the adapter of cycle 0 with as much as a cycle of the demo trains on.
-PASS = {"train_on": "seed", "replay": 24}
 
 
 def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, results: Path, run: dict) -> dict:
@@ -102,22 +100,17 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
     inputs = {"model_folder": run["model"].parent, "adapter": adapter, "settings": generation}
     answer = partial(generate, **inputs, loading=config["loading"], device=run["device"])
     started, size = time.monotonic(), generation["batch_size"]
-    candidates, spent = [], 0
-    while spent <= budget and len(candidates) < len(rows):
+    candidates = []
+    while tokens(candidates) <= budget and len(candidates) < len(rows):
         block = rows[len(candidates) : len(candidates) + size]
         kept = place / f"answers-{len(candidates)}.jsonl"
         made, _ = answer(block, kept=kept)
         if changes.get("judged"):
             made = repaired(made, answer, kept.with_suffix(".repairs.jsonl"), config, run)
         candidates += made
-        spent = sum(row["new_tokens"] for row in candidates)
     seconds = time.monotonic() - started
-    spent = 0
-    for count, row in enumerate(candidates):
-        if spent + row["new_tokens"] > budget:
-            candidates = candidates[:count]
-            break
-        spent += row["new_tokens"]
+    while tokens(candidates) > budget:
+        candidates.pop()
     records, _ = evaluate(candidates, run["dataset"], config["evaluation"], config["seed"], run["store"], run)
     records = [record | {"protocol": "{}"} for record in records]
     known = read_corpus([corpus], KNOWN_COLUMNS)
@@ -126,7 +119,7 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
     valid = table.filter(pl.col("outcome").is_in(VALID))
     return {
         "candidates": len(candidates),
-        "new_tokens": spent,
+        "new_tokens": tokens(candidates),
         "valid": valid.height,
         "distinct": len({row["program"] for row in candidates}),
         "admitted": admitted.height,
@@ -137,21 +130,26 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
     }
 
 
+def tokens(candidates: list[dict]) -> int:
+    return sum(row["new_tokens"] for row in candidates)
+
+
 def repaired(made: list[dict], answer, kept: Path, config: dict, run: dict) -> list[dict]:
     """Return the candidates; those that fail before the judge are asked for once more, with their program and error.
 
-    The generate stage does not do this, for it runs no program: its `repairs` are of faults that are seen unrun.
+    All of it stands in one turn of the user. The generate stage does not do this, for it runs no program: its
+    `repairs` are of faults that are seen unrun.
     """
     records, _ = evaluate(made, run["dataset"], config["evaluation"], config["seed"], run["store"], run)
     failed = [at for at, record in enumerate(records) if record["outcome"] != "trained" and made[at]["program"]]
     asked = [made[at] | {"seed": derive(made[at]["seed"], "repair")} for at in failed]
     for row, at in zip(asked, failed):
-        fault = REPAIR.format(reason=records[at]["detail"] or records[at]["outcome"])
+        reason = ": ".join(filter(None, (records[at]["outcome"], records[at]["detail"])))
+        fault = REPAIR.format(reason=reason)
         row["prompt"] += f"\n\n```python\n{row['program']}```\n\n{fault}"
     last = list(made)
     for at, row in zip(failed, answer(asked, kept=kept)[0]):
-        tokens = made[at]["new_tokens"] + row["new_tokens"]
-        last[at] = row | {"prompt": made[at]["prompt"], "new_tokens": tokens}
+        last[at] = row | {"prompt": made[at]["prompt"], "new_tokens": tokens([made[at], row])}
     return last
 
 
@@ -159,11 +157,16 @@ def trained(changes: dict, seed: int, config: dict, place: Path, parent: Path, c
     """Return the adapter that goes on from `parent` with some of the seed corpus."""
     output = place / "adapter"
     if not (output / "adapter_model.safetensors").is_file():
-        settings = effective(config, "finetuning", "main", 1) | PASS | changes
+        settings = one_pass(config) | changes
         rows = read_corpus([corpus]).to_dicts()
         folder, loading, device = run["model"].parent, config["loading"], run["device"]
         finetune(rows, [], [], folder, parent, output, place, settings, loading, device, 1, seed)
     return output / "adapter_model.safetensors"
+
+
+def one_pass(config: dict) -> dict:
+    """Return the settings by which variants of the training go on: a cycle of the demo, on as much of the corpus."""
+    return effective(config, "finetuning", "main", 1) | {"train_on": "seed", "replay": 24}
 
 
 def per_10k(counts: dict, budget: int) -> float:
@@ -185,13 +188,13 @@ def rows_of_table(cells: dict[str, dict[int, dict]], budget: int) -> list[dict]:
         both = [(counts["accuracy"], base[seed]["accuracy"]) for seed, counts in by_seed.items() if seed in base]
         accurate = [ours - theirs for ours, theirs in both if None not in (ours, theirs)]
         accuracies = [counts["accuracy"] for counts in by_seed.values() if counts["accuracy"] is not None]
-        distinct, tokens = (sum(counts[key] for counts in by_seed.values()) for key in ("distinct", "new_tokens"))
+        distinct, spent = (sum(counts[key] for counts in by_seed.values()) for key in ("distinct", "new_tokens"))
         rows.append(
             {
                 "variant": name,
                 "seeds": len(by_seed),
                 "candidates": made,
-                "new_tokens": tokens,
+                "new_tokens": spent,
                 "valid": valid,
                 "valid_share": valid / made if made else None,
                 "valid_interval": wilson(valid, made),
@@ -239,10 +242,11 @@ def show(rows: list[dict]) -> None:
 @click.option("--output", type=PATH, required=True, help="Folder of the cells and of experiments.json.")
 @click.option("--budget", default=4000, help="New tokens of a cell.")
 @click.option("--seeds", default=3, help="Seeds of a variant.")
+@click.option("--first", default=1, help="The first of them.")
 @click.option("--variants", help=f"Some of them, separated by semicolons: {'; '.join(VARIANTS)}")
 @click.option("--minutes", default=600.0, help="No cell is begun after that time; run again to go on.")
 @click.option("--device", default="auto")
-def main(results, model, dataset, output, budget, seeds, variants, minutes, device) -> None:
+def main(results, model, dataset, output, budget, seeds, first, variants, minutes, device) -> None:
     """Run the cells that are missing, one seed of all variants after the other, and print the table."""
     config = complete(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()))
     names = [name.strip() for name in variants.split(";")] if variants else list(VARIANTS)
@@ -255,9 +259,9 @@ def main(results, model, dataset, output, budget, seeds, variants, minutes, devi
     inputs += [code_digest(ROOT / "scripts" / f"{name}.py") for name in scripts]
     sections = ("prompts", "evaluation", "admission", "novelty", "loading")
     inputs += [budget, config["generation"] | COMMON, {name: config[name] for name in sections}]
-    inputs.append(effective(config, "finetuning", "main", 1) | PASS)
+    inputs.append(one_pass(config))
     started, cells = time.monotonic(), {}
-    for seed in range(1, seeds + 1):
+    for seed in range(first, first + seeds):
         for name in names:
             key = sha256_text(json.dumps([inputs, VARIANTS[name], seed], sort_keys=True))[:16]
             path = output / "cells" / f"{key}.json"

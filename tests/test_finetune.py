@@ -57,6 +57,8 @@ CORPUS = [
 
 # What a judge may have said of answers to the same prompts.
 FAILED = [{"prompt": f"Design net {i}.", "program": f"import torch\ny = {i}\n", "outcome": "forward"} for i in range(8)]
+# The other order of the training data, and the other weights.
+BY_ACCURACY = {"order": "accuracy", "accuracy_weight": 1.0}
 
 
 def run(tiny_model, folder, fresh=CORPUS, corpus=(), candidates=(), parent=None, loading=LOADING, **changes):
@@ -161,9 +163,12 @@ def test_two_runs_give_the_same_bytes(tiny_model, tmp_path):
         assert one == two, file
 
 
-@pytest.mark.parametrize(("method", "cut_after"), [("sft", 1), ("sft", 4), ("dpo", 2), ("kto", 3)])
-def test_a_run_that_was_cut_resumes_to_the_same_bytes(tiny_model, tmp_path, monkeypatch, method, cut_after):
-    settings = {"candidates": FAILED, "method": method}
+@pytest.mark.parametrize(
+    ("method", "cut_after", "changes"),
+    [("sft", 1, {}), ("sft", 4, {}), ("sft", 4, BY_ACCURACY), ("dpo", 2, {}), ("kto", 3, {})],
+)
+def test_a_run_that_was_cut_resumes_to_the_same_bytes(tiny_model, tmp_path, monkeypatch, method, cut_after, changes):
+    settings = {"candidates": FAILED, "method": method} | changes
     run(tiny_model, tmp_path / "whole", **settings)
     real, calls = torch.optim.AdamW.step, []
 
@@ -282,13 +287,13 @@ def test_an_adapter_learns_in_float32_on_a_base_of_fewer_bits(tiny_model, tmp_pa
     assert training["losses"][1] < training["losses"][0] and training["loading"] == loading
 
 
-@pytest.mark.parametrize("method", ["sft", "kto"])
-def test_two_processes_give_the_adapter_of_one_but_for_the_rounding_of_sums(tiny_model, tmp_path, method):
-    run(tiny_model, tmp_path / "one", candidates=FAILED, method=method)
+@pytest.mark.parametrize(("method", "changes"), [("sft", {}), ("sft", BY_ACCURACY), ("kto", {})])
+def test_two_processes_give_the_adapter_of_one_but_for_the_rounding_of_sums(tiny_model, tmp_path, method, changes):
+    run(tiny_model, tmp_path / "one", candidates=FAILED, method=method, **changes)
     arguments = {}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "teach", lambda device, **given: arguments.update(given))
-        run(tiny_model, tmp_path / "two", candidates=FAILED, method=method)
+        run(tiny_model, tmp_path / "two", candidates=FAILED, method=method, **changes)
     record = together(2, teach, arguments, "cpu")
     one, two = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)

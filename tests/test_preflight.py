@@ -14,7 +14,7 @@ from archloop import node_probe, slurm_facts
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.model_size import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
-from archloop.preflight import check_datasets, check_gpu, check_memory, preflight
+from archloop.preflight import check_datasets, check_gpu, check_memory, finetunings, preflight
 from archloop.preflight_run import ERROR, OK, WARNING, Run, read_run
 from archloop.prepare_dataset import prepare_dataset
 from archloop.settings import complete
@@ -233,6 +233,13 @@ def test_dpo_holds_two_answers_to_a_prompt(tiny_model, config):
     settings, model, shapes = complete(config)["finetuning"], read_json(tiny_model / "config.json"), {}
     one, two = (training_bytes(shapes, model, settings | {"method": method}) for method in ("sft", "dpo"))
     assert two == 2 * one > 0
+
+
+def test_cycle_0_is_sft_whatever_the_method_and_a_chain_that_trains_on_nothing_needs_no_memory(config):
+    config["finetuning"] = {"method": "dpo"}
+    config["chains"]["frozen"] = {"dataset": "digits", "cycles": 3, "finetuning": {"train_on": "nothing"}}
+    own = config["chains"]["main"]["cycles"]
+    assert [each["method"] for each in finetunings(complete(config))] == ["sft"] + own * ["dpo"]
 
 
 def test_a_head_that_is_no_json_is_an_input_error(tmp_path):

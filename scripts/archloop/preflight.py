@@ -12,7 +12,7 @@ from pathlib import Path
 
 from archloop import node_probe
 from archloop import preflight_slurm as slurm
-from archloop.chains import effective
+from archloop.chains import SEED, effective, trains
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.model_size import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
@@ -128,6 +128,15 @@ def results_bytes(run: Run) -> int:
     return total
 
 
+def finetunings(settings: dict) -> Iterator[dict]:
+    """Yield the settings of every fine-tuning of the run, as they take effect: that of cycle 0 is sft in any case."""
+    for name, chain in settings["chains"].items():
+        for cycle in range(1, chain["cycles"] + 1) if name != SEED else [0]:
+            if trains(settings, name, cycle):
+                own = effective(settings, "finetuning", name, cycle)
+                yield own if cycle else own | {"method": "sft"}
+
+
 def check_isolation(run: Run, facts: dict) -> Iterator[Finding]:
     if facts["isolation"] is None:
         yield Finding(ERROR, "isolation", facts["isolation_trouble"])
@@ -186,11 +195,7 @@ def check_memory(run: Run, facts: dict | None) -> Iterator[Finding]:
     shapes = weight_shapes(run.model)
     weights = loaded_bytes(shapes, loading, gpu=True)
     model = read_json(run.model / "config.json")
-    more = max(
-        training_bytes(shapes, model, effective(run.settings, "finetuning", name, cycle))
-        for name, chain in run.settings["chains"].items()
-        for cycle in (range(1, chain["cycles"] + 1) if name != "seed" else [0])
-    )
+    more = max((training_bytes(shapes, model, settings) for settings in finetunings(run.settings)), default=0)
     text = f"weights {weights / GB:.1f} GB, fine-tuning {more / GB:.1f} GB more (estimate)"
     if memory is None:
         yield Finding(WARNING, "memory", f"{text}; how much the GPU has is not known")
