@@ -88,7 +88,7 @@ def of_settings(plan_settings):
     return dict(zip((name for name, *_ in SETTINGS), plan_settings(wanted)))
 
 
-@pytest.mark.parametrize(("name", "jobs"), [(row[0], row[3]) for row in SETTINGS], ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("name", "jobs"), [(row[0], row[3]) for row in SETTINGS], ids=[row[0] for row in SETTINGS])
 def test_settings_of_chains_and_cycles_rebuild_exactly(of_settings, name, jobs):
     assert of_settings[name].status == 0, of_settings[name].text[-3000:]
     assert of_settings[name].jobs == jobs
@@ -196,7 +196,7 @@ def of_files(finished, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "jobs"), [(row[0], row[3]) for row in [*FILES, *UNTOLD]], ids=lambda value: str(value)[:30]
+    ("name", "jobs"), [(row[0], row[3]) for row in FILES + UNTOLD], ids=[row[0] for row in FILES + UNTOLD]
 )
 def test_changed_files_rebuild_exactly(of_files, name, jobs):
     assert of_files[name].status == 0, of_files[name].text[-3000:]
