@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from archloop import sampling  # noqa: E402
 from archloop.chat import chat_tokens  # noqa: E402
 from archloop.draws import ROUNDING  # noqa: E402
-from archloop.generate import merge_adapter  # noqa: E402
+from archloop.generate import with_adapter  # noqa: E402
 from archloop.models import choose_device, load_model, load_tokenizer  # noqa: E402
 from archloop.prompts import cycle_prompts, read_hints, read_template  # noqa: E402
 from archloop.sampling import Prefix, Sequence, read_prompts, sample  # noqa: E402
@@ -109,7 +109,7 @@ def main(manifest, adapter, sizes, rounds, max_new_tokens, device, threads) -> N
     device = choose_device(device)
     tokenizer = load_tokenizer(manifest.parent)
     model = load_model(manifest.parent, config["loading"], device)
-    model = merge_adapter(model, adapter) if adapter else model
+    model = with_adapter(model, adapter) if adapter else model
     sizes = [int(size) for size in sizes.split(",")]
     rows = demo_prompts(config, max(sizes))
     print(f"device {device}, {threads} threads, {model.dtype}, answers of up to {settings['max_new_tokens']} tokens")

@@ -26,14 +26,14 @@ PATH = click.Path(path_type=Path)
 @click.option("--output", required=True, type=PATH, help="adapter_model.safetensors; two more files go beside it.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
 @click.option("--state", required=True, type=PATH, help="Folder for checkpoints; a job that was cut resumes from it.")
-@click.option("--seed", required=True, type=int, help="Seed of this fine-tuning.")
+@click.option("--seed", required=True, type=click.IntRange(0, 2**63 - 1), help="Seed of this fine-tuning.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
 @click.option("--gpus", default=1, type=value_of("run", "gpus"), help="GPUs of this node that share the work.")
 def main(
     fresh, corpus, candidates, model, parent, output, run_record, state, seed, device, gpus, settings, loading
 ) -> dict:
     """Write the adapter, its configuration and its lineage."""
-    from archloop.finetune import finetune
+    from archloop.finetune import CHECKPOINT, finetune
 
     started = time.monotonic()
     facts = finetune(
@@ -52,7 +52,8 @@ def main(
     )
     facts |= {"seconds": round(time.monotonic() - started, 2), "versions": versions("torch", "transformers", "peft")}
     write_json(run_record, facts)
-    return {"outputs": [output.with_name(name) for name in ("adapter_config.json", "training.json")]}
+    outputs = [output.with_name(name) for name in ("adapter_config.json", "training.json")]
+    return {"outputs": outputs, "spent": state / CHECKPOINT}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Let the language model answer the prompts of one shard and take a program out of every answer."""
 
-import contextlib
 import time
 from pathlib import Path
 
@@ -26,7 +25,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--state", required=True, type=PATH, help="Folder for finished answers; a cut job resumes from it.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
 @click.option("--cache-mb", default=20_000, type=value_of("run", "cache_mb"), help="Bound on keys and values.")
-def main(prompts, shard, model, adapter, output, run_record, state, device, cache_mb, settings, loading) -> None:
+def main(prompts, shard, model, adapter, output, run_record, state, device, cache_mb, settings, loading) -> dict:
     """Write one candidate a line: prompt, raw answer, program, token counts, seed and adapter."""
     from archloop.generate import choose_gpu, generate
 
@@ -42,9 +41,7 @@ def main(prompts, shard, model, adapter, output, run_record, state, device, cach
     seconds = round(time.monotonic() - started + facts.pop("earlier_s"), 2)
     write_json(run_record, facts | {"seconds": seconds, "versions": versions("torch", "transformers", "peft")})
     write_jsonl(output, candidates)
-    kept.unlink()
-    with contextlib.suppress(OSError):
-        state.rmdir()
+    return {"spent": kept}
 
 
 if __name__ == "__main__":

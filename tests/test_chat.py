@@ -5,6 +5,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from archloop.chat import chat_tokens, encode_pair, end_of_turn, opening_tokens
+from archloop.errors import InputError
 from archloop.models import load_tokenizer
 
 # The format of each family in the fewest words: special tokens, template, what a prompt becomes, how an answer ends.
@@ -132,6 +133,20 @@ def test_a_model_without_a_template_gets_a_plain_one_with_a_notice(caplog):
     chat_tokens(tokenizer, "Design a net.")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "no chat template" in caplog.text
+
+
+@pytest.mark.parametrize("clock", ["{{ strftime_now('%d %b %Y, %H:%M:%S') }}", "{{ date_string }}"])
+def test_a_template_that_asks_for_the_day_is_told_the_same_one_every_day(model_folder, clock):
+    tokenizer = load_tokenizer(model_folder)
+    tokenizer.chat_template = clock + tokenizer.chat_template
+    assert tokenizer.decode(chat_tokens(tokenizer, "x")).startswith("26 Jul 2024")
+
+
+def test_a_template_that_fails_is_one_line(model_folder):
+    tokenizer = load_tokenizer(model_folder)
+    tokenizer.chat_template = "{{ raise_exception('no turns') }}"
+    with pytest.raises(InputError, match=r"its chat template fails .*no turns"):
+        chat_tokens(tokenizer, "x")
 
 
 def test_a_plain_prompt_begins_as_the_tokenizer_begins_every_text():

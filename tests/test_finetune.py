@@ -13,7 +13,7 @@ from archloop.adapters import attach_adapter
 from archloop.errors import InputError
 from archloop.finetune import accuracy_weights, finetune, scored, teach
 from archloop.models import load_model
-from archloop.objectives import Example, sft_loss
+from archloop.objectives import Example, answer_logps, sft_loss
 from archloop.processes import processes_for, together
 from archloop.training import length_grouped_batches, plan
 
@@ -187,7 +187,10 @@ def test_a_run_that_was_cut_resumes_to_the_same_bytes(tiny_model, tmp_path, monk
     run(tiny_model, tmp_path / "cut", **settings)
     assert len(steps) == {"sft": 6, "dpo": 4, "kto": 10}[method] - cut_after
     assert adapter(tmp_path / "cut") == adapter(tmp_path / "whole")
-    assert not (tmp_path / "cut" / "state" / "checkpoint.pt").exists()
+    # Until the caller says that all is safe, the work of every step is: another run has none left to do.
+    done = len(steps)
+    run(tiny_model, tmp_path / "cut", **settings)
+    assert len(steps) == done and adapter(tmp_path / "cut") == adapter(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("damage", ["other inputs", "torn"])
@@ -249,10 +252,51 @@ def test_another_shape_than_the_parents_is_refused_and_another_dropout_taken(tin
     assert any(weight.requires_grad for weight in model.parameters())
 
 
-@pytest.mark.parametrize("change", [{"targets": ["nothing"]}, {"layers": [7, 9]}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [{"targets": ["q_proj", "nothing"]}, {"layers": [1, 3]}, {"layers": [2, 1]}, {"targets": ["lm_head"]}],
+    ids=str,
+)
 def test_what_the_model_does_not_have_is_refused_in_one_line(tiny_model, tmp_path, change):
-    with pytest.raises(InputError, match=r"finetuning\.targets, finetuning\.layers"):
+    with pytest.raises(InputError, match=rf"finetuning\.{min(change)}: "):
         run(tiny_model, tmp_path, **change)
+
+
+def test_a_training_that_diverges_stops_in_one_line_and_keeps_no_checkpoint_of_it(tiny_model, tmp_path):
+    with pytest.raises(InputError, match=r"step \d of 6: the loss or its gradient is no finite number"):
+        run(tiny_model, tmp_path, learning_rate=1e30, max_grad_norm=1e30, checkpoint_steps=2)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_an_adapter_goes_on_with_the_model_that_it_was_trained_on_alone(tiny_model, tmp_path):
+    run(tiny_model, tmp_path / "zero")
+    path = tmp_path / "zero" / "adapter" / "training.json"
+    training = json.loads(path.read_text())
+    training["base"]["files"]["config.json"] = "0" * 64
+    path.write_text(json.dumps(training))
+    with pytest.raises(InputError, match=r"trained on folder:tiny, whose config\.json is another"):
+        run(tiny_model, tmp_path / "one", parent=path.with_name("adapter_model.safetensors"))
+
+
+@pytest.mark.parametrize("change", [{"order": "accuracy"}, {"accuracy_weight": 1.0}], ids=str)
+def test_what_failed_has_no_accuracy_to_go_by(tiny_model, tmp_path, change):
+    with pytest.raises(InputError, match="kto knows no order and no accuracy_weight"):
+        run(tiny_model, tmp_path, method="kto", candidates=FAILED, **change)
+
+
+@pytest.mark.parametrize("accuracy", [None, math.nan])
+def test_a_corpus_without_accuracy_is_refused(tiny_model, tmp_path, accuracy):
+    with pytest.raises(InputError, match="has no accuracy"):
+        run(tiny_model, tmp_path, fresh=[*CORPUS, CORPUS[0] | {"accuracy": accuracy}])
+
+
+def test_no_dropout_is_left_where_the_reference_has_none(tiny_model):
+    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, SETTINGS | {"lora_dropout": 0.5})
+    model.model.model.layers[0].self_attn.attention_dropout = 0.5
+    module.without_dropout(model.train())
+    pairs = [([5, 6, 7], [8, 9, 10])]
+    one, two = (answer_logps(model, pairs) for _ in range(2))
+    assert torch.equal(one, two)
 
 
 def test_a_first_adapter_needs_a_pair_that_fits(tiny_model, tmp_path):

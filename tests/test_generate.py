@@ -1,6 +1,8 @@
 """Sampling: each candidate by its own seed, whatever is sampled beside it, and the program out of the answer."""
 
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import archloop.sampling as sampling
 from archloop.chat import chat_tokens
 from archloop.draws import choose_tokens
 from archloop.errors import InputError
+from archloop.files import read_json, write_jsonl
 from archloop.generate import OPENINGS, extract_program, generate
 from archloop.models import load_model, load_tokenizer
 from archloop.sampling import Prefix, Sequence, batch_limit, read_prompts, sample, wrong_line
@@ -347,6 +350,31 @@ def test_greedy_sampling_is_that_of_transformers(model, tokenizer):
     ours = next(sample(model, tokenizer, [Sequence(ids, 0)], 1, SETTINGS | {"temperature": 0})).new
     theirs = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=12)[0, len(ids) :].tolist()
     assert ours == theirs
+
+
+def test_answers_are_kept_until_all_is_written(tiny_model, tmp_path, root):
+    write_jsonl(tmp_path / "prompts.jsonl", prompts(2))
+    kept = tmp_path / "state" / "answers.jsonl"
+    script = [sys.executable, root / "scripts" / "generate.py", "--shards", "1"]
+    script += ["--prompts", tmp_path / "prompts.jsonl", "--shard", "0", "--model", tiny_model / "manifest.json"]
+    script += ["--max-new-tokens", "32", "--output", tmp_path / "made.jsonl", "--state", kept.parent, "--run-record"]
+    failed = subprocess.run([*script, "/proc/nowhere/run.json"], capture_output=True, text=True)
+    assert (failed.returncode, kept.is_file()) == (1, True)
+    assert "Traceback" not in failed.stderr
+    subprocess.run([*script, tmp_path / "run.json"], check=True, capture_output=True)
+    assert read_json(tmp_path / "run.json")["kept_from_earlier_runs"] == 2
+    assert not kept.parent.exists()
+
+
+def test_next_to_no_temperature_is_none():
+    logits, settings = torch.randn(3, 50), {"top_k": 0, "top_p": 1.0}
+    cold, none = (choose_tokens(logits, [0.9] * 3, settings | {"temperature": t}) for t in (1e-300, 0))
+    assert cold == none
+
+
+def test_answers_beyond_the_models_context_are_refused(tiny_model, tmp_path):
+    with pytest.raises(InputError, match=r"generation\.max_new_tokens: 8192 after a prompt of .* context of 8192"):
+        run(tiny_model, tmp_path, prompts(1), max_new_tokens=8192)
 
 
 def test_draws_follow_the_distribution_and_stay_inside_top_k_and_top_p():

@@ -3,18 +3,22 @@
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from archloop.adapters import attach_adapter, export_merged, save_adapter
 from archloop.chat import chat_tokens
 from archloop.errors import InputError
+from archloop.files import write_json
 from archloop.model_size import loaded_bytes, read_header, weight_shapes
 from archloop.models import check_model, load_adapter, load_model, load_tokenizer
 from archloop.prepare_model import prepare_model
@@ -175,6 +179,88 @@ def test_a_merged_model_is_written_once_and_in_the_format_asked_for(tiny_model, 
     assert weights.stat().st_mode == (tmp_path / "merged" / "config.json").stat().st_mode
     with pytest.raises(InputError, match="not empty"):
         export_merged(tiny_model, adapter, tmp_path / "merged", "bfloat16")
+
+
+def test_an_adapter_is_merged_with_the_model_that_it_was_trained_on_alone(tiny_model, tmp_path, adapter, monkeypatch):
+    base = {"reference": "folder:other", "files": {"model.safetensors": "0" * 64}}
+    (adapter.parent / "training.json").write_text(json.dumps({"base": base}))
+    with pytest.raises(InputError, match=r"trained on folder:other, whose model\.safetensors is another"):
+        export_merged(tiny_model, adapter, tmp_path / "merged", "auto")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="the current folder"):
+        export_merged(tiny_model, adapter, Path(), "auto")
+
+
+@pytest.mark.parametrize("damage", ["lacks", "has", "not all .* finite", "rename it"])
+def test_an_adapter_that_is_not_whole_is_refused(tiny_model, adapter, damage):
+    tensors = load_file(adapter)
+    name = min(tensors)
+    if damage == "rename it":
+        adapter = adapter.rename(adapter.with_name("other.safetensors"))
+    elif damage == "lacks":
+        del tensors[name]
+    elif damage == "has":
+        tensors["base_model.model.foreign"] = tensors[name].clone()
+    else:
+        tensors[name][0, 0] = float("nan")
+    save_file(tensors, adapter)
+    with pytest.raises(InputError, match=damage):
+        load_adapter(load_model(tiny_model, LOADING, "cpu"), adapter)
+
+
+def _without_a_layer(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    save_file({name: each for name, each in tensors.items() if ".layers.1." not in name}, folder / "model.safetensors")
+
+
+def _changed(name: str, **values: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        facts = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(facts | values))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (_without_a_layer, "its weights are .* numbers, where config.json describes"),
+        (_changed("config.json", intermediate_size=4096), "its weights are .* numbers, where config.json describes"),
+        (_changed("config.json", model_type="unheard"), "config.json describes no causal language model"),
+        (_changed("config.json", model_type="clip"), "config.json describes no causal language model"),
+        (_changed("config.json", vocab_size=1000), "its tokenizer has .* tokens, its weights know 1000"),
+        (lambda folder: (folder / "chat_template.jinja").write_text("{% if %}"), "its chat template fails"),
+    ],
+    ids=["missing weights", "wider", "unknown type", "no language model", "few tokens", "template"],
+)
+def test_parts_that_do_not_fit_together_are_found_before_any_job(tiny_model, tmp_path, damage, says):
+    source = shutil.copytree(tiny_model, tmp_path / "source")
+    damage(source)
+    with pytest.raises(InputError, match=f"^model.reference: folder:{source}: .*{says}"):
+        prepare_model(f"folder:{source}", None, None, tmp_path / "model")
+    assert not (tmp_path / "model" / "manifest.json").exists()
+
+
+def test_weights_that_are_missing_are_never_made_up(tiny_model, tmp_path):
+    prepare_model(f"folder:{shutil.copytree(tiny_model, tmp_path / 'source')}", None, None, tmp_path / "model")
+    _without_a_layer(tmp_path / "source")
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    manifest["files"]["model.safetensors"]["bytes"] = (tmp_path / "source" / "model.safetensors").stat().st_size
+    write_json(tmp_path / "model" / "manifest.json", manifest)
+    with pytest.raises(InputError, match="weights of the model are missing"):
+        load_model(tmp_path / "model", LOADING, "cpu")
+
+
+def test_a_linked_file_that_changed_is_found(tiny_model, tmp_path):
+    source = shutil.copytree(tiny_model, tmp_path / "source")
+    prepare_model(f"folder:{source}", None, None, tmp_path / "model")
+    (source / "model.safetensors").touch()
+    check_model(tmp_path / "model")
+    weights = bytearray((source / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (source / "model.safetensors").write_bytes(weights)
+    with pytest.raises(InputError, match=r"model\.safetensors: changed since the model was prepared"):
+        check_model(tmp_path / "model")
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

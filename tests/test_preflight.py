@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,7 @@ def made(prepared, config, tmp_path):
 
     def make(executor="local", asked=None, retried=None, pending=(), **sections) -> Run:
         (tmp_path / "resources").exists() or (tmp_path / "resources").symlink_to(prepared / "resources")
+        config["finetuning"]["layers"] = [1, 2]  # the tiny model has two
         for name, values in sections.items():
             config[name] = config.get(name, {}) | values
         requests = {"executor": executor, "rules": dict.fromkeys(RULES, REQUEST | (asked or {}))}
@@ -233,6 +235,21 @@ def test_dpo_holds_two_answers_to_a_prompt(tiny_model, config):
     settings, model, shapes = complete(config)["finetuning"], read_json(tiny_model / "config.json"), {}
     one, two = (training_bytes(shapes, model, settings | {"method": method}) for method in ("sft", "dpo"))
     assert two == 2 * one > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "status"),
+    [
+        ({"generation": {"max_new_tokens": 8192}}, "the model's context is 8192 tokens", ERROR),
+        ({"finetuning": {"max_length": 8193}}, "pairs beyond the model's context of 8192 tokens", WARNING),
+        ({"run": {"cache_mb": 1}, "generation": {"max_new_tokens": 4000}}, "run.cache_mb: 1 MB hold no answer", ERROR),
+        ({"finetuning": {"targets": ["nothing"]}}, "finetuning.targets: the model has no nothing", ERROR),
+        ({"finetuning": {"layers": [1, 3]}}, "finetuning.layers: .1, 3., but the model's layers are .0, 2.", ERROR),
+    ],
+    ids=["context", "length", "cache", "targets", "layers"],
+)
+def test_what_the_model_cannot_take_is_found_before_anything_is_queued(made, changes, says, status):
+    assert re.search(says, told(preflight(made(**changes)), "limits", status))
 
 
 def test_cycle_0_is_sft_whatever_the_method_and_a_chain_that_trains_on_nothing_needs_no_memory(config):

@@ -6,9 +6,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from archloop.chat import ensure_template
 from archloop.errors import InputError
-from archloop.files import replacing, write_json
-from archloop.models import check_model, load_adapter, load_model, load_tokenizer, save_model
+from archloop.files import read_json, replacing, write_json
+from archloop.models import ADAPTER, check_model, load_adapter, load_model, load_tokenizer, save_model
+
+LINEAGE = "training.json"
 
 
 def attach_adapter(model, parent: Path | None, settings: dict):
@@ -30,10 +33,21 @@ def attach_adapter(model, parent: Path | None, settings: dict):
         bias="none",
         task_type="CAUSAL_LM",
     )
-    try:
-        return get_peft_model(model, config)
-    except ValueError as error:
-        raise InputError(f"finetuning.targets, finetuning.layers: they do not fit the model ({error})") from None
+    return get_peft_model(model, config)
+
+
+def check_base(adapter: Path, model_folder: Path) -> None:
+    """Raise InputError when an adapter was trained on another model, by the lineage beside it; without one, nothing."""
+    path = adapter.with_name(LINEAGE)
+    base = read_json(path).get("base") if path.is_file() else None
+    if base is None:
+        return
+    files = check_model(model_folder)["files"]
+    for name, digest in base["files"].items():
+        if name.endswith((".safetensors", "config.json")) and files.get(name, {}).get("sha256") != digest:
+            raise InputError(
+                f"{adapter}: trained on {base['reference']}, whose {name} is another than that of this model"
+            )
 
 
 def save_adapter(model, output: Path, model_folder: Path, training: dict) -> None:
@@ -44,12 +58,12 @@ def save_adapter(model, output: Path, model_folder: Path, training: dict) -> Non
     config |= {"base_model_name_or_path": model_folder.name, "inference_mode": True}
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     write_json(output / "adapter_config.json", {key: getattr(value, "value", value) for key, value in plain.items()})
-    write_json(output / "training.json", training)
+    write_json(output / LINEAGE, training)
     tensors = {
         name: weight.detach().cpu().contiguous()
         for name, weight in get_peft_model_state_dict(model, save_embedding_layers=False).items()
     }
-    with replacing(output / "adapter_model.safetensors") as temporary:
+    with replacing(output / ADAPTER) as temporary:
         save_file(dict(sorted(tensors.items())), temporary, metadata={"format": "pt"})
 
 
@@ -59,9 +73,12 @@ def export_merged(model_folder: Path, adapter: Path, output: Path, dtype: str) -
     The sum is taken in float32 and then rounded to `dtype`; `auto` is the format of the model's own files. An adapter
     that was trained on weights in 4 bits is added to the whole ones, as is usual; its answers may differ a little.
     """
-    if output.exists() and any(output.iterdir()):
-        raise InputError(f"{output}: not empty; name a new folder")
+    output = output.resolve()
+    if output == Path.cwd() or (output.exists() and any(output.iterdir())):
+        raise InputError(f"{output}: not empty, or the current folder; name a new one")
+    check_base(adapter, model_folder)
     tokenizer = load_tokenizer(model_folder)
+    ensure_template(tokenizer)
     formats = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
     stored = check_model(model_folder)["weights"]["dtypes"]
     dtype = formats.get(max(stored, key=stored.get), "float32") if dtype == "auto" else dtype

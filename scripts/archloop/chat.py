@@ -4,6 +4,10 @@ What a model is asked with and what it is taught come from the same template, so
 tokens that a prompt ends with, and stops with the token that ends a turn.
 """
 
+import datetime
+
+from archloop.errors import InputError
+from archloop.models import one_line
 from archloop.progress import get_logger
 
 # For a model that brings no template of its own.
@@ -13,11 +17,25 @@ PLAIN = (
     "{% if add_generation_prompt %}### Response:\n{% endif %}"
 )
 
+# Some templates write today's date into the prompt: for them it is always the same day, so that programs do not depend
+# on the clock. Llama's own takes this one where it can ask no clock.
+TODAY = datetime.datetime(2024, 7, 26)
+PARTS = "".join(f"|replace('%{code}', '{TODAY.strftime('%' + code)}')" for code in "aAbBdHIjmMpSyY")
+CLOCK = "{%- macro strftime_now(format) -%}{{ format" + PARTS + " }}{%- endmacro -%}"
+
 logger = get_logger("chat")
 
 
 def has_template(tokenizer) -> bool:
     return tokenizer.chat_template is not None
+
+
+def ensure_template(tokenizer) -> None:
+    """Give a tokenizer without a chat template the plain one, with a notice."""
+    if not has_template(tokenizer):
+        logger.warning("the tokenizer has no chat template; prompts go in as '### Instruction' and '### Response'")
+        begins = tokenizer.bos_token if tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id else ""
+        tokenizer.chat_template = begins + PLAIN
 
 
 def chat_tokens(tokenizer, *turns: str) -> list[int]:
@@ -53,13 +71,18 @@ def end_of_turn(tokenizer) -> int:
 
 
 def _turns(tokenizer, *turns: str) -> str:
-    if not has_template(tokenizer):
-        logger.warning("the tokenizer has no chat template; prompts go in as '### Instruction' and '### Response'")
-        begins = tokenizer.bos_token if tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id else ""
-        tokenizer.chat_template = begins + PLAIN
+    ensure_template(tokenizer)
     roles = ("user", "assistant")
     messages = [{"role": roles[number % 2], "content": turn} for number, turn in enumerate(turns)]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=len(turns) % 2 == 1)
+    ask = len(turns) % 2 == 1
+    try:
+        template = tokenizer.get_chat_template()
+        template = CLOCK + template if "strftime_now" in template else template
+        return tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=ask, chat_template=template, date_string=f"{TODAY:%d %b %Y}"
+        )
+    except Exception as error:  # a template is a program of its own
+        raise InputError(f"{tokenizer.name_or_path}: its chat template fails ({one_line(error)})") from None
 
 
 def _parts(tokenizer, prompt: str, answer: str) -> tuple[str, str, str]:

@@ -1,6 +1,7 @@
 """What all scripts share: options made from the settings' schema, logging, one clear line for a user's mistake, and the
 provenance that a stage leaves."""
 
+import contextlib
 import errno
 import functools
 import inspect
@@ -86,8 +87,9 @@ def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable:
     """Make a click command as `command` does, of a script that a rule runs: it leaves the provenance of its outputs.
 
     outputs: the options that name them, the first one first; the function may return what no option names: a dict with
-    the paths of more `outputs` and `inputs`. packages: whose versions shape the outputs. After `--` come the
-    params of the rule, after a second `--` its inputs; by hand there is nothing of the kind.
+    the paths of more `outputs` and `inputs`, and of the file `spent`, which goes once all is written. packages: whose
+    versions shape the outputs. After `--` come the params of the rule, after a second `--` its inputs; by hand there is
+    nothing of the kind.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -98,6 +100,10 @@ def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable:
             more = function(**arguments) or {}
             context, sections = click.get_current_context(), getattr(function, "sections", {})
             leave_provenance(script, context, arguments, sections, outputs, more, packages)
+            if "spent" in more:
+                more["spent"].unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    more["spent"].parent.rmdir()
 
         return _command(with_provenance, allow_extra_args=True)
 

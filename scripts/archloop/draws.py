@@ -10,6 +10,8 @@ import torch
 
 # Largest change of a logit that another batch may make in float32; on SmolLM2-135M it is 1e-4.
 ROUNDING = 5e-4
+# Below it the scores leave float32, and no token but the most likely one has a chance anyway.
+COLDEST = 1e-4
 # Rounding of the softmax itself and of what was left out of the linear estimate.
 SLACK = 1e-6
 # Tokens that are sorted where top-p most likely needs no more; all of them take ten times as long.
@@ -22,9 +24,9 @@ def choose_tokens(
     """Return (one token a row, whether logits off by `rounding` would give the same one).
 
     logits: (rows, vocabulary). draws: one number in [0, 1) a row. Temperature, then top-k, then top-p, then the draw
-    picks along the tokens from the most likely one on.
+    picks along the tokens from the most likely one on. A temperature below COLDEST is 0.
     """
-    if settings["temperature"] == 0:
+    if settings["temperature"] < COLDEST:
         best, tokens = logits.float().topk(2, dim=-1)
         return tokens[:, 0].tolist(), (best[:, 0] - best[:, 1] > 2 * rounding).tolist()
     scores = logits.float() / settings["temperature"]

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from archloop.adapters import attach_adapter, save_adapter
+from archloop.adapters import attach_adapter, check_base, save_adapter
 from archloop.chat import encode_pair
 from archloop.errors import InputError
 from archloop.files import read_json, replacing, sha256_file, sha256_text, write_json
+from archloop.model_size import check_projections, context_length, weight_shapes
 from archloop.models import check_model, choose_device, load_model, load_tokenizer
 from archloop.objectives import Example, make_objective
 from archloop.preferences import compared
@@ -20,6 +21,7 @@ from archloop.seeds import generator
 from archloop.training import train, trainable
 
 logger = get_logger("finetune")
+CHECKPOINT = "checkpoint.pt"
 LARGEST_WEIGHT = 20.0  # as Peng et al. cut theirs
 
 
@@ -51,6 +53,8 @@ def finetune(
         return _carry_on(parent, output, "nothing was admitted")
     device = choose_device(device)
     method = settings["method"] if candidates else "sft"
+    if method != "sft" and (settings["order"] != "random" or settings["accuracy_weight"]):
+        raise InputError(f"finetuning.method: {method} knows no order and no accuracy_weight, which are for sft")
     chosen, left_out = compared(method, rows, candidates, settings["dispreferred"], seed)
     if not chosen and parent is not None:
         return _carry_on(parent, output, f"no failed program answers a prompt of an admitted one ({method})")
@@ -90,15 +94,17 @@ def teach(
     It may run in several processes at once: each trains its share, and all end with the same adapter.
     """
     manifest = check_model(model_folder)
+    check_projections(weight_shapes(model_folder), settings)
+    if parent is not None:
+        check_base(parent, model_folder)
     tokenizer = load_tokenizer(model_folder)
     examples = [encode_example(tokenizer, row) for row in rows]
-    kept = [e for e in examples if all(len(p) + len(a) <= settings["max_length"] for p, a in e.pairs)]
+    longest = min(settings["max_length"], context_length(model_folder))
+    kept = [e for e in examples if all(len(p) + len(a) <= longest for p, a in e.pairs)]
     weights = accuracy_weights([example.score for example in kept], settings["accuracy_weight"])
     kept = [dataclasses.replace(example, weight=weight) for example, weight in zip(kept, weights)]
     if examples and not kept and parent is None:
-        raise InputError(
-            f"finetuning.max_length: all {len(examples)} pairs are longer than {settings['max_length']} tokens"
-        )
+        raise InputError(f"finetuning.max_length: all {len(examples)} pairs are longer than {longest} tokens")
     method = facts["method"]
     lineage = {
         "base": {
@@ -113,11 +119,11 @@ def teach(
         "seed": seed,
     }
     torch.manual_seed(seed)
-    # Dropout would make the model differ from the reference that dpo and kto compare it with.
-    shape = settings if method == "sft" else settings | {"lora_dropout": 0.0}
-    model = attach_adapter(load_model(model_folder, loading, device), parent, shape)
+    model = attach_adapter(load_model(model_folder, loading, device), parent, settings)
+    if method != "sft":
+        without_dropout(model)
     objective = make_objective(method, settings, trainable(model))
-    checkpoint = state / "checkpoint.pt"
+    checkpoint = state / CHECKPOINT
     try:
         losses, tokens = train(model, kept, objective, settings, seed, checkpoint, sha256_text(repr((lineage, method))))
     except torch.OutOfMemoryError:
@@ -127,8 +133,16 @@ def teach(
     facts = facts | {"pairs": len(kept), "left_out_too_long": len(examples) - len(kept), "carried_on": False}
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         save_adapter(model, output, model_folder, lineage | facts | {"losses": losses})
-        checkpoint.unlink(missing_ok=True)
     return {"device": device, "tokens": tokens, "pairs": len(kept)}
+
+
+def without_dropout(model) -> None:
+    """Switch off all dropout: by it the model would differ from the reference that dpo and kto compare it with."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
 
 
 def training_rows(corpus: list[dict], fresh: list[dict], settings: dict, seed: int) -> list[dict]:
@@ -143,6 +157,8 @@ def scored(rows: list[dict]) -> list[dict]:
     """Return the rows with their score: the accuracy in standard deviations from the mean of those of its data set."""
     by_dataset: dict[str, list[float]] = {}
     for row in rows:
+        if row["accuracy"] is None or not math.isfinite(row["accuracy"]):
+            raise InputError(f"corpus: a program for {row['dataset']} has no accuracy; make the corpus again")
         by_dataset.setdefault(row["dataset"], []).append(row["accuracy"])
     centre = {name: (statistics.fmean(each), statistics.pstdev(each) or 1.0) for name, each in by_dataset.items()}
     scores = [(row["accuracy"] - centre[row["dataset"]][0]) / centre[row["dataset"]][1] for row in rows]

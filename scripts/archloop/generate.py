@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from archloop.adapters import check_base
 from archloop.chat import chat_tokens, opening_tokens
 from archloop.files import sha256_file, sha256_text
 from archloop.journal import journal
@@ -65,7 +66,10 @@ def generate(
     started = time.monotonic()
     device = choose_device(device)
     manifest = check_model(model_folder)
-    digest = sha256_file(adapter) if adapter is not None else None
+    digest = None
+    if adapter is not None:
+        check_base(adapter, model_folder)
+        digest = sha256_file(adapter)
     lineage = {
         "base": {name: facts["sha256"] for name, facts in manifest["files"].items()},
         "adapter": digest,
@@ -88,7 +92,7 @@ def generate(
             }
             if asked and model is None:
                 model = load_model(model_folder, loading, device)
-                model = model if adapter is None else merge_adapter(model, adapter)
+                model = model if adapter is None else with_adapter(model, adapter)
             for place, row in _answer(model, tokenizer, asked, settings, cache_mb, LABELS[bool(attempt)]):
                 row |= {"place": place, "seconds": round(time.monotonic() - started + earlier, 2)}
                 answers[place].append(row)
@@ -156,10 +160,11 @@ def _candidate(row: dict, made: list[dict]) -> dict:
     }
 
 
-def merge_adapter(model, adapter: Path):
-    """Return the model with the adapter folded into its weights, where the weights can take it."""
+def with_adapter(model, adapter: Path):
+    """Return the model with the adapter, folded into weights in float32; fewer bits would round its part away."""
     wrapped = load_adapter(model, adapter)
-    return wrapped.eval() if getattr(model, "is_quantized", False) else wrapped.merge_and_unload().eval()
+    whole = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
+    return wrapped.merge_and_unload().eval() if whole else wrapped.eval()
 
 
 def extract_program(raw: str) -> str | None:

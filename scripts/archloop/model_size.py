@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from archloop.errors import InputError
+from archloop.files import read_json
 
 # Bytes a weight takes once loaded; `auto` is bfloat16 on a GPU that has it, float32 on a CPU.
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -42,10 +43,51 @@ def read_header(path: Path) -> dict[str, dict]:
     return head
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of the weights: those of the index where there is one, for other formats may lie beside them."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return sorted({folder / name for name in read_json(index, "weight_map")["weight_map"].values()})
+    return sorted(folder.glob("*.safetensors"))
+
+
 def weight_shapes(folder: Path) -> dict[str, list[int]]:
     """Return name -> shape of all weights of a prepared model; raise InputError when a file is not whole."""
-    heads = [read_header(path) for path in sorted(folder.glob("*.safetensors"))]
+    heads = [read_header(path) for path in weight_files(folder)]
     return {name: value["shape"] for head in heads for name, value in head.items() if name != "__metadata__"}
+
+
+def check_projections(shapes: dict[str, list[int]], finetuning: dict) -> None:
+    """Raise InputError when a target or a layer of the settings is none that the model has."""
+    found = [PROJECTION.search(name) for name, shape in shapes.items() if len(shape) == 2]
+    names, layers = ({match[part] for match in found if match} for part in (2, 1))
+    missing = sorted(set(finetuning["targets"]) - names)
+    if missing:
+        raise InputError(f"finetuning.targets: the model has no {', '.join(missing)}, but {', '.join(sorted(names))}")
+    first, last = finetuning["layers"] or (0, len(layers))
+    if not 0 <= first < last <= len(layers):
+        raise InputError(f"finetuning.layers: [{first}, {last}], but the model's layers are [0, {len(layers)}]")
+
+
+def text_config(folder: Path) -> dict:
+    """Return config.json of a prepared model, of its text part where it has several."""
+    config = read_json(folder / "config.json", "model_type")
+    return config.get("text_config", config)
+
+
+def context_length(folder: Path) -> float:
+    """Return how many tokens a prepared model can read at once, infinity where it does not say."""
+    return text_config(folder).get("max_position_embeddings") or math.inf
+
+
+def cache_bytes(config: dict, number: int) -> int:
+    """Return the bytes of one token's keys and values: 2 x layers x key-value heads x head size x those of a number.
+
+    config: that of the text part (text_config).
+    """
+    heads = config.get("num_key_value_heads") or config["num_attention_heads"]
+    head_size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    return 2 * config["num_hidden_layers"] * heads * head_size * number
 
 
 def loaded_bytes(shapes: dict[str, list[int]], loading: dict, gpu: bool) -> int:

@@ -10,11 +10,11 @@ from importlib import metadata
 from pathlib import Path
 
 from archloop.errors import InputError
-from archloop.files import read_json
-from archloop.model_size import read_header
+from archloop.files import read_json, sha256_file
+from archloop.model_size import read_header, weight_files
 from archloop.progress import get_logger
 
-MANIFEST = "manifest.json"
+MANIFEST, ADAPTER = "manifest.json", "adapter_model.safetensors"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 logger = get_logger("models")
 
@@ -37,15 +37,17 @@ def quiet_transformers(offline: bool = True) -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
-def check_model(folder: Path) -> dict:
+def check_model(folder: Path, remedy: str | None = None) -> dict:
     """Return the manifest of a prepared model, with what its weights are under `weights`; torch is not needed.
 
     weights: bytes on disk; parameters (numbers, those of tied embeddings once); dtypes, parameters by format. What they
     take once loaded: archloop.model_size. Raises InputError when a file is missing, unreadable or cut off, a shard of
-    the weights is not there, or it has no tokenizer.
+    the weights is not there, it has no tokenizer, or a file that is linked to has changed since. remedy: what to do, by
+    default to prepare it anew.
     """
-    again = f"delete {folder / MANIFEST} and run again to prepare the model anew"
-    manifest = read_json(folder / MANIFEST, "files")
+    again = remedy or f"delete {folder / MANIFEST} and run again to prepare the model anew"
+    manifest = read_json(folder / MANIFEST, "files", "reference", "revision")
+    made = (folder / MANIFEST).stat().st_mtime
     for name, facts in manifest["files"].items():
         path = folder / name
         if not path.is_file():
@@ -54,6 +56,8 @@ def check_model(folder: Path) -> dict:
             raise InputError(f"{path}: not to be read by this user; change its mode")
         if path.stat().st_size != facts["bytes"]:
             raise InputError(f"{path}: {path.stat().st_size} bytes where the manifest says {facts['bytes']}; {again}")
+        if path.is_symlink() and path.stat().st_mtime > made and sha256_file(path) != facts["sha256"]:
+            raise InputError(f"{path}: changed since the model was prepared; {again}")
     read_json(folder / "config.json", "model_type")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise InputError(f"{folder}: no tokenizer ({', '.join(TOKENIZERS)}); {again}")
@@ -61,10 +65,7 @@ def check_model(folder: Path) -> dict:
 
 
 def _weights(folder: Path, again: str) -> dict:
-    paths = sorted(folder.glob("*.safetensors"))
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        paths = sorted({folder / name for name in read_json(index, "weight_map")["weight_map"].values()})
+    paths = weight_files(folder)
     if not paths:
         raise InputError(f"{folder}: no *.safetensors; {again}")
     found = {"bytes": 0, "parameters": 0, "dtypes": {}}
@@ -117,7 +118,8 @@ def load_tokenizer(folder: Path):
 def load_model(folder: Path, loading: dict, device: str):
     """Return the bare causal language model in evaluation mode on `device`.
 
-    loading: the settings `dtype` and `quantization`. Raises InputError when 4 bits are asked for without bitsandbytes.
+    loading: the settings `dtype` and `quantization`. Raises InputError when 4 bits are asked for without bitsandbytes,
+    or the weights are not all those that the model's configuration describes.
     """
     quiet_transformers()
     from transformers import AutoModelForCausalLM
@@ -130,7 +132,14 @@ def load_model(folder: Path, loading: dict, device: str):
     if device != "cpu" or loading["quantization"] == "nf4":
         # The weights go straight to where they belong, not through the memory of the host as a whole.
         arguments["device_map"] = {"": device}
-    return AutoModelForCausalLM.from_pretrained(folder, **arguments).eval().requires_grad_(False)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **arguments)
+    except Exception as error:  # the reader meets a broken model with any kind of error
+        raise InputError(f"{folder}: the model cannot be loaded ({one_line(error)})") from None
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise InputError(f"{folder}: {len(missing)} weights of the model are missing, {missing[0]} the first")
+    return model.eval().requires_grad_(False)
 
 
 def save_model(model, tokenizer, folder: Path) -> None:
@@ -145,18 +154,29 @@ def load_adapter(model, adapter: Path, dropout: float | None = None):
     """Return the model with an adapter (adapter_model.safetensors, its adapter_config.json beside it).
 
     dropout: the rate to go on training it with; None loads it for answers alone. Raises InputError when it is missing,
-    broken or of another model.
+    broken, without some of its weights, or of another model.
     """
-    from peft import PeftConfig, PeftModel
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
+    if adapter.name != ADAPTER:  # peft reads that name, whatever it is given
+        raise InputError(f"{adapter}: the file of an adapter is named {ADAPTER}; rename it")
     if not adapter.is_file():
         raise InputError(f"{adapter}: no such file")
+    stored = set(read_header(adapter)) - {"__metadata__"}
     try:
         config = PeftConfig.from_pretrained(adapter.parent)
         config.lora_dropout = dropout or 0.0
-        return PeftModel.from_pretrained(model, adapter.parent, config=config, is_trainable=dropout is not None)
+        with warnings.catch_warnings(action="ignore"):
+            wrapped = PeftModel.from_pretrained(model, adapter.parent, config=config, is_trainable=dropout is not None)
     except Exception as error:  # the readers meet a broken file with any kind of error
         raise InputError(f"{adapter}: no whole adapter of this model ({one_line(error)})") from None
+    weights = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    if stored != set(weights):
+        name = min(stored ^ set(weights))
+        raise InputError(f"{adapter}: {'has' if name in stored else 'lacks'} {name}; no whole adapter of this model")
+    if not all(weight.isfinite().all() for weight in weights.values()):
+        raise InputError(f"{adapter}: not all of its weights are finite numbers")
+    return wrapped
 
 
 def _dtype(name: str, device: str):

