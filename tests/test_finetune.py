@@ -272,9 +272,9 @@ def test_an_adapter_goes_on_with_the_model_that_it_was_trained_on_alone(tiny_mod
     run(tiny_model, tmp_path / "zero")
     path = tmp_path / "zero" / "adapter" / "training.json"
     training = json.loads(path.read_text())
-    training["base"]["files"]["config.json"] = "0" * 64
+    training["base"]["files"]["model.safetensors"] = "0" * 64
     path.write_text(json.dumps(training))
-    with pytest.raises(InputError, match=r"trained on folder:tiny, whose config\.json is another"):
+    with pytest.raises(InputError, match=r"trained on folder:tiny, whose model\.safetensors is another"):
         run(tiny_model, tmp_path / "one", parent=path.with_name("adapter_model.safetensors"))
 
 

@@ -282,6 +282,13 @@ def test_a_refused_program_is_asked_for_again_with_the_reason_and_all_tokens_cou
     assert made == run(tiny_model, tmp_path / "other", prompts(3), repairs=2, batch_size=2)[0]
 
 
+def test_a_repair_that_has_grown_too_long_is_not_asked_for(tiny_model, tmp_path):
+    settings = SETTINGS | {"max_new_tokens": 800, "repairs": 1}
+    kept = tmp_path / "answers.jsonl"
+    made, _ = generate(prompts(2), tiny_model, None, settings, LOADING, "cpu", kept, cache_mb=1)
+    assert [row["attempts"] for row in made] == [1, 1] and max(row["new_tokens"] for row in made) > 400
+
+
 def test_a_program_that_passes_is_not_asked_for_again(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "check_program", lambda program: None)
     made, _ = run(tiny_model, tmp_path, prompts(3), repairs=2)

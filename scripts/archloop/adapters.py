@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from archloop.chat import ensure_template
 from archloop.errors import InputError
-from archloop.files import read_json, replacing, write_json
+from archloop.files import has_keys, read_json, replacing, write_json
 from archloop.models import ADAPTER, check_model, load_adapter, load_model, load_tokenizer, save_model
 
 LINEAGE = "training.json"
@@ -33,18 +33,20 @@ def attach_adapter(model, parent: Path | None, settings: dict):
         bias="none",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        what = "finetuning.targets, finetuning.layers, finetuning.lora_dropout"
+        raise InputError(f"{what}: they do not fit the model ({error})") from None
 
 
 def check_base(adapter: Path, model_folder: Path) -> None:
     """Raise InputError when an adapter was trained on another model, by the lineage beside it; without one, nothing."""
     path = adapter.with_name(LINEAGE)
-    base = read_json(path).get("base") if path.is_file() else None
-    if base is None:
-        return
+    base = read_json(path, "base")["base"] if path.is_file() else {"files": {}}
     files = check_model(model_folder)["files"]
-    for name, digest in base["files"].items():
-        if name.endswith((".safetensors", "config.json")) and files.get(name, {}).get("sha256") != digest:
+    for name, digest in has_keys(base, ("files",), path)["files"].items():
+        if name.endswith(".safetensors") and files.get(name, {}).get("sha256") != digest:
             raise InputError(
                 f"{adapter}: trained on {base['reference']}, whose {name} is another than that of this model"
             )

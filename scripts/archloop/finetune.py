@@ -119,7 +119,8 @@ def teach(
         "seed": seed,
     }
     torch.manual_seed(seed)
-    model = attach_adapter(load_model(model_folder, loading, device), parent, settings)
+    shape = settings if method == "sft" else settings | {"lora_dropout": 0.0}
+    model = attach_adapter(load_model(model_folder, loading, device), parent, shape)
     if method != "sft":
         without_dropout(model)
     objective = make_objective(method, settings, trainable(model))
@@ -141,7 +142,7 @@ def without_dropout(model) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        if hasattr(module, "attention_dropout"):
+        if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0
 
 

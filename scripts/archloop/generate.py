@@ -12,6 +12,7 @@ import torch
 
 from archloop.adapters import check_base
 from archloop.chat import chat_tokens, opening_tokens
+from archloop.errors import InputError
 from archloop.files import sha256_file, sha256_text
 from archloop.journal import journal
 from archloop.models import check_model, choose_device, load_adapter, load_model, load_tokenizer
@@ -93,6 +94,8 @@ def generate(
             if asked and model is None:
                 model = load_model(model_folder, loading, device)
                 model = model if adapter is None else with_adapter(model, adapter)
+            if attempt:  # where a prompt has grown too long, the answer before stays
+                asked = {p: each for p, each in asked.items() if _fits(model, each, settings, cache_mb)}
             for place, row in _answer(model, tokenizer, asked, settings, cache_mb, LABELS[bool(attempt)]):
                 row |= {"place": place, "seconds": round(time.monotonic() - started + earlier, 2)}
                 answers[place].append(row)
@@ -122,6 +125,13 @@ def _sequence(tokenizer, row: dict, made: list[dict], settings: dict) -> Sequenc
         tokens = chat_tokens(tokenizer, row["prompt"], made[-1]["raw"], REPAIR.format(reason=reason))
         seed = derive(seed, "repair", len(made))
     return Sequence(tokens + opening_tokens(tokenizer, opening), seed, opening)
+
+
+def _fits(model, sequence: Sequence, settings: dict, cache_mb: int) -> bool:
+    try:
+        return batch_limit(model.config, model.dtype, len(sequence.prompt), settings, cache_mb) > 0
+    except InputError:
+        return False
 
 
 def _answer(model, tokenizer, asked: dict[int, Sequence], settings: dict, cache_mb: int, label: str):

@@ -20,6 +20,7 @@ NF4_BYTES = 4.127 / 8
 LAYER_BYTES, CHECKPOINT_BYTES = 34, 2
 # Logits, their softmax and its gradient, in 32 bits.
 LOGIT_BYTES = 12
+SHAPE = ("num_hidden_layers", "num_attention_heads", "hidden_size", "num_key_value_heads", "head_dim")
 LARGEST_HEAD = 100 * 2**20
 PROJECTION = re.compile(r"\.(\d+)\.(?:.*\.)?(\w+)\.weight$")
 
@@ -44,11 +45,11 @@ def read_header(path: Path) -> dict[str, dict]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files of the weights: those of the index where there is one, for other formats may lie beside them."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        return sorted({folder / name for name in read_json(index, "weight_map")["weight_map"].values()})
-    return sorted(folder.glob("*.safetensors"))
+    """Return the files that transformers loads, model.safetensors or else those of its index; others may lie there."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file() or not index.is_file():
+        return [whole] if whole.is_file() else []
+    return sorted({folder / name for name in read_json(index, "weight_map")["weight_map"].values()})
 
 
 def weight_shapes(folder: Path) -> dict[str, list[int]]:
@@ -58,9 +59,11 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
 
 
 def check_projections(shapes: dict[str, list[int]], finetuning: dict) -> None:
-    """Raise InputError when a target or a layer of the settings is none that the model has."""
+    """Raise InputError when a target or a layer of the settings is none that the model has, as far as names tell."""
     found = [PROJECTION.search(name) for name, shape in shapes.items() if len(shape) == 2]
     names, layers = ({match[part] for match in found if match} for part in (2, 1))
+    if not names:  # packed in a format of their own
+        return
     missing = sorted(set(finetuning["targets"]) - names)
     if missing:
         raise InputError(f"finetuning.targets: the model has no {', '.join(missing)}, but {', '.join(sorted(names))}")
@@ -72,7 +75,7 @@ def check_projections(shapes: dict[str, list[int]], finetuning: dict) -> None:
 def text_config(folder: Path) -> dict:
     """Return config.json of a prepared model, of its text part where it has several."""
     config = read_json(folder / "config.json", "model_type")
-    return config.get("text_config", config)
+    return config.get("text_config") or config
 
 
 def context_length(folder: Path) -> float:
@@ -83,7 +86,7 @@ def context_length(folder: Path) -> float:
 def cache_bytes(config: dict, number: int) -> int:
     """Return the bytes of one token's keys and values: 2 x layers x key-value heads x head size x those of a number.
 
-    config: that of the text part (text_config).
+    config: the values by the names in SHAPE.
     """
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
     head_size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]

@@ -1,5 +1,6 @@
 """The language model: what a prepared folder holds, known without torch, and loading it for each job."""
 
+import functools
 import logging
 import math
 import os
@@ -56,7 +57,8 @@ def check_model(folder: Path, remedy: str | None = None) -> dict:
             raise InputError(f"{path}: not to be read by this user; change its mode")
         if path.stat().st_size != facts["bytes"]:
             raise InputError(f"{path}: {path.stat().st_size} bytes where the manifest says {facts['bytes']}; {again}")
-        if path.is_symlink() and path.stat().st_mtime > made and sha256_file(path) != facts["sha256"]:
+        now = path.stat()
+        if path.is_symlink() and now.st_mtime > made and _digest(path, now.st_mtime_ns, now.st_size) != facts["sha256"]:
             raise InputError(f"{path}: changed since the model was prepared; {again}")
     read_json(folder / "config.json", "model_type")
     if not any((folder / name).is_file() for name in TOKENIZERS):
@@ -64,10 +66,16 @@ def check_model(folder: Path, remedy: str | None = None) -> dict:
     return manifest | {"weights": _weights(folder, again)}
 
 
+@functools.cache
+def _digest(path: Path, mtime_ns: int, size: int) -> str:
+    """Return the sha256 of a file, read again only when its time or size is another."""
+    return sha256_file(path)
+
+
 def _weights(folder: Path, again: str) -> dict:
     paths = weight_files(folder)
     if not paths:
-        raise InputError(f"{folder}: no *.safetensors; {again}")
+        raise InputError(f"{folder}: no model.safetensors and no index of its parts; {again}")
     found = {"bytes": 0, "parameters": 0, "dtypes": {}}
     for path in paths:
         for name, tensor in read_header(path).items():
@@ -122,6 +130,7 @@ def load_model(folder: Path, loading: dict, device: str):
     or the weights are not all those that the model's configuration describes.
     """
     quiet_transformers()
+    import torch
     from transformers import AutoModelForCausalLM
 
     check_model(folder)
@@ -134,6 +143,10 @@ def load_model(folder: Path, loading: dict, device: str):
         arguments["device_map"] = {"": device}
     try:
         model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **arguments)
+    except torch.OutOfMemoryError:
+        raise InputError(
+            "loading: the GPU's memory is full; set loading.quantization: nf4, or take another GPU"
+        ) from None
     except Exception as error:  # the reader meets a broken model with any kind of error
         raise InputError(f"{folder}: the model cannot be loaded ({one_line(error)})") from None
     missing = sorted(report["missing_keys"])
@@ -171,8 +184,9 @@ def load_adapter(model, adapter: Path, dropout: float | None = None):
     except Exception as error:  # the readers meet a broken file with any kind of error
         raise InputError(f"{adapter}: no whole adapter of this model ({one_line(error)})") from None
     weights = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    if stored != set(weights):
-        name = min(stored ^ set(weights))
+    odd = {name for name in stored ^ set(weights) if name not in stored or "lora_" in name}
+    if odd:
+        name = min(odd)
         raise InputError(f"{adapter}: {'has' if name in stored else 'lacks'} {name}; no whole adapter of this model")
     if not all(weight.isfinite().all() for weight in weights.values()):
         raise InputError(f"{adapter}: not all of its weights are finite numbers")

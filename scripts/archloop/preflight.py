@@ -16,6 +16,7 @@ from archloop.chains import MODEL, SEED, effective, trains
 from archloop.errors import InputError
 from archloop.model_size import (
     BYTES,
+    SHAPE,
     adapter_parameters,
     cache_bytes,
     check_projections,
@@ -78,12 +79,14 @@ def check_model_files(run: Run) -> Iterator[Finding]:
 def check_limits(run: Run) -> Iterator[Finding]:
     """Texts that the model's context holds, a cache that holds an answer, projections that the model has."""
     context, shapes = context_length(run.model), weight_shapes(run.model)
-    own = [effective(run.settings, "generation", *place) for place in model_cycles(run.settings)]
+    places = [place for place in model_cycles(run.settings) if place[0] != SEED]
+    own = [effective(run.settings, "generation", *place) for place in places]
     answer = max((settings["max_new_tokens"] for settings in own), default=0)
     if answer >= context:
         yield Finding(ERROR, "limits", f"generation.max_new_tokens: {answer}; the model's context is {context} tokens")
     number, room = BYTES.get(run.settings["loading"]["dtype"], 2), run.settings["run"]["cache_mb"]
-    one = cache_bytes(text_config(run.model), number) * answer / 1e6
+    shape = text_config(run.model)
+    one = cache_bytes(shape, number) * answer / 1e6 if all(map(shape.get, SHAPE[:3])) else 0
     if one > room:
         text = f"run.cache_mb: {room} MB hold no answer; one of {answer} tokens takes {one:.0f} MB"
         yield Finding(ERROR, "limits", text)

@@ -50,9 +50,11 @@ def prepare_model(reference: str, revision: str | None, sha256: str | None, fold
     try:
         check_model(folder, f"mend {reference}")
         _try_out(folder)
-    except InputError as error:
+    except BaseException as error:
         (folder / MANIFEST).unlink()
-        raise InputError(f"model.reference: {reference}: {error}") from None
+        if isinstance(error, InputError):
+            raise InputError(f"model.reference: {reference}: {error}") from None
+        raise
 
 
 def _empty(folder: Path, source: Path | None) -> None:
@@ -159,8 +161,9 @@ def _try_out(folder: Path) -> None:
     if not has_template(tokenizer):
         logger.warning("the model has no chat template; prompts go in as '### Instruction' and '### Response'")
     known, (prompt, answer) = model.get_input_embeddings().num_embeddings, encode_pair(tokenizer, "x", "x")
-    if max(tokenizer.vocab_size - 1, *prompt, *answer) >= known:
-        raise InputError(f"its tokenizer has {tokenizer.vocab_size} tokens, its weights know {known}")
+    largest = max(tokenizer.vocab_size - 1, *prompt, *answer)
+    if largest >= known:
+        raise InputError(f"its tokenizer has a token {largest}, its weights know those below {known}")
 
 
 def _check_parts(folder: Path, reference: str) -> None:

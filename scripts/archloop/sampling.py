@@ -19,7 +19,7 @@ import torch
 from archloop.chat import end_of_turn
 from archloop.draws import ROUNDING, choose_tokens
 from archloop.errors import InputError
-from archloop.model_size import cache_bytes
+from archloop.model_size import SHAPE, cache_bytes
 from archloop.progress import get_logger
 from archloop.seeds import derive
 
@@ -85,7 +85,7 @@ def batch_limit(config, dtype: torch.dtype, longest: int, settings: dict, cache_
             f" the model's context of {context}"
         )
     tokens = -(-(longest + settings["max_new_tokens"]) // GROWTH) * GROWTH
-    one = cache_bytes(text.to_dict(), dtype.itemsize) * tokens
+    one = cache_bytes({name: getattr(text, name, None) for name in SHAPE}, dtype.itemsize) * tokens
     fitting = int(cache_mb * 1e6 // one)
     if fitting < 1:
         raise InputError(
