@@ -18,7 +18,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from archloop.adapters import attach_adapter, export_merged, save_adapter
 from archloop.chat import chat_tokens
 from archloop.errors import InputError
-from archloop.files import write_json
 from archloop.model_size import loaded_bytes, read_header, weight_shapes
 from archloop.models import check_model, load_adapter, load_model, load_tokenizer
 from archloop.prepare_model import prepare_model
@@ -221,10 +220,10 @@ def _without_a_layer(folder: Path) -> None:
     save_file({name: each for name, each in tensors.items() if ".layers.1." not in name}, folder / "model.safetensors")
 
 
-def _changed(name: str, **values: object) -> Callable[[Path], None]:
+def _configured(**values: object) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
-        facts = json.loads((folder / name).read_text())
-        (folder / name).write_text(json.dumps(facts | values))
+        facts = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(facts | values))
 
     return change
 
@@ -233,11 +232,11 @@ def _changed(name: str, **values: object) -> Callable[[Path], None]:
     ("damage", "says"),
     [
         (_without_a_layer, "its weights are .* numbers, where config.json describes"),
-        (_changed("config.json", intermediate_size=4096), "its weights are .* numbers, where config.json describes"),
-        (_changed("config.json", model_type="unheard"), "config.json describes no causal language model"),
-        (_changed("config.json", model_type="clip"), "config.json describes no causal language model"),
+        (_configured(intermediate_size=4096), "its weights are .* numbers, where config.json describes"),
+        (_configured(model_type="unheard"), "config.json describes no causal language model"),
+        (_configured(model_type="clip"), "config.json describes no causal language model"),
         (
-            _changed("config.json", vocab_size=1000),
+            _configured(vocab_size=1000),
             "its tokenizer has a token 49151, its weights know those below 1000",
         ),
         (lambda folder: (folder / "chat_template.jinja").write_text("{% if %}"), "its chat template fails"),
@@ -255,9 +254,7 @@ def test_parts_that_do_not_fit_together_are_found_before_any_job(tiny_model, tmp
 def test_weights_that_are_missing_are_never_made_up(tiny_model, tmp_path):
     prepare_model(f"folder:{shutil.copytree(tiny_model, tmp_path / 'source')}", None, None, tmp_path / "model")
     _without_a_layer(tmp_path / "source")
-    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
-    manifest["files"]["model.safetensors"]["bytes"] = (tmp_path / "source" / "model.safetensors").stat().st_size
-    write_json(tmp_path / "model" / "manifest.json", manifest)
+    rewritten(tmp_path / "model" / "model.safetensors", (tmp_path / "source" / "model.safetensors").read_bytes())
     with pytest.raises(InputError, match="weights of the model are missing"):
         load_model(tmp_path / "model", LOADING, "cpu")
 

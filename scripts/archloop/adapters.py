@@ -40,11 +40,13 @@ def attach_adapter(model, parent: Path | None, settings: dict):
         raise InputError(f"{what}: they do not fit the model ({error})") from None
 
 
-def check_base(adapter: Path, model_folder: Path) -> None:
-    """Raise InputError when an adapter was trained on another model, by the lineage beside it; without one, nothing."""
+def check_base(adapter: Path, files: dict[str, dict]) -> None:
+    """Raise InputError when an adapter was trained on another model, by the lineage beside it; without one, nothing.
+
+    files: those of the model's manifest.
+    """
     path = adapter.with_name(LINEAGE)
     base = read_json(path, "base")["base"] if path.is_file() else {"files": {}}
-    files = check_model(model_folder)["files"]
     for name, digest in has_keys(base, ("files",), path)["files"].items():
         if name.endswith(".safetensors") and files.get(name, {}).get("sha256") != digest:
             raise InputError(
@@ -78,11 +80,12 @@ def export_merged(model_folder: Path, adapter: Path, output: Path, dtype: str) -
     output = output.resolve()
     if output == Path.cwd() or (output.exists() and any(output.iterdir())):
         raise InputError(f"{output}: not empty, or the current folder; name a new one")
-    check_base(adapter, model_folder)
+    manifest = check_model(model_folder)
+    check_base(adapter, manifest["files"])
     tokenizer = load_tokenizer(model_folder)
     ensure_template(tokenizer)
     formats = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-    stored = check_model(model_folder)["weights"]["dtypes"]
+    stored = manifest["weights"]["dtypes"]
     dtype = formats.get(max(stored, key=stored.get), "float32") if dtype == "auto" else dtype
     model = load_model(model_folder, {"dtype": "float32", "quantization": "none"}, "cpu")
     merged = load_adapter(model, adapter).merge_and_unload().to(getattr(torch, dtype))

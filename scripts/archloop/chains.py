@@ -50,6 +50,11 @@ def effective(settings: dict, name: str, chain: str, cycle: int = 0) -> dict:
     return {key: value for layer in layers for key, value in layer.items()}
 
 
+def cycles_of(settings: dict, chain: str) -> range:
+    """Return the numbers of a chain's cycles; the seed has cycle 0 alone."""
+    return range(1, settings["chains"][chain].get("cycles", 0) + 1) if chain != SEED else range(1)
+
+
 def start_of(settings: dict, chain: str) -> tuple[str, int]:
     """Return (chain, cycle) whose adapter a chain starts from; the seed is cycle 0 of the chain seed, base has none."""
     return _place(settings, settings["chains"][chain]["start"])
@@ -159,7 +164,7 @@ def _check_ends(settings: dict, name: str) -> None:
 
 def _check_adapters(settings: dict, name: str) -> None:
     """Refuse another shape of the adapter in a cycle that goes on from the one before: it would be left unheeded."""
-    for cycle in range(1, settings["chains"][name].get("cycles", 0) + 1) if name != SEED else [0]:
+    for cycle in cycles_of(settings, name):
         own = effective(settings, "finetuning", name, cycle)
         if own["layers"] and own["layers"][0] >= own["layers"][1]:
             raise InputError(f"settings: finetuning.layers: {own['layers']} holds no layer; it is [first, last + 1]")

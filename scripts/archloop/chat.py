@@ -26,13 +26,9 @@ CLOCK = "{%- macro strftime_now(format) -%}{{ format" + PARTS + " }}{%- endmacro
 logger = get_logger("chat")
 
 
-def has_template(tokenizer) -> bool:
-    return tokenizer.chat_template is not None
-
-
 def ensure_template(tokenizer) -> None:
     """Give a tokenizer without a chat template the plain one, with a notice."""
-    if not has_template(tokenizer):
+    if tokenizer.chat_template is None:
         logger.warning("the tokenizer has no chat template; prompts go in as '### Instruction' and '### Response'")
         begins = tokenizer.bos_token if tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id else ""
         tokenizer.chat_template = begins + PLAIN

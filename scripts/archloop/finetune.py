@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from archloop.adapters import attach_adapter, check_base, save_adapter
+from archloop.adapters import LINEAGE, attach_adapter, check_base, save_adapter
 from archloop.chat import encode_pair
 from archloop.errors import InputError
 from archloop.files import read_json, replacing, sha256_file, sha256_text, write_json
 from archloop.model_size import check_projections, context_length, weight_shapes
-from archloop.models import check_model, choose_device, load_model, load_tokenizer
+from archloop.models import ADAPTER, check_model, choose_device, load_model, load_tokenizer
 from archloop.objectives import Example, make_objective
 from archloop.preferences import compared
 from archloop.processes import processes_for, together
@@ -96,7 +96,7 @@ def teach(
     manifest = check_model(model_folder)
     check_projections(weight_shapes(model_folder), settings)
     if parent is not None:
-        check_base(parent, model_folder)
+        check_base(parent, manifest["files"])
     tokenizer = load_tokenizer(model_folder)
     examples = [encode_example(tokenizer, row) for row in rows]
     longest = min(settings["max_length"], context_length(model_folder))
@@ -186,11 +186,11 @@ def encode_example(tokenizer, row: dict) -> Example:
 
 def _carry_on(parent: Path, output: Path, why: str) -> dict:
     logger.info("finetune: %s, the adapter is carried on", why)
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    for name in ("adapter_config.json", ADAPTER):
         with replacing(output / name) as temporary:
             temporary.write_bytes((parent.parent / name).read_bytes())
-    training = read_json(parent.parent / "training.json")
-    write_json(output / "training.json", training | {"parent": sha256_file(parent), "carried_on": True})
+    training = read_json(parent.parent / LINEAGE)
+    write_json(output / LINEAGE, training | {"parent": sha256_file(parent), "carried_on": True})
     return {"device": None, "tokens": 0, "pairs": 0}
 
 

@@ -69,7 +69,7 @@ def generate(
     manifest = check_model(model_folder)
     digest = None
     if adapter is not None:
-        check_base(adapter, model_folder)
+        check_base(adapter, manifest["files"])
         digest = sha256_file(adapter)
     lineage = {
         "base": {name: facts["sha256"] for name, facts in manifest["files"].items()},
@@ -129,9 +129,10 @@ def _sequence(tokenizer, row: dict, made: list[dict], settings: dict) -> Sequenc
 
 def _fits(model, sequence: Sequence, settings: dict, cache_mb: int) -> bool:
     try:
-        return batch_limit(model.config, model.dtype, len(sequence.prompt), settings, cache_mb) > 0
+        batch_limit(model.config, model.dtype, len(sequence.prompt), settings, cache_mb)
     except InputError:
         return False
+    return True
 
 
 def _answer(model, tokenizer, asked: dict[int, Sequence], settings: dict, cache_mb: int, label: str):

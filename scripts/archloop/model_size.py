@@ -20,6 +20,7 @@ NF4_BYTES = 4.127 / 8
 LAYER_BYTES, CHECKPOINT_BYTES = 34, 2
 # Logits, their softmax and its gradient, in 32 bits.
 LOGIT_BYTES = 12
+# What the size of the cache hangs on; the first three have no default.
 SHAPE = ("num_hidden_layers", "num_attention_heads", "hidden_size", "num_key_value_heads", "head_dim")
 LARGEST_HEAD = 100 * 2**20
 PROJECTION = re.compile(r"\.(\d+)\.(?:.*\.)?(\w+)\.weight$")
@@ -120,7 +121,7 @@ def adapter_parameters(shapes: dict[str, list[int]], finetuning: dict) -> int:
 def training_bytes(shapes: dict[str, list[int]], model: dict, finetuning: dict) -> int:
     """Return an estimate of what fine-tuning holds beside the weights: adapter, optimiser and activations.
 
-    model: config.json of the model. The adapter takes 16 bytes a weight (itself, its gradient, AdamW's two moments);
+    model: its text_config. The adapter takes 16 bytes a weight (itself, its gradient, AdamW's two moments);
     activations are those of one batch of the longest pairs that the settings let through; dpo has two answers to each
     prompt in it.
     """

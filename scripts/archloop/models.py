@@ -55,9 +55,9 @@ def check_model(folder: Path, remedy: str | None = None) -> dict:
             raise InputError(f"{path}: missing; {again}")
         if not os.access(path, os.R_OK):
             raise InputError(f"{path}: not to be read by this user; change its mode")
-        if path.stat().st_size != facts["bytes"]:
-            raise InputError(f"{path}: {path.stat().st_size} bytes where the manifest says {facts['bytes']}; {again}")
         now = path.stat()
+        if now.st_size != facts["bytes"]:
+            raise InputError(f"{path}: {now.st_size} bytes where the manifest says {facts['bytes']}; {again}")
         if path.is_symlink() and now.st_mtime > made and _digest(path, now.st_mtime_ns, now.st_size) != facts["sha256"]:
             raise InputError(f"{path}: changed since the model was prepared; {again}")
     read_json(folder / "config.json", "model_type")

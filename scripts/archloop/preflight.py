@@ -12,7 +12,7 @@ from pathlib import Path
 
 from archloop import node_probe
 from archloop import preflight_slurm as slurm
-from archloop.chains import MODEL, SEED, effective, trains
+from archloop.chains import MODEL, cycles_of, effective, trains
 from archloop.errors import InputError
 from archloop.model_size import (
     BYTES,
@@ -79,7 +79,8 @@ def check_model_files(run: Run) -> Iterator[Finding]:
 def check_limits(run: Run) -> Iterator[Finding]:
     """Texts that the model's context holds, a cache that holds an answer, projections that the model has."""
     context, shapes = context_length(run.model), weight_shapes(run.model)
-    places = [place for place in model_cycles(run.settings) if place[0] != SEED]
+    asked = [name for name, chain in run.settings["chains"].items() if chain.get("source") == MODEL]
+    places = [(name, cycle) for name in asked for cycle in cycles_of(run.settings, name)]
     own = [effective(run.settings, "generation", *place) for place in places]
     answer = max((settings["max_new_tokens"] for settings in own), default=0)
     if answer >= context:
@@ -154,9 +155,9 @@ def results_bytes(run: Run) -> int:
     """Return an estimate of what is still to be written: adapters (32 bits a weight), checkpoints and candidates."""
     shapes = weight_shapes(run.model)
     total = 0
-    for name, chain in run.settings["chains"].items():
+    for name in run.settings["chains"]:
         largest = 0
-        for cycle in range(1, chain.get("cycles", 0) + 1) if name != "seed" else [0]:
+        for cycle in cycles_of(run.settings, name):
             adapter = 4 * adapter_parameters(shapes, effective(run.settings, "finetuning", name, cycle))
             folder = run.results / (f"{name}/cycle-{cycle}" if cycle else name)
             if not (folder / "adapter" / "adapter_model.safetensors").is_file():
@@ -168,17 +169,11 @@ def results_bytes(run: Run) -> int:
 
 def finetunings(settings: dict) -> Iterator[dict]:
     """Yield the settings of every fine-tuning of the run, as they take effect: that of cycle 0 is sft in any case."""
-    for name, cycle in model_cycles(settings):
-        if trains(settings, name, cycle):
-            own = effective(settings, "finetuning", name, cycle)
-            yield own if cycle else own | {"method": "sft"}
-
-
-def model_cycles(settings: dict) -> Iterator[tuple[str, int]]:
-    """Yield (chain, cycle) wherever the language model answers; cycle 0 is the seed's, where it only learns."""
-    for name, chain in settings["chains"].items():
-        if chain.get("source", MODEL) == MODEL:
-            yield from ((name, cycle) for cycle in (range(1, chain["cycles"] + 1) if name != SEED else [0]))
+    for name in settings["chains"]:
+        for cycle in cycles_of(settings, name):
+            if trains(settings, name, cycle):
+                own = effective(settings, "finetuning", name, cycle)
+                yield own if cycle else own | {"method": "sft"}
 
 
 def check_isolation(run: Run, facts: dict) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from archloop.chat import encode_pair, has_template
+from archloop.chat import encode_pair
 from archloop.errors import InputError
 from archloop.files import sha256_file, write_json
 from archloop.models import MANIFEST, check_model, load_tokenizer, one_line, quiet_transformers, save_model
@@ -48,8 +48,7 @@ def prepare_model(reference: str, revision: str | None, sha256: str | None, fold
     }
     write_json(folder / MANIFEST, {"reference": reference, "revision": revision, "files": files})
     try:
-        check_model(folder, f"mend {reference}")
-        _try_out(folder)
+        _try_out(folder, check_model(folder, f"mend {reference}")["weights"]["parameters"])
     except BaseException as error:
         (folder / MANIFEST).unlink()
         if isinstance(error, InputError):
@@ -144,8 +143,11 @@ def _download(repository: str, revision: str | None, folder: Path) -> str:
     return commit
 
 
-def _try_out(folder: Path) -> None:
-    """Raise InputError unless configuration, weights, tokenizer and chat template fit together; no weight is loaded."""
+def _try_out(folder: Path, stored: int) -> None:
+    """Raise InputError unless configuration, weights, tokenizer and chat template fit together; no weight is loaded.
+
+    stored: how many numbers the weights are.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -154,12 +156,10 @@ def _try_out(folder: Path) -> None:
             model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
     except Exception as error:  # the reader meets a configuration that it does not know with any kind of error
         raise InputError(f"config.json describes no causal language model ({one_line(error)})") from None
-    stored, described = check_model(folder)["weights"]["parameters"], model.num_parameters()
+    described = model.num_parameters()
     if stored < described and not hasattr(model.config, "quantization_config"):  # its packed numbers are fewer
         raise InputError(f"its weights are {stored} numbers, where config.json describes {described}")
     tokenizer = load_tokenizer(folder)
-    if not has_template(tokenizer):
-        logger.warning("the model has no chat template; prompts go in as '### Instruction' and '### Response'")
     known, (prompt, answer) = model.get_input_embeddings().num_embeddings, encode_pair(tokenizer, "x", "x")
     largest = max(tokenizer.vocab_size - 1, *prompt, *answer)
     if largest >= known:
