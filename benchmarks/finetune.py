@@ -56,7 +56,9 @@ def epoch(model, examples: list[Example], settings: dict) -> float:
     objective = make_objective("sft", settings, trainable(model))
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        train(model, examples, objective, settings | {"epochs": 1}, 1, Path(folder) / "checkpoint.pt", "")
+        settings = settings | {"epochs": 1}
+        steps = plan(examples, settings, 1)
+        train(model, examples, objective, steps, settings, 1, Path(folder) / "checkpoint.pt", "")
         return time.monotonic() - started
 
 

@@ -40,10 +40,11 @@ def planned(*rules):
 
 def check_again():
     """Check before a run that goes on, too: there the rule has nothing to do."""
-    # Without the model there is little to check. With --sdm only jobs have what the checks import.
-    if planned("preflight", "prepare_model") or workflow.deployment_settings.deployment_method or workflow.touch:
+    # Without the model there is little to check.
+    if planned("preflight", "prepare_model", "train_model") or not planned(*QUEUED):
         return
-    if not planned(*QUEUED):
+    # With --sdm only jobs have what the checks import.
+    if workflow.deployment_settings.deployment_method or workflow.touch:
         return
     os.makedirs("logs", exist_ok=True)
     if os.system(f"{CHECK} --log logs/preflight.log"):

@@ -31,6 +31,7 @@ CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
 RUN = SETTINGS["run"]
 # Params are options as text: names keep two swapped numbers apart, and provenance can hold them.
 SEED = archloop_options.options({"seed": SETTINGS["seed"]})
+REFERENCE = SETTINGS["model"]["reference"]
 MODEL = f"resources/models/{SETTINGS['model']['name']}/manifest.json"
 SEED_ADAPTER = "results/seed/adapter/adapter_model.safetensors"
 SEED_CORPUS = "results/seed/corpus.parquet"
@@ -82,3 +83,8 @@ def dataset(wildcards):
 def from_root(*parts):
     """A path given relative to the repository's root, as the working directory sees it."""
     return os.path.relpath(os.path.join(workflow.basedir, *parts))
+
+
+# The families are templates; no digest of code sees a change in them.
+FAMILIES = from_root("scripts", "archloop", "families")
+FAMILIES = [os.path.join(FAMILIES, name) for name in sorted(os.listdir(FAMILIES)) if name.endswith(".j2")]

@@ -1,26 +1,34 @@
-# What a run needs before the first cycle: the language model and the data sets. Both run on the login node, which
-# alone may reach a network.
+# What a run needs before the first cycle: the data sets and the language model. What is downloaded is so on the login
+# node, which alone may reach a network; a model that is trained from scratch is trained where the GPUs are.
 localrules:
-    prepare_model,
     prepare_dataset,
 
 
-rule prepare_model:
-    output:
-        MODEL,
-    log:
-        "logs/prepare/model.log",
-    benchmark:
-        "logs/prepare/model.tsv"
-    conda:
-        ENVIRONMENT
-    params:
-        settings=lambda wildcards: archloop_options.options(SETTINGS["model"]),
-        code=code("prepare_model"),
-    message:
-        "Preparing the language model {SETTINGS[model][name]}"
-    shell:
-        "python $SCRIPTS/prepare_model.py {params.settings} --output {output} --log {log}" " -- {params:q}"
+if REFERENCE.startswith("scratch:"):
+
+    include: "train_model.smk"
+
+else:
+
+    localrules:
+        prepare_model,
+
+    rule prepare_model:
+        output:
+            MODEL,
+        log:
+            "logs/prepare/model.log",
+        benchmark:
+            "logs/prepare/model.tsv"
+        conda:
+            ENVIRONMENT
+        params:
+            settings=lambda wildcards: archloop_options.options(SETTINGS["model"]),
+            code=code("prepare_model"),
+        message:
+            "Preparing the language model {SETTINGS[model][name]}"
+        shell:
+            "python $SCRIPTS/prepare_model.py {params.settings} --output {output} --log {log}" " -- {params:q}"
 
 
 rule prepare_dataset:

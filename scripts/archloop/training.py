@@ -16,6 +16,9 @@ from archloop.objectives import Example, Objective
 from archloop.progress import Progress, get_logger
 from archloop.seeds import derive, generator
 
+# An optimiser step: (epoch, batches of indices of examples).
+Step = tuple[int, list[list[int]]]
+
 logger = get_logger("finetune")
 
 
@@ -46,8 +49,8 @@ def ascending_batches(examples: list[Example], size: int, width: int, *seed: obj
     return [step[at : at + size] for step in grouped for at in range(0, len(step), size)]
 
 
-def plan(examples: list[Example], settings: dict, seed: int) -> list[tuple[int, list[list[int]]]]:
-    """Return (epoch, batches of indices) of every optimiser step."""
+def plan(examples: list[Example], settings: dict, seed: int) -> list[Step]:
+    """Return every optimiser step of `epochs` passes."""
     steps, size, width = [], settings["batch_size"], settings["accumulation"]
     lengths = [example.length for example in examples]
     for epoch in range(settings["epochs"]):
@@ -60,33 +63,42 @@ def plan(examples: list[Example], settings: dict, seed: int) -> list[tuple[int, 
 
 
 def train(
-    model, examples: list[Example], objective: Objective, settings: dict, seed: int, checkpoint: Path, key: str
+    model,
+    examples: list[Example],
+    objective: Objective,
+    steps: list[Step],
+    settings: dict,
+    seed: int,
+    checkpoint: Path,
+    key: str,
+    section: str = "finetuning",
 ) -> tuple[list[float], int]:
-    """Train the adapter in place; return (mean loss of each epoch, tokens seen).
+    """Train what is trainable of the model in place; return (mean loss of each epoch, tokens seen).
 
-    AdamW, linear warm-up and a cosine to 0. The loss of a step is the mean of the objective over it. A checkpoint with
-    the same key is resumed, and the result is that of an undisturbed run; the caller removes it once the work is safe.
-    Raises InputError at the first loss or gradient that is no finite number.
+    AdamW, linear warm-up and a cosine to 0. steps: as `plan` makes them. The loss of a step is the mean of the
+    objective over it. A checkpoint with the same key is resumed, and the result is that of an undisturbed run; the
+    caller removes it once the work is safe. section: where the settings stand, for messages. Raises InputError at the
+    first loss or gradient that is no finite number.
     """
     from transformers import get_cosine_schedule_with_warmup
 
     lengths = [example.length for example in examples]
-    steps = plan(examples, settings, seed)
+    total = sum(lengths[i] for _, batches in steps for batch in batches for i in batch)
     weights = trainable(model)
     optimizer = torch.optim.AdamW(weights, lr=settings["learning_rate"], weight_decay=settings["weight_decay"])
     warmup = min(settings["warmup_steps"], math.ceil(len(steps) / 10))
     schedule = get_cosine_schedule_with_warmup(optimizer, warmup, len(steps))
     done, sums, tokens = _resume(checkpoint, key, weights, optimizer, schedule)
     model.train()
-    with Progress(sum(lengths) * settings["epochs"], "token", "finetune") as progress:
+    with Progress(total, "token", section) as progress:
         progress.step(tokens)
         for number, (epoch, batches) in enumerate(steps[done:], start=done + 1):
             loss, size = _gradients(model, weights, examples, batches, objective, derive(seed, "step", number))
             norm = torch.nn.utils.clip_grad_norm_(weights, settings["max_grad_norm"])
             if not (math.isfinite(loss) and norm.isfinite()):
                 raise InputError(
-                    f"finetuning: step {number} of {len(steps)}: the loss or its gradient is no finite number; lower"
-                    " finetuning.learning_rate, or take another loading.dtype"
+                    f"{section}: step {number} of {len(steps)}: the loss or its gradient is no finite number; lower"
+                    f" {section}.learning_rate, or take another loading.dtype"
                 )
             optimizer.step()
             schedule.step()

@@ -1,0 +1,38 @@
+# A small language model for experiments, trained here from scratch: model.reference scratch:FILE.
+try:
+    SCRATCH = archloop_settings.scratch_model(from_root(REFERENCE.removeprefix("scratch:")))
+except InputError as error:
+    raise WorkflowError(f"model.reference: {error}")
+
+
+rule train_model:
+    input:
+        families=FAMILIES,
+        template=from_root(effective("prompts", {})["template"]),
+        hints=from_root(effective("prompts", {})["hints"]),
+    output:
+        MODEL,
+    log:
+        "logs/prepare/model.log",
+    benchmark:
+        "logs/prepare/model.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 8
+    resources:
+        gpu=min(1, RUN["gpus"]),
+        device=RUN["device"],
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        reference=archloop_options.options({"reference": REFERENCE}),
+        settings=archloop_options.options(SCRATCH),
+        seed=SEED,
+        code=code("train_model"),
+    message:
+        "Training the language model {SETTINGS[model][name]} from scratch"
+    shell:
+        "python $SCRIPTS/train_model.py {params.reference} {params.settings} {params.seed}"
+        " --template {input.template} --hints {input.hints} --state results/state/model"
+        " --device {resources.device} --output {output} --log {log}"
+        " -- {params:q} -- {input:q}"

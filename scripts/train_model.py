@@ -1,0 +1,31 @@
+"""Train a small language model from scratch on programs of the seed families: one for experiments and tests."""
+
+from pathlib import Path
+
+import click
+
+from archloop.cli import settings_options, stage, value_of
+from archloop.prompts import read_hints, read_template
+from archloop.train_model import train_model
+
+PATH = click.Path(path_type=Path)
+
+
+@stage("output", packages=("torch", "transformers", "tokenizers", "safetensors", "jinja2"))
+@settings_options("scratch_model")
+@click.option("--reference", required=True, help="What the manifest names as the model's source.")
+@click.option("--template", required=True, type=PATH, help="Jinja2 template of the run's prompts.")
+@click.option("--hints", required=True, type=PATH, help="YAML file of the run's design hints.")
+@click.option("--seed", required=True, type=click.IntRange(0), help="The seed of the run.")
+@click.option("--device", type=value_of("run", "device"), default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option("--state", required=True, type=PATH, help="Folder of the checkpoint; a job that was cut resumes from it.")
+@click.option("--output", required=True, type=PATH, help="The manifest.json in the model's folder.")
+def main(reference, template, hints, seed, device, state, output, settings) -> dict:
+    """Train a model and a tokenizer and put them into the folder of OUTPUT, as a prepared model."""
+    hints, template = read_hints(hints), read_template(template)
+    record = train_model(reference, settings, template, hints, output.parent, state, device, seed)
+    return {"spent": record["spent"]}
+
+
+if __name__ == "__main__":
+    main()
