@@ -54,10 +54,13 @@ def options(section, prefix="", only=None):
 
 
 def data_options(wildcards):
-    """The settings that a data set depends on: those of a user's own images and of a missing test set rebuild no other."""
-    folder = ("folder", "folder_size")
-    unused = {"folder": (), "digits": folder}.get(wildcards.dataset, (*folder, "test_share"))
-    return archloop_options.options({key: value for key, value in SETTINGS["data"].items() if key not in unused})
+    """The settings that a data set depends on: what only others use rebuilds nothing of it."""
+    users = {"folder": "folder", "folder_size": "folder", "digits_size": "digits", "test_share": "digits folder"}
+
+    def used(key):
+        return key not in users or wildcards.dataset in users[key].split()
+
+    return archloop_options.options({key: value for key, value in SETTINGS["data"].items() if used(key)})
 
 
 def setting(section, key):

@@ -13,17 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+import torch
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
+from sklearn.datasets import load_digits
+from small_data import data_settings
 from torchvision import datasets
 from workflow import snakemake
 
 from archloop import image_folder, sources
 from archloop.datasets import read_facts, read_split
 from archloop.errors import InputError
-from archloop.options import schema, section
-from archloop.prepare_dataset import channel_statistics, prepare_dataset, stratified_split
+from archloop.options import schema
+from archloop.prepare_dataset import channel_statistics, prepare_dataset, stratified_sample, stratified_split
+from archloop.seed_programs import family_names, family_programs
 
 CIFAR10_FILES = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
 
@@ -38,7 +42,7 @@ def settings(tmp_path, monkeypatch) -> dict:
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     monkeypatch.setattr(sources, "DEBIAN_FASHION_MNIST", tmp_path / "no package")
     (tmp_path / "root").mkdir()
-    return {key: rule["default"] for key, rule in section("data").items()} | {"root": str(tmp_path / "root")}
+    return data_settings(root=str(tmp_path / "root"))
 
 
 def pixels(count: int, *shape: int, seed: int = 0) -> np.ndarray:
@@ -192,8 +196,7 @@ def test_fashion_mnist_of_the_users_own_root_goes_before_debians(settings, tmp_p
     not sources.DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed"
 )
 def test_the_real_fashion_mnist_has_its_published_numbers(tmp_path):
-    settings = {"root": str(tmp_path), "validation_share": 0.1, "test_share": 0.2}
-    facts = prepare_dataset("fashion_mnist", tmp_path / "out", settings, 1)
+    facts = prepare_dataset("fashion_mnist", tmp_path / "out", data_settings(root=str(tmp_path)), 1)
     assert facts["images"] == {"train": 54000, "validation": 6000, "test": 10000}
     assert facts["class_names"][9] == "Ankle boot"
     # Commonly stated for all 60,000 training images: 0.2860 and 0.3530.
@@ -206,6 +209,55 @@ def test_digits_have_a_seeded_test_set_of_their_own(settings, tmp_path):
     facts = prepare_dataset("digits", tmp_path / "out", settings, 1)
     assert facts["images"] == {"train": 1295, "validation": 143, "test": 359}
     assert facts["chance"] == 0.1
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_digits_come_at_the_size_that_is_set(settings, tmp_path, size):
+    assert prepare_dataset("digits", tmp_path / "out", settings | {"digits_size": size}, 1)["size"] == size
+
+
+def test_digits_at_eight_pixels_are_the_images_themselves(settings):
+    images = sources.read_source("digits", settings | {"digits_size": 8}).train[0]
+    assert np.array_equal(images[:, 0], np.round(load_digits().images * 255 / 16))
+
+
+@pytest.mark.parametrize("family", family_names())
+def test_a_family_of_seed_programs_builds_on_digits_at_eight_pixels(family):
+    namespace: dict = {}
+    exec(family_programs(family)[0].program, namespace)
+    with torch.device("meta"):
+        network = namespace["Net"]((4, 1, 8, 8), (10,), {"dropout": 0.2}, torch.device("meta"))
+        assert network(torch.zeros(4, 1, 8, 8)).shape == (4, 10)
+
+
+def test_fewer_training_images_leave_validation_and_test_as_they_are(settings, tmp_path):
+    prepare_dataset("digits", tmp_path / "all", settings | {"digits_size": 8}, 1)
+    facts = prepare_dataset("digits", tmp_path / "few", settings | {"digits_size": 8, "train_images": 200}, 1)
+    every, few = load_file(tmp_path / "all"), load_file(tmp_path / "few")
+    for name in ("validation_images", "validation_labels", "test_images", "test_labels"):
+        assert np.array_equal(every[name], few[name])
+    assert facts["images"]["train"] == len(few["train_labels"]) == 200
+    assert facts["mean"] == channel_statistics(few["train_images"])[0] != channel_statistics(every["train_images"])[0]
+    assert {bytes(image) for image in few["train_images"]} < {bytes(image) for image in every["train_images"]}
+
+
+def test_more_training_images_than_there_are_change_no_byte(settings, tmp_path):
+    prepare_dataset("digits", tmp_path / "all", settings, 1)
+    prepare_dataset("digits", tmp_path / "bound", settings | {"train_images": 1295}, 1)
+    assert (tmp_path / "all").read_bytes() == (tmp_path / "bound").read_bytes()
+
+
+def test_fewer_training_images_than_classes_are_refused(settings, tmp_path):
+    line = refusal("digits", settings | {"train_images": 9}, tmp_path)
+    assert line == "data.train_images: 9 for 10 classes; at least one of each is needed"
+
+
+def test_a_sample_keeps_the_proportions_of_the_classes_and_one_of_each():
+    labels = np.repeat([0, 1, 2], [600, 300, 3])
+    kept = stratified_sample(labels, 90, 5)
+    assert np.bincount(labels[kept]).tolist() == [59, 30, 1]
+    assert set(kept) < set(stratified_sample(labels, 200, 5))
+    assert kept.tolist() != stratified_sample(labels, 90, 6).tolist()
 
 
 def test_a_folder_of_images_gives_rgb_and_sorted_class_names(settings, tmp_path):
@@ -406,3 +458,8 @@ def test_a_setting_of_your_own_images_rebuilds_no_other_data_set(root, config, t
     assert "Preparing the data set folder" in done.stdout + done.stderr
     assert "Preparing the data set digits" not in done.stdout + done.stderr
     assert read_facts(tmp_path / targets[1])["size"] == 24
+    config["data"] |= {"digits_size": 8}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(tmp_path, *targets, "-n", "--configfile", str(tmp_path / "settings.yaml"))
+    assert "Preparing the data set digits" in done.stdout + done.stderr
+    assert "Preparing the data set folder" not in done.stdout + done.stderr

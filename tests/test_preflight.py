@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from small_data import data_settings
 from workflow import ROOT
 
 from archloop import node_probe, slurm_facts
@@ -39,12 +40,9 @@ def prepared(tiny_model, tmp_path_factory) -> Path:
     """A folder with a prepared model and data set, and no results."""
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "resources" / "models").mkdir(parents=True)
-    prepare_dataset("digits", folder / "resources" / "datasets" / "digits.safetensors", DATA, 1)
+    prepare_dataset("digits", folder / "resources" / "datasets" / "digits.safetensors", data_settings(), 1)
     (folder / "resources" / "models" / "smollm2-135m-instruct").symlink_to(tiny_model)
     return folder
-
-
-DATA = {"root": "unused", "validation_share": 0.1, "test_share": 0.2}
 
 
 @pytest.fixture

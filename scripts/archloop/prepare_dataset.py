@@ -23,8 +23,9 @@ def prepare_dataset(name: str, output: Path, settings: dict, seed: int) -> dict:
 
     Tensors: {split}_images uint8 (n, channels, size, size) and {split}_labels int64 (n,) for the splits train,
     validation and test. The official test set stays the test set; validation is a stratified share of the official
-    training set. mean and std, by channel and with pixels from 0 to 1, are those of the split train alone.
-    settings: section data. Raises InputError when the source is missing or broken.
+    training set. Of what is left to train on, `train_images` are kept, so neither of the others depends on that number.
+    mean and std, by channel and with pixels from 0 to 1, are those of the split train alone. settings: section data.
+    Raises InputError when the source is missing or broken.
     """
     source = read_source(name, settings)
     train, test, class_names = source.train, source.test, source.class_names
@@ -32,6 +33,9 @@ def prepare_dataset(name: str, output: Path, settings: dict, seed: int) -> dict:
     if test is None:
         train, test = _divide(train, settings["test_share"], derive(seed, name, "test"))
     train, validation = _divide(train, settings["validation_share"], derive(seed, name, "validation"))
+    if settings["train_images"] is not None:
+        kept = stratified_sample(train[1], settings["train_images"], derive(seed, name, "train"))
+        train = (train[0][kept], train[1][kept])
     parts = dict(zip(SPLITS, (train, validation, test)))
     mean, std = channel_statistics(train[0])
     facts = {
@@ -72,6 +76,28 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
         held.append(members[: min(max(1, round(share * len(members))), len(members) - 1)])
     held = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels)), held), held
+
+
+def stratified_sample(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """Return `number` indices, sorted (all of them where there are no more), in the proportions of the classes.
+
+    One of each class comes first; the rest is dealt by largest remainder. A seed draws each class in one order, so more
+    images are the former ones and others. Raises InputError for fewer images than classes.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    if number < len(classes):
+        raise InputError(f"data.train_images: {number} for {len(classes)} classes; at least one of each is needed")
+    if number >= len(labels):
+        return np.arange(len(labels))
+
+    shares = (number - len(classes)) * (sizes - 1) / (len(labels) - len(classes))
+    wanted = 1 + np.floor(shares).astype(np.int64)
+    largest_remainders = np.argsort(np.floor(shares) - shares, kind="stable")[: number - wanted.sum()]
+    wanted[largest_remainders] += 1
+
+    dice = np.random.default_rng(seed)
+    drawn = [dice.permutation(np.flatnonzero(labels == label))[:count] for label, count in zip(classes, wanted)]
+    return np.sort(np.concatenate(drawn))
 
 
 def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:

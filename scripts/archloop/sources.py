@@ -155,14 +155,15 @@ def _whole_idx(path: Path) -> bool:
     return path.stat().st_size == 4 + 4 * start[3] + math.prod(sizes)
 
 
-def _digits(_settings: dict) -> Source:
+def _digits(settings: dict) -> Source:
     import torch
     from sklearn.datasets import load_digits
 
     raw = load_digits()
-    small = torch.from_numpy(raw.images * (255 / 16)).float()[:, None]
-    large = torch.nn.functional.interpolate(small, size=(32, 32), mode="bilinear", align_corners=False)
-    images = large.round().clamp(0, 255).to(torch.uint8).numpy()
+    size = (settings["digits_size"], settings["digits_size"])
+    images = torch.from_numpy(raw.images * (255 / 16)).float()[:, None]
+    images = torch.nn.functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
+    images = images.round().clamp(0, 255).to(torch.uint8).numpy()
     return Source((images, raw.target.astype(np.int64)), None, DIGITS)
 
 
