@@ -19,7 +19,7 @@ from archloop.result import FIELDS, _facts, plain_text, read_result, scored
 from archloop.seed_programs import family_programs
 from archloop.settings import complete
 
-RUN = {"device": "cpu", "isolation": "auto", "workers": 1}
+RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "cores": None, "memory_mb": None}
 HONEST = family_programs("plain")[0].program
 START = """
 import torch
@@ -442,3 +442,18 @@ def test_what_a_killed_judge_leaves_is_deleted_by_the_next(digits, tmp_path, mon
         with Judge(digits, "cpu", "none"):
             assert first.data.exists()
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_more_workers_than_processors_are_said_in_one_line(digits, settings, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
+    rows = [{"id": "a", "program": None}]
+    _, run = evaluate(rows, digits, settings | {"threads": 2}, 1, tmp_path, RUN | {"workers": 3, "cores": 1})
+    said = [record.getMessage() for record in caplog.records if "workers" in record.getMessage()]
+    assert run["workers"] == 3
+    assert said == ["3 workers of 2 threads (run.workers, evaluation.threads) are more than the job's 1 processors"]
+
+
+def test_workers_are_as_many_as_the_job_has_processors(digits, settings, tmp_path):
+    rows = [{"id": "a", "program": None}]
+    run = RUN | {"workers": "auto", "cores": 1}
+    assert evaluate(rows, digits, settings, 1, tmp_path, run)[1]["workers"] == 1

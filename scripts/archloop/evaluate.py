@@ -25,6 +25,7 @@ import numpy as np
 from safetensors.torch import save_file
 
 from archloop import walls
+from archloop.allocation import PATIENT, choose_workers, memory_mb, processors
 from archloop.datasets import read_facts, read_split
 from archloop.errors import InputError
 from archloop.files import read_json, remove_tree, sha256_file, write_json
@@ -51,13 +52,15 @@ def evaluate(
 ) -> tuple[list[dict], dict]:
     """Return (records in the order of the candidates, run record).
 
-    candidates: rows with id and program. settings: section evaluation. run: device, isolation and workers.
+    candidates: rows with id and program. settings: section evaluation. run: device, isolation, workers, and
+    of the job its cores (processors) and memory_mb, None where nobody bounds them.
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
     with Judge(dataset, run["device"], run["isolation"]) as judge:
         protocol = protocol_digest(settings, sha256_file(dataset), seed, judge.device_name, versions("torch"))
         programs = list(dict.fromkeys(row["program"] for row in candidates))
+        workers = _workers(run, settings, gpus=int(judge.device != "cpu"))
 
         def one(program: str | None) -> tuple[dict, bool]:
             key = score_key(protocol, program)
@@ -72,12 +75,13 @@ def evaluate(
 
         with (
             Progress(len(programs), "program", "evaluate") as progress,
-            concurrent.futures.ThreadPoolExecutor(run["workers"]) as pool,
+            concurrent.futures.ThreadPoolExecutor(workers) as pool,
         ):
             found = dict(zip(programs, pool.map(one, programs)))
         run_record = {
             "device": judge.device_name,
             "isolation": judge.level,
+            "workers": workers,
             "reused": sum(known for _, known in found.values()) + len(candidates) - len(programs),
             "seconds": round(time.monotonic() - started, 2),
             "versions": versions("torch"),
@@ -90,6 +94,18 @@ def evaluate(
         record, _ = found[row["program"]]
         records.append({"id": row["id"], "key": record["key"]} | {name: record.get(name) for name in FIELDS})
     return records, run_record
+
+
+def _workers(run: dict, settings: dict, gpus: int) -> int:
+    """Return how many candidates are judged at once; say so where they are more than the job's processors carry."""
+    cores, memory = processors(run["cores"]), memory_mb(run["memory_mb"])
+    workers = choose_workers(run["workers"], settings["threads"], settings["memory_mb"], cores, memory, gpus)
+    if not gpus and workers * settings["threads"] > cores:
+        logger.warning(
+            "%d workers of %d threads (run.workers, evaluation.threads) are more than the job's %d processors",
+            *(workers, settings["threads"], cores),
+        )
+    return workers
 
 
 class Judge:
@@ -220,7 +236,7 @@ class Judge:
         environment |= {"PYTHONUSERBASE": site.getuserbase()}  # torch may be installed there
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")
         environment |= {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": str(self.folder), "MALLOC_ARENA_MAX": "2"}
-        environment |= {"GOMP_SPINCOUNT": "1000"}  # candidates share the processors; waiting threads sleep soon
+        environment |= PATIENT  # candidates share the processors
         passed = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
         environment |= {name: os.environ[name] for name in passed if name in os.environ}
         if self.level == "bubblewrap":
