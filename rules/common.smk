@@ -18,8 +18,6 @@ if os.path.dirname(sys.executable) not in os.get_exec_path():
     os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 # Where the shell commands find the scripts; seen from the working directory, so that a moved clone rebuilds nothing.
 os.environ.update(SCRIPTS=os.path.relpath(os.path.join(workflow.basedir, "scripts")))
-# Threads that wait in a busy loop make a machine that is shared several times slower; after a short spin they sleep.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 ENVIRONMENT = os.path.join(workflow.basedir, "envs", "archloop.yaml")
 
 try:

@@ -1,4 +1,20 @@
 # Programs are judged: walls around each, the score computed outside.
+def judge_cores(wildcards):
+    """Processors of a job: those of its workers; with `auto` eight, which --set-threads evaluate=N changes."""
+    workers = RUN["workers"]
+    return 8 if workers == "auto" else workers * effective("evaluation", wildcards)["threads"]
+
+
+def judge_memory_mb(wildcards, threads, attempt):
+    """Memory of a job: that of all candidates judged at once, and what the judge itself takes."""
+    settings, workers = effective("evaluation", wildcards), RUN["workers"]
+    if workers == "auto" and RUN["gpus"] and RUN["device"] != "cpu":
+        workers = RUN["gpus"]
+    elif workers == "auto":
+        workers = max(1, threads // settings["threads"])
+    return (workers * settings["memory_mb"] + 8000) * attempt
+
+
 rule evaluate:
     input:
         candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
@@ -13,13 +29,13 @@ rule evaluate:
         "logs/{chain}/cycle-{cycle}/evaluate-{shard}.tsv"
     conda:
         ENVIRONMENT
-    threads: 8
+    threads: judge_cores
     resources:
         gpu=RUN["gpus"],
         device=RUN["device"],
         isolation=RUN["isolation"],
         workers=RUN["workers"],
-        mem_mb=lambda wildcards, attempt: 24000 * attempt,
+        mem_mb=judge_memory_mb,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         settings=options("evaluation"),
@@ -30,5 +46,6 @@ rule evaluate:
     shell:
         "python $SCRIPTS/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}"
         " {params.seed} --store results/evaluations --device {resources.device} --isolation {resources.isolation}"
-        " --workers {resources.workers} --output {output.records} --run-record {output.run_record} --log {log}"
+        " --workers {resources.workers} --job-cores {threads} --job-memory-mb {resources.mem_mb}"
+        " --output {output.records} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"

@@ -1,5 +1,6 @@
 """Judge the candidates of one shard: build, train and score each in a process of its own."""
 
+import os
 from pathlib import Path
 
 import click
@@ -26,13 +27,20 @@ PATH = click.Path(path_type=Path)
     type=value_of("run", "isolation"),
     help="auto, namespaces, landlock or none: see run.isolation.",
 )
-@click.option("--workers", default=1, type=click.IntRange(min=1), help="Candidates judged at once.")
-def main(candidates, dataset, store, seed, output, run_record, device, isolation, workers, settings) -> None:
+@click.option("--workers", default="auto", type=value_of("run", "workers"), help="Candidates judged at once, or auto.")
+@click.option("--job-cores", type=click.IntRange(min=1), help="Processors of the job; by default all that it may use.")
+@click.option("--job-memory-mb", type=click.IntRange(min=1), help="Memory that SLURM gave the job, in MB.")
+def main(candidates, dataset, store, seed, output, run_record, settings, **job) -> dict:
     """Write one record for each candidate, in their order."""
-    run = {"device": device, "isolation": isolation, "workers": workers}
-    records, facts = evaluate(read_jsonl(candidates, "id", "program"), dataset, settings, seed, store, run)
+    # Outside of SLURM what a rule asks for is no bound on what the machine has.
+    memory_mb = job["job_memory_mb"] if "SLURM_JOB_ID" in os.environ else None
+    run = {name: job[name] for name in ("device", "isolation", "workers")}
+    run |= {"cores": job["job_cores"], "memory_mb": memory_mb}
+    rows, pending = read_jsonl(candidates, "id", "program"), output.with_name(f".{output.name}.pending")
+    records, facts = evaluate(rows, dataset, settings, seed, store, run, pending)
     write_json(run_record, facts)
     write_json(output, {"protocol": settings, "records": records})
+    return {"spent": pending}
 
 
 if __name__ == "__main__":

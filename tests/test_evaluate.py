@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import multiprocessing
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from archloop.result import FIELDS, _facts, plain_text, read_result, scored
 from archloop.seed_programs import family_programs
 from archloop.settings import complete
 
-RUN = {"device": "cpu", "isolation": "auto", "workers": 1}
+RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "cores": None, "memory_mb": None}
 HONEST = family_programs("plain")[0].program
 START = """
 import torch
@@ -266,7 +267,7 @@ def test_a_program_is_judged_once_for_a_protocol_and_a_seed(digits, settings, tm
 def test_a_torn_record_of_the_store_is_made_again(digits, settings, tmp_path):
     rows = [{"id": "a", "program": net()}]
     first, _ = evaluate(rows, digits, settings, 1, tmp_path, RUN)
-    for kept in tmp_path.glob("*/*.json"):
+    for kept in tmp_path.glob("*.jsonl.gz"):
         kept.write_bytes(kept.read_bytes()[:50])
     again, run = evaluate(rows, digits, settings, 1, tmp_path, RUN)
     assert again == first and run["reused"] == 0
@@ -442,3 +443,68 @@ def test_what_a_killed_judge_leaves_is_deleted_by_the_next(digits, tmp_path, mon
         with Judge(digits, "cpu", "none"):
             assert first.data.exists()
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_more_workers_than_processors_are_said_in_one_line(digits, settings, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
+    rows = [{"id": "a", "program": None}]
+    _, run = evaluate(rows, digits, settings | {"threads": 2}, 1, tmp_path, RUN | {"workers": 3, "cores": 1})
+    said = [record.getMessage() for record in caplog.records if "workers" in record.getMessage()]
+    assert run["workers"] == 3
+    assert said == ["3 workers of 2 threads (run.workers, evaluation.threads) are more than the job's 1 processors"]
+
+
+def test_workers_are_as_many_as_the_job_has_processors(digits, settings, tmp_path):
+    rows = [{"id": "a", "program": None}]
+    run = RUN | {"workers": "auto", "cores": 1}
+    assert evaluate(rows, digits, settings, 1, tmp_path, run)[1]["workers"] == 1
+
+
+def judge_noisily(*arguments) -> None:
+    """Evaluate in a process of its own with a judge whose scores are noise, and say what came out."""
+    import random
+
+    *arguments, seed, answers = arguments
+    noise = random.Random(seed)
+
+    def noisy(self, program, settings, seed, **_):
+        time.sleep(noise.random() / 20)
+        return dict.fromkeys(FIELDS) | {"outcome": "trained", "accuracy": noise.random()}
+
+    Judge.judge = noisy
+    answers.put([record["accuracy"] for record in evaluate(*arguments)[0]])
+
+
+def test_jobs_that_judge_a_program_at_once_give_it_one_score(digits, settings, tmp_path):
+    fork = multiprocessing.get_context("fork")
+    rows, answers = [{"id": str(at), "program": f"x = {at}"} for at in range(12)], fork.Queue()
+    arguments = (rows, digits, settings, 1, tmp_path / "store", RUN | {"workers": 2})
+    jobs = [fork.Process(target=judge_noisily, args=(*arguments, seed, answers)) for seed in range(3)]
+    for job in jobs:
+        job.start()
+    scores = [answers.get(timeout=120) for _ in jobs]
+    for job in jobs:
+        job.join()
+    assert scores[0] == scores[1] == scores[2] and len(set(scores[0])) == 12
+
+
+def test_a_job_that_was_cut_need_not_wait_for_a_timeout_twice_and_another_job_tries_again(
+    digits, settings, tmp_path, monkeypatch
+):
+    judged = []
+
+    def too_slow(self, program, settings, seed, **_):
+        judged.append(program)
+        if program == "cut":
+            raise KeyboardInterrupt
+        return dict.fromkeys(FIELDS) | {"outcome": "timeout"}
+
+    monkeypatch.setattr(Judge, "judge", too_slow)
+    rows = [{"id": "a", "program": "slow"}, {"id": "b", "program": "cut"}]
+    job = (digits, settings, 1, tmp_path / "store", RUN)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(rows, *job, tmp_path / "pending")
+    records, _ = evaluate(rows[:1], *job, tmp_path / "pending")
+    assert records[0]["outcome"] == "timeout" and judged == ["slow", "cut"]
+    evaluate(rows[:1], *job, tmp_path / "other")
+    assert judged == ["slow", "cut", "slow"]

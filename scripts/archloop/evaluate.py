@@ -1,7 +1,8 @@
 """Judge the candidates of a shard: each in a process of its own behind walls, scored here, where the labels are.
 
 An evaluation is a function of program, protocol, data set and seed. Its record is kept in a store under that key, so a
-job that was cut goes on where it was, and a program that appears again is not trained again.
+job that was cut goes on where it was, and a program that appears again is not trained again. One key has one score:
+where two jobs judge a program at once, both take that of the first to finish.
 """
 
 import concurrent.futures
@@ -25,6 +26,7 @@ import numpy as np
 from safetensors.torch import save_file
 
 from archloop import walls
+from archloop.allocation import PATIENT, choose_workers, memory_mb, processors
 from archloop.datasets import read_facts, read_split
 from archloop.errors import InputError
 from archloop.files import read_json, remove_tree, sha256_file, write_json
@@ -32,6 +34,7 @@ from archloop.keys import protocol_digest, score_key
 from archloop.models import choose_device, versions
 from archloop.progress import Progress, get_logger
 from archloop.result import FIELDS, MAXIMUM_HEADER, plain_line, plain_text, read_result, scored
+from archloop.scores import ScoreStore
 from archloop.seeds import derive
 from archloop.static_checks import check_program
 
@@ -47,37 +50,46 @@ logger = get_logger("evaluate")
 
 
 def evaluate(
-    candidates: list[dict], dataset: Path, settings: dict, seed: int, store: Path, run: dict
+    candidates: list[dict],
+    dataset: Path,
+    settings: dict,
+    seed: int,
+    store: Path,
+    run: dict,
+    pending: Path | None = None,
 ) -> tuple[list[dict], dict]:
     """Return (records in the order of the candidates, run record).
 
-    candidates: rows with id and program. settings: section evaluation. run: device, isolation and workers.
+    candidates: rows with id and program. settings: section evaluation. run: device, isolation, workers, and
+    of the job its cores (processors) and memory_mb, None where nobody bounds them. pending: a
+    file for outcomes that are not kept for good, so that this job, cut and started again, need not wait for them twice.
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
     with Judge(dataset, run["device"], run["isolation"]) as judge:
         protocol = protocol_digest(settings, sha256_file(dataset), seed, judge.device_name, versions("torch"))
         programs = list(dict.fromkeys(row["program"] for row in candidates))
+        kept, waiting = ScoreStore(store), _Pending(pending)
+        workers = _workers(run, settings, gpus=int(judge.device != "cpu"))
 
         def one(program: str | None) -> tuple[dict, bool]:
             key = score_key(protocol, program)
-            kept = store / key[:2] / f"{key}.json"
-            record = known = _known(kept)
+            record = known = kept.get(key) or waiting.get(key)
             if record is None:
                 record = judge.judge(program, settings, seed)
-                if record["outcome"] not in TRANSIENT:
-                    write_json(kept, record)
+                record = (waiting if record["outcome"] in TRANSIENT else kept).put(key, record)
             progress.step(note=record["outcome"])
             return record | {"key": key}, known is not None
 
         with (
             Progress(len(programs), "program", "evaluate") as progress,
-            concurrent.futures.ThreadPoolExecutor(run["workers"]) as pool,
+            concurrent.futures.ThreadPoolExecutor(workers) as pool,
         ):
             found = dict(zip(programs, pool.map(one, programs)))
         run_record = {
             "device": judge.device_name,
             "isolation": judge.level,
+            "workers": workers,
             "reused": sum(known for _, known in found.values()) + len(candidates) - len(programs),
             "seconds": round(time.monotonic() - started, 2),
             "versions": versions("torch"),
@@ -90,6 +102,36 @@ def evaluate(
         record, _ = found[row["program"]]
         records.append({"id": row["id"], "key": record["key"]} | {name: record.get(name) for name in FIELDS})
     return records, run_record
+
+
+class _Pending:
+    """Outcomes that another try on another day may not have, in a file of one job; without a file they are not kept."""
+
+    def __init__(self, path: Path | None):
+        self.path, self.lock = path, threading.Lock()
+        self.records = (_known(path) if path else None) or {}
+
+    def get(self, key: str) -> dict | None:
+        return self.records.get(key)
+
+    def put(self, key: str, record: dict) -> dict:
+        with self.lock:
+            self.records[key] = record
+            if self.path:
+                write_json(self.path, self.records)
+        return record
+
+
+def _workers(run: dict, settings: dict, gpus: int) -> int:
+    """Return how many candidates are judged at once; say so where they are more than the job's processors carry."""
+    cores, memory = processors(run["cores"]), memory_mb(run["memory_mb"])
+    workers = choose_workers(run["workers"], settings["threads"], settings["memory_mb"], cores, memory, gpus)
+    if not gpus and workers * settings["threads"] > cores:
+        logger.warning(
+            "%d workers of %d threads (run.workers, evaluation.threads) are more than the job's %d processors",
+            *(workers, settings["threads"], cores),
+        )
+    return workers
 
 
 class Judge:
@@ -220,7 +262,7 @@ class Judge:
         environment |= {"PYTHONUSERBASE": site.getuserbase()}  # torch may be installed there
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")
         environment |= {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": str(self.folder), "MALLOC_ARENA_MAX": "2"}
-        environment |= {"GOMP_SPINCOUNT": "1000"}  # candidates share the processors; waiting threads sleep soon
+        environment |= PATIENT  # candidates share the processors
         passed = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
         environment |= {name: os.environ[name] for name in passed if name in os.environ}
         if self.level == "bubblewrap":
@@ -292,7 +334,7 @@ def _device_name(device: str) -> str:
 
 
 def _known(path: Path) -> dict | None:
-    """Return the record kept under a key, None when there is none; a torn one counts as none."""
+    """Return the records of a file, None when there is none; a torn one counts as none."""
     try:
         return read_json(path) if path.is_file() else None
     except InputError:

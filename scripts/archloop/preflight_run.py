@@ -10,6 +10,7 @@ from archloop.status import SETTINGS_FILE
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 GB = 10**9
+AUTO_WORKERS = 8  # at most, where nobody says how many processors a job gets
 REQUESTS_FILE = "requests.json"  # the Snakefile leaves it in the results, beside the settings
 
 
@@ -80,4 +81,5 @@ def temporary_bytes(run: Run) -> int:
     """Return an estimate of what a job of the judge keeps in the temporary folder: its own copy of the images."""
     sizes = [path.stat().st_size for path in map(run.dataset, run.datasets()) if path.is_file()]
     largest = max(sizes, default=0)
-    return largest + run.settings["run"]["workers"] * 64 * 2**20
+    workers = run.settings["run"]["workers"]
+    return largest + (AUTO_WORKERS if workers == "auto" else workers) * 64 * 2**20

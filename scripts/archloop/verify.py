@@ -16,13 +16,14 @@ from archloop.chains import MODEL, adapter_after, effective
 from archloop.corpus import read_candidates, read_corpus
 from archloop.digest import code_digest
 from archloop.errors import InputError
-from archloop.files import read_json, read_jsonl, sha256_file, sha256_text
+from archloop.files import has_keys, read_json, read_jsonl, sha256_file, sha256_text
 from archloop.funnel import count_outcomes
 from archloop.keys import protocol_digest, score_key
 from archloop.models import MANIFEST, check_model
 from archloop.progress import Progress
 from archloop.provenance import SUFFIX, WITHOUT, locate, outputs_of, provenance_path, provenances, read_provenance
 from archloop.result import FIELDS
+from archloop.scores import all_records
 from archloop.seeds import derive
 from archloop.settings import complete
 from archloop.status import SETTINGS_FILE
@@ -270,13 +271,13 @@ def _prompts(path: Path) -> list[tuple[str, int, int]]:
 def _check_scores(checked: Checked) -> None:
     """Check the store of known scores: each record under the key of what it is a function of, and quoted as it is."""
     kept = {}
-    for path in sorted((checked.results / "evaluations").glob("*/[0-9a-f]*.json")):
+    for path, key, read in all_records(checked.results / "evaluations"):
         checked.counts["scores"] += 1
-        found = checked.read(path, _kept)
+        found = checked.read(path, lambda _: _kept(path, read()))  # noqa: B023
         if found is not None:
-            kept[path.stem] = found
-        if not (KEY.fullmatch(path.stem) and path.parent.name == path.stem[:2]):
-            checked.say("wrong", path, "its name is no key of a score")
+            kept[key] = found
+        if found and not (KEY.fullmatch(key) and key[:2] in (path.name.partition(".")[0], path.parent.name)):
+            checked.say("wrong", path, f"{key} is no key of a score there")
     protocols: dict[str, str] = {}
     for path, made in checked.jobs.items():
         if made["script"] == "evaluate":
@@ -301,9 +302,9 @@ def _check_shard(checked: Checked, path: Path, made: dict, kept: dict, protocols
                 checked.say("wrong", shard, f"the score of {name} is kept under {key}, which is not its key")
 
 
-def _kept(path: Path) -> tuple[str, dict]:
+def _kept(path: Path, record: dict) -> tuple[str, dict]:
     """Return (digest of what a kept score says, what its key is made of beside the program and the data)."""
-    record = read_json(path, "outcome", "protocol", "seed", "device", "versions")
+    has_keys(record, ("outcome", "protocol", "seed", "device", "versions"), path)
     protocol = {name: record[name] for name in ("seed", "device", "versions")} | {"settings": record["protocol"]}
     return _facts(record), protocol
 

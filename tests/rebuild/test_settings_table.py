@@ -34,6 +34,7 @@ OTHER = {
     "finetuning.dispreferred": ["unsafe"],
     "report.title": "Another headline",
     "run.device": "cpu",
+    "run.workers": 2,
 }
 NOTHING = "rebuilds nothing"
 

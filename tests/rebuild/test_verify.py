@@ -8,6 +8,7 @@ from small_run import edit, run
 
 from archloop.corpus import read_candidates, write_candidates
 from archloop.files import read_json, write_json
+from archloop.scores import ScoreStore, all_records
 
 pytestmark = pytest.mark.workflow
 CYCLE = "results/main/cycle-1"
@@ -70,8 +71,11 @@ def _outcome(folder):
 
 
 def _score(folder):
-    (path, *_) = sorted((folder / "results/evaluations").glob("*/*.json"))
-    write_json(path, read_json(path) | {"outcome": "trained", "accuracy": 1.0})
+    store = folder / "results/evaluations"
+    (path, key, read), *_ = all_records(store)
+    changed = read() | {"outcome": "trained", "accuracy": 1.0}
+    path.unlink()
+    ScoreStore(store).put(key, changed)
 
 
 def _settings_of_another_shape(folder):

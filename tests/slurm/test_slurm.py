@@ -10,10 +10,16 @@ from itertools import combinations
 import pytest
 from clone import GPU_RULES, processes_of, wait_for
 
+from archloop.scores import all_records
+
 pytestmark = pytest.mark.slurm
 
 # The end of the last cycle of the chain main: three jobs at SLURM lead there.
 LAST_CYCLE = "results/main/cycle-2/summary.json"
+
+
+def scores(store) -> dict[str, dict]:
+    return {key: read() for _, key, read in all_records(store)}
 
 
 @pytest.fixture
@@ -68,13 +74,13 @@ def test_preempted_jobs_go_on_where_they_were(cloned, cluster, finished):
     clone = cloned("preempted")
     head = clone.start()
     store = clone.folder / "results" / "evaluations"
-    wait_for(lambda: len(list(store.rglob("*.json"))) >= 2, head)
-    known = {path: path.stat().st_mtime_ns for path in store.rglob("*.json")}
+    wait_for(lambda: len(scores(store)) >= 2, head)
+    known = scores(store)
     cluster.read(f"scontrol requeue {wait_for(lambda: clone.running('evaluate_seed'), head)[0]}")
 
     state = clone.folder / "results" / "state" / "seed"
     wait_for(lambda: list(state.rglob("checkpoint.pt")), head)
-    assert {path: path.stat().st_mtime_ns for path in known} == known
+    assert known.items() <= scores(store).items()
     cluster.read(f"scontrol requeue {wait_for(lambda: clone.running('finetune_seed'), head)[0]}")
 
     job = wait_for(lambda: clone.running("generate", "main_1_0"), head)[0]
