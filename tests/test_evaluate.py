@@ -20,7 +20,7 @@ from archloop.result import FIELDS, _facts, plain_text, read_result, scored
 from archloop.seed_programs import family_programs
 from archloop.settings import complete
 
-RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "cores": None, "memory_mb": None}
+RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
 HONEST = family_programs("plain")[0].program
 START = """
 import torch
@@ -103,7 +103,7 @@ def test_an_honest_program_is_trained_and_its_record_is_whole(judge, settings):
     assert record["graph"]["method"] == "trace" and len(record["losses"]) == 10
     assert record["epochs"][0]["accuracy"] == record["accuracy"] and 0 < record["epochs"][0]["train_accuracy"] < 1
     assert {"check", "build", "train", "predict"} <= set(record["seconds"])
-    assert (record["protocol"], record["seed"]) == (settings, 1)
+    assert (record["protocol"], record["seed"]) == (settings | {"precision": "float32"}, 1)
     assert record["isolation"] == "namespaces" and record["peak_mb"] > 50 and record["versions"]["torch"]
 
 
