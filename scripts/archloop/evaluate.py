@@ -43,11 +43,11 @@ from archloop.seeds import derive
 from archloop.static_checks import check_program
 from archloop.verdicts import FAILURES, judge_fairly, prove
 
-MEASURED = ("seconds", "cpu_s", "peak_mb", "isolation", "device", "format", "versions")
+MEASURED = ("seconds", "cpu_s", "peak_mb", "limits", "isolation", "device", "format", "versions")
 MAXIMUM_LOG, MAXIMUM_REPORT = 64 * 2**10, 2**16
 PREFIX, LOCK = "archloop-", "lock"
 # How long the keeper may take to report after the candidate's own time is up, and the server to start, in seconds.
-GRACE_S, START_S = 30, 300
+GRACE_S, START_S = 90, 300
 
 logger = get_logger("evaluate")
 
@@ -162,9 +162,10 @@ class Judge:
         self.device = choose_device(device)
         self.device_name = device_name(self.device)
         self.versions, self.sound = judge_versions(), False
+        self.gpu = self.device != "cpu"
         labels = {split: read_split(dataset, split)[1] for split in ("validation", "test")}
         self.labels = {split: values.numpy().astype(np.uint8) for split, values in labels.items()}
-        self.level = walls.choose_level(isolation)
+        self.level = walls.choose_level(isolation, self.gpu)
         if self.level == "none":
             logger.warning("isolation: none. Generated programs run with your rights and see your files.")
         else:
@@ -174,6 +175,7 @@ class Judge:
         self.lock, self.server, self.channel = threading.Lock(), None, None
 
     def __enter__(self) -> "Judge":
+        walls.check_file_size(self.dataset.stat().st_size)
         _sweep(Path(tempfile.gettempdir()))
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.held = _hold(self.folder)
@@ -199,8 +201,8 @@ class Judge:
     ) -> dict:
         """Return the record of one program: refused unread, or run behind the walls and scored here.
 
-        settings: section evaluation. static: refuse by the static checks first. Raises RuntimeError when the walls
-        cannot be built or the judge itself fails: that is no outcome of a candidate.
+        settings: section evaluation. static: refuse by the static checks first. Raises InputError when the machine does
+        not give what a candidate is promised, RuntimeError when the judge itself fails: no outcome of a candidate.
         """
         settings = self.settled(settings)
         refused = check_program(program) if static or program is None else None
@@ -233,19 +235,20 @@ class Judge:
             scratch.mkdir(mode=0o700)
             base.mkdir()
             order = {"level": self.level, "readable": self.readable, "base": str(base), "scratch": str(scratch)}
-            order |= {"memory_mb": settings["memory_mb"], "threads": settings["threads"], "gpu": self.device != "cpu"}
-            order["timeout_s"] = settings["timeout_s"] * settings["repeats"]
-            order["cpu_s"] = int(order["timeout_s"] * settings["threads"]) + 10
+            order |= walls.bounds(settings) | {"gpu": self.gpu, "device": device, "log_unlisted": False}
+            order["devices"] = walls.gpu_devices() if self.gpu else []
             predictions = settings["repeats"] * (settings["epochs"] * len(labels["validation"]) + len(labels["test"]))
             result, log, report = self._ask(order, json.dumps(request).encode(), predictions)
         finally:
             remove_tree(place)
-        if not report or report["error"]:
-            why = report["error"] if report else "the judge's own process ended"
-            raise RuntimeError(f"the walls around a candidate could not be built at level {self.level}: {why}")
+        if not report:
+            raise RuntimeError("the judge's own process ended")
+        if report["error"]:
+            raise InputError(f"{os.uname().nodename} cannot judge at level {self.level}: {report['error']}")
         record = scored(read_result(report, result, nonce), labels, settings)
         record["log"] = plain_text(log)
-        return record | {"cpu_s": report["cpu_s"], "peak_mb": report["peak_mb"], "isolation": self.level}
+        measured = {name: report[name] for name in ("cpu_s", "peak_mb", "limits")}
+        return record | measured | {"isolation": self.level}
 
     def _ask(self, order: dict, request: bytes, predictions: int) -> tuple[bytes, bytes, dict | None]:
         """Return (what the candidate wrote as result, what it printed, the keeper's report or None)."""
@@ -291,18 +294,20 @@ class Judge:
         """Return a new server and its socket. writable: what bubblewrap lets it write to."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         files = [str(self.data / "data.safetensors"), str(self.data / "facts.json")]
-        command = [sys.executable, "-m", "archloop.judge_server", *files, str(theirs.fileno())]
-        modules = [str(Path(__file__).parents[1]), *filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))]
-        environment = {"PATH": os.defpath, "PYTHONPATH": ":".join(modules), "HOME": "/nonexistent"}
+        # By a path of its own, for PYTHONPATH is cut at colons.
+        code = "import sys; sys.path.insert(0, sys.argv[1]); from archloop import judge_server as judge; judge.main()"
+        command = [sys.executable, "-c", code, str(Path(__file__).parents[1]), *files, str(theirs.fileno())]
+        modules = filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))
+        environment = {"PATH": os.defpath, "PYTHONPATH": ":".join(modules)} | walls.identity("/nonexistent")
         environment |= {"PYTHONUSERBASE": site.getuserbase()}  # torch may be installed there
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")
         environment |= {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": str(self.folder), "MALLOC_ARENA_MAX": "2"}
         environment |= PATIENT  # candidates share the processors
-        passed = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
+        passed = ("LD_LIBRARY_PATH", "CUDA_HOME", *walls.GPU_VARIABLES)
         environment |= {name: os.environ[name] for name in passed if name in os.environ}
         if self.level == "bubblewrap":
             shown = [*self.readable, str(self.data)]
-            command = [*walls.bubblewrap_command(shown, writable, self.device != "cpu"), "--", *command]
+            command = [*walls.bubblewrap_command(shown, writable, self.gpu), "--", *command]
         server = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, env=environment, cwd=self.data, pass_fds=[theirs.fileno()]
         )
