@@ -251,7 +251,7 @@ def main(results, model, dataset, output, budget, seeds, first, variants, minute
     config = complete(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()))
     names = [name.strip() for name in variants.split(";")] if variants else list(VARIANTS)
     run = {"device": device, "isolation": "auto", "workers": "auto", "model": model, "dataset": dataset}
-    run |= {"cores": None, "memory_mb": None}
+    run |= {"gpus": 1, "cores": None, "memory_mb": None}
     run["store"] = output / "evaluations"
     files = [results / "seed" / name for name in ("adapter/adapter_model.safetensors", "corpus.parquet")]
     files += [model, dataset, Path(__file__), *(ROOT / config["prompts"][name] for name in ("template", "hints"))]

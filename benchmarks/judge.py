@@ -72,7 +72,7 @@ def judging(dataset: Path, settings: dict, rounds: int, folder: Path) -> None:
 def known_programs(dataset: Path, settings: dict, folder: Path, count: int = 3000) -> None:
     """Programs a second that are answered from the store."""
     rows = [{"id": str(at), "program": f"x = {at}\n"} for at in range(count)]  # no class Net: nothing is trained
-    run = {"device": "cpu", "isolation": "auto", "workers": 1, "cores": None, "memory_mb": None}
+    run = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
     for _ in range(2):
         _, record = evaluate(rows, dataset, settings, 1, folder / "store", run)
     assert record["reused"] == count

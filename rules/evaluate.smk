@@ -45,7 +45,7 @@ rule evaluate:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: judging candidates, shard {wildcards.shard}"
     shell:
         "python $SCRIPTS/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}"
-        " {params.seed} --store results/evaluations --device {resources.device} --isolation {resources.isolation}"
+        " {params.seed} --store results/evaluations --device {resources.device} --gpus {resources.gpu} --isolation {resources.isolation}"
         " --workers {resources.workers} --job-cores {threads} --job-memory-mb {resources.mem_mb}"
         " --output {output.records} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"

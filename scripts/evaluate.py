@@ -21,6 +21,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--output", required=True, type=PATH, help="Records of the shard.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds, memory, isolation level and device.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
+@click.option("--gpus", default=1, type=value_of("run", "gpus"), help="GPUs that candidates are dealt out to.")
 @click.option(
     "--isolation",
     default="auto",
@@ -34,7 +35,7 @@ def main(candidates, dataset, store, seed, output, run_record, settings, **job) 
     """Write one record for each candidate, in their order."""
     # Outside of SLURM what a rule asks for is no bound on what the machine has.
     memory_mb = job["job_memory_mb"] if "SLURM_JOB_ID" in os.environ else None
-    run = {name: job[name] for name in ("device", "isolation", "workers")}
+    run = {name: job[name] for name in ("device", "gpus", "isolation", "workers")}
     run |= {"cores": job["job_cores"], "memory_mb": memory_mb}
     rows, pending = read_jsonl(candidates, "id", "program"), output.with_name(f".{output.name}.pending")
     records, facts = evaluate(rows, dataset, settings, seed, store, run, pending)

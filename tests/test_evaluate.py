@@ -20,7 +20,7 @@ from archloop.result import FIELDS, _facts, plain_text, read_result, scored
 from archloop.seed_programs import family_programs
 from archloop.settings import complete
 
-RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "cores": None, "memory_mb": None}
+RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
 HONEST = family_programs("plain")[0].program
 START = """
 import torch
@@ -103,7 +103,7 @@ def test_an_honest_program_is_trained_and_its_record_is_whole(judge, settings):
     assert record["graph"]["method"] == "trace" and len(record["losses"]) == 10
     assert record["epochs"][0]["accuracy"] == record["accuracy"] and 0 < record["epochs"][0]["train_accuracy"] < 1
     assert {"check", "build", "train", "predict"} <= set(record["seconds"])
-    assert (record["protocol"], record["seed"]) == (settings, 1)
+    assert (record["protocol"], record["seed"]) == (settings | {"precision": "float32"}, 1)
     assert record["isolation"] == "namespaces" and record["peak_mb"] > 50 and record["versions"]["torch"]
 
 
@@ -344,7 +344,7 @@ def test_control_characters_are_shown_as_their_escapes():
 
 
 def test_an_isolation_that_does_not_work_here_is_refused_with_what_to_do(monkeypatch):
-    monkeypatch.setattr(walls, "obstacle", lambda level: "not on this machine")
+    monkeypatch.setattr(walls, "obstacle", lambda level, gpu: "not on this machine")
     with pytest.raises(InputError) as caught:
         walls.choose_level("auto")
     assert "namespaces: not on this machine" in str(caught.value) and "isolation: none" in str(caught.value)
@@ -358,7 +358,7 @@ def test_an_unknown_isolation_is_refused(name):
 
 
 def test_the_strongest_level_that_works_is_taken(monkeypatch):
-    monkeypatch.setattr(walls, "obstacle", lambda level: None if level == "landlock" else "no")
+    monkeypatch.setattr(walls, "obstacle", lambda level, gpu: None if level == "landlock" else "no")
     assert walls.choose_level("auto") == "landlock"
     with pytest.raises(InputError):
         walls.choose_level("namespaces")
@@ -378,7 +378,7 @@ def test_walls_that_cannot_be_built_are_no_outcome_of_a_candidate(judge, setting
     judge.level = "landlock"
     real = json.dumps
     monkeypatch.setattr("archloop.evaluate.json.dumps", lambda value, **o: real(value | {"scratch": "/nowhere"}, **o))
-    with pytest.raises(RuntimeError, match="could not be built"):
+    with pytest.raises(InputError, match=r"cannot judge at level landlock: the walls failed .*/nowhere"):
         judge.judge(HONEST, settings, 1)
 
 
@@ -409,7 +409,8 @@ import os, sys
 from archloop import landlock, walls
 landlock.abi = lambda: 1
 target, scratch, readable = sys.argv[1:]
-walls.confine("landlock", [readable], "/", scratch, 4000, 100, False)
+order = {"level": "landlock", "readable": [readable], "base": "/", "scratch": scratch, "memory_mb": 4000, "cpu_s": 100}
+walls.confine(order | {"gpu": False, "devices": [], "log_unlisted": False})
 for path in (target, readable + "/file"):
     for flags in (os.O_RDONLY, os.O_ACCMODE):
         try:

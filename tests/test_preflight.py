@@ -174,7 +174,7 @@ def test_a_write_that_a_quota_refuses_is_an_error_though_the_disk_has_room(made,
 def test_walls_that_do_not_work_are_an_error(made, monkeypatch):
     from archloop import walls
 
-    monkeypatch.setattr(walls, "obstacle", lambda level: "not on this kernel")
+    monkeypatch.setattr(walls, "obstacle", lambda level, gpu: "not on this kernel")
     assert "nothing is run; allow user namespaces" in told(preflight(made()), "isolation", ERROR)
 
 
@@ -396,3 +396,16 @@ def test_inside_a_job_its_variables_are_not_handed_on(monkeypatch):
 def test_a_slow_answer_is_given_up(slurm):
     slurm("sacctmgr", "exec sleep 100")
     assert "did not answer in 1 s" in slurm_facts.ask("sacctmgr", timeout_s=1).why
+
+
+def test_limits_of_the_site_are_named_in_one_line_and_those_below_what_is_promised_are_errors(made, monkeypatch):
+    run = made()
+    known = {"RLIMIT_CPU": 900, "RLIMIT_NOFILE": 128, "pids.max": "50", "cpu.max": "200000 100000", "affinity": 1}
+    known |= {"memory.max": "8000000000", "RLIMIT_NPROC": 300, "processors": 64}
+    given = node_probe.site_limits.inherited() | known
+    monkeypatch.setattr(node_probe.site_limits, "inherited", lambda: given)
+    findings = preflight(run)
+    line = told(findings, "site", OK)
+    named = ("RLIMIT_CPU 900 s", "RLIMIT_NPROC 300", "pids.max 50", "memory.max 8000000000", "cpu.max 200000 100000")
+    assert all(part in line for part in (*named, "1 of 64 processors")) and "\n" not in line
+    assert "RLIMIT_NOFILE allows 128 open files" in told(findings, "site", ERROR)

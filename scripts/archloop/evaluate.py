@@ -8,8 +8,10 @@ where two jobs judge a program at once, both take that of the first to finish.
 import concurrent.futures
 import contextlib
 import fcntl
+import itertools
 import json
 import os
+import queue
 import secrets
 import selectors
 import site
@@ -28,23 +30,24 @@ from safetensors.torch import save_file
 from archloop import walls
 from archloop.allocation import PATIENT, choose_workers, memory_mb, processors
 from archloop.datasets import read_facts, read_split
+from archloop.devices import dealt_out, device_name, judge_versions
 from archloop.errors import InputError
 from archloop.files import read_json, remove_tree, sha256_file, write_json
+from archloop.formats import resolved
 from archloop.keys import protocol_digest, score_key
-from archloop.models import choose_device, versions
+from archloop.models import choose_device
 from archloop.progress import Progress, get_logger
-from archloop.result import FIELDS, MAXIMUM_HEADER, plain_line, plain_text, read_result, scored
+from archloop.result import FIELDS, MAXIMUM_HEADER, merged, plain_line, plain_text, read_result, scored
 from archloop.scores import ScoreStore
 from archloop.seeds import derive
 from archloop.static_checks import check_program
+from archloop.verdicts import FAILURES, judge_fairly, prove
 
-MEASURED = ("seconds", "cpu_s", "peak_mb", "isolation", "device", "versions")
+MEASURED = ("seconds", "cpu_s", "peak_mb", "limits", "isolation", "device", "format", "versions")
 MAXIMUM_LOG, MAXIMUM_REPORT = 64 * 2**10, 2**16
 PREFIX, LOCK = "archloop-", "lock"
 # How long the keeper may take to report after the candidate's own time is up, and the server to start, in seconds.
-GRACE_S, START_S = 30, 300
-# Outcomes that another try on another day may not have: they are not kept for good.
-TRANSIENT = ("timeout", "out_of_memory")
+GRACE_S, START_S = 90, 300
 
 logger = get_logger("evaluate")
 
@@ -60,24 +63,33 @@ def evaluate(
 ) -> tuple[list[dict], dict]:
     """Return (records in the order of the candidates, run record).
 
-    candidates: rows with id and program. settings: section evaluation. run: device, isolation, workers, and
-    of the job its cores (processors) and memory_mb, None where nobody bounds them. pending: a
-    file for outcomes that are not kept for good, so that this job, cut and started again, need not wait for them twice.
+    candidates: rows with id and program. settings: section evaluation. run: device, gpus, isolation, workers, and of
+    the job its cores (processors) and memory_mb, None where nobody bounds them. pending: a file for outcomes that are
+    not kept for good, so that this job, cut and started again, need not wait for them twice. Raises InputError when
+    the machine fails: no candidate has an outcome for that.
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
     with Judge(dataset, run["device"], run["isolation"]) as judge:
-        protocol = protocol_digest(settings, sha256_file(dataset), seed, judge.device_name, versions("torch"))
+        settings, devices = judge.settled(settings), dealt_out(judge.device, run["gpus"])
+        protocol = protocol_digest(settings, sha256_file(dataset), seed, judge.device_name, judge.versions)
         programs = list(dict.fromkeys(row["program"] for row in candidates))
         kept, waiting = ScoreStore(store), _Pending(pending)
-        workers = _workers(run, settings, gpus=int(judge.device != "cpu"))
+        workers = _workers(run, settings, gpus=0 if judge.device == "cpu" else len(devices))
+        free = queue.SimpleQueue()
+        for _, device in zip(range(workers), itertools.cycle(devices)):
+            free.put(device)
 
         def one(program: str | None) -> tuple[dict, bool]:
             key = score_key(protocol, program)
             record = known = kept.get(key) or waiting.get(key)
             if record is None:
-                record = judge.judge(program, settings, seed)
-                record = (waiting if record["outcome"] in TRANSIENT else kept).put(key, record)
+                device = free.get()
+                try:
+                    record, lasting = judge_fairly(judge, program, settings, seed, device)
+                finally:
+                    free.put(device)
+                record = (kept if lasting else waiting).put(key, record)
             progress.step(note=record["outcome"])
             return record | {"key": key}, known is not None
 
@@ -86,13 +98,17 @@ def evaluate(
             concurrent.futures.ThreadPoolExecutor(workers) as pool,
         ):
             found = dict(zip(programs, pool.map(one, programs)))
+        ran = [record["outcome"] for record, known in found.values() if not known and record.get("isolation")]
+        if ran and all(outcome in FAILURES for outcome in ran):
+            prove(judge, settings, devices[0])
         run_record = {
             "device": judge.device_name,
+            "devices": len(devices),
             "isolation": judge.level,
             "workers": workers,
             "reused": sum(known for _, known in found.values()) + len(candidates) - len(programs),
             "seconds": round(time.monotonic() - started, 2),
-            "versions": versions("torch"),
+            "versions": judge.versions,
             "candidates": {
                 row["id"]: {name: found[row["program"]][0].get(name) for name in MEASURED} for row in candidates
             },
@@ -144,10 +160,12 @@ class Judge:
     def __init__(self, dataset: Path, device: str = "auto", isolation: str = "auto"):
         self.facts, self.dataset = read_facts(dataset), dataset
         self.device = choose_device(device)
-        self.device_name = _device_name(self.device)
+        self.device_name = device_name(self.device)
+        self.versions, self.sound = judge_versions(), False
+        self.gpu = self.device != "cpu"
         labels = {split: read_split(dataset, split)[1] for split in ("validation", "test")}
         self.labels = {split: values.numpy().astype(np.uint8) for split, values in labels.items()}
-        self.level = walls.choose_level(isolation)
+        self.level = walls.choose_level(isolation, self.gpu)
         if self.level == "none":
             logger.warning("isolation: none. Generated programs run with your rights and see your files.")
         else:
@@ -157,6 +175,7 @@ class Judge:
         self.lock, self.server, self.channel = threading.Lock(), None, None
 
     def __enter__(self) -> "Judge":
+        walls.check_file_size(self.dataset.stat().st_size)
         _sweep(Path(tempfile.gettempdir()))
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.held = _hold(self.folder)
@@ -173,44 +192,63 @@ class Judge:
         remove_tree(self.folder)
         self.held.close()
 
-    def judge(self, program: str | None, settings: dict, seed: int, static: bool = True) -> dict:
+    def settled(self, settings: dict) -> dict:
+        """Return the settings as they hold here: the key of a score names the precision, not `auto`."""
+        return settings | {"precision": resolved(settings.get("precision", "auto"), self.device)}
+
+    def judge(
+        self, program: str | None, settings: dict, seed: int, static: bool = True, device: str | None = None
+    ) -> dict:
         """Return the record of one program: refused unread, or run behind the walls and scored here.
 
-        settings: section evaluation. static: refuse by the static checks first. Raises RuntimeError when the walls
-        cannot be built or the judge itself fails: that is no outcome of a candidate.
+        settings: section evaluation. static: refuse by the static checks first. Raises InputError when the machine does
+        not give what a candidate is promised, RuntimeError when the judge itself fails: no outcome of a candidate.
         """
+        settings = self.settled(settings)
         refused = check_program(program) if static or program is None else None
         if refused:
             record = dict.fromkeys(FIELDS) | {"outcome": refused[0], "detail": plain_line(refused[1])}
         else:
-            record = self._run(program, settings, seed)
-        facts = {"protocol": settings, "seed": seed, "device": self.device_name, "versions": versions("torch")}
+            record = self._repeated(program, settings, seed, device or self.device)
+        facts = {"protocol": settings, "seed": seed, "device": self.device_name, "versions": self.versions}
         return record | facts
 
-    def _run(self, program: str, settings: dict, seed: int) -> dict:
+    def _repeated(self, program: str, settings: dict, seed: int, device: str) -> dict:
+        """Return the record of all repeats, each in a process of its own: nothing passes from one to the next."""
+        records = []
+        for repeat in range(settings["repeats"]):
+            own_seed = derive(seed, "repeat", repeat) if repeat else seed
+            records.append(self.train_once(program, settings | {"repeats": 1}, own_seed, device))
+            if records[-1]["outcome"] != "trained":
+                break
+        return merged(records)
+
+    def train_once(self, program: str, settings: dict, seed: int, device: str, images: int | None = None) -> dict:
+        """Return the record of one training behind the walls. images: of each split, the first; None takes all."""
         nonce = secrets.token_bytes(16)
-        request = {"program": program, "settings": settings, "seed": seed, "device": self.device, "nonce": nonce.hex()}
+        request = {"program": program, "settings": settings, "seed": seed, "device": device, "nonce": nonce.hex()}
+        request["images"] = images
+        labels = {split: values[:images] for split, values in self.labels.items()}
         place = Path(tempfile.mkdtemp(prefix="scratch-", dir=self.folder))
         scratch, base = place / "scratch", place / "root"
         try:
             scratch.mkdir(mode=0o700)
             base.mkdir()
             order = {"level": self.level, "readable": self.readable, "base": str(base), "scratch": str(scratch)}
-            order |= {"memory_mb": settings["memory_mb"], "threads": settings["threads"], "gpu": self.device != "cpu"}
-            order["timeout_s"] = settings["timeout_s"] * settings["repeats"]
-            order["cpu_s"] = int(order["timeout_s"] * settings["threads"]) + 10
-            predictions = settings["repeats"] * (
-                settings["epochs"] * len(self.labels["validation"]) + len(self.labels["test"])
-            )
+            order |= walls.bounds(settings) | {"gpu": self.gpu, "device": device, "log_unlisted": False}
+            order["devices"] = walls.gpu_devices() if self.gpu else []
+            predictions = settings["repeats"] * (settings["epochs"] * len(labels["validation"]) + len(labels["test"]))
             result, log, report = self._ask(order, json.dumps(request).encode(), predictions)
         finally:
             remove_tree(place)
-        if not report or report["error"]:
-            why = report["error"] if report else "the judge's own process ended"
-            raise RuntimeError(f"the walls around a candidate could not be built at level {self.level}: {why}")
-        record = scored(read_result(report, result, nonce), self.labels, settings)
+        if not report:
+            raise RuntimeError("the judge's own process ended")
+        if report["error"]:
+            raise InputError(f"{os.uname().nodename} cannot judge at level {self.level}: {report['error']}")
+        record = scored(read_result(report, result, nonce), labels, settings)
         record["log"] = plain_text(log)
-        return record | {"cpu_s": report["cpu_s"], "peak_mb": report["peak_mb"], "isolation": self.level}
+        measured = {name: report[name] for name in ("cpu_s", "peak_mb", "limits")}
+        return record | measured | {"isolation": self.level}
 
     def _ask(self, order: dict, request: bytes, predictions: int) -> tuple[bytes, bytes, dict | None]:
         """Return (what the candidate wrote as result, what it printed, the keeper's report or None)."""
@@ -256,18 +294,20 @@ class Judge:
         """Return a new server and its socket. writable: what bubblewrap lets it write to."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         files = [str(self.data / "data.safetensors"), str(self.data / "facts.json")]
-        command = [sys.executable, "-m", "archloop.judge_server", *files, str(theirs.fileno())]
-        modules = [str(Path(__file__).parents[1]), *filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))]
-        environment = {"PATH": os.defpath, "PYTHONPATH": ":".join(modules), "HOME": "/nonexistent"}
+        # By a path of its own, for PYTHONPATH is cut at colons.
+        code = "import sys; sys.path.insert(0, sys.argv[1]); from archloop import judge_server as judge; judge.main()"
+        command = [sys.executable, "-c", code, str(Path(__file__).parents[1]), *files, str(theirs.fileno())]
+        modules = filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))
+        environment = {"PATH": os.defpath, "PYTHONPATH": ":".join(modules)} | walls.identity("/nonexistent")
         environment |= {"PYTHONUSERBASE": site.getuserbase()}  # torch may be installed there
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")
         environment |= {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": str(self.folder), "MALLOC_ARENA_MAX": "2"}
         environment |= PATIENT  # candidates share the processors
-        passed = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
+        passed = ("LD_LIBRARY_PATH", "CUDA_HOME", *walls.GPU_VARIABLES)
         environment |= {name: os.environ[name] for name in passed if name in os.environ}
         if self.level == "bubblewrap":
             shown = [*self.readable, str(self.data)]
-            command = [*walls.bubblewrap_command(shown, writable, self.device != "cpu"), "--", *command]
+            command = [*walls.bubblewrap_command(shown, writable, self.gpu), "--", *command]
         server = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, env=environment, cwd=self.data, pass_fds=[theirs.fileno()]
         )
@@ -323,14 +363,6 @@ def _drain(descriptors: dict[str, int], limits: dict[str, int], deadline: float)
                     selector.unregister(ready.fd)
                 parts[ready.data] += part[: max(0, limits[ready.data] - len(parts[ready.data]))]
     return {name: bytes(part) for name, part in parts.items()}
-
-
-def _device_name(device: str) -> str:
-    if device == "cpu":
-        return "cpu"
-    import torch
-
-    return torch.cuda.get_device_name(device)
 
 
 def _known(path: Path) -> dict | None:

@@ -1,4 +1,4 @@
-"""The process that imports torch once and forks for every candidate. Runs as a program of its own.
+"""The process that imports torch once and forks for every candidate. Runs as a process of its own (`main`).
 
 A request is a packet on the socket that it inherits: JSON with the limits, and four descriptors: the request itself,
 and where the result, what the candidate prints, and the keeper's report go. The server reads none of them, so nothing
@@ -18,16 +18,26 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import torch
 from safetensors.torch import load_file
 
-from archloop import namespaces, train, walls
+from archloop import namespaces, rehearsal, site_limits, train, walls
 
 LOOK_EVERY_S = 0.05
 # Threads, and in kB all memory that is the process's own, swapped out or not; files that it maps do not count.
-NUMBERS = re.compile(r"^(Threads|RssAnon|RssShmem|VmSwap|HugetlbPages):\s*(.+)$", re.MULTILINE)
+NUMBERS = re.compile(rb"^(Threads|RssAnon|RssShmem|VmSwap|HugetlbPages):\s*(\d+)", re.MULTILINE)
 RESULT, REQUEST, READY, ASIDE = 3, 4, 5, 200
+# How long a candidate's process may take to stand behind its walls, the start of a GPU included, in seconds.
+START_S = 60
+# What a process goes through before it reads a program, as a message names it; it failed at the last one it began.
+WALLS, THREADS, DEVICE = "the walls", "the threads", "the start of the device"
+CLOSING, AGAIN = "the closing of the walls", "a training step behind the closed walls"
+OTHER_WALL = (
+    "python scripts/gpu_walls.py says which wall it is; set run.isolation to another level, or take another node"
+)
+MENDS = {WALLS: "set run.isolation to another level, or take another node", DEVICE: OTHER_WALL, AGAIN: OTHER_WALL}
 
 
 def serve(data_file: str, facts_file: str, channel: int) -> None:
@@ -44,7 +54,12 @@ def serve(data_file: str, facts_file: str, channel: int) -> None:
             text, descriptors, _, _ = socket.recv_fds(requests, 1 << 16, 4)
             if not text:
                 return
-            if os.fork() == 0:
+            try:
+                keeper = os.fork()
+            except OSError as error:
+                _report(descriptors[-1], {"error": _no_process(error)})
+                keeper = None
+            if keeper == 0:
                 keep(json.loads(text), descriptors, data)
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -60,72 +75,129 @@ def keep(order: dict, descriptors: list[int], data: dict) -> None:
     except BaseException as error:
         facts = {"error": f"{type(error).__name__}: {error}"}
     finally:
-        with contextlib.suppress(OSError):
-            os.write(report, json.dumps(facts).encode())
+        _report(report, facts)
         os._exit(0)
+
+
+def _report(place: int, facts: dict) -> None:
+    with contextlib.suppress(OSError):
+        os.write(place, json.dumps(facts).encode())
+
+
+def _no_process(error: OSError) -> str:
+    return (
+        f"the machine starts no process more ({error.strerror}; {site_limits.of_processes()}): raise the limit on "
+        "processes (ulimit -u, or that of the container, job or login node), or set run.workers lower"
+    )
 
 
 def _start_and_watch(order: dict, descriptors: list[int], data: dict) -> dict:
     if order["level"] == "namespaces":
         namespaces.leave()
-    readable, ready = os.pipe()
-    started, spent = time.monotonic(), time.process_time()
-    child = os.fork()
+    lower = site_limits.shortfalls(walls.limits(order))
+    if lower:
+        return {"error": "; ".join(lower)}
+    (told, tell), (wait, go) = os.pipe(), os.pipe()
+    spent = time.process_time()
+    try:
+        child = os.fork()
+    except OSError as error:
+        return {"error": _no_process(error)}
     if child == 0:
-        os.close(readable)
-        _live(order, descriptors, ready, data)
-    os.close(ready)
-    for descriptor in descriptors:
+        for descriptor in (told, go):
+            os.close(descriptor)
+        _live(order, descriptors, tell, wait, data)
+    for descriptor in (tell, wait, *descriptors):
         os.close(descriptor)
-    with open(readable, "rb") as opened:
-        problem = opened.read()
-    if problem != b"ready":
+    try:
+        # Before the candidate hides itself: /proc may show a user's own processes alone (hidepid).
+        status = open(f"/proc/{child}/status", "rb", buffering=0)  # noqa: SIM115 (it stays open)
+        os.write(go, b"1")
+        limits = _behind_walls(told, order)
+    except (OSError, walls.Refused) as error:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        return {"error": problem.decode("utf-8", "replace") or "the candidate's process ended before its walls stood"}
-    stopped = _watch(child, order, started + order["timeout_s"])
-    _, status, usage = os.wait4(child, 0)  # of a namespace's first process: all others in it have ended, too
-    if status == signal.SIGKILL and not stopped and usage.ru_utime + usage.ru_stime >= order["cpu_s"]:
-        stopped = ["timeout", f"more than {order['cpu_s']} s of processor time"]
+        why = f"the keeper cannot see its candidate in /proc ({error})" if isinstance(error, OSError) else str(error)
+        return {"error": why}
+    started = time.monotonic()
+    try:
+        stopped = _watch(child, status, order, started + order["timeout_s"])
+    except Exception as error:  # the walls stood: whatever it is, the program brought it about
+        os.kill(child, signal.SIGKILL)
+        stopped = ["crashed", f"it could not be watched any longer ({train.line(error)})"]
+    _, code, usage = os.wait4(child, 0)  # of a namespace's first process: all others in it have ended, too
+    used = usage.ru_utime + usage.ru_stime
+    if code == signal.SIGKILL and not stopped and used >= limits["RLIMIT_CPU"] - LOOK_EVERY_S:
+        stopped = ["timeout", f"more than {limits['RLIMIT_CPU']} s of processor time"]
     return {
         "error": None,
         "stopped": stopped,
-        "status": os.waitstatus_to_exitcode(status),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime + time.process_time() - spent, 3),
+        "status": os.waitstatus_to_exitcode(code),
+        "cpu_s": round(used + time.process_time() - spent, 3),
         "wall_s": round(time.monotonic() - started, 3),
         "peak_mb": usage.ru_maxrss // 1024,
+        "limits": limits,
     }
 
 
-def _watch(child: int, order: dict, deadline: float) -> list[str] | None:
+def _behind_walls(told: int, order: dict) -> dict[str, int | None]:
+    """Return the limits that hold for the candidate, once its process says that its walls stand; raise Refused else."""
+    said, deadline = b"", time.monotonic() + START_S
+    with open(told, "rb", buffering=0) as opened:
+        while select.select([opened], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            part = opened.read(1 << 12)
+            if not part:
+                break
+            said += part
+        else:
+            step = _last_step(said)
+            raise walls.Refused(f"{step}: no end within {START_S} s")
+    last = said.splitlines()[-1:]
+    if last and last[0].startswith(b"{"):
+        return json.loads(last[0])
+    if last and last[0].startswith(b"refused "):
+        raise walls.Refused(last[0].removeprefix(b"refused ").decode("utf-8", "replace"))
+    step = _last_step(said)
+    if step == THREADS:
+        raise walls.Refused(
+            f"the machine refuses the {order['threads']} threads of evaluation.threads ({site_limits.of_processes()}): "
+            "raise the limit on processes and threads (ulimit -u, or that of the container, job or login node)"
+        )
+    raise walls.Refused(f"{step}: the candidate's process ended there, before a program was read")
+
+
+def _last_step(said: bytes) -> str:
+    steps = [line.removeprefix(b"step ").decode() for line in said.splitlines() if line.startswith(b"step ")]
+    return steps[-1] if steps else "the start of the candidate's process"
+
+
+def _watch(child: int, status: IO[bytes], order: dict, deadline: float) -> list[str] | None:
     """Wait for the end of the candidate; end it when it breaks a limit, and return (outcome, reason) then."""
-    descriptor = os.pidfd_open(child)
-    try:
-        while True:
-            ended, _, _ = select.select([descriptor], [], [], min(LOOK_EVERY_S, max(0.0, deadline - time.monotonic())))
-            if ended:
-                return None
-            broken = _broken_limit(child, order, deadline)
-            if broken:
-                os.kill(child, signal.SIGKILL)
-                select.select([descriptor], [], [])
-                return broken
-    finally:
-        os.close(descriptor)
+    # A blocked signal waits, so none is lost between two looks. (Kernels before 5.3 have no descriptor of a process.)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        broken = _broken_limit(status, order, deadline)
+        if broken:
+            os.kill(child, signal.SIGKILL)
+            return broken
+        signal.sigtimedwait({signal.SIGCHLD}, min(LOOK_EVERY_S, max(0.0, deadline - time.monotonic())))
+    return None
 
 
-def _broken_limit(child: int, order: dict, deadline: float) -> list[str] | None:
+def _broken_limit(status: IO[bytes], order: dict, deadline: float) -> list[str] | None:
     if time.monotonic() >= deadline:
         return ["timeout", f"still at work after {order['timeout_s']:g} s"]
     try:
-        status = Path(f"/proc/{child}/status").read_text()
-    except OSError:
+        status.seek(0)
+        said = status.read(1 << 16)
+    except ProcessLookupError:  # it has ended just now
         return None
-    numbers = {name: int(value.split()[0]) for name, value in re.findall(NUMBERS, status)}
-    if numbers.pop("Threads", 0) > walls.MAXIMUM_THREADS:
+    # A name may hold any bytes and lines that look like these; it comes first, and the last of each kind counts.
+    numbers = {name: int(value) for name, value in NUMBERS.findall(said)}
+    if numbers.pop(b"Threads", 0) > walls.MAXIMUM_THREADS:
         return ["crashed", f"more than {walls.MAXIMUM_THREADS} threads"]
     # On a CPU the address space is limited; and a data set may lie in a file system in memory, which counts as shared.
-    used = sum(numbers.values()) if order["gpu"] else numbers.get("RssAnon", 0)
+    used = sum(numbers.values()) if order["gpu"] else numbers.get(b"RssAnon", 0)
     if used > order["memory_mb"] * 1024:
         return ["out_of_memory", f"more than {order['memory_mb']} MB in use"]
     if order["level"] in ("landlock", "bubblewrap") and _too_much(order["scratch"]):
@@ -153,25 +225,22 @@ def _too_much(folder: str) -> bool:
     return False
 
 
-def _live(order: dict, descriptors: list[int], ready: int, data: dict) -> None:
+def _live(order: dict, descriptors: list[int], tell: int, wait: int, data: dict) -> None:
     """Be the candidate's process: go behind the walls, judge, write the result, end. Never returns."""
     try:
-        _arrange(descriptors, ready)
-        limits = {key: order[key] for key in ("readable", "base", "scratch", "memory_mb", "cpu_s", "gpu")}
+        os.read(wait, 1)
+        _arrange(descriptors, tell)
         try:
-            os.setsid()
-            with contextlib.suppress(OSError):
-                Path("/proc/self/oom_score_adj").write_text("1000")  # before anything of the user's goes
-            walls.confine(order["level"], **limits)
+            limits = _go_behind_walls(order)
         except BaseException as error:
-            os.write(READY, f"{type(error).__name__}: {error}".encode())
+            text = str(error) if isinstance(error, walls.Refused) else train.line(error)
+            os.write(READY, f"refused {' '.join(text.split())}\n".encode())
             os._exit(1)
-        os.write(READY, b"ready")
+        os.write(READY, json.dumps(limits).encode())
         os.close(READY)
         with open(REQUEST, "rb") as opened:
             request = json.loads(opened.read())
         nonce = bytes.fromhex(request.pop("nonce"))
-        torch.set_num_threads(order["threads"])
         facts, predictions = train.judge(**request, data=data)
         with contextlib.suppress(Exception):
             sys.stdout.flush()
@@ -181,6 +250,39 @@ def _live(order: dict, descriptors: list[int], ready: int, data: dict) -> None:
             answer = answer[os.write(RESULT, answer) :]
     finally:
         os._exit(0)
+
+
+def _go_behind_walls(order: dict) -> dict[str, int | None]:
+    """Put the calling process behind the walls with all that a training needs; return the limits that hold there.
+
+    Raises walls.Refused, saying what the machine refuses and what to do.
+    """
+    os.setsid()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")  # before anything of the user's goes
+    step = _begin(WALLS)
+    try:
+        close = walls.confine(order)
+        step = _begin(THREADS)
+        rehearsal.start_threads(order["threads"])
+        if order["gpu"]:
+            step = _begin(DEVICE)
+            rehearsal.take_a_step(order["device"])
+            step = _begin(CLOSING)
+            close()
+            step = _begin(AGAIN)
+            rehearsal.take_a_step(order["device"])
+    except walls.Refused:
+        raise
+    except BaseException as error:
+        mend = MENDS.get(step, "see docs/judge.md, Walls")
+        raise walls.Refused(f"{step} failed ({train.line(error)}): {mend}") from None
+    return site_limits.holding()
+
+
+def _begin(step: str) -> str:
+    os.write(READY, f"step {step}\n".encode())
+    return step
 
 
 def _arrange(descriptors: list[int], ready: int) -> None:
@@ -195,5 +297,6 @@ def _arrange(descriptors: list[int], ready: int) -> None:
     os.closerange(len(wanted), 1 << 20)
 
 
-if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+def main() -> None:
+    """Serve what the command line says: the path of this library, two files of data, the number of the socket."""
+    serve(sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -8,17 +8,20 @@ from archloop.files import sha256_text
 
 # The judge's own code, as far as it can change a score.
 JUDGE = ("judge_server", "result", "static_checks")
+# What runs a program and what it may import.
+PACKAGES = ("python", "torch", "torchvision", "numpy")
 
 
 def protocol_digest(settings: dict, dataset: str, seed: int, device: str, versions: dict[str, str]) -> str:
     """Return the part of a key that all programs share.
 
-    settings: section evaluation. dataset: sha256 of its file. seed: of the judge. device: its name. versions: of python
-    and torch.
+    settings: section evaluation, its precision resolved. dataset: sha256 of its file. seed: of the judge. device: its
+    name. versions: as `judge_versions` gives them. A GPU's scores do not depend on the kind of processor beside it.
     """
     package = Path(__file__).parent
     code = [code_digest(package / f"{name}.py", package.parent) for name in JUDGE]
-    parts = [settings, dataset, seed, device, code, versions["python"], versions["torch"]]
+    used = PACKAGES + (("cpu",) if device == "cpu" else ())
+    parts = [settings, dataset, seed, device, code, [versions.get(name) for name in used]]
     return sha256_text(json.dumps(parts, sort_keys=True))
 
 

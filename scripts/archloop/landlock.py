@@ -8,11 +8,12 @@ _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446  # the same on every architecture
 _VERSION_FLAG, _PATH_BENEATH = 1, 1
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REMOVE_DIR, REMOVE_FILE, MAKE_DIR, MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
-TRUNCATE = 1 << 14
+TRUNCATE, IOCTL_DEV = 1 << 14, 1 << 15
 # Rights on files that a kernel of each ABI version knows; what is handled and not granted is denied.
 _HANDLED = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
-_ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
-_NETWORK_ABI, _SCOPE_ABI = 4, 6
+_ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
+_NETWORK_ABI, _SCOPE_ABI, _THREADS_ABI = 4, 6, 8
+_ALL_THREADS = 1 << 3
 
 READ = EXECUTE | READ_FILE | READ_DIR
 READ_WRITE = READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | TRUNCATE
@@ -36,8 +37,9 @@ def abi() -> int:
 def restrict(grants: Iterable[tuple[str, int]]) -> None:
     """Confine the calling process for good to the given (path, rights); paths that are not there are passed over.
 
-    From ABI 4 on TCP is gone too, from 6 on abstract Unix sockets and signals to processes outside. no_new_privs must
-    be set. Raises OSError when the kernel refuses.
+    From ABI 4 on TCP is gone too, from 6 on abstract Unix sockets and signals to processes outside. Before ABI 8 other
+    threads that the process has already stay as they were. no_new_privs must be set. Raises OSError when the kernel
+    refuses.
     """
     libc, version = ctypes.CDLL(None, use_errno=True), abi()
     handled = _HANDLED[min(version, max(_HANDLED))] if version else 0
@@ -56,6 +58,6 @@ def restrict(grants: Iterable[tuple[str, int]]) -> None:
         if libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0):
             raise OSError(ctypes.get_errno(), f"Landlock takes no rule for {path}")
         os.close(opened)
-    if libc.syscall(_RESTRICT, ruleset, 0):
+    if libc.syscall(_RESTRICT, ruleset, _ALL_THREADS if version >= _THREADS_ABI else 0):
         raise OSError(ctypes.get_errno(), "Landlock does not restrict")
     os.close(ruleset)

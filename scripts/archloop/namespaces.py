@@ -8,13 +8,13 @@ See namespaces(7), user_namespaces(7), pivot_root(2).
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 NEW_USER, NEW_MOUNT, NEW_PID, NEW_NETWORK = 0x10000000, 0x00020000, 0x20000000, 0x40000000
 NEW_IPC, NEW_HOST, NEW_CGROUP = 0x08000000, 0x04000000, 0x02000000
 _READ_ONLY, _NO_SUID, _NO_DEVICES, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
-_DETACH = 2
+_NO_EXECUTE, _DETACH = 8, 2
 _MOUNT_SETATTR, _PIVOT_ROOT, _AT_RECURSIVE = 442, {"x86_64": 155, "aarch64": 41}, 0x8000
 DEVICES = ("null", "zero", "full", "random", "urandom")
 
@@ -36,12 +36,21 @@ def leave() -> None:
         Path(f"/proc/self/{name}").write_text(text)
 
 
-def build_root(base: str, read_only: Iterable[str], devices: Iterable[str], scratch: str, megabytes: int, files: int):
+def build_root(
+    base: str,
+    read_only: Iterable[str],
+    devices: Iterable[str],
+    scratch: str,
+    megabytes: int,
+    files: int,
+    processes: bool = False,
+) -> None:
     """Give the calling process a file system of its own: the read-only paths, some devices, and a scratch folder.
 
     base: a folder that there is, on which the new root is mounted out of sight of everyone else. scratch: where the
-    scratch folder is inside, limited in size and number of files; it becomes the working directory. A path below
-    another one comes with it. Raises OSError.
+    scratch folder is inside, limited in size and number of files; it becomes the working directory. processes: with
+    /proc of the own pid namespace, in which nothing can be written but below the calling process's own folder. A path
+    below another one comes with it. Raises OSError.
     """
     _check(_libc.unshare(NEW_MOUNT | NEW_CGROUP), "unshare of mounts")
     _mount(None, "/", None, _RECURSIVE | _PRIVATE)
@@ -61,12 +70,54 @@ def build_root(base: str, read_only: Iterable[str], devices: Iterable[str], scra
     inside = root / scratch.lstrip("/")
     inside.mkdir(parents=True, exist_ok=True)
     _mount("tmpfs", str(inside), "tmpfs", _NO_SUID | _NO_DEVICES, f"size={megabytes}m,nr_inodes={files},mode=700")
+    if processes:
+        _mount_processes(root / "proc")
     _mount(None, base, None, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES)
     os.chdir(base)
     number = _PIVOT_ROOT[os.uname().machine]
     _check(_libc.syscall(number, b".", b"."), "pivot_root")  # the old root ends on top of the new one ...
     _check(_libc.umount2(b".", _DETACH), "umount")  # ... and goes
     os.chdir(scratch)
+
+
+def _mount_processes(place: Path) -> None:
+    """Mount /proc read-only, the calling process's own folder in it writable. User 0 is user 0 there: it may write what
+    belongs to root, such as the kernel's settings.
+    """
+    flags = _NO_SUID | _NO_DEVICES | _NO_EXECUTE
+    place.mkdir(exist_ok=True)
+    _mount("proc", str(place), "proc", flags)
+    own = str(place / str(os.getpid()))
+    _mount(own, own, None, _BIND)
+    _mount(None, str(place), None, _REMOUNT | _BIND | _READ_ONLY | flags)
+
+
+def own_folder_closer() -> Callable[[], None]:
+    """Return a function that makes the calling process's own folder in /proc read-only, once its capabilities are gone.
+
+    A child that keeps them waits for the word, does it and ends.
+    """
+    own, (wait, tell) = f"/proc/{os.getpid()}", os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(tell)
+            if os.read(wait, 1):
+                flags = _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES | _NO_EXECUTE
+                _mount(None, own, None, flags)
+                os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(wait)
+
+    def close() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(tell, b"1")
+        os.close(tell)
+        if os.waitpid(child, 0)[1]:
+            raise OSError(f"{own} cannot be made read-only")
+
+    return close
 
 
 def outermost(paths: Iterable[str]) -> list[str]:

@@ -14,6 +14,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from archloop import site_limits
 from archloop.errors import InputError
 from archloop.models import versions
 from archloop.walls import choose_level
@@ -27,8 +28,9 @@ def probe(shared: Path, isolation: str) -> dict:
     """Return the facts of this node, and leave a file in the folder that it shares with the head.
 
     isolation: the setting run.isolation. Keys: node, isolation (the level, or null), isolation_trouble, versions,
-    gpus (name and memory in bytes of each, empty where there are none), sees_head, free_tmp (bytes, or null),
-    trouble (of writing to the shared or the temporary folder), route (is there a way out of the node).
+    gpus (name and memory in bytes of each, empty where there are none), limits (as site_limits.inherited gives them),
+    sees_head, free_tmp (bytes, or null), trouble (of writing to the shared or the temporary folder), route (is there a
+    way out of the node).
     """
     facts = {
         "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
@@ -40,6 +42,7 @@ def probe(shared: Path, isolation: str) -> dict:
         facts["isolation"] = choose_level(isolation)
     except InputError as error:
         facts["isolation_trouble"] = str(error)
+    facts["limits"] = site_limits.inherited()
     facts["versions"] = node_versions()
     facts["gpus"] = gpus()
     facts["sees_head"] = (shared / FROM_HEAD).is_file()

@@ -5,12 +5,13 @@ cannot end well), and how to mend it. Nothing heavy is imported: on one machine 
 """
 
 import json
+import resource
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from archloop import node_probe
+from archloop import node_probe, site_limits, walls
 from archloop import preflight_slurm as slurm
 from archloop.chains import MODEL, cycles_of, effective, trains
 from archloop.errors import InputError
@@ -49,7 +50,13 @@ def preflight(run: Run) -> list[Finding]:
         yield from found
 
     findings += guarded("node", look)
-    on_node = {"isolation": check_isolation, "versions": check_versions, "device": check_gpu, "network": check_network}
+    on_node = {
+        "isolation": check_isolation,
+        "site": check_site,
+        "versions": check_versions,
+        "device": check_gpu,
+        "network": check_network,
+    }
     on_node |= {"folders": slurm.check_node} if run.slurm else {}
     for name, check in on_node.items() if facts else ():
         findings += guarded(name, partial(check, run, facts))
@@ -183,6 +190,19 @@ def check_isolation(run: Run, facts: dict) -> Iterator[Finding]:
         yield Finding(WARNING, "isolation", f"none: on {facts['node']} generated programs run with your rights")
     else:
         yield Finding(OK, "isolation", f"{facts['isolation']} on {facts['node']}")
+
+
+def check_site(run: Run, facts: dict) -> Iterator[Finding]:
+    """What the site lets one process have, against what a candidate of the judge is promised."""
+    places = [(name, cycle) for name in run.settings["chains"] for cycle in cycles_of(run.settings, name)]
+    each = [walls.bounds(effective(run.settings, "evaluation", *place)) for place in places]
+    wanted = {resource.RLIMIT_CPU: max((bounds["cpu_s"] for bounds in each), default=0)}
+    wanted |= {resource.RLIMIT_FSIZE: walls.SCRATCH_MB * 2**20, resource.RLIMIT_NOFILE: walls.OPEN_FILES}
+    if not facts["gpus"] or run.settings["run"]["device"] == "cpu":
+        wanted[resource.RLIMIT_AS] = max((bounds["memory_mb"] for bounds in each), default=0) * 2**20
+    for text in site_limits.shortfalls(wanted, found=facts["limits"]):
+        yield Finding(ERROR, "site", f"{facts['node']}: {text}")
+    yield Finding(OK, "site", f"{facts['node']} limits a process to: {site_limits.line(facts['limits'])}")
 
 
 def check_versions(run: Run, facts: dict) -> Iterator[Finding]:

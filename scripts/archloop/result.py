@@ -5,6 +5,7 @@ Nothing that comes from there is believed: a program can lie about itself, but i
 
 import json
 import re
+import signal
 import statistics
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 FIELDS = ("outcome", "detail", "parameters", "multiply_adds", "accuracy", "accuracy_sd", "test_accuracy", "epochs")
 FIELDS += ("losses", "graph", "log")
 MAXIMUM_HEADER = 2**20
+NO_RESULT = "the process ended"
 MAXIMUM_WHOLE = 2**62  # a number that a table of 64 bits holds
 MAXIMUM_DEPTH = 20  # of lists in the nodes of a graph
 
@@ -30,8 +32,9 @@ def read_result(report: dict, result: bytes, nonce: bytes) -> dict:
     if not result.startswith(nonce) or not 0 < length <= MAXIMUM_HEADER or len(result) < 20 + length:
         code = report["status"]
         how = f"signal {-code}" if code < 0 else f"status {code}"
-        memory = code == -9  # nobody but the kernel, short of memory, ends it so
-        detail = f"the process ended with {how} and no result" if not result else "its result is not that of the judge"
+        # A candidate can send no signal, so nobody but the kernel, short of memory, ends it so.
+        memory = code in (-signal.SIGKILL, -signal.SIGBUS)
+        detail = f"{NO_RESULT} with {how} and no result" if not result else "its result is not that of the judge"
         return record | {"outcome": "out_of_memory" if memory and not result else "crashed", "detail": detail}
     try:
         said = _facts(json.loads(result[20 : 20 + length]))
@@ -61,6 +64,7 @@ def _facts(said: dict) -> dict:
         "graph": None if said["graph"] is None else _graph(said["graph"]),
         "epochs": epochs,
         "losses": [_number(value) for value in said["losses"][:1000]],
+        "format": plain_line(said.get("format", ""), 40),
         "seconds": {plain_line(name, 20): _number(value) for name, value in list(said["seconds"].items())[:10]},
     }
 
@@ -120,6 +124,28 @@ def scored(record: dict, labels: dict[str, np.ndarray], settings: dict) -> dict:
     record["accuracy"] = statistics.fmean(final)
     record["accuracy_sd"] = statistics.stdev(final) if len(final) > 1 else None
     return record | {"test_accuracy": statistics.fmean(run[-1] for run in runs)}
+
+
+def merged(records: list[dict]) -> dict:
+    """Return one record of several trainings with other seeds: means, their noise, and what they took together.
+
+    The last one decides what became of the program: the others were trained.
+    """
+    if len(records) == 1 or records[-1]["outcome"] != "trained":
+        return records[-1]
+    whole = records[0] | {"epochs": []}
+    for number, record in enumerate(records):
+        whole["epochs"] += [epoch | {"repeat": number} for epoch in record["epochs"]]
+    for name in ("accuracy", "balanced_accuracy", "test_accuracy"):
+        if name in whole:
+            whole[name] = statistics.fmean(record[name] for record in records)
+    whole["accuracy_sd"] = statistics.stdev(record["accuracy"] for record in records)
+    whole["parameters"] = max(record["parameters"] for record in records)
+    stages = {name: [record["seconds"].get(name, 0) for record in records] for name in whole["seconds"]}
+    whole["seconds"] = {name: round(sum(values), 4) for name, values in stages.items()}
+    whole["cpu_s"] = round(sum(record["cpu_s"] for record in records), 3)
+    whole["peak_mb"] = max(record["peak_mb"] for record in records)
+    return whole
 
 
 def plain_line(text: str, length: int = 300) -> str:

@@ -4,6 +4,9 @@ Denied by not being listed: sockets of every kind, fork and exec, signals to oth
 namespaces, links, devices, changes of mode, owner and time stamps, System V and POSIX IPC, io_uring, bpf, keys,
 personality. The filter is a classic BPF program (seccomp(2), SECCOMP_MODE_FILTER), written here because neither
 libseccomp nor its binding can be counted on at a cluster.
+
+The driver of a GPU needs more at its start than afterwards. So there are two filters then: one for the start, while
+only trusted code runs, and the lasting one on top of it, for all threads at once, before a program is read.
 """
 
 import ctypes
@@ -43,7 +46,21 @@ _REMOVING = """
 unlinkat 263 35 | renameat 264 38 | renameat2 316 276 | rename 82 - | rmdir 84 - | unlink 87 -
 """
 # What a GPU's driver needs besides; its devices are opened only where there is one.
-_GPU_CALLS = "memfd_create 319 279 | mlock 149 228 | munlock 150 229 | sched_setaffinity 203 122"
+_GPU_CALLS = "mlock 149 228 | munlock 150 229 | sched_setaffinity 203 122"
+# What its start needs, and what closes the walls behind it: a listening Unix socket on which nobody accepts or
+# receives, memory with a name, and the calls that take all of this back.
+_START_CALLS = """
+bind 49 200 | listen 50 201 | memfd_create 319 279
+seccomp 317 277 | landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446
+"""
+_START_SOCKETS = ((41, 198), 0, (1,))  # socket, of AF_UNIX alone
+# ioctl of NVIDIA's driver that computing needs, as gVisor's nvproxy publishes them (drivers 535 to 580; here seen with
+# 580.159 before there was a list). Of /dev/nvidiactl and /dev/nvidia*: type F and one of these numbers, of any size.
+_GPU_NUMBERS = (0x27, 0x29, 0x2A, 0x2B, 0x34, 0x35, 0x4A, 0x4E, 0x4F, 0x5E)
+_GPU_NUMBERS += (200, 201, 206, 207, 210, 212, 214, 215, 218)
+# Of /dev/nvidia-uvm; not 62 and 63, which read and write another process's memory for a debugger.
+_UVM_COMMANDS = (0x30000001, 0x30000002, *range(23, 32), 33, 34, 37, 38, 39, *range(42, 48), 51, 53, 65, 66, 68)
+_UVM_COMMANDS += (*range(70, 76),)
 # Calls with one argument that decides: (number on x86_64, aarch64), which argument, its permitted values.
 _BY_ARGUMENT = {
     "fcntl": ((72, 25), 1, (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1034)),  # no F_SETOWN: it sends signals to others
@@ -54,15 +71,17 @@ _BY_ARGUMENT = {
 _OPEN = {"open": ((2, None), 1), "openat": ((257, 56), 2)}  # with the argument that holds the flags
 _ACCESS, _TRUNCATE, _NAMELESS = 3, 0x200, 0x400000  # O_ACCMODE, O_TRUNC, the bit of O_TMPFILE on its own
 _TO_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}
-_CLONE, _CLONE3, _IOCTL = (56, 220), 435, (16, 29)
+_CLONE, _CLONE3 = (56, 220), 435
 _CLONE_THREAD = 0x00010000
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody's terminal
+_SET_DUMPABLE = 4
 
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
-_ALLOW, _KILL_PROCESS = 0x7FFF0000, 0x80000000
+_ALLOW, _LOG, _KILL_PROCESS = 0x7FFF0000, 0x7FFC0000, 0x80000000
 _DENY, _MISSING = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER_MODE = 38, 22, 2
+_SECCOMP, _SET_FILTER, _ALL_THREADS = (317, 277), 1, 1
 
 
 class _Program(ctypes.Structure):
@@ -77,23 +96,33 @@ def supported() -> bool:
     return platform.machine() in _MACHINES and known
 
 
-def install(gpu: bool, removing: bool) -> None:
-    """Put the calling process, and all threads that it starts, under the filter for good; raise OSError if refused.
+def install(gpu: bool, removing: bool, starting: bool = False, log_unlisted: bool = False) -> None:
+    """Put the calling process, with all its threads, under the filter for good; raise OSError if refused.
 
-    removing: allow that files are deleted and renamed.
+    gpu, starting, log_unlisted: see `filter_program`. removing: allow that files are deleted and renamed.
     """
-    instructions = filter_program(platform.machine(), os.getpid(), gpu, removing)
+    machine = platform.machine()
+    instructions = filter_program(machine, os.getpid(), gpu, removing, starting, log_unlisted)
     buffer = ctypes.create_string_buffer(instructions)
     program = _Program(len(instructions) // 8, ctypes.cast(buffer, ctypes.c_void_p).value)
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
-        _PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0
-    ):
+    # After a start no_new_privs is set, and the prctl that sets it is refused.
+    if libc.prctl(39, 0, 0, 0, 0) != 1 and libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "no_new_privs is refused")
+    number = _SECCOMP[_MACHINES[machine][0]]
+    done = libc.syscall(number, _SET_FILTER, _ALL_THREADS, ctypes.byref(program))
+    if done:  # -1, or the thread that could not follow
         raise OSError(ctypes.get_errno(), "seccomp refuses the filter")
 
 
-def filter_program(machine: str, own_pid: int, gpu: bool, removing: bool) -> bytes:
-    """Return the BPF instructions, 8 bytes each, for `x86_64` or `aarch64`. own_pid: who may be signalled."""
+def filter_program(
+    machine: str, own_pid: int, gpu: bool, removing: bool, starting: bool = False, log_unlisted: bool = False
+) -> bytes:
+    """Return the BPF instructions, 8 bytes each, for `x86_64` or `aarch64`.
+
+    own_pid: who may be signalled. gpu: allow what a GPU's driver needs. starting: allow what its start needs, too.
+    log_unlisted: let through, and leave in the system's log, an ioctl that is not on the driver's list.
+    """
     column, architecture = _MACHINES[machine]
     code = [
         (_LOAD, 0, 0, 4),
@@ -111,18 +140,29 @@ def filter_program(machine: str, own_pid: int, gpu: bool, removing: bool) -> byt
     for numbers, argument in _OPEN.values():
         if numbers[column] is not None:
             code += _if_equal(numbers[column], _harmless_opening(argument))
-    for name, (numbers, argument, values) in _BY_ARGUMENT.items():
-        if name == "ioctl" and gpu:
-            checks = [(_LOAD, 0, 0, 16 + 8 * argument)]
-            checks += [step for value in _TERMINAL_INPUT for step in _if_equal(value, [(_RETURN, 0, 0, _DENY)])]
-            code += _if_equal(numbers[column], [*checks, (_RETURN, 0, 0, _ALLOW)])
-        else:
-            code += _if_equal(numbers[column], _one_of(argument, values))
+    by_argument = _BY_ARGUMENT | ({"socket": _START_SOCKETS} if starting else {})
+    for name, (numbers, argument, values) in by_argument.items():
+        if name == "prctl" and starting:
+            values = (*values, _SET_DUMPABLE)
+        device = name == "ioctl" and gpu
+        code += _if_equal(numbers[column], _of_driver(values, log_unlisted) if device else _one_of(argument, values))
     tables = [_CALLS, *([_GPU_CALLS] if gpu else []), *([_REMOVING] if removing else [])]
+    tables += [_START_CALLS] if starting else []
     for number in sorted(set().union(*(_numbers(table, column) for table in tables))):
         code += _if_equal(number, [(_RETURN, 0, 0, _ALLOW)])
     code.append((_RETURN, 0, 0, _DENY))
     return b"".join(struct.pack("<HBBI", *step) for step in code)
+
+
+def _of_driver(others: tuple[int, ...], log_unlisted: bool) -> list[tuple]:
+    """Return the steps that allow an ioctl of a GPU's driver that is on its list, and these others."""
+    allow, deny = [(_RETURN, 0, 0, _ALLOW)], [(_RETURN, 0, 0, _DENY)]
+    checks = [(_LOAD, 0, 0, 16 + 8)]
+    checks += [step for value in _TERMINAL_INPUT for step in _if_equal(value, deny)]
+    checks += [step for value in (*others, *_UVM_COMMANDS) for step in _if_equal(value, allow)]
+    checks.append((_AND, 0, 0, 0xFFFF))  # type and number, without size and direction
+    checks += [step for number in _GPU_NUMBERS for step in _if_equal(ord("F") << 8 | number, allow)]
+    return [*checks, (_RETURN, 0, 0, _LOG if log_unlisted else _DENY)]
 
 
 def _if_equal(value: int, then: list[tuple]) -> list[tuple]:

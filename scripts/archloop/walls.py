@@ -8,6 +8,9 @@ bubblewrap   bubblewrap makes the namespaces, for one candidate at a time (some 
 none         limits alone. Only when the settings ask for it.
 
 At every level a candidate is one process: fork and exec are denied, so its end is the end of all that it started.
+
+Where the device is a GPU the walls stand twice: wider while trusted code starts the device, for its driver listens on a
+Unix socket, names its threads through /proc and removes files, and then, before a program is read, as they stay.
 """
 
 import contextlib
@@ -15,18 +18,21 @@ import ctypes
 import functools
 import os
 import pwd
+import re
 import resource
 import shutil
 import signal
 import site
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from archloop import landlock, namespaces, seccomp
+from archloop import landlock, namespaces, seccomp, site_limits
 from archloop.errors import InputError
 
 LEVELS = ("namespaces", "bubblewrap", "landlock")
+DOES_NOT_WORK = 3  # the status of a trial that the machine refuses
 SCRATCH_MB, SCRATCH_FILES, SCRATCH_DEPTH = 16, 1024, 32
 MAXIMUM_THREADS, OPEN_FILES = 64, 256
 # Inside its namespaces a candidate finds its scratch folder here.
@@ -34,12 +40,30 @@ SCRATCH = "/scratch"
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/opt/lib", "/etc/ld.so.cache", "/etc/localtime")
 PYTHON = ("bin", "lib", "lib64", "pyvenv.cfg")
 GPU_SYSTEM = ("/sys", "/proc/driver/nvidia", "/etc/nvidia", "/etc/alternatives")
+# Which of a machine's GPUs a job has; the driver reads them at its start.
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+# Since Linux 5.14 a limit on processes counts those of a user namespace apart; before, all that the user runs.
+PROCESSES_BY_NAMESPACE = (5, 14)
 
 
-def choose_level(wanted: str) -> str:
+class Refused(Exception):
+    """What the machine does not give a candidate, with what to do: no verdict on its program."""
+
+
+def bounds(settings: dict) -> dict:
+    """Return what one judgement may take: wall and processor time in seconds, memory in MB, threads.
+
+    settings: section evaluation.
+    """
+    timeout_s = settings["timeout_s"] * settings["repeats"]
+    found = {name: settings[name] for name in ("memory_mb", "threads")}
+    return found | {"timeout_s": timeout_s, "cpu_s": int(timeout_s * settings["threads"]) + 10}
+
+
+def choose_level(wanted: str, gpu: bool = False) -> str:
     """Return the isolation level to use: `auto` takes the strongest that works here, others are checked.
 
-    Raises InputError, saying what to do, when it does not work here.
+    gpu: with what the driver of a GPU needs. Raises InputError, saying what to do, when it does not work here.
     """
     if wanted == "none":
         return wanted
@@ -48,7 +72,7 @@ def choose_level(wanted: str) -> str:
     levels = {"auto": LEVELS, "namespaces": LEVELS[:2]}.get(wanted, (wanted,))
     reasons = []
     for level in levels:
-        reason = obstacle(level)
+        reason = obstacle(level, gpu)
         if reason is None:
             return level
         reasons.append(f"{level}: {reason}")
@@ -61,8 +85,11 @@ def choose_level(wanted: str) -> str:
 
 
 @functools.cache
-def obstacle(level: str) -> str | None:
-    """Return why a level does not work on this machine, None when it does: it is tried in a process of its own."""
+def obstacle(level: str, gpu: bool = False) -> str | None:
+    """Return why a level does not work on this machine, None when it does: it is tried in a process of its own.
+
+    Raises RuntimeError when the trial itself cannot run, which says nothing of the machine.
+    """
     if not seccomp.supported():
         return "no seccomp filters"
     if level == "landlock":
@@ -75,64 +102,97 @@ def obstacle(level: str) -> str | None:
         command = [*bubblewrap_command(readable_paths(), (), gpu=False), "--", sys.executable, "-c", "pass"]
         done = subprocess.run(command, capture_output=True, text=True)
         return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["bwrap fails"])[-1]
-    code = "import sys; from archloop.walls import try_namespaces; try_namespaces(sys.argv[1])"
-    environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": os.defpath}
-    command = [sys.executable, "-c", code, scratch_base()]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it fails"])[-1]
+    # By a path of its own, for PYTHONPATH is cut at colons.
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from archloop import walls; walls.try_namespaces(*sys.argv[2:])"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[1]), scratch_base(), "gpu" if gpu else ""]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.defpath} | identity("/nonexistent"))
+    said = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+    if done.returncode not in (0, DOES_NOT_WORK):
+        raise RuntimeError(f"isolation {level} could not be tried: {said}")
+    return None if done.returncode == 0 else said
 
 
-def try_namespaces(base: str) -> None:
-    """Go into namespaces and end; a traceback's last line says why it does not work."""
-    namespaces.leave()
-    child = os.fork()
-    if child == 0:
-        try:
-            namespaces.build_root(base, readable_paths(), (), SCRATCH, 1, 64)
-            os._exit(0)
-        except BaseException as error:
-            sys.stderr.write(f"{error}\n")
-            sys.stderr.flush()
-            os._exit(1)
-    if os.waitpid(child, 0)[1]:
-        os._exit(1)
+def try_namespaces(base: str, gpu: str) -> None:
+    """Go into namespaces and end, with status DOES_NOT_WORK and one line that says why where that does not work."""
+    try:
+        namespaces.leave()
+        child = os.fork()
+        if child:
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        namespaces.build_root(base, readable_paths(), (), SCRATCH, 1, 64, processes=bool(gpu))
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        os._exit(DOES_NOT_WORK)
+    os._exit(0)
 
 
-def confine(level: str, readable: list[str], base: str, scratch: str, memory_mb: int, cpu_s: int, gpu: bool) -> None:
-    """Put the calling process behind the walls for good. Raises OSError when one cannot be built.
+def identity(home: str) -> dict[str, str]:
+    """Return the variables by which libraries choose where to keep things; a user need have neither name nor home."""
+    caches = ("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
+    return {"USER": "archloop", "LOGNAME": "archloop", "HOME": home} | dict.fromkeys(caches, f"{home}/cache")
 
-    readable: what it may read. base: an empty folder of the judge, onto which the new root is mounted. scratch: the
-    candidate's folder where it has none in memory. cpu_s: processor time that it may take. memory_mb: on top of what
-    the process has; enforced as address space on a CPU (a GPU's driver reserves far more than it uses; there the keeper
-    looks at the memory in use).
+
+def confine(order: dict) -> Callable[[], None]:
+    """Put the calling process behind the walls for good; return what closes them behind the start of a GPU.
+
+    order: level; readable, what it may read; base, an empty folder of the judge, onto which the new root is mounted;
+    scratch, the candidate's folder where it has none in memory; cpu_s, the processor time that it may take; memory_mb,
+    on top of what the process has, enforced as address space on a CPU (a GPU's driver reserves far more than it uses;
+    there the keeper looks at the memory in use); gpu, whether the device is one, devices, its files, and log_unlisted.
+    Raises OSError when a wall cannot be built.
     """
-    mapped = 0 if gpu else int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    devices = [f"/dev/{name}" for name in namespaces.DEVICES] + (_gpu_devices() if gpu else [])
-    readable = [*readable, *(GPU_SYSTEM if gpu else ())]
+    level, gpu, scratch = order["level"], order["gpu"], order["scratch"]
+    promised = limits(order)
+    plain = [f"/dev/{name}" for name in namespaces.DEVICES]
+    readable = [*order["readable"], *(GPU_SYSTEM if gpu else ())]
+    closing: list[Callable[[], None]] = []
     if level == "namespaces":
-        namespaces.build_root(base, readable, devices, SCRATCH, SCRATCH_MB, SCRATCH_FILES)
+        # Its own /proc has the driver's folder, too.
+        shown = [path for path in readable if not path.startswith("/proc/")]
+        where = SCRATCH, SCRATCH_MB, SCRATCH_FILES
+        namespaces.build_root(order["base"], shown, plain + order["devices"], *where, processes=gpu)
+        closing += [namespaces.own_folder_closer()] if gpu else []
     elif level != "none":
         os.chdir(scratch)
     if level != "none":
         namespaces.drop_capabilities()
-    os.environ.clear()
     home = SCRATCH if level == "namespaces" else scratch
-    os.environ.update(PATH="/usr/bin:/bin", HOME=home, TMPDIR=home, LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
-    limits = {resource.RLIMIT_CPU: cpu_s}
-    limits |= {resource.RLIMIT_AS: mapped + memory_mb * 2**20} if not gpu else {}
-    # Counted in the user namespace; elsewhere it would count whatever else the user runs, and the keeper looks instead.
-    limits |= {resource.RLIMIT_NPROC: MAXIMUM_THREADS} if level == "namespaces" else {}
-    _limit(limits)
+    kept = {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ}
+    os.environ.clear()
+    os.environ.update(PATH="/usr/bin:/bin", TMPDIR=home, LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
+    os.environ.update(identity(home) | kept)
+    _limit(promised)
     die_with_parent()
     if level == "none":
-        return
-    ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: nobody of the same user traces it or reads its memory
-    if level != "namespaces":
-        grants = [(path, landlock.READ) for path in readable]
-        grants += [(path, landlock.READ | landlock.WRITE_FILE) for path in devices]
-        landlock.restrict([*grants, (scratch, landlock.READ_WRITE)])
-    seccomp.install(gpu, removing=level == "namespaces")
+        return lambda: None
+    libc = ctypes.CDLL(None)
+    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    own = landlock.READ | landlock.WRITE_FILE | landlock.TRUNCATE
+    grants = [(path, landlock.READ) for path in readable] + [(scratch, landlock.READ_WRITE)]
+    grants += [(path, landlock.READ | landlock.WRITE_FILE) for path in plain]
+    grants += [(path, landlock.READ | landlock.WRITE_FILE | landlock.IOCTL_DEV) for path in order["devices"]]
+
+    def stand(starting: bool) -> None:
+        if not starting:
+            libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: nobody of the same user traces it or reads its memory
+        if level != "namespaces":
+            rights = [(f"/proc/{os.getpid()}", own if starting else landlock.READ)] if gpu else []
+            landlock.restrict([*grants, *rights])
+        removing = starting or level == "namespaces"
+        seccomp.install(gpu, removing, starting, order["log_unlisted"])
+
+    # The files in /proc of a process that cannot be dumped are root's, and a plain user's driver names its threads.
+    stand(starting=gpu)
+    closing += [lambda: stand(starting=False)] if gpu else []
+
+    def close() -> None:
+        for step in closing:
+            step()
+
+    return close
 
 
 def die_with_parent() -> None:
@@ -188,28 +248,47 @@ def bubblewrap_command(readable: list[str], writable: tuple[str, ...], gpu: bool
     for path in namespaces.outermost([*readable, *(GPU_SYSTEM if gpu else ()), str(Path(__file__).parents[1])]):
         link = os.path.islink(path)  # noqa: PTH114
         command += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]  # noqa: PTH115
-    for path in _gpu_devices() if gpu else ():
+    for path in gpu_devices() if gpu else ():
         command += ["--dev-bind", path, path]
     for path in writable:
         command += ["--bind", path, path]
     return command
 
 
-def _gpu_devices() -> list[str]:
+def gpu_devices() -> list[str]:
+    """Return the files of NVIDIA's GPUs in /dev."""
     return sorted(str(path) for path in Path("/dev").glob("nvidia*"))
 
 
-def _limit(limits: dict[int, int]) -> None:
+def kernel() -> tuple[int, ...]:
+    """Return the first two numbers of the kernel's version."""
+    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+
+
+def limits(order: dict) -> dict[int, int]:
+    """Return the limits (resource.RLIMIT_*) of a candidate that is forked from the calling process."""
+    found = {resource.RLIMIT_CPU: order["cpu_s"], resource.RLIMIT_FSIZE: SCRATCH_MB * 2**20}
+    found |= {resource.RLIMIT_NOFILE: OPEN_FILES}
+    if not order["gpu"]:
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        found[resource.RLIMIT_AS] = mapped + order["memory_mb"] * 2**20
+    if order["level"] == "namespaces" and kernel() >= PROCESSES_BY_NAMESPACE:  # elsewhere the keeper looks
+        found[resource.RLIMIT_NPROC] = MAXIMUM_THREADS
+    return found
+
+
+def check_file_size(size: int) -> None:
+    """Raise InputError when the judge may not write a file of this size (bytes): its own copy of the images."""
+    lower = site_limits.shortfalls({resource.RLIMIT_FSIZE: max(size, SCRATCH_MB * 2**20)}, "the judge needs")
+    if lower:
+        raise InputError(lower[0])
+
+
+def _limit(wanted: dict[int, int]) -> None:
     """Set hard limits, those that are always the same too."""
-    limits = limits | {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: SCRATCH_MB * 2**20,
-        resource.RLIMIT_NOFILE: OPEN_FILES,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_RTPRIO: 0,
-    }
-    for limit, value in limits.items():
+    harmless = ("CORE", "MEMLOCK", "MSGQUEUE", "RTPRIO")
+    wanted = wanted | {getattr(resource, f"RLIMIT_{name}"): 0 for name in harmless}
+    for limit, value in wanted.items():
         hard = resource.getrlimit(limit)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (value, value))

@@ -30,6 +30,7 @@ GROUPS = (
     "nondeterminism",
     "outlive",
     "kernel",
+    "names",
 )
 
 

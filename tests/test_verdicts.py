@@ -1,0 +1,214 @@
+"""A fault of the machine is no verdict on a program, and what is sound is trained in a format that it takes."""
+
+import itertools
+import time
+
+import pytest
+import torch
+from small_data import write_few_digits
+
+from archloop import train
+from archloop.datasets import read_facts, read_split
+from archloop.devices import dealt_out
+from archloop.errors import InputError
+from archloop.evaluate import Judge, evaluate
+from archloop.faults import is_device, is_memory
+from archloop.formats import PLAIN, Format, formats
+from archloop.keys import protocol_digest
+from archloop.result import FIELDS
+from archloop.scores import all_records
+from archloop.settings import complete
+from archloop.verdicts import SOUND
+
+RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
+BUSY = "AcceleratorError: CUDA error: CUDA-capable device(s) is/are busy or unavailable"
+NET = """
+import torch
+import torch.nn as nn
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.conv = nn.Conv2d(in_shape[1], 4, 3, padding=1)
+        self.head = nn.Linear(4, out_shape[0])
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x):
+        x = self.conv(x)
+        STEP
+        return self.head(x.mean((2, 3)))
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(smallest):
+    return complete(smallest)["evaluation"]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors", images=64)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: out of memory",
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "std::bad_alloc",
+        "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes",
+    ],
+)
+def test_missing_memory_is_known_by_what_every_library_calls_it(text):
+    assert is_memory(RuntimeError(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "faulty"),
+    [
+        (BUSY, True),
+        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", True),
+        ("RuntimeError: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", True),
+        ("RuntimeError: CUDA error: device-side assert triggered", False),
+        ("RuntimeError: mat1 and mat2 shapes cannot be multiplied (16x10 and 12x10)", False),
+    ],
+)
+def test_an_error_of_the_device_is_told_apart_from_one_of_the_program(text, faulty):
+    assert is_device(text) == faulty
+    assert not is_memory(RuntimeError(text))
+
+
+def crashing(monkeypatch, details) -> list[str]:
+    """Let every training end as a crash with the next of some details; return what was trained, in order."""
+    trained, details = [], iter(details)
+
+    def train_once(self, program, *_):
+        trained.append("sound" if program == SOUND else "program")
+        detail = next(details)
+        outcome = "crashed" if detail else "trained"
+        return dict.fromkeys(FIELDS) | {"outcome": outcome, "detail": detail, "isolation": "namespaces"}
+
+    monkeypatch.setattr(Judge, "train_once", train_once)
+    return trained
+
+
+ROWS = [{"id": "a", "program": NET.replace("STEP", "x = x")}]
+
+
+def test_where_a_sound_program_fails_too_the_job_ends_and_nothing_is_kept(digits, settings, tmp_path, monkeypatch):
+    crashing(monkeypatch, itertools.repeat("RuntimeError: the machine is broken"))
+    with pytest.raises(InputError, match="a sound program fails, too"):
+        evaluate(ROWS, digits, settings, 1, tmp_path, RUN)
+    assert not list(all_records(tmp_path))
+    monkeypatch.undo()
+    (record,), _ = evaluate(ROWS, digits, settings, 1, tmp_path, RUN)
+    assert record["outcome"] == "trained"
+
+
+def test_a_crash_by_the_device_is_tried_again_and_never_kept(digits, settings, tmp_path, monkeypatch):
+    trained = crashing(monkeypatch, [BUSY, "", "", BUSY, "", BUSY, ""])
+    (record,), _ = evaluate(ROWS, digits, settings, 1, tmp_path / "one", RUN)
+    assert record["outcome"] == "trained" and trained == ["program", "sound", "program"]
+    (record,), _ = evaluate(ROWS, digits, settings, 1, tmp_path / "two", RUN)
+    assert record["outcome"] == "crashed" and trained[3:] == ["program", "sound", "program", "sound"]
+    assert not list(all_records(tmp_path / "two"))
+
+
+def test_a_crash_of_the_programs_own_is_kept_once_a_sound_program_went_through(digits, settings, tmp_path, monkeypatch):
+    trained = crashing(monkeypatch, ["RuntimeError: its own", "", ""])
+    (record,), _ = evaluate(ROWS, digits, settings, 1, tmp_path, RUN)
+    assert record["outcome"] == "crashed" and trained[:2] == ["program", "sound"]
+    assert len(list(all_records(tmp_path))) == 1
+
+
+@pytest.fixture(scope="module")
+def data(digits):
+    tensors = {}
+    for split in ("train", "validation", "test"):
+        tensors[f"{split}_images"], tensors[f"{split}_labels"] = read_split(digits, split)
+    return tensors | read_facts(digits)
+
+
+def trained_in(data, settings, step: str, precision: str = "float32") -> tuple[str, str]:
+    """Return (outcome, format) of a program with a step of its own after its convolution, trained here."""
+    program = NET.replace("STEP", step)
+    facts, _ = train.judge(program, data, settings | {"precision": precision, "epochs": 2}, 1, "cpu", images=32)
+    return facts["outcome"] + facts["detail"], facts["format"]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "y = torch.zeros(x.shape); y.index_add_(0, torch.arange(len(x)), x); x = y",
+        "y = torch.zeros(x.shape); y[:] = 1.0; y[x > 0] = x[x > 0]; x = y",
+        "x = torch.lerp(x, torch.zeros(x.shape), 0.5)",
+        "x = torch.zeros(x.shape).scatter_add(0, torch.zeros(x.shape, dtype=torch.long), x)",
+    ],
+)
+def test_what_bfloat16_does_not_take_is_trained_in_float32(data, settings, step):
+    assert trained_in(data, settings, "x = x", "bfloat16") == ("trained", "bfloat16, contiguous")
+    with pytest.raises(RuntimeError), torch.autocast("cpu", torch.bfloat16):
+        x = torch.nn.functional.conv2d(torch.ones(2, 1, 8, 8), torch.ones(4, 1, 3, 3))
+        exec(step, {"torch": torch, "x": x})
+    assert trained_in(data, settings, step, "bfloat16") == ("trained", "float32, contiguous")
+
+
+def test_a_view_after_a_convolution_is_trained_in_contiguous_memory(data, settings, monkeypatch):
+    monkeypatch.setattr(train, "formats", lambda *_: [Format("float32", "channels_last"), PLAIN])
+    assert trained_in(data, settings, "x = x * 1") == ("trained", "float32, channels_last")
+    assert trained_in(data, settings, "x = x.view(len(x), -1).view(x.shape)") == ("trained", "float32, contiguous")
+
+
+def test_channels_last_is_tried_on_gpus_alone_and_contiguous_comes_last():
+    assert formats("float32", "cpu") == [PLAIN]
+    gpu = formats("bfloat16", "cuda:1")
+    assert (gpu[0], gpu[-1], len(gpu)) == (Format("bfloat16", "channels_last"), PLAIN, 4)
+
+
+def test_a_buffer_that_forward_changes_in_evaluation_mode_is_no_crash_in_the_second_epoch(data, settings):
+    assert trained_in(data, settings, "self.seen = self.seen + x.detach().mean()")[0] == "trained"
+
+
+def test_a_key_depends_on_all_that_a_program_runs_with(settings):
+    versions = {"python": "3", "torch": "2", "torchvision": "1", "numpy": "2", "cpu": "x86_64 AVX2", "kernel": "6"}
+
+    def key(device="cpu", precision="float32", **other) -> str:
+        return protocol_digest(settings | {"precision": precision}, "data", 1, device, versions | other)
+
+    for name in ("python", "torch", "torchvision", "numpy", "cpu"):
+        assert key(**{name: "other"}) != key()
+    assert key(precision="bfloat16") != key()
+    assert key(kernel="other") == key()
+    assert key("H100", cpu="other") == key("H100")
+
+
+def test_candidates_are_dealt_out_to_gpus_of_one_kind(monkeypatch):
+    cards = {"cuda:0": "H100", "cuda:1": "H100", "cuda:2": "A100"}
+    monkeypatch.setattr("archloop.devices.device_name", cards.get)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    assert dealt_out("cuda", 3) == ["cuda:0", "cuda:1"]
+    assert (dealt_out("cuda", 1), dealt_out("cuda:1", 1), dealt_out("cpu", 4)) == (["cuda"], ["cuda:1"], ["cpu"])
+    with pytest.raises(InputError, match="but torch sees 3 here"):
+        dealt_out("cuda", 4)
+
+
+def test_every_device_has_as_many_candidates_as_workers_allow(digits, settings, tmp_path, monkeypatch):
+    at_work, most = [], []
+
+    def train_once(self, program, settings, seed, device, *_):
+        at_work.append(device)
+        most.append(sorted(at_work))
+        time.sleep(0.1)
+        at_work.remove(device)
+        return dict.fromkeys(FIELDS) | {"outcome": "trained", "isolation": "namespaces"}
+
+    monkeypatch.setattr(Judge, "train_once", train_once)
+    monkeypatch.setattr("archloop.evaluate.dealt_out", lambda *_: ["one", "two"])
+    rows = [{"id": str(at), "program": ROWS[0]["program"] + f"# {at}\n"} for at in range(8)]
+    evaluate(rows, digits, settings, 1, tmp_path, RUN | {"workers": 4})
+    assert max(most, key=len) == ["one", "one", "two", "two"]

@@ -1,0 +1,273 @@
+"""What the machine does not give is no verdict on a program, and nothing that a program does ends its judge."""
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from plain_user import ROOT, as_plain_user
+from small_data import write_few_digits
+
+from archloop import judge_server, site_limits, walls
+from archloop.errors import InputError
+from archloop.evaluate import Judge
+from archloop.settings import complete
+
+NET = """
+import torch
+import torch.nn as nn
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.head = nn.Linear(in_shape[1] * in_shape[2] * in_shape[3], out_shape[0])
+        INIT
+
+    def forward(self, x):
+        return self.head(x.flatten(1))
+"""
+HONEST = NET.replace("INIT", "pass")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, or changes control groups")
+
+
+@pytest.fixture(scope="module")
+def settings(root):
+    whole = complete(yaml.safe_load((root / "config" / "test.yaml").read_text()))
+    return whole["evaluation"] | {"timeout_s": 60, "threads": 2}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
+
+
+@pytest.fixture(scope="module")
+def judge(digits):
+    with Judge(digits, "cpu", "namespaces") as opened:
+        opened._ready()
+        yield opened
+
+
+UNDER_A_LIMIT = """
+import resource, sys
+from archloop import site_limits, walls
+resource.setrlimit(getattr(resource, sys.argv[1]), (int(sys.argv[2]),) * 2)
+order = {"level": "namespaces", "gpu": False, "cpu_s": 130, "memory_mb": 7000}
+print("; ".join(site_limits.shortfalls(walls.limits(order))))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("RLIMIT_CPU", 15, "allows 15 s of processor time, a candidate is promised 130: raise it (ulimit -t"),
+        ("RLIMIT_CPU", 130, ""),
+        ("RLIMIT_AS", 4 * 2**30, "allows 4096 MB of address space, a candidate is promised 70"),
+        ("RLIMIT_DATA", 3 * 2**30, "allows 3072 MB of data, a candidate is promised 70"),
+        ("RLIMIT_NOFILE", 128, "allows 128 open files, a candidate is promised 256: raise it (ulimit -n"),
+        ("RLIMIT_FSIZE", 20 * 1024, "allows 0 MB a file, a candidate is promised 16: raise it (ulimit -f"),
+        ("RLIMIT_NPROC", 20, ""),
+    ],
+)
+def test_a_limit_below_what_is_promised_is_named_with_what_to_do(root, name, value, says):
+    command = [sys.executable, "-c", UNDER_A_LIMIT, name, str(value)]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{name} {says}" if says else "\n") and len(done.stdout.splitlines()) == 1
+
+
+def test_a_judge_that_cannot_write_its_copy_of_the_images_says_so(monkeypatch, digits):
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: (20 * 2**20, 20 * 2**20))
+    walls.check_file_size(10 * 2**20)
+    with pytest.raises(InputError, match=r"RLIMIT_FSIZE allows 20 MB a file, the judge needs 30: raise it .ulimit -f"):
+        walls.check_file_size(30 * 2**20)
+
+
+@needs_root
+@pytest.mark.parametrize(("room", "says"), [(0, "starts no process more"), (3, "refuses the 16 threads of")])
+def test_a_control_group_that_is_full_is_no_crash(judge, settings, room, says):
+    groups = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
+    root = next((place for place in groups if (place / "cgroup.procs").exists()), None)
+    if root is None:
+        pytest.skip("no control groups")
+    before = Path(f"/proc/{judge.server.pid}/cgroup").read_text().splitlines()
+    own = root / f"archloop-test-{os.getpid()}"
+    try:
+        own.mkdir()
+        (own / "pids.max").write_text(str(1 + room))
+        (own / "cgroup.procs").write_text(str(judge.server.pid))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            own.rmdir()
+        pytest.skip(f"control groups cannot be changed here ({error})")
+    try:
+        with pytest.raises(InputError, match=f"{says} .*pids.max {1 + room}"):
+            judge.judge(HONEST, settings | {"threads": 16}, 1)
+    finally:
+        back = next(line.split(":", 2)[2] for line in before if "pids" in line.split(":")[1] or line.startswith("0::"))
+        (root / back.lstrip("/") / "cgroup.procs").write_text(str(judge.server.pid))
+        own.rmdir()
+    assert judge.judge(HONEST, settings, 1)["outcome"] == "trained"
+
+
+ELSEWHERE = """
+import json, sys, tempfile
+from pathlib import Path
+from archloop.evaluate import Judge
+from small_data import write_few_digits
+level, settings, programs = json.loads(sys.argv[1])
+with tempfile.TemporaryDirectory() as place, Judge(write_few_digits(Path(place) / "d"), "cpu", level) as judge:
+    for program in programs:
+        try:
+            record = judge.judge(program, settings, 1, static=False)
+            print(json.dumps([record["outcome"], record["detail"]]))
+        except Exception as error:
+            print(json.dumps([type(error).__name__, str(error)]))
+"""
+MODULES = {"PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT / 'tests'}", "PATH": os.environ["PATH"]}
+
+
+def judged(prepared: str, level: str, settings: dict, programs: list[str], tmp_path: Path) -> list:
+    """Return (outcome, detail) of programs that a plain user judges; prepared: lines of shell that root runs before."""
+    arguments = [sys.executable, "-B", "-c", ELSEWHERE, json.dumps([level, settings, programs])]
+    command = as_plain_user(arguments, tmp_path)
+    command[-1] = command[-1].replace("exec setpriv", f"{prepared}\nexec setpriv")
+    done = subprocess.run(command, capture_output=True, text=True, env=MODULES, cwd="/")
+    if not done.stdout:
+        pytest.skip(f"a plain user cannot judge here: {done.stderr[-300:]}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+MANY_THREADS = (
+    "import threading, time\n        for _ in range(80): threading.Thread(target=time.sleep, args=(9,)).start()"
+)
+
+
+@needs_root
+def test_a_keeper_watches_where_proc_hides_the_candidate_from_it(settings, tmp_path):
+    programs = [HONEST, NET.replace("INIT", MANY_THREADS + "\n        time.sleep(9)")]
+    hidden = "mount -t proc -o hidepid=2 proc /proc"
+    trained, crashed = judged(hidden, "landlock", settings, programs, tmp_path)
+    assert trained == ["trained", ""]
+    assert crashed == ["crashed", "more than 64 threads"]
+
+
+@needs_root
+def test_a_limit_on_the_users_processes_is_no_crash(settings, tmp_path):
+    more = settings | {"threads": 8}
+    found = judged("prlimit --pid $$ --nproc=9", "landlock", more, [HONEST], tmp_path)
+    assert found[0][0] == "InputError" and "refuses the 8 threads of evaluation.threads (RLIMIT_NPROC 9" in found[0][1]
+
+
+OLD_KERNEL = """
+import ctypes, errno, json, os, struct, sys
+absent = (434, 435, 442, 444, 445, 446)  # pidfd_open, clone3, mount_setattr, Landlock
+code = [(0x20, 0, 0, 0)]
+for number in absent:
+    code += [(0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | errno.ENOSYS)]
+code.append((0x06, 0, 0, 0x7FFF0000))
+text = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *step) for step in code))
+class Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+libc = ctypes.CDLL(None)
+libc.prctl(38, 1, 0, 0, 0)
+assert libc.prctl(22, 2, ctypes.byref(Program(len(code), ctypes.addressof(text))), 0, 0) == 0
+"""
+
+
+def test_a_kernel_without_descriptors_of_processes_and_without_landlock_judges(settings):
+    given = json.dumps(["auto", settings, [HONEST, "raise SystemExit"]])
+    command = [sys.executable, "-c", OLD_KERNEL + ELSEWHERE, given]
+    done = subprocess.run(command, capture_output=True, text=True, env=MODULES)
+    assert [json.loads(line)[0] for line in done.stdout.splitlines()] == ["trained", "construct"], done.stderr
+
+
+def test_a_keeper_that_fails_behind_the_walls_is_an_outcome_of_its_candidate(judge, settings, monkeypatch):
+    real = json.dumps
+    monkeypatch.setattr("archloop.evaluate.json.dumps", lambda value, **o: real(value | {"timeout_s": "x"}, **o))
+    record = judge.judge(HONEST, settings, 1)
+    assert record["outcome"] == "crashed" and "could not be watched any longer (TypeError" in record["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "threads", "outcome"),
+    [
+        (b"\xff\xfe", 1, None),
+        (b"x\nThreads:\t99", 1, None),
+        (b"\nVmSwap: x kB", 1, None),
+        (b"\nRssAnon: 9e9", 1, None),
+        (b"x\nThreads:\t1", 99, "crashed"),
+    ],
+)
+def test_a_process_is_watched_whatever_it_calls_itself(tmp_path, name, threads, outcome):
+    path = tmp_path / "status"
+    path.write_bytes(b"Name:\t" + name + b"\nVmSize:\t9 kB\nRssAnon:\t 1000 kB\nThreads:\t%d\n" % threads)
+    order = {"level": "namespaces", "gpu": False, "memory_mb": 100}
+    with open(path, "rb", buffering=0) as status:
+        broken = judge_server._broken_limit(status, order, float("inf"))
+    assert (broken and broken[0]) == outcome
+
+
+def test_limits_of_control_groups_are_the_tightest_up_to_the_root(tmp_path):
+    for folder, name, value in (
+        ("a", "pids.max", "100"),
+        ("a/b", "pids.max", "max"),
+        ("a/b", "memory.max", "2000"),
+        ("a", "memory.max", "5000"),
+        ("", "cpu.max", "200000 100000"),
+    ):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / name).write_text(f"{value}\n")
+    (tmp_path / "cgroup").write_text("0::/a/b\n")
+    found = site_limits.group_limits(tmp_path, tmp_path / "cgroup")
+    assert found == {"pids.max": "100", "memory.max": "2000", "cpu.max": "200000 100000"}
+
+
+NO_NAME = "import getpass, os; os.setuid(54321); assert getpass.getuser() == 'archloop'"
+
+
+@needs_root
+def test_libraries_find_a_user_and_a_folder_for_their_caches_where_there_is_no_name(judge):
+    environment = Path(f"/proc/{judge.server.pid}/environ").read_bytes().decode().split("\0")
+    found = dict(entry.partition("=")[::2] for entry in environment if entry)
+    done = subprocess.run([sys.executable, "-c", NO_NAME], env=found, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert found["TORCHINDUCTOR_CACHE_DIR"] and found["TRITON_CACHE_DIR"] and found["HOME"] == "/nonexistent"
+
+
+def test_a_trial_that_cannot_run_is_no_fault_of_the_kernel(monkeypatch):
+    monkeypatch.setattr(walls, "__file__", "/nowhere/archloop/walls.py")
+    walls.obstacle.cache_clear()
+    with pytest.raises(RuntimeError, match=r"could not be tried: .*No module named 'archloop'"):
+        walls.obstacle("namespaces")
+    walls.obstacle.cache_clear()
+
+
+def test_a_colon_in_the_path_of_the_library_weakens_no_wall(tmp_path, root, monkeypatch):
+    place = tmp_path / "run_12:30"
+    place.symlink_to(root / "scripts")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from archloop import walls; print(walls.obstacle('namespaces'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(place)], capture_output=True, text=True)
+    assert done.stdout.strip() == str(walls.obstacle("namespaces")), done.stderr
+
+
+def test_the_limits_that_hold_are_reported_and_one_that_is_too_low_fails_the_job(judge, settings):
+    """The last test of this judge: its server's limits are lowered, as a site would have done, and stay so."""
+    assert judge.judge(HONEST, settings, 1)["limits"]["RLIMIT_NPROC"] == walls.MAXIMUM_THREADS
+    resource.prlimit(judge.server.pid, resource.RLIMIT_NPROC, (40, 40))
+    limits = judge.judge(HONEST, settings, 1)["limits"]
+    assert (limits["RLIMIT_NPROC"], limits["RLIMIT_CPU"], limits["RLIMIT_NOFILE"]) == (40, 130, 256)
+    resource.prlimit(judge.server.pid, resource.RLIMIT_CPU, (15, 15))
+    with pytest.raises(InputError, match="cannot judge at level namespaces: RLIMIT_CPU allows 15 s") as caught:
+        judge.judge(HONEST, settings, 1)
+    assert "\n" not in str(caught.value)
