@@ -11,6 +11,7 @@ from pathlib import Path
 from archloop.contract import modernise
 from archloop.errors import InputError
 from archloop.files import read_json, read_text
+from archloop.lemur_hints import hints_of
 from archloop.novelty import AMONG_SEEDS, near_copies
 from archloop.shingles import text_digest
 
@@ -23,12 +24,12 @@ def read_programs(
     families: Sequence[str] | None = None,
     keep: Callable[[str], bool] = lambda program: True,
 ) -> tuple[list[dict], list[dict]]:
-    """Return (programs, what was left out): rows {id, family, program, measured} and {id, family, why}.
+    """Return (programs, what was left out): rows {id, family, program, hints, measured} and {id, family, why}.
 
     folder: a checkout of LEMUR, or its folder ab/nn. A family is the letters that a name begins with. Within a family
     the order is that of the best accuracy that LEMUR measured, then of the names; the families take turns. measured is
     that trial: dataset, epoch, accuracy (of LEMUR's own test split, so it is no accuracy of the corpus) and
-    hyperparameters. Raises InputError when the folder is no checkout.
+    hyperparameters. hints: names of those that fit. Raises InputError when the folder is no checkout.
     """
     if folder is None:
         raise InputError("settings: seed_corpus.lemur_folder is missing; it names a LEMUR checkout")
@@ -48,7 +49,7 @@ def read_programs(
         if why:
             left_out.append(_left_out(row, why))
         else:
-            rows.append(row)
+            rows.append(row | {"hints": hints_of(path.stem, row["program"])})
     rows.sort(key=lambda row: (-row["measured"]["accuracy"], row["id"]))
     rows = _without_copies(rows, left_out)
     chosen: dict[str, list[dict]] = {}
