@@ -11,7 +11,7 @@ from edit_pairs import BRANCHES, EXCITATION, PLAIN, RESIDUAL, SEPARABLE
 
 from archloop.contract import modernise
 from archloop.errors import InputError
-from archloop.files import read_json, read_jsonl
+from archloop.files import read_json, read_jsonl, write_jsonl
 from archloop.lemur import family_of, read_programs
 from archloop.lemur_hints import hints_of
 from archloop.prompts import seed_prompt
@@ -115,6 +115,35 @@ def test_a_family_without_a_hint_of_its_name_is_asked_without_one():
 )
 def test_the_first_hint_of_a_program_is_what_it_is_called_after_or_does(name, source, hint):
     assert hints_of(name, source)[0] == hint
+
+
+def test_a_trial_that_diverged_does_not_hide_the_best_one(checkout, tmp_path):
+    folder, add = checkout
+    add("PlainNet", NEW, 0.8, epoch=2)
+    (path,) = folder.rglob("img-classification_cifar-10_acc_PlainNet/1.json")
+    path.write_text('[{"accuracy": NaN, "lr": 0.1}, {"accuracy": Infinity}, {"accuracy": 1e999}, {"accuracy": true}]')
+    (path.parent / "2.json").write_text('[{"accuracy": 0.9, "lr": NaN, "batch": 4}]')
+    rows, _ = read_programs(folder)
+    assert rows[0]["id"] == "lemur-PlainNet"
+    assert rows[0]["measured"] == {"accuracy": 0.9, "batch": 4, "dataset": "cifar-10", "epoch": 2}
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+
+
+def test_an_accuracy_in_per_cent_is_named_and_leads_nothing(checkout):
+    folder, add = checkout
+    add("AlexNet", BRANCHES, 61.2)
+    rows, left_out = read_programs(folder)
+    assert "lemur-AlexNet" not in {row["id"] for row in rows}
+    (why,) = [row["why"] for row in left_out if row["id"] == "lemur-AlexNet"]
+    assert "_acc_AlexNet/1.json: an accuracy of 61.2, which is no share from 0 to 1" in why
+
+
+def test_a_program_with_a_byte_order_mark_and_other_line_ends_is_the_same_program(checkout):
+    folder, _ = checkout
+    plain = read_programs(folder)[0]
+    for path in folder.rglob("nn/*.py"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_programs(folder)[0] == plain
 
 
 def test_image_classification_is_kept_with_its_best_trial(checkout):
