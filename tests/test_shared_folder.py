@@ -11,6 +11,7 @@ from workflow import ROOT
 
 from archloop.files import remove_tree, write_json
 from archloop.provenance import KEYS, OBJECTS
+from archloop.scores import ScoreStore
 
 # Records lost outputs as a member of the group 30000 who made none of them; the sum of records is printed.
 AS_ANOTHER = """
@@ -75,3 +76,28 @@ def test_lost_records_are_written_by_whoever_may_write_and_what_was_read_stays_o
 def test_a_file_that_another_member_may_not_write_is_named(folder):
     give_away(folder, 0o644)
     assert record_as_another(folder).startswith("results/main/second.json: its time cannot be set; its owner has to")
+
+
+ADDS = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from archloop.scores import ScoreStore
+os.umask(0o002)
+os.setgroups([])
+os.setgid(30000)
+os.setuid(int(sys.argv[2]))
+print(ScoreStore(Path("store")).put(sys.argv[3], {"accuracy": 0.5}))
+"""
+
+
+def test_scores_are_added_where_only_the_owner_of_a_file_may_delete_it(folder):
+    (folder / "store").mkdir()
+    give_away(folder, 0o664)
+    (folder / "store").chmod(0o3777)
+    keys = ["ab" + digit * 62 for digit in "123"]
+    for user, key in zip((20001, 20002, 20001), keys):
+        command = [sys.executable, "-c", ADDS, str(ROOT / "scripts"), str(user), key]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.stdout == "{'accuracy': 0.5}\n", done.stderr
+    assert all(ScoreStore(folder / "store").get(key) == {"accuracy": 0.5} for key in keys)

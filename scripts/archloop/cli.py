@@ -101,8 +101,8 @@ def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable:
             context, sections = click.get_current_context(), getattr(function, "sections", {})
             leave_provenance(script, context, arguments, sections, outputs, more, packages)
             if "spent" in more:
-                more["spent"].unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # all is written; in a shared folder it may be another user's
+                    more["spent"].unlink(missing_ok=True)
                     more["spent"].parent.rmdir()
 
         return _command(with_provenance, allow_extra_args=True)
