@@ -33,7 +33,8 @@ from archloop.shingles import SCHEME, jaccard, normalised_tokens, shingle_sets, 
 
 SHARD = 100_000
 NOVELTY = {"gate": "both", "threshold": 0.9, "shingle_tokens": 10}
-ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "fill_minimum": 0, "fill_down_to": None}
+ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "measure": "accuracy"}
+ADMISSION |= {"fill_minimum": 0, "fill_down_to": None}
 
 
 @click.group(invoke_without_command=True)

@@ -53,7 +53,8 @@ def options(section, prefix="", only=None):
 
 def data_options(wildcards):
     """The settings that a data set depends on: what only others use rebuilds nothing of it."""
-    users = {"folder": "folder", "folder_size": "folder", "digits_size": "digits", "test_share": "digits folder"}
+    users = dict.fromkeys(("folder", "folder_name", "folder_size"), "folder")
+    users |= {"digits_size": "digits", "test_share": "digits folder"}
 
     def used(key):
         return key not in users or wildcards.dataset in users[key].split()

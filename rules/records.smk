@@ -26,6 +26,8 @@ def hold_results():
         fcntl.flock(RESULTS_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
         write_json("results/settings.json", SETTINGS)
         write_json("results/requests.json", requests())
+    except InputError as error:
+        raise WorkflowError(str(error))
     except OSError as error:
         if isinstance(error, BlockingIOError):
             raise WorkflowError("results: another run is at work there; wait for it, or end it")

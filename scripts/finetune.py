@@ -26,7 +26,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--output", required=True, type=PATH, help="adapter_model.safetensors; two more files go beside it.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
 @click.option("--state", required=True, type=PATH, help="Folder for checkpoints; a job that was cut resumes from it.")
-@click.option("--seed", required=True, type=click.IntRange(0, 2**63 - 1), help="Seed of this fine-tuning.")
+@click.option("--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Seed of this fine-tuning.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
 @click.option("--gpus", default=1, type=value_of("run", "gpus"), help="GPUs of this node that share the work.")
 def main(

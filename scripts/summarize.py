@@ -25,7 +25,7 @@ PATH = click.Path(path_type=Path)
 def main(candidates, training, chain, cycle, dataset, output, settings) -> None:
     """Write the summary of a cycle."""
     facts = read_facts(dataset)
-    threshold = accuracy_threshold(settings, facts["chance"])
+    threshold = accuracy_threshold(settings, facts)
     lineage = read_json(training) if training else None
     write_json(output, summarize(read_candidates([candidates]), lineage, threshold, chain, cycle, facts["name"]))
 

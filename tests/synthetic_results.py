@@ -79,6 +79,7 @@ def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, tain
             row |= {"nearest_exact": likeness > 0.8}
             row["outcome"] = "near_copy" if near else "admitted" if row["accuracy"] >= 0.4 else "below_threshold"
         row = taint(row)
+        row["score"] = row["balanced_accuracy"] = row["accuracy"]
         row["test_accuracy"] = None if row["accuracy"] is None else row["accuracy"] - 0.01
         rows.append(row)
         valid = row["outcome"] not in NOT_VALID

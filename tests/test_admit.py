@@ -9,7 +9,8 @@ from archloop.errors import InputError
 from archloop.seed_programs import family_programs
 
 DATASET = {"name": "digits", "chance": 0.1}
-ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "fill_minimum": 15, "fill_down_to": None}
+ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "measure": "accuracy"}
+ADMISSION |= {"fill_minimum": 15, "fill_down_to": None}
 NOVELTY = {"gate": "both", "threshold": 0.9, "shingle_tokens": 10}
 EMPTY = pl.DataFrame(schema=CORPUS)
 # Programs of different families: none is a near-copy of another.
@@ -113,6 +114,24 @@ def test_a_fingerprint_that_is_none_is_not_believed():
 def test_a_relative_threshold_counts_from_chance():
     relative = ADMISSION | {"relative_to_chance": True}  # 0.1 + 0.4 * 0.9 = 0.46
     assert verdicts((PROGRAMS[0], 0.45), (PROGRAMS[1], 0.47), admission=relative) == ["below_threshold", "admitted"]
+
+
+def test_by_balanced_accuracy_whoever_always_says_one_class_is_at_chance():
+    candidates, records = cycle((PROGRAMS[0], 0.95), (PROGRAMS[1], 0.7))
+    for record, balanced in zip(records, (0.5, 0.8)):
+        record["balanced_accuracy"] = balanced
+    uneven = {"name": "folder", "classes": 2, "chance": 0.95}
+    relative = ADMISSION | {"relative_to_chance": True, "measure": "balanced_accuracy"}  # 0.5 + 0.4 * 0.5 = 0.7
+    whole, _ = admit(candidates, records, EMPTY, uneven, relative, NOVELTY)
+    assert whole["outcome"].to_list() == ["below_threshold", "admitted"]
+    assert whole["score"].to_list() == [0.5, 0.8]
+
+
+def test_by_accuracy_whoever_always_says_the_commonest_class_is_at_chance():
+    relative = ADMISSION | {"relative_to_chance": True}  # 0.95 + 0.4 * 0.05 = 0.97
+    uneven = {"name": "folder", "classes": 2, "chance": 0.95}
+    whole, _ = admit(*cycle((PROGRAMS[0], 0.95), (PROGRAMS[1], 0.98)), EMPTY, uneven, relative, NOVELTY)
+    assert whole["outcome"].to_list() == ["below_threshold", "admitted"]
 
 
 def test_filling_goes_best_first_until_enough_are_in_and_never_below_its_floor():

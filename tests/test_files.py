@@ -1,11 +1,26 @@
 """Files are whole or not there, and a broken one is named."""
 
+import concurrent.futures
 import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
+from workflow import ROOT
 
 from archloop.errors import InputError
-from archloop.files import read_json, read_jsonl, remove_tree, replacing, write_json, write_jsonl
+from archloop.files import (
+    read_foreign_json,
+    read_json,
+    read_jsonl,
+    read_text,
+    remove_tree,
+    replacing,
+    write_json,
+    write_jsonl,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -68,3 +83,110 @@ def test_what_is_no_object_or_lacks_a_key_is_named(tmp_path, text):
         read_json(path, "a")
     with pytest.raises(InputError, match=r"f\.json, line 1"):
         read_jsonl(path, "a")
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_text_is_the_same_however_it_was_saved(tmp_path, coding, end):
+    (tmp_path / "f.txt").write_bytes(end.join(["a", "ü", ""]).encode(coding))
+    assert read_text(tmp_path / "f.txt") == "a\nü\n"
+
+
+def test_json_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "f.json").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n')
+    assert read_json(tmp_path / "f.json") == {"a": 1}
+    (tmp_path / "f.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n{"a": 2}\r\n')
+    assert read_jsonl(tmp_path / "f.jsonl") == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "[" * 100_000, "1" * 5000])
+def test_what_python_takes_for_json_and_is_none_is_refused(tmp_path, value):
+    path = tmp_path / "f.json"
+    path.write_text(f'{{"a": {value}}}\n')
+    with pytest.raises(InputError, match=r"f\.json"):
+        read_json(path)
+    with pytest.raises(InputError, match=r"f\.json, line 1"):
+        read_jsonl(path)
+
+
+def test_what_is_no_number_in_json_of_others_is_none(tmp_path):
+    (tmp_path / "f.json").write_text('{"a": NaN, "b": [0.0, Infinity], "c": 1e999, "d": 0.5}')
+    assert read_foreign_json(tmp_path / "f.json") == {"a": None, "b": [0.0, None], "c": None, "d": 0.5}
+
+
+def test_a_written_file_has_the_mode_of_the_umask_which_nobody_changes(tmp_path, monkeypatch):
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "umask", lambda _: pytest.fail("the umask of all threads was changed"))
+            write_json(tmp_path / "f.json", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "f.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_threads_that_write_at_once_give_every_file_the_mode_of_the_umask(tmp_path):
+    before, interval = os.umask(0o027), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda n: write_json(tmp_path / f"{n}.json", {"n": n}), range(300)))
+    finally:
+        sys.setswitchinterval(interval)
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+
+
+AS_ANOTHER = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from archloop.errors import InputError
+from archloop.files import set_time_to_now, write_json
+os.umask(0o002)
+os.setgroups([])
+os.setgid(30000)
+os.setuid(20002)
+for act in (set_time_to_now, lambda path: write_json(path, {"by": "b"})):
+    try:
+        act(Path(sys.argv[2]))
+        print("done")
+    except InputError as error:
+        print(error)
+"""
+
+
+def as_another_user(path: Path) -> list[str]:
+    """Set the time of a file, then write it anew, as a member of the group 30000; return what was said of each."""
+    command = [sys.executable, "-c", AS_ANOTHER, str(ROOT / "scripts"), str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.fixture
+def shared_file(tmp_path) -> Path:
+    """A file of one member of a group, in a folder of the group; all folders above can be entered."""
+    if os.geteuid():
+        pytest.skip("only root can be two users")
+    folder = Path(tempfile.mkdtemp())
+    (folder / "f.json").write_text("{}")
+    os.utime(folder / "f.json", (1, 1))
+    for path in (folder / "f.json", folder):
+        os.chown(path, 20001, 30000)
+    folder.chmod(0o2775)
+    (folder / "f.json").chmod(0o664)
+    yield folder / "f.json"
+    remove_tree(folder)
+
+
+def test_another_member_of_the_group_sets_times_and_writes_anew(shared_file):
+    assert as_another_user(shared_file) == ["done", "done"]
+    assert shared_file.stat().st_mtime > 1 and read_json(shared_file) == {"by": "b"}
+
+
+def test_what_the_owner_alone_may_do_is_said_with_the_name_of_the_file(shared_file):
+    shared_file.chmod(0o644)
+    shared_file.parent.chmod(0o3775)
+    times, writes = as_another_user(shared_file)
+    assert times.startswith(f"{shared_file}: its time cannot be set; its owner has to run this")
+    assert writes.startswith(f"{shared_file}: is another user's, and its folder lets nobody else replace it (sticky)")
+    assert [path.name for path in shared_file.parent.iterdir()] == ["f.json"]

@@ -4,14 +4,17 @@ import json
 import subprocess
 import sys
 
+import jinja2
 import pytest
 import torch
 from edit_pairs import BRANCHES, EXCITATION, PLAIN, RESIDUAL, SEPARABLE
 
 from archloop.contract import modernise
 from archloop.errors import InputError
-from archloop.files import read_json, read_jsonl
+from archloop.files import read_json, read_jsonl, write_jsonl
 from archloop.lemur import family_of, read_programs
+from archloop.lemur_hints import hints_of
+from archloop.prompts import seed_prompt
 
 METHODS = """
     def train_setup(self, prm):
@@ -68,6 +71,79 @@ def checkout(tmp_path, request):
     add("ResNet50", SEPARABLE, 0.6, epoch=5)
     add("UNet", EXCITATION, 0.9, task="img-segmentation", dataset="coco", metric="iou")
     return tmp_path, add
+
+
+HINTS = {name: f"Use {name}." for name in ("plain", "residual", "grouped", "separable", "vgg")}
+
+
+def asked(row: dict) -> str:
+    template = jinja2.Template("{{ hint }}")
+    facts = {"name": "digits", "channels": 1, "size": 8, "classes": 10}
+    return seed_prompt(template, HINTS, facts, {}, row).strip()
+
+
+def test_a_program_of_lemur_answers_the_hint_that_its_name_or_its_source_tells_of(checkout):
+    folder, add = checkout
+    add("ResNeXt50", EXCITATION, 0.3)
+    rows = {row["id"]: row for row in read_programs(folder)[0]}
+    assert asked(rows["lemur-ResNeXt50"]) == "Use grouped."
+    assert asked(rows["lemur-ResNet18"]) == "Use residual."
+    assert asked(rows["lemur-PlainNet"]) == "Use plain."
+
+
+def test_programs_that_no_hint_fits_answer_hints_drawn_by_their_id():
+    rows = [{"id": f"lemur-x{n}", "family": "x", "hints": []} for n in range(40)]
+    assert {asked(row) for row in rows} == set(HINTS.values())
+    assert [asked(row) for row in rows] == [asked(dict(row)) for row in rows]
+
+
+def test_a_family_without_a_hint_of_its_name_is_asked_without_one():
+    assert asked({"id": "seed-own-001", "family": "own"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "hint"),
+    [
+        ("SEResNet", "", "squeeze_excitation"),
+        ("rag-01", "nn.Conv2d(8, 8, 3, groups=in_channels)", "separable"),
+        ("rag-02", "nn.Conv2d(8, 8, 3, groups=4)", "grouped"),
+        ("rag-03", "nn.Conv2d(8, 8, 3, dilation=2)", "dilated"),
+        ("rag-04", "nn.Conv2d(8, 8, 3, groups=1, dilation=1)", "plain"),
+        ("rag-05", "x * torch.sigmoid(self.gate(x))", "gated"),
+        ("rag-06", "class SqueezeExcitation(nn.Module)", "squeeze_excitation"),
+    ],
+)
+def test_the_first_hint_of_a_program_is_what_it_is_called_after_or_does(name, source, hint):
+    assert hints_of(name, source)[0] == hint
+
+
+def test_a_trial_that_diverged_does_not_hide_the_best_one(checkout, tmp_path):
+    folder, add = checkout
+    add("PlainNet", NEW, 0.8, epoch=2)
+    (path,) = folder.rglob("img-classification_cifar-10_acc_PlainNet/1.json")
+    path.write_text('[{"accuracy": NaN, "lr": 0.1}, {"accuracy": Infinity}, {"accuracy": 1e999}, {"accuracy": true}]')
+    (path.parent / "2.json").write_text('[{"accuracy": 0.9, "lr": NaN, "batch": 4}]')
+    rows, _ = read_programs(folder)
+    assert rows[0]["id"] == "lemur-PlainNet"
+    assert rows[0]["measured"] == {"accuracy": 0.9, "batch": 4, "dataset": "cifar-10", "epoch": 2}
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+
+
+def test_an_accuracy_in_per_cent_is_named_and_leads_nothing(checkout):
+    folder, add = checkout
+    add("AlexNet", BRANCHES, 61.2)
+    rows, left_out = read_programs(folder)
+    assert "lemur-AlexNet" not in {row["id"] for row in rows}
+    (why,) = [row["why"] for row in left_out if row["id"] == "lemur-AlexNet"]
+    assert "_acc_AlexNet/1.json: an accuracy of 61.2, which is no share from 0 to 1" in why
+
+
+def test_a_program_with_a_byte_order_mark_and_other_line_ends_is_the_same_program(checkout):
+    folder, _ = checkout
+    plain = read_programs(folder)[0]
+    for path in folder.rglob("nn/*.py"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_programs(folder)[0] == plain
 
 
 def test_image_classification_is_kept_with_its_best_trial(checkout):

@@ -59,6 +59,17 @@ def test_two_runs_leave_the_same_bytes(script, tmp_path):
     assert made(script, tmp_path) == first and first["params"] is None
 
 
+def test_work_that_is_spent_and_cannot_be_deleted_fails_no_job(tmp_path):
+    @stage("output")
+    @click.option("--output", type=PATH)
+    def main(output):
+        output.write_text("made")
+        (tmp_path / "state" / "another").mkdir(parents=True)  # as a file of another user in a sticky folder
+        return {"spent": tmp_path / "state" / "another"}
+
+    assert CliRunner().invoke(main, ["--output", str(tmp_path / "out")]).exit_code == 0
+
+
 def test_a_job_that_fails_leaves_none(tmp_path):
     @stage("output")
     @click.option("--output", type=PATH)

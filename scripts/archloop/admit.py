@@ -29,13 +29,15 @@ def admit(
     """Return (all candidates with their verdicts, the admitted ones as corpus rows), both in the order of the indices.
 
     candidates: rows of generated/*.jsonl. records: of evaluated/*.json. corpus: the seed corpus and earlier shards, at
-    least KNOWN_COLUMNS. dataset: facts with name and chance. Better candidates are judged first, ties by id, and join
-    what the next ones are compared with, so of two twins the better is admitted and the other is its near-copy.
+    least KNOWN_COLUMNS. dataset: facts (name, classes, chance). Better candidates are judged first, ties by id, and
+    join what the next ones are compared with, so of two twins the better is admitted and the other is its near-copy.
     """
     rows = join(candidates, records)
     trained = [row for row in rows if row["outcome"] == "trained"]
-    trained.sort(key=lambda row: (-row["accuracy"], row["id"]))
-    enough = _scores_enough(admission, dataset["chance"])
+    for row in trained:
+        row["score"] = row[admission["measure"]]
+    trained.sort(key=lambda row: (-row["score"], row["id"]))
+    enough = _scores_enough(admission, dataset)
     compared = _Compared(trained, corpus, novelty)
     admitted = []
     for place, row in enumerate(trained):
@@ -49,7 +51,7 @@ def admit(
             "nearest_source": found.source,
             "graph_match_id": twin,
         }
-        if not enough(row["accuracy"], len(admitted)):
+        if not enough(row["score"], len(admitted)):
             row["outcome"] = "below_threshold"
         elif is_copy(found, twin, novelty):
             row["outcome"] = "near_copy"
@@ -137,25 +139,32 @@ def join(candidates: list[dict], records: list[dict]) -> list[dict]:
         record = by_id[row["id"]]
         facts = {key: record[key] for key in ("outcome", "detail", "parameters", "multiply_adds", "accuracy")}
         facts |= {"evaluation": record["key"], "protocol": record.get("protocol")}
-        facts |= {key: record.get(key) for key in ("accuracy_sd", "test_accuracy")}
+        facts |= {key: record.get(key) for key in ("accuracy_sd", "balanced_accuracy", "test_accuracy")}
         if record["outcome"] == "trained":
             facts |= _graph(row["program"], record.get("graph"))
         joined.append(row | facts)
     return joined
 
 
-def accuracy_threshold(admission: dict, chance: float, share: float | None = None) -> float:
-    """Return the accuracy (0 to 1) that admits; a relative threshold counts from chance (0) to perfect (1)."""
+def accuracy_threshold(admission: dict, dataset: dict, share: float | None = None) -> float:
+    """Return the score (0 to 1) by `measure` that admits; a relative threshold counts from chance (0) to perfect (1).
+
+    dataset: facts with classes and chance. Whoever always answers one class scores chance by accuracy, and 1 / classes
+    by balanced accuracy.
+    """
     share = admission["threshold"] if share is None else share
-    return chance + share * (1 - chance) if admission["relative_to_chance"] else share
+    if not admission["relative_to_chance"]:
+        return share
+    chance = dataset["chance"] if admission["measure"] == "accuracy" else 1 / dataset["classes"]
+    return chance + share * (1 - chance)
 
 
-def _scores_enough(admission: dict, chance: float) -> Callable[[float, int], bool]:
-    """Return a function of (accuracy, number admitted so far): at the threshold, or while there is room to fill."""
-    threshold = accuracy_threshold(admission, chance)
+def _scores_enough(admission: dict, dataset: dict) -> Callable[[float, int], bool]:
+    """Return a function of (score, number admitted so far): at the threshold, or while there is room to fill."""
+    threshold = accuracy_threshold(admission, dataset)
     floor = admission["fill_down_to"]
-    floor = threshold if floor is None else accuracy_threshold(admission, chance, floor)
-    return lambda accuracy, count: accuracy >= threshold or (accuracy >= floor and count < admission["fill_minimum"])
+    floor = threshold if floor is None else accuracy_threshold(admission, dataset, floor)
+    return lambda score, count: score >= threshold or (score >= floor and count < admission["fill_minimum"])
 
 
 def _graph(program: str, graph: object) -> dict:

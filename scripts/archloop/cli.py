@@ -5,7 +5,6 @@ import contextlib
 import errno
 import functools
 import inspect
-import json
 import sys
 from collections.abc import Callable, Iterable
 
@@ -13,6 +12,7 @@ import click
 
 from archloop import options as schema
 from archloop.errors import InputError
+from archloop.files import parse_json
 from archloop.progress import get_logger, start_logging
 from archloop.provenance import leave_provenance
 
@@ -33,8 +33,8 @@ class Value(click.ParamType):
         if not isinstance(value, str):
             return value
         try:
-            parsed = json.loads(value)
-        except json.JSONDecodeError:
+            parsed = parse_json(value)
+        except ValueError:
             parsed = value
         if self.validator.is_valid(value) and not self.validator.is_valid(parsed):
             return value
@@ -101,8 +101,8 @@ def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable:
             context, sections = click.get_current_context(), getattr(function, "sections", {})
             leave_provenance(script, context, arguments, sections, outputs, more, packages)
             if "spent" in more:
-                more["spent"].unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # all is written; in a shared folder it may be another user's
+                    more["spent"].unlink(missing_ok=True)
                     more["spent"].parent.rmdir()
 
         return _command(with_provenance, allow_extra_args=True)

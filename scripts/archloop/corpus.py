@@ -13,7 +13,7 @@ from archloop.errors import InputError
 from archloop.files import replacing
 from archloop.shingles import SCHEME
 
-VERSION = 4
+VERSION = 5
 ROWS_AT_ONCE = 50_000
 MARK, BLANK = b"sha256 of the rest: ", b"0" * 64
 CHUNK = 2**24
@@ -32,6 +32,7 @@ CORPUS = {
     "program": pl.String,
     "accuracy": pl.Float64,
     "accuracy_sd": pl.Float64,
+    "balanced_accuracy": pl.Float64,
     "test_accuracy": pl.Float64,
     "parameters": pl.Int64,
     "multiply_adds": pl.Int64,
@@ -46,6 +47,7 @@ CORPUS = {
     "graph_method": pl.String,
 }
 CANDIDATES = CORPUS | {
+    "score": pl.Float64,  # what admission compares with its threshold
     "shard": pl.Int32,
     "hint": pl.String,
     "raw": pl.String,

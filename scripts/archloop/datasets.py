@@ -14,8 +14,9 @@ SPLITS = ("train", "validation", "test")
 def read_facts(path: Path) -> dict:
     """Return the facts of a prepared data set.
 
-    name, classes, class_names (of label 0, 1, ...), channels, size (pixels), chance, mean and std (by channel, of the
-    split train, pixels from 0 to 1), images (number by split), seed.
+    name, classes, class_names (of label 0, 1, ...), channels, size (pixels), chance (share of the commonest class of
+    validation), mean and std (by channel, of the split train, pixels from 0 to 1), images (number by split), notes
+    (what was left out and what is odd, one line each), seed.
     """
     with _opened(path) as opened:
         return json.loads(opened.metadata()["facts"])

@@ -43,7 +43,7 @@ def reached(script: Path, root: Path | None = None) -> set[Path]:
 
 @cache
 def _parse(path: Path, _mtime: int) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return ast.parse(path.read_bytes(), filename=str(path))  # as Python reads it: with or without a byte order mark
 
 
 @cache

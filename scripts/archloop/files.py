@@ -1,10 +1,13 @@
 """Files that are whole or not there: atomic writes, deterministic bytes, and reading that names what is wrong."""
 
+import codecs
 import contextlib
 import hashlib
 import json
+import math
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,27 +18,46 @@ from archloop.errors import InputError
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; when the block ends well, it takes the place of `path`.
 
-    The bytes reach the disk before the name does, so a crash or a full disk leaves the old file or none.
+    The bytes reach the disk before the name does, so a crash or a full disk leaves the old file or none. Raises
+    InputError when the file is another user's and its folder lets nobody else replace it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    # The kernel gives it the mode that the umask, or the folder's access list, wants. A process that reads its umask
+    # has to change it, for all of its threads, and some file systems refuse a chmod.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
     try:
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except PermissionError:
+            if not _closed_by_sticky_folder(path):
+                raise
+            raise InputError(
+                f"{path}: is another user's, and its folder lets nobody else replace it (sticky); its owner has to run"
+                f" this, or take the bit away: chmod -t {path.parent}"
+            ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _closed_by_sticky_folder(path: Path) -> bool:
+    folder = path.parent.stat()
+    return bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in (folder.st_uid, path.lstat().st_uid)
+
+
+def set_time_to_now(path: str | Path) -> None:
+    """Set a file's time; raise InputError where not even that is allowed.
+
+    Whoever may write to a file may set its time to now. Any other time is for its owner to set.
+    """
+    try:
+        os.utime(path)
+    except PermissionError:  # which names no file
+        raise InputError(f"{path}: its time cannot be set; its owner has to run this, or to let you write it") from None
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -58,8 +80,13 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> None:
 
 
 def read_text(path: str | Path) -> str:
+    """Return text however it was saved: UTF-8, with or without a byte order mark, or UTF-16; all line ends are one."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        data = Path(path).read_bytes()
+        # As some editors, and PowerShell, save what is called Unicode there.
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16") if wide else data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -72,10 +99,44 @@ def read_json(path: str | Path, *keys: str) -> object:
     Raises InputError naming the file when it is missing, truncated, no JSON or lacks a key.
     """
     try:
-        value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        value = parse_json(read_text(path))
+    except ValueError as error:
         raise InputError(f"{path}: not whole JSON ({error}); delete the file and run again") from None
     return has_keys(value, keys, path) if keys else value
+
+
+def read_foreign_json(path: str | Path, *keys: str) -> object:
+    """Read JSON that another project's program wrote, as `read_json` does; a number that is none is None.
+
+    Many write NaN and Infinity, which are no JSON: for a training that diverged, or for no limit.
+    """
+    try:
+        value = json.loads(read_text(path), parse_constant=lambda _: None, parse_float=_finite_or_none)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not whole JSON ({error})") from None
+    return has_keys(value, keys, path) if keys else value
+
+
+def parse_json(text: str | bytes) -> object:
+    """Return a JSON value; raise ValueError for what is none, NaN, Infinity and 1e999 among it, which Python takes."""
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _finite_or_none(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def has_keys(value: object, keys: Iterable[str], where: str | Path) -> dict:
@@ -96,8 +157,8 @@ def read_jsonl(path: str | Path, *keys: str) -> list[dict]:
     rows = []
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
-            rows.append(has_keys(json.loads(line), keys, f"{path}, line {number}"))
-        except json.JSONDecodeError as error:
+            rows.append(has_keys(parse_json(line), keys, f"{path}, line {number}"))
+        except ValueError as error:
             raise InputError(f"{path}, line {number}: not JSON ({error}); delete the file and run again") from None
     return rows
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from archloop.errors import InputError
-from archloop.files import write_jsonl
+from archloop.files import parse_json, write_jsonl
 
 
 @contextlib.contextmanager
@@ -34,7 +34,7 @@ def journal(path: Path, key: str) -> Iterator[tuple[list[dict], Callable[[dict],
 def _rows(path: Path, key: str) -> list[dict]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-        rows = [json.loads(line) for line in lines]
-    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+        rows = [parse_json(line) for line in lines]
+    except (FileNotFoundError, ValueError):
         return []
     return rows[1:] if rows and rows[0] == {"key": key} else []

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from archloop.contract import modernise
 from archloop.errors import InputError
-from archloop.files import read_json, read_text
+from archloop.files import read_foreign_json, read_text
+from archloop.lemur_hints import hints_of
 from archloop.novelty import AMONG_SEEDS, near_copies
 from archloop.shingles import text_digest
 
@@ -23,12 +24,12 @@ def read_programs(
     families: Sequence[str] | None = None,
     keep: Callable[[str], bool] = lambda program: True,
 ) -> tuple[list[dict], list[dict]]:
-    """Return (programs, what was left out): rows {id, family, program, measured} and {id, family, why}.
+    """Return (programs, what was left out): rows {id, family, program, hints, measured} and {id, family, why}.
 
     folder: a checkout of LEMUR, or its folder ab/nn. A family is the letters that a name begins with. Within a family
     the order is that of the best accuracy that LEMUR measured, then of the names; the families take turns. measured is
     that trial: dataset, epoch, accuracy (of LEMUR's own test split, so it is no accuracy of the corpus) and
-    hyperparameters. Raises InputError when the folder is no checkout.
+    hyperparameters. hints: names of those that fit. Raises InputError when the folder is no checkout.
     """
     if folder is None:
         raise InputError("settings: seed_corpus.lemur_folder is missing; it names a LEMUR checkout")
@@ -38,17 +39,18 @@ def read_programs(
         raise InputError(
             f"{folder}: no LEMUR checkout (it has no ab/nn/nn and ab/nn/stat); see seed_corpus.lemur_folder"
         )
-    measured = read_statistics(root / "stat")
+    measured, unfit = read_statistics(root / "stat")
     rows, left_out = [], []
     for path in sorted((root / "nn").glob("*.py")):
         row = {"id": f"lemur-{path.stem}", "family": family_of(path.stem), "measured": measured.get(path.stem)}
         if path.stem == "__init__" or (families and row["family"] not in families):
             continue
         row["program"], why = _usable(path, row["measured"], keep)
+        why = unfit.get(path.stem, why) if row["measured"] is None else why
         if why:
             left_out.append(_left_out(row, why))
         else:
-            rows.append(row)
+            rows.append(row | {"hints": hints_of(path.stem, row["program"])})
     rows.sort(key=lambda row: (-row["measured"]["accuracy"], row["id"]))
     rows = _without_copies(rows, left_out)
     chosen: dict[str, list[dict]] = {}
@@ -63,18 +65,25 @@ def read_programs(
     return turns, sorted(left_out, key=lambda row: row["id"])
 
 
-def read_statistics(folder: Path) -> dict[str, dict]:
-    """Return name of a program -> its best trial at image classification: accuracy, dataset, epoch, hyperparameters."""
+def read_statistics(folder: Path) -> tuple[dict[str, dict], dict[str, str]]:
+    """Return (name of a program -> its best trial at image classification, name -> an accuracy that is none).
+
+    A trial: accuracy, dataset, epoch, hyperparameters. One whose accuracy is no number, as where the training diverged,
+    is none; one outside 0 to 1 is named in the second.
+    """
     best: dict[str, dict] = {}
+    unfit: dict[str, str] = {}
     for path in sorted([*folder.glob(f"{TASK}_*/*.json"), *folder.glob(f"*/{TASK}_*/*.json")]):
         parts = path.parent.name.split("_", 3)
         if len(parts) != 4 or parts[2] != METRIC or not path.stem.isdecimal():
             continue
         for trial in _trials(path):
             found = {"dataset": parts[1], "epoch": int(path.stem)} | trial
-            if parts[3] not in best or found["accuracy"] > best[parts[3]]["accuracy"]:
+            if not 0 <= trial["accuracy"] <= 1:
+                unfit[parts[3]] = f"{path}: an accuracy of {trial['accuracy']}, which is no share from 0 to 1"
+            elif parts[3] not in best or found["accuracy"] > best[parts[3]]["accuracy"]:
                 best[parts[3]] = found
-    return best
+    return best, unfit
 
 
 def family_of(name: str) -> str:
@@ -83,12 +92,12 @@ def family_of(name: str) -> str:
 
 
 def _trials(path: Path) -> Iterable[dict]:
-    trials = read_json(path)
+    trials = read_foreign_json(path)
     trials = trials if isinstance(trials, list) else [trials]
     wanted = ("accuracy", "batch", "dropout", "lr", "momentum", "transform")
     for trial in trials:
-        if isinstance(trial, dict) and isinstance(trial.get("accuracy"), (int, float)):
-            yield {name: trial[name] for name in wanted if name in trial}
+        if isinstance(trial, dict) and type(trial.get("accuracy")) in (int, float):  # true is an int to isinstance
+            yield {name: trial[name] for name in wanted if trial.get(name) is not None}
 
 
 def _usable(path: Path, measured: dict | None, keep: Callable[[str], bool]) -> tuple[str | None, str | None]:

@@ -3,13 +3,12 @@
 What fine-tuning holds beside the weights is an estimate, and called so where it is shown. Nothing heavy is imported.
 """
 
-import json
 import math
 import re
 from pathlib import Path
 
 from archloop.errors import InputError
-from archloop.files import read_json
+from archloop.files import parse_json, read_foreign_json
 
 # Bytes a weight takes once loaded; `auto` is bfloat16 on a GPU that has it, float32 on a CPU.
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -34,7 +33,7 @@ def read_header(path: Path) -> dict[str, dict]:
     try:
         with open(path, "rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
-            head = json.loads(opened.read(min(length, LARGEST_HEAD)))
+            head = parse_json(opened.read(min(length, LARGEST_HEAD)))
             end = max((value["data_offsets"][1] for name, value in head.items() if name != "__metadata__"), default=0)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; delete its folder's manifest, or run prepare again") from None
@@ -50,7 +49,7 @@ def weight_files(folder: Path) -> list[Path]:
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if whole.is_file() or not index.is_file():
         return [whole] if whole.is_file() else []
-    return sorted({folder / name for name in read_json(index, "weight_map")["weight_map"].values()})
+    return sorted({folder / name for name in read_foreign_json(index, "weight_map")["weight_map"].values()})
 
 
 def weight_shapes(folder: Path) -> dict[str, list[int]]:
@@ -75,7 +74,7 @@ def check_projections(shapes: dict[str, list[int]], finetuning: dict) -> None:
 
 def text_config(folder: Path) -> dict:
     """Return config.json of a prepared model, of its text part where it has several."""
-    config = read_json(folder / "config.json", "model_type")
+    config = read_foreign_json(folder / "config.json", "model_type")
     return config.get("text_config") or config
 
 

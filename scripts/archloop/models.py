@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from archloop.errors import InputError
-from archloop.files import read_json, sha256_file
+from archloop.files import read_foreign_json, read_json, sha256_file
 from archloop.model_size import read_header, weight_files
 from archloop.progress import get_logger
 
@@ -60,7 +60,7 @@ def check_model(folder: Path, remedy: str | None = None) -> dict:
             raise InputError(f"{path}: {now.st_size} bytes where the manifest says {facts['bytes']}; {again}")
         if path.is_symlink() and now.st_mtime > made and _digest(path, now.st_mtime_ns, now.st_size) != facts["sha256"]:
             raise InputError(f"{path}: changed since the model was prepared; {again}")
-    read_json(folder / "config.json", "model_type")
+    read_foreign_json(folder / "config.json", "model_type")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise InputError(f"{folder}: no tokenizer ({', '.join(TOKENIZERS)}); {again}")
     return manifest | {"weights": _weights(folder, again)}

@@ -137,6 +137,7 @@ def check_datasets(run: Run) -> Iterator[Finding]:
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{path}: no facts of a data set; delete it and run again") from None
         yield Finding(OK, "data", f"{name}: {images} images")
+        yield from (Finding(WARNING, "data", f"{name}: {note}") for note in facts.get("notes", ()))
 
 
 def check_room(run: Run) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from archloop.dataset_checks import commonest_share, peculiarities
 from archloop.datasets import SPLITS
 from archloop.errors import InputError
 from archloop.files import replacing
@@ -22,32 +23,40 @@ def prepare_dataset(name: str, output: Path, settings: dict, seed: int) -> dict:
     """Write a data set as safetensors and return its facts.
 
     Tensors: {split}_images uint8 (n, channels, size, size) and {split}_labels int64 (n,) for the splits train,
-    validation and test. The official test set stays the test set; validation is a stratified share of the official
-    training set. Of what is left to train on, `train_images` are kept, so neither of the others depends on that number.
-    mean and std, by channel and with pixels from 0 to 1, are those of the split train alone. settings: section data.
-    Raises InputError when the source is missing or broken.
+    validation and test, the last two shuffled. An official test set stays the test set; validation, where there is no
+    official one, is a stratified share of the training set. Of what is left to train on, `train_images` are kept, so
+    neither of the others depends on that number. mean and std, by channel and with pixels from 0 to 1, are those of the
+    split train alone; chance is the share of the commonest class of validation. settings: section data. Raises
+    InputError when the source is missing or broken, or nothing can be learned from it.
     """
     source = read_source(name, settings)
-    train, test, class_names = source.train, source.test, source.class_names
+    train, validation, test, class_names = source.train, source.validation, source.test, source.class_names
+    notes = list(source.notes)
     del source  # or its arrays would stay in memory beside the splits
     if test is None:
         train, test = _divide(train, settings["test_share"], derive(seed, name, "test"))
-    train, validation = _divide(train, settings["validation_share"], derive(seed, name, "validation"))
-    if settings["train_images"] is not None:
+    if validation is None:
+        train, validation = _divide(train, settings["validation_share"], derive(seed, name, "validation"))
+    if settings.get("train_images") is not None:
         kept = stratified_sample(train[1], settings["train_images"], derive(seed, name, "train"))
         train = (train[0][kept], train[1][kept])
+    # In the order of their classes, a network that looks at its whole batch would read the labels off the places.
+    validation = _shuffled(validation, derive(seed, name, "validation", "order"))
+    test = _shuffled(test, derive(seed, name, "test", "order"))
     parts = dict(zip(SPLITS, (train, validation, test)))
+    notes += peculiarities(parts, class_names)
     mean, std = channel_statistics(train[0])
     facts = {
-        "name": name,
+        "name": (settings.get("folder_name") if name == "folder" else None) or name,
         "classes": len(class_names),
         "class_names": class_names,
         "channels": int(train[0].shape[1]),
         "size": int(train[0].shape[2]),
-        "chance": 1 / len(class_names),
+        "chance": commonest_share(validation[1]),
         "mean": mean,
         "std": std,
         "images": {split: len(parts[split][1]) for split in SPLITS},
+        "notes": notes,
         "seed": seed,
     }
     tensors = {}
@@ -58,7 +67,11 @@ def prepare_dataset(name: str, output: Path, settings: dict, seed: int) -> dict:
         save_file(tensors, temporary, metadata={"facts": json.dumps(facts, sort_keys=True)})
     counts = ", ".join(f"{count:,} {split}" for split, count in facts["images"].items())
     shape = f"{facts['channels']}x{facts['size']}x{facts['size']}"
-    get_logger("prepare").info("%s: %s images, %s, %d classes", name, counts, shape, facts["classes"])
+    logger = get_logger("prepare")
+    logger.info("%s: %s images, %s, %d classes", facts["name"], counts, shape, facts["classes"])
+    logger.info("chance, the share of the commonest class of validation: %.1f %%", 100 * facts["chance"])
+    for note in notes:
+        logger.warning("note: %s", note)
     return facts
 
 
@@ -119,6 +132,12 @@ def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
         means.append(round(total / pixels / 255, 6))
         deviations.append(round(variance**0.5 / 255, 6) or 1.0)
     return means, deviations
+
+
+def _shuffled(part: tuple, seed: int) -> tuple:
+    images, labels = part
+    order = np.random.default_rng(seed).permutation(len(labels))
+    return images[order], labels[order]
 
 
 def _divide(part: tuple, share: float, seed: int) -> tuple[tuple, tuple]:

@@ -45,8 +45,16 @@ def write_prompt(template: jinja2.Template, dataset: dict, goal: dict, hint: str
 
 
 def seed_prompt(template: jinja2.Template, hints: dict[str, str], dataset: dict, goal: dict, row: dict) -> str:
-    """Return the prompt that a program of the seed corpus answers: its family's own hint, no references."""
-    return write_prompt(template, dataset, goal, hints.get(row["family"], ""), [])
+    """Return the prompt that a program of the seed corpus answers: its own hint, no references.
+
+    row: family and, of a LEMUR program, id and hints: names of those that fit. A family has the hint of its name, if
+    there is one. A LEMUR program has the first hint of those that fit, else one drawn by its id, so that not all of
+    them answer one and the same prompt.
+    """
+    names = [name for name in (row["family"], *row.get("hints", ())) if name in hints]
+    if not names and "hints" in row:
+        names = [generator("hint", row["id"]).choice(sorted(hints))]
+    return write_prompt(template, dataset, goal, hints[names[0]] if names else "", [])
 
 
 def cycle_prompts(

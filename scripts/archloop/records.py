@@ -7,7 +7,8 @@ changed since. Standard library only, but for the writing.
 """
 
 import base64
-import json
+import contextlib
+import graphlib
 import os
 import re
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from archloop.errors import InputError
-from archloop.files import read_json
+from archloop.files import parse_json, read_json, set_time_to_now
 from archloop.provenance import WITHOUT, locate, outputs_of, provenances, read_provenance
 
 FOLDER = Path(".snakemake")
@@ -73,8 +74,8 @@ def record(results: Path, fresh: Callable[[Path, dict], str | None], records: Pa
     """Write the records that are missing; return (how many, a line for each job that Snakemake will make again).
 
     fresh: tells of (path of a provenance, the provenance) why its outputs are no longer what it says, or None. Such a
-    job gets a record that differs from any plan. The others' outputs get one time, for a copy has lost the order of
-    theirs. Run it from the folder that Snakemake runs in.
+    job gets a record that differs from any plan. The others' outputs get new times, what is read before what is made
+    of it, for a copy has lost the order of theirs. Run it from the folder that Snakemake runs in.
     """
     from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
     from snakemake.persistence.file import FilePersistence
@@ -82,7 +83,7 @@ def record(results: Path, fresh: Callable[[Path, dict], str | None], records: Pa
     persistence = FilePersistence(nolock=True, path=records)
     known = {key for key, path in _keys(records / "metadata") if _whole(path)}
     now, count, stale = time.time(), 0, []
-    for path in provenances(results, results.parent / "resources"):
+    for path in _inputs_first(results, [*provenances(results, results.parent / "resources")]):
         try:
             found = read_provenance(path)
         except InputError as error:
@@ -94,7 +95,7 @@ def record(results: Path, fresh: Callable[[Path, dict], str | None], records: Pa
             stale.append(f"{path}: {why}")
         for output in outputs:
             if not why:
-                os.utime(output, (now, now))
+                set_time_to_now(output)
             if os.fspath(output) in known:
                 continue
             checksums = {str(locate(results, name)): f"sha256:{digest}" for name, digest in found["inputs"].items()}
@@ -112,8 +113,22 @@ def record(results: Path, fresh: Callable[[Path, dict], str | None], records: Pa
             count += 1
     # The preflight has no record, so its time decides; benchmarks count as outputs where times are compared.
     for path in [*results.glob("preflight.json"), *(results.parent / "logs").rglob("*.tsv")]:
-        os.utime(path, (now, now))
+        set_time_to_now(path)
     return count, stale
+
+
+def _inputs_first(results: Path, paths: list[Path]) -> Iterable[Path]:
+    """Return provenance files in such an order that what a job reads comes before what it made."""
+    found, makers = {}, {}
+    for path in paths:
+        with contextlib.suppress(InputError):  # a broken one is named when its turn comes
+            found[path] = read_provenance(path)
+            makers |= dict.fromkeys(outputs_of(path, found[path], run_records=True), path)
+    before = {path: [] for path in paths}
+    for path, told in found.items():
+        places = (Path(os.path.normpath(locate(results, name))) for name in told["inputs"])
+        before[path] = [makers[place] for place in places if makers.get(place, path) != path]
+    return graphlib.TopologicalSorter(before).static_order()
 
 
 def _rule(script: str, path: Path) -> str:
@@ -143,7 +158,7 @@ def _keys(folder: Path) -> Iterable[tuple[str, str]]:
 def _whole(path: str) -> bool:
     """Tell whether a record was written to its end: Snakemake counts a torn one as none."""
     try:
-        return bool(json.loads(Path(path).read_bytes()))
+        return bool(parse_json(Path(path).read_bytes()))
     except ValueError:
         return False
 

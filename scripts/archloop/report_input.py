@@ -8,7 +8,6 @@ from pathlib import Path
 
 import polars as pl
 
-from archloop.admit import accuracy_threshold
 from archloop.chains import SEED, effective, trains, uses_seed_adapter
 from archloop.corpus import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
@@ -134,7 +133,9 @@ def _chains(folder: Path, settings: dict) -> dict[str, dict]:
         cycles = [cycle for cycle in done if cycle <= planned]
         chains[name] = {"start": chain.get("start", SEED), "planned": planned, "cycles": cycles}
         chains[name]["source"] = chain.get("source", "model")
-        chains[name]["dataset"] = chain.get("dataset") or _dataset(folder / name, cycles)
+        dataset = chain.get("dataset") or _dataset(folder / name, cycles)
+        own_name = settings["data"].get("folder_name") if dataset == "folder" and settings else None
+        chains[name]["dataset"] = own_name or dataset
     return chains
 
 
@@ -157,7 +158,7 @@ def _threshold(settings: dict, summaries: dict, chain: str, cycle: int) -> float
     admission = effective(settings, "admission", chain, cycle) if settings else {"threshold": 0.4}
     if admission.get("relative_to_chance"):
         raise InputError(f"chain {chain}: no summary of any cycle yet, and its threshold counts from the chance level")
-    return accuracy_threshold(admission | {"relative_to_chance": False}, 0.0)
+    return admission["threshold"]
 
 
 def _run_records(folder: Path, chain: str) -> list[dict]:

@@ -30,12 +30,18 @@ def cycles(results: Results) -> pl.DataFrame:
     schema |= {f"{name}_{part}": kind for name in rates for part, kind in RATE.items()}
     schema |= {"accuracy_n": COUNT}
     schema |= {f"accuracy_{key}": SHARE for key in ("mean", "low", "high", "median", "best", "sd")}
-    schema |= {"new_tokens": COUNT, "training_pairs": COUNT, "adapter_carried_on": pl.Boolean}
+    schema |= {
+        "balanced_accuracy_mean": SHARE,
+        "new_tokens": COUNT,
+        "training_pairs": COUNT,
+        "adapter_carried_on": pl.Boolean,
+    }
     rows = []
     for summary in results.summaries:
         row = summary | summary["funnel"] | {"threshold": summary["at_threshold"]["threshold"]}
         for name in rates:
             row |= {f"{name}_{part}": summary[name][part] for part in RATE}
+        row["balanced_accuracy_mean"] = summary["balanced_accuracy"]["mean"]
         rows.append(row | {f"accuracy_{key}": value for key, value in summary["accuracy"].items()})
     return frame(rows, schema)
 
@@ -65,7 +71,7 @@ def judged(results: Results) -> pl.DataFrame:
         .then(pl.lit("copy_seed"))
         .when(text | graph)
         .then(pl.lit("copy_own"))
-        .when(pl.col("accuracy") >= pl.col("threshold"))
+        .when(pl.col("score") >= pl.col("threshold"))
         .then(pl.lit("new_above"))
         .otherwise(pl.lit("new_below"))
     )
@@ -142,7 +148,7 @@ def _shares() -> list[tuple[str, Callable, bool]]:
     return [
         ("valid", lambda cell: cell.height, True),
         ("yield", lambda cell: cell.filter(outcome="admitted").height, True),
-        ("at_threshold", lambda cell: cell.filter(pl.col("accuracy") >= pl.col("threshold")).height, False),
+        ("at_threshold", lambda cell: cell.filter(pl.col("score") >= pl.col("threshold")).height, False),
         ("copies", lambda cell: cell.filter(pl.col("kind").str.starts_with("copy")).height, False),
         ("new_above", lambda cell: cell.filter(kind="new_above").height, False),
     ]
@@ -193,11 +199,13 @@ def architectures(results: Results) -> pl.DataFrame:
     """Return the admitted designs, best first within their chain.
 
     accuracy: on the validation split, which selects; accuracy_sd: over the judge's repeats with other seeds, where it
-    was told to make some; test_accuracy: on the test set, which nothing was chosen by.
+    was told to make some; balanced_accuracy: with every class counted alike; test_accuracy: on the test set, which
+    nothing was chosen by.
     pareto: no other design of the chain is as small and as accurate.
     """
     schema = {"chain": TEXT, "rank": COUNT, "id": TEXT, "cycle": COUNT, "dataset": TEXT, "accuracy": SHARE}
-    schema |= {"accuracy_sd": SHARE, "test_accuracy": SHARE, "parameters": COUNT, "multiply_adds": COUNT}
+    schema |= {"accuracy_sd": SHARE, "balanced_accuracy": SHARE, "test_accuracy": SHARE}
+    schema |= {"parameters": COUNT, "multiply_adds": COUNT}
     schema |= {"pareto": pl.Boolean, "nearest_id": TEXT}
     schema |= {"nearest_similarity": SHARE, "nearest_exact": pl.Boolean, "nearest_source": TEXT, "hint": TEXT}
     schema |= {"graph_digest": TEXT, "prompt_id": TEXT, "adapter": TEXT, "seed": COUNT, "evaluation": TEXT}

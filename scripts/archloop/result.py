@@ -12,7 +12,7 @@ import numpy as np
 
 # What goes into the records of a shard: all that the program, the protocol, the data and the seed determine (on a CPU).
 FIELDS = ("outcome", "detail", "parameters", "multiply_adds", "accuracy", "accuracy_sd", "test_accuracy", "epochs")
-FIELDS += ("losses", "graph", "log")
+FIELDS += ("balanced_accuracy", "losses", "graph", "log")
 MAXIMUM_HEADER = 2**20
 NO_RESULT = "the process ended"
 MAXIMUM_WHOLE = 2**62  # a number that a table of 64 bits holds
@@ -103,7 +103,7 @@ def _number(value: object) -> float:
 def scored(record: dict, labels: dict[str, np.ndarray], settings: dict) -> dict:
     """Return the record with its accuracies: here the predictions meet the labels."""
     predictions = record.pop("predictions", b"")
-    record |= {"accuracy": None, "accuracy_sd": None, "test_accuracy": None}
+    record |= dict.fromkeys(("accuracy", "accuracy_sd", "balanced_accuracy", "test_accuracy"))
     if record["outcome"] != "trained":
         return record
     splits = ["validation"] * settings["epochs"] + ["test"]
@@ -114,15 +114,17 @@ def scored(record: dict, labels: dict[str, np.ndarray], settings: dict) -> dict:
         return record | {"outcome": "crashed", "detail": "its result tells of another training than it was given"}
     if record["parameters"] > settings["parameter_budget"]:
         return record | {"outcome": "over_budget", "detail": f"{record['parameters']:,} parameters"}
-    right = np.frombuffer(predictions, np.uint8) == wanted
     ends = np.cumsum([len(labels[split]) for split in splits * settings["repeats"]])[:-1]
-    shares = [float(part.mean()) for part in np.split(right, ends)]
+    parts = list(zip(np.split(np.frombuffer(predictions, np.uint8), ends), np.split(wanted, ends)))
+    shares = [float((predicted == labels_there).mean()) for predicted, labels_there in parts]
     runs = [shares[at : at + len(splits)] for at in range(0, len(shares), len(splits))]
     for epoch, share in zip(record["epochs"], (share for run in runs for share in run[:-1])):
         epoch["accuracy"] = share
     final = [run[-2] for run in runs]
     record["accuracy"] = statistics.fmean(final)
     record["accuracy_sd"] = statistics.stdev(final) if len(final) > 1 else None
+    last_epochs = parts[settings["epochs"] - 1 :: len(splits)]
+    record["balanced_accuracy"] = statistics.fmean(balanced_accuracy(*part) for part in last_epochs)
     return record | {"test_accuracy": statistics.fmean(run[-1] for run in runs)}
 
 
@@ -146,6 +148,13 @@ def merged(records: list[dict]) -> dict:
     whole["cpu_s"] = round(sum(record["cpu_s"] for record in records), 3)
     whole["peak_mb"] = max(record["peak_mb"] for record in records)
     return whole
+
+
+def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean over the classes that occur of the share of each that is predicted, so that rare ones count."""
+    sizes = np.bincount(labels)
+    found = np.bincount(labels[predicted == labels], minlength=len(sizes))
+    return float((found[sizes > 0] / sizes[sizes > 0]).mean())
 
 
 def plain_line(text: str, length: int = 300) -> str:

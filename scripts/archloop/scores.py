@@ -169,7 +169,8 @@ def _take(folder: Path, prefix: str, number: int, content: bytes) -> bool:
         return False
     for old in numbers:
         if old < number:
-            _path(folder, prefix, old).unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # another user's, in a folder where only the owner deletes
+                _path(folder, prefix, old).unlink(missing_ok=True)
     return True
 
 

@@ -91,6 +91,5 @@ def seed_programs(
 
 @cache
 def _templates() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
+    loader = jinja2.FileSystemLoader(FOLDER, encoding="utf-8-sig")
+    return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)

@@ -3,11 +3,16 @@
 import hashlib
 import random
 
+BITS = 53
+
 
 def derive(*parts: object) -> int:
-    """Return a seed in [0, 2**63) that depends on every part and on nothing else (sha256 of the parts' repr)."""
+    """Return a seed in [0, 2**53) that depends on every part and on nothing else (sha256 of the parts' repr).
+
+    So many bits a number has that other programs read from JSON or from a table with gaps; of more they round the last.
+    """
     digest = hashlib.sha256("\x1f".join(map(repr, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return int.from_bytes(digest[:8], "big") >> (64 - BITS)
 
 
 def generator(*parts: object) -> random.Random:

@@ -10,7 +10,7 @@ import math
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +32,15 @@ Split = tuple[np.ndarray, np.ndarray]
 class Source:
     """A data set as its makers divide it.
 
-    train, test: (images uint8 (n, channels, size, size), labels int64 (n,) from 0); test is None where there is no
-    official one. class_names: the name of label i at place i.
+    train, test, validation: (images uint8 (n, channels, size, size), labels int64 (n,) from 0); None where there is no
+    official one. class_names: the name of label i at place i. notes: what was left out on reading, one line each.
     """
 
     train: Split
     test: Split | None
     class_names: list[str]
+    validation: Split | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def read_source(name: str, settings: dict) -> Source:
     where = settings["folder"] if name == "folder" else settings["root"]
     if classes > MAXIMUM_CLASSES:  # a prediction is one byte
         raise InputError(f"{where}: {classes} classes; at most {MAXIMUM_CLASSES} can be told apart")
-    for split, part in (("training", source.train), ("test", source.test)):
+    for split, part in (("training", source.train), ("validation", source.validation), ("test", source.test)):
         if part is None:
             continue
         images, labels = part
@@ -168,8 +170,9 @@ def _digits(settings: dict) -> Source:
 
 
 def _folder(settings: dict) -> Source:
-    images, labels, class_names = read_image_folder(settings["folder"], settings["folder_size"], MAXIMUM_CLASSES)
-    return Source((images, labels), None, class_names)
+    found = read_image_folder(settings["folder"], settings["folder_size"], MAXIMUM_CLASSES)
+    splits = found.splits
+    return Source(splits["train"], splits.get("test"), found.class_names, splits.get("validation"), found.notes)
 
 
 def _root(settings: dict) -> Path:

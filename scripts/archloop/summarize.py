@@ -14,8 +14,8 @@ def summarize(
     """Return the summary of one cycle.
 
     candidates: candidates.parquet. training: the lineage of the cycle's adapter, None where it makes none. threshold:
-    accuracy (0 to 1) that the share at or above is counted with. A rate is {count, of, share, low, high} with its
-    Wilson interval.
+    score (0 to 1) that the share at or above is counted with. A rate is {count, of, share, low, high} with its Wilson
+    interval.
     """
     counts = count_outcomes(candidates["outcome"].to_list())
     total = candidates.height
@@ -23,7 +23,7 @@ def summarize(
     accuracies = sorted(valid["accuracy"].to_list())
     if total != sum(counts.values()) or valid.height != total - sum(counts[name] for name in NOT_VALID):
         raise AssertionError("the funnel does not add up")
-    above = sum(accuracy >= threshold for accuracy in accuracies)
+    above = valid.filter(pl.col("score") >= threshold).height
     return {
         "chain": chain,
         "cycle": cycle,
@@ -35,6 +35,7 @@ def summarize(
         "near_copies": rate(counts["near_copy"], valid.height),
         "yield": rate(counts["admitted"], total),
         "accuracy": describe(accuracies),
+        "balanced_accuracy": describe(sorted(valid["balanced_accuracy"].drop_nulls().to_list())),
         "new_tokens": int(candidates["new_tokens"].sum()),
         "adapter_carried_on": training["carried_on"] if training else None,
         "training_pairs": training["pairs"] if training and not training["carried_on"] else 0,

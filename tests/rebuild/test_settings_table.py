@@ -23,6 +23,7 @@ OTHER = {
     "model.sha256": "0" * 64,
     "data.root": "elsewhere",
     "data.folder": "elsewhere",
+    "data.folder_name": "flowers",
     "seed_corpus.lemur_folder": "elsewhere",
     "seed_corpus.source": None,  # lemur wants a folder, and the key of the folder has a plan of its own
     "seed_corpus.families": ["plain"],
