@@ -36,7 +36,7 @@ from archloop.progress import Progress, get_logger
 from archloop.result import FIELDS, MAXIMUM_HEADER, plain_line, plain_text, read_result, scored
 from archloop.scores import ScoreStore
 from archloop.seeds import derive
-from archloop.static_checks import check_program
+from archloop.static_checks import check_program, without_unused
 
 MEASURED = ("seconds", "cpu_s", "peak_mb", "isolation", "device", "versions")
 MAXIMUM_LOG, MAXIMUM_REPORT = 64 * 2**10, 2**16
@@ -183,7 +183,7 @@ class Judge:
         if refused:
             record = dict.fromkeys(FIELDS) | {"outcome": refused[0], "detail": plain_line(refused[1])}
         else:
-            record = self._run(program, settings, seed)
+            record = self._run(without_unused(program) if static else program, settings, seed)
         facts = {"protocol": settings, "seed": seed, "device": self.device_name, "versions": versions("torch")}
         return record | facts
 
