@@ -13,6 +13,7 @@ from archloop.errors import InputError
 from archloop.files import read_json, read_text
 from archloop.novelty import AMONG_SEEDS, near_copies
 from archloop.shingles import text_digest
+from archloop.texts import one_layout
 
 TASK, METRIC = "img-classification", "acc"
 
@@ -96,7 +97,7 @@ def _usable(path: Path, measured: dict | None, keep: Callable[[str], bool]) -> t
     if measured is None:
         return None, "no accuracy at image classification was measured"
     try:
-        program = modernise(read_text(path)).strip() + "\n"
+        program = modernise(one_layout(read_text(path))).strip() + "\n"
     except (ValueError, InputError) as error:
         return None, str(error)
     return (program, None) if keep(program) else (None, "too long")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from archloop.library import STARS, is_allowed, look_up, names_of
 from archloop.scopes import Scope, binder, imported, scoped
+from archloop.texts import UNREADABLE, line_feeds
 
 MAXIMUM_BYTES = 200_000
 # Builtins, and names of every module, that are refused unless they are a function's own.
@@ -59,7 +60,7 @@ def check_program(program: str | None) -> tuple[str, str] | None:
             read = _Read(tree)
             unsafe = next(_unsafe(read), None)
             missing = _missing(tree, read)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+    except UNREADABLE as error:
         return "unparseable", f"{type(error).__name__}: {error}"
     if unsafe:
         return "unsafe", unsafe
@@ -78,7 +79,7 @@ def without_unused(program: str) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             read = _Read(ast.parse(program))
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+    except UNREADABLE:
         return program
     edits = [(node, "pass") for node in read.script]
     for node in read.imports:
@@ -88,12 +89,12 @@ def without_unused(program: str) -> str:
         elif len(kept) < len(node.names):
             node.names = kept
             edits.append((node, ast.unparse(node) if kept else "pass"))
-    lines = program.replace("\r\n", "\n").replace("\r", "\n").encode().split(b"\n")
+    lines = line_feeds(program).encode("utf-8", "surrogatepass").split(b"\n")
     for node, text in sorted(edits, key=lambda each: (each[0].lineno, each[0].col_offset), reverse=True):
         before, after = lines[node.lineno - 1][: node.col_offset], lines[node.end_lineno - 1][node.end_col_offset :]
         blank = [b""] * (node.end_lineno - node.lineno)  # so that the lines of an error stay those of the program
         lines[node.lineno - 1 : node.end_lineno] = [before + text.encode() + after, *blank]
-    return b"\n".join(lines).decode() if edits else program
+    return b"\n".join(lines).decode("utf-8", "surrogatepass") if edits else program
 
 
 class _Read:
