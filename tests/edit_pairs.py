@@ -226,6 +226,8 @@ WRITTEN_OUT = """        self.a = nn.Conv2d(in_shape[1], 24, 5, stride=2, paddin
 INLINED = "nn.Sequential(nn.Conv2d({}, {}, {}, padding={}), nn.BatchNorm2d({}), nn.SiLU())"
 HELPER = BRANCHES[BRANCHES.index("def conv(") : BRANCHES.index("class Net")]
 
+LAYERS = ("AdaptiveAvgPool2d", "BatchNorm2d", "Conv2d", "GELU", "Linear", "Module")
+
 PAIRS = [
     # The same network: nothing of this makes a program new.
     pair(
@@ -260,6 +262,33 @@ PAIRS = [
         graph="copy",
     ),
     pair("other imports", SEQUENTIAL, ("import torch.nn as nn", "from torch import nn"), text="copy", graph="copy"),
+    pair(
+        "torch.nn written out",
+        SEPARABLE,
+        ("import torch.nn as nn\n", ""),
+        *((f"{mark}nn.", f"{mark}torch.nn.") for mark in " (["),
+        text="copy",
+        graph="copy",
+    ),
+    pair(
+        "layers imported by name",
+        SEQUENTIAL,
+        ("import torch.nn as nn", f"from torch.nn import ({', '.join(LAYERS)},\n    Sequential as Chain)"),
+        ("nn.Sequential", "Chain"),
+        *((f"nn.{name}", name) for name in LAYERS),
+        text="copy",
+        graph="copy",
+    ),
+    pair(
+        "an import in a docstring",
+        RESIDUAL,
+        ("class Block", '"""Blocks.\n\nimport .\nimport torch as F\n"""\n\n\nclass Block'),
+        text="copy",
+        graph="copy",
+    ),
+    pair("carriage returns", BRANCHES, ("\n", "\r\n"), text="copy", graph="copy"),
+    pair("tabs", EXCITATION, ("    ", "\t"), text="copy", graph="copy"),
+    pair("unused imports", PLAIN, ("import torch\n", "import torch\nimport math, random\n"), text="copy", graph="copy"),
     pair(
         "another alias",
         PLAIN,

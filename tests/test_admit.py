@@ -111,6 +111,15 @@ def test_a_fingerprint_that_is_none_is_not_believed():
     assert join(candidates, records)[0]["graph_method"] == "text"
 
 
+def test_an_answer_of_any_letters_is_recorded():
+    candidates, records = cycle(("unparseable",), (PROGRAMS[0], 0.5))
+    candidates[0] |= {"program": "\ud800\0\x1b", "raw": "\udfff" * 9}
+    records[0]["detail"] = "\ud800"
+    whole, _ = admit(candidates, records, EMPTY, DATASET, ADMISSION, NOVELTY)
+    assert whole["outcome"].to_list() == ["unparseable", "admitted"]
+    assert whole["program"][0] == "\\ud800\0\x1b"
+
+
 def test_a_relative_threshold_counts_from_chance():
     relative = ADMISSION | {"relative_to_chance": True}  # 0.1 + 0.4 * 0.9 = 0.46
     assert verdicts((PROGRAMS[0], 0.45), (PROGRAMS[1], 0.47), admission=relative) == ["below_threshold", "admitted"]

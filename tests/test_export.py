@@ -81,6 +81,46 @@ def test_methods_are_added_to_programs_of_any_layout():
         compile(complete(program, {}), "<program>", "exec")
 
 
+TINY = """from __future__ import annotations
+import torch.nn as nn
+
+def supported_hyperparameters(): return {"lr"}
+
+class Base(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__(); self.head = nn.Linear(in_shape[1], out_shape[0])
+    def forward(self, x): return self.head(x.mean((2, 3)))
+
+"""
+SHAPES = {
+    "an inherited __init__": "class Net(Base):\n    pass\n",
+    "another name": "Net = Base\n",
+    "one line": "class Net(Base): pass\n",
+    "an __init__ on one line": "class Net(nn.Module):\n    def __init__(self, i, o, p, d): super().__init__(); "
+    "self.head = nn.Linear(i[1], o[0])\n    def forward(self, x): return self.head(x.mean((2, 3)))\n",
+    "an import in __init__": "class Net(nn.Module):\n    def __init__(self, i, o, p, d):\n"
+    "        super().__init__(); self.head = nn.Linear(i[1], o[0])\n    forward = Base.forward\n",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_programs_of_any_shape_are_completed(shape, tmp_path):
+    (tmp_path / "one.py").write_text(complete(TINY + SHAPES[shape], PROTOCOL))
+    trains(imported(tmp_path / "one.py"))
+
+
+@pytest.mark.parametrize("change", [("    ", "\t"), ("\n", "\r"), ("\n", "\r\n")], ids=["tabs", "CR", "CRLF"])
+def test_programs_of_any_layout_are_completed(change, tmp_path):
+    for program in (PLAIN, RESIDUAL, OWN_METHODS):
+        (tmp_path / "one.py").write_text(complete(program.replace(*change), PROTOCOL))
+        trains(imported(tmp_path / "one.py"))
+
+
+@pytest.mark.parametrize("program", ["class Net(", "", "x = 1\n" * 9, "Net = 1", "class Net: ...", "\0"])
+def test_no_program_ends_an_export(program, tmp_path):
+    assert len(export(corpus((program, 0.5), (PLAIN, 0.4)), tmp_path)) == 2
+
+
 def test_statistics_are_in_lemurs_form(tmp_path):
     (entry,) = export(corpus((PLAIN, 0.5)), tmp_path)
     path = "stat/train/img-classification_cifar-10_acc_archloop-my-chain-01-0000/1.json"

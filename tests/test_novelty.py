@@ -94,6 +94,45 @@ def test_layout_quotes_and_comments_leave_the_text_digest_alone():
     assert text_digest(PLAIN.replace("16", "17")) != text_digest(PLAIN)
 
 
+def test_programs_of_carriage_returns_alone_are_not_all_alike():
+    one, two = (program.replace("\n", "\r") for program in PROGRAMS[:2])
+    assert text_digest(one) == text_digest(PROGRAMS[0]) != text_digest(two)
+
+
+FRAGMENTS = ["import .", "import . as x", "from . import", "import", "from", "import (", "''", "\\", '"', "'''"]
+
+
+@pytest.mark.parametrize("text", FRAGMENTS)
+def test_a_fragment_of_an_import_breaks_nothing_and_spoils_no_program_after_it(text):
+    before = text_digest(PLAIN)
+    for program in (text, f'"""A\n{text}\n"""\n', f"x = 1\n{text}\ny = 2\n"):
+        assert len(normalised_tokens(program)) < 20
+    assert text_digest(PLAIN) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '\\"""' * 50_000,
+        "'" + "\\'" * 90_000,
+        "a" * 190_000 + '"',
+        "import (\n" * 20_000,
+        "import a, b; " * 15_000,
+        "x('''" * 40_000,
+        " " * 100_000 + "\xa0" + " " * 90_000,
+        "x=f(" * 45_000,
+        ")" * 90_000 + "(" * 90_000 + "x=1",
+        "1_" * 90_000 + "e",
+        "\\\n" * 90_000,
+        "class Net: pass\r" * 12_000,
+    ],
+    ids=range(12),
+)
+def test_the_lexer_takes_linear_time(text):
+    """Seconds for 200,000 characters, where one that goes back or scans again takes hours."""
+    signatures([text], 10)
+
+
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 0.85, 0.9, 0.95])
 def test_the_prefilter_misses_fewer_than_one_in_a_thousand_at_the_threshold(threshold):
     least = least_matches(threshold)

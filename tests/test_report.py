@@ -423,6 +423,6 @@ def test_the_settings_that_the_rule_passes_are_those_that_the_page_shows(folder,
 
 
 def test_marks_that_turn_the_direction_of_writing_show_as_escapes():
-    from archloop.report_gallery import visible
+    from archloop.texts import visible
 
     assert visible("a\u202eb\x1b[0m\n\tc") == "a\\u202eb\\x1b[0m\n\tc"

@@ -61,8 +61,13 @@ def admit(
     rows.sort(key=lambda row: (row["index"], row["id"]))
     for row in rows:
         row["dataset"] = dataset["name"]
-    whole = pl.DataFrame([{name: row.get(name) for name in CANDIDATES} for row in rows], schema=CANDIDATES)
+    whole = pl.DataFrame([{name: _storable(row.get(name)) for name in CANDIDATES} for row in rows], schema=CANDIDATES)
     return whole, whole.filter(pl.col("outcome") == "admitted").select(list(CORPUS))
+
+
+def _storable(value: object) -> object:
+    """Return a value as a table holds it: text that is no UTF-8 with escapes."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 class _Compared:

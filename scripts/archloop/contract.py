@@ -7,6 +7,8 @@ keep every other character of the source.
 
 import ast
 
+from archloop.texts import MARGIN, line_feeds, one_layout, parsed
+
 TRAIN_SETUP = """
     def train_setup(self, prm):
         self.to({device})
@@ -26,6 +28,8 @@ LEARN = """
 """
 # Where the judge's protocol says nothing.
 PROTOCOL = {"learning_rate": 0.01, "momentum": 0.9, "gradient_clip": 3.0}
+# Base classes that have neither method.
+PLAIN_BASES = {ast.dump(ast.parse(text, mode="eval").body) for text in ("nn.Module", "torch.nn.Module", "Module")}
 
 
 def modernise(program: str) -> str:
@@ -48,19 +52,36 @@ def modernise(program: str) -> str:
         edits.append(_first_statement(setup, "device = self.device"))
         if len(names) == 4 and not _assigns_device(net):
             edits.append(_remember(methods["__init__"], names[3]))
-    return _edit(program, edits)
+    whole = _edit(program, edits)
+    if parsed(whole) is None:
+        raise ValueError("its layout cannot be edited")
+    return whole
 
 
 def complete(program: str, protocol: dict) -> str:
     """Return the program with whichever of `train_setup` and `learn` its class Net lacks; they train as the judge does.
 
-    protocol: learning_rate, momentum and gradient_clip, the values where `prm` has none. Raises ValueError for a
-    program without class Net.
+    protocol: learning_rate, momentum and gradient_clip, the values where `prm` has none. The methods are written into
+    the class; where it is not plain (another name for a class, one line, bases of its own), after the program.
     """
+    program = one_layout(program)
+    values = PROTOCOL | {name: protocol[name] for name in PROTOCOL if name in protocol}
+    try:
+        whole = _completed(program, values)
+    except ValueError:
+        return _extended(program, values)
+    return whole if parsed(whole) is not None else _extended(program, values)
+
+
+def _completed(program: str, values: dict) -> str:
+    """Return the program with the methods in its class Net; raise ValueError where that cannot be edited."""
     net = _net(program)
     methods = _methods(net)
+    if {"train_setup", "learn"} <= methods.keys():
+        return program
     edits, added = [], []
-    values = PROTOCOL | {name: protocol[name] for name in PROTOCOL if name in protocol}
+    if not all(ast.dump(base) in PLAIN_BASES for base in net.bases):
+        raise ValueError("Net may inherit the methods")
     if "train_setup" not in methods:
         arguments = methods["__init__"].args.args
         device = "self.device" if len(arguments) == 5 or _assigns_device(net) else "next(self.parameters()).device"
@@ -70,19 +91,46 @@ def complete(program: str, protocol: dict) -> str:
         added.append(setup)
     if "learn" not in methods:
         added.append(LEARN.format(clip=values["gradient_clip"]))
-    if not added:
-        return program
     last = net.body[-1]
-    text = "".join(added).replace("\n    ", "\n" + " " * last.col_offset).rstrip()
+    if last.lineno == net.lineno:
+        raise ValueError("Net is written on one line")
+    margin = MARGIN.match(program.split("\n")[net.body[0].lineno - 1])[0]
+    text = "".join(added).replace("\n    ", "\n" + margin).rstrip()
     end = (last.end_lineno, last.end_col_offset)
     edits.append((end, end, "\n" + text))
-    whole = _edit(program, edits)
-    return whole if _imports_torch(program) else f"import torch\n{whole}"
+    return _with_torch(_edit(program, edits))
+
+
+def _extended(program: str, values: dict) -> str:
+    """Return the program with the methods given to Net after it, unless it has them."""
+    setup = TRAIN_SETUP.format(
+        device="next(self.parameters()).device", lr=values["learning_rate"], momentum=values["momentum"]
+    )
+    parts = [("train_setup", setup), ("learn", LEARN.format(clip=values["gradient_clip"]))]
+    added = "".join(
+        f'\n\nif not hasattr(Net, "{name}"):\n{text.rstrip()}\n\n    Net.{name} = {name}\n' for name, text in parts
+    )
+    return _with_torch(program.rstrip() + "\n" + added)
+
+
+def _with_torch(program: str) -> str:
+    """Return a program that has torch as `torch`, after what must come first."""
+    if _imports_torch(program):
+        return program
+    tree, at = parsed(program), 0
+    for node in tree.body if tree else ():
+        first = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and not at
+        if not first and not (isinstance(node, ast.ImportFrom) and node.module == "__future__"):
+            break
+        at = node.end_lineno
+    lines = program.split("\n")
+    return "\n".join([*lines[:at], "import torch", *lines[at:]])
 
 
 def supported(program: str) -> set[str]:
     """Return the names that supported_hyperparameters returns, as far as the source shows them."""
-    for node in ast.parse(program).body:
+    tree = parsed(program)
+    for node in tree.body if tree else ():
         if isinstance(node, ast.FunctionDef) and node.name == "supported_hyperparameters":
             constants = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
             return {value for value in constants if isinstance(value, str) and value.isidentifier()}
@@ -90,10 +138,9 @@ def supported(program: str) -> set[str]:
 
 
 def _net(program: str) -> ast.ClassDef:
-    try:
-        tree = ast.parse(program)
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"it does not parse ({error})") from None
+    tree = parsed(program)
+    if tree is None:
+        raise ValueError("it does not parse")
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == "Net" and "__init__" in _methods(node):
             return node
@@ -112,7 +159,8 @@ def _assigns_device(net: ast.ClassDef) -> bool:
 
 
 def _imports_torch(program: str) -> bool:
-    imports = [node for node in ast.parse(program).body if isinstance(node, ast.Import)]
+    tree = parsed(program)
+    imports = [node for node in (tree.body if tree else ()) if isinstance(node, ast.Import)]
     return any(alias.name.split(".")[0] == "torch" and not alias.asname for node in imports for alias in node.names)
 
 
@@ -136,19 +184,28 @@ def _first_statement(function: ast.FunctionDef, statement: str) -> tuple:
 def _remember(init: ast.FunctionDef, name: str) -> tuple:
     """Return the edit that keeps the device as an attribute, after the call of the base class."""
     for node in init.body:
-        if isinstance(node, ast.Expr) and ast.unparse(node).startswith("super("):
+        call = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+        base = call.value if isinstance(call, ast.Attribute) and isinstance(call.value, ast.Call) else None
+        if base is not None and isinstance(base.func, ast.Name) and base.func.id == "super" and _own_lines(init, node):
             end = (node.end_lineno, node.end_col_offset)
             return end, end, f"\n{' ' * node.col_offset}self.device = {name}"
     return _first_statement(init, f"self.device = {name}")
 
 
+def _own_lines(function: ast.FunctionDef, statement: ast.stmt) -> bool:
+    """Say whether nothing else stands on the lines of a statement."""
+    others = [each for each in function.body if each is not statement]
+    lines = {line for each in others for line in (each.lineno, each.end_lineno)} | {function.lineno}
+    return lines.isdisjoint((statement.lineno, statement.end_lineno))
+
+
 def _edit(program: str, edits: list[tuple]) -> str:
     """Replace [start, end) by text for each edit; places are (line from 1, column in bytes), as ast has them."""
-    lines = program.encode().split(b"\n")
+    lines = line_feeds(program).encode().split(b"\n")
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line) + 1)
-    data = program.encode()
+    data = line_feeds(program).encode()
     for start, end, text in sorted(edits, reverse=True):
         low, high = (starts[line - 1] + column for line, column in (start, end))
         data = data[:low] + text.encode() + data[high:]

@@ -40,7 +40,7 @@ from archloop.progress import Progress, get_logger
 from archloop.result import FIELDS, MAXIMUM_HEADER, merged, plain_line, plain_text, read_result, scored
 from archloop.scores import ScoreStore
 from archloop.seeds import derive
-from archloop.static_checks import check_program
+from archloop.static_checks import check_program, without_unused
 from archloop.verdicts import FAILURES, judge_fairly, prove
 
 MEASURED = ("seconds", "cpu_s", "peak_mb", "limits", "isolation", "device", "format", "versions")
@@ -209,7 +209,8 @@ class Judge:
         if refused:
             record = dict.fromkeys(FIELDS) | {"outcome": refused[0], "detail": plain_line(refused[1])}
         else:
-            record = self._repeated(program, settings, seed, device or self.device)
+            shown = without_unused(program) if static else program
+            record = self._repeated(shown, settings, seed, device or self.device)
         facts = {"protocol": settings, "seed": seed, "device": self.device_name, "versions": self.versions}
         return record | facts
 

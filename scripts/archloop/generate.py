@@ -20,6 +20,7 @@ from archloop.progress import Progress
 from archloop.sampling import Sequence, batch_limit, sample
 from archloop.seeds import derive
 from archloop.static_checks import check_program
+from archloop.texts import line_feeds, one_layout
 
 FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 # What an answer may be made to begin with. No newline at the end: it often is one token with what follows.
@@ -184,7 +185,8 @@ def extract_program(raw: str) -> str | None:
     >>> extract_program("Here:\\n```python\\nx = 1\\n```")
     'x = 1\\n'
     """
+    raw = line_feeds(raw)
     found = FENCE.search(raw)
     if found:
-        return found.group(1).rstrip() + "\n"
-    return raw.strip() + "\n" if re.search(r"^class \w+", raw, re.MULTILINE) else None
+        return one_layout(found.group(1)).rstrip() + "\n"
+    return one_layout(raw).strip() + "\n" if re.search(r"^class \w+", raw, re.MULTILINE) else None

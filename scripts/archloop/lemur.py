@@ -14,6 +14,7 @@ from archloop.files import read_foreign_json, read_text
 from archloop.lemur_hints import hints_of
 from archloop.novelty import AMONG_SEEDS, near_copies
 from archloop.shingles import text_digest
+from archloop.texts import one_layout
 
 TASK, METRIC = "img-classification", "acc"
 
@@ -105,7 +106,7 @@ def _usable(path: Path, measured: dict | None, keep: Callable[[str], bool]) -> t
     if measured is None:
         return None, "no accuracy at image classification was measured"
     try:
-        program = modernise(read_text(path)).strip() + "\n"
+        program = modernise(one_layout(read_text(path))).strip() + "\n"
     except (ValueError, InputError) as error:
         return None, str(error)
     return (program, None) if keep(program) else (None, "too long")

@@ -13,6 +13,7 @@ import polars as pl
 from archloop.chains import trains
 from archloop.report_graph import KINDS, strip
 from archloop.report_input import Results
+from archloop.texts import visible
 
 PART = 50  # programs packed together
 
@@ -59,16 +60,6 @@ def pack(value: object) -> str:
     """Return a value as gzipped JSON in base64; equal values give equal text."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
-
-
-def visible(text: str) -> str:
-    """Return a text with what cannot be seen (controls, marks that turn the direction of writing) as escapes.
-
-    >>> visible("a\u202eb")
-    'a\\u202eb'
-    """
-    seen = "\n\t"
-    return "".join(c if c.isprintable() or c in seen else c.encode("unicode_escape").decode() for c in text)
 
 
 def _design(row: dict, stored: dict, graph: dict) -> dict:

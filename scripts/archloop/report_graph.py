@@ -1,8 +1,10 @@
 """The picture of a computed graph: its listed operations folded into the few blocks that a person thinks in.
 
 The nodes were sent by a candidate's process: whatever does not look like a graph gives no picture, and every text that
-comes out of here is cut to a length.
+comes out of here is cut to a length, what cannot be seen in it as escapes.
 """
+
+from archloop.texts import visible
 
 # How the operations that torch records are called, and the kind (a letter, see KINDS) that decides the colour.
 WORDS = {
@@ -43,7 +45,7 @@ def blocks(nodes: object) -> list[list] | None:
     """
     try:
         return _folded(nodes)
-    except (TypeError, ValueError, IndexError, KeyError, AttributeError):
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError):
         return None
 
 
@@ -73,10 +75,12 @@ def _folded(nodes: list) -> list[list]:
         if follows and len(own) == 1 and consumers[own[0]] == 1 and found[place[own[0]]][1] != "i":
             place[at] = place[own[0]]
             block = found[place[at]]
-            block[0], block[2] = f"{block[0]} · {label}"[:LONGEST_LABEL], _shape(shape)
+            block[0], block[2] = f"{block[0]} · {visible(label)}"[:LONGEST_LABEL], _shape(shape)
         else:
             place[at] = len(found)
-            found.append([label[:LONGEST_LABEL], kind, _shape(shape), sorted({place[source] for source in own})])
+            found.append(
+                [visible(label)[:LONGEST_LABEL], kind, _shape(shape), sorted({place[source] for source in own})]
+            )
     return found
 
 

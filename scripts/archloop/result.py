@@ -17,6 +17,8 @@ MAXIMUM_HEADER = 2**20
 NO_RESULT = "the process ended"
 MAXIMUM_WHOLE = 2**62  # a number that a table of 64 bits holds
 MAXIMUM_DEPTH = 20  # of lists in the nodes of a graph
+MAXIMUM_NODES = 500  # that graph.py lists of one
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def read_result(report: dict, result: bytes, nonce: bytes) -> dict:
@@ -70,20 +72,35 @@ def _facts(said: dict) -> dict:
 
 
 def _graph(said: dict) -> dict:
-    """Return a graph of the form that archloop.graph gives it, its lists not too deep to be written."""
+    """Return a graph of the form that archloop.graph gives it: so many nodes, lists so deep, texts that can be seen."""
     digest, nodes = said["digest"], said["nodes"]
-    if not (isinstance(digest, str) and len(digest) == 64 and int(digest, 16) >= 0 and said["method"] == "trace"):
+    if not (isinstance(digest, str) and DIGEST.fullmatch(digest) and said["method"] == "trace"):
         raise ValueError("digest")
-    if not isinstance(nodes, list) or any(len(node) != 4 or not isinstance(node[0], str) for node in nodes):
+    if not isinstance(nodes, list) or len(nodes) > MAXIMUM_NODES or _depth(nodes) > MAXIMUM_DEPTH:
         raise ValueError("nodes")
-    text = json.dumps(nodes, allow_nan=False)
-    depth = deepest = 0
-    for bracket in re.findall(r"[\[\]{}]", text):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    if deepest > MAXIMUM_DEPTH:
+    if any(not isinstance(node, list) or len(node) != 4 or not isinstance(node[0], str) for node in nodes):
         raise ValueError("nodes")
-    return {"digest": digest, "method": "trace", "operations": _whole(said["operations"]), "nodes": nodes}
+    return {"digest": digest, "method": "trace", "operations": _whole(said["operations"]), "nodes": _seen(nodes)}
+
+
+def _depth(value: object) -> int:
+    """Return how deep lists are in lists, at most one more than is allowed."""
+    level, depth = [value], 0
+    while level and depth <= MAXIMUM_DEPTH:
+        level = [each for values in level if isinstance(values, list) for each in values]
+        depth += bool(level)
+    return depth
+
+
+def _seen(value: object) -> object:
+    """Return plain data of a graph, its texts as lines that can be seen; raise ValueError for anything else."""
+    if isinstance(value, list):
+        return [_seen(each) for each in value]
+    if isinstance(value, str):
+        return plain_line(value)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    return _number(value)
 
 
 def _whole(value: object) -> int:

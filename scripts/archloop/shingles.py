@@ -2,8 +2,9 @@
 
 Normalised means: comments, docstrings, layout and import lines gone; names of the program's own replaced by one
 placeholder; names of libraries kept and imported names resolved to their origin, so `nn.Conv2d` is `torch.nn . Conv2d`
-however torch.nn was imported. One placeholder for all, so that an edit changes only the shingles that it touches and
-not the numbering of everything below it. The lexer is our own: the result does not depend on the version of Python.
+however it was imported (`torch.nn.Conv2d`, `from torch.nn import Conv2d`). One placeholder for all, so that an edit
+changes only the shingles that it touches and not the numbering of everything below it. The lexer is our own: the result
+does not depend on the version of Python. Whatever a program holds, it takes linear time.
 
 A shingle is a run of normalised tokens. It is hashed to 64 bits, a polynomial in the 64-bit hashes of its tokens; exact
 comparison uses all 64 (two different shingles among a thousand collide with probability 3e-14), MinHash the upper 32.
@@ -26,25 +27,35 @@ SCHEME = {
     "seed": 1,
     "permutations": PERMUTATIONS,
     "hash": "blake2b-64 of tokens, polynomial 0x9e3779b97f4a7c15, fmix64, upper 32 bits",
-    "tokens": 2,
+    "tokens": 3,
 }
 OWN = "_"
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+LINE_END = re.compile("\r\n?")
 BATCH_CHARACTERS = 400_000
 MAXIMUM_VOCABULARY = 500_000
+SIGNED_AT_ONCE = 16_384  # shingles of one program: the memory that their permutations take is bounded
 
+# No part of it looks at the same text from many starts: a string that does not end is one token all the same.
 TOKEN = re.compile(
-    r"""(?:[ \t\f\r]|\\\n|\#[^\n]*)*+(
+    r"""(?:[^\S\n]|\\\n|\#[^\n]*)*+(
       [^\W\d]\w*+(?!["'])
     | \n
     | (?:0[xXbBoO][\da-fA-F_]+ | (?:\d[\d_]*+\.?[\d_]*+ | \.\d[\d_]*+)(?:[eE][+-]?\d+)?[jJ]?)
-    | [a-zA-Z]{0,2}(?:\"{3}(?s:\\.|[^\\])*?\"{3} | '{3}(?s:\\.|[^\\])*?'{3})
-    | [a-zA-Z]{0,2}(?:"(?:[^"\\\n]|\\.|\\\n)*" | '(?:[^'\\\n]|\\.|\\\n)*')
+    | [a-zA-Z]{0,2}(?:\"{3}(?:[^"\\]|\\(?s:.)|"(?!""))*+(?:"{3})? | '{3}(?:[^'\\]|\\(?s:.)|'(?!''))*+(?:'{3})?)
+    | [a-zA-Z]{0,2}(?:"(?:[^"\\\n]|\\(?s:.))*+"? | '(?:[^'\\\n]|\\(?s:.))*+'?)
+    | [^\W\d]\w*+
     | \*\*= | //= | >>= | <<= | -> | := | \*\* | // | == | != | <= | >= | [-+*/%@&|^]= | << | >> | \.\.\. | \S
     )""",
     re.VERBOSE,
 )
-IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+)?import[ \t]+(\([^)]*\)|(?:[^\n#;\\]|\\\n)+)", re.MULTILINE)
+# Modules that are one token, however a program reaches them; each after the package that it is in.
+MODULES = """
+torch.nn torch.nn.functional torch.nn.init torch.nn.modules torch.nn.parameter torch.nn.utils
+torch.nn.utils.parametrizations torch.optim torch.optim.lr_scheduler torch.amp torch.autograd torch.cuda torch.cuda.amp
+torch.fft torch.linalg torch.special torch.utils torch.utils.checkpoint torchvision.models torchvision.ops numpy.random
+collections.abc
+"""
 
 (PLAIN, NAME, MODULE_NAME, NEWLINE, STRING, OPEN, CLOSE, DOT, EQUAL, COMMA, DEF, SELF, IMPORTING) = range(13)
 KINDS = {"\n": NEWLINE, ";": NEWLINE, ".": DOT, "=": EQUAL, ",": COMMA, "def": DEF, "self": SELF}
@@ -64,6 +75,7 @@ apply to cuda cpu half double state_dict load_state_dict register_buffer registe
 requires_grad_ zero_grad __class__ __dict__ _modules _parameters _buffers
 """
 KEPT, MODULE_NAMES = frozenset(KEPT_NAMES.split()), frozenset(MODULE_NAMES.split())
+MODULES = MODULES.split()
 
 
 def shingles(programs: Sequence[str], size: int) -> Iterator[np.ndarray]:
@@ -108,9 +120,13 @@ def signatures(programs: Sequence[str], size: int) -> np.ndarray:
     multiply, add = permutations()
     found = np.empty((len(programs), PERMUTATIONS), np.uint32)
     for row, hashes in enumerate(shingles(programs, size)):
-        permuted = multiply[:, None] * _mix32((hashes >> np.uint64(32)).astype(np.uint32))
-        permuted += add[:, None]
-        permuted.min(axis=1, out=found[row])
+        least = np.full(PERMUTATIONS, np.iinfo(np.uint32).max, np.uint32)
+        for start in range(0, len(hashes), SIGNED_AT_ONCE):
+            part = hashes[start : start + SIGNED_AT_ONCE]
+            permuted = multiply[:, None] * _mix32((part >> np.uint64(32)).astype(np.uint32))
+            permuted += add[:, None]
+            np.minimum(least, permuted.min(axis=1), out=least)
+        found[row] = least
     return found
 
 
@@ -142,8 +158,8 @@ class _Vocabulary(dict):
         self.kinds, self.hashes, self.texts = array("B"), array("Q"), []
 
     def __missing__(self, token: str) -> int:
-        number = self[token] = len(self.texts)
         kind, text = _classify(token)
+        number = self[token] = len(self.texts)
         self.kinds.append(kind)
         self.texts.append(text)
         digest = blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).digest()
@@ -157,10 +173,10 @@ VOCABULARY = _Vocabulary()
 def _classify(token: str) -> tuple[int, str]:
     if token in KINDS:
         return KINDS[token], token
-    if token[-1] in "\"'" and len(token) > 1:
+    if token[-1:] in ('"', "'") and len(token) > 1:
         body = token.lstrip("rRbBuUfFtT")
         return STRING, "'" + body.strip(body[0]) + "'"
-    if token[0].isdigit() or (token[0] == "." and len(token) > 1 and token != "..."):
+    if token[:1].isdigit() or (token[:1] == "." and len(token) > 1 and token != "..."):
         return PLAIN, _number(token)
     if token.isidentifier() and token not in KEPT:
         return (MODULE_NAME if token in MODULE_NAMES else NAME), token
@@ -193,33 +209,22 @@ def _batches(programs: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _normalised(programs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return (numbers of the normalised tokens of all programs, the program that each belongs to)."""
-    tokens, counts = [VOCABULARY["\n"]], []
+    tokens, counts = [], []
     number = VOCABULARY.__getitem__
     for program in programs:
         before = len(tokens)
-        tokens += map(number, TOKEN.findall(program + "\n"))
+        tokens += map(number, TOKEN.findall(LINE_END.sub("\n", program) + "\n"))
         counts.append(len(tokens) - before)
-    own = VOCABULARY[OWN]
-    keys, origins = _imports(programs)
-    ids = np.array(tokens[1:], np.int64)
-    kinds = np.frombuffer(VOCABULARY.kinds, np.uint8)
+    own, ids = VOCABULARY[OWN], np.array(tokens, np.int64)
     documents = np.repeat(np.arange(len(programs)), counts)
-    ids, documents, depth = _statements(ids, documents, counts, kinds)
-    kind = kinds[ids]
-    width = len(VOCABULARY.texts)
-    key = documents * width + ids
+    ids, documents, depth, imports = _statements(ids, documents, counts)
+    ids, documents, depth, library = _resolved(ids, documents, depth, imports)
+    kind = _kinds()[ids]
     after_dot = np.r_[False, kind[:-1] == DOT]
-    # Imported names, and what is reached through them.
-    library = np.zeros(len(ids), bool)
-    if len(keys):
-        order = np.argsort(keys, kind="stable")
-        keys, origins = keys[order], origins[order]
-        at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-        library = (keys[at] == key) & ~after_dot
-        ids = np.where(library, origins[at], ids)
-    for _ in range(4):
+    for _ in range(4):  # what is reached through an imported name
         library[2:] |= after_dot[2:] & library[:-2]
     # Attributes of the program's own: what it reaches through self, and what it defines.
+    key = documents * len(VOCABULARY.texts) + ids
     of_self = after_dot.copy()
     of_self[:2] = False
     of_self[2:] &= kind[:-2] == SELF
@@ -235,67 +240,128 @@ def _normalised(programs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return ids[keep], documents[keep]
 
 
-def _statements(ids: np.ndarray, documents: np.ndarray, counts: list[int], kinds: np.ndarray) -> tuple:
-    """Drop line breaks inside brackets, docstrings and import statements; return (ids, documents, depth)."""
+def _kinds() -> np.ndarray:
+    """Return the kind of every token of the vocabulary, by its number."""
+    return np.array(VOCABULARY.kinds, np.uint8)
+
+
+def _statements(ids: np.ndarray, documents: np.ndarray, counts: list[int]) -> tuple:
+    """Drop line breaks inside brackets, docstrings and import statements.
+
+    Returns (ids, documents, depth, the import statements: the program of each and its tokens).
+    """
+    kinds = _kinds()
     kind = kinds[ids]
     depth = np.cumsum((kind == OPEN).astype(np.int64) - (kind == CLOSE))
     ends = np.cumsum(counts) - 1
     depth -= np.repeat(np.r_[0, depth[ends[:-1]]], counts)  # a program with a bracket too many spoils no other
-    keep = (kind != NEWLINE) | (depth <= 0)
+    last = np.zeros(len(ids), bool)
+    last[ends] = True
+    keep = (kind != NEWLINE) | (depth <= 0) | last
     ids, documents, depth = ids[keep], documents[keep], depth[keep]
     kind = kinds[ids]
-    first = np.r_[True, kind[:-1] == NEWLINE]
+    first = np.r_[True, kind[:-1] == NEWLINE][: len(ids)]
     statement = np.cumsum(first) - 1
-    docstring = first & (kind == STRING) & np.r_[kind[1:] == NEWLINE, True]
+    docstring = first & (kind == STRING) & np.r_[kind[1:] == NEWLINE, True][: len(ids)]
     importing = (first & (kind == IMPORTING))[first][statement]
+    starts = np.flatnonzero(importing & first)
+    places = np.flatnonzero(importing)
+    parts = np.split(ids[places], np.searchsorted(places, starts[1:])) if len(starts) else []
     keep = ~docstring & ~importing
-    return ids[keep], documents[keep], depth[keep]
+    return ids[keep], documents[keep], depth[keep], list(zip(documents[starts].tolist(), parts))
+
+
+def _resolved(ids: np.ndarray, documents: np.ndarray, depth: np.ndarray, imports: list) -> tuple:
+    """Put in the place of each imported name where it comes from: a module, and what is taken from it.
+
+    Returns (ids, documents, depth, which tokens are such a module or root).
+    """
+    bound = [
+        (document, VOCABULARY[name], origin)
+        for document, tokens in imports
+        for name, origin in _bindings(tuple(VOCABULARY.texts[token] for token in tokens.tolist()))
+    ]
+    origins = sorted({origin for _, _, origin in bound})
+    pieces = [[VOCABULARY[part] for part in _pieces(origin)] for origin in origins]
+    joined = {(VOCABULARY[name.rpartition(".")[0]], VOCABULARY[name.rpartition(".")[2]]): name for name in MODULES}
+    joined = {pair: VOCABULARY[name] for pair, name in joined.items()}
+    if not bound:
+        return ids, documents, depth, np.zeros(len(ids), bool)
+    width, kinds = len(VOCABULARY.texts), _kinds()
+    keys = np.array([document * width + name for document, name, _ in bound], np.int64)
+    values = np.searchsorted(origins, [origin for _, _, origin in bound])
+    order = np.argsort(keys, kind="stable")
+    keys, values = keys[order], values[order]
+    key = documents * width + ids
+    at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+    library = (keys[at] == key) & ~np.r_[False, kinds[ids[:-1]] == DOT][: len(ids)]
+    # Each name becomes as many tokens as its origin has pieces.
+    lengths = np.where(library, np.array([len(each) for each in pieces])[values[at]], 1)
+    starts = np.cumsum(lengths) - lengths
+    ids, documents, depth = (np.repeat(each, lengths) for each in (ids, documents, depth))
+    for place in range(max(map(len, pieces))):
+        piece = np.array([(each + [0] * place)[place] for each in pieces])[values[at]]
+        chosen = library & (lengths > place)
+        ids[starts[chosen] + place] = piece[chosen]
+    roots = np.zeros(len(ids), bool)
+    roots[starts[library]] = True
+    # `torch . nn` becomes `torch.nn`, and so on down.
+    pairs = np.array(sorted((one * width + two, whole) for (one, two), whole in joined.items()))
+    for _ in range(3):
+        places = np.flatnonzero(roots[:-2] & (kinds[ids[1:-1]] == DOT))
+        pair = ids[places] * width + ids[places + 2]
+        at = np.minimum(np.searchsorted(pairs[:, 0], pair), len(pairs) - 1)
+        found = pairs[at, 0] == pair
+        ids[places[found]] = pairs[at[found], 1]
+        keep = np.ones(len(ids), bool)
+        keep[places[found] + 1] = keep[places[found] + 2] = False
+        ids, documents, depth, roots = ids[keep], documents[keep], depth[keep], roots[keep]
+    return ids, documents, depth, roots
 
 
 def _library_keywords(kind: np.ndarray, depth: np.ndarray, after_dot: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Mark the names of keyword arguments in calls of what is not the program's own (`padding=` of nn.Conv2d)."""
     keyword = own & ~after_dot & (depth > 0) & np.r_[kind[1:] == EQUAL, False]
     foreign = np.zeros(len(kind), bool)
-    places = np.flatnonzero(keyword)
-    for level in np.unique(depth[places]):
-        here = places[depth[places] == level]
-        openers = np.flatnonzero((kind == OPEN) & (depth == level))
-        opener = openers[np.searchsorted(openers, here) - 1]
-        callee = np.maximum(opener - 1, 0)
-        parameters = kind[np.maximum(opener - 2, 0)] == DEF
-        foreign[here] = ~own[callee] & ~parameters
+    places, openers = np.flatnonzero(keyword), np.flatnonzero(kind == OPEN)
+    # The opener of each: the last one before it at its depth.
+    order = np.lexsort((openers, depth[openers]))
+    openers = openers[order]
+    at = np.searchsorted(depth[openers] * len(kind) + openers, depth[places] * len(kind) + places) - 1
+    opener = openers[at] if len(openers) else places
+    callee = np.maximum(opener - 1, 0)
+    parameters = kind[np.maximum(opener - 2, 0)] == DEF
+    foreign[places] = ~own[callee] & ~parameters
     return foreign
 
 
-def _imports(programs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (program and name of every imported name as one number, the origin's token), two arrays."""
-    documents, names, origins = [], [], []
-    for document, program in enumerate(programs):
-        for module, listed in IMPORT.findall(program):
-            for name, origin in _bindings(module, listed):
-                documents.append(document)
-                names.append(VOCABULARY[name])
-                origins.append(VOCABULARY[origin])
-    width = len(VOCABULARY.texts)
-    return np.array(documents, np.int64) * width + np.array(names, np.int64), np.array(origins, np.int64)
-
-
 @lru_cache(maxsize=10_000)
-def _bindings(module: str, listed: str) -> tuple[tuple[str, str], ...]:
-    """Return (name, origin) for each name that an import statement binds."""
-    found = []
-    for item in re.sub(r"#[^\n]*|[()\\]", "", listed).split(","):
-        words = item.split()
-        if not words or words[0] == "*":
+def _bindings(statement: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return (name, origin) for each name that an import statement, given as its tokens, binds."""
+    at = statement.index("import") if "import" in statement else len(statement)
+    module = "".join(statement[1:at])
+    found, item = [], []
+    for token in (*statement[at + 1 :], ","):
+        if token in ("(", ")", "\n", ";"):
             continue
-        if module:
-            found.append((words[-1], f"{module}.{words[0]}"))
-        elif len(words) == 3:
-            found.append((words[2], words[0]))
-        else:
-            root = words[0].split(".")[0]
-            found.append((root, root))
+        if token != ",":
+            item.append(token)
+            continue
+        renamed = len(item) > 2 and item[-2] == "as"
+        path, name = (item[:-2], item[-1]) if renamed else (item, item[0] if item else "")
+        if name.isidentifier() and "*" not in item:
+            whole = f"{module}." + "".join(path) if module else "".join(path) if renamed else name
+            found.append((name, whole))
+        item = []
     return tuple(found)
+
+
+def _pieces(origin: str) -> list[str]:
+    """Return the tokens that stand for an origin: its longest module that is one token, and the names below it."""
+    known = [name for name in MODULES if origin == name or origin.startswith(name + ".")]
+    first = max(known, key=len, default="." if origin.startswith(".") else origin.partition(".")[0])
+    rest = [part for part in origin[len(first) :].split(".") if part]
+    return [first, *(piece for part in rest for piece in (".", part))]
 
 
 def _mix32(value: np.ndarray) -> np.ndarray:

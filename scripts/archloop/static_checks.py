@@ -1,7 +1,8 @@
 """What can be said of a program without running it: does it parse, is it tame, does it keep the contract?
 
-An allow-list of imports and a list of names that no network needs. It is a courtesy that saves time, and keeps programs
-from cheating in their own process (patching the optimiser, say); the walls around the process are what protects.
+An allow-list of what a program may import and reach (library.py), and names that no network needs. It is a cheap
+refusal with an honest message, of what is written plainly or under another name. It is no wall: what a program does in
+its own process cannot be told from its text, and the walls around that process are what protects.
 """
 
 import ast
@@ -9,41 +10,40 @@ import re
 import warnings
 from collections.abc import Iterator
 
+from archloop.library import STARS, is_allowed, look_up, names_of
+from archloop.scopes import Scope, binder, imported, scoped
+from archloop.texts import UNREADABLE, line_feeds
+
 MAXIMUM_BYTES = 200_000
-MODULES = {
-    *("__future__", "abc", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "enum", "functools"),
-    *("itertools", "math", "numbers", "numpy", "operator", "random", "typing", "typing_extensions", "warnings"),
-    *("torch", "torch.amp", "torch.autograd", "torch.cuda.amp", "torch.fft", "torch.functional", "torch.linalg"),
-    *("torch.nn", "torch.nn.functional", "torch.nn.init", "torch.nn.modules", "torch.nn.parameter", "torch.nn.utils"),
-    *("torch.nn.utils.parametrizations", "torch.optim", "torch.optim.lr_scheduler", "torch.special"),
-    *("torch.utils", "torch.utils.checkpoint", "torchvision", "torchvision.models", "torchvision.ops"),
-}
-# Below a module that may be imported, what may not be reached.
-DENIED = {
-    "torch": """_C _dynamo _inductor _ops classes compile distributed export from_file hub jit library load
-        multiprocessing ops package profiler save seed serialization set_default_device set_default_dtype
-        set_default_tensor_type set_num_interop_threads set_num_threads set_rng_state storage testing
-        use_deterministic_algorithms utils.data utils.cpp_extension utils.dlpack UntypedStorage TypedStorage""",
-    "torchvision": "datasets io get_image_backend set_image_backend set_video_backend",
-    "numpy": """ctypeslib DataSource distutils f2py fromfile genfromtxt lib load loadtxt memmap random.seed
-        save savetxt savez savez_compressed testing""",
-    "random": "SystemRandom seed setstate",
-    "operator": "attrgetter methodcaller",
-    "copy": "_deepcopy_dispatch",
-    "collections": "_sys",
-    "functools": "_lru_cache_wrapper",
-}
+# Builtins, and names of every module, that are refused unless they are a function's own.
 NAMES = {
     *("__builtins__", "__file__", "__import__", "__loader__", "__spec__", "breakpoint", "compile", "eval", "exec"),
-    *("exit", "gc", "globals", "hash", "help", "id", "input", "inspect", "locals", "memoryview", "open", "os", "quit"),
-    *("sys", "vars"),
+    *("exit", "globals", "hash", "help", "id", "input", "locals", "memoryview", "open", "quit", "vars"),
 }
 ATTRIBUTES = {
     *("_C", "ag_frame", "cr_frame", "ctypeslib", "data_ptr", "f_back", "f_builtins", "f_globals", "f_locals"),
     *("from_buffer", "from_file", "gi_frame", "memmap", "share_memory_", "tb_frame", "tofile", "untyped_storage"),
+    *("builtins", "ctypes", "import_module", "importlib", "subprocess"),
 }
-DUNDERS = {"__call__", "__class__", "__enter__", "__exit__", "__init__", "__len__", "__name__", "__post_init__"}
+DUNDERS = {
+    *("__annotations__", "__call__", "__class__", "__doc__", "__enter__", "__exit__", "__init__", "__len__"),
+    *("__module__", "__name__", "__new__", "__post_init__", "__qualname__", "__version__"),
+}
+# Special methods that a class may call of itself or of the class that it inherits from.
+OWN_DUNDERS = {
+    *("__contains__", "__delattr__", "__delitem__", "__dict__", "__dir__", "__getattr__", "__getitem__", "__iter__"),
+    *("__getstate__", "__init_subclass__", "__repr__", "__setattr__", "__setitem__", "__setstate__"),
+    "__str__",
+}
+TEXTS = (ast.Constant, ast.BinOp, ast.JoinedStr, ast.Call)  # what a text may be written as
+SPELLED = DUNDERS | {"__main__"}
 SPECIAL_NAME = re.compile(r"__\w+__")
+ATTRIBUTE_CALLS = ("getattr", "setattr", "delattr", "hasattr")
+# How long a chain of other names for one thing may be.
+LONGEST_CHAIN = 20
+LONGEST_TEXT = 200  # parts that a text is put together from
+COMPUTED = ("torch.nn", "torch.nn.functional")  # modules of which a name may be computed
+BASES = ("torch.nn.Module", "torch.nn.modules.module.Module", "torch.nn.modules.Module")
 
 
 def check_program(program: str | None) -> tuple[str, str] | None:
@@ -57,117 +57,334 @@ def check_program(program: str | None) -> tuple[str, str] | None:
             warnings.simplefilter("ignore")
             tree = ast.parse(program)
             compile(tree, "<program>", "exec")
-            unsafe = next(_unsafe(tree), None)
-            missing = _missing(tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+            read = _Read(tree)
+            unsafe = next(_unsafe(read), None)
+            missing = _missing(tree, read)
+    except UNREADABLE as error:
         return "unparseable", f"{type(error).__name__}: {error}"
     if unsafe:
         return "unsafe", unsafe
     return ("contract", missing) if missing else None
 
 
-def _unsafe(tree: ast.Module) -> Iterator[str]:
+def without_unused(program: str) -> str:
+    """Return the program that is run: without imports that it never uses, and without what only a script would run.
+
+    Both are common in what people and models write, and stand for nothing in a network. Left out are an import of what
+    is not allowed, where nothing reads its name, and `if __name__ == "__main__":`; an import of what is not allowed for
+    whose lack the program has an answer (`except ImportError:`) is one of something that is not there. A program that
+    cannot be read stays as it is.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read = _Read(ast.parse(program))
+    except UNREADABLE:
+        return program
+    edits = [(node, "pass") for node in read.script]
+    for node in read.imports:
+        kept = [alias for alias in node.names if id(alias) not in read.unused]
+        if any(id(alias) in read.guarded for alias in kept):
+            edits.append((node, "raise ImportError"))
+        elif len(kept) < len(node.names):
+            node.names = kept
+            edits.append((node, ast.unparse(node) if kept else "pass"))
+    lines = line_feeds(program).encode("utf-8", "surrogatepass").split(b"\n")
+    for node, text in sorted(edits, key=lambda each: (each[0].lineno, each[0].col_offset), reverse=True):
+        before, after = lines[node.lineno - 1][: node.col_offset], lines[node.end_lineno - 1][node.end_col_offset :]
+        blank = [b""] * (node.end_lineno - node.lineno)  # so that the lines of an error stay those of the program
+        lines[node.lineno - 1 : node.end_lineno] = [before + text.encode() + after, *blank]
+    return b"\n".join(lines).decode("utf-8", "surrogatepass") if edits else program
+
+
+class _Read:
+    """A program taken apart. nodes: each node that runs, with its scope. unused: ids of import names nobody reads."""
+
+    def __init__(self, tree: ast.Module):
+        self.script = [node for node in tree.body if _is_script(node)]
+        tree.body = [node for node in tree.body if not _is_script(node)]
+        self.nodes = scoped(tree)
+        self.known: dict[int, frozenset[str]] = {}  # id of an expression -> the paths of a library that it may be
+        self.names: dict[tuple[str, Scope], frozenset[str]] = {}
+        self.tangled: list[str] = []  # names at the end of too long a chain of other names
+        self.imports = [node for node, _ in self.nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+        self.guarded = {
+            id(alias)
+            for node, _ in self.nodes
+            if isinstance(node, ast.Try) and any(_catches_import(each) for each in node.handlers)
+            for each in node.body
+            if isinstance(each, (ast.Import, ast.ImportFrom))
+            for alias in each.names
+            if _refused_import(each, alias)
+        }
+        names = {(node.id, scope) for node, scope in self.nodes if isinstance(node, ast.Name) and _is_read(node)}
+        read = {id(each.alias) for name, scope in names for _, bound in binder(name, scope) for each in bound}
+        self.unused = {
+            id(alias)
+            for node in self.imports
+            for _, _, alias in imported(node)
+            if id(alias) not in read and alias.name != "*" and _refused_import(node, alias)
+        }
+        stars = [node.module for node in self.imports if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"]
+        self.stars = {name: f"{module}.{name}" for module in stars if module in STARS for name in names_of(module)}
+
+    def paths(self, node: ast.expr, scope: Scope, depth: int = 0) -> frozenset[str]:
+        """Return the dotted paths into libraries that an expression may stand for; none for all else."""
+        chain = []
+        while id(node) not in self.known:
+            if isinstance(node, ast.NamedExpr):
+                node = node.value
+                continue
+            chain.append(node)
+            base = _base(node)
+            if base is None:
+                break
+            node = base
+        found = self.known.get(id(node))
+        for each in reversed(chain):
+            if found is None:
+                found = self._named(each.id, scope, depth) if isinstance(each, ast.Name) else frozenset()
+            else:
+                found = frozenset(f"{path}.{_part(each)}" for path in found if path.count(".") < LONGEST_CHAIN)
+            self.known[id(each)] = found
+        return found
+
+    def _named(self, name: str, scope: Scope, depth: int) -> frozenset[str]:
+        if (name, scope) in self.names:
+            return self.names[name, scope]
+        if depth > LONGEST_CHAIN:
+            self.tangled.append(name)
+            return frozenset()
+        scopes = binder(name, scope)
+        if not scopes:
+            return frozenset([self.stars[name]] if name in self.stars else [])
+        found = set()
+        self.names[name, scope] = frozenset()  # where a name stands for itself
+        for each in (binding for _, bound in scopes for binding in bound):
+            if each.origin:
+                found |= {each.origin} if id(each.alias) not in self.guarded else set()
+            elif each.value is not None:
+                found |= self.paths(each.value, each.scope, depth + 1)
+        self.names[name, scope] = frozenset(found)
+        return self.names[name, scope]
+
+
+def _is_read(node: ast.Name) -> bool:
+    return not isinstance(node.ctx, ast.Store)
+
+
+def _base(node: ast.expr) -> ast.expr | None:
+    """Return what an attribute is taken of: of `x` in `x.name` and in `getattr(x, "name")`."""
+    if isinstance(node, ast.Attribute):
+        return node.value
+    return node.args[0] if _part(node) is not None else None
+
+
+def _part(node: ast.expr) -> str | None:
+    """Return the name of the attribute that an expression takes."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+        return _text(node.args[1]) if len(node.args) > 1 else None
+    return None
+
+
+def _catches_import(handler: ast.ExceptHandler) -> bool:
+    """Say whether a handler answers an import that fails."""
+    names = (
+        {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else {"Exception"}
+    )
+    return not names.isdisjoint({"BaseException", "Exception", "ImportError", "ModuleNotFoundError"})
+
+
+def _is_script(node: ast.stmt) -> bool:
+    """Say whether a statement is `if __name__ == "__main__":`, which is never true here."""
+    return (
+        isinstance(node, ast.If)
+        and not node.orelse
+        and isinstance(node.test, ast.Compare)
+        and isinstance(node.test.left, ast.Name)
+        and node.test.left.id == "__name__"
+        and isinstance(node.test.ops[0], ast.Eq)
+        and len(node.test.ops) == 1
+        and _text(node.test.comparators[0]) == "__main__"
+    )
+
+
+def _unsafe(read: _Read) -> Iterator[str]:
     """Yield what is not allowed, in words."""
-    modules = dict(_imported(tree))
-    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    docstrings = {id(node.value) for node, _ in read.nodes if isinstance(node, ast.Expr)}
+    in_place = {id(each) for node, _ in read.nodes for each in _may_be_modules(node)}
+    for node, scope in read.nodes:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            yield from _unsafe_import(node)
+            yield from _unsafe_import(node, read)
         elif isinstance(node, ast.Name):
-            if node.id in NAMES and node.id not in modules:
-                yield f"uses {node.id}"
+            yield from _unsafe_name(node, scope)
         elif isinstance(node, ast.Attribute):
-            yield from _unsafe_attribute(node, modules)
+            yield from _unsafe_attribute(node, scope, read)
         elif isinstance(node, ast.Call):
-            yield from _unsafe_call(node, modules)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            found = SPECIAL_NAME.search(node.value)
-            if found and found[0] != "__main__":
+            yield from _unsafe_call(node, scope, read)
+        elif isinstance(node, ast.MatchClass):
+            yield from (f"uses the attribute {name}" for name in node.kwd_attrs if _is_hidden(name))
+        if isinstance(node, ast.expr) and id(node) not in docstrings:
+            found = SPECIAL_NAME.search(_text(node) or "") if isinstance(node, TEXTS) else None
+            if found and found[0] not in SPELLED:
                 yield f"spells {found[0]}"
+        if isinstance(node, (ast.Name, ast.Attribute)) and id(node) not in in_place:
+            for path in read.paths(node, scope):
+                if look_up(path)[0] == "module" and not isinstance(node.ctx, ast.Store):
+                    yield f"hands the module {path} around"
+        yield from (f"uses {name}, which stands for another name of another name" for name in read.tangled[:1])
 
 
-def _imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield (name in the program, what it stands for) of every import."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                root = alias.name.partition(".")[0]
-                yield (alias.asname, alias.name) if alias.asname else (root, root)
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+def _may_be_modules(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield the parts of a node where a module may stand, because it is clear what becomes of it there."""
+    if isinstance(node, ast.Attribute):
+        yield node.value
+    elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if node.value is not None and all(isinstance(each, ast.Name) for each in targets):
+            yield node.value
+    elif (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("dir", "getattr", "hasattr")
+    ):
+        yield from node.args[:1]
+    elif isinstance(node, ast.Compare):
+        yield from (node.left, *node.comparators)
 
 
-def _unsafe_import(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        names = [(alias.name, alias.name) for alias in node.names]
-    else:
-        module = "." * node.level + (node.module or "")
-        names = [(module, f"{module}.{alias.name}") for alias in node.names]
-    for module, whole in names:
-        if module not in MODULES:
-            yield f"imports {module}"
-        elif whole.endswith(".*") and whole != "torch.nn.*":
-            yield f"imports everything from {module}"
-        elif _denied(whole):
-            yield f"imports {whole}"
+def _refused_import(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str | None:
+    """Return what is wrong with one name of an import statement."""
+    module = alias.name if isinstance(node, ast.Import) else "." * node.level + (node.module or "")
+    if module.startswith(".") or not is_allowed(module):
+        return f"imports {module}"
+    if isinstance(node, ast.ImportFrom) and alias.name == "*":
+        return None if module in STARS else f"imports everything from {module}"
+    whole = module if isinstance(node, ast.Import) else f"{module}.{alias.name}"
+    return f"imports {whole}" if look_up(whole)[0] == "refused" else None
 
 
-def _unsafe_attribute(node: ast.Attribute, modules: dict[str, str]) -> Iterator[str]:
-    if node.attr in ATTRIBUTES or (SPECIAL_NAME.fullmatch(node.attr) and node.attr not in DUNDERS):
-        yield f"uses the attribute {node.attr}"
-    whole = _dotted(node, modules)
-    if whole is None:
+def _unsafe_import(node: ast.Import | ast.ImportFrom, read: _Read) -> Iterator[str]:
+    for alias in node.names:
+        refused = None if id(alias) in read.unused | read.guarded else _refused_import(node, alias)
+        if refused:
+            yield refused
+
+
+def _unsafe_name(node: ast.Name, scope: Scope) -> Iterator[str]:
+    """Yield what is wrong with a name: a builtin that no network needs, where it is not a name of a function's own."""
+    if node.id not in NAMES or isinstance(node.ctx, ast.Store):
         return
-    if _denied(whole):
-        yield f"uses {whole}"
-    if not isinstance(node.ctx, ast.Load):
-        yield f"changes {whole}"
+    scopes = binder(node.id, scope)
+    if not scopes or scopes[0][0].kind in ("module", "class"):
+        yield f"uses {node.id}"
 
 
-def _unsafe_call(node: ast.Call, modules: dict[str, str]) -> Iterator[str]:
+def _is_hidden(name: str, own: bool = False, looked_up: bool = False) -> bool:
+    """Say whether an attribute is none of a network's. own: of self or super(); looked_up: the allow-list knows it."""
+    special = SPECIAL_NAME.fullmatch(name) and name not in DUNDERS and not (own and name in OWN_DUNDERS)
+    return bool(special) or (name in ATTRIBUTES and not looked_up)
+
+
+def _unsafe_attribute(node: ast.Attribute, scope: Scope, read: _Read) -> Iterator[str]:
+    paths = read.paths(node, scope)
+    refused = next((whole for kind, whole in map(look_up, sorted(paths)) if kind == "refused"), None)
+    if refused:
+        yield f"uses {refused}"
+    elif _is_hidden(node.attr, _is_own(node.value), bool(paths)):
+        yield f"uses the attribute {node.attr}"
+    elif paths and not isinstance(node.ctx, ast.Load):
+        yield f"changes {look_up(min(paths))[1]}"
+
+
+def _is_own(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "super"
+    return isinstance(node, ast.Name) and node.id == "self"
+
+
+def _unsafe_call(node: ast.Call, scope: Scope, read: _Read) -> Iterator[str]:
     """Yield what is wrong with a call of getattr, setattr or delattr: on modules and classes, or by a hidden name."""
+    handed = [*node.args, *(each.value for each in node.keywords)]
+    handed = [each.value if isinstance(each, ast.Starred) else each for each in handed]
+    for each in handed:
+        if isinstance(each, ast.Name) and each.id in ATTRIBUTE_CALLS and not binder(each.id, scope):
+            yield f"hands {each.id} around"
     if not isinstance(node.func, ast.Name) or node.func.id not in ("getattr", "setattr", "delattr") or not node.args:
         return
     kind, target = node.func.id, node.args[0]
-    of_self = isinstance(target, ast.Name) and target.id == "self"
-    if of_self:
+    modules = [look_up(path)[1] for path in read.paths(target, scope)]
+    if _is_own(target) and not modules:
         return
     if kind != "getattr":
         yield f"uses {kind} on something other than self"
         return
-    name = node.args[1] if len(node.args) > 1 else None
-    known = isinstance(name, ast.Constant) and isinstance(name.value, str)
-    whole = _dotted(target, modules)
-    if known and (name.value in ATTRIBUTES or (whole and _denied(f"{whole}.{name.value}"))):
-        yield f"uses {name.value}"
-    if not known and whole not in ("torch.nn", "torch.nn.functional"):
+    name = _text(node.args[1]) if len(node.args) > 1 else None
+    refused = next((whole for how, whole in map(look_up, sorted(read.paths(node, scope))) if how == "refused"), None)
+    if name is not None and (refused or _is_hidden(name)):
+        yield f"uses {refused or name}"
+    if name is None and not (modules and all(module in COMPUTED for module in modules)):
         yield "uses getattr with a computed name"
 
 
-def _dotted(node: ast.expr, modules: dict[str, str]) -> str | None:
-    """Return torch.nn.Conv2d for nn.Conv2d, None when the expression does not start with an imported name."""
-    parts = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name) or node.id not in modules:
-        return None
-    return ".".join([modules[node.id], *reversed(parts)])
+def _text(node: ast.expr) -> str | None:
+    """Return the text that an expression is, put together from written parts; None where it is not known."""
+    parts, todo = [], [node]
+    for _ in range(LONGEST_TEXT):
+        if not todo:
+            return "".join(parts)
+        each = todo.pop()
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            parts.append(each.value)
+        elif isinstance(each, ast.BinOp) and isinstance(each.op, ast.Add):
+            todo += [each.right, each.left]
+        elif isinstance(each, ast.JoinedStr):
+            todo += reversed(each.values)
+        elif isinstance(each, ast.FormattedValue) and each.format_spec is None:
+            todo.append(each.value)
+        elif _is_joined(each):
+            todo += reversed(each.args[0].elts)
+        else:
+            return None
+    return None
 
 
-def _denied(whole: str) -> bool:
-    root, _, rest = whole.partition(".")
-    denied = DENIED.get(root, "").split()
-    return any(rest == name or rest.startswith(name + ".") for name in denied)
+def _is_joined(node: ast.expr) -> bool:
+    """Say whether an expression is `"".join([...])`."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "join"
+        and isinstance(node.func.value, ast.Constant)
+        and node.func.value.value == ""
+        and len(node.args) == 1
+        and isinstance(node.args[0], (ast.List, ast.Tuple))
+    )
 
 
-def _missing(tree: ast.Module) -> str | None:
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if "Net" not in classes:
+def _missing(tree: ast.Module, read: _Read) -> str | None:
+    """Return what the contract asks for and the program lacks, as far as its text shows it.
+
+    What Net inherits is not known here, so of a Net with a base of its own the run decides.
+    """
+    module = next(scope for node, scope in read.nodes if node is tree)
+    if "Net" not in module.bound:
         return "no class Net"
-    methods = {node.name for node in classes["Net"].body if isinstance(node, ast.FunctionDef)}
-    if not {"__init__", "forward"} <= methods:
-        return f"Net has no {' and no '.join(sorted({'__init__', 'forward'} - methods))}"
-    return None if "supported_hyperparameters" in functions else "no function supported_hyperparameters"
+    nets = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Net"]
+    net = nets[-1] if nets else None
+    if net is not None and not net.keywords:
+        bases = {path for base in net.bases for path in read.paths(base, module)}
+        methods = {name for node in net.body for name in _defined(node)}
+        known = not net.bases or (len(bases) == len(net.bases) and bases <= set(BASES))
+        if known and not {"__init__", "forward"} <= methods:
+            return f"Net has no {' and no '.join(sorted({'__init__', 'forward'} - methods))}"
+    return None if "supported_hyperparameters" in module.bound else "no function supported_hyperparameters"
+
+
+def _defined(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, ast.FunctionDef):
+        yield node.name
+    elif isinstance(node, ast.Assign):
+        yield from (each.id for each in node.targets if isinstance(each, ast.Name))
+    elif isinstance(node, (ast.If, ast.Try, ast.With)):
+        yield from ("__init__", "forward")  # who knows

@@ -117,7 +117,7 @@ MADE = {
     ),
     "odd_line_ends": (
         _parser("carriage returns and form feeds that hide lines", "unsafe, unparseable", RUNS),
-        lambda: HONEST + "# harmless\rimport os\x0c\r\n",
+        lambda: HONEST + "# harmless\rimport os\x0c\r\nos.getcwd()\r",
     ),
     "lookalike_names": (
         _parser("letters that normalise to a forbidden name", "unsafe, unparseable", RUNS),

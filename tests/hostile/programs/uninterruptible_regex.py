@@ -1,6 +1,6 @@
 # group: uninterruptible
 # tries: a regular expression with exponential backtracking
-# static: unsafe
+# static: passes
 # walls: timeout
 # timeout: 4
 
