@@ -15,7 +15,7 @@ def new_cache(config) -> DynamicCache:
 
 def sees_all(config) -> bool:
     """Tell whether every layer of a model attends to the whole text, not to a window or a chunk of it."""
-    return not any(layer.is_sliding for layer in new_cache(config).layers)
+    return not any(getattr(layer, "is_sliding", False) for layer in new_cache(config).layers)
 
 
 class GrowingLayer(DynamicLayer):
