@@ -35,12 +35,6 @@ def corpus_to_show(wildcards):
     return corpus_before(wildcards) if effective("prompts", wildcards)["references"] else []
 
 
-def corpus_to_train_on(wildcards):
-    """What a cycle may train on beside its own shard."""
-    only_seed = effective("finetuning", wildcards)["train_on"] == "seed"
-    return [SEED_CORPUS] if only_seed else corpus_before(wildcards)
-
-
 def corpus_of_source(wildcards):
     """The shards of the chain whose programs are judged anew."""
     chain, last = chains.source_of(SETTINGS, wildcards.chain)

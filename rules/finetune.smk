@@ -2,7 +2,7 @@
 rule finetune:
     input:
         fresh=f"{CYCLE}/corpus.parquet",
-        corpus=corpus_to_train_on,
+        corpus=corpus_before,
         # Failed programs, where the method learns from them.
         candidates=lambda wildcards: (
             []

@@ -7,6 +7,7 @@ import click
 
 from archloop.cli import settings_options, stage, value_of
 from archloop.corpus import read_candidates, read_corpus
+from archloop.digest import code_digest
 from archloop.files import write_json
 from archloop.models import versions
 
@@ -49,6 +50,7 @@ def main(
         device=device,
         gpus=gpus,
         seed=seed,
+        code=code_digest(__file__),
     )
     facts |= {"seconds": round(time.monotonic() - started, 2), "versions": versions("torch", "transformers", "peft")}
     write_json(run_record, facts)

@@ -136,13 +136,17 @@ def test_without_a_gate_nothing_is_refused():
     assert not is_copy(twin, "main-01-0001", {"gate": "none", "threshold": 0.9})
 
 
-def test_a_fixed_corpus_trains_as_long_as_a_growing_one():
-    corpus, fresh = [{"id": at} for at in range(20)], [{"id": at} for at in range(100, 104)]
-    growing = training_rows(corpus, fresh, {"train_on": "corpus", "replay": 6}, 1)
-    fixed = training_rows(corpus, fresh, {"train_on": "seed", "replay": 6}, 1)
-    assert len(growing) == len(fixed) == 10
-    assert all(row in corpus for row in fixed)
-    assert training_rows(corpus, fresh, {"train_on": "seed", "replay": None}, 1) == corpus
+@pytest.mark.parametrize("replay", [0, 6, None])
+@pytest.mark.parametrize("admitted", [0, 5, 50])
+def test_a_fixed_corpus_trains_as_long_as_a_growing_one(replay, admitted):
+    seeds = [{"id": at, "cycle": 0} for at in range(20)]
+    corpus = seeds + [{"id": at, "cycle": 1} for at in range(20, 20 + admitted)]
+    fresh = [{"id": at, "cycle": 2} for at in range(100, 104)]
+    growing = training_rows(corpus, fresh, {"train_on": "corpus", "replay": replay}, 1)
+    fixed = training_rows(corpus, fresh, {"train_on": "seed", "replay": replay}, 1)
+    assert len(growing) == len(fixed)
+    times = [sum(row == each for row in fixed) for each in seeds]
+    assert sum(times) == len(fixed) and max(times) - min(times) <= 1
 
 
 def test_every_chain_of_the_papers_run_has_the_threshold_of_its_data_set(root):

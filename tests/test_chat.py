@@ -128,6 +128,29 @@ def test_a_special_token_spelled_in_a_program_stays_text(family):
     assert f"x = {end!r}" in tokenizer.decode(answer)
 
 
+def test_a_mark_of_the_template_that_a_prompt_shows_stays_text(family):
+    tokenizer = family["tokenizer"]
+    marks = "".join(facts.content for facts in tokenizer.added_tokens_decoder.values())
+    shown = f"Design a net unlike\n```python\nx = {marks!r}\n```\nand a better one."
+    plain, asked = (chat_tokens(tokenizer, text) for text in ("Design a net.", shown))
+    special = [[token for token in ids if token in tokenizer.added_tokens_decoder] for ids in (plain, asked)]
+    assert special[0] == special[1]
+    assert tokenizer.decode(asked) == tokenizer.decode(plain).replace("Design a net.", shown)
+    assert encode_pair(tokenizer, shown, "x = 1")[0] == asked
+
+
+def test_a_mark_that_an_answer_spelt_stays_text_where_a_repair_shows_it():
+    tokenizer = make_tokenizer(**FAMILIES["qwen-coder"])
+    tokenizer.add_tokens(["<think>"])
+    tokenizer.chat_template = CHATML + "{# <think> #}"
+    turns = ("Design.", "x = '<|im_end|><think>'", "Write it again.")
+    asked = chat_tokens(tokenizer, *turns)
+    count = asked.count(tokenizer.convert_tokens_to_ids("<|im_end|>"))
+    assert count == chat_tokens(tokenizer, "Design.", "x", "Write it again.").count(tokenizer.eos_token_id) == 4
+    assert tokenizer.convert_tokens_to_ids("<think>") not in asked
+    assert turns[1] in tokenizer.decode(asked)
+
+
 def test_a_model_without_a_template_gets_a_plain_one_with_a_notice(caplog):
     tokenizer = make_tokenizer(**FAMILIES["none"])
     chat_tokens(tokenizer, "Design a net.")

@@ -15,7 +15,7 @@ from archloop.finetune import accuracy_weights, finetune, scored, teach
 from archloop.models import load_model
 from archloop.objectives import Example, answer_logps, sft_loss
 from archloop.processes import processes_for, together
-from archloop.training import length_grouped_batches, plan
+from archloop.training import length_grouped_batches, plan, rate_at
 
 LOADING = {"dtype": "float32", "quantization": "none"}
 SETTINGS = {
@@ -61,7 +61,7 @@ FAILED = [{"prompt": f"Design net {i}.", "program": f"import torch\ny = {i}\n", 
 BY_ACCURACY = {"order": "accuracy", "accuracy_weight": 1.0}
 
 
-def run(tiny_model, folder, fresh=CORPUS, corpus=(), candidates=(), parent=None, loading=LOADING, **changes):
+def run(tiny_model, folder, fresh=CORPUS, corpus=(), candidates=(), parent=None, loading=LOADING, code="", **changes):
     return finetune(
         list(corpus),
         list(fresh),
@@ -75,6 +75,7 @@ def run(tiny_model, folder, fresh=CORPUS, corpus=(), candidates=(), parent=None,
         "cpu",
         1,
         5,
+        code,
     )
 
 
@@ -204,6 +205,29 @@ def test_a_checkpoint_of_other_inputs_or_a_torn_one_is_not_used(tiny_model, tmp_
         torch.save({"key": "another"}, state / "checkpoint.pt")
     run(tiny_model, tmp_path / "cut")
     assert adapter(tmp_path / "cut") == adapter(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("change", ["code", "version"])
+def test_a_checkpoint_of_other_code_or_versions_is_not_used(tiny_model, tmp_path, monkeypatch, change):
+    steps, real = [], torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *a, **o: steps.append(1) or real(self, *a, **o))
+    run(tiny_model, tmp_path, code="one")
+    run(tiny_model, tmp_path, code="one")
+    assert len(steps) == 6
+    if change == "version":
+        monkeypatch.setattr(module, "versions", lambda packages: {"torch": "9"})
+    run(tiny_model, tmp_path, code="two" if change == "code" else "one")
+    assert len(steps) == 12
+
+
+def test_the_first_step_learns_and_the_rate_rises_to_its_peak_and_falls_to_nothing(tiny_model, tmp_path):
+    rates = [rate_at(step, 3, 10) for step in range(11)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[3:] == sorted(rates[3:], reverse=True) and rates[-1] == 0.0 < rates[-2]
+    assert rate_at(0, 1, 1) == 0.5 and rate_at(0, 0, 1) == 1.0
+    run(tiny_model, tmp_path, fresh=CORPUS[:1], epochs=1)
+    weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert all(weight.any() for name, weight in weights.items() if "lora_B" in name)
 
 
 def test_a_cycle_goes_on_from_its_parent(tiny_model, tmp_path):
@@ -352,7 +376,7 @@ def test_a_mistake_in_one_of_several_processes_is_one_line(tiny_model, tmp_path)
     arguments = {"rows": [], "facts": {"method": "sft"}, "model_folder": tmp_path / "nowhere"}
     arguments |= {"parent": None, "output": tmp_path, "state": tmp_path, "settings": SETTINGS, "loading": LOADING}
     with pytest.raises(InputError, match=r"nowhere/manifest\.json: no such file$"):
-        together(2, teach, arguments | {"seed": 1}, "cpu")
+        together(2, teach, arguments | {"seed": 1, "code": ""}, "cpu")
 
 
 def test_as_many_processes_as_gpus_and_one_on_a_cpu(monkeypatch):

@@ -9,14 +9,14 @@ import torch
 
 import archloop.generate as module
 import archloop.sampling as sampling
+from archloop.adapters import attach_adapter, save_adapter
 from archloop.chat import chat_tokens
 from archloop.draws import choose_tokens
 from archloop.errors import InputError
 from archloop.files import read_json, write_jsonl
-from archloop.generate import OPENINGS, extract_program, generate
+from archloop.generate import OPENINGS, generate
 from archloop.models import load_model, load_tokenizer
-from archloop.sampling import Prefix, Sequence, batch_limit, read_prompts, sample, wrong_line
-from archloop.seed_programs import family_programs
+from archloop.sampling import Prefix, Sequence, batch_limit, read_prompts, sample
 
 LOADING = {"dtype": "float32", "quantization": "none"}
 SETTINGS = {"batch_size": 4, "max_new_tokens": 12, "temperature": 1.0, "top_p": 0.95, "top_k": 0}
@@ -133,13 +133,35 @@ def test_a_sequence_that_ends_leaves_the_batch(model, tokenizer, monkeypatch):
     assert widths == [3, 3, 2, 2, *[1] * 8]
 
 
-def test_an_answer_ends_at_the_fence_that_closes_its_program(tokenizer):
-    for text, stopped in (("```python\nx = 1\n```", "fence"), ("Like `x`:\n```python\nx = 1\n", None)):
-        each = Sequence([1], 0)
-        for token in tokenizer(text)["input_ids"]:
-            assert each.stopped is None
-            sampling._append(each, token, tokenizer, set(), SETTINGS | {"max_new_tokens": 100})
-        assert each.stopped == stopped
+NET = "class Net:\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "stopped"),
+    [
+        (f"```python\n{NET}```", "fence"),
+        (f"```bash\npip install torch\n```\nNow:\n\n  ```python\n  {NET}  ```", "fence"),
+        (f"<think>\n```python\n{NET}```\n</think>\n```python\n{NET}```", "fence"),
+        (f"Like `x`:\n```python\n{NET}", None),
+        ("```python\nx = 1\n```", None),
+    ],
+)
+def test_an_answer_ends_at_the_fence_that_closes_its_program(tokenizer, text, stopped):
+    each = Sequence([1], 0)
+    for token in tokenizer(text)["input_ids"]:
+        assert each.stopped is None
+        sampling._append(each, token, tokenizer, set(), SETTINGS | {"max_new_tokens": 200})
+    assert each.stopped == stopped
+
+
+def test_where_the_template_opens_the_thinking_a_draft_ends_no_answer(tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.chat_template = tokenizer.chat_template + "{% if add_generation_prompt %}<think>\n{% endif %}"
+    each = module._sequence(tokenizer, prompts(1)[0], [], SETTINGS)
+    assert each.opening == "<think>\n"
+    for token in tokenizer(f"A draft:\n```python\n{NET}```\n")["input_ids"]:
+        sampling._append(each, token, tokenizer, set(), SETTINGS | {"max_new_tokens": 200})
+    assert each.stopped is None
 
 
 @pytest.mark.parametrize("fits", [1, 3])
@@ -186,40 +208,6 @@ def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, 
     assert 0.5e6 < max(largest) <= 1e6
     with pytest.raises(InputError, match=r"run\.cache_mb: 1 MB hold no sequence"):
         batch_limit(model.config, model.dtype, longest, SETTINGS | changes | {"max_new_tokens": 4000}, 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "wrong"),
-    [
-        ("No program yet.\n", False),
-        ("```python\nimport torch\n\nclass Net(nn.Module):\n", False),
-        ("```python\nclass Net(nn.Module):\n    def f(self):\n        x = (1,\n", False),
-        ("```python\ntry:\n    x = 1\n", False),
-        ("```python\nx = 1 + \\\n", False),
-        ('```python\n"""A text that\n', False),
-        ("```python\ndef f():\n    return 1\n    x = ", False),
-        ("```python\nx = 1\n```", False),
-        ("```python\nx = (1,\n```", True),
-        ("```python\ndef f():\n```", True),
-        ("```python\nx = 1)\n", True),
-        ("```python\ndef f():\nx = 1\n", True),
-        ("```python\n    x = 1\n", True),
-        ("```python\nx = 'abc\n", True),
-        ("```python\nx = 1\n  y = 2\n", True),
-        ("```python\nx == = 2\n", True),
-    ],
-)
-def test_a_line_is_wrong_when_nothing_can_follow_that_makes_the_program_parse(text, wrong):
-    assert wrong_line(text) is wrong
-
-
-def test_no_line_of_a_program_that_parses_is_wrong():
-    for program in family_programs("dense")[:3] + family_programs("shuffle")[:3]:
-        text = f"```python\n{program.program.strip()}\n```"
-        places = [place for place, letter in enumerate(text) if letter == "\n"]
-        assert len(places) > 20
-        assert not any(wrong_line(text[: place + 1]) for place in places)
-        assert not wrong_line(text)
 
 
 def test_a_dropped_line_leaves_no_trace_in_what_follows(model_folder, monkeypatch):
@@ -394,17 +382,23 @@ def test_draws_follow_the_distribution_and_stay_inside_top_k_and_top_p():
         assert set(choose_tokens(logits, draws, settings)[0]) == kept
 
 
-@pytest.mark.parametrize(
-    ("raw", "program"),
-    [
-        ("Sure:\n```python\nx = 1\n```\nDone.", "x = 1\n"),
-        ("```\nx = 1\n\n```", "x = 1\n"),
-        ("```python\nx = 1\ny =", "x = 1\ny =\n"),
-        ("import torch\nclass Net:\n    pass", "import torch\nclass Net:\n    pass\n"),
-        ("I cannot do that.", None),
-        ("", None),
-        ("```python\na\n```\n```python\nb\n```", "a\n"),
-    ],
-)
-def test_the_program_is_the_first_fenced_block(raw, program):
-    assert extract_program(raw) == program
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_logits_that_are_no_numbers_are_named_with_the_adapter_that_gave_them(tiny_model, tmp_path, temperature):
+    shape = {"lora_rank": 2, "lora_alpha": 2, "lora_dropout": 0.0, "targets": ["q_proj", "down_proj"], "layers": None}
+    wrapped = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, shape | {"gradient_checkpointing": False})
+    for weight in wrapped.parameters():
+        if weight.requires_grad:
+            torch.nn.init.constant_(weight, 1e30)
+    save_adapter(wrapped, tmp_path, tiny_model, {"base": {"files": {}}})
+    adapter = tmp_path / "adapter_model.safetensors"
+    settings = SETTINGS | {"temperature": temperature}
+    with pytest.raises(InputError, match=r"adapter_model\.safetensors: the model's logits are no finite numbers"):
+        generate(prompts(2), tiny_model, adapter, settings, LOADING, "cpu", tmp_path / "kept.jsonl")
+
+
+@pytest.mark.parametrize("temperature", [0, 0.8])
+def test_nothing_is_drawn_from_a_row_that_is_no_number(temperature):
+    logits = torch.randn(2, 1000)
+    logits[1, 7] = float("nan")
+    with pytest.raises(FloatingPointError, match="no finite numbers"):
+        choose_tokens(logits, [0.3, 0.9], {"temperature": temperature, "top_k": 0, "top_p": 0.95})

@@ -5,6 +5,7 @@ tokens that a prompt ends with, and stops with the token that ends a turn.
 """
 
 import datetime
+from collections.abc import Sequence
 
 from archloop.errors import InputError
 from archloop.models import one_line
@@ -37,10 +38,10 @@ def ensure_template(tokenizer) -> None:
 def chat_tokens(tokenizer, *turns: str) -> list[int]:
     """Return the token ids of a user's prompt, ready for the answer, by the tokenizer's chat template.
 
-    turns: the prompt alone, or a conversation: the user's, the model's, ..., the user's. A tokenizer without a template
-    gets a plain one, with a notice.
+    turns: the prompt alone, or a conversation: the user's, the model's, ..., the user's. A mark of the template that a
+    turn spells, in a program that it shows, stays text. A tokenizer without a template gets a plain one, with a notice.
     """
-    return _ids(tokenizer, _turns(tokenizer, *turns))
+    return _turn_ids(tokenizer, _turns(tokenizer, *turns), turns)
 
 
 def opening_tokens(tokenizer, opening: str) -> list[int]:
@@ -58,7 +59,7 @@ def encode_pair(tokenizer, prompt: str, program: str) -> tuple[list[int], list[i
     answer = f"```python\n{program.strip()}\n```"
     before, lead, tail = _parts(tokenizer, prompt, answer)
     middle = _begun(tokenizer, lead, answer)
-    return _ids(tokenizer, before), middle + _until_end(tokenizer, _ids(tokenizer, tail))
+    return _turn_ids(tokenizer, before, [prompt]), middle + _until_end(tokenizer, _ids(tokenizer, tail))
 
 
 def end_of_turn(tokenizer) -> int:
@@ -89,6 +90,37 @@ def _parts(tokenizer, prompt: str, answer: str) -> tuple[str, str, str]:
         return before, whole[len(before) : place], whole[place + len(answer) :]
     # The template asks otherwise than it tells: what it asks with counts, for that is what generation sees.
     return before, "", ""
+
+
+def _turn_ids(tokenizer, text: str, turns: Sequence[str]) -> list[int]:
+    """Return the ids of a conversation as the template writes it, what its turns spell being text."""
+    template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
+    marks = {
+        token: facts
+        for token, facts in tokenizer.added_tokens_decoder.items()
+        if (facts.special or facts.content in template) and any(facts.content in turn for turn in turns)
+    }
+    if not marks or not tokenizer.is_fast:
+        return _ids(tokenizer, text)
+    spans, at = [], 0
+    for turn in turns:
+        found = next((form for form in (turn, turn.strip()) if text.find(form, at) >= 0), None)
+        if found is not None:
+            start = text.find(found, at)
+            at = start + len(found)
+            spans.append((start, at))
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids = []
+    for token, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"]):
+        spelt = token in marks and any(first <= start and end <= last for first, last in spans)
+        ids += _spelt(tokenizer, text[start:end], marks[token].special) if spelt else [token]
+    return ids
+
+
+def _spelt(tokenizer, mark: str, special: bool) -> list[int]:
+    """Return the ids of a mark as text. Added tokens that are not special are found in all text: it comes in two."""
+    parts = [mark] if special else [mark[0], mark[1:]]
+    return [token for part in parts for token in _ids(tokenizer, part, plain=True)]
 
 
 def _begun(tokenizer, lead: str, answer: str) -> list[int]:

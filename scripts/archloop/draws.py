@@ -24,8 +24,11 @@ def choose_tokens(
     """Return (one token a row, whether logits off by `rounding` would give the same one).
 
     logits: (rows, vocabulary). draws: one number in [0, 1) a row. Temperature, then top-k, then top-p, then the draw
-    picks along the tokens from the most likely one on. A temperature below COLDEST is 0.
+    picks along the tokens from the most likely one on. A temperature below COLDEST is 0. Raises FloatingPointError for
+    a row without a largest finite number, from which nothing can be drawn.
     """
+    if not logits.amax(dim=-1).isfinite().all():
+        raise FloatingPointError("the model's logits are no finite numbers")
     if settings["temperature"] < COLDEST:
         best, tokens = logits.float().topk(2, dim=-1)
         return tokens[:, 0].tolist(), (best[:, 0] - best[:, 1] > 2 * rounding).tolist()

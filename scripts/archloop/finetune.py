@@ -17,6 +17,7 @@ from archloop.objectives import Example, make_objective
 from archloop.preferences import compared
 from archloop.processes import processes_for, together
 from archloop.progress import get_logger
+from archloop.provenance import versions
 from archloop.seeds import generator
 from archloop.training import plan, train, trainable
 
@@ -38,15 +39,16 @@ def finetune(
     device: str,
     gpus: int,
     seed: int,
+    code: str = "",
 ) -> dict:
     """Write the adapter of a cycle to the folder `output` and return the run record.
 
     corpus: rows of the earlier corpus (prompt, program, dataset, accuracy); fresh: the rows this cycle admitted;
     candidates: all rows of this cycle (prompt, program, outcome), of which dpo and kto take the failed ones;
     without any it is sft. parent: the adapter to go on from (adapter_model.safetensors), None for the bare model.
-    state: folder for checkpoints; one that was made for these same inputs is resumed. gpus: how many share the
-    work. seed: of this fine-tuning alone. Where nothing is new (no fresh rows; with train_on seed, no rows at all)
-    or nothing to be compared, the parent is carried on unchanged.
+    state: folder for checkpoints; one that was made for these same inputs, with the same versions and by the same
+    `code` (a digest), is resumed. gpus: how many share the work. seed: of this fine-tuning alone. Where nothing is new
+    (no fresh rows; with train_on seed, no rows at all) or nothing to be compared, the parent is carried on unchanged.
     """
     rows = scored(training_rows(corpus, fresh, settings, seed))
     if parent is not None and not (rows if settings["train_on"] == "seed" else fresh):
@@ -68,6 +70,7 @@ def finetune(
         "settings": settings,
         "loading": loading,
         "seed": seed,
+        "code": code,
     }
     processes = processes_for(gpus, device)
     if processes > 1:
@@ -87,6 +90,7 @@ def teach(
     settings: dict,
     loading: dict,
     seed: int,
+    code: str,
     device: str,
 ) -> dict:
     """Train on rows of (prompt, program, worse, good, score), write the adapter and return the run record.
@@ -125,9 +129,9 @@ def teach(
         without_dropout(model)
     objective = make_objective(method, settings, trainable(model))
     steps = plan(kept, settings, seed)
-    checkpoint, key = state / CHECKPOINT, sha256_text(repr((lineage, method)))
+    key = sha256_text(repr((lineage, method, code, versions(("torch", "transformers", "peft")))))
     try:
-        losses, tokens = train(model, kept, objective, steps, settings, seed, checkpoint, key)
+        losses, tokens = train(model, kept, objective, steps, settings, seed, state / CHECKPOINT, key)
     except torch.OutOfMemoryError:
         raise InputError(
             "finetuning: the GPU's memory is full; set gradient_checkpointing, or a smaller batch_size or max_length"
@@ -148,11 +152,17 @@ def without_dropout(model) -> None:
 
 
 def training_rows(corpus: list[dict], fresh: list[dict], settings: dict, seed: int) -> list[dict]:
-    """Return what a cycle trains on: its own rows and some of the earlier corpus, or as many of the corpus alone."""
-    replay = settings["replay"]
-    if settings["train_on"] == "seed":
-        return _replayed(corpus, None if replay is None else replay + len(fresh), seed)
-    return fresh + _replayed(corpus, replay, seed)
+    """Return what a cycle trains on: its own rows and some of the earlier corpus, or as many of the seed corpus alone.
+
+    corpus: the rows of cycle 0 and what the chain admitted since. Where the seed corpus has fewer rows than are
+    wanted of it, all of them come again, as often as it takes, and then some.
+    """
+    replayed = _replayed(corpus, settings["replay"], seed)
+    if settings["train_on"] == "corpus":
+        return fresh + replayed
+    first = [row for row in corpus if row["cycle"] == 0]
+    passes, more = divmod(len(fresh) + len(replayed), max(1, len(first)))
+    return first * passes + _replayed(first, more, seed)
 
 
 def scored(rows: list[dict]) -> list[dict]:

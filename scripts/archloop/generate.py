@@ -4,25 +4,24 @@ Answers are kept as they end, so a job that was cut goes on with those that are 
 unrun may be asked for again, with what is wrong with it.
 """
 
-import re
 import time
 from pathlib import Path
 
 import torch
 
 from archloop.adapters import check_base
+from archloop.answers import THINKING, extract_program
 from archloop.chat import chat_tokens, opening_tokens
 from archloop.errors import InputError
 from archloop.files import sha256_file, sha256_text
 from archloop.journal import journal
 from archloop.models import check_model, choose_device, load_adapter, load_model, load_tokenizer
 from archloop.progress import Progress
+from archloop.provenance import versions
 from archloop.sampling import Sequence, batch_limit, sample
 from archloop.seeds import derive
 from archloop.static_checks import check_program
-from archloop.texts import line_feeds, one_layout
 
-FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 # What an answer may be made to begin with. No newline at the end: it often is one token with what follows.
 OPENINGS = {
     "none": "",
@@ -62,7 +61,7 @@ def generate(
 
     prompts: rows of prompts.jsonl. adapter: adapter_model.safetensors with its adapter_config.json beside it, or None
     for the bare model. settings: section generation; loading: section loading. kept: file of the answers that are
-    finished; those of an earlier run with the same inputs, settings and `code` (a digest) are not made again.
+    finished; those of an earlier run with the same inputs, settings, versions and `code` (a digest) are not made again.
     cache_mb: bound on the memory of keys and values.
     """
     started = time.monotonic()
@@ -79,6 +78,7 @@ def generate(
         "settings": {key: value for key, value in settings.items() if key not in HOW},
         "loading": loading,
         "code": code,
+        "versions": versions(("torch", "transformers", "peft", "tokenizers")),
     }
     tokenizer, model = load_tokenizer(model_folder), None
     answers: list[list[dict]] = [[] for _ in prompts]
@@ -97,10 +97,15 @@ def generate(
                 model = model if adapter is None else with_adapter(model, adapter)
             if attempt:  # where a prompt has grown too long, the answer before stays
                 asked = {p: each for p, each in asked.items() if _fits(model, each, settings, cache_mb)}
-            for place, row in _answer(model, tokenizer, asked, settings, cache_mb, LABELS[bool(attempt)]):
-                row |= {"place": place, "seconds": round(time.monotonic() - started + earlier, 2)}
-                answers[place].append(row)
-                keep(row)
+            try:
+                for place, row in _answer(model, tokenizer, asked, settings, cache_mb, LABELS[bool(attempt)]):
+                    row |= {"place": place, "seconds": round(time.monotonic() - started + earlier, 2)}
+                    answers[place].append(row)
+                    keep(row)
+            except FloatingPointError as error:
+                raise InputError(
+                    f"{adapter or model_folder}: {error}; take another loading.dtype, or an adapter that is sound"
+                ) from None
     candidates = [_candidate(row, made) | {"adapter": digest} for row, made in zip(prompts, answers)]
     return candidates, {
         "device": device,
@@ -125,6 +130,9 @@ def _sequence(tokenizer, row: dict, made: list[dict], settings: dict) -> Sequenc
         _, reason = check_program(extract_program(made[-1]["raw"]))
         tokens = chat_tokens(tokenizer, row["prompt"], made[-1]["raw"], REPAIR.format(reason=reason))
         seed = derive(seed, "repair", len(made))
+    if not opening and tokenizer.decode(tokens[-8:]).rstrip().endswith(THINKING):
+        # The template has opened the thinking; what ends it is no part of the program.
+        return Sequence(tokens, seed, f"{THINKING}\n")
     return Sequence(tokens + opening_tokens(tokenizer, opening), seed, opening)
 
 
@@ -177,16 +185,3 @@ def with_adapter(model, adapter: Path):
     wrapped = load_adapter(model, adapter)
     whole = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
     return wrapped.merge_and_unload().eval() if whole else wrapped.eval()
-
-
-def extract_program(raw: str) -> str | None:
-    """Return the first fenced block of an answer, or all of it when it has no fence but a class; None when neither.
-
-    >>> extract_program("Here:\\n```python\\nx = 1\\n```")
-    'x = 1\\n'
-    """
-    raw = line_feeds(raw)
-    found = FENCE.search(raw)
-    if found:
-        return one_layout(found.group(1)).rstrip() + "\n"
-    return one_layout(raw).strip() + "\n" if re.search(r"^class \w+", raw, re.MULTILINE) else None

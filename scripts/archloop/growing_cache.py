@@ -13,6 +13,11 @@ def new_cache(config) -> DynamicCache:
     return cache
 
 
+def sees_all(config) -> bool:
+    """Tell whether every layer of a model attends to the whole text, not to a window or a chunk of it."""
+    return not any(getattr(layer, "is_sliding", False) for layer in new_cache(config).layers)
+
+
 class GrowingLayer(DynamicLayer):
     """keys and values: (sequences, heads, tokens, head size), views of the filled part of `room`."""
 

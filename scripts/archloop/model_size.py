@@ -21,6 +21,8 @@ LAYER_BYTES, CHECKPOINT_BYTES = 34, 2
 LOGIT_BYTES = 12
 # What the size of the cache hangs on; the first three have no default.
 SHAPE = ("num_hidden_layers", "num_attention_heads", "hidden_size", "num_key_value_heads", "head_dim")
+# The names that transformers looks for: the weights in one file, or the index of their parts.
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LARGEST_HEAD = 100 * 2**20
 PROJECTION = re.compile(r"\.(\d+)\.(?:.*\.)?(\w+)\.weight$")
 
@@ -46,10 +48,17 @@ def read_header(path: Path) -> dict[str, dict]:
 
 def weight_files(folder: Path) -> list[Path]:
     """Return the files that transformers loads, model.safetensors or else those of its index; others may lie there."""
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.is_file() or not index.is_file():
-        return [whole] if whole.is_file() else []
-    return sorted({folder / name for name in read_foreign_json(index, "weight_map")["weight_map"].values()})
+    if (folder / WHOLE).is_file() or not (folder / INDEX).is_file():
+        return [folder / WHOLE] if (folder / WHOLE).is_file() else []
+    return [folder / name for name in named_weights(folder / INDEX)]
+
+
+def named_weights(index: Path) -> list[str]:
+    """Return the names of the files that an index of weights names; raise InputError for one that is no index."""
+    names = read_foreign_json(index, "weight_map")["weight_map"]
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise InputError(f"{index}: its weight_map is no index of files")
+    return sorted(set(names.values()))
 
 
 def weight_shapes(folder: Path) -> dict[str, list[int]]:

@@ -61,6 +61,8 @@ def check_model(folder: Path, remedy: str | None = None) -> dict:
         if path.is_symlink() and now.st_mtime > made and _digest(path, now.st_mtime_ns, now.st_size) != facts["sha256"]:
             raise InputError(f"{path}: changed since the model was prepared; {again}")
     read_foreign_json(folder / "config.json", "model_type")
+    if (folder / "adapter_config.json").exists():  # transformers would load the adapter, too
+        raise InputError(f"{folder}: an adapter was put beside the model; move it elsewhere")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise InputError(f"{folder}: no tokenizer ({', '.join(TOKENIZERS)}); {again}")
     return manifest | {"weights": _weights(folder, again)}

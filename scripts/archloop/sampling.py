@@ -5,17 +5,14 @@ function of its seed and of n, and a draw that rounding could tip is settled by 
 in float32 neither the batch nor running out of memory changes what is sampled.
 """
 
-import ast
-import codeop
 import copy
 import math
-import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 
+from archloop.answers import is_finished, wrong_line
 from archloop.chat import end_of_turn
 from archloop.draws import ROUNDING, choose_tokens
 from archloop.errors import InputError
@@ -23,8 +20,6 @@ from archloop.model_size import SHAPE, cache_bytes
 from archloop.progress import get_logger
 from archloop.seeds import derive
 
-OPENED = re.compile(r"```[^\n`]*\n")
-CLOSED = re.compile(r"(?:\A|\n)[ \t]*```")
 # Tokens by which the room for keys and values grows.
 GROWTH = 128
 
@@ -51,8 +46,10 @@ def sample(model, tokenizer, sequences: list[Sequence], size: int, settings: dic
     """Yield the sequences as they end, `size` of them at once at most.
 
     Where the GPU's memory does not suffice, half as many go on from the tokens that they have. Raises InputError when
-    it does not suffice for one.
+    it does not suffice for one, or for settings that the model cannot be sampled by, and FloatingPointError for logits
+    that are no numbers.
     """
+    check_retries(model.config, settings)
     waiting, prefix = list(sequences), None
     while waiting:
         group, full = waiting[:size], False
@@ -94,40 +91,32 @@ def batch_limit(config, dtype: torch.dtype, longest: int, settings: dict, cache_
     return min(settings["batch_size"], fitting)
 
 
-def wrong_line(text: str) -> bool:
-    """Tell whether no way to go on makes the program in `text` parse, its last unfinished line aside.
+def check_retries(config, settings: dict) -> None:
+    """Raise InputError when lines are to be dropped in a model whose layers see a window of the text alone."""
+    from archloop.growing_cache import sees_all
 
-    >>> wrong_line("```python\\nx = (1,\\n"), wrong_line("```python\\nx = 1)\\n")
-    (False, True)
-    """
-    opened = OPENED.search(text)
-    if not opened:
-        return False
-    code, closed = text[opened.end() :], CLOSED.search(text, opened.end() - 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            if closed:
-                compile(ast.parse(text[opened.end() : max(closed.start(), opened.end())] + "\n"), "<program>", "exec")
-            elif not code.endswith("\\\n"):  # a line that goes on, which codeop calls an error
-                codeop.compile_command(code[: code.rfind("\n") + 1], "<program>", "exec")
-        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
-            return True
-    return False
+    if settings["line_retries"] and not sees_all(config):
+        raise InputError(
+            f"generation.line_retries: {config.model_type} attends to a window of the text, in which dropped lines"
+            " would count; set it to 0"
+        )
 
 
 class Prefix:
-    """The keys and values of what all prompts begin with, at least one token being left to each."""
+    """The keys and values of what all prompts begin with, at least one token being left to each.
+
+    None where a layer sees a window of the text alone: the padding behind the prefix would count in the window.
+    """
 
     @torch.inference_mode()
     def __init__(self, model, prompts: list[list[int]]):
-        self.length = shortest = min(map(len, prompts)) - 1
+        from archloop.growing_cache import new_cache, sees_all
+
+        self.length = shortest = min(map(len, prompts)) - 1 if sees_all(model.config) else 0
         for place in range(shortest):
             if any(prompt[place] != prompts[0][place] for prompt in prompts):
                 self.length = place
                 break
-        from archloop.growing_cache import new_cache
-
         self.cache = new_cache(model.config)
         if self.length:
             ids = torch.tensor([prompts[0][: self.length]], device=model.device)
@@ -211,7 +200,7 @@ def _append(each: Sequence, token: int, tokenizer, ends: set[int], settings: dic
     piece = tokenizer.decode(token)
     if "`" in piece or "\n" in piece:
         text = each.opening + tokenizer.decode(each.new)
-        closed = _closed(text)
+        closed = is_finished(text)
         if settings["line_retries"] and (closed or "\n" in piece) and wrong_line(text):
             if each.dropped == settings["line_retries"]:
                 each.stopped = "line"
@@ -240,9 +229,3 @@ def _end_tokens(model, tokenizer) -> set[int]:
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
     return {token for token in [*ends, tokenizer.eos_token_id, end_of_turn(tokenizer)] if token is not None}
-
-
-def _closed(text: str) -> bool:
-    """Tell whether a code block was opened and closed."""
-    opened = OPENED.search(text)
-    return bool(opened and CLOSED.search(text, opened.end() - 1))

@@ -75,19 +75,17 @@ def train(
 ) -> tuple[list[float], int]:
     """Train what is trainable of the model in place; return (mean loss of each epoch, tokens seen).
 
-    AdamW, linear warm-up and a cosine to 0. steps: as `plan` makes them. The loss of a step is the mean of the
-    objective over it. A checkpoint with the same key is resumed, and the result is that of an undisturbed run; the
-    caller removes it once the work is safe. section: where the settings stand, for messages. Raises InputError at the
-    first loss or gradient that is no finite number.
+    AdamW, the learning rate by `rate_at`. steps: as `plan` makes them. The loss of a step is the mean of the objective
+    over it. A checkpoint with the same key is resumed, and the result is that of an undisturbed run; the caller removes
+    it once the work is safe. section: where the settings stand, for messages. Raises InputError at the first loss or
+    gradient that is no finite number.
     """
-    from transformers import get_cosine_schedule_with_warmup
-
     lengths = [example.length for example in examples]
     total = sum(lengths[i] for _, batches in steps for batch in batches for i in batch)
     weights = trainable(model)
     optimizer = torch.optim.AdamW(weights, lr=settings["learning_rate"], weight_decay=settings["weight_decay"])
     warmup = min(settings["warmup_steps"], math.ceil(len(steps) / 10))
-    schedule = get_cosine_schedule_with_warmup(optimizer, warmup, len(steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, warmup, len(steps)))
     done, sums, tokens = _resume(checkpoint, key, weights, optimizer, schedule)
     model.train()
     with Progress(total, "token", section) as progress:
@@ -112,6 +110,16 @@ def train(
             if (number % settings["checkpoint_steps"] == 0 or number == len(steps)) and _rank() == 0:
                 _save_checkpoint(checkpoint, key, number, weights, optimizer, schedule, sums, tokens)
     return [total / count for total, count in sums.values()], tokens
+
+
+def rate_at(step: int, warmup: int, steps: int) -> float:
+    """Return the share of the peak learning rate at a step, counted from 0.
+
+    Linear over the `warmup` steps before the peak, none of them at 0, then half a cosine down to 0 after the last step.
+    """
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
 def trainable(model) -> list[torch.nn.Parameter]:
