@@ -1,8 +1,11 @@
 """Write the programs of the seed corpus, in the form of candidates, so that they are measured as any candidate is."""
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import settings_options, stage
 from archloop.files import write_json, write_jsonl
