@@ -14,7 +14,6 @@ import selectors
 import site
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -30,6 +29,7 @@ from archloop.errors import InputError
 from archloop.files import read_json, remove_tree, sha256_file, write_json
 from archloop.keys import protocol_digest, score_key
 from archloop.models import choose_device, versions
+from archloop.own_python import run_module
 from archloop.progress import Progress, get_logger
 from archloop.result import FIELDS, MAXIMUM_HEADER, plain_line, plain_text, read_result, scored
 from archloop.seeds import derive
@@ -214,8 +214,8 @@ class Judge:
         """Return a new server and its socket. writable: what bubblewrap lets it write to."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         files = [str(self.data / "data.safetensors"), str(self.data / "facts.json")]
-        command = [sys.executable, "-m", "archloop.judge_server", *files, str(theirs.fileno())]
-        modules = [str(Path(__file__).parents[1]), *filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))]
+        command = run_module("archloop.judge_server", *files, str(theirs.fileno()))
+        modules = filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))  # a site's own packages
         environment = {"PATH": os.defpath, "PYTHONPATH": ":".join(modules), "HOME": "/nonexistent"}
         environment |= {"PYTHONUSERBASE": site.getuserbase()}  # torch may be installed there
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")

@@ -23,7 +23,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from archloop import landlock, namespaces, seccomp
+from archloop import landlock, namespaces, own_python, seccomp
 from archloop.errors import InputError
 
 LEVELS = ("namespaces", "bubblewrap", "landlock")
@@ -62,7 +62,11 @@ def choose_level(wanted: str) -> str:
 
 @functools.cache
 def obstacle(level: str) -> str | None:
-    """Return why a level does not work on this machine, None when it does: it is tried in a process of its own."""
+    """Return why a level does not work on this machine, None when it does: it is tried in a process of its own.
+
+    Raises InputError when that process cannot import what it needs: that is a fault of the installation, for which no
+    weaker wall is taken.
+    """
     if not seccomp.supported():
         return "no seccomp filters"
     if level == "landlock":
@@ -72,14 +76,24 @@ def obstacle(level: str) -> str | None:
             return "bwrap is not installed"
         if not landlock.abi():
             return "the kernel has no Landlock"
-        command = [*bubblewrap_command(readable_paths(), (), gpu=False), "--", sys.executable, "-c", "pass"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["bwrap fails"])[-1]
-    code = "import sys; from archloop.walls import try_namespaces; try_namespaces(sys.argv[1])"
-    environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": os.defpath}
-    command = [sys.executable, "-c", code, scratch_base()]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it fails"])[-1]
+        bubblewrap = bubblewrap_command(readable_paths(), (), gpu=False)
+        return _try([*bubblewrap, "--", *own_python.run_code("import archloop.walls")])
+    code = "from archloop.walls import try_namespaces; try_namespaces(sys.argv[1])"
+    return _try(own_python.run_code(code, scratch_base()))
+
+
+def _try(command: list[str]) -> str | None:
+    """Return the last line of complaint of a command that fails, None when it works."""
+    # What Python itself may need to start, and nothing that would differ from the judge's process.
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    environment = {"PATH": os.defpath} | kept
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
+    if done.returncode == 0:
+        return None
+    why = (done.stderr.strip().splitlines() or ["it fails"])[-1]
+    if why.startswith(("ModuleNotFoundError:", "ImportError:")):
+        raise InputError(f"run.isolation: {sys.executable} cannot try the walls ({why}); mend the environment")
+    return why
 
 
 def try_namespaces(base: str) -> None:
@@ -184,8 +198,9 @@ def scratch_base() -> str:
 
 def bubblewrap_command(readable: list[str], writable: tuple[str, ...], gpu: bool) -> list[str]:
     """Return the command line of bubblewrap up to the program: namespaces, and a root of these paths."""
-    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev", "--proc", "/proc"]
-    for path in namespaces.outermost([*readable, *(GPU_SYSTEM if gpu else ()), str(Path(__file__).parents[1])]):
+    command = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--new-session"]
+    command += ["--dev", "/dev", "--proc", "/proc"]
+    for path in namespaces.outermost([*readable, *(GPU_SYSTEM if gpu else ()), str(own_python.LIBRARY)]):
         link = os.path.islink(path)  # noqa: PTH114
         command += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]  # noqa: PTH115
     for path in _gpu_devices() if gpu else ():

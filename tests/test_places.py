@@ -1,0 +1,60 @@
+"""Python and paths as sites set them up: colons, brackets, spaces, bytes that are no UTF-8, folders left out."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_data import write_few_digits
+
+from archloop import own_python, walls
+from archloop.errors import InputError
+from archloop.evaluate import Judge
+
+ODD = "run 12:30 [ü] {b}"
+
+
+@pytest.fixture
+def elsewhere(root, tmp_path, monkeypatch) -> Path:
+    """The library in a folder whose name means something to PYTHONPATH, shells, globs and formats."""
+    library = tmp_path / ODD / "scripts"
+    shutil.copytree(root / "scripts" / "archloop", library / "archloop", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(own_python, "LIBRARY", library)
+    walls.obstacle.cache_clear()
+    yield library
+    walls.obstacle.cache_clear()
+
+
+@pytest.mark.parametrize("level", ["namespaces", "bubblewrap"])
+def test_walls_are_tried_wherever_the_library_lies(elsewhere, level):
+    if level == "bubblewrap" and not shutil.which("bwrap"):
+        pytest.skip("bwrap is not installed")
+    assert walls.obstacle(level) is None
+
+
+@pytest.mark.parametrize("level", ["namespaces", "bubblewrap"])
+def test_a_module_that_cannot_be_imported_is_no_obstacle_of_the_kernel(elsewhere, level):
+    if level == "bubblewrap" and not shutil.which("bwrap"):
+        pytest.skip("bwrap is not installed")
+    shutil.rmtree(elsewhere / "archloop")
+    with pytest.raises(InputError, match=r"No module named .archloop.*mend the environment"):
+        walls.choose_level("auto" if level == "namespaces" else level)
+
+
+def test_a_judge_starts_wherever_the_library_lies(elsewhere, tmp_path):
+    with Judge(write_few_digits(tmp_path / "digits.safetensors"), "cpu", "none") as judge:
+        server, _ = judge._ready()
+        assert str(elsewhere) in Path(f"/proc/{server.pid}/cmdline").read_text().split("\0")
+
+
+def test_a_library_of_the_same_name_in_pythonpath_does_not_come_first(root, tmp_path):
+    (tmp_path / "archloop").mkdir()
+    (tmp_path / "archloop" / "__init__.py").write_text("raise RuntimeError('another project')")
+    command = own_python.run_code("import archloop; print(archloop.__file__)")
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "PATH": os.defpath}, capture_output=True, text=True
+    )
+    assert done.stdout == f"{root}/scripts/archloop/__init__.py\n", done.stderr
+    assert command[0] == sys.executable
