@@ -12,6 +12,8 @@ from small_data import write_few_digits
 from archloop import own_python, walls
 from archloop.errors import InputError
 from archloop.evaluate import Judge
+from archloop.files import write_json
+from archloop.progress import get_logger, start_logging
 
 ODD = "run 12:30 [ü] {b}"
 
@@ -58,3 +60,20 @@ def test_a_library_of_the_same_name_in_pythonpath_does_not_come_first(root, tmp_
     )
     assert done.stdout == f"{root}/scripts/archloop/__init__.py\n", done.stderr
     assert command[0] == sys.executable
+
+
+def test_what_a_terminal_cannot_show_is_escaped(root, tmp_path):
+    results = tmp_path / "results"
+    write_json(results / "settings.json", {"chains": {"Ä\udcfc": {"cycles": 1}}})
+    done = subprocess.run(
+        [sys.executable, root / "scripts" / "status.py", "--results", results],
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+    )
+    assert done.stdout == "chain Ä\\udcfc: 0 of 1 cycles finished\n".encode(), done.stderr
+
+
+def test_the_log_names_a_file_whose_name_is_no_utf8(tmp_path):
+    start_logging(str(tmp_path / "log"))
+    get_logger("error").error("error: %s: no image", os.fsdecode(b"caf\xe9.png"))
+    assert (tmp_path / "log").read_text().endswith("error: caf\\udce9.png: no image\n")
