@@ -11,6 +11,11 @@ def written_by(wanted):
     return "|".join(name for name in CHAINS if kinds[name] == wanted) or "-"
 
 
+def in_order(wildcards):
+    """The priority of a job: cycle 0 and the first chain of the settings first, then the others in their order."""
+    return len(CHAINS) - (CHAINS.index(wildcards.chain) if wildcards.get("chain") else 0)
+
+
 def chain_seed(wildcards):
     return SETTINGS["chains"][wildcards.chain]["seed"]
 
@@ -55,7 +60,7 @@ def training_of(wildcards):
 
 def file_option(name):
     """A params function: the files of an input as a script's options, nothing where there are none."""
-    return lambda wildcards, input: " ".join(f"--{name} {path}" for path in one_or_more(input[name]))
+    return lambda wildcards, input: " ".join(f"--{name} {shlex.quote(path)}" for path in one_or_more(input[name]))
 
 
 def one_or_more(paths):

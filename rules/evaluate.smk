@@ -11,6 +11,7 @@ rule evaluate:
         "logs/{chain}/cycle-{cycle}/evaluate-{shard}.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/evaluate-{shard}.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     threads: 8
@@ -28,7 +29,7 @@ rule evaluate:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: judging candidates, shard {wildcards.shard}"
     shell:
-        "python $SCRIPTS/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}"
+        'python "$SCRIPTS"/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}'
         " {params.seed} --store results/evaluations --device {resources.device} --isolation {resources.isolation}"
         " --workers {resources.workers} --output {output.records} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"
