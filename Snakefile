@@ -25,9 +25,9 @@ include: "rules/checks.smk"
 
 
 wildcard_constraints:
-    chain="|".join(CHAINS),
+    chain=one_of(CHAINS),
     cycle=r"[1-9]\d*",
-    shard=r"\d+",
+    shard=r"0|[1-9]\d*",
 
 
 include: "rules/prepare.smk"

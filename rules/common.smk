@@ -2,6 +2,7 @@
 import os
 import shlex
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
@@ -29,7 +30,15 @@ if set("{}") & set(os.environ["SCRIPTS"]):
     raise WorkflowError(f"{ROOT}: Snakemake takes braces in a path for wildcards; run in that folder, or rename it")
 
 try:
+    if workflow.is_main_process:
+        for name, value in workflow.config_settings.config.items():
+            if isinstance(value, (dict, list)):
+                raise InputError(f"--config {name}: inside brackets all is text; write it to a file for --configfile")
+        for path in workflow.configfiles:
+            archloop_settings.check_file(path)
     SETTINGS = archloop_settings.complete(config)
+    if workflow.is_main_process:
+        archloop_settings.check_prompt_files(SETTINGS, Path(ROOT))
 except InputError as error:
     raise WorkflowError(str(error))
 

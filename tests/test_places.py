@@ -77,3 +77,40 @@ def test_the_log_names_a_file_whose_name_is_no_utf8(tmp_path):
     start_logging(str(tmp_path / "log"))
     get_logger("error").error("error: %s: no image", os.fsdecode(b"caf\xe9.png"))
     assert (tmp_path / "log").read_text().endswith("error: caf\\udce9.png: no image\n")
+
+
+MODULE = """
+settings = {settings!r}
+
+module archloop:
+    snakefile: {snakefile!r}
+    config: settings
+
+use rule * from archloop as its_*
+
+onstart:
+    archloop.onstart()
+
+onerror:
+    archloop.onerror()
+"""
+PARTS = ("Snakefile", "rules", "scripts", "config", "envs", "report")
+
+
+def test_as_a_module_in_folders_with_odd_names_it_runs_and_explains_what_failed(root, tmp_path, config):
+    clone, work = tmp_path / "clone 12:30 [ü]", tmp_path / "work's [a] folder"
+    clone.mkdir()
+    work.mkdir()
+    for name in PARTS:  # a copy: paths are seen from where they are
+        subprocess.run(["cp", "-r", root / name, clone], check=True)
+    config["chains"] = {"seed": {"dataset": "digits"}, "drawn": {"dataset": "digits", "cycles": 1}}
+    config["chains"]["drawn"]["source"] = "families"
+    config["seed_corpus"]["families"] = ["unheard_of"]
+    (work / "Snakefile").write_text(MODULE.format(settings=config, snakefile=str(clone / "Snakefile")))
+    target = "results/drawn/cycle-1/generated/0.jsonl"
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", target]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True)
+    said = done.stderr.partition("failed: ")[2].splitlines()
+    assert said[0].startswith(f"its_draw_families, which makes {target} (1 attempt): "), done.stderr[-3000:]
+    assert "unheard_of" in said[0]
+    assert said[1] == "  log: logs/drawn/cycle-1/draw_families-0.log"
