@@ -1,6 +1,7 @@
 # Settings, paths and code digests. Read at every start and on every node, so it imports what Snakemake has anyway.
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from archloop.files import sha256_text, write_json
 from archloop.seeds import derive
 
 # The scripts run with the Python that runs Snakemake, unless an environment of --sdm comes before it.
-if os.path.dirname(sys.executable) not in os.get_exec_path():
+if os.path.dirname(shutil.which("python") or "") != os.path.dirname(sys.executable):
     os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 # Where the shell commands find the scripts; seen from the working directory, so that a moved clone rebuilds nothing.
 os.environ.update(SCRIPTS=os.path.relpath(os.path.join(ROOT, "scripts")))

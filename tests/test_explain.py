@@ -10,6 +10,8 @@ Error in rule {rule}:
     input: results/seed/generated/0.jsonl
     output: results/seed/evaluated/{number}.json, results/seed/evaluated/{number}.run.json
     log: {log}, {slurm} (check log file(s) for error details)
+    shell:
+        python scripts/evaluate.py
     external_jobid: {job}
 """
 FINISHED = """\

@@ -109,7 +109,12 @@ def test_as_a_module_in_folders_with_odd_names_it_runs_and_explains_what_failed(
     (work / "Snakefile").write_text(MODULE.format(settings=config, snakefile=str(clone / "Snakefile")))
     target = "results/drawn/cycle-1/generated/0.jsonl"
     command = [sys.executable, "-m", "snakemake", "--cores", "1", target]
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True)
+    # As `module load` leaves it after the environment was activated: another Python comes first.
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text("#!/bin/sh\nexit 97\n")
+    (tmp_path / "bin" / "python").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, env=os.environ | {"PATH": path})
     said = done.stderr.partition("failed: ")[2].splitlines()
     assert said[0].startswith(f"its_draw_families, which makes {target} (1 attempt): "), done.stderr[-3000:]
     assert "unheard_of" in said[0]

@@ -36,7 +36,7 @@ RECORD = re.compile(
     r"^(?=\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\]$|Error in (?:rule|group)|Finished jobid: )", re.MULTILINE
 )
 # A key with all lines of its value.
-VALUE = re.compile(r"^ {4}(\w+): (.*(?:\n(?! {4}\w+: |$).*)*)", re.MULTILINE)
+VALUE = re.compile(r"^ {4}(\w+): (.*(?:\n(?! {4}\w+:(?: |$)|$).*)*)", re.MULTILINE)
 UNKNOWN = "it ended without a message", "look into the log; start the run again, what is finished stays"
 TAIL_BYTES = 20_000
 
