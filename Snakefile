@@ -11,7 +11,7 @@ min_version("9.0")
 
 if not workflow.overwrite_configfiles:
 
-    configfile: os.path.relpath(os.path.join(workflow.basedir, "config/config.yaml"))
+    configfile: os.path.relpath(os.path.join(workflow.current_basedir, "config/config.yaml"))
 
 
 # With --sdm apptainer; envs/archloop.def says how it is made.
@@ -25,9 +25,9 @@ include: "rules/checks.smk"
 
 
 wildcard_constraints:
-    chain="|".join(CHAINS),
+    chain=one_of(CHAINS),
     cycle=r"[1-9]\d*",
-    shard=r"\d+",
+    shard=r"0|[1-9]\d*",
 
 
 include: "rules/prepare.smk"
@@ -51,14 +51,15 @@ rule all:
 
 onstart:
     # The settings that it leaves are for status.py, and for a report of a run that is not finished.
+    end_with_terminal(logger.error)
     hold_results()
     end_jobs_of_a_killed_run()
     check_again()
 
 
 onsuccess:
-    shell("python $SCRIPTS/status.py >&2")
+    shell('python "$SCRIPTS"/status.py >&2')
 
 
 onerror:
-    shell("python $SCRIPTS/status.py >&2; python $SCRIPTS/explain.py --snakemake-log {log} >&2")
+    shell('python "$SCRIPTS"/status.py >&2; python "$SCRIPTS"/explain.py --snakemake-log {log:q} >&2')

@@ -18,6 +18,7 @@ rule admit:
         "logs/{chain}/cycle-{cycle}/admit.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/admit.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     params:
@@ -27,7 +28,8 @@ rule admit:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: admitting what scores and is new"
     shell:
-        "python $SCRIPTS/admit.py $(printf -- ' --generated %s' {input.generated})"
+        'python "$SCRIPTS"/admit.py'
+        " $(printf -- ' --generated %s' {input.generated})"
         " $(printf -- ' --evaluated %s' {input.evaluated}) $(printf -- ' --corpus %s' {input.corpus})"
         " --dataset {input.dataset} {params.admission} {params.novelty}"
         " --candidates-output {output.candidates} --corpus-output {output.corpus} --log {log}"
@@ -45,6 +47,7 @@ rule summarize:
         "logs/{chain}/cycle-{cycle}/summarize.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/summarize.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     params:
@@ -54,7 +57,7 @@ rule summarize:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: summing up"
     shell:
-        "python $SCRIPTS/summarize.py --candidates {input.candidates} {params.training}"
+        'python "$SCRIPTS"/summarize.py --candidates {input.candidates} {params.training}'
         " --chain {wildcards.chain} --cycle {wildcards.cycle} --dataset {input.dataset} {params.admission}"
         " --output {output} --log {log}"
         " -- {params:q} -- {input:q}"
@@ -69,6 +72,7 @@ rule export:
         "logs/{chain}/export.log",
     benchmark:
         "logs/{chain}/export.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     params:
@@ -76,5 +80,6 @@ rule export:
     message:
         "Chain {wildcards.chain}: exporting the admitted architectures"
     shell:
-        "python $SCRIPTS/export.py $(printf -- ' --corpus %s' {input}) --output {output} --log {log}"
+        'python "$SCRIPTS"/export.py'
+        " $(printf -- ' --corpus %s' {input}) --output {output} --log {log}"
         " -- {params:q} -- {input:q}"

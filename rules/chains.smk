@@ -4,11 +4,21 @@ CYCLES = {chain: range(1, SETTINGS["chains"][chain]["cycles"] + 1) for chain in 
 TRAINED = {chain: [k for k in CYCLES[chain] if chains.trains(SETTINGS, chain, k)] for chain in CHAINS}
 
 
+def one_of(names):
+    """The wildcard of these chains, in front of what the plan holds of them; it matches nothing where there is none."""
+    return "|".join(chains.place_pattern(SETTINGS, name) for name in names) or "-"
+
+
 def written_by(wanted):
-    """The wildcard of the chains whose candidates come from there; it matches nothing where there is no such chain."""
+    """The wildcard of the chains whose candidates come from there."""
     kinds = {name: SETTINGS["chains"][name]["source"] for name in CHAINS}
     kinds = {name: kind if kind in (chains.MODEL, chains.FAMILIES) else "chain" for name, kind in kinds.items()}
-    return "|".join(name for name in CHAINS if kinds[name] == wanted) or "-"
+    return one_of(name for name in CHAINS if kinds[name] == wanted)
+
+
+def in_order(wildcards):
+    """The priority of a job: cycle 0 and the first chain of the settings first, then the others in their order."""
+    return len(CHAINS) - (CHAINS.index(wildcards.chain) if wildcards.get("chain") else 0)
 
 
 def chain_seed(wildcards):
@@ -49,7 +59,7 @@ def training_of(wildcards):
 
 def file_option(name):
     """A params function: the files of an input as a script's options, nothing where there are none."""
-    return lambda wildcards, input: " ".join(f"--{name} {path}" for path in one_or_more(input[name]))
+    return lambda wildcards, input: " ".join(f"--{name} {shlex.quote(path)}" for path in one_or_more(input[name]))
 
 
 def one_or_more(paths):

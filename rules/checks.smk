@@ -4,7 +4,7 @@ import glob
 
 PREFLIGHT = "results/preflight.json"
 QUEUED = ["generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed"]
-CHECK = f"python $SCRIPTS/preflight.py --results results --output {PREFLIGHT}"
+CHECK = f'python "$SCRIPTS"/preflight.py --results results --output {PREFLIGHT}'
 
 # A preflight that has to run would hide from Snakemake what has changed behind it, for what it makes is ancient to them.
 # So the rule is there for the first start alone; at later ones check_again() is. Where there are results, there is a file.
@@ -19,7 +19,7 @@ def requests():
 
     def asked(name, attempt):
         # None of these rules asks for resources by its wildcards.
-        found = dict(workflow.get_rule(name).expand_resources({}, [], attempt, {"tmpdir"}).items())
+        found = dict(workflow.get_rule(rule_name(name)).expand_resources({}, [], attempt, {"tmpdir"}).items())
         threads = found["_cores"]
         found = {key: value for key, value in found.items() if key[0] != "_" and isinstance(value, (int, str))}
         return {**found, "threads": threads}
@@ -35,7 +35,8 @@ def requests():
 
 def planned(*rules):
     """The jobs of these rules that this run has to do."""
-    return [job for job in workflow.dag.needrun_jobs() if job.rule.name in rules]
+    names = set(map(rule_name, rules))
+    return [job for job in workflow.dag.needrun_jobs() if job.rule.name in names]
 
 
 def check_again():

@@ -1,10 +1,15 @@
 # Settings, paths and code digests. Read at every start and on every node, so it imports what Snakemake has anyway.
 import os
+import shlex
+import shutil
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, os.path.join(workflow.basedir, "scripts"))
+# The repository, wherever the run is: this may be a module of another workflow.
+ROOT = os.path.dirname(workflow.current_basedir)
+sys.path.insert(0, os.path.join(ROOT, "scripts"))
 from archloop import chains
 from archloop import options as archloop_options
 from archloop import settings as archloop_settings
@@ -14,14 +19,25 @@ from archloop.files import sha256_text, write_json
 from archloop.seeds import derive
 
 # The scripts run with the Python that runs Snakemake, unless an environment of --sdm comes before it.
-if os.path.dirname(sys.executable) not in os.get_exec_path():
+if os.path.dirname(shutil.which("python") or "") != os.path.dirname(sys.executable):
     os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 # Where the shell commands find the scripts; seen from the working directory, so that a moved clone rebuilds nothing.
-os.environ.update(SCRIPTS=os.path.relpath(os.path.join(workflow.basedir, "scripts")))
-ENVIRONMENT = os.path.join(workflow.basedir, "envs", "archloop.yaml")
+os.environ.update(SCRIPTS=os.path.relpath(os.path.join(ROOT, "scripts")))
+# Snakemake reads braces in a path as wildcards; here alone they can be escaped.
+ENVIRONMENT = os.path.join(ROOT, "envs", "archloop.yaml").replace("{", "{{").replace("}", "}}")
+if set("{}") & set(os.environ["SCRIPTS"]):
+    raise WorkflowError(f"{ROOT}: Snakemake takes braces in a path for wildcards; run in that folder, or rename it")
 
 try:
+    if workflow.is_main_process:
+        for name, value in workflow.config_settings.config.items():
+            if isinstance(value, (dict, list)):
+                raise InputError(f"--config {name}: inside brackets all is text; write it to a file for --configfile")
+        for path in workflow.configfiles:
+            archloop_settings.check_file(path)
     SETTINGS = archloop_settings.complete(config)
+    if workflow.is_main_process:
+        archloop_settings.check_prompt_files(SETTINGS, Path(ROOT))
 except InputError as error:
     raise WorkflowError(str(error))
 
@@ -34,6 +50,10 @@ MODEL = f"resources/models/{SETTINGS['model']['name']}/manifest.json"
 SEED_ADAPTER = "results/seed/adapter/adapter_model.safetensors"
 SEED_CORPUS = "results/seed/corpus.parquet"
 CYCLE = "results/{chain}/cycle-{cycle}"
+
+
+# A rule's name in the whole workflow, where `use rule * from ... as` may have changed it.
+rule_name = workflow.modifier.modify_rulename
 
 
 def effective(section, wildcards):
@@ -69,8 +89,8 @@ def setting(section, key):
 
 def code(script, of=None):
     """A params function: the digest of a script with all modules that it can reach, and that of its rule's command."""
-    digest = code_digest(os.path.join(workflow.basedir, "scripts", f"{script}.py"))
-    return lambda wildcards: f"{digest} {sha256_text(workflow.get_rule(of or script).shellcmd)[:16]}"
+    digest, rule = code_digest(os.path.join(ROOT, "scripts", f"{script}.py")), rule_name(of or script)
+    return lambda wildcards: f"{digest} {sha256_text(workflow.get_rule(rule).shellcmd)[:16]}"
 
 
 def training_seed(seed, chain, cycle):
@@ -84,7 +104,7 @@ def dataset(wildcards):
 
 def from_root(*parts):
     """A path given relative to the repository's root, as the working directory sees it."""
-    return os.path.relpath(os.path.join(workflow.basedir, *parts))
+    return os.path.relpath(os.path.join(ROOT, *parts))
 
 
 # The families are templates; no digest of code sees a change in them.

@@ -27,6 +27,7 @@ rule evaluate:
         "logs/{chain}/cycle-{cycle}/evaluate-{shard}.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/evaluate-{shard}.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     threads: judge_cores
@@ -44,8 +45,8 @@ rule evaluate:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: judging candidates, shard {wildcards.shard}"
     shell:
-        "python $SCRIPTS/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}"
-        " {params.seed} --store results/evaluations --device {resources.device} --gpus {resources.gpu} --isolation {resources.isolation}"
-        " --workers {resources.workers} --job-cores {threads} --job-memory-mb {resources.mem_mb}"
-        " --output {output.records} --run-record {output.run_record} --log {log}"
+        'python "$SCRIPTS"/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}'
+        " {params.seed} --store results/evaluations --device {resources.device} --gpus {resources.gpu}"
+        " --isolation {resources.isolation} --workers {resources.workers} --job-cores {threads}"
+        " --job-memory-mb {resources.mem_mb} --output {output.records} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"

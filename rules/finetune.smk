@@ -21,6 +21,7 @@ rule finetune:
         "logs/{chain}/cycle-{cycle}/finetune.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/finetune.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     threads: 8
@@ -40,7 +41,8 @@ rule finetune:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
-        "python $SCRIPTS/finetune.py --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
+        'python "$SCRIPTS"/finetune.py'
+        " --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
         " {params.candidates} --model {input.model} {params.parent}"
         " {params.settings} {params.loading} {params.seed} --device {resources.device} --gpus {resources.gpu}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}"
@@ -62,6 +64,7 @@ rule finetune_seed:
         "logs/seed/finetune.log",
     benchmark:
         "logs/seed/finetune.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     threads: 8
@@ -81,7 +84,7 @@ rule finetune_seed:
     message:
         "Cycle 0: fine-tuning on the seed corpus"
     shell:
-        "python $SCRIPTS/finetune.py --fresh {input.fresh} --model {input.model}"
+        'python "$SCRIPTS"/finetune.py --fresh {input.fresh} --model {input.model}'
         " {params.settings} {params.loading} {params.seed}"
         " --state results/state/seed --device {resources.device} --gpus {resources.gpu}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"

@@ -15,6 +15,7 @@ rule write_prompts:
         "logs/{chain}/cycle-{cycle}/write_prompts.log",
     benchmark:
         "logs/{chain}/cycle-{cycle}/write_prompts.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     params:
@@ -26,9 +27,9 @@ rule write_prompts:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
     shell:
-        "python $SCRIPTS/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}"
+        'python "$SCRIPTS"/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}'
         " --dataset {input.dataset} {params.corpus}"
-        " {params.settings} --template {input.template} --hints {input.hints}"
+        " {params.settings} --template {input.template:q} --hints {input.hints:q}"
         " {params.seed} {params.epochs} --output {output} --log {log}"
         " -- {params:q} -- {input:q}"
 
@@ -48,6 +49,7 @@ rule generate:
         "logs/{chain}/cycle-{cycle}/generate-{shard}.tsv"
     wildcard_constraints:
         chain=written_by(chains.MODEL),
+    priority: in_order
     conda:
         ENVIRONMENT
     threads: 8
@@ -65,7 +67,7 @@ rule generate:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: generating candidates, shard {wildcards.shard}"
     shell:
-        "python $SCRIPTS/generate.py --prompts {input.prompts} --shard {wildcards.shard}"
+        'python "$SCRIPTS"/generate.py --prompts {input.prompts} --shard {wildcards.shard}'
         " --model {input.model} {params.adapter} {params.settings} {params.loading}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}/generate-{wildcards.shard}"
         " --device {resources.device} --cache-mb {resources.cache_mb}"

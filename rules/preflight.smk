@@ -17,6 +17,7 @@ if not os.path.exists(PREFLIGHT):
             "logs/preflight.log",
         benchmark:
             "logs/preflight.tsv"
+        priority: in_order
         conda:
             ENVIRONMENT
         container:
@@ -28,4 +29,4 @@ if not os.path.exists(PREFLIGHT):
             f"{CHECK} --log {{log}}"
 
     # A second try would say the same; the directive `retries: 0` would not be heeded.
-    workflow.get_rule("preflight").restart_times = 0
+    workflow.get_rule(rule_name("preflight")).restart_times = 0

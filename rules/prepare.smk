@@ -20,15 +20,16 @@ else:
             "logs/prepare/model.log",
         benchmark:
             "logs/prepare/model.tsv"
+        priority: in_order
         conda:
             ENVIRONMENT
         params:
             settings=lambda wildcards: archloop_options.options(SETTINGS["model"]),
             code=code("prepare_model"),
         message:
-            "Preparing the language model {SETTINGS[model][name]}"
+            f"Preparing the language model {SETTINGS['model']['name']}"
         shell:
-            "python $SCRIPTS/prepare_model.py {params.settings} --output {output} --log {log}" " -- {params:q}"
+            'python "$SCRIPTS"/prepare_model.py {params.settings} --output {output} --log {log}' " -- {params:q}"
 
 
 rule prepare_dataset:
@@ -38,6 +39,7 @@ rule prepare_dataset:
         "logs/prepare/{dataset}.log",
     benchmark:
         "logs/prepare/{dataset}.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     params:
@@ -47,6 +49,6 @@ rule prepare_dataset:
     message:
         "Preparing the data set {wildcards.dataset}"
     shell:
-        "python $SCRIPTS/prepare_dataset.py {params.settings} {params.seed}"
+        'python "$SCRIPTS"/prepare_dataset.py {params.settings} {params.seed}'
         " --dataset {wildcards.dataset} --output {output} --log {log}"
         " -- {params:q}"

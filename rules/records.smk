@@ -2,11 +2,12 @@
 import fcntl
 
 from archloop.records import other_model, stop_line, unrecorded
+from archloop.terminal import end_with_terminal
 
 # Without its record Snakemake takes an output for fresh, whatever made it.
 if workflow.is_main_process:
     # The preflight rebuilds nothing; it is looked at again before every run.
-    OUTPUTS = [path for each in workflow.rules if each.name != "preflight" for path in each.output]
+    OUTPUTS = [path for each in workflow.rules if each.name != rule_name("preflight") for path in each.output]
     LOST = unrecorded([path.regex().pattern for path in OUTPUTS])
     try:
         OTHER = stop_line(LOST) if LOST else other_model(MODEL, SETTINGS["model"])

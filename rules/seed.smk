@@ -18,6 +18,7 @@ rule write_seed_programs:
         "logs/seed/write_seed_programs.log",
     benchmark:
         "logs/seed/write_seed_programs.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     params:
@@ -26,7 +27,7 @@ rule write_seed_programs:
     message:
         "Cycle 0: writing the programs of the seed corpus"
     shell:
-        "python $SCRIPTS/write_seed_programs.py {params.settings} --model {input.model}"
+        'python "$SCRIPTS"/write_seed_programs.py {params.settings} --model {input.model}'
         " $(printf -- ' --output %s' {output.programs}) --left-out {output.left_out} --log {log}"
         " -- {params:q} -- {input:q}"
 
@@ -63,6 +64,7 @@ rule build_seed_corpus:
         "logs/seed/build_seed_corpus.log",
     benchmark:
         "logs/seed/build_seed_corpus.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     params:
@@ -72,8 +74,9 @@ rule build_seed_corpus:
     message:
         "Cycle 0: building the seed corpus"
     shell:
-        "python $SCRIPTS/build_seed_corpus.py $(printf -- ' --generated %s' {input.generated})"
+        'python "$SCRIPTS"/build_seed_corpus.py'
+        " $(printf -- ' --generated %s' {input.generated})"
         " $(printf -- ' --evaluated %s' {input.evaluated}) --dataset {input.dataset}"
-        " --template {input.template} --hints {input.hints} {params.budget} {params.epochs}"
+        " --template {input.template:q} --hints {input.hints:q} {params.budget} {params.epochs}"
         " --output {output.corpus} --dropped {output.dropped} --log {log}"
         " -- {params:q} -- {input:q}"

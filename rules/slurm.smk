@@ -1,6 +1,4 @@
 # What SLURM wants beside a profile: steady polling, and an end to the jobs that a killed Snakemake has left behind.
-from pathlib import Path
-
 from archloop.orphans import end_orphans
 
 

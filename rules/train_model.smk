@@ -16,6 +16,7 @@ rule train_model:
         "logs/prepare/model.log",
     benchmark:
         "logs/prepare/model.tsv"
+    priority: in_order
     conda:
         ENVIRONMENT
     threads: 8
@@ -30,9 +31,9 @@ rule train_model:
         seed=SEED,
         code=code("train_model"),
     message:
-        "Training the language model {SETTINGS[model][name]} from scratch"
+        f"Training the language model {SETTINGS['model']['name']} from scratch"
     shell:
-        "python $SCRIPTS/train_model.py {params.reference} {params.settings} {params.seed}"
-        " --template {input.template} --hints {input.hints} --state results/state/model"
+        'python "$SCRIPTS"/train_model.py {params.reference} {params.settings} {params.seed}'
+        " --template {input.template:q} --hints {input.hints:q} --state results/state/model"
         " --device {resources.device} --output {output} --log {log}"
         " -- {params:q} -- {input:q}"

@@ -20,6 +20,7 @@ rule draw_families:
         "logs/{chain}/cycle-{cycle}/draw_families-{shard}.tsv"
     wildcard_constraints:
         chain=written_by(chains.FAMILIES),
+    priority: in_order
     conda:
         ENVIRONMENT
     params:
@@ -31,7 +32,7 @@ rule draw_families:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: drawing candidates at random, shard {wildcards.shard}"
     shell:
-        "python $SCRIPTS/draw_families.py --chain {wildcards.chain} --cycle {wildcards.cycle} --shard {wildcards.shard}"
+        'python "$SCRIPTS"/draw_families.py --chain {wildcards.chain} --cycle {wildcards.cycle} --shard {wildcards.shard}'
         " {params.shards} {params.candidates} {params.families} {params.seed}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"
@@ -49,6 +50,7 @@ rule transfer:
         "logs/{chain}/cycle-{cycle}/transfer-{shard}.tsv"
     wildcard_constraints:
         chain=written_by("chain"),
+    priority: in_order
     conda:
         ENVIRONMENT
     params:
@@ -57,7 +59,8 @@ rule transfer:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: taking the designs of its source, shard {wildcards.shard}"
     shell:
-        "python $SCRIPTS/transfer.py $(printf -- ' --corpus %s' {input.corpus}) --chain {wildcards.chain}"
+        'python "$SCRIPTS"/transfer.py'
+        " $(printf -- ' --corpus %s' {input.corpus}) --chain {wildcards.chain}"
         " --cycle {wildcards.cycle} --shard {wildcards.shard} {params.shards}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"

@@ -1,8 +1,11 @@
 """Give every candidate of a cycle its verdict and write the shard of the corpus that the cycle admits."""
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.admit import KNOWN_COLUMNS, ROW, admit, read_records
 from archloop.cli import settings_options, stage

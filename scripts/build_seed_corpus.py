@@ -1,8 +1,11 @@
 """Build the seed corpus from measured programs: each with its prompt, near-copies left out."""
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.admit import ROW, read_records
 from archloop.build_seed_corpus import build_seed_corpus

@@ -1,9 +1,12 @@
 """Draw the candidates of one shard from the seed families, every setting at random."""
 
+import sys
 import time
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import stage, value_of
 from archloop.draw_families import draw_families

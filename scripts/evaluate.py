@@ -1,9 +1,12 @@
 """Judge the candidates of one shard: build, train and score each in a process of its own."""
 
 import os
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import settings_options, stage, value_of
 from archloop.evaluate import evaluate

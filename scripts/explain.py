@@ -1,8 +1,11 @@
 """Say of every job that failed in a run: which it was, where its log is, why it failed, and what to do."""
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import command
 from archloop.explain import explain

@@ -1,8 +1,11 @@
 """Export the admitted architectures of a chain as LEMUR-ready files, best first."""
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import stage
 from archloop.corpus import read_corpus

@@ -1,9 +1,12 @@
 """Teach the adapter of a cycle the programs of the corpus, going on from the adapter of the cycle before."""
 
+import sys
 import time
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import settings_options, stage, value_of
 from archloop.corpus import read_candidates, read_corpus

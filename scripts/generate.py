@@ -1,9 +1,12 @@
 """Let the language model answer the prompts of one shard and take a program out of every answer."""
 
+import sys
 import time
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import settings_options, stage, value_of
 from archloop.digest import code_digest

@@ -7,9 +7,12 @@ python scripts/inspect_corpus.py lineage main-02-0007
 python scripts/inspect_corpus.py diff main-02-0007
 """
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop import inspect_corpus as corpus
 from archloop.cli import command

@@ -1,8 +1,11 @@
 """Fold an adapter into its model: a folder that transformers, vLLM and others load as any model."""
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import command, value_of
 

@@ -1,10 +1,13 @@
 """Check everything a run stands on before anything is queued: one line each, status 1 when the run cannot end well."""
 
+import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import command
 from archloop.errors import InputError

@@ -1,8 +1,11 @@
 """Make a data set ready: one file with uint8 images, labels and the seeded split."""
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import settings_options, stage
 from archloop.prepare_dataset import prepare_dataset

@@ -1,8 +1,11 @@
 """Make a language model ready: from a hub, a folder, a GGUF file or a wheel to safetensors, with a manifest."""
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import settings_options, stage
 from archloop.prepare_model import prepare_model

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
+
 from archloop.cli import command, value_of
 from archloop.replay import replay
 

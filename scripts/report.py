@@ -4,9 +4,12 @@ By hand it takes whatever there is, a run in progress too: `python scripts/repor
 """
 
 import json
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import settings_options, stage
 from archloop.errors import InputError

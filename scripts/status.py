@@ -1,8 +1,11 @@
 """Show how far a run is: chains, cycles, the funnel so far, jobs left, time left, and where the report is."""
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import command
 from archloop.status import status

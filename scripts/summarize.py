@@ -1,8 +1,11 @@
 """Sum up one cycle: funnel, rates with their denominators, accuracy."""
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.admit import accuracy_threshold
 from archloop.cli import settings_options, stage

@@ -1,10 +1,14 @@
 """Train a small language model from scratch on programs of the seed families: one for experiments and tests."""
 
+import sys
 from pathlib import Path
 
 import click
 
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
+
 from archloop.cli import settings_options, stage, value_of
+from archloop.digest import code_digest
 from archloop.prompts import read_hints, read_template
 from archloop.train_model import train_model
 
@@ -23,7 +27,8 @@ PATH = click.Path(path_type=Path)
 def main(reference, template, hints, seed, device, state, output, settings) -> dict:
     """Train a model and a tokenizer and put them into the folder of OUTPUT, as a prepared model."""
     hints, template = read_hints(hints), read_template(template)
-    record = train_model(reference, settings, template, hints, output.parent, state, device, seed)
+    code = code_digest(__file__)
+    record = train_model(reference, settings, template, hints, output.parent, state, device, seed, code)
     return {"spent": record["spent"]}
 
 

@@ -1,9 +1,12 @@
 """Take the designs that a chain admitted as the candidates of one shard, to be judged on another data set."""
 
+import sys
 import time
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import stage
 from archloop.corpus import read_corpus

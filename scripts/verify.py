@@ -4,9 +4,12 @@ python scripts/verify.py results/
 python scripts/verify.py results/ --record    # writes Snakemake's records again where they are lost
 """
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import command
 from archloop.errors import InputError

@@ -1,8 +1,11 @@
 """Write the prompts of one cycle, one for each candidate, from the template, the hints and the corpus as it stands."""
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import settings_options, stage
 from archloop.corpus import read_corpus

@@ -1,13 +1,16 @@
 """Write the programs of the seed corpus, in the form of candidates, so that they are measured as any candidate is."""
 
+import sys
 from pathlib import Path
 
 import click
 
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
+
 from archloop.cli import settings_options, stage
 from archloop.files import write_json, write_jsonl
 from archloop.lemur import read_programs
-from archloop.models import load_tokenizer
+from archloop.models import token_counter
 from archloop.seed_programs import seed_programs
 
 PATH = click.Path(path_type=Path)
@@ -20,10 +23,10 @@ PATH = click.Path(path_type=Path)
 @click.option("--left-out", required=True, type=PATH, help="What was left out of a LEMUR checkout, and why.")
 def main(model, output, left_out, settings) -> None:
     """Deal the programs out to the shards, one a line."""
-    tokenizer, longest = load_tokenizer(model.parent), settings["max_tokens"]
+    count, longest = token_counter(model.parent), settings["max_tokens"]
 
     def short_enough(program: str) -> bool:
-        return longest is None or len(tokenizer(program)["input_ids"]) <= longest
+        return longest is None or count(program) <= longest
 
     dropped, choice = [], (settings["per_family"], settings["families"], short_enough)
     if settings["source"] == "lemur":

@@ -1,11 +1,13 @@
 """Chains: repeats, sources, starts, and which cycles train; resolved from settings alone."""
 
+import re
+
 import polars as pl
 import pytest
 import yaml
 from test_settings import refusal
 
-from archloop.chains import adapter_after, ancestors, parent_of, trains, uses_seed_adapter
+from archloop.chains import adapter_after, ancestors, parent_of, place_pattern, trains, uses_seed_adapter
 from archloop.corpus import CORPUS
 from archloop.draw_families import draw_families
 from archloop.finetune import training_rows
@@ -157,3 +159,23 @@ def test_every_chain_of_the_papers_run_has_the_threshold_of_its_data_set(root):
             own = chain.get("admission", settings["admission"])
             thresholds.setdefault(chain["dataset"], set()).add((own["threshold"], own["fill_down_to"]))
     assert thresholds == {"cifar10": {(0.4, 0.35)}, "cifar100": {(0.1, None)}, "svhn": {(0.6, None)}}
+
+
+@pytest.mark.parametrize(
+    ("place", "planned"),
+    [
+        ("cycle-1/summary.json", True),
+        ("cycle-2/generated/1.run.json", True),
+        ("cycle-1/evaluated/3.json", True),
+        ("architectures/index.json", True),
+        ("cycle-2/evaluated/2.json", False),
+        ("cycle-1/generated/4.jsonl", False),
+        ("cycle-1/generated/01.jsonl", False),
+        ("cycle-12/summary.json", False),
+        ("cycle-3/candidates.parquet", False),
+    ],
+)
+def test_the_name_of_a_chain_stands_before_what_is_planned_alone(config, place, planned):
+    config["chains"]["main"]["at"] = {1: {"generation": {"shards": 4}}}
+    pattern = f"results/(?:{place_pattern(complete(config), 'main')})/.*"
+    assert bool(re.fullmatch(pattern, f"results/main/{place}")) == planned

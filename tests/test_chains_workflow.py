@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 from sklearn.datasets import load_digits
-from workflow import contents, snakemake, work_folder
+from workflow import command, contents, snakemake, work_folder
 
 from archloop.corpus import read_candidates, read_corpus
 from archloop.files import sha256_file
@@ -83,6 +83,34 @@ def test_ancestors_are_planned_once_and_frozen_chains_without_fine_tuning(folder
     assert {name: jobs.get(name) for name in wanted} == {name: str(count) for name, count in wanted.items()}
 
 
+# A dry run that tells of each planned job its rule, its chain and its priority.
+TELL = """
+import json, sys
+import snakemake.logging
+from snakemake.cli import main
+def tell(record):
+    if hasattr(record, "rule_name") and hasattr(record, "jobid"):
+        chain = (record.wildcards or {}).get("chain")
+        print("TOLD", json.dumps([record.rule_name, chain, record.priority]))
+    return True
+snakemake.logging.logger.addFilter(tell)
+main(sys.argv[1:])
+"""
+
+
+def test_the_seed_corpus_and_the_first_chains_come_first(folder):
+    _, _, _, *arguments = command(folder, "--configfile", str(folder / "chains.yaml"), "--forceall", "--dry-run")
+    done = subprocess.run([sys.executable, "-c", TELL, *arguments], capture_output=True, text=True)
+    found = {}
+    for line in done.stdout.splitlines():
+        if line.startswith("TOLD "):
+            rule, chain, priority = json.loads(line.removeprefix("TOLD "))
+            found.setdefault(chain or rule, set()).add(priority)
+    order = [name for name in yaml.safe_load((folder / "chains.yaml").read_text())["chains"] if name != "seed"]
+    assert {chain: found.get(chain) for chain in order} == {name: {len(order) - at} for at, name in enumerate(order)}
+    assert found["prepare_model"] == found["evaluate_seed"] == found["finetune_seed"] == {len(order)}
+
+
 def test_a_frozen_chain_generates_with_the_adapter_it_starts_from(run):
     digest = sha256_file(run / "seed" / "adapter" / "adapter_model.safetensors")
     assert {row for cycle in (1, 2) for row in candidates(run, "frozen", cycle)["adapter"]} == {digest}
@@ -141,7 +169,7 @@ def test_the_provenance_of_every_chain_is_whole(run, root):
     "identity", ["main-01-0000", "frozen-02-0001", "bare-01-0002", "random-01-0001", "designs-01-0000"]
 )
 def test_a_candidate_of_every_kind_of_chain_is_made_again(run, root, identity):
-    command = [sys.executable, root / "scripts" / "replay.py", identity, "--device", "cpu"]
-    done = subprocess.run(command, cwd=run.parent, capture_output=True, text=True)
+    again = [sys.executable, root / "scripts" / "replay.py", identity, "--device", "cpu"]
+    done = subprocess.run(again, cwd=run.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("same:") == (3 if identity[0] in "rd" else 5)

@@ -1,5 +1,7 @@
 """Corpus files: whole, of this schema and scheme, as they were written, or refused by name and reason."""
 
+import os
+
 import polars as pl
 import pytest
 
@@ -32,6 +34,13 @@ def path(tmp_path):
 def rewritten(path, frame) -> None:
     """Write other rows under the metadata that the file had."""
     frame.write_parquet(path, metadata=pl.read_parquet_metadata(path))
+
+
+@pytest.mark.parametrize("folder", ["[ab]*?", os.fsdecode(b"caf\xe9")])
+def test_a_folder_may_have_any_name(tmp_path, folder):
+    path = tmp_path / folder / "corpus.parquet"
+    write_corpus(ROWS, path)
+    assert read_corpus([path]).equals(ROWS)
 
 
 def test_what_was_written_is_read_again(path):

@@ -10,6 +10,8 @@ Error in rule {rule}:
     input: results/seed/generated/0.jsonl
     output: results/seed/evaluated/{number}.json, results/seed/evaluated/{number}.run.json
     log: {log}, {slurm} (check log file(s) for error details)
+    shell:
+        python scripts/evaluate.py
     external_jobid: {job}
 """
 FINISHED = """\
@@ -75,3 +77,27 @@ def test_attempts_are_counted(tmp_path):
 def test_what_a_later_attempt_finished_has_not_failed(tmp_path):
     assert told(tmp_path, "", text="@" + FINISHED.format(number=3, rule="evaluate")) == []
     assert told(tmp_path, "", text="@" + FINISHED.format(number=4, rule="evaluate")) != []
+
+
+REFUSED = """\
+[Wed Nov 25 00:22:07 2026]
+Error in rule generate:
+    message: SLURM sbatch failed. The error message was 'sbatch: error: QOSMaxSubmitJobPerUserLimit
+sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)'.
+    sbatch call:
+        sbatch --parsable --wrap="python -m snakemake"
+    jobid: {number}
+    output: results/main/cycle-1/generated/{number}.jsonl, results/x.json
+    log: {log} (check log file(s) for error details)
+Trying to restart job {number}.
+"""
+
+
+def test_a_message_of_several_lines_parts_no_job_from_what_it_makes(tmp_path):
+    text = "".join(REFUSED.format(number=number, log=tmp_path / "rule.log") for number in (4, 5, 4))
+    lines = [line for line in told(tmp_path, "", text=text) if line.startswith("failed: ")]
+    why = "SLURM does not take it: Job violates accounting/QOS policy (job submit limit)"
+    assert lines == [
+        f"failed: generate, which makes results/main/cycle-1/generated/5.jsonl (1 attempt): {why}",
+        f"failed: generate, which makes results/main/cycle-1/generated/4.jsonl (2 attempts): {why}",
+    ]

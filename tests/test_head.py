@@ -3,9 +3,11 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
+from snakemake.profiles import ProfileConfigFileParser
 
 SNAKEMAKE = """#!/bin/bash
 echo "$@" > arguments
@@ -71,3 +73,24 @@ def test_options_go_to_snakemake_and_the_jobs_own_variables_do_not(head, tmp_pat
 
 def test_its_name_is_its_own(root):
     assert "#SBATCH --job-name=archloop-head\n" in (root / "profiles" / "slurm" / "head.sbatch").read_text()
+
+
+def test_the_profiles_example_keeps_what_all_gpu_jobs_ask_for(root, tmp_path):
+    text = (root / "profiles" / "slurm" / "config.yaml").read_text()
+    assert text.count("  finetune: *gpu\n") == text.count("  # finetune: {") == 1
+    text = text.replace("  finetune: *gpu\n", "").replace("  # finetune: {", "  finetune: {")
+    text = text.replace("    # qos: normal", "    qos: normal")
+    (tmp_path / "config.yaml").write_text(text)
+    with (tmp_path / "config.yaml").open() as opened:
+        asked = ProfileConfigFileParser().parse(opened)["set-resources"]
+    wanted = {"slurm_partition=gpu", "qos=normal", "mem_mb=64000 * attempt", "runtime=720 * attempt"}
+    assert wanted == {line.removeprefix("finetune:") for line in asked if line.startswith("finetune:")}
+
+
+@pytest.mark.parametrize("profile", ["local", "slurm"])
+def test_a_run_needs_no_home_that_can_be_written(root, tmp_path, profile):
+    (tmp_path / "Snakefile").write_text("rule all:\n    shell: 'true'\n")
+    command = [sys.executable, "-m", "snakemake", "--profile", str(root / "profiles" / profile), "--dry-run"]
+    environment = os.environ | {"HOME": "/proc/nowhere"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from archloop.adapters import attach_adapter, export_merged, save_adapter
 from archloop.chat import chat_tokens
 from archloop.errors import InputError
+from archloop.files import read_json, sha256_file, write_json
 from archloop.model_size import loaded_bytes, read_header, weight_shapes
-from archloop.models import check_model, load_adapter, load_model, load_tokenizer
+from archloop.models import check_model, load_adapter, load_model, load_tokenizer, token_counter
 from archloop.prepare_model import prepare_model
 
 LOADING = {"dtype": "float32", "quantization": "none"}
@@ -113,6 +114,21 @@ def test_what_a_prepared_model_lacks_is_named_before_a_job_is_queued(tiny_model,
     damage(folder)
     with pytest.raises(InputError, match=says):
         check_model(folder)
+
+
+def test_tokens_are_counted_as_transformers_counts_them_though_the_file_asks_to_cut(tiny_model, tmp_path):
+    from tokenizers import Tokenizer
+
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    cutting = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    cutting.enable_truncation(3)
+    cutting.save(str(folder / "tokenizer.json"))
+    manifest = read_json(folder / "manifest.json")
+    path = folder / "tokenizer.json"
+    manifest["files"][path.name] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    write_json(folder / "manifest.json", manifest)
+    text = "import torch\n\n\nclass Net(torch.nn.Module):\n    pass\n"
+    assert token_counter(folder)(text) == len(load_tokenizer(folder)(text)["input_ids"]) > 3
 
 
 def test_a_model_without_a_tokenizer_is_refused_when_it_is_prepared(tiny_model, tmp_path):

@@ -244,9 +244,9 @@ def test_libraries_find_a_user_and_a_folder_for_their_caches_where_there_is_no_n
 
 
 def test_a_trial_that_cannot_run_is_no_fault_of_the_kernel(monkeypatch):
-    monkeypatch.setattr(walls, "__file__", "/nowhere/archloop/walls.py")
+    monkeypatch.setattr(walls.own_python, "LIBRARY", Path("/nowhere"))
     walls.obstacle.cache_clear()
-    with pytest.raises(RuntimeError, match=r"could not be tried: .*No module named 'archloop'"):
+    with pytest.raises(InputError, match=r"cannot try the walls \(.*No module named 'archloop'"):
         walls.obstacle("namespaces")
     walls.obstacle.cache_clear()
 

@@ -93,6 +93,21 @@ def adapter_after(settings: dict, chain: str, cycle: int) -> tuple[str, int] | N
     return None
 
 
+def place_pattern(settings: dict, chain: str) -> str:
+    """Return a regular expression for the name of a chain in front of what belongs to one of its cycles and shards.
+
+    With it Snakemake has no rule for what the plan does not hold: cycle 23 of 22, shard 2 of 2.
+    """
+    cycles_with: dict[int, list[str]] = {}
+    for cycle in cycles_of(settings, chain):
+        cycles_with.setdefault(effective(settings, "generation", chain, cycle)["shards"], []).append(str(cycle))
+    places = ["(?!cycle-)"]
+    for shards, cycles in cycles_with.items():
+        of_shard = rf"(?:generated|evaluated)/(?:{'|'.join(map(str, range(shards)))})\."
+        places.append(f"cycle-(?:{'|'.join(cycles)})/(?:{of_shard}|(?!generated|evaluated))")
+    return f"{chain}(?=/(?:{'|'.join(places)}))"
+
+
 def uses_seed_adapter(settings: dict, names: Iterable[str] | None = None) -> bool:
     """Say whether any chain, or one of those named, starts from the adapter of cycle 0, at once or through others."""
     chains = settings["chains"]

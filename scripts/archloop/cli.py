@@ -113,6 +113,7 @@ def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable:
 def _command(function: Callable, **settings: object) -> Callable:
     @functools.wraps(function)
     def guarded(log, **arguments):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names and programs hold any character
         start_logging()
         try:
             start_logging(log)

@@ -91,13 +91,14 @@ def _write(frame: pl.DataFrame, path: Path, schema: dict) -> None:
     frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
     facts = {"version": VERSION, "signatures": SCHEME, "rows": frame.height}
     with replacing(path) as temporary:
-        frame.write_parquet(
-            temporary,
-            compression="zstd",
-            statistics=False,
-            row_group_size=ROWS_AT_ONCE,
-            metadata={"archloop": json.dumps(facts, sort_keys=True), "digest": MARK.decode() + BLANK.decode()},
-        )
+        with open(temporary, "wb") as opened:  # polars takes brackets in a name for a pattern, and wants UTF-8
+            frame.write_parquet(
+                opened,
+                compression="zstd",
+                statistics=False,
+                row_group_size=ROWS_AT_ONCE,
+                metadata={"archloop": json.dumps(facts, sort_keys=True), "digest": MARK.decode() + BLANK.decode()},
+            )
         with open(temporary, "r+b") as opened:
             at, digest, _ = _seal(temporary)
             opened.seek(at)
@@ -120,10 +121,13 @@ def _read_one(path: Path, schema: dict, columns: list[str]) -> pl.DataFrame:
             raise InputError(f"{path}: not written by this version of the workflow; delete it and run again")
         if digest != written:
             raise InputError(f"{path}: damaged or edited after it was written; delete it and run again")
-        _check_facts(path, json.loads(pl.read_parquet_metadata(path)["archloop"]))
-        if dict(pl.read_parquet_schema(path)) != schema:
-            raise InputError(f"{path}: other columns than a file of version {VERSION} has; delete it and run again")
-        return pl.read_parquet(path, columns=columns, hive_partitioning=False).select(columns)
+        with open(path, "rb") as opened:
+            _check_facts(path, json.loads(pl.read_parquet_metadata(opened)["archloop"]))
+            opened.seek(0)
+            if dict(pl.read_parquet_schema(opened)) != schema:
+                raise InputError(f"{path}: other columns than a file of version {VERSION} has; delete it and run again")
+            opened.seek(0)
+            return pl.read_parquet(opened, columns=columns).select(columns)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]})") from None
 

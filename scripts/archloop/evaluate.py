@@ -17,7 +17,6 @@ import selectors
 import site
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -36,6 +35,7 @@ from archloop.files import read_json, remove_tree, sha256_file, write_json
 from archloop.formats import resolved
 from archloop.keys import protocol_digest, score_key
 from archloop.models import choose_device
+from archloop.own_python import run_module
 from archloop.progress import Progress, get_logger
 from archloop.result import FIELDS, MAXIMUM_HEADER, merged, plain_line, plain_text, read_result, scored
 from archloop.scores import ScoreStore
@@ -295,10 +295,8 @@ class Judge:
         """Return a new server and its socket. writable: what bubblewrap lets it write to."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         files = [str(self.data / "data.safetensors"), str(self.data / "facts.json")]
-        # By a path of its own, for PYTHONPATH is cut at colons.
-        code = "import sys; sys.path.insert(0, sys.argv[1]); from archloop import judge_server as judge; judge.main()"
-        command = [sys.executable, "-c", code, str(Path(__file__).parents[1]), *files, str(theirs.fileno())]
-        modules = filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))
+        command = run_module("archloop.judge_server", *files, str(theirs.fileno()))
+        modules = filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))  # a site's own packages
         environment = {"PATH": os.defpath, "PYTHONPATH": ":".join(modules)} | walls.identity("/nonexistent")
         environment |= {"PYTHONUSERBASE": site.getuserbase()}  # torch may be installed there
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")

@@ -22,10 +22,21 @@ CAUSES = [
     (r"CUDA out of memory|CUDA error: out of memory", "the GPU's memory is full", "lower the batch size of {rule}"),
     # As start_logging writes it, to the terminal and to the log.
     (r"^(?: {4}|\S+ \S+ ERROR \S+: )error: (.+)$", "{0}", "mend that and start the run again"),
+    (
+        r"^(?:.*')?sbatch: error: Batch job submission failed: (.+?)'?\.?$",
+        "SLURM does not take it: {0}",
+        "mend its line in the profile, or ask for what the account allows; preflight.py says more",
+    ),
     (r"CANCELLED AT", "it was cancelled", "start the run again; what is finished stays"),
     (r"^MemoryError", "it ran out of memory", "give {rule} more mem_mb in set-resources of the profile"),
     (r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", "{0}", "mend that and start the run again"),
 ]
+# What begins a record of Snakemake's log; a message in one may hold lines that begin at column 0, too.
+RECORD = re.compile(
+    r"^(?=\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\]$|Error in (?:rule|group)|Finished jobid: )", re.MULTILINE
+)
+# A key with all lines of its value.
+VALUE = re.compile(r"^ {4}(\w+): (.*(?:\n(?! {4}\w+:(?: |$)|$).*)*)", re.MULTILINE)
 UNKNOWN = "it ended without a message", "look into the log; start the run again, what is finished stays"
 TAIL_BYTES = 20_000
 
@@ -53,12 +64,12 @@ def explain(log: Path) -> list[str]:
 def failures(text: str) -> list[Failure]:
     """Return the jobs that failed and were not finished by a later attempt, in the order of the log."""
     found: dict[str, Failure] = {}
-    for block in re.split(r"\n(?=\[\w{3} \w{3} )|\n(?=\S)", text):
+    for block in RECORD.split(text):
         if finished := re.match(r"Finished jobid: (\d+)", block):
             found.pop(finished[1], None)
         if not (started := re.match(r"Error in rule (\w+):", block)):
             continue
-        values = dict(re.findall(r"^ {4}(\w+): (.*)$", block, re.MULTILINE))
+        values = dict(VALUE.findall(block))
         job = values.get("jobid", "")
         logs = re.sub(r" \(check log file.*", "", values.get("log", ""))
         attempts = found.pop(job).attempts + 1 if job in found else 1

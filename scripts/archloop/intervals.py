@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -15,7 +15,7 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
         raise ValueError(f"{successes} successes of {trials} trials")
     if trials == 0:
         return 0.0, 1.0
-    z = stats.norm.ppf(0.5 + confidence / 2)
+    z = float(ndtri(0.5 + confidence / 2))
     share = successes / trials
     centre = share + z * z / (2 * trials)
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
@@ -28,6 +28,6 @@ def mean_interval(values: list[float], confidence: float = 0.95) -> tuple[float,
     if len(values) < 2:
         return None
     error = statistics.stdev(values) / math.sqrt(len(values))
-    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * error
+    half = float(stdtrit(len(values) - 1, 0.5 + confidence / 2)) * error
     mean = statistics.fmean(values)
     return mean - half, mean + half

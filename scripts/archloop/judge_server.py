@@ -297,6 +297,5 @@ def _arrange(descriptors: list[int], ready: int) -> None:
     os.closerange(len(wanted), 1 << 20)
 
 
-def main() -> None:
-    """Serve what the command line says: the path of this library, two files of data, the number of the socket."""
-    serve(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.argv[2], int(sys.argv[3]))

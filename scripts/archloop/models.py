@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import warnings
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -123,6 +124,28 @@ def load_tokenizer(folder: Path):
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def token_counter(folder: Path) -> Callable[[str], int]:
+    """Return a function that counts the tokens of a text, those that begin or end any text among them.
+
+    Where the model has a tokenizer.json, neither transformers nor torch is imported, which would take seconds.
+    """
+    check_model(folder)
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        tokenizer = load_tokenizer(folder)
+        return lambda text: len(tokenizer(text)["input_ids"])
+    from tokenizers import Tokenizer
+
+    try:
+        fast = Tokenizer.from_file(str(path))
+    except Exception as error:  # the reader meets a broken file with any kind of error
+        raise InputError(f"{folder}: its tokenizer cannot be read ({one_line(error)})") from None
+    # Some models' files cut or fill up texts, which transformers does on demand alone.
+    fast.no_truncation()
+    fast.no_padding()
+    return lambda text: len(fast.encode(text).ids)
 
 
 def load_model(folder: Path, loading: dict, device: str):

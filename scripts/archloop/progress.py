@@ -20,7 +20,7 @@ def start_logging(log_file: str | None = None, mode: str = "w") -> None:
     terminal.setFormatter(logging.Formatter("    %(message)s"))
     root.addHandler(terminal)
     if log_file:
-        # A file's name may be no UTF-8; its line is written all the same.
+        # A name of a file may be no UTF-8; then its odd bytes are written as \udcXX.
         whole = logging.FileHandler(log_file, mode=mode, encoding="utf-8", errors="backslashreplace")
         whole.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(whole)

@@ -11,6 +11,7 @@ import contextlib
 import graphlib
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -48,7 +49,7 @@ def stop_line(missing: list[str]) -> str:
         return f"{dark[0]}: neither a record of Snakemake nor provenance tells how it was made; delete it"
     return (
         f"Snakemake's records of {len(missing)} finished outputs are lost ({missing[0]}); their provenance is there:"
-        f" python {os.environ.get('SCRIPTS', 'scripts')}/verify.py results --record"
+        f" python {shlex.quote(os.environ.get('SCRIPTS', 'scripts'))}/verify.py results --record"
     )
 
 

@@ -29,8 +29,8 @@ def write_report(results: Results, settings: dict, folder: Path) -> list[Path]:
     tables, valid = all_tables(results, settings["resamples"])
     for name, table in tables.items():
         write_text(folder / "tables" / f"{name}.csv", table.write_csv())
-        with replacing(folder / "tables" / f"{name}.parquet") as temporary:
-            table.write_parquet(temporary, compression="zstd", statistics=False)
+        with replacing(folder / "tables" / f"{name}.parquet") as temporary, open(temporary, "wb") as opened:
+            table.write_parquet(opened, compression="zstd", statistics=False)
     drawn = tables | {"valid": valid}
     pictures = {}
     with Progress(len(FIGURES), "figure", "report") as progress:

@@ -56,6 +56,42 @@ def scratch_model(path: str | Path) -> dict:
     return {key: given.get(key, rule["default"]) for key, rule in section("scratch_model").items()}
 
 
+def check_file(path: str | Path) -> None:
+    """Raise InputError, naming the line, for a key that a file of settings gives twice: YAML takes the last one."""
+    todo, seen = [yaml.compose(read_text(path), Loader=yaml.SafeLoader)], set()
+    while todo:
+        node = todo.pop()
+        if isinstance(node, yaml.SequenceNode):
+            todo += node.value
+        if not isinstance(node, yaml.MappingNode) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in lines and key.tag != "tag:yaml.org,2002:merge":
+                raise InputError(f"{path}, line {line}: {key.value} is given twice, first in line {lines[key.value]}")
+            lines[str(key.value)] = line
+            todo.append(value)
+
+
+def check_prompt_files(settings: dict, root: Path) -> None:
+    """Raise InputError for a template or a file of hints that is not there.
+
+    Where all that is made of it exists, Snakemake would not miss it. settings: complete ones; root: where relative
+    paths begin.
+    """
+    for name in settings["chains"]:
+        for cycle in chains.cycles_of(settings, name):
+            prompts = chains.effective(settings, "prompts", name, cycle)
+            for key in ("template", "hints"):
+                if not (root / prompts[key]).is_file():
+                    where = f"chain {name}, cycle {cycle}: " if name != chains.SEED else ""
+                    raise InputError(f"settings: {where}prompts.{key}: {root / prompts[key]}: no such file")
+                if set(prompts[key]) & set("{}"):
+                    raise InputError(f"settings: prompts.{key}: {prompts[key]}: Snakemake takes braces for wildcards")
+
+
 def of_cycle_zero(finetuning: dict) -> dict:
     """Return the settings of fine-tuning that cycle 0 depends on."""
     return {key: value for key, value in finetuning.items() if key not in LATER}

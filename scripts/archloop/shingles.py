@@ -17,7 +17,6 @@ from functools import lru_cache
 from hashlib import blake2b, sha256
 
 import numpy as np
-from datasketch import MinHash
 
 PERMUTATIONS = 256
 # Pinned: a signature means nothing without them. They are written into every corpus file.
@@ -133,6 +132,8 @@ def signatures(programs: Sequence[str], size: int) -> np.ndarray:
 @lru_cache(maxsize=1)
 def permutations() -> tuple[np.ndarray, np.ndarray]:
     """Return datasketch's own factors and summands, uint32 (256,) each."""
+    from datasketch import MinHash  # it imports much of scipy, and few jobs sign anything
+
     return tuple(MinHash(PERMUTATIONS, seed=SCHEME["seed"], scheme=SCHEME["scheme"]).permutations)
 
 

@@ -9,11 +9,10 @@ import pwd
 import re
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from archloop.errors import InputError
+from archloop.own_python import run_module
 from archloop.progress import duration
 
 JOB_NAME = "archloop-preflight"
@@ -180,7 +179,7 @@ def run_on_node(request: dict, command: list[str], wait_s: float, run_s: float =
 
 
 def _srun(command: list[str], timeout_s: float) -> Answer | None:
-    environment = clean() | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = clean() | {"PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, stdin=subprocess.DEVNULL
     ) as started:
@@ -199,4 +198,4 @@ def _srun(command: list[str], timeout_s: float) -> Answer | None:
 
 def probe_command(*arguments: str) -> list[str]:
     """Return the command of the tiny job: the head's Python and code, as all jobs have them."""
-    return [sys.executable, "-m", "archloop.node_probe", *arguments]
+    return run_module("archloop.node_probe", *arguments)

@@ -12,10 +12,11 @@ import torch
 from archloop.chat import encode_pair
 from archloop.errors import InputError
 from archloop.files import sha256_text
-from archloop.models import choose_device, quiet_transformers, save_model, versions
+from archloop.models import choose_device, quiet_transformers, save_model
 from archloop.objectives import Example, make_objective
 from archloop.prepare_model import empty, write_manifest
 from archloop.progress import get_logger
+from archloop.provenance import versions
 from archloop.scratch_programs import training_pairs
 from archloop.seeds import derive
 from archloop.training import plan, train
@@ -39,13 +40,14 @@ def train_model(
     state: Path,
     device: str,
     seed: int,
+    code: str = "",
 ) -> dict:
     """Write a model, its tokenizer and last of all its manifest to `folder`; return the run record.
 
     reference: what the manifest names as its source. settings: section scratch_model of the schema. template, hints:
     those of the run's prompts. state: folder of the checkpoint, whose path is returned as `spent`; a checkpoint of the
-    same training is resumed. Raises InputError when the settings ask for more programs than there are, or the programs
-    do not fit the context.
+    same training by the same `code` (a digest) is resumed. Raises InputError when the settings ask for more programs
+    than there are, or the programs do not fit the context.
     """
     quiet_transformers()
     empty(folder)
@@ -69,7 +71,8 @@ def train_model(
     training["epochs"] = -(-settings["steps"] * settings["batch_size"] // len(examples))
     order = derive(seed, "scratch order")
     steps = plan(examples, training, order)[: settings["steps"]]
-    key = sha256_text(repr((sorted(settings.items()), seed, pairs, versions("torch", "transformers", "tokenizers"))))
+    installed = versions(("torch", "transformers", "tokenizers"))
+    key = sha256_text(repr((sorted(settings.items()), seed, pairs, code, installed)))
     objective = make_objective("sft", training, [])
     checkpoint = state / CHECKPOINT
     losses, tokens = train(model, examples, objective, steps, training, order, checkpoint, key, "scratch_model")

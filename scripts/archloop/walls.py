@@ -28,7 +28,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from archloop import landlock, namespaces, seccomp, site_limits
+from archloop import landlock, namespaces, own_python, seccomp, site_limits
 from archloop.errors import InputError
 
 LEVELS = ("namespaces", "bubblewrap", "landlock")
@@ -88,7 +88,8 @@ def choose_level(wanted: str, gpu: bool = False) -> str:
 def obstacle(level: str, gpu: bool = False) -> str | None:
     """Return why a level does not work on this machine, None when it does: it is tried in a process of its own.
 
-    Raises RuntimeError when the trial itself cannot run, which says nothing of the machine.
+    Raises InputError when that process itself fails: that is a fault of the installation and says nothing of the
+    kernel, so no weaker wall is taken for it.
     """
     if not seccomp.supported():
         return "no seccomp filters"
@@ -99,19 +100,26 @@ def obstacle(level: str, gpu: bool = False) -> str | None:
             return "bwrap is not installed"
         if not landlock.abi():
             return "the kernel has no Landlock"
-        command = [*bubblewrap_command(readable_paths(), (), gpu=False), "--", sys.executable, "-c", "pass"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["bwrap fails"])[-1]
-    # By a path of its own, for PYTHONPATH is cut at colons.
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from archloop import walls; walls.try_namespaces(*sys.argv[2:])"
-    )
-    command = [sys.executable, "-c", code, str(Path(__file__).parents[1]), scratch_base(), "gpu" if gpu else ""]
-    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.defpath} | identity("/nonexistent"))
+        bubblewrap = bubblewrap_command(readable_paths(), (), gpu=False)
+        status, said = _try([*bubblewrap, "--", *own_python.run_code("import archloop.walls")])
+        return None if status == 0 else said
+    code = "from archloop.walls import try_namespaces; try_namespaces(*sys.argv[1:])"
+    status, said = _try(own_python.run_code(code, scratch_base(), "gpu" if gpu else ""))
+    if status not in (0, DOES_NOT_WORK):
+        raise InputError(f"run.isolation: {sys.executable} cannot try {level} ({said}); mend the environment")
+    return None if status == 0 else said
+
+
+def _try(command: list[str]) -> tuple[int, str]:
+    """Run a command as the judge's processes are run; return its status and the last line of its complaint."""
+    # What Python itself may need to start, and nothing that would differ from the judge's process.
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    environment = {"PATH": os.defpath} | identity("/nonexistent") | kept
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
     said = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-    if done.returncode not in (0, DOES_NOT_WORK):
-        raise RuntimeError(f"isolation {level} could not be tried: {said}")
-    return None if done.returncode == 0 else said
+    if done.returncode and said.startswith(("ModuleNotFoundError:", "ImportError:")):
+        raise InputError(f"run.isolation: {sys.executable} cannot try the walls ({said}); mend the environment")
+    return done.returncode, said
 
 
 def try_namespaces(base: str, gpu: str) -> None:
@@ -244,8 +252,9 @@ def scratch_base() -> str:
 
 def bubblewrap_command(readable: list[str], writable: tuple[str, ...], gpu: bool) -> list[str]:
     """Return the command line of bubblewrap up to the program: namespaces, and a root of these paths."""
-    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--dev", "/dev", "--proc", "/proc"]
-    for path in namespaces.outermost([*readable, *(GPU_SYSTEM if gpu else ()), str(Path(__file__).parents[1])]):
+    command = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--new-session"]
+    command += ["--dev", "/dev", "--proc", "/proc"]
+    for path in namespaces.outermost([*readable, *(GPU_SYSTEM if gpu else ()), str(own_python.LIBRARY)]):
         link = os.path.islink(path)  # noqa: PTH114
         command += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]  # noqa: PTH115
     for path in gpu_devices() if gpu else ():

@@ -1,0 +1,22 @@
+"""Commands that run this library in a Python of its own, from wherever it lies.
+
+No path goes through PYTHONPATH, which is split at colons, and none of another project comes before the library.
+"""
+
+import sys
+from pathlib import Path
+
+LIBRARY = Path(__file__).parents[1]
+# With -P the folder that a process works in is not searched for modules.
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+MODULE = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+
+
+def run_code(code: str, *arguments: str) -> list[str]:
+    """Return the command that runs Python code, which can import the library and finds its arguments in sys.argv."""
+    return [sys.executable, "-P", "-c", START + code, str(LIBRARY), *arguments]
+
+
+def run_module(name: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of the library as a program."""
+    return run_code(MODULE, name, *arguments)

@@ -1,0 +1,53 @@
+"""The scripts as programs: that they start, wherever Python looks for modules, and that light ones start fast."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+# In a fork of one process each: a script is loaded, not run; printed is what it imported, or why it could not.
+LOAD = """
+import json, os, pathlib, runpy, sys
+import click, jsonschema, yaml
+if sys.argv[2] == "all": import altair, polars, safetensors.torch, torch
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
+    if sys.argv[2] not in ("all", path.stem): continue
+    told, tell = os.pipe()
+    if os.fork() == 0:
+        sys.argv = [str(path)]
+        try: runpy.run_path(str(path), run_name="loaded")
+        except BaseException as error: found = repr(error)
+        else: found = sorted({"torch", "transformers", "datasketch", "scipy.stats", "archloop.cli"} & set(sys.modules))
+        os.write(tell, json.dumps({path.stem: found}).encode())
+        os._exit(0)
+    os.close(tell)
+    print(os.read(told, 9999).decode())
+    os.wait()
+"""
+LIGHT = ("admit", "export", "inspect_corpus", "status", "summarize", "transfer", "verify", "write_prompts")
+
+
+def loaded(root, which: str) -> dict:
+    """Return script -> what it imported, of scripts loaded where Python does not look into their folder by itself."""
+    command = [sys.executable, "-P", "-c", LOAD, root / "scripts", which]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root / "scripts")
+    assert done.returncode == 0, done.stderr
+    return {name: found for line in done.stdout.splitlines() for name, found in json.loads(line).items()}
+
+
+def test_every_script_finds_the_library_by_its_own_place(root):
+    found = loaded(root, "all")
+    assert len(found) == len(list((root / "scripts").glob("*.py")))
+    assert [name for name, names in found.items() if "archloop.cli" not in names] == []
+
+
+def test_a_script_runs_where_python_leaves_its_folder_out(root, tmp_path):
+    command = [sys.executable, "-P", root / "scripts" / "status.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "nothing finished in results/ yet\n"), done.stderr
+
+
+@pytest.mark.parametrize("name", [*LIGHT, "write_seed_programs"])
+def test_a_script_that_needs_no_tensor_starts_without_torch(root, name):
+    assert loaded(root, name) == {name: ["archloop.cli"]}
