@@ -159,14 +159,14 @@ def test_a_model_without_a_template_gets_a_plain_one_with_a_notice(caplog):
 
 
 @pytest.mark.parametrize("clock", ["{{ strftime_now('%d %b %Y, %H:%M:%S') }}", "{{ date_string }}"])
-def test_a_template_that_asks_for_the_day_is_told_the_same_one_every_day(model_folder, clock):
-    tokenizer = load_tokenizer(model_folder)
+def test_a_template_that_asks_for_the_day_is_told_the_same_one_every_day(smollm2, clock):
+    tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = clock + tokenizer.chat_template
     assert tokenizer.decode(chat_tokens(tokenizer, "x")).startswith("26 Jul 2024")
 
 
-def test_a_template_that_fails_is_one_line(model_folder):
-    tokenizer = load_tokenizer(model_folder)
+def test_a_template_that_fails_is_one_line(smollm2):
+    tokenizer = load_tokenizer(smollm2)
     tokenizer.chat_template = "{{ raise_exception('no turns') }}"
     with pytest.raises(InputError, match=r"its chat template fails .*no turns"):
         chat_tokens(tokenizer, "x")
@@ -181,8 +181,8 @@ def test_a_plain_prompt_begins_as_the_tokenizer_begins_every_text():
     assert tokenizer.decode(chat_tokens(tokenizer, "Hi")).startswith("<s>### Instruction:\nHi")
 
 
-def test_the_real_tokenizer_asks_and_ends_as_its_model_was_trained(model_folder):
-    tokenizer = load_tokenizer(model_folder)
+def test_the_real_tokenizer_asks_and_ends_as_its_model_was_trained(smollm2):
+    tokenizer = load_tokenizer(smollm2)
     prompt, answer = encode_pair(tokenizer, "Design a net.", "x = 1\n\n")
     assert tokenizer.decode(prompt).endswith("Design a net.<|im_end|>\n<|im_start|>assistant\n")
     assert tokenizer.decode(answer) == "```python\nx = 1\n```<|im_end|>"

@@ -239,10 +239,10 @@ def test_a_family_is_what_a_name_begins_with():
     assert [family_of(name) for name in ("DPN107", "rag-0a1b", "ResNet", "3d")] == ["DPN", "rag", "ResNet", "other"]
 
 
-def test_the_script_writes_the_programs_of_a_checkout_as_candidates(checkout, root, model_folder, tmp_path):
+def test_the_script_writes_the_programs_of_a_checkout_as_candidates(checkout, root, smollm2, tmp_path):
     folder, _ = checkout
     outputs = [tmp_path / "out" / name for name in ("0.jsonl", "1.jsonl", "left_out.json")]
-    arguments = ["--source", "lemur", "--lemur-folder", folder, "--model", model_folder / "manifest.json"]
+    arguments = ["--source", "lemur", "--lemur-folder", folder, "--model", smollm2 / "manifest.json"]
     arguments += ["--output", outputs[0], "--output", outputs[1], "--left-out", outputs[2]]
     script = root / "scripts" / "write_seed_programs.py"
     subprocess.run([sys.executable, script, *map(str, arguments)], check=True)

@@ -41,7 +41,7 @@ def prepared(tiny_model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "resources" / "models").mkdir(parents=True)
     prepare_dataset("digits", folder / "resources" / "datasets" / "digits.safetensors", data_settings(), 1)
-    (folder / "resources" / "models" / "smollm2-135m-instruct").symlink_to(tiny_model)
+    (folder / "resources" / "models" / "tiny").symlink_to(tiny_model)
     return folder
 
 
@@ -140,9 +140,9 @@ def test_an_error_ends_with_status_1_and_one_line_that_names_it(made, tmp_path):
 @pytest.mark.parametrize(
     ("name", "path", "damage"),
     [
-        ("model", "models/smollm2-135m-instruct/model.safetensors", lambda path: path.unlink()),
-        ("model", "models/smollm2-135m-instruct/model.safetensors", lambda path: os.truncate(path, 5000)),
-        ("tokenizer", "models/smollm2-135m-instruct/tokenizer.json", lambda path: path.write_text('{"version": 1}')),
+        ("model", "models/tiny/model.safetensors", lambda path: path.unlink()),
+        ("model", "models/tiny/model.safetensors", lambda path: os.truncate(path, 5000)),
+        ("tokenizer", "models/tiny/tokenizer.json", lambda path: path.write_text('{"version": 1}')),
         ("data", "datasets/digits.safetensors", lambda path: path.unlink()),
         ("data", "datasets/digits.safetensors", lambda path: os.truncate(path, 5000)),
         ("data", "datasets/digits.safetensors", lambda path: path.write_bytes(b"\xff" * 9)),
@@ -238,8 +238,8 @@ def test_dpo_holds_two_answers_to_a_prompt(tiny_model, config):
 @pytest.mark.parametrize(
     ("changes", "says", "status"),
     [
-        ({"generation": {"max_new_tokens": 8192}}, "the model's context is 8192 tokens", ERROR),
-        ({"finetuning": {"max_length": 8193}}, "pairs beyond the model's context of 8192 tokens", WARNING),
+        ({"generation": {"max_new_tokens": 8192}}, "the model's context is 2048 tokens", ERROR),
+        ({"finetuning": {"max_length": 8193}}, "pairs beyond the model's context of 2048 tokens", WARNING),
         ({"run": {"cache_mb": 1}, "generation": {"max_new_tokens": 4000}}, "run.cache_mb: 1 MB hold no answer", ERROR),
         ({"finetuning": {"targets": ["nothing"]}}, "finetuning.targets: the model has no nothing", ERROR),
         ({"finetuning": {"layers": [1, 3]}}, "finetuning.layers: .1, 3., but the model's layers are .0, 2.", ERROR),

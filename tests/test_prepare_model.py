@@ -113,7 +113,7 @@ def edited(name: str, **keys: object) -> Callable[[Path], None]:
 def narrower(folder: Path) -> None:
     """Take the last rows off the embeddings: what is left knows no added token of the last ones."""
     config = AutoConfig.from_pretrained(folder)
-    config.vocab_size = 49152 - 10
+    config.vocab_size -= 10
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
 
 
@@ -126,14 +126,14 @@ def with_added_token(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (edited("tokenizer_config.json", pad_token="[PAD]"), r"its tokenizer's pad token is 49152 \('\[PAD\]'\)"),
-        (with_added_token, r"its tokenizer's added token is 49152 \('<\|extra\|>'\)"),
+        (edited("tokenizer_config.json", pad_token="[PAD]"), r"its tokenizer's pad token is 1024 \('\[PAD\]'\)"),
+        (with_added_token, r"its tokenizer's added token is 1024 \('<\|extra\|>'\)"),
         (
             edited("generation_config.json", eos_token_id=[2, 60000]),
             r"end of text \(generation_config\.json\) is 60000",
         ),
         (edited("generation_config.json", eos_token_id=[[2]]), r"generation_config\.json: eos_token_id: \[\[2\]\]"),
-        (narrower, "its tokenizer's vocabulary's last token is 49151"),
+        (narrower, "its tokenizer's vocabulary's last token is 1023"),
     ],
     ids=["pad", "added", "end", "nested", "vocabulary"],
 )

@@ -18,7 +18,7 @@ from archloop.draws import ROUNDING, choose_tokens
 from archloop.errors import InputError
 from archloop.model_size import SHAPE, cache_bytes
 from archloop.progress import get_logger
-from archloop.seeds import derive
+from archloop.seeds import uniform
 
 # Tokens by which the room for keys and values grows.
 GROWTH = 128
@@ -39,7 +39,7 @@ class Sequence:
 
     def draw(self) -> float:
         """Return the number in [0, 1) that the next token is drawn with."""
-        return (derive(self.seed, "draw", self.drawn) >> 10) / 2**53
+        return uniform(self.seed, "draw", self.drawn)
 
 
 def sample(model, tokenizer, sequences: list[Sequence], size: int, settings: dict) -> Iterator[Sequence]:

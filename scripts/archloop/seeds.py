@@ -15,6 +15,11 @@ def derive(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> (64 - BITS)
 
 
+def uniform(*parts: object) -> float:
+    """Return a number in [0, 1), evenly spread, that depends on every part and on nothing else."""
+    return derive(*parts) / 2**BITS
+
+
 def generator(*parts: object) -> random.Random:
     """Return a `random.Random` seeded by `derive(*parts)`."""
     return random.Random(derive(*parts))

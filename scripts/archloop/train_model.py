@@ -128,8 +128,8 @@ def new_model(tokenizer, settings: dict) -> torch.nn.Module:
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings["width"],
-        # Two thirds of four times the width, as in Llama, in steps of 16.
-        intermediate_size=settings["width"] * 8 // 3 // 16 * 16,
+        # Two thirds of four times the width, as in Llama, in blocks of 64, as 4-bit weights want it.
+        intermediate_size=max(64, settings["width"] * 8 // 3 // 64 * 64),
         num_hidden_layers=settings["layers"],
         num_attention_heads=heads,
         num_key_value_heads=heads,
