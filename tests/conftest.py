@@ -37,9 +37,16 @@ def config(smallest) -> dict:
 
 
 @pytest.fixture(scope="session")
-def one_at_a_time(tmp_path_factory):
+def shared_folder(tmp_path_factory) -> Path:
+    """A folder that all processes of this test run have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def one_at_a_time(shared_folder):
     """A function of a name that gives a lock between the processes of this test run."""
-    return lambda name: FileLock(tmp_path_factory.getbasetemp().with_name(f"{name}.lock"))
+    return lambda name: FileLock(shared_folder / f"{name}.lock")
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +70,18 @@ def tiny_model(tmp_path_factory) -> Path:
     from language_models import untrained
 
     return untrained(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def finished(one_at_a_time, shared_folder, scratch_model) -> Path:
+    """A clone with a finished run of config/test.yaml in it, made once for all tests, which leave it as it is."""
+    from small_run import finish, make_clone
+
+    clone = shared_folder / "finished" / "clone"
+    with one_at_a_time("finished"):
+        if not (shared_folder / "finished.whole").exists():
+            make_clone(clone, scratch_model)
+            done = finish(clone)
+            assert done.returncode == 0, done.stderr[-3000:]
+            (shared_folder / "finished.whole").touch()
+    return clone

@@ -3,21 +3,22 @@
 import json
 import re
 import shutil
-import sys
 import time
 import zipfile
-from subprocess import run
 
 import polars as pl
 import pytest
 import yaml
-from workflow import ROOT, contents, kill_in, snakemake, work_folder
+from small_run import SETTINGS, make_clone, run, small_settings
+from small_run import copy as copy_of
+from workflow import ROOT, contents, kill_when, snakemake
 
 from archloop.corpus import read_candidates, read_corpus
 from archloop.funnel import OUTCOMES, VALID
 from archloop.report_parts import FIGURES, TABLES
 
-TEST = ("--configfile", str(ROOT / "config" / "test.yaml"))
+TEST = ("--configfile", SETTINGS)
+UNMADE = ("--configfile", str(ROOT / "config" / "test.yaml"))  # where the model is to be trained first
 # Everything that must be the same in two runs with one seed: all results but how long it took and on what.
 EQUAL = [
     "resources/datasets/*.safetensors",
@@ -40,16 +41,6 @@ EQUAL = [
 pytestmark = pytest.mark.workflow
 
 
-@pytest.fixture(scope="module")
-def finished(model_folder, tmp_path_factory):
-    """An undisturbed run of config/test.yaml."""
-    folder = work_folder(tmp_path_factory.mktemp("finished"), model_folder)
-    done = snakemake(folder, *TEST)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (folder / "terminal.txt").write_text(done.stdout + done.stderr)
-    return folder
-
-
 def test_the_loop_closes_with_reports_as_targets(finished):
     for name in ("index.html", "figures/originality.svg", "figures/funnel.png", "tables/cycles.csv"):
         assert (finished / "results" / "report" / name).stat().st_size > 0
@@ -64,7 +55,7 @@ def test_every_candidate_is_counted_at_exactly_one_outcome(finished):
         summary = json.loads((folder / "summary.json").read_text())
         assert sorted(json.loads(line)["id"] for line in generated) == sorted(candidates["id"])
         assert set(summary["funnel"]) == set(OUTCOMES)
-        assert sum(summary["funnel"].values()) == summary["candidates"] == len(generated) == 4
+        assert sum(summary["funnel"].values()) == summary["candidates"] == len(generated) == 8
         counted = dict(candidates["outcome"].value_counts().iter_rows())
         assert {name: count for name, count in summary["funnel"].items() if count} == counted
 
@@ -83,7 +74,7 @@ def test_the_next_cycle_starts_from_the_adapter_of_the_one_before(finished):
 def test_a_training_pair_carries_the_prompt_it_was_written_for(finished):
     seed = read_corpus([finished / "results" / "seed" / "corpus.parquet"])
     assert seed.height >= 8
-    assert seed["prompt"].n_unique() >= 8
+    assert seed["prompt"].n_unique() == 4  # families
     for cycle in (1, 2):
         folder = finished / "results" / "main" / f"cycle-{cycle}"
         asked = {row["id"]: row["prompt"] for row in map(json.loads, (folder / "prompts.jsonl").open())}
@@ -112,13 +103,15 @@ def test_a_finished_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
-def test_killed_in_generate_evaluate_and_finetune_it_ends_with_the_same_bytes(finished, model_folder, tmp_path):
-    folder = work_folder(tmp_path, model_folder)
-    kill_in(folder, "finetune", 12, *TEST)
+def test_killed_in_generate_evaluate_and_finetune_it_ends_with_the_same_bytes(finished, scratch_model, tmp_path):
+    folder = make_clone(tmp_path / "clone", scratch_model)
+    results = folder / "results"
+    kill_when((results / "state" / "seed" / "checkpoint.pt").exists, folder, *TEST)
     kept = contents(folder, ["results/seed/corpus.parquet", "results/seed/evaluated/0.run.json"])
     assert len(kept) == 2
-    kill_in(folder, "generate", 8, *TEST)
-    kill_in(folder, "evaluate", 4, *TEST)
+    kill_when(lambda: any(results.glob("state/main/cycle-1/generate-*/*")), folder, *TEST)
+    judged = set(results.glob("evaluations/*"))
+    kill_when(lambda: set(results.glob("evaluations/*")) - judged, folder, *TEST)
     assert contents(folder, list(kept)) == kept, "a finished job was done again"
     done = snakemake(folder, *TEST)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -126,17 +119,21 @@ def test_killed_in_generate_evaluate_and_finetune_it_ends_with_the_same_bytes(fi
 
 
 @pytest.fixture
+def config() -> dict:
+    """The settings of the finished run, for a test to change."""
+    return small_settings()
+
+
+@pytest.fixture
 def copy(finished, tmp_path):
-    """A finished run that a test may change; as deep as the other, for templates are inputs by their relative paths."""
-    return shutil.copytree(finished, tmp_path, symlinks=True, dirs_exist_ok=True)
+    """A finished run that a test may change."""
+    return copy_of(finished, tmp_path / "copy")
 
 
 def test_every_file_of_a_run_is_as_it_was_made_and_a_candidate_is_made_again(finished):
-    scripts = ROOT / "scripts"
-    checked = run([sys.executable, scripts / "verify.py", "results"], cwd=finished, capture_output=True, text=True)
+    checked = run(finished, "scripts/verify.py", "results")
     assert checked.returncode == 0, checked.stdout
-    again = [sys.executable, scripts / "replay.py", "main-02-0001", "--device", "cpu"]
-    done = run(again, cwd=finished, capture_output=True, text=True)
+    done = run(finished, "scripts/replay.py", "main-02-0001", "--device", "cpu")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("same:") == 5
 
@@ -150,7 +147,7 @@ def test_a_cycle_that_admits_nothing_closes_and_the_next_one_runs(copy, config):
     first, second = (json.loads((copy / f"results/main/cycle-{k}/summary.json").read_text()) for k in (1, 2))
     assert first["funnel"]["admitted"] == 0 and first["adapter_carried_on"]
     assert read_corpus([copy / "results/main/cycle-1/corpus.parquet"]).height == 0
-    assert second["candidates"] == 4
+    assert second["candidates"] == 8
     carried = [copy / f"results/{name}/adapter/adapter_model.safetensors" for name in ("seed", "main/cycle-1")]
     assert carried[0].read_bytes() == carried[1].read_bytes()
 
@@ -217,13 +214,13 @@ def test_the_papers_run_is_planned_without_gpu_model_or_data(tmp_path):
 
 
 def test_the_templates_of_the_families_are_inputs_of_the_seed_corpus(tmp_path):
-    graph = snakemake(tmp_path, *TEST, "--filegraph")
+    graph = snakemake(tmp_path, *UNMADE, "--filegraph")
     assert "scripts/archloop/families/plain.py.j2" in graph.stdout, graph.stderr[-2000:]
 
 
 def test_results_that_cannot_be_written_stop_the_run_in_one_line(tmp_path):
     (tmp_path / "results" / "settings.json").mkdir(parents=True)
-    done = snakemake(tmp_path, *TEST)
+    done = snakemake(tmp_path, *UNMADE)
     assert done.returncode != 0
     assert "results: Is a directory" in done.stderr + done.stdout
 

@@ -6,17 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-
-import psutil
 
 ROOT = Path(__file__).parents[1]
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
+    """Return the command of a run in a clone, or of this repository's workflow in another folder."""
+    home = folder if (folder / "Snakefile").is_file() else ROOT
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)),
-        *("--profile", str(ROOT / "profiles" / "local"), *arguments),
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(home / "Snakefile"), "--directory", str(folder)),
+        *("--profile", str(home / "profiles" / "local"), *arguments),
     ]
 
 
@@ -29,33 +30,22 @@ def work_folder(folder: Path, model_folder: Path) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command(folder, *arguments), capture_output=True, text=True, stdin=subprocess.DEVNULL)
-
-
-def kill_in(folder: Path, stage: str, delay_s: float, *arguments: str) -> None:
-    """Start Snakemake, wait until the script of `stage` has run for a while, and kill everything at once."""
-    started = subprocess.Popen(
-        command(folder, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    return subprocess.run(
+        command(folder, *arguments), cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
+
+
+def kill_when(ready: Callable[[], object], folder: Path, *arguments: str) -> None:
+    """Start Snakemake and kill everything at once as soon as ready() is true: a job is in the middle of its work."""
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = subprocess.Popen(command(folder, *arguments), cwd=folder, start_new_session=True, **streams)
     try:
-        while not _running(started.pid, f"{stage}.py"):
-            assert started.poll() is None, f"the run ended before {stage}"
-            time.sleep(0.1)
-        time.sleep(delay_s)
-        assert started.poll() is None
+        while not ready():
+            assert started.poll() is None, "the run ended before"
+            time.sleep(0.01)
     finally:
         os.killpg(started.pid, signal.SIGKILL)
         started.wait()
-
-
-def _running(leader: int, name: str) -> bool:
-    for process in psutil.Process(leader).children(recursive=True):
-        try:
-            if any(part.endswith(name) for part in process.cmdline()[:2]):
-                return True
-        except psutil.NoSuchProcess:
-            continue
-    return False
 
 
 def contents(folder: Path, patterns: list[str]) -> dict[str, str]:

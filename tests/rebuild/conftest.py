@@ -1,28 +1,18 @@
-"""One finished small run, made once; tests plan on it or on copies of it."""
+"""Tests plan on the finished run or on copies of it."""
 
 import json
 from pathlib import Path
 
 import pytest
-import yaml
 from plans import plans
 from readme import check
-from small_run import SMALL, copy, finish, make_clone
+from small_run import copy, small_settings
 
 
 @pytest.fixture
 def small() -> dict:
-    """The settings of the small run, as a user writes them."""
-    return yaml.safe_load(SMALL.read_text())
-
-
-@pytest.fixture(scope="session")
-def finished(tiny_model, tmp_path_factory) -> Path:
-    """A clone with a finished run in it. Tests leave it as it is."""
-    folder = make_clone(tmp_path_factory.mktemp("rebuild") / "clone", tiny_model)
-    done = finish(folder)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    """The settings of the finished run, as a user writes them."""
+    return small_settings()
 
 
 @pytest.fixture

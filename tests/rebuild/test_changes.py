@@ -1,6 +1,5 @@
 """What every other change rebuilds: the exact set of jobs that `snakemake -n` plans on a finished small run."""
 
-import copy as python_copy
 import json
 import os
 import random
@@ -8,9 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from plans import plans
-from small_run import SMALL, copy, edit, run
+from small_run import copy, edit, run, small_settings
 from stages import graph, with_followers
 
 pytestmark = pytest.mark.workflow
@@ -82,7 +80,7 @@ SETTINGS = [
 def of_settings(plan_settings):
     wanted = []
     for _, change, _, _ in SETTINGS:
-        settings = python_copy.deepcopy(yaml.safe_load(SMALL.read_text()))
+        settings = small_settings()
         change(settings)
         wanted.append(settings)
     return dict(zip((name for name, *_ in SETTINGS), plan_settings(wanted)))
@@ -278,7 +276,7 @@ def test_what_changed_while_records_were_lost_is_rebuilt(changed, small, change,
 
 def test_code_hints_and_files_that_changed_while_records_were_lost_are_rebuilt(changed):
     _an_indirect_module(changed)
-    edit(changed / "config/prompts/hints.yaml", ":", ": Now,")
+    edit(changed / "config/prompts/hints_demo.yaml", ":", ": Now,")
     _an_edited_shard(changed)
     _forget(changed)
     done = run(changed, *RECORD)

@@ -3,9 +3,8 @@
 import copy
 
 import pytest
-import yaml
 from readme import rows_of_settings
-from small_run import SMALL
+from small_run import small_settings
 from stages import graph, heads, words
 
 from archloop.options import schema
@@ -28,7 +27,7 @@ OTHER = {
     "seed_corpus.source": None,  # lemur wants a folder, and the key of the folder has a plan of its own
     "seed_corpus.families": ["plain"],
     "prompts.template": "config/prompts/hints.yaml",
-    "prompts.hints": "config/prompts/hints_demo.yaml",
+    "prompts.hints": "config/prompts/hints.yaml",
     "finetuning.targets": ["q_proj"],
     "finetuning.layers": [0, 1],
     "finetuning.train_on": "seed",
@@ -72,7 +71,7 @@ def other(key: str, now: object, rule: dict) -> object:
 
 
 def with_other(key: str) -> dict:
-    settings = yaml.safe_load(SMALL.read_text())
+    settings = small_settings()
     name, _, inner = key.partition(".")
     if not inner:
         return settings | {name: settings[name] + 1}

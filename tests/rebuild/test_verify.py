@@ -57,11 +57,11 @@ def _code(folder):
 
 
 def _settings(folder):
-    edit(folder / "results/settings.json", '"max_new_tokens": 20', '"max_new_tokens": 21')
+    edit(folder / "results/settings.json", '"max_new_tokens": 200', '"max_new_tokens": 201')
 
 
 def _hints(folder):
-    edit(folder / "config/prompts/hints.yaml", "Use bottleneck", "Do use bottleneck")
+    edit(folder / "config/prompts/hints_demo.yaml", "Use dilated", "Do use dilated")
 
 
 def _outcome(folder):
@@ -95,9 +95,9 @@ def _settings_of_another_shape(folder):
         (_code, "stale: results/main/cycle-1/summary.json: the code of summarize has changed"),
         (
             _settings,
-            "stale: results/main/cycle-1/generated/0.jsonl: generation.max_new_tokens was 20, the settings say",
+            "stale: results/main/cycle-1/generated/0.jsonl: generation.max_new_tokens was 200, the settings say",
         ),
-        (_hints, "stale: results/main/cycle-1/prompts.jsonl: made from another config/prompts/hints.yaml"),
+        (_hints, "stale: results/main/cycle-1/prompts.jsonl: made from another config/prompts/hints_demo.yaml"),
         (_outcome, "wrong: results/main/cycle-1/summary.json: other counts"),
         (_score, "the score of "),
         (_settings_of_another_shape, "broken: settings: "),

@@ -1,4 +1,4 @@
-"""Clones of the repository with a finished run in them, and changes to them."""
+"""A clone of the repository with a finished run of config/test.yaml in it, copies of it, and changes to them."""
 
 import os
 import shutil
@@ -6,20 +6,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-SMALL = Path(__file__).parent / "small.yaml"
+import yaml
+
+ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "rules", "scripts", "config", "envs", "report", "profiles")
+SETTINGS = "small.yaml"
+
+
+def small_settings() -> dict:
+    """Return the settings of config/test.yaml, with the model that lies in the clone already."""
+    settings = yaml.safe_load((ROOT / "config" / "test.yaml").read_text())
+    return settings | {"model": {"name": "tiny", "reference": "folder:model"}}
 
 
 def make_clone(folder: Path, model: Path) -> Path:
-    """Make a clone with small.yaml and the model that it names beside its Snakefile."""
+    """Make a clone with its settings in small.yaml and the model that they name beside its Snakefile."""
     folder.mkdir(parents=True)
     for name in PARTS:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(ROOT / name, folder / name)
-    shutil.copy2(SMALL, folder)
+    (folder / SETTINGS).write_text(yaml.safe_dump(small_settings()))
     (folder / "model").symlink_to(model)
     return folder
 
@@ -34,8 +42,10 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
 
 
 def finish(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Let Snakemake make what there is to make."""
-    return run(folder, "-m", "snakemake", "--profile", "profiles/local", "--configfile", "small.yaml", *arguments)
+    """Let Snakemake make what there is to make; what it said is in terminal.txt."""
+    done = run(folder, "-m", "snakemake", "--profile", "profiles/local", "--configfile", SETTINGS, *arguments)
+    (folder / "terminal.txt").write_text(done.stdout + done.stderr)
+    return done
 
 
 def copy(folder: Path, to: Path) -> Path:
