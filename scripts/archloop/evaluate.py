@@ -26,7 +26,7 @@ from typing import IO
 import numpy as np
 from safetensors.torch import save_file
 
-from archloop import walls
+from archloop import own_python, walls
 from archloop.allocation import PATIENT, choose_workers, memory_mb, processors
 from archloop.datasets import read_facts, read_split
 from archloop.devices import dealt_out, device_name, judge_versions
@@ -35,7 +35,6 @@ from archloop.files import read_json, remove_tree, sha256_file, write_json
 from archloop.formats import resolved
 from archloop.keys import protocol_digest, score_key
 from archloop.models import choose_device
-from archloop.own_python import run_module
 from archloop.progress import Progress, get_logger
 from archloop.result import FIELDS, MAXIMUM_HEADER, merged, plain_line, plain_text, read_result, scored
 from archloop.scores import ScoreStore
@@ -46,6 +45,7 @@ from archloop.verdicts import FAILURES, judge_fairly, prove
 MEASURED = ("seconds", "cpu_s", "peak_mb", "limits", "isolation", "device", "format", "versions")
 MAXIMUM_LOG, MAXIMUM_REPORT = 64 * 2**10, 2**16
 PREFIX, LOCK = "archloop-", "lock"
+SERVER = "from archloop import judge_server; judge_server.main()"
 # How long the keeper may take to report after the candidate's own time is up, and the server to start, in seconds.
 GRACE_S, START_S = 90, 300
 
@@ -295,7 +295,7 @@ class Judge:
         """Return a new server and its socket. writable: what bubblewrap lets it write to."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         files = [str(self.data / "data.safetensors"), str(self.data / "facts.json")]
-        command = run_module("archloop.judge_server", *files, str(theirs.fileno()))
+        command = own_python.run_code(SERVER, *files, str(theirs.fileno()))
         modules = filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))  # a site's own packages
         environment = {"PATH": os.defpath, "PYTHONPATH": ":".join(modules)} | walls.identity("/nonexistent")
         environment |= {"PYTHONUSERBASE": site.getuserbase()}  # torch may be installed there
