@@ -10,7 +10,7 @@ import stand_in
 import yaml
 from small_data import write_few_digits
 
-from archloop import evaluate, seccomp, walls
+from archloop import evaluate, options, seccomp, trial, walls
 from archloop.errors import InputError
 from archloop.evaluate import Judge
 from archloop.seed_programs import family_programs
@@ -78,6 +78,22 @@ def test_a_driver_that_a_wall_stops_fails_the_job_and_says_at_which_step(judged,
     with pytest.raises(InputError, match=f"cannot judge at level landlock: {says}") as caught:
         judged("landlock", fault, granted)
     assert "\n" not in str(caught.value)
+
+
+def test_a_trial_says_which_wall_keeps_a_driver_out(monkeypatch):
+    given = {name: rule.get("default") for name, rule in options.section("evaluation").items()}
+    own = stand_in.server("", "late name").replace("\njudge_server.main()", "; judge_server.main()")
+    monkeypatch.setattr(evaluate, "SERVER", own)
+    monkeypatch.setattr(
+        trial, "LEFT_OUT", {name: trial.LEFT_OUT[name] for name in ("no wall", "the limits", "Landlock")}
+    )
+    found = list(trial.which_wall("cpu", given | {"parameter_budget": 10**6}, ("landlock",), as_gpu=True))
+    assert [(left_out, "trouble" in each) for _, left_out, each in found] == [
+        ("no wall", True),
+        ("the limits", True),
+        ("Landlock", False),
+    ]
+    assert own == evaluate.SERVER
 
 
 def runs(code: bytes, number: int, arguments: tuple[int, ...] = ()) -> int:
