@@ -45,6 +45,7 @@ from archloop.verdicts import FAILURES, judge_fairly, prove
 MEASURED = ("seconds", "cpu_s", "peak_mb", "limits", "isolation", "device", "format", "versions")
 MAXIMUM_LOG, MAXIMUM_REPORT = 64 * 2**10, 2**16
 PREFIX, LOCK = "archloop-", "lock"
+# The code of the server, which own_python starts.
 SERVER = "from archloop import judge_server; judge_server.main()"
 # How long the keeper may take to report after the candidate's own time is up, and the server to start, in seconds.
 GRACE_S, START_S = 90, 300

@@ -14,7 +14,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from archloop import site_limits
+from archloop import own_python, site_limits
 from archloop.errors import InputError
 from archloop.models import versions
 from archloop.walls import choose_level
@@ -102,8 +102,7 @@ def try_judging(asked: Path, gpu: bool) -> dict | None:
         return None
     if not (wanted["always"] or (gpu and wanted["device"] != "cpu")):
         return None
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from archloop import trial; trial.main()"
-    command = [sys.executable, "-c", code, str(Path(__file__).parents[1])]
+    command = own_python.run_module("archloop.trial")
     try:
         done = subprocess.run(command, input=json.dumps(wanted), capture_output=True, text=True, timeout=TRIAL_S)
         return json.loads(done.stdout.splitlines()[-1])
