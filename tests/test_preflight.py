@@ -426,7 +426,7 @@ def test_a_node_that_can_judge_nothing_lets_no_run_begin(made):
 
 def test_a_trial_that_breaks_tells_its_last_line(tmp_path):
     (tmp_path / "head").write_text('{"always": true, "device": "cpu", "isolation": "nowhere"}')
-    assert "KeyError: 'evaluation'" in node_probe.try_judging(tmp_path / "head", gpu=False)["trouble"]
+    assert "KeyError: 'driver_calls'" in node_probe.try_judging(tmp_path / "head", gpu=False)["trouble"]
     (tmp_path / "head").write_text('{"always": false, "device": "cpu"}')
     assert node_probe.try_judging(tmp_path / "head", gpu=True) is None
 

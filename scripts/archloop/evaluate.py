@@ -64,14 +64,14 @@ def evaluate(
 ) -> tuple[list[dict], dict]:
     """Return (records in the order of the candidates, run record).
 
-    candidates: rows with id and program. settings: section evaluation. run: device, gpus, isolation, workers, and of
-    the job its cores (processors) and memory_mb, None where nobody bounds them. pending: a file for outcomes that are
-    not kept for good, so that this job, cut and started again, need not wait for them twice. Raises InputError when
-    the machine fails: no candidate has an outcome for that.
+    candidates: rows with id and program. settings: section evaluation. run: device, gpus, isolation, workers, by choice
+    driver_calls, and of the job its cores (processors) and memory_mb, None where nobody bounds them. pending: a file
+    for outcomes that are not kept for good, so that this job, cut and started again, need not wait for them twice.
+    Raises InputError when the machine fails: no candidate has an outcome for that.
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
-    with Judge(dataset, run["device"], run["isolation"]) as judge:
+    with Judge(dataset, run["device"], run["isolation"], run.get("driver_calls", "refuse")) as judge:
         settings, devices = judge.settled(settings), dealt_out(judge.device, run["gpus"])
         protocol = protocol_digest(settings, sha256_file(dataset), seed, judge.device_name, judge.versions)
         programs = list(dict.fromkeys(row["program"] for row in candidates))
@@ -158,12 +158,14 @@ class Judge:
     the isolation level or the device that is asked for is not to be had.
     """
 
-    def __init__(self, dataset: Path, device: str = "auto", isolation: str = "auto"):
+    def __init__(
+        self, dataset: Path, device: str = "auto", isolation: str = "auto", driver_calls: str = "refuse"
+    ) -> None:
         self.facts, self.dataset = read_facts(dataset), dataset
         self.device = choose_device(device)
         self.device_name = device_name(self.device)
         self.versions, self.sound = judge_versions(), False
-        self.gpu = self.device != "cpu"
+        self.gpu, self.log_unlisted = self.device != "cpu", driver_calls == "log"
         labels = {split: read_split(dataset, split)[1] for split in ("validation", "test")}
         self.labels = {split: values.numpy().astype(np.uint8) for split, values in labels.items()}
         self.level = walls.choose_level(isolation, self.gpu)
@@ -237,7 +239,7 @@ class Judge:
             scratch.mkdir(mode=0o700)
             base.mkdir()
             order = {"level": self.level, "readable": self.readable, "base": str(base), "scratch": str(scratch)}
-            order |= walls.bounds(settings) | {"gpu": self.gpu, "device": device, "log_unlisted": False}
+            order |= walls.bounds(settings) | {"gpu": self.gpu, "device": device, "log_unlisted": self.log_unlisted}
             order["devices"] = walls.gpu_devices() if self.gpu else []
             predictions = settings["repeats"] * (settings["epochs"] * len(labels["validation"]) + len(labels["test"]))
             result, log, report = self._ask(order, json.dumps(request).encode(), predictions)

@@ -116,7 +116,8 @@ def look_at_node(run: Run) -> tuple[dict | None, list[Finding]]:
     shared = Path(tempfile.mkdtemp(dir=run.results, prefix=".preflight-"))
     try:
         isolation = run.settings["run"]["isolation"]
-        trial = {"device": run.settings["run"]["device"], "isolation": isolation, "always": run.slurm}
+        trial = {name: run.settings["run"][name] for name in ("device", "isolation", "driver_calls")}
+        trial["always"] = run.slurm
         (shared / node_probe.FROM_HEAD).write_text(json.dumps(trial | {"evaluation": run.settings["evaluation"]}))
         if not run.slurm:
             return node_probe.probe(shared, isolation), []

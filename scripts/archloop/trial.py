@@ -1,7 +1,7 @@
 """One seed program through the real judge on this machine: nothing else shows that candidates can be judged here.
 
-Run as a program by the preflight's job on a node: JSON on standard input (device, isolation, evaluation), one line of
-JSON on standard output. `without` asks which wall is in the way of a driver.
+Run as a program by the preflight's job on a node: JSON on standard input (device, isolation, driver_calls, evaluation),
+one line of JSON on standard output. `which_wall` asks which wall is in the way of a driver.
 """
 
 import json
@@ -31,11 +31,17 @@ LEFT_OUT = {
 
 
 def judge_seed_program(
-    device: str, isolation: str, settings: dict, left_out: str = "no wall", as_gpu: bool = False
+    device: str,
+    isolation: str,
+    settings: dict,
+    left_out: str = "no wall",
+    as_gpu: bool = False,
+    driver_calls: str = "refuse",
 ) -> dict:
     """Return outcome, isolation, device and seconds of one judgement, or trouble: one line that says why there is none.
 
     settings: section evaluation. left_out: of LEFT_OUT. as_gpu: the walls for a GPU, whatever the device is.
+    driver_calls: as run.driver_calls.
     """
     started, program = time.monotonic(), family_programs("plain")[0].program
     own = evaluate.SERVER
@@ -44,7 +50,7 @@ def judge_seed_program(
         with tempfile.TemporaryDirectory() as folder:
             images = Path(folder) / "images.safetensors"
             write_images(images)
-            with evaluate.Judge(images, device, isolation) as judge:
+            with evaluate.Judge(images, device, isolation, driver_calls) as judge:
                 judge.gpu = judge.gpu or as_gpu
                 record = judge.judge(program, settings | {"epochs": 1, "repeats": 1}, 1)
     except (InputError, RuntimeError, OSError) as error:
@@ -87,7 +93,8 @@ def which_wall(device: str, settings: dict, levels: tuple[str, ...], as_gpu: boo
 def main() -> None:
     """Answer one request."""
     asked = json.loads(sys.stdin.read())
-    print(json.dumps(judge_seed_program(asked["device"], asked["isolation"], asked["evaluation"])), flush=True)
+    place = {name: asked[name] for name in ("device", "isolation", "driver_calls")}
+    print(json.dumps(judge_seed_program(settings=asked["evaluation"], **place)), flush=True)
 
 
 if __name__ == "__main__":
