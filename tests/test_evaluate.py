@@ -183,6 +183,12 @@ def test_repeats_give_the_mean_over_seeds_and_its_noise(judge, settings):
     assert record["accuracy_sd"] == pytest.approx(torch.tensor(final).std().item(), abs=1e-6)
 
 
+def test_nothing_passes_from_one_repeat_to_the_next(judge, settings, root):
+    program = (root / "tests/hostile/programs/stay_in_a_global.py").read_text()
+    record = judge.judge(program, settings | {"repeats": 2, "epochs": 2}, 1)
+    assert record["outcome"] == "trained" and "BREACH" not in record["log"]
+
+
 def test_paper256_sees_images_of_256_pixels(judge, settings):
     program = net(init="assert in_shape[2:] == (256, 256)", forward="assert x.shape[2] == 256; x = x[:, :, ::32, ::32]")
     program = program.replace("in_shape[1] * in_shape[2] * in_shape[3]", "64")
@@ -408,9 +414,9 @@ OPENING = """
 import os, sys
 from archloop import landlock, walls
 landlock.abi = lambda: 1
-target, scratch, readable = sys.argv[1:]
+target, scratch, readable, grants = sys.argv[1:]
 order = {"level": "landlock", "readable": [readable], "base": "/", "scratch": scratch, "memory_mb": 4000, "cpu_s": 100}
-walls.confine(order | {"gpu": False, "devices": [], "log_unlisted": False})
+walls.confine(order | {"gpu": False, "devices": [], "log_unlisted": False, "hidden": [], "grants": grants})
 for path in (target, readable + "/file"):
     for flags in (os.O_RDONLY, os.O_ACCMODE):
         try:
@@ -426,7 +432,8 @@ def test_landlock_of_the_first_kernels_lets_no_file_be_emptied(tmp_path, root):
         (tmp_path / name).mkdir()
     for path in (tmp_path / "target", tmp_path / "readable" / "file"):
         path.write_text("kept")
-    places = [str(tmp_path / name) for name in ("target", "scratch", "readable")]
+    (tmp_path / "grants").write_text(json.dumps([[str(tmp_path / "readable")], []]))
+    places = [str(tmp_path / name) for name in ("target", "scratch", "readable", "grants")]
     command = [sys.executable, "-c", OPENING, *places]
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
     assert done.stdout == "done 4\n", done.stderr

@@ -33,6 +33,7 @@ from archloop.devices import dealt_out, device_name, judge_versions
 from archloop.errors import InputError
 from archloop.files import read_json, remove_tree, sha256_file, write_json
 from archloop.formats import resolved
+from archloop.hidden import hidden_folders, without
 from archloop.keys import protocol_digest, score_key
 from archloop.models import choose_device
 from archloop.own_python import run_module
@@ -172,6 +173,7 @@ class Judge:
             walls.check_hidden(dataset)
             walls.check_hidden(tempfile.gettempdir())
         self.readable = walls.readable_paths()
+        self.hidden = hidden_folders(self.readable)
         self.lock, self.server, self.channel = threading.Lock(), None, None
 
     def __enter__(self) -> "Judge":
@@ -184,6 +186,10 @@ class Judge:
         train, labels = read_split(self.dataset, "train")
         shown = {f"{split}_images": read_split(self.dataset, split)[0] for split in ("validation", "test")}
         save_file({"train_images": train, "train_labels": labels, **shown}, self.data / "data.safetensors")
+        # By a file, for these may be many.
+        self.grants = str(self.data / "grants.json")
+        apart = self.level == "landlock"  # elsewhere empty folders lie over the hidden ones
+        write_json(self.grants, without(self.readable, self.hidden) if apart else [self.readable, []])
         write_json(self.data / "facts.json", {name: self.facts[name] for name in ("mean", "std", "classes")})
         return self
 
@@ -237,7 +243,7 @@ class Judge:
             base.mkdir()
             order = {"level": self.level, "readable": self.readable, "base": str(base), "scratch": str(scratch)}
             order |= walls.bounds(settings) | {"gpu": self.gpu, "device": device, "log_unlisted": False}
-            order["devices"] = walls.gpu_devices() if self.gpu else []
+            order |= {"devices": walls.gpu_devices() if self.gpu else [], "hidden": self.hidden, "grants": self.grants}
             predictions = settings["repeats"] * (settings["epochs"] * len(labels["validation"]) + len(labels["test"]))
             result, log, report = self._ask(order, json.dumps(request).encode(), predictions)
         finally:
@@ -306,7 +312,7 @@ class Judge:
         environment |= {name: os.environ[name] for name in passed if name in os.environ}
         if self.level == "bubblewrap":
             shown = [*self.readable, str(self.data)]
-            command = [*walls.bubblewrap_command(shown, writable, self.gpu), "--", *command]
+            command = [*walls.bubblewrap_command(shown, writable, self.gpu, self.hidden), "--", *command]
         server = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, env=environment, cwd=self.data, pass_fds=[theirs.fileno()]
         )
