@@ -99,7 +99,11 @@ def test_an_honest_program_is_trained_and_its_record_is_whole(judge, settings):
     record = judge.judge(HONEST, settings, 1)
     assert record["outcome"] == "trained"
     assert 0 < record["accuracy"] < 1 and 0 < record["test_accuracy"] < 1
-    assert record["parameters"] == 22962 and record["multiply_adds"] > 10**6
+    namespace = {}
+    exec(HONEST, namespace)
+    network = namespace["Net"]((16, 1, 32, 32), (10,), {"lr": 0.01, "momentum": 0.9, "dropout": 0.2}, "cpu")
+    assert record["parameters"] == sum(weight.numel() for weight in network.parameters())
+    assert record["multiply_adds"] > 10**6
     assert record["graph"]["method"] == "trace" and len(record["losses"]) == 10
     assert record["epochs"][0]["accuracy"] == record["accuracy"] and 0 < record["epochs"][0]["train_accuracy"] < 1
     assert {"check", "build", "train", "predict"} <= set(record["seconds"])
