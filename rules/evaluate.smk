@@ -35,6 +35,7 @@ rule evaluate:
         gpu=RUN["gpus"],
         device=RUN["device"],
         isolation=RUN["isolation"],
+        driver_calls=RUN["driver_calls"],
         workers=RUN["workers"],
         mem_mb=judge_memory_mb,
         runtime=lambda wildcards, attempt: 240 * attempt,
@@ -47,6 +48,6 @@ rule evaluate:
     shell:
         'python "$SCRIPTS"/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}'
         " {params.seed} --store results/evaluations --device {resources.device} --gpus {resources.gpu}"
-        " --isolation {resources.isolation} --workers {resources.workers} --job-cores {threads}"
+        " --isolation {resources.isolation} --driver-calls {resources.driver_calls} --workers {resources.workers} --job-cores {threads}"
         " --job-memory-mb {resources.mem_mb} --output {output.records} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"

@@ -29,8 +29,9 @@ PATH = click.Path(path_type=Path)
     "--isolation",
     default="auto",
     type=value_of("run", "isolation"),
-    help="auto, namespaces, landlock or none: see run.isolation.",
+    help="auto, namespaces, bubblewrap, landlock or none: see run.isolation.",
 )
+@click.option("--driver-calls", default="refuse", type=value_of("run", "driver_calls"), help="See run.driver_calls.")
 @click.option("--workers", default="auto", type=value_of("run", "workers"), help="Candidates judged at once, or auto.")
 @click.option("--job-cores", type=click.IntRange(min=1), help="Processors of the job; by default all that it may use.")
 @click.option("--job-memory-mb", type=click.IntRange(min=1), help="Memory that SLURM gave the job, in MB.")
@@ -38,7 +39,7 @@ def main(candidates, dataset, store, seed, output, run_record, settings, **job) 
     """Write one record for each candidate, in their order."""
     # Outside of SLURM what a rule asks for is no bound on what the machine has.
     memory_mb = job["job_memory_mb"] if "SLURM_JOB_ID" in os.environ else None
-    run = {name: job[name] for name in ("device", "gpus", "isolation", "workers")}
+    run = {name: job[name] for name in ("device", "gpus", "isolation", "workers", "driver_calls")}
     run |= {"cores": job["job_cores"], "memory_mb": memory_mb}
     rows, pending = read_jsonl(candidates, "id", "program"), output.with_name(f".{output.name}.pending")
     records, facts = evaluate(rows, dataset, settings, seed, store, run, pending)

@@ -16,8 +16,8 @@ from archloop import node_probe, slurm_facts
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.model_size import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
-from archloop.preflight import check_datasets, check_gpu, check_memory, finetunings, preflight
-from archloop.preflight_run import ERROR, OK, WARNING, Run, read_run
+from archloop.preflight import check_datasets, check_gpu, check_memory, check_trial, finetunings, preflight
+from archloop.preflight_run import ERROR, GB, OK, WARNING, Run, read_run
 from archloop.prepare_dataset import prepare_dataset
 from archloop.settings import complete
 
@@ -30,8 +30,8 @@ COMMANDS = {
     "sinfo": "echo 'n1|idle|gpu:a100:4(S:0-1),gpu:t4:2'; echo 'n2|down*|gpu:a100:8(S:0),lustre:1'",
     "sacctmgr": "echo lab; echo physics; echo lab",
     "sbatch": "echo 'sbatch: Job 3 to start at 2030-01-01T00:00:00 a processor on nodes n1 in partition gpu' >&2",
-    # The node's part of it is real; its name is that of a node.
-    "srun": 'while [ "$1" != "' + sys.executable + '" ]; do shift; done; SLURMD_NODENAME=n1 exec "$@"',
+    # The node's part of it is real but for the trial, which takes several seconds; its name is that of a node.
+    "srun": 'while [ "$1" != "' + sys.executable + '" ]; do shift; done; : > "$4/head"; SLURMD_NODENAME=n1 exec "$@"',
 }
 
 
@@ -416,3 +416,37 @@ def test_limits_of_the_site_are_named_in_one_line_and_those_below_what_is_promis
     named = ("RLIMIT_CPU 900 s", "RLIMIT_NPROC 300", "pids.max 50", "memory.max 8000000000", "cpu.max 200000 100000")
     assert all(part in line for part in (*named, "1 of 64 processors")) and "\n" not in line
     assert "RLIMIT_NOFILE allows 128 open files" in told(findings, "site", ERROR)
+
+
+def test_a_node_judges_a_seed_program_before_a_run_begins(made, slurm):
+    slurm("srun", COMMANDS["srun"].replace(': > "$4/head"; ', ""))
+    findings = preflight(made("slurm"))
+    assert re.fullmatch(r"n1 trained a seed program at level \w+ on cpu in [\d.]+ s", told(findings, "judge", OK))
+
+
+def test_a_node_that_can_judge_nothing_lets_no_run_begin(made):
+    gpu = {"name": "H100", "bytes": 80 * GB, "mode": "Default"}
+    facts = {"node": "n1", "gpus": [gpu], "trial": {"trouble": "n1 cannot judge at level landlock: the start ..."}}
+    (finding,) = check_trial(made(), facts)
+    assert finding.status == ERROR and "the start ...); python scripts/gpu_walls.py there says" in finding.what
+
+
+def test_a_trial_that_breaks_tells_its_last_line(tmp_path):
+    (tmp_path / "head").write_text('{"always": true, "device": "cpu", "isolation": "nowhere"}')
+    assert "KeyError: 'driver_calls'" in node_probe.try_judging(tmp_path / "head", gpu=False)["trouble"]
+    (tmp_path / "head").write_text('{"always": false, "device": "cpu"}')
+    assert node_probe.try_judging(tmp_path / "head", gpu=True) is None
+
+
+def test_how_a_gpu_may_be_shared_is_said(made, monkeypatch, tmp_path):
+    script = tmp_path / "nvidia-smi"
+    script.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, Exclusive_Process'\n")
+    script.chmod(0o755)
+    (tmp_path / "mps").mkdir()
+    (tmp_path / "mps" / "control").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path / "mps"))
+    facts = {"node": "n1", "gpus": node_probe.gpus(), "shares_gpu": node_probe.shares_gpu(), "versions": {}}
+    assert facts["gpus"] == [{"name": "NVIDIA H100 80GB HBM3", "bytes": 81559 * 2**20, "mode": "Exclusive_Process"}]
+    warnings = told(check_gpu(made(loading={"quantization": "none"}), facts), "device", WARNING)
+    assert "Exclusive_Process lets one process at a time" in warnings and "MPS serves n1" in warnings

@@ -26,7 +26,7 @@ from typing import IO
 import numpy as np
 from safetensors.torch import save_file
 
-from archloop import walls
+from archloop import own_python, walls
 from archloop.allocation import PATIENT, choose_workers, memory_mb, processors
 from archloop.datasets import read_facts, read_split
 from archloop.devices import dealt_out, device_name, judge_versions
@@ -36,7 +36,6 @@ from archloop.formats import resolved
 from archloop.hidden import hidden_folders, without
 from archloop.keys import protocol_digest, score_key
 from archloop.models import choose_device
-from archloop.own_python import run_module
 from archloop.progress import Progress, get_logger
 from archloop.result import FIELDS, MAXIMUM_HEADER, merged, plain_line, plain_text, read_result, scored
 from archloop.scores import ScoreStore
@@ -47,6 +46,8 @@ from archloop.verdicts import FAILURES, judge_fairly, prove
 MEASURED = ("seconds", "cpu_s", "peak_mb", "limits", "isolation", "device", "format", "versions")
 MAXIMUM_LOG, MAXIMUM_REPORT = 64 * 2**10, 2**16
 PREFIX, LOCK = "archloop-", "lock"
+# The code of the server, which own_python starts.
+SERVER = "from archloop import judge_server; judge_server.main()"
 # How long the keeper may take to report after the candidate's own time is up, and the server to start, in seconds.
 GRACE_S, START_S = 90, 300
 
@@ -64,14 +65,14 @@ def evaluate(
 ) -> tuple[list[dict], dict]:
     """Return (records in the order of the candidates, run record).
 
-    candidates: rows with id and program. settings: section evaluation. run: device, gpus, isolation, workers, and of
-    the job its cores (processors) and memory_mb, None where nobody bounds them. pending: a file for outcomes that are
-    not kept for good, so that this job, cut and started again, need not wait for them twice. Raises InputError when
-    the machine fails: no candidate has an outcome for that.
+    candidates: rows with id and program. settings: section evaluation. run: device, gpus, isolation, workers, by choice
+    driver_calls, and of the job its cores (processors) and memory_mb, None where nobody bounds them. pending: a file
+    for outcomes that are not kept for good, so that this job, cut and started again, need not wait for them twice.
+    Raises InputError when the machine fails: no candidate has an outcome for that.
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
-    with Judge(dataset, run["device"], run["isolation"]) as judge:
+    with Judge(dataset, run["device"], run["isolation"], run.get("driver_calls", "refuse")) as judge:
         settings, devices = judge.settled(settings), dealt_out(judge.device, run["gpus"])
         protocol = protocol_digest(settings, sha256_file(dataset), seed, judge.device_name, judge.versions)
         programs = list(dict.fromkeys(row["program"] for row in candidates))
@@ -158,12 +159,14 @@ class Judge:
     the isolation level or the device that is asked for is not to be had.
     """
 
-    def __init__(self, dataset: Path, device: str = "auto", isolation: str = "auto"):
+    def __init__(
+        self, dataset: Path, device: str = "auto", isolation: str = "auto", driver_calls: str = "refuse"
+    ) -> None:
         self.facts, self.dataset = read_facts(dataset), dataset
         self.device = choose_device(device)
         self.device_name = device_name(self.device)
         self.versions, self.sound = judge_versions(), False
-        self.gpu = self.device != "cpu"
+        self.gpu, self.log_unlisted = self.device != "cpu", driver_calls == "log"
         labels = {split: read_split(dataset, split)[1] for split in ("validation", "test")}
         self.labels = {split: values.numpy().astype(np.uint8) for split, values in labels.items()}
         self.level = walls.choose_level(isolation, self.gpu)
@@ -242,7 +245,7 @@ class Judge:
             scratch.mkdir(mode=0o700)
             base.mkdir()
             order = {"level": self.level, "readable": self.readable, "base": str(base), "scratch": str(scratch)}
-            order |= walls.bounds(settings) | {"gpu": self.gpu, "device": device, "log_unlisted": False}
+            order |= walls.bounds(settings) | {"gpu": self.gpu, "device": device, "log_unlisted": self.log_unlisted}
             order |= {"devices": walls.gpu_devices() if self.gpu else [], "hidden": self.hidden, "grants": self.grants}
             predictions = settings["repeats"] * (settings["epochs"] * len(labels["validation"]) + len(labels["test"]))
             result, log, report = self._ask(order, json.dumps(request).encode(), predictions)
@@ -301,7 +304,7 @@ class Judge:
         """Return a new server and its socket. writable: what bubblewrap lets it write to."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         files = [str(self.data / "data.safetensors"), str(self.data / "facts.json")]
-        command = run_module("archloop.judge_server", *files, str(theirs.fileno()))
+        command = own_python.run_code(SERVER, *files, str(theirs.fileno()))
         modules = filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))  # a site's own packages
         environment = {"PATH": os.defpath, "PYTHONPATH": ":".join(modules)} | walls.identity("/nonexistent")
         environment |= {"PYTHONUSERBASE": site.getuserbase()}  # torch may be installed there

@@ -263,13 +263,14 @@ def _go_behind_walls(order: dict) -> dict[str, int | None]:
     step = _begin(WALLS)
     try:
         close = walls.confine(order)
-        step = _begin(THREADS)
-        rehearsal.start_threads(order["threads"])
         if order["gpu"]:
             step = _begin(DEVICE)
             rehearsal.take_a_step(order["device"])
             step = _begin(CLOSING)
             close()
+        step = _begin(THREADS)  # behind the closed walls, for threads stay behind those that they were started behind
+        rehearsal.start_threads(order["threads"])
+        if order["gpu"]:
             step = _begin(AGAIN)
             rehearsal.take_a_step(order["device"])
     except walls.Refused:
@@ -297,5 +298,6 @@ def _arrange(descriptors: list[int], ready: int) -> None:
     os.closerange(len(wanted), 1 << 20)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve what the command line says: two files of data, and the number of the socket."""
     serve(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -14,23 +14,24 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from archloop import site_limits
+from archloop import own_python, site_limits
 from archloop.errors import InputError
 from archloop.models import versions
 from archloop.walls import choose_level
 
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "polars")
 FROM_HEAD, FROM_NODE = "head", "node"
+TRIAL_S = 180  # a trial takes about 15 s, most of it until torch is imported twice
 MARK = "archloop-node "  # before the line of JSON: a site's own greetings may come with it
 
 
 def probe(shared: Path, isolation: str) -> dict:
     """Return the facts of this node, and leave a file in the folder that it shares with the head.
 
-    isolation: the setting run.isolation. Keys: node, isolation (the level, or null), isolation_trouble, versions,
-    gpus (name and memory in bytes of each, empty where there are none), limits (as site_limits.inherited gives them),
-    sees_head, free_tmp (bytes, or null), trouble (of writing to the shared or the temporary folder), route (is there a
-    way out of the node).
+    isolation: the setting run.isolation. Keys: node, isolation (the level, or null), isolation_trouble, versions, gpus
+    (name, memory in bytes and compute mode of each), limits (as site_limits.inherited gives them), shares_gpu (does
+    NVIDIA's MPS run), trial (as archloop.trial gives it, null where none was asked for), sees_head, free_tmp (bytes, or
+    null), trouble (of writing to the shared or the temporary folder), route (is there a way out of the node).
     """
     facts = {
         "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
@@ -45,7 +46,9 @@ def probe(shared: Path, isolation: str) -> dict:
     facts["limits"] = site_limits.inherited()
     facts["versions"] = node_versions()
     facts["gpus"] = gpus()
+    facts["shares_gpu"] = shares_gpu()
     facts["sees_head"] = (shared / FROM_HEAD).is_file()
+    facts["trial"] = try_judging(shared / FROM_HEAD, bool(facts["gpus"]))
     try:
         (shared / FROM_NODE).write_text(facts["node"], encoding="utf-8")
     except OSError as error:
@@ -70,16 +73,43 @@ def node_versions() -> dict[str, str]:
 
 
 def gpus() -> list[dict]:
-    """Return name and memory (bytes, null where it is not told) of each GPU that jobs may use here."""
+    """Return name, memory (bytes, null where it is not told) and compute mode of each GPU that jobs may use here."""
     if shutil.which("nvidia-smi"):
-        command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+        command = ["nvidia-smi", "--query-gpu=name,memory.total,compute_mode", "--format=csv,noheader,nounits"]
         with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
             done = subprocess.run(command, capture_output=True, text=True, timeout=60)
             if done.returncode == 0:
-                rows = [line.rsplit(",", 1) for line in done.stdout.splitlines() if "," in line]
-                return [{"name": name.strip(), "bytes": int(memory) * 2**20} for name, memory in rows]
+                rows = [line.rsplit(",", 2) for line in done.stdout.splitlines() if "," in line]
+                each = [(name.strip(), int(memory) * 2**20, mode.strip()) for name, memory, mode in rows]
+                return [dict(zip(("name", "bytes", "mode"), row)) for row in each]
     devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
-    return [{"name": name, "bytes": None} for name in devices]
+    return [{"name": name, "bytes": None, "mode": None} for name in devices]
+
+
+def shares_gpu() -> bool:
+    """Tell whether NVIDIA's MPS serves this node: processes reach it by a Unix socket, which the walls refuse."""
+    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()
+
+
+def try_judging(asked: Path, gpu: bool) -> dict | None:
+    """Return what archloop.trial finds in a process of its own, None where nobody asked for it.
+
+    asked: a file of JSON: device, isolation, evaluation, and always, whether to try without a GPU, too.
+    """
+    try:
+        wanted = json.loads(asked.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not (wanted["always"] or (gpu and wanted["device"] != "cpu")):
+        return None
+    command = own_python.run_module("archloop.trial")
+    try:
+        done = subprocess.run(command, input=json.dumps(wanted), capture_output=True, text=True, timeout=TRIAL_S)
+        return json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        return {"trouble": f"a seed program was not judged within {TRIAL_S} s"}
+    except (IndexError, ValueError):
+        return {"trouble": (done.stderr.strip().splitlines() or ["its process ended without a word"])[-1]}
 
 
 def free_space(folder: Path) -> int | None:

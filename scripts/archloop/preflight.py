@@ -55,6 +55,7 @@ def preflight(run: Run) -> list[Finding]:
         "site": check_site,
         "versions": check_versions,
         "device": check_gpu,
+        "judge": check_trial,
         "network": check_network,
     }
     on_node |= {"folders": slurm.check_node} if run.slurm else {}
@@ -199,7 +200,7 @@ def check_isolation(run: Run, facts: dict) -> Iterator[Finding]:
 def check_site(run: Run, facts: dict) -> Iterator[Finding]:
     """What the site lets one process have, against what a candidate of the judge is promised."""
     places = [(name, cycle) for name in run.settings["chains"] for cycle in cycles_of(run.settings, name)]
-    each = [walls.bounds(effective(run.settings, "evaluation", *place)) for place in places]
+    each = [walls.bounds(effective(run.settings, "evaluation", *place) | {"repeats": 1}) for place in places]
     wanted = {resource.RLIMIT_CPU: max((bounds["cpu_s"] for bounds in each), default=0)}
     wanted |= {resource.RLIMIT_FSIZE: walls.SCRATCH_MB * 2**20, resource.RLIMIT_NOFILE: walls.OPEN_FILES}
     if not facts["gpus"] or run.settings["run"]["device"] == "cpu":
@@ -231,12 +232,38 @@ def check_gpu(run: Run, facts: dict) -> Iterator[Finding]:
         yield Finding(ERROR, "device", what)
     elif found:
         yield Finding(OK, "device", f"{names} on {node}")
+        yield from check_sharing(run, facts)
     elif run.slurm and run.on_gpu():
         yield Finding(WARNING, "device", f"jobs ask for a GPU, but {node} shows none: they would run on its CPU")
     else:
         yield Finding(OK, "device", f"no GPU on {node}: jobs run on its processors")
     if run.settings["loading"]["quantization"] == "nf4" and found and "bitsandbytes" not in facts["versions"]:
         yield Finding(ERROR, "quantization", "nf4 needs the package bitsandbytes; install it, or set it to none")
+
+
+def check_sharing(run: Run, facts: dict) -> Iterator[Finding]:
+    """Whether several candidates may use one GPU at once, as run.workers wants it."""
+    modes = sorted({gpu["mode"] for gpu in facts["gpus"] if gpu.get("mode")})
+    alone = [mode for mode in modes if mode != "Default"]
+    if alone:
+        text = f"compute mode {', '.join(alone)} lets one process at a time use a GPU of {facts['node']}"
+        yield Finding(WARNING, "device", f"{text}; set run.workers to 1, or the mode to Default")
+    if facts["shares_gpu"]:
+        text = f"MPS serves {facts['node']}: candidates do not use it, for the walls let them connect to nobody"
+        yield Finding(WARNING, "device", f"{text}; in mode EXCLUSIVE_PROCESS they find no GPU")
+
+
+def check_trial(run: Run, facts: dict) -> Iterator[Finding]:
+    """A seed program through the real judge on the node's device: nothing less shows that it can judge."""
+    trial, node = facts["trial"], facts["node"]
+    if trial is None:
+        return
+    if "trouble" in trial:
+        mend = "python scripts/gpu_walls.py there says which wall it is" if facts["gpus"] else "see docs/judge.md"
+        yield Finding(ERROR, "judge", f"{node}: no candidate can be judged ({trial['trouble']}); {mend}")
+    else:
+        place = f"at level {trial['isolation']} on {trial['device']}"
+        yield Finding(OK, "judge", f"{node} trained a seed program {place} in {trial['seconds']} s")
 
 
 def check_network(run: Run, facts: dict) -> Iterator[Finding]:

@@ -115,8 +115,10 @@ def look_at_node(run: Run) -> tuple[dict | None, list[Finding]]:
     run.results.mkdir(parents=True, exist_ok=True)
     shared = Path(tempfile.mkdtemp(dir=run.results, prefix=".preflight-"))
     try:
-        (shared / node_probe.FROM_HEAD).write_text("", encoding="utf-8")
         isolation = run.settings["run"]["isolation"]
+        trial = {name: run.settings["run"][name] for name in ("device", "isolation", "driver_calls")}
+        trial["always"] = run.slurm
+        (shared / node_probe.FROM_HEAD).write_text(json.dumps(trial | {"evaluation": run.settings["evaluation"]}))
         if not run.slurm:
             return node_probe.probe(shared, isolation), []
         wait_min = run.settings["run"]["preflight_wait_min"]
@@ -124,7 +126,7 @@ def look_at_node(run: Run) -> tuple[dict | None, list[Finding]]:
             return None, [Finding(WARNING, "node", "no node was looked at, for run.preflight_wait_min is 0")]
         asked = run.rules.get("finetune_seed") or next(iter(run.rules.values()), {})
         command = slurm_facts.probe_command(str(shared.resolve()), isolation)
-        answer = slurm_facts.run_on_node(asked, command, 60 * wait_min)
+        answer = slurm_facts.run_on_node(asked, command, 60 * wait_min, 60 + node_probe.TRIAL_S)
         lines = [line for line in answer.text.splitlines() if line.startswith(node_probe.MARK)]
         if not lines:
             status = WARNING if "queue gave" in answer.why else ERROR

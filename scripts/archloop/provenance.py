@@ -27,7 +27,7 @@ KEYS = ("script", "code", "params", "waited_for", "run_records", *OBJECTS)
 LARGE_BYTES = 2**25
 # Options that say how a job runs, not what it makes.
 RUN_ONLY = {"log", "device", "isolation", "workers", "gpus", "cache_mb", "state", "store", "results", "run_record"}
-RUN_ONLY |= {"job_cores", "job_memory_mb"}
+RUN_ONLY |= {"job_cores", "job_memory_mb", "driver_calls"}
 # Inputs that a job waits for and does not read.
 WAITED_FOR = {Path("results/preflight.json")}
 

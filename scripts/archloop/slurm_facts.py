@@ -165,12 +165,12 @@ def would_take(request: dict) -> Answer:
 def run_on_node(request: dict, command: list[str], wait_s: float, run_s: float = 60) -> Answer:
     """Run a command on a node that such a job would get and return its output.
 
-    It asks for one GPU where the job wants any, one processor and little memory.
+    It asks for one GPU where the job wants any, one processor, and memory for one trial of the judge.
     It waits in the queue for about `wait_s`; then it is taken back, and `why` says so.
     """
     small = {key: value for key, value in request.items() if key not in ("mem_mb_per_cpu", "cpus_per_gpu")}
     small |= {"gpu": 1} if request.get("gpu") else {}
-    small |= {"mem_mb": 1000, "threads": 1, "cpus_per_task": 1, "runtime": max(1, round(run_s / 60))}
+    small |= {"mem_mb": 2500, "threads": 1, "cpus_per_task": 1, "runtime": max(1, round(run_s / 60))}
     answer = _srun(
         ["srun", "-J", JOB_NAME, "--comment=rule_preflight", "-n", "1", *sbatch_options(small), *command],
         wait_s + run_s,

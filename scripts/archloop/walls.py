@@ -26,6 +26,7 @@ import signal
 import site
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -177,6 +178,7 @@ def confine(order: dict) -> Callable[[], None]:
     os.environ.clear()
     os.environ.update(PATH="/usr/bin:/bin", TMPDIR=home, LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
     os.environ.update(identity(home) | kept)
+    tempfile.tempdir = None  # it may have been asked for before
     _limit(promised)
     die_with_parent()
     if level == "none":

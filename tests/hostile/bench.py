@@ -19,10 +19,12 @@ import time
 from pathlib import Path
 
 import psutil
+import stand_in
 import yaml
 from canaries import Canaries
 from catalogue import Hostile, honest_programs, hostile_programs
 
+from archloop import evaluate
 from archloop.errors import InputError
 from archloop.evaluate import Judge
 from archloop.settings import complete
@@ -37,6 +39,7 @@ GRACE_S = 20
 # 64 KB are kept; an escaped byte takes up to ten characters.
 LONGEST_LOG, LONGEST_DETAIL = 10 * 64 * 1024, 1000
 BREACH = re.compile(r"(?:^|\n|\\n)[ \t]*(BREACH[^\n]*)")
+SERVER = evaluate.SERVER
 SYSTEM_V_KEYS = {str(0x41524348), str(0x41524349)}
 OF_A_JUDGE = re.compile(r"archloop-(canary-.*|[a-z0-9_]{8})")
 SUSPECT = ("archloop", "breach", "torch", "sitecustomize", "usercustomize")
@@ -45,11 +48,13 @@ SUSPECT = ("archloop", "breach", "torch", "sitecustomize", "usercustomize")
 class Bench:
     """One judge for a whole battery, its canaries, and the state of the machine before. A context manager.
 
-    Entering raises InputError where this machine has no walls of this level.
+    level: `landlock`, or `landlock+gpu` for the walls as they are once a GPU's driver has started behind them. Entering
+    raises InputError where this machine has no walls of this level.
     """
 
     def __init__(self, level: str):
-        self.level, self.judged, self.broken = level, 0, False
+        self.level, _, form = level.partition("+")
+        self.gpu, self.judged, self.broken = form == "gpu", 0, False
         self.programs = {each.name: each for each in hostile_programs()}
         self.honest_programs = honest_programs()
         given = yaml.safe_load((ROOT / "config" / "test.yaml").read_text(encoding="utf-8"))
@@ -63,7 +68,10 @@ class Bench:
             self.free = {place: os.statvfs(place) for place in (tempfile.gettempdir(), "/dev/shm")}
             self.started, self.family_before = time.time(), _family()
             self.judging = contextlib.ExitStack()
+            if self.gpu:
+                evaluate.SERVER = stand_in.server("")
             self.judge = self.judging.enter_context(Judge(self.canaries.dataset, "cpu", self.level))
+            self.judge.gpu = self.gpu
             self.stack.callback(self.judging.close)
             self.honest = self._honest()
             self.places |= {place: _names(place, deep=True) for place in _code_places()}
@@ -71,11 +79,12 @@ class Bench:
             self.commands = {_command(pid) for pid in self.family} - {_command(os.getpid()), ()}
             self.machine = _machine()
         except BaseException:
-            self.stack.close()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_) -> None:
+        evaluate.SERVER = SERVER
         self.stack.close()
 
     def run(self, name: str) -> dict:

@@ -31,6 +31,7 @@ GROUPS = (
     "outlive",
     "kernel",
     "names",
+    "gpu",
 )
 
 

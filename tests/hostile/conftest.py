@@ -10,11 +10,16 @@ from archloop.errors import InputError
 # Every level and every user once; `pytest tests/hostile --all-walls` takes all four pairs.
 WALLS = [("namespaces", "root"), ("landlock", "plain")]
 OTHER_WALLS = [("namespaces", "plain"), ("landlock", "root")]
+# As the walls are once a GPU's driver has started behind them; root may do more there than a plain user.
+GPU_WALLS = [("namespaces+gpu", "root"), ("landlock+gpu", "root")]
+OTHER_GPU_WALLS = [("namespaces+gpu", "plain"), ("landlock+gpu", "plain")]
 
 
 def pytest_generate_tests(metafunc):
     if "bench" in metafunc.fixturenames:
-        walls = WALLS + (OTHER_WALLS if metafunc.config.getoption("--all-walls") else [])
+        gpu = metafunc.module.__name__ == "test_gpu_form"
+        walls, others = (GPU_WALLS, OTHER_GPU_WALLS) if gpu else (WALLS, OTHER_WALLS)
+        walls = walls + (others if metafunc.config.getoption("--all-walls") else [])
         metafunc.parametrize("bench", walls, ids="-".join, indirect=True, scope="module")
 
 

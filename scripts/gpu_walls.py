@@ -1,0 +1,44 @@
+"""Say on a node which wall keeps a GPU's driver out: a seed program through the judge, at each level of isolation.
+
+Where a level fails, it is tried again with one wall after the other left out; the program is the project's own.
+"""
+
+from pathlib import Path
+
+import click
+
+from archloop import options
+from archloop.cli import command, value_of
+from archloop.errors import InputError
+from archloop.files import write_json
+from archloop.progress import get_logger
+from archloop.trial import which_wall
+from archloop.walls import LEVELS
+
+PATH = click.Path(path_type=Path)
+
+
+@command
+@click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
+@click.option("--level", "levels", multiple=True, type=click.Choice(LEVELS), help="Levels to try; by default all.")
+@click.option("--as-gpu", is_flag=True, help="The walls as they are for a GPU, whatever the device.")
+@click.option("--output", type=PATH, help="Also write what was found here, as JSON.")
+def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None) -> None:
+    """Judge a seed program at each level, and print one line for each trial; status 1 where no level works."""
+    logger, found = get_logger("gpu_walls"), []
+    settings = {name: rule.get("default") for name, rule in options.section("evaluation").items()}
+    settings |= {"parameter_budget": 10**6, "memory_mb": 16000, "timeout_s": 120}
+    for level, left_out, trial in which_wall(device, settings, levels or LEVELS, as_gpu):
+        found.append({"level": level, "left_out": left_out} | trial)
+        says = trial.get("trouble") or f"trained on {trial['device']} in {trial['seconds']} s"
+        logger.info("%-10s  without %-32s  %s", level, left_out, says)
+    if output is not None:
+        write_json(output, {"trials": found})
+    works = [each["level"] for each in found if each["left_out"] == "no wall" and "trouble" not in each]
+    if not works:
+        raise InputError("no level of isolation works here: see the lines above, and docs/judge.md, Walls on a GPU")
+    logger.info("set run.isolation to %s", works[0])
+
+
+if __name__ == "__main__":
+    main()

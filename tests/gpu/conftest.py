@@ -1,0 +1,50 @@
+"""Tests for a machine with a GPU; elsewhere they are skipped. `DEVICE=cpu` runs them on a processor, same walls.
+
+There the programs that need CUDA fail, so that only the tests' own logic is tried.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from small_data import write_few_digits
+
+from archloop.evaluate import Judge
+from archloop.settings import complete
+
+DEVICE = os.environ.get("DEVICE") or ("cuda" if Path("/dev/nvidiactl").exists() else "")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("gpu")
+            if not DEVICE:
+                item.add_marker(
+                    pytest.mark.skip(reason="no GPU here (/dev/nvidiactl); DEVICE=cpu tries the tests themselves")
+                )
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    return DEVICE
+
+
+@pytest.fixture(scope="session")
+def settings(root) -> dict:
+    whole = complete(yaml.safe_load((root / "config" / "test.yaml").read_text()))
+    return whole["evaluation"] | {"timeout_s": 60, "memory_mb": 16000}
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> Path:
+    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
+
+
+@pytest.fixture(scope="module")
+def judge(digits, device):
+    """A judge at the strongest level that works, behind the walls for a GPU."""
+    with Judge(digits, device, "auto") as opened:
+        opened.gpu = True
+        yield opened

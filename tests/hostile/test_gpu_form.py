@@ -1,0 +1,28 @@
+"""The hostile programs behind walls that a GPU's driver has started behind: with the stand-in, without a GPU.
+
+By default those that were written for the holes of such walls; `--all-walls` takes all, and a plain user, too.
+"""
+
+import pytest
+from catalogue import honest_programs, hostile_programs
+
+pytestmark = pytest.mark.hostile
+
+
+def pytest_generate_tests(metafunc):
+    if "case" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--all-walls")
+        cases = [case for case in hostile_programs() if every or case.group in ("gpu", "names")]
+        metafunc.parametrize("case", cases, ids=lambda case: case.name)
+
+
+def test_walls_hold_behind_a_driver(bench, case):
+    found = bench.run(case.name)
+    assert not found["problems"], found["problems"]
+    assert found["record"]["outcome"] in case.walls, found["record"]
+
+
+@pytest.mark.parametrize("name", list(honest_programs())[:2])
+def test_honest_program_comes_through(bench, name):
+    found = bench.run_honest(name)
+    assert found["record"]["outcome"] == "trained" and not found["problems"], found
