@@ -509,14 +509,15 @@ def test_a_job_that_was_cut_need_not_wait_for_a_timeout_twice_and_another_job_tr
         judged.append(program)
         if program == "cut":
             raise KeyboardInterrupt
-        return dict.fromkeys(FIELDS) | {"outcome": "timeout"}
+        return dict.fromkeys(FIELDS) | {"outcome": "timeout" if program == "slow" else "out_of_memory"}
 
     monkeypatch.setattr(Judge, "judge", too_slow)
-    rows = [{"id": "a", "program": "slow"}, {"id": "b", "program": "cut"}]
+    rows = [{"id": name, "program": name} for name in ("slow", "big", "cut")]
     job = (digits, settings, 1, tmp_path / "store", RUN)
     with pytest.raises(KeyboardInterrupt):
         evaluate(rows, *job, tmp_path / "pending")
-    records, _ = evaluate(rows[:1], *job, tmp_path / "pending")
-    assert records[0]["outcome"] == "timeout" and judged == ["slow", "cut"]
+    records, _ = evaluate(rows[:2], *job, tmp_path / "pending")
+    assert [record["outcome"] for record in records] == ["timeout", "out_of_memory"]
+    assert judged == ["slow", "big", "cut", "big"]
     evaluate(rows[:1], *job, tmp_path / "other")
-    assert judged == ["slow", "cut", "slow"]
+    assert judged[4:] == ["slow"]

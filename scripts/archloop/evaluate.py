@@ -67,16 +67,17 @@ def evaluate(
 
     candidates: rows with id and program. settings: section evaluation. run: device, gpus, isolation, workers, by choice
     driver_calls, and of the job its cores (processors) and memory_mb, None where nobody bounds them. pending: a file
-    for outcomes that are not kept for good, so that this job, cut and started again, need not wait for them twice.
+    for timeouts, which are not kept for good: this job, cut and started again, need not wait for them twice.
     Raises InputError when the machine fails: no candidate has an outcome for that.
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
-    with Judge(dataset, run["device"], run["isolation"], run.get("driver_calls", "refuse")) as judge:
+    own = Judge(dataset, run["device"], run["isolation"], run.get("driver_calls", "refuse"))
+    with own as judge, _Pending(pending) as waiting:
         settings, devices = judge.settled(settings), dealt_out(judge.device, run["gpus"])
         protocol = protocol_digest(settings, sha256_file(dataset), seed, judge.device_name, judge.versions)
         programs = list(dict.fromkeys(row["program"] for row in candidates))
-        kept, waiting = ScoreStore(store), _Pending(pending)
+        kept = ScoreStore(store)
         workers = _workers(run, settings, gpus=0 if judge.device == "cpu" else len(devices))
         free = queue.SimpleQueue()
         for _, device in zip(range(workers), itertools.cycle(devices)):
@@ -123,19 +124,27 @@ def evaluate(
 
 
 class _Pending:
-    """Outcomes that another try on another day may not have, in a file of one job; without a file they are not kept."""
+    """Timeouts in a file of one job, which need not wait for them twice; other passing outcomes are kept nowhere."""
 
     def __init__(self, path: Path | None):
         self.path, self.lock = path, threading.Lock()
         self.records = (_known(path) if path else None) or {}
 
+    def __enter__(self) -> "_Pending":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        # Of a machine that fails no timeout counts either.
+        if kind is InputError and self.path:
+            self.path.unlink(missing_ok=True)
+
     def get(self, key: str) -> dict | None:
         return self.records.get(key)
 
     def put(self, key: str, record: dict) -> dict:
-        with self.lock:
-            self.records[key] = record
-            if self.path:
+        if record["outcome"] == "timeout" and self.path:
+            with self.lock:
+                self.records[key] = record
                 write_json(self.path, self.records)
         return record
 
