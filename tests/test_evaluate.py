@@ -99,7 +99,11 @@ def test_an_honest_program_is_trained_and_its_record_is_whole(judge, settings):
     record = judge.judge(HONEST, settings, 1)
     assert record["outcome"] == "trained"
     assert 0 < record["accuracy"] < 1 and 0 < record["test_accuracy"] < 1
-    assert record["parameters"] == 22962 and record["multiply_adds"] > 10**6
+    namespace = {}
+    exec(HONEST, namespace)
+    network = namespace["Net"]((16, 1, 32, 32), (10,), {"lr": 0.01, "momentum": 0.9, "dropout": 0.2}, "cpu")
+    assert record["parameters"] == sum(weight.numel() for weight in network.parameters())
+    assert record["multiply_adds"] > 10**6
     assert record["graph"]["method"] == "trace" and len(record["losses"]) == 10
     assert record["epochs"][0]["accuracy"] == record["accuracy"] and 0 < record["epochs"][0]["train_accuracy"] < 1
     assert {"check", "build", "train", "predict"} <= set(record["seconds"])
@@ -181,6 +185,12 @@ def test_repeats_give_the_mean_over_seeds_and_its_noise(judge, settings):
     assert len(record["epochs"]) == 6 and len(set(final)) > 1
     assert record["accuracy"] == pytest.approx(sum(final) / 3)
     assert record["accuracy_sd"] == pytest.approx(torch.tensor(final).std().item(), abs=1e-6)
+
+
+def test_nothing_passes_from_one_repeat_to_the_next(judge, settings, root):
+    program = (root / "tests/hostile/programs/stay_in_a_global.py").read_text()
+    record = judge.judge(program, settings | {"repeats": 2, "epochs": 2}, 1)
+    assert record["outcome"] == "trained" and "BREACH" not in record["log"]
 
 
 def test_paper256_sees_images_of_256_pixels(judge, settings):
@@ -408,9 +418,9 @@ OPENING = """
 import os, sys
 from archloop import landlock, walls
 landlock.abi = lambda: 1
-target, scratch, readable = sys.argv[1:]
+target, scratch, readable, grants = sys.argv[1:]
 order = {"level": "landlock", "readable": [readable], "base": "/", "scratch": scratch, "memory_mb": 4000, "cpu_s": 100}
-walls.confine(order | {"gpu": False, "devices": [], "log_unlisted": False})
+walls.confine(order | {"gpu": False, "devices": [], "log_unlisted": False, "hidden": [], "grants": grants})
 for path in (target, readable + "/file"):
     for flags in (os.O_RDONLY, os.O_ACCMODE):
         try:
@@ -426,7 +436,8 @@ def test_landlock_of_the_first_kernels_lets_no_file_be_emptied(tmp_path, root):
         (tmp_path / name).mkdir()
     for path in (tmp_path / "target", tmp_path / "readable" / "file"):
         path.write_text("kept")
-    places = [str(tmp_path / name) for name in ("target", "scratch", "readable")]
+    (tmp_path / "grants").write_text(json.dumps([[str(tmp_path / "readable")], []]))
+    places = [str(tmp_path / name) for name in ("target", "scratch", "readable", "grants")]
     command = [sys.executable, "-c", OPENING, *places]
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
     assert done.stdout == "done 4\n", done.stderr
@@ -498,14 +509,15 @@ def test_a_job_that_was_cut_need_not_wait_for_a_timeout_twice_and_another_job_tr
         judged.append(program)
         if program == "cut":
             raise KeyboardInterrupt
-        return dict.fromkeys(FIELDS) | {"outcome": "timeout"}
+        return dict.fromkeys(FIELDS) | {"outcome": "timeout" if program == "slow" else "out_of_memory"}
 
     monkeypatch.setattr(Judge, "judge", too_slow)
-    rows = [{"id": "a", "program": "slow"}, {"id": "b", "program": "cut"}]
+    rows = [{"id": name, "program": name} for name in ("slow", "big", "cut")]
     job = (digits, settings, 1, tmp_path / "store", RUN)
     with pytest.raises(KeyboardInterrupt):
         evaluate(rows, *job, tmp_path / "pending")
-    records, _ = evaluate(rows[:1], *job, tmp_path / "pending")
-    assert records[0]["outcome"] == "timeout" and judged == ["slow", "cut"]
+    records, _ = evaluate(rows[:2], *job, tmp_path / "pending")
+    assert [record["outcome"] for record in records] == ["timeout", "out_of_memory"]
+    assert judged == ["slow", "big", "cut", "big"]
     evaluate(rows[:1], *job, tmp_path / "other")
-    assert judged == ["slow", "cut", "slow"]
+    assert judged[4:] == ["slow"]

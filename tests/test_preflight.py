@@ -71,6 +71,13 @@ def test_a_data_set_that_the_run_prepares_itself_is_not_missed(made):
     assert lines[1].what == "mnist: this run prepares it first"
 
 
+@pytest.mark.parametrize("key", ["root", "folder"])
+def test_images_that_candidates_could_read_are_refused_where_they_come_from(made, key):
+    run = made(data=data_settings() | {key: "/usr/share/of-mine"})
+    with pytest.raises(InputError, match="which generated programs may read"):
+        list(check_datasets(run))
+
+
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
     """Put commands on the path that answer as SLURM's do; return a function that changes what one says."""

@@ -110,6 +110,16 @@ def test_where_a_sound_program_fails_too_the_job_ends_and_nothing_is_kept(digits
     assert record["outcome"] == "trained"
 
 
+def test_timeouts_of_a_machine_that_fails_are_forgotten(digits, settings, tmp_path, monkeypatch):
+    def hangs(*_):
+        return dict.fromkeys(FIELDS) | {"outcome": "timeout", "isolation": "namespaces"}
+
+    monkeypatch.setattr(Judge, "train_once", hangs)
+    with pytest.raises(InputError, match="a sound program fails, too"):
+        evaluate(ROWS, digits, settings, 1, tmp_path / "store", RUN, tmp_path / "pending")
+    assert not (tmp_path / "pending").exists()
+
+
 def test_a_crash_by_the_device_is_tried_again_and_never_kept(digits, settings, tmp_path, monkeypatch):
     trained = crashing(monkeypatch, [BUSY, "", "", BUSY, "", BUSY, ""])
     (record,), _ = evaluate(ROWS, digits, settings, 1, tmp_path / "one", RUN)

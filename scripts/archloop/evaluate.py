@@ -33,6 +33,7 @@ from archloop.devices import dealt_out, device_name, judge_versions
 from archloop.errors import InputError
 from archloop.files import read_json, remove_tree, sha256_file, write_json
 from archloop.formats import resolved
+from archloop.hidden import hidden_folders, without
 from archloop.keys import protocol_digest, score_key
 from archloop.models import choose_device
 from archloop.progress import Progress, get_logger
@@ -66,16 +67,17 @@ def evaluate(
 
     candidates: rows with id and program. settings: section evaluation. run: device, gpus, isolation, workers, by choice
     driver_calls, and of the job its cores (processors) and memory_mb, None where nobody bounds them. pending: a file
-    for outcomes that are not kept for good, so that this job, cut and started again, need not wait for them twice.
+    for timeouts, which are not kept for good: this job, cut and started again, need not wait for them twice.
     Raises InputError when the machine fails: no candidate has an outcome for that.
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
-    with Judge(dataset, run["device"], run["isolation"], run.get("driver_calls", "refuse")) as judge:
+    own = Judge(dataset, run["device"], run["isolation"], run.get("driver_calls", "refuse"))
+    with own as judge, _Pending(pending) as waiting:
         settings, devices = judge.settled(settings), dealt_out(judge.device, run["gpus"])
         protocol = protocol_digest(settings, sha256_file(dataset), seed, judge.device_name, judge.versions)
         programs = list(dict.fromkeys(row["program"] for row in candidates))
-        kept, waiting = ScoreStore(store), _Pending(pending)
+        kept = ScoreStore(store)
         workers = _workers(run, settings, gpus=0 if judge.device == "cpu" else len(devices))
         free = queue.SimpleQueue()
         for _, device in zip(range(workers), itertools.cycle(devices)):
@@ -122,19 +124,27 @@ def evaluate(
 
 
 class _Pending:
-    """Outcomes that another try on another day may not have, in a file of one job; without a file they are not kept."""
+    """Timeouts in a file of one job, which need not wait for them twice; other passing outcomes are kept nowhere."""
 
     def __init__(self, path: Path | None):
         self.path, self.lock = path, threading.Lock()
         self.records = (_known(path) if path else None) or {}
 
+    def __enter__(self) -> "_Pending":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        # Of a machine that fails no timeout counts either.
+        if kind is InputError and self.path:
+            self.path.unlink(missing_ok=True)
+
     def get(self, key: str) -> dict | None:
         return self.records.get(key)
 
     def put(self, key: str, record: dict) -> dict:
-        with self.lock:
-            self.records[key] = record
-            if self.path:
+        if record["outcome"] == "timeout" and self.path:
+            with self.lock:
+                self.records[key] = record
                 write_json(self.path, self.records)
         return record
 
@@ -175,6 +185,7 @@ class Judge:
             walls.check_hidden(dataset)
             walls.check_hidden(tempfile.gettempdir())
         self.readable = walls.readable_paths()
+        self.hidden = hidden_folders(self.readable)
         self.lock, self.server, self.channel = threading.Lock(), None, None
 
     def __enter__(self) -> "Judge":
@@ -187,6 +198,10 @@ class Judge:
         train, labels = read_split(self.dataset, "train")
         shown = {f"{split}_images": read_split(self.dataset, split)[0] for split in ("validation", "test")}
         save_file({"train_images": train, "train_labels": labels, **shown}, self.data / "data.safetensors")
+        # By a file, for these may be many.
+        self.grants = str(self.data / "grants.json")
+        apart = self.level == "landlock"  # elsewhere empty folders lie over the hidden ones
+        write_json(self.grants, without(self.readable, self.hidden) if apart else [self.readable, []])
         write_json(self.data / "facts.json", {name: self.facts[name] for name in ("mean", "std", "classes")})
         return self
 
@@ -240,7 +255,7 @@ class Judge:
             base.mkdir()
             order = {"level": self.level, "readable": self.readable, "base": str(base), "scratch": str(scratch)}
             order |= walls.bounds(settings) | {"gpu": self.gpu, "device": device, "log_unlisted": self.log_unlisted}
-            order["devices"] = walls.gpu_devices() if self.gpu else []
+            order |= {"devices": walls.gpu_devices() if self.gpu else [], "hidden": self.hidden, "grants": self.grants}
             predictions = settings["repeats"] * (settings["epochs"] * len(labels["validation"]) + len(labels["test"]))
             result, log, report = self._ask(order, json.dumps(request).encode(), predictions)
         finally:
@@ -309,7 +324,7 @@ class Judge:
         environment |= {name: os.environ[name] for name in passed if name in os.environ}
         if self.level == "bubblewrap":
             shown = [*self.readable, str(self.data)]
-            command = [*walls.bubblewrap_command(shown, writable, self.gpu), "--", *command]
+            command = [*walls.bubblewrap_command(shown, writable, self.gpu, self.hidden), "--", *command]
         server = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, env=environment, cwd=self.data, pass_fds=[theirs.fileno()]
         )

@@ -157,6 +157,11 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int, data: 
     _check(done, f"mount of {source or target}")
 
 
+def cover(folder: str) -> None:
+    """Lay an empty folder over one of the calling process's own root, for good. Raises OSError."""
+    _mount("tmpfs", folder, "tmpfs", _READ_ONLY | _NO_SUID | _NO_DEVICES, "size=4k,nr_inodes=1,mode=555")
+
+
 def drop_capabilities() -> None:
     """Give up every capability, in the bounding set too, so that none comes back."""
 

@@ -126,6 +126,9 @@ def check_tokenizer(run: Run) -> Iterator[Finding]:
 
 
 def check_datasets(run: Run) -> Iterator[Finding]:
+    # Where a data set comes from, its labels lie, too.
+    for source in filter(None, (run.settings["data"][key] for key in ("root", "folder"))):
+        walls.check_hidden(run.results.parent / source)
     for name in run.datasets():
         path = run.dataset(name)
         if name in run.pending and not path.is_file():

@@ -14,6 +14,7 @@ import numpy as np
 FIELDS = ("outcome", "detail", "parameters", "multiply_adds", "accuracy", "accuracy_sd", "test_accuracy", "epochs")
 FIELDS += ("balanced_accuracy", "losses", "graph", "log")
 MAXIMUM_HEADER = 2**20
+MAXIMUM_TEXT = 2**19  # of what all repeats of a candidate print
 NO_RESULT = "the process ended"
 MAXIMUM_WHOLE = 2**62  # a number that a table of 64 bits holds
 MAXIMUM_DEPTH = 20  # of lists in the nodes of a graph
@@ -158,6 +159,7 @@ def merged(records: list[dict]) -> dict:
     for name in ("accuracy", "balanced_accuracy", "test_accuracy"):
         if name in whole:
             whole[name] = statistics.fmean(record[name] for record in records)
+    whole["log"] = "".join(record["log"] for record in records)[:MAXIMUM_TEXT]
     whole["accuracy_sd"] = statistics.stdev(record["accuracy"] for record in records)
     whole["parameters"] = max(record["parameters"] for record in records)
     stages = {name: [record["seconds"].get(name, 0) for record in records] for name in whole["seconds"]}

@@ -24,7 +24,7 @@ class Net(nn.Module):
         return self.head(self.layers(x).flatten(1))
 """
 PROBE = {"training": "evaluator", "epochs": 1, "repeats": 1, "batch_size": 16, "learning_rate": 0.01, "momentum": 0.9}
-PROBE |= {"gradient_clip": 3.0, "parameter_budget": 10**6}
+PROBE |= {"gradient_clip": 3.0, "parameter_budget": 10**6, "timeout_s": 120}
 PROBE_IMAGES = 64
 
 

@@ -16,6 +16,7 @@ Unix socket, names its threads through /proc and removes files, and then, before
 import contextlib
 import ctypes
 import functools
+import json
 import os
 import pwd
 import re
@@ -26,7 +27,7 @@ import site
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from archloop import landlock, namespaces, own_python, seccomp, site_limits
@@ -151,18 +152,22 @@ def confine(order: dict) -> Callable[[], None]:
     scratch, the candidate's folder where it has none in memory; cpu_s, the processor time that it may take; memory_mb,
     on top of what the process has, enforced as address space on a CPU (a GPU's driver reserves far more than it uses;
     there the keeper looks at the memory in use); gpu, whether the device is one, devices, its files, and log_unlisted.
-    Raises OSError when a wall cannot be built.
+    hidden, folders that nobody sees into; grants, a file with what Landlock lets be read and what be listed. Raises
+    OSError when a wall cannot be built.
     """
     level, gpu, scratch = order["level"], order["gpu"], order["scratch"]
     promised = limits(order)
     plain = [f"/dev/{name}" for name in namespaces.DEVICES]
     readable = [*order["readable"], *(GPU_SYSTEM if gpu else ())]
+    granted, listed = json.loads(Path(order["grants"]).read_text(encoding="utf-8"))
     closing: list[Callable[[], None]] = []
     if level == "namespaces":
         # Its own /proc has the driver's folder, too.
         shown = [path for path in readable if not path.startswith("/proc/")]
         where = SCRATCH, SCRATCH_MB, SCRATCH_FILES
         namespaces.build_root(order["base"], shown, plain + order["devices"], *where, processes=gpu)
+        for folder in order["hidden"]:
+            namespaces.cover(folder)
         closing += [namespaces.own_folder_closer()] if gpu else []
     elif level != "none":
         os.chdir(scratch)
@@ -181,7 +186,8 @@ def confine(order: dict) -> Callable[[], None]:
     libc = ctypes.CDLL(None)
     libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     own = landlock.READ | landlock.WRITE_FILE | landlock.TRUNCATE
-    grants = [(path, landlock.READ) for path in readable] + [(scratch, landlock.READ_WRITE)]
+    grants = [(path, landlock.READ) for path in (*granted, *(GPU_SYSTEM if gpu else ()))]
+    grants += [(path, landlock.READ_DIR) for path in listed] + [(scratch, landlock.READ_WRITE)]
     grants += [(path, landlock.READ | landlock.WRITE_FILE) for path in plain]
     grants += [(path, landlock.READ | landlock.WRITE_FILE | landlock.IOCTL_DEV) for path in order["devices"]]
 
@@ -252,13 +258,20 @@ def scratch_base() -> str:
     return os.path.realpath(os.environ.get("TMPDIR", "/tmp"))
 
 
-def bubblewrap_command(readable: list[str], writable: tuple[str, ...], gpu: bool) -> list[str]:
-    """Return the command line of bubblewrap up to the program: namespaces, and a root of these paths."""
+def bubblewrap_command(
+    readable: list[str], writable: tuple[str, ...], gpu: bool, hidden: Iterable[str] = ()
+) -> list[str]:
+    """Return the command line of bubblewrap up to the program: namespaces, and a root of these paths.
+
+    hidden: folders below readable ones that are empty inside.
+    """
     command = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--new-session"]
     command += ["--dev", "/dev", "--proc", "/proc"]
     for path in namespaces.outermost([*readable, *(GPU_SYSTEM if gpu else ()), str(own_python.LIBRARY)]):
         link = os.path.islink(path)  # noqa: PTH114
         command += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]  # noqa: PTH115
+    for path in hidden:
+        command += ["--tmpfs", path]
     for path in gpu_devices() if gpu else ():
         command += ["--dev-bind", path, path]
     for path in writable:

@@ -57,7 +57,8 @@ ATTACKS = {
     ),
     "an index out of range": ("x[torch.tensor([10**9], device=x.device)].sum().item()", {"crashed"}),
     "all memory of the card": (
-        "torch.cuda.synchronize(); self.kept = [torch.empty(2**33, dtype=torch.uint8, device=x.device) for _ in range(64)]",
+        "torch.cuda.synchronize(); size = 2**33; "
+        "self.kept = [torch.empty(size, dtype=torch.uint8, device=x.device) for _ in range(64)]",
         {"out_of_memory", "crashed"},
     ),
     "pinned memory without end": (
