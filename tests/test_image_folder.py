@@ -16,6 +16,7 @@ from archloop.errors import InputError
 from archloop.image_folder import read_image, read_image_folder
 from archloop.prepare_dataset import prepare_dataset
 from archloop.prompts import read_template, write_prompt
+from archloop.report_input import _chains
 
 LABELS = ("a", "b")
 
@@ -313,6 +314,12 @@ def test_the_name_of_a_folder_stands_in_its_prompts(root, request):
     prompt = write_prompt(template, facts, {"epochs": 1, "parameter_budget": 1000}, "", [])
     assert prompt.startswith("Design a PyTorch image classifier for Röntgen 2: 3x16x16 images")
     assert prepare(root)[0]["name"] == "folder"
+
+
+def test_the_name_of_a_folder_stands_in_its_report(tmp_path):
+    chains = {"main": {"dataset": "folder", "cycles": 1}, "other": {"dataset": "digits", "cycles": 1}}
+    found = _chains(tmp_path, {"chains": chains, "data": {"folder_name": "flowers"}})
+    assert {name: facts["dataset"] for name, facts in found.items()} == {"main": "flowers", "other": "digits"}
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "two\nlines", "", "{x}", "_" * 61])

@@ -9,10 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from safetensors.torch import load_file, save_file
 from small_data import data_settings
 from workflow import ROOT
 
 from archloop import node_probe, slurm_facts
+from archloop.datasets import read_facts
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.model_size import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
@@ -69,6 +71,19 @@ def test_a_data_set_that_the_run_prepares_itself_is_not_missed(made):
     lines = [finding for finding in check_datasets(run) if finding.name == "data"]
     assert [line.status for line in lines] == ["ok", "ok"]
     assert lines[1].what == "mnist: this run prepares it first"
+
+
+def test_what_is_odd_about_a_data_set_is_a_warning(made, tmp_path):
+    run = made()
+    path = tmp_path / "resources" / "datasets" / "digits.safetensors"
+    head = {"facts": json.dumps(read_facts(path) | {"notes": ["test lacks 1 of 10 classes: 7"]})}
+    (tmp_path / "odd").mkdir()
+    save_file(load_file(path), tmp_path / "odd" / "digits.safetensors", metadata=head)
+    odd = SimpleNamespace(
+        datasets=run.datasets, dataset=lambda name: tmp_path / "odd" / f"{name}.safetensors", pending=()
+    )
+    assert [line.status for line in check_datasets(odd)] == ["ok", "warning"]
+    assert [*check_datasets(odd)][1].what == "digits: test lacks 1 of 10 classes: 7"
 
 
 @pytest.fixture
