@@ -27,10 +27,10 @@ def root(tmp_path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def heard(monkeypatch):
+def heard(monkeypatch, caplog):
     """Let pytest hear the project's messages, whatever a test before this one set up."""
     monkeypatch.setattr(logging.getLogger("archloop"), "propagate", True)
-    monkeypatch.setattr(logging.getLogger("archloop"), "level", logging.INFO)
+    caplog.set_level(logging.INFO, "archloop")
 
 
 def noise(seed: object, *shape: int) -> np.ndarray:
