@@ -33,6 +33,12 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["f.json"]
 
 
+def test_a_disk_that_is_full_names_the_file(tmp_path):
+    named = pytest.raises(OSError, match=r"No space left on device: '.*f\.json'")
+    with named, replacing(tmp_path / "f.json"), open("/dev/full", "w", buffering=1) as full:
+        full.write("line\n")
+
+
 def test_equal_values_give_equal_bytes(tmp_path):
     write_json(tmp_path / "a", {"x": 1, "y": [2.5]})
     write_json(tmp_path / "b", {"y": [2.5], "x": 1})

@@ -16,6 +16,7 @@ from archloop.errors import InputError
 from archloop.image_folder import read_image, read_image_folder
 from archloop.prepare_dataset import prepare_dataset
 from archloop.prompts import read_template, write_prompt
+from archloop.report_input import _chains
 
 LABELS = ("a", "b")
 
@@ -26,10 +27,10 @@ def root(tmp_path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def heard(monkeypatch):
+def heard(monkeypatch, caplog):
     """Let pytest hear the project's messages, whatever a test before this one set up."""
     monkeypatch.setattr(logging.getLogger("archloop"), "propagate", True)
-    monkeypatch.setattr(logging.getLogger("archloop"), "level", logging.INFO)
+    caplog.set_level(logging.INFO, "archloop")
 
 
 def noise(seed: object, *shape: int) -> np.ndarray:
@@ -313,6 +314,12 @@ def test_the_name_of_a_folder_stands_in_its_prompts(root, request):
     prompt = write_prompt(template, facts, {"epochs": 1, "parameter_budget": 1000}, "", [])
     assert prompt.startswith("Design a PyTorch image classifier for Röntgen 2: 3x16x16 images")
     assert prepare(root)[0]["name"] == "folder"
+
+
+def test_the_name_of_a_folder_stands_in_its_report(tmp_path):
+    chains = {"main": {"dataset": "folder", "cycles": 1}, "other": {"dataset": "digits", "cycles": 1}}
+    found = _chains(tmp_path, {"chains": chains, "data": {"folder_name": "flowers"}})
+    assert {name: facts["dataset"] for name, facts in found.items()} == {"main": "flowers", "other": "digits"}
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "two\nlines", "", "{x}", "_" * 61])

@@ -10,7 +10,7 @@ import pytest
 from archloop import seed_programs
 from archloop.digest import code_digest
 from archloop.prompts import read_hints, read_template, write_prompt
-from archloop.seeds import derive
+from archloop.seeds import derive, uniform
 
 FACTS = {"name": "digits", "channels": 1, "size": 32, "classes": 10}
 GOAL = {"epochs": 1, "parameter_budget": 1000}
@@ -79,3 +79,9 @@ def test_a_seed_is_the_same_number_to_whoever_reads_json_as_floating_point():
     seeds = [derive(1, "main", cycle, "generate", index) for cycle in range(10) for index in range(100)]
     assert all(json.loads(json.dumps(seed), parse_int=float) == seed for seed in seeds)
     assert max(seeds) >= 2**52 and len(set(seeds)) == 1000
+
+
+def test_draws_are_spread_evenly_over_zero_to_one():
+    draws = [uniform(1, "draw", number) for number in range(2000)]
+    tenths = [sum(int(10 * draw) == tenth for draw in draws) for tenth in range(10)]
+    assert sum(tenths) == 2000 and min(tenths) > 150  # 200 expected, standard deviation 13

@@ -9,10 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from safetensors.torch import load_file, save_file
 from small_data import data_settings
 from workflow import ROOT
 
 from archloop import node_probe, slurm_facts
+from archloop.datasets import read_facts
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.model_size import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
@@ -76,6 +78,19 @@ def test_images_that_candidates_could_read_are_refused_where_they_come_from(made
     run = made(data=data_settings() | {key: "/usr/share/of-mine"})
     with pytest.raises(InputError, match="which generated programs may read"):
         list(check_datasets(run))
+
+
+def test_what_is_odd_about_a_data_set_is_a_warning(made, tmp_path):
+    run = made()
+    path = tmp_path / "resources" / "datasets" / "digits.safetensors"
+    head = {"facts": json.dumps(read_facts(path) | {"notes": ["test lacks 1 of 10 classes: 7"]})}
+    (tmp_path / "odd").mkdir()
+    save_file(load_file(path), tmp_path / "odd" / "digits.safetensors", metadata=head)
+    odd = SimpleNamespace(
+        datasets=run.datasets, dataset=lambda name: tmp_path / "odd" / f"{name}.safetensors", pending=()
+    )
+    assert [line.status for line in check_datasets(odd)] == ["ok", "warning"]
+    assert [*check_datasets(odd)][1].what == "digits: test lacks 1 of 10 classes: 7"
 
 
 @pytest.fixture

@@ -40,6 +40,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
                 f"{path}: is another user's, and its folder lets nobody else replace it (sticky); its owner has to run"
                 f" this, or take the bit away: chmod -t {path.parent}"
             ) from None
+    except OSError as error:
+        if error.filename is None:  # a full disk, a quota: what fails is a write, which knows no name
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
