@@ -215,6 +215,7 @@ def _normalised(programs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     for program in programs:
         before = len(tokens)
         tokens += map(number, TOKEN.findall(LINE_END.sub("\n", program) + "\n"))
+        tokens.append(number("\n"))
         counts.append(len(tokens) - before)
     own, ids = VOCABULARY[OWN], np.array(tokens, np.int64)
     documents = np.repeat(np.arange(len(programs)), counts)
