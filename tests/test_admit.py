@@ -6,6 +6,7 @@ import pytest
 from archloop.admit import admit, join
 from archloop.corpus import CANDIDATES, CORPUS, read_candidates, read_corpus, write_candidates, write_corpus
 from archloop.errors import InputError
+from archloop.repeats import COLUMNS
 from archloop.seed_programs import family_programs
 
 DATASET = {"name": "digits", "chance": 0.1}
@@ -73,6 +74,35 @@ def test_a_copy_of_the_corpus_is_refused_in_a_later_cycle_and_its_source_is_name
     whole, _ = admit(*later, first, DATASET, ADMISSION, NOVELTY)
     assert whole["outcome"].to_list() == ["near_copy", "admitted"]
     assert whole["nearest_source"].to_list()[0] == "earlier"
+
+
+def test_a_design_of_the_chain_that_the_adapter_comes_from_is_known_and_its_source_is_named():
+    _, inherited = admit(*cycle((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    here = cycle((PROGRAMS[0], 0.9), (PROGRAMS[1], 0.9), chain="transfer")
+    whole, _ = admit(*here, inherited, DATASET, ADMISSION, NOVELTY)
+    assert whole["outcome"].to_list() == ["near_copy", "admitted"]
+    assert whole["nearest_source"].to_list()[0] == "inherited"
+
+
+@pytest.mark.parametrize("gate", ["text", "graph", "both", "none"])
+@pytest.mark.parametrize("accuracy", [0.3, 0.5])
+def test_repeats_are_told_whatever_they_score(accuracy, gate):
+    entries = [(PROGRAMS[0], accuracy, "a")] * 48
+    whole, _ = admit(*cycle(*entries), EMPTY, DATASET, ADMISSION, NOVELTY | {"gate": gate})
+    assert whole["repeat_of"].to_list() == [None, *["main-01-0000"] * 47]
+    assert whole["text_digest"].n_unique() == 1
+
+
+def test_a_repeat_of_an_earlier_cycle_is_told_although_nothing_of_it_was_admitted():
+    first, _ = admit(*cycle((PROGRAMS[0], 0.1), (PROGRAMS[1], 0.2)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    entries = [(PROGRAMS[1], 0.9), (PROGRAMS[2], 0.3), (PROGRAMS[0], 0.3)]
+    later = cycle(*entries, number=2)
+    alone = admit(*later, EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, shard = admit(*later, EMPTY, DATASET, ADMISSION, NOVELTY, first.select(COLUMNS))
+    assert whole["repeat_of"].to_list() == ["main-01-0001", None, "main-01-0000"]
+    assert whole["repeat_similarity"].to_list()[0] == 1.0
+    # The gate asks what was admitted, and stays as it is.
+    assert whole["outcome"].equals(alone[0]["outcome"]) and shard.equals(alone[1].with_columns(shard["id"]))
 
 
 def test_the_nearest_of_a_novel_program_is_an_estimate_and_marked_as_one():
