@@ -46,6 +46,7 @@ def program(line: str = "pass", imports: str = "") -> str:
         "block = lambda input, hash=1: input * hash",
         "self.__delattr__('a'); self.__dict__.update(b=1)",
         "super().__setattr__('a', 1)",
+        "def act(x: F = 'relu', *y: nn): return x",
         "self.made = self.__class__.__module__",
         "self.fast = hasattr(F, 'scaled_dot_product_attention') and 'mish' in dir(F)",
         "layers = torch.nn.modules.batchnorm; self.norm = layers._BatchNorm",
