@@ -1,11 +1,16 @@
 """The verdict on candidates: funnel, thresholds, filling, twins, gates."""
 
+import subprocess
+import sys
+
 import polars as pl
 import pytest
+from small_data import write_few_digits
 
 from archloop.admit import admit, join
 from archloop.corpus import CANDIDATES, CORPUS, read_candidates, read_corpus, write_candidates, write_corpus
 from archloop.errors import InputError
+from archloop.files import write_json, write_jsonl
 from archloop.repeats import COLUMNS
 from archloop.seed_programs import family_programs
 
@@ -231,3 +236,20 @@ def test_without_a_gate_copies_are_admitted_and_their_likeness_is_recorded_all_t
 def test_a_cycle_without_candidates_has_an_empty_table():
     whole, shard = admit([], [], EMPTY, DATASET, ADMISSION, NOVELTY)
     assert whole.height == shard.height == 0
+
+
+def test_the_script_compares_with_the_cycles_that_lie_beside_its_own(root, tmp_path):
+    data = write_few_digits(tmp_path / "digits.safetensors", images=8)
+    _, seeds = admit(*cycle((PROGRAMS[2], 0.5), chain="seed", number=0), EMPTY, DATASET, ADMISSION, NOVELTY)
+    write_corpus(seeds, tmp_path / "seed.parquet")
+    for number in (1, 2):
+        place = tmp_path / "results" / "main" / f"cycle-{number}"
+        candidates, records = cycle((PROGRAMS[0], 0.1), number=number)
+        write_jsonl(place / "generated" / "0.jsonl", candidates)
+        write_json(place / "evaluated" / "0.json", {"records": records, "protocol": {}})
+        arguments = ["--generated", place / "generated/0.jsonl", "--evaluated", place / "evaluated/0.json"]
+        arguments += ["--corpus", tmp_path / "seed.parquet", "--dataset", data, "--cycle", number]
+        arguments += ["--candidates-output", place / "candidates.parquet", "--corpus-output", place / "corpus.parquet"]
+        subprocess.run([sys.executable, root / "scripts" / "admit.py", *map(str, arguments)], check=True)
+    found = [read_candidates([path])["repeat_of"][0] for path in sorted(tmp_path.glob("results/main/*/cand*.parquet"))]
+    assert found == [None, "main-01-0000"]

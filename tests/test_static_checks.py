@@ -247,12 +247,12 @@ def test_what_net_inherits_is_left_to_the_run(net):
 @pytest.mark.parametrize(
     "text",
     [
-        "x = f(x)\n" * 20_000,
-        "import torch\n" + "".join(f"a{i + 1} = a{i}\n" for i in range(9_000)) + "a0 = torch\n",
-        "import torch\n" + "x = torch\n" * 9_000 + "x = x.a\n" * 9_000,
-        "import os\n" * 20_000,
-        ("x = 'a'" + " + 'a'" * 400 + "\n") * 80,
-        "import torch\n" + ("x = torch" + ".a" * 900 + "\n") * 100,
+        "x = f(x)\n" * 6_000,
+        "import torch\n" + "".join(f"a{i + 1} = a{i}\n" for i in range(4_000)) + "a0 = torch\n",
+        "import torch\n" + "x = torch\n" * 3_000 + "x = x.a\n" * 3_000,
+        "import os\n" * 6_000,
+        ("x = 'a'" + " + 'a'" * 400 + "\n") * 20,
+        "import torch\n" + ("x = torch" + ".a" * 900 + "\n") * 20,
         "x = " + "(lambda: " * 90 + "x" + ")" * 90,
     ],
     ids=range(7),
