@@ -236,7 +236,7 @@ async function gallery() {
     if (mine !== asked) return;
     byId("name").textContent = index.id[at];
     const facts = make("dl", "", "facts"), columns = make("div", "", "columns"), left = make("div"), right = make("div"), picture = make("div", "", "graph");
-    const source = { seed: "seed corpus", earlier: "own earlier design", same_cycle: "own design, same cycle" }[index.nearest_source[at]] ?? "–";
+    const source = { seed: "seed corpus", earlier: "own earlier design", same_cycle: "own design, same cycle", inherited: "design of the chain before" }[index.nearest_source[at]] ?? "–";
     const likeness = index.similarity[at] === null ? "–" : `${index.similarity[at].toFixed(3)} ${index.exact[at] ? "(exact)" : "(estimate)"}`;
     for (const [term, text] of [
       ["rank in its chain", index.rank[at]], ["validation accuracy", percent(index.accuracy[at]) + (design.accuracy_sd ? ` ± ${percent(design.accuracy_sd)}` : "")], ["test accuracy", percent(design.test_accuracy)], ["parameters", thousands(index.parameters[at])],

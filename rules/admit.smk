@@ -9,7 +9,8 @@ rule admit:
     input:
         generated=of_shards("generated", "jsonl"),
         evaluated=of_shards("evaluated", "json"),
-        corpus=corpus_before,
+        corpus=corpus_known,
+        earlier=candidates_before,
         dataset=dataset,
     output:
         candidates=f"{CYCLE}/candidates.parquet",
@@ -31,7 +32,7 @@ rule admit:
         'python "$SCRIPTS"/admit.py'
         " $(printf -- ' --generated %s' {input.generated})"
         " $(printf -- ' --evaluated %s' {input.evaluated}) $(printf -- ' --corpus %s' {input.corpus})"
-        " --dataset {input.dataset} {params.admission} {params.novelty}"
+        " --cycle {wildcards.cycle} --dataset {input.dataset} {params.admission} {params.novelty}"
         " --candidates-output {output.candidates} --corpus-output {output.corpus} --log {log}"
         " -- {params:q} -- {input:q}"
 

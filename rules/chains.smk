@@ -40,6 +40,17 @@ def corpus_before(wildcards):
     return [SEED_CORPUS, *(of_cycle(wildcards.chain, k, "corpus.parquet") for k in range(1, int(wildcards.cycle)))]
 
 
+def corpus_known(wildcards):
+    """What admission compares with: that, and the shards that the adapter was taught in the chains it comes from."""
+    inherited = chains.inherited(SETTINGS, wildcards.chain)
+    return [*corpus_before(wildcards), *(of_cycle(*place, "corpus.parquet") for place in inherited)]
+
+
+def candidates_before(wildcards):
+    """The candidates of earlier cycles, with their verdicts."""
+    return [of_cycle(wildcards.chain, k, "candidates.parquet") for k in range(1, int(wildcards.cycle))]
+
+
 def corpus_to_show(wildcards):
     """What prompts draw their references from. Without references they wait for no earlier cycle."""
     return corpus_before(wildcards) if effective("prompts", wildcards)["references"] else []

@@ -9,9 +9,10 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.admit import KNOWN_COLUMNS, ROW, admit, read_records
 from archloop.cli import settings_options, stage
-from archloop.corpus import read_corpus, write_candidates, write_corpus
+from archloop.corpus import read_candidates, read_corpus, write_candidates, write_corpus
 from archloop.datasets import read_facts
 from archloop.files import read_jsonl
+from archloop.repeats import COLUMNS
 
 PATH = click.Path(path_type=Path)
 
@@ -21,12 +22,14 @@ PATH = click.Path(path_type=Path)
 @settings_options("novelty", "novelty")
 @click.option("--generated", multiple=True, required=True, type=PATH, help="Candidates, a file a shard.")
 @click.option("--evaluated", multiple=True, required=True, type=PATH, help="Their records, a file a shard.")
-@click.option("--corpus", multiple=True, required=True, type=PATH, help="Seed corpus and earlier shards.")
+@click.option("--corpus", multiple=True, required=True, type=PATH, help="Seed corpus, earlier and inherited shards.")
+@click.option("--cycle", default=1, type=click.IntRange(min=1), help="Number of the cycle; earlier ones lie beside it.")
 @click.option("--dataset", required=True, type=PATH, help="Prepared data set; its name and chance level.")
 @click.option("--candidates-output", required=True, type=PATH, help="candidates.parquet")
 @click.option("--corpus-output", required=True, type=PATH, help="corpus.parquet")
-def main(generated, evaluated, corpus, dataset, candidates_output, corpus_output, settings, novelty) -> None:
+def main(generated, evaluated, corpus, cycle, dataset, candidates_output, corpus_output, settings, novelty) -> None:
     """Write the table of all candidates and the shard of the admitted ones."""
+    earlier = [candidates_output.parents[1] / f"cycle-{k}" / candidates_output.name for k in range(1, cycle)]
     candidates, shard = admit(
         [row for path in generated for row in read_jsonl(path, *ROW)],
         read_records(evaluated),
@@ -34,6 +37,7 @@ def main(generated, evaluated, corpus, dataset, candidates_output, corpus_output
         read_facts(dataset),
         settings,
         novelty,
+        read_candidates(earlier, COLUMNS),
     )
     write_candidates(candidates, candidates_output)
     write_corpus(shard, corpus_output)

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 from archloop import inspect_corpus as corpus
 from archloop.cli import command
 from archloop.errors import InputError
+from archloop.texts import visible
 
 ANSWERS = {
     "counts": lambda records, identity, count: corpus.counts(records),
@@ -38,7 +39,8 @@ def main(question, identity, results, chain, count) -> None:
     neighbours in the corpus, its lineage, or a diff against its nearest neighbour."""
     if question in ("neighbours", "lineage", "diff") and not identity:
         raise InputError(f"{question} wants the id of a program, as in: inspect_corpus.py {question} main-01-0003")
-    click.echo(ANSWERS[question](corpus.read_results(results, chain), identity, count))
+    # A program may hold what a terminal obeys.
+    click.echo(visible(ANSWERS[question](corpus.read_results(results, chain), identity, count)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each of several at once takes one cor
 
 def pytest_addoption(parser):
     parser.addoption("--all-walls", action="store_true", help="Hostile programs behind every pair of walls and user.")
+    parser.addoption(
+        "--examples", type=int, default=0, help="How many programs a fuzzer tries; else a few, always the same."
+    )
     parser.addoption("--write-readme", action="store_true", help="Rewrite the README's tables of what rebuilds.")
+
+
+def pytest_configure(config):
+    pytest.examples = config.getoption("--examples")
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,17 @@
 """The verdict on candidates: funnel, thresholds, filling, twins, gates."""
 
+import subprocess
+import sys
+
 import polars as pl
 import pytest
+from small_data import write_few_digits
 
 from archloop.admit import admit, join
 from archloop.corpus import CANDIDATES, CORPUS, read_candidates, read_corpus, write_candidates, write_corpus
 from archloop.errors import InputError
+from archloop.files import write_json, write_jsonl
+from archloop.repeats import COLUMNS
 from archloop.seed_programs import family_programs
 
 DATASET = {"name": "digits", "chance": 0.1}
@@ -73,6 +79,35 @@ def test_a_copy_of_the_corpus_is_refused_in_a_later_cycle_and_its_source_is_name
     whole, _ = admit(*later, first, DATASET, ADMISSION, NOVELTY)
     assert whole["outcome"].to_list() == ["near_copy", "admitted"]
     assert whole["nearest_source"].to_list()[0] == "earlier"
+
+
+def test_a_design_of_the_chain_that_the_adapter_comes_from_is_known_and_its_source_is_named():
+    _, inherited = admit(*cycle((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    here = cycle((PROGRAMS[0], 0.9), (PROGRAMS[1], 0.9), chain="transfer")
+    whole, _ = admit(*here, inherited, DATASET, ADMISSION, NOVELTY)
+    assert whole["outcome"].to_list() == ["near_copy", "admitted"]
+    assert whole["nearest_source"].to_list()[0] == "inherited"
+
+
+@pytest.mark.parametrize("gate", ["text", "graph", "both", "none"])
+@pytest.mark.parametrize("accuracy", [0.3, 0.5])
+def test_repeats_are_told_whatever_they_score(accuracy, gate):
+    entries = [(PROGRAMS[0], accuracy, "a")] * 48
+    whole, _ = admit(*cycle(*entries), EMPTY, DATASET, ADMISSION, NOVELTY | {"gate": gate})
+    assert whole["repeat_of"].to_list() == [None, *["main-01-0000"] * 47]
+    assert whole["text_digest"].n_unique() == 1
+
+
+def test_a_repeat_of_an_earlier_cycle_is_told_although_nothing_of_it_was_admitted():
+    first, _ = admit(*cycle((PROGRAMS[0], 0.1), (PROGRAMS[1], 0.2)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    entries = [(PROGRAMS[1], 0.9), (PROGRAMS[2], 0.3), (PROGRAMS[0], 0.3)]
+    later = cycle(*entries, number=2)
+    alone = admit(*later, EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, shard = admit(*later, EMPTY, DATASET, ADMISSION, NOVELTY, first.select(COLUMNS))
+    assert whole["repeat_of"].to_list() == ["main-01-0001", None, "main-01-0000"]
+    assert whole["repeat_similarity"].to_list()[0] == 1.0
+    # The gate asks what was admitted, and stays as it is.
+    assert whole["outcome"].equals(alone[0]["outcome"]) and shard.equals(alone[1].with_columns(shard["id"]))
 
 
 def test_the_nearest_of_a_novel_program_is_an_estimate_and_marked_as_one():
@@ -201,3 +236,20 @@ def test_without_a_gate_copies_are_admitted_and_their_likeness_is_recorded_all_t
 def test_a_cycle_without_candidates_has_an_empty_table():
     whole, shard = admit([], [], EMPTY, DATASET, ADMISSION, NOVELTY)
     assert whole.height == shard.height == 0
+
+
+def test_the_script_compares_with_the_cycles_that_lie_beside_its_own(root, tmp_path):
+    data = write_few_digits(tmp_path / "digits.safetensors", images=8)
+    _, seeds = admit(*cycle((PROGRAMS[2], 0.5), chain="seed", number=0), EMPTY, DATASET, ADMISSION, NOVELTY)
+    write_corpus(seeds, tmp_path / "seed.parquet")
+    for number in (1, 2):
+        place = tmp_path / "results" / "main" / f"cycle-{number}"
+        candidates, records = cycle((PROGRAMS[0], 0.1), number=number)
+        write_jsonl(place / "generated" / "0.jsonl", candidates)
+        write_json(place / "evaluated" / "0.json", {"records": records, "protocol": {}})
+        arguments = ["--generated", place / "generated/0.jsonl", "--evaluated", place / "evaluated/0.json"]
+        arguments += ["--corpus", tmp_path / "seed.parquet", "--dataset", data, "--cycle", number]
+        arguments += ["--candidates-output", place / "candidates.parquet", "--corpus-output", place / "corpus.parquet"]
+        subprocess.run([sys.executable, root / "scripts" / "admit.py", *map(str, arguments)], check=True)
+    found = [read_candidates([path])["repeat_of"][0] for path in sorted(tmp_path.glob("results/main/*/cand*.parquet"))]
+    assert found == [None, "main-01-0000"]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from test_settings import refusal
 
-from archloop.chains import adapter_after, ancestors, parent_of, place_pattern, trains, uses_seed_adapter
+from archloop.chains import adapter_after, ancestors, inherited, parent_of, place_pattern, trains, uses_seed_adapter
 from archloop.corpus import CORPUS
 from archloop.draw_families import draw_families
 from archloop.finetune import training_rows
@@ -53,6 +53,20 @@ def test_a_chain_that_trains_on_nothing_keeps_the_adapter_that_it_starts_from(co
     assert adapter_after(settings, "moved", 1) == ("main", 2)
     assert adapter_after(settings, "bare", 2) is adapter_after(settings, "fresh", 0) is None
     assert adapter_after(settings, "fresh", 2) == ("fresh", 2)
+
+
+def test_what_an_adapter_was_taught_is_inherited_by_the_chains_that_go_on_from_it(config):
+    more = {"moved": {"start": "main/1"}, "again": {"start": "moved"}, "stays": FROZEN | {"start": "again"}}
+    more |= {"after": {"start": "stays"}, "frozen": FROZEN, "late": {"start": "frozen"}, "bare": {"start": "base"}}
+    more |= {"designs": {"source": "main", "cycles": 1}, "random": {"source": "families"}}
+    more |= {"afresh": {"start": "main", "finetuning": {"start_from": "base"}}, "next": {"start": "afresh"}}
+    settings = chains(config, **more)
+    moved = [("main", 1)]
+    again = [*moved, ("moved", 1), ("moved", 2)]
+    wanted = {"main": [], "moved": moved, "again": again, "stays": [*again, ("again", 1), ("again", 2)]}
+    wanted |= {"after": wanted["stays"], "late": [], "bare": [], "designs": [], "random": []}
+    wanted |= {"afresh": [("main", 1), ("main", 2)], "next": [("afresh", 1), ("afresh", 2)]}
+    assert {name: inherited(settings, name) for name in wanted} == wanted
 
 
 def test_one_cycle_may_train_on_nothing(config):

@@ -69,7 +69,7 @@ def judge(digits):
     [
         (None, "unparseable", "no program"),
         ("class Net(:", "unparseable", "SyntaxError"),
-        ("import os\n" + net(), "unsafe", "imports os"),
+        ("import socket\n" + net(init="socket.socket()"), "unsafe", "imports socket"),
         ("x = 1\n", "contract", "no class Net"),
         (net(init="self.x = nn.Conv3D(1, 2)"), "construct", "Conv3D"),
         (net(init="raise SystemExit(0)"), "construct", "SystemExit"),

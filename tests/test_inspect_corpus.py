@@ -54,6 +54,18 @@ def test_counts_per_cycle_add_up(root, results):
     ]
 
 
+def test_what_a_terminal_obeys_is_shown_as_escapes(root, results, tmp_path):
+    folder = shutil.copytree(results, tmp_path / "results")
+    painted = RESIDUAL.replace("class Block", "# \x1b[2J\x1b]0;owned\x07\u202e\r\nclass Block")
+    whole, shard = admit(*cycle((painted, 0.6), chain="x"), EMPTY, DATASET, ADMISSION, NOVELTY)
+    earlier = pl.DataFrame({"nearest_id": ["main-02-0000"], "nearest_similarity": [0.9], "nearest_exact": [True]})
+    write_candidates(whole.with_columns(*earlier.iter_columns()), folder / "x" / "cycle-1" / "candidates.parquet")
+    write_corpus(shard, folder / "x" / "cycle-1" / "corpus.parquet")
+    text = ask(root, folder, "diff", "x-01-0000").stdout
+    assert "\\x1b[2J\\x1b]0;owned\\x07\\u202e" in text
+    assert not set(text) & set("\x1b\x07\u202e\r")
+
+
 def test_the_best_come_first(root, results):
     found = answer(root, results, "best", "--count", "3")
     assert [line[0] for line in found[1:]] == ["main-02-0000", "seed-00-0000", "seed-00-0001"]

@@ -125,8 +125,9 @@ def test_a_fragment_of_an_import_breaks_nothing_and_spoils_no_program_after_it(t
         "1_" * 90_000 + "e",
         "\\\n" * 90_000,
         "class Net: pass\r" * 12_000,
+        f"import {'a.' * 40_000}b as n\n" + "n\n" * 60_000,
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_the_lexer_takes_linear_time(text):
     """Seconds for 200,000 characters, where one that goes back or scans again takes hours."""

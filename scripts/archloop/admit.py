@@ -11,8 +11,8 @@ import polars as pl
 from archloop.corpus import CANDIDATES, CORPUS
 from archloop.errors import InputError
 from archloop.files import has_keys, read_json
-from archloop.novelty import Nearest, Neighbours, Programs, is_copy, nearest, neighbours, pick, with_signatures
-from archloop.progress import get_logger
+from archloop.novelty import Nearest, Neighbours, is_copy, known_programs, nearest, neighbours, pick, with_signatures
+from archloop.repeats import COLUMNS, repeats
 from archloop.shingles import PERMUTATIONS, text_digest
 
 # What admission needs of the corpus: reading no more saves half of the memory.
@@ -20,17 +20,26 @@ KNOWN_COLUMNS = ("id", "chain", "program", "signature", "shingle_tokens", "graph
 # What a candidate and its record must have.
 ROW = ("id", "index", "program")
 RECORD = ("id", "key", "outcome", "detail", "parameters", "multiply_adds", "accuracy")
+NO_CANDIDATES = pl.DataFrame(schema={name: CANDIDATES[name] for name in COLUMNS})
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def admit(
-    candidates: list[dict], records: list[dict], corpus: pl.DataFrame, dataset: dict, admission: dict, novelty: dict
+    candidates: list[dict],
+    records: list[dict],
+    corpus: pl.DataFrame,
+    dataset: dict,
+    admission: dict,
+    novelty: dict,
+    earlier: pl.DataFrame = NO_CANDIDATES,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (all candidates with their verdicts, the admitted ones as corpus rows), both in the order of the indices.
 
-    candidates: rows of generated/*.jsonl. records: of evaluated/*.json. corpus: the seed corpus and earlier shards, at
-    least KNOWN_COLUMNS. dataset: facts (name, classes, chance). Better candidates are judged first, ties by id, and
-    join what the next ones are compared with, so of two twins the better is admitted and the other is its near-copy.
+    candidates: rows of generated/*.jsonl. records: of evaluated/*.json. corpus: the seed corpus, earlier shards, and
+    those of the chains whose adapter this one goes on from, at least KNOWN_COLUMNS. earlier: the candidates of earlier
+    cycles (repeats.COLUMNS), which no verdict depends on. dataset: facts (name, classes, chance). Better candidates are
+    judged first, ties by id, and join what the next ones are compared with, so of two twins the better is admitted and
+    the other is its near-copy.
     """
     rows = join(candidates, records)
     trained = [row for row in rows if row["outcome"] == "trained"]
@@ -39,10 +48,12 @@ def admit(
     trained.sort(key=lambda row: (-row["score"], row["id"]))
     enough = _scores_enough(admission, dataset)
     compared = _Compared(trained, corpus, novelty)
-    admitted = []
+    admitted, known = [], []
     for place, row in enumerate(trained):
         found, twin = compared.nearest(place, admitted), compared.graph_match(place, admitted)
+        known.append({"nearest": compared.nearest(place, []), "twin": compared.graph_match(place, [])})
         row |= {
+            "text_digest": text_digest(row["program"]),
             "signature": compared.own.signatures[place],
             "shingle_tokens": novelty["shingle_tokens"],
             "nearest_id": found.id,
@@ -58,6 +69,9 @@ def admit(
         else:
             row["outcome"] = "admitted"
             admitted.append(place)
+    found = repeats(compared.own, compared.digests, known, compared.to_own, earlier, novelty)
+    for row, facts in zip(trained, found):
+        row |= facts
     rows.sort(key=lambda row: (row["index"], row["id"]))
     for row in rows:
         row["dataset"] = dataset["name"]
@@ -78,8 +92,9 @@ class _Compared:
         self.digests = [row["graph_digest"] for row in trained]
         self.own = with_signatures([row["id"] for row in trained], [row["program"] for row in trained], size)
         self.known = known_programs(corpus, size)
-        self.sources = corpus.select(pl.when(chain="seed").then(pl.lit("seed")).otherwise(pl.lit("earlier")))
-        self.sources = self.sources.to_series()
+        own = trained[0].get("chain", "main") if trained else "main"
+        source = pl.when(chain="seed").then(pl.lit("seed")).when(chain=own).then(pl.lit("earlier"))
+        self.sources = corpus.select(source.otherwise(pl.lit("inherited"))).to_series()
         self.to_known = neighbours(self.own, self.known, threshold, size)
         self.to_own = neighbours(self.own, self.own, threshold, size)
         hashes = np.frombuffer(b"".join(self.own.signatures.to_list()), "<u4").reshape(-1, PERMUTATIONS)
@@ -104,18 +119,6 @@ class _Compared:
         digest = self.digests[place]
         same = (self.own.ids[row] for row in admitted if self.digests[row] == digest)
         return self.graphs.get(digest) or next(same, None)
-
-
-def known_programs(corpus: pl.DataFrame, shingle_tokens: int) -> Programs:
-    """Return the programs of the corpus with their stored signatures.
-
-    Those of another shingle size (a chain that overrides it) are computed anew, in bulk.
-    """
-    fitting = corpus["shingle_tokens"].eq_missing(shingle_tokens)
-    if fitting.all():
-        return Programs(corpus["id"], corpus["program"], corpus["signature"])
-    get_logger("novelty").info("signing %d programs in shingles of %d tokens", corpus.height, shingle_tokens)
-    return with_signatures(corpus["id"].to_list(), corpus["program"].to_list(), shingle_tokens)
 
 
 def read_records(paths: Iterable[Path]) -> list[dict]:

@@ -93,6 +93,24 @@ def adapter_after(settings: dict, chain: str, cycle: int) -> tuple[str, int] | N
     return None
 
 
+def inherited(settings: dict, chain: str) -> list[tuple[str, int]]:
+    """Return the (chain, cycle) of all whose admitted programs the adapter that a chain starts from was taught.
+
+    The oldest first; none for a chain whose candidates no language model writes.
+    """
+    found = []
+    while settings["chains"].get(chain, {}).get("source", FAMILIES) == MODEL:
+        place = adapter_after(settings, chain, 0)
+        if place is None or place[0] == SEED:
+            break
+        chain, last = place
+        found = [*((chain, cycle) for cycle in range(1, last + 1)), *found]
+        made = [cycle for cycle in range(1, last + 1) if trains(settings, chain, cycle)]
+        if any(effective(settings, "finetuning", chain, cycle)["start_from"] == "base" for cycle in made):
+            break
+    return found
+
+
 def place_pattern(settings: dict, chain: str) -> str:
     """Return a regular expression for the name of a chain in front of what belongs to one of its cycles and shards.
 

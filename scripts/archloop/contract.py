@@ -28,6 +28,10 @@ LEARN = """
 """
 # Where the judge's protocol says nothing.
 PROTOCOL = {"learning_rate": 0.01, "momentum": 0.9, "gradient_clip": 3.0}
+# LEMUR's names of what happens to an image.
+TRANSFORMS = {"paper256": "norm_256_flip", "native32": "norm_32"}
+# Of a hyperparameter that a program declares and nobody here knows: the middle of the range that LEMUR draws it from.
+UNKNOWN = 0.5
 # Base classes that have neither method.
 PLAIN_BASES = {ast.dump(ast.parse(text, mode="eval").body) for text in ("nn.Module", "torch.nn.Module", "Module")}
 
@@ -125,6 +129,22 @@ def _with_torch(program: str) -> str:
         at = node.end_lineno
     lines = program.split("\n")
     return "\n".join([*lines[:at], "import torch", *lines[at:]])
+
+
+def hyperparameters(program: str, settings: dict) -> dict:
+    """Return what a program gets as `prm`: what LEMUR gives to all, and the names that this one declares.
+
+    settings: section evaluation, whose protocol decides the values.
+    """
+    rate, batch, epochs = (settings[name] for name in ("learning_rate", "batch_size", "epochs"))
+    given = {"lr": rate, "batch": batch, "epoch": epochs, "epoch_max": epochs}
+    given |= {name: settings[name] for name in ("momentum", "dropout")}
+    given["transform"] = TRANSFORMS.get(settings.get("protocol"), "norm_32")
+    known = {"learning_rate": rate, "batch_size": batch} | dict.fromkeys(("epochs", "num_epochs"), epochs)
+    known |= dict.fromkeys(("weight_decay", "label_smoothing", "pretrained"), 0.0)
+    for name in sorted(supported(program) - given.keys()):
+        given[name] = known.get(name, settings["dropout"] if "drop" in name else UNKNOWN)
+    return given
 
 
 def supported(program: str) -> set[str]:

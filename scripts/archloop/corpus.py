@@ -60,6 +60,9 @@ CANDIDATES = CORPUS | {
     "nearest_exact": pl.Boolean,
     "nearest_source": pl.String,
     "graph_match_id": pl.String,
+    "repeat_of": pl.String,
+    "repeat_similarity": pl.Float64,
+    "text_digest": pl.String,
 }
 
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import polars as pl
 
-from archloop.contract import complete, supported
+from archloop.contract import TRANSFORMS, complete, supported
 from archloop.files import sha256_text, write_text
 
 # LEMUR's names of the data sets; others keep their own, with hyphens.
 DATASETS = {"cifar10": "cifar-10", "cifar100": "cifar-100"}
-TRANSFORMS = {"paper256": "norm_256_flip", "native32": "norm_32"}
 
 
 def export(corpus: pl.DataFrame, folder: Path) -> list[dict]:

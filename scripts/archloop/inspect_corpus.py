@@ -13,6 +13,7 @@ from archloop.funnel import VALID
 from archloop.novelty import count_matches, low_bytes
 from archloop.shingles import jaccard, shingle_sets, signatures
 
+LONGEST_DIFF = 2000  # lines of a program; the time grows with their square
 SHOWN = ("id", "accuracy", "parameters", "family", "cycle")
 
 
@@ -124,9 +125,10 @@ def difference(records: Records, identity: str) -> str:
     how = "exact" if row["nearest_exact"] else "MinHash estimate"
     likeness = f"similarity {row['nearest_similarity']:.3f} ({how})"
     head = f"{identity} and its nearest, {other} of {row['nearest_source']}: {likeness}"
-    lines = difflib.unified_diff(
-        known["program"].splitlines(), row["program"].splitlines(), other, identity, lineterm="", n=2
-    )
+    before, after = (each["program"].split("\n") for each in (known, row))
+    if max(len(before), len(after)) > LONGEST_DIFF:
+        return f"{head}\nMore than {LONGEST_DIFF} lines: too long for a diff"
+    lines = difflib.unified_diff(before, after, other, identity, lineterm="", n=2)
     return "\n".join([head, *lines])
 
 

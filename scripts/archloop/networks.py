@@ -3,6 +3,8 @@
 import collections
 import contextlib
 import random
+import sys
+import types
 
 import numpy as np
 import torch
@@ -12,6 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from archloop.faults import is_device, is_memory, line
 
 _ATTRIBUTES = torch.nn.Module.__dict__["__dict__"].__get__
+
+
+# What errors say that a real device may not raise: attention, say, has other strides there, and autocast its formats.
+NOT_ON_META = ("meta", "data-dependent", "view size is not compatible", "autocast", "scalartype")
 
 
 class Stop(Exception):
@@ -29,29 +35,27 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def builder(program: str, in_shape: tuple, out_shape: tuple, settings: dict):
-    """Run the program and return a function of a device that makes its Net there; raise Stop when it has none."""
-    namespace = {"__name__": "candidate"}
+def builder(program: str, in_shape: tuple, out_shape: tuple, prm: dict):
+    """Run the program and return a function of a device that makes its Net there; raise Stop when it has none.
+
+    The program is a module like any other: dataclasses and annotations look it up by its name.
+    """
+    module = sys.modules["candidate"] = types.ModuleType("candidate")
     try:
-        exec(compile(program, "<program>", "exec"), namespace)
-        network = namespace["Net"]
+        exec(compile(program, "<program>", "exec"), vars(module))
+        network = vars(module)["Net"]
     except BaseException as error:
         raise_memory(error)
         raise Stop("construct", line(error)) from None
-    return lambda device: network(in_shape, out_shape, hyperparameters(settings), torch.device(device))
-
-
-def hyperparameters(settings: dict) -> dict:
-    """Return the hyperparameters that a program gets, by the names of the LEMUR contract."""
-    same = {name: settings[name] for name in ("momentum", "dropout")}
-    return {"lr": settings["learning_rate"]} | same | {"batch": settings["batch_size"]}
+    return lambda device: network(in_shape, out_shape, dict(prm), torch.device(device))
 
 
 def checked(build, in_shape: tuple, classes: int, facts: dict):
     """Return the model after one forward pass and put its parameters into facts; raise Stop when either fails.
 
-    On the meta device: shapes alone, no memory. A program that looks at values (`tensor.item()`) cannot live there; it
-    is tried once more with real numbers, inside the limits on memory.
+    On the meta device: shapes alone, no memory. A program that looks at values (`tensor.item()`) cannot live there, nor
+    one that needs the strides or the number formats of a real device; it is tried once more with real numbers, inside
+    the limits on memory.
     """
     outcome = "construct"
     for device in ("meta", "cpu"):
@@ -95,7 +99,7 @@ def without_numbers(model: torch.nn.Module) -> torch.nn.Module:
 
 def _needs_values(error: BaseException) -> bool:
     text = line(error).lower()
-    return isinstance(error, NotImplementedError) or "meta" in text or "data-dependent" in text
+    return isinstance(error, NotImplementedError) or any(sign in text for sign in NOT_ON_META)
 
 
 def parameters_of(model: torch.nn.Module) -> list[torch.Tensor]:

@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 import polars as pl
 
+from archloop.progress import get_logger
 from archloop.shingles import PERMUTATIONS, jaccard, shingle_sets, signatures
 
 MISS_RATE = 1e-4
@@ -84,6 +85,18 @@ def with_signatures(ids: list[str], texts: list[str], shingle_tokens: int) -> Pr
     return Programs(
         pl.Series(ids, dtype=pl.String), pl.Series(texts, dtype=pl.String), pl.Series(packed, dtype=pl.Binary)
     )
+
+
+def known_programs(corpus: pl.DataFrame, shingle_tokens: int) -> Programs:
+    """Return the programs of the corpus with their stored signatures.
+
+    Those of another shingle size (a chain that overrides it) are computed anew, in bulk.
+    """
+    fitting = corpus["shingle_tokens"].eq_missing(shingle_tokens)
+    if fitting.all():
+        return Programs(corpus["id"], corpus["program"], corpus["signature"])
+    get_logger("novelty").info("signing %d programs in shingles of %d tokens", corpus.height, shingle_tokens)
+    return with_signatures(corpus["id"].to_list(), corpus["program"].to_list(), shingle_tokens)
 
 
 def pick(options: list[Nearest]) -> Nearest:

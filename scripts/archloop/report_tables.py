@@ -69,7 +69,7 @@ def judged(results: Results) -> pl.DataFrame:
     kind = (
         pl.when(of_seed)
         .then(pl.lit("copy_seed"))
-        .when(text | graph)
+        .when(text | graph | pl.col("repeat_of").is_not_null())
         .then(pl.lit("copy_own"))
         .when(pl.col("score") >= pl.col("threshold"))
         .then(pl.lit("new_above"))

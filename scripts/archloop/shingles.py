@@ -33,6 +33,7 @@ MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 LINE_END = re.compile("\r\n?")
 BATCH_CHARACTERS = 400_000
 MAXIMUM_VOCABULARY = 500_000
+MAXIMUM_PIECES = 8  # names below a module that stand for an imported one
 SIGNED_AT_ONCE = 16_384  # shingles of one program: the memory that their permutations take is bounded
 
 # No part of it looks at the same text from many starts: a string that does not end is one token all the same.
@@ -215,6 +216,7 @@ def _normalised(programs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     for program in programs:
         before = len(tokens)
         tokens += map(number, TOKEN.findall(LINE_END.sub("\n", program) + "\n"))
+        tokens.append(number("\n"))
         counts.append(len(tokens) - before)
     own, ids = VOCABULARY[OWN], np.array(tokens, np.int64)
     documents = np.repeat(np.arange(len(programs)), counts)
@@ -361,7 +363,7 @@ def _pieces(origin: str) -> list[str]:
     """Return the tokens that stand for an origin: its longest module that is one token, and the names below it."""
     known = [name for name in MODULES if origin == name or origin.startswith(name + ".")]
     first = max(known, key=len, default="." if origin.startswith(".") else origin.partition(".")[0])
-    rest = [part for part in origin[len(first) :].split(".") if part]
+    rest = [part for part in origin[len(first) :].split(".", MAXIMUM_PIECES) if part]
     return [first, *(piece for part in rest for piece in (".", part))]
 
 

@@ -251,6 +251,9 @@ def _may_be_modules(node: ast.AST) -> Iterator[ast.expr]:
         yield from node.args[:1]
     elif isinstance(node, ast.Compare):
         yield from (node.left, *node.comparators)
+    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        arguments = [each for each in ast.iter_child_nodes(node.args) if isinstance(each, ast.arg)]
+        yield from (each.annotation for each in arguments if each.annotation is not None)
 
 
 def _refused_import(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str | None:

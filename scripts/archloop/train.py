@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn.functional import cross_entropy, interpolate
 
+from archloop.contract import hyperparameters
 from archloop.faults import is_memory, line
 from archloop.formats import PLAIN, Format, autocast, first_that_works, formats
 from archloop.graph import fingerprint
@@ -21,7 +22,6 @@ from archloop.networks import (
     builder,
     built_to_train,
     checked,
-    hyperparameters,
     multiply_adds,
     or_none,
     parameters_of,
@@ -98,7 +98,8 @@ def _judge(program, data, settings, seed, device, facts) -> list[bytes]:
     protocol = PROTOCOLS[settings["protocol"]]
     size = protocol.size or data["train_images"].shape[-1]
     in_shape = (settings["batch_size"], data["train_images"].shape[1], size, size)
-    build = builder(program, in_shape, (data["classes"],), settings)
+    settings = settings | {"prm": hyperparameters(program, settings)}
+    build = builder(program, in_shape, (data["classes"],), settings["prm"])
     model = checked(build, in_shape, data["classes"], facts)
     within_budget(facts, settings)
     facts["multiply_adds"] = or_none(multiply_adds, model, in_shape)
@@ -211,7 +212,7 @@ def _learn_by_program(model, settings: dict):
     """Return a function that trains one epoch as the program does it."""
     if not all(callable(getattr(model, name, None)) for name in ("train_setup", "learn")):
         raise Stop("contract", "training: candidate, but Net has no train_setup and learn")
-    model.train_setup(hyperparameters(settings))
+    model.train_setup(dict(settings["prm"]))
 
     class Loader:
         def __init__(self, batches, count):

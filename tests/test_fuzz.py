@@ -1,0 +1,174 @@
+"""No program ends a job: whatever a model writes, every reader of it returns, with an outcome or a note.
+
+Programs are real ones cut, joined and stirred, Python's own grammar at random, and bytes. `pytest --examples 5000
+tests/test_fuzz.py` looks for longer.
+"""
+
+import ast
+import json
+
+import polars as pl
+import pytest
+from edit_pairs import BRANCHES, EXCITATION, PLAIN, RESIDUAL, SEPARABLE
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from test_admit import ADMISSION, DATASET, EMPTY, NOVELTY, cycle
+
+from archloop.admit import admit
+from archloop.contract import complete, modernise, supported
+from archloop.corpus import read_candidates, write_candidates, write_corpus
+from archloop.export import export
+from archloop.funnel import OUTCOMES
+from archloop.generate import extract_program
+from archloop.inspect_corpus import counts, difference, read_results
+from archloop.report_graph import blocks
+from archloop.result import read_result
+from archloop.seed_programs import seed_programs
+from archloop.shingles import normalised_tokens, signatures, text_digest
+from archloop.static_checks import check_program, without_unused
+from archloop.summarize import summarize
+from archloop.texts import one_layout, parsed
+
+REAL = [PLAIN, RESIDUAL, SEPARABLE, BRANCHES, EXCITATION, *(each.program for each in seed_programs(1))]
+PIECES = [
+    *("import .\n", "from . import *\n", "import torch as nn\n", "from __future__ import annotations\n", "import ("),
+    *('"""', "'''", '"', "'", "\\", "\\\n", "\n", "\r", "\r\n", "\f", "\t", "    ", " ", "\0", "\x1b[2J", "\u202e"),
+    *("class Net:", "class Net(nn.Module):", "Net = x", "def __init__(self, a, b, c, d): pass", "as", "é", "ﬁ"),
+    *("def supported_hyperparameters():", "return", "lambda:", "if __name__ == '__main__':", "try:", "except: pass"),
+    *("match x:", "case", "async", "await", "global Net", "nonlocal x", ":=", "...", "0x", "1e", "1_", "9" * 5000, ";"),
+    *("(", ")", "[", "]", "{", "}", "f'{", "}'", "rb'", "#", "@", "->", "*", "**", "=", ",", ".", ":", "self."),
+    *("getattr(", "torch.", "nn.", "F.", "__class__", "prm['lr']", "```python\n", "```\n", "x", "super().", "if x:"),
+]
+PLACES = some.integers(0, 4000)
+CUT = some.builds(lambda text, at, to: text[min(at, to) : max(at, to)], some.sampled_from(REAL), PLACES, PLACES)
+LEAVES = ["Net", "torch", "nn", "self", "x", "os", "eval", "super", "1", "1.5", "'a'", "None", "f'{x!r:>{x}}'", "..."]
+# Python's grammar in small: {} is an expression.
+FORMS = ["{}.{}", "{}({})", "[{}, {}]", "({} if {} else 1)", "lambda a: {} + {}", "{{{}: {}}}", "[a for a in {} if {}]"]
+LINES = ["{} = {}", "import {}", "from {} import {}", "def {}(a={}): pass", "class {}({}): pass", "del {}", "{}"]
+LINES += ["for {} in {}: pass", "with {} as {}: pass", "while {}: break", "assert {}", "@{}\nclass Net: pass"]
+DEEP = ["", "x = " + "-" * 800 + "1\n", "x = " + "(" * 90 + ")" * 90 + "\n", "x = 1" + " + 1" * 900]
+
+
+@some.composite
+def stirred(draw) -> str:
+    """A real program with a few pieces put in, taken out or changed."""
+    program = draw(some.sampled_from(REAL))
+    for _ in range(draw(some.integers(0, 6))):
+        at, length = draw(some.integers(0, len(program))), draw(some.integers(0, 12))
+        put = draw(some.sampled_from(PIECES) | CUT) * draw(some.sampled_from([1, 1, 1, 2, 300]))
+        program = program[:at] + put + program[at + length :]
+    return program
+
+
+@some.composite
+def grown(draw) -> str:
+    """Statements of Python's grammar, deep ones among them."""
+    leaves = some.sampled_from(LEAVES)
+    expressions = some.recursive(
+        leaves, lambda inner: some.builds(str.format, some.sampled_from(FORMS), inner, inner), max_leaves=20
+    )
+    statements = some.builds(str.format, some.sampled_from(LINES), expressions, expressions)
+    return "\n".join(draw(some.lists(statements, max_size=8))) + "\n" + draw(some.sampled_from(DEEP))
+
+
+TEXTS = stirred() | grown() | some.lists(some.sampled_from(PIECES), max_size=40).map("".join)
+TEXTS |= some.binary(max_size=300).map(lambda data: data.decode("latin-1")) | some.text(max_size=200)
+ATOMS = some.none() | some.booleans() | some.integers() | some.floats() | some.text()
+JSON = some.recursive(
+    ATOMS | some.sampled_from(["[[[[", "]]", 1e400]),
+    lambda inner: some.lists(inner, max_size=5) | some.dictionaries(some.text(max_size=3), inner, max_size=4),
+    max_leaves=30,
+)
+
+
+def tried(examples: int):
+    """The settings of a fuzzer: so many examples, always the same, or with --examples that many new ones."""
+    return settings(
+        max_examples=pytest.examples or examples,
+        derandomize=not pytest.examples,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@tried(150)
+@given(program=TEXTS)
+def test_every_reader_of_a_program_returns(program):
+    refused = check_program(program)
+    assert refused is None or refused[0] in ("unparseable", "unsafe", "contract")
+    run = without_unused(program)
+    if parsed(program) is not None:
+        assert parsed(run) is not None, "what is run does not compile"
+        assert ast.dump(parsed(one_layout(program))) == ast.dump(parsed(program)), "another program"
+        assert parsed(complete(program, {})) is not None, "what is exported does not compile"
+    assert text_digest(program) == text_digest(program + "\n# more\n") or parsed(program) is None
+    assert signatures([program, PLAIN], 10)[1].tolist() == signatures([PLAIN], 10)[0].tolist()
+    assert len(normalised_tokens(program)) <= 20 * len(program)
+    supported(program)
+    extract_program(program)
+    try:
+        modernise(program)
+    except ValueError as error:
+        assert str(error)
+
+
+@tried(40)
+@given(programs=some.lists(TEXTS, min_size=1, max_size=4), details=some.text(max_size=40))
+def test_programs_and_their_details_go_through_admission_to_the_export(programs, details, tmp_path_factory):
+    candidates, records = cycle(*((program, 0.5 + place / 10) for place, program in enumerate(programs)))
+    for candidate, record in zip(candidates, records):
+        candidate |= {"raw": details, "hint": details}
+        record |= {"detail": details, "graph": {"digest": details, "method": "trace"}}
+    candidates[-1]["program"], records[-1]["outcome"] = programs[-1], "crashed"
+    whole, shard = admit(candidates, records, EMPTY, DATASET, ADMISSION, NOVELTY)
+    assert set(whole["outcome"]) <= set(OUTCOMES)
+    place = tmp_path_factory.mktemp("fuzz") / "results" / "main" / "cycle-1"
+    write_candidates(whole, place / "candidates.parquet")
+    write_corpus(shard, place / "corpus.parquet")
+    summarize(read_candidates([place / "candidates.parquet"]), None, 0.5, "main", 1, "digits")
+    assert len(export(shard, place.parent / "architectures")) == shard.height
+    records = read_results(place.parents[1])
+    counts(records)
+    for identity in whole.filter(pl.col("nearest_id").is_not_null())["id"]:
+        difference(records, identity)
+
+
+@tried(300)
+@given(facts=JSON, nodes=JSON, raw=some.binary(max_size=40))
+def test_what_a_process_says_is_a_record_whatever_it_says(facts, nodes, raw):
+    nonce, report = b"n" * 16, {"stopped": None, "status": 0}
+    said = {"outcome": "trained", "detail": facts, "parameters": 9, "multiply_adds": None, "epochs": [], "losses": []}
+    said |= {"seconds": {}, "graph": {"digest": "a" * 64, "method": "trace", "operations": 3, "nodes": nodes}}
+    for header in (said, said | {"graph": facts}, facts, said | {"seconds": facts, "epochs": nodes}):
+        text = json.dumps(header).encode()
+        for result in (nonce + len(text).to_bytes(4, "little") + text + raw, nonce + raw, raw):
+            record = read_result(report, result, nonce)
+            json.dumps(record | {"predictions": ""}, allow_nan=False).encode()
+            blocks((record["graph"] or {}).get("nodes"))
+
+
+def traced(nodes: list) -> dict:
+    """Return the record of a process that tells of this graph."""
+    said = {"outcome": "trained", "detail": "", "parameters": 9, "multiply_adds": None, "epochs": [], "losses": []}
+    said |= {"seconds": {}, "graph": {"digest": "a" * 64, "method": "trace", "operations": 1, "nodes": nodes}}
+    header = json.dumps(said).encode()
+    return read_result({"stopped": None}, b"n" * 16 + len(header).to_bytes(4, "little") + header, b"n" * 16)
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "]" * 5000, "[[]]" * 100])
+def test_brackets_in_the_texts_of_a_graph_are_no_depth(text):
+    nodes = [["=image", [], [], [2, 3]], ["einsum", [["equation", text]], [0], [2, 3]]]
+    record = traced(nodes)
+    assert record["outcome"] == "trained" and record["graph"]["nodes"][0] == nodes[0]
+
+
+DEEP_LISTS = json.loads("[" * 25 + "]" * 25)
+
+
+MANY = [["]" * 99, [], [], []]] * 501
+
+
+@pytest.mark.parametrize("nodes", [MANY, [["]" * 99, DEEP_LISTS, [], []]]], ids=["long", "deep"])
+def test_a_graph_that_is_too_long_or_too_deep_is_no_graph(nodes):
+    assert traced(nodes)["outcome"] == "crashed"
