@@ -3,12 +3,20 @@ localrules:
     write_prompts,
 
 
+def room_for_answer(wildcards):
+    """What an answer takes of the model's context, for prompts that show references while they fit."""
+    answer = effective("generation", wildcards)
+    shown = effective("prompts", wildcards)["references"]
+    return archloop_options.options({key: answer[key] for key in ("max_new_tokens", "opening")}) if shown else ""
+
+
 rule write_prompts:
     input:
         dataset=dataset,
         template=lambda wildcards: from_root(setting("prompts", "template")(wildcards)),
         hints=lambda wildcards: from_root(setting("prompts", "hints")(wildcards)),
         corpus=corpus_to_show,
+        model=lambda wildcards: MODEL if effective("prompts", wildcards)["references"] else [],
     output:
         f"{CYCLE}/prompts.jsonl",
     log:
@@ -21,6 +29,8 @@ rule write_prompts:
     params:
         corpus=file_option("corpus"),
         settings=options("prompts"),
+        model=file_option("model"),
+        room=room_for_answer,
         epochs=options("evaluation", only="epochs"),
         seed=lambda wildcards: archloop_options.options({"seed": chain_seed(wildcards)}),
         code=code("write_prompts"),
@@ -28,7 +38,7 @@ rule write_prompts:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
     shell:
         'python "$SCRIPTS"/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}'
-        " --dataset {input.dataset} {params.corpus}"
+        " --dataset {input.dataset} {params.corpus} {params.model} {params.room}"
         " {params.settings} --template {input.template:q} --hints {input.hints:q}"
         " {params.seed} {params.epochs} --output {output} --log {log}"
         " -- {params:q} -- {input:q}"

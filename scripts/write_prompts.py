@@ -7,11 +7,12 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import settings_options, stage
+from archloop.cli import settings_options, stage, value_of
 from archloop.corpus import read_corpus
 from archloop.datasets import read_facts
 from archloop.files import write_jsonl
-from archloop.prompts import cycle_prompts, read_hints, read_template
+from archloop.progress import get_logger
+from archloop.prompts import cycle_prompts, read_hints, read_template, room_for_answer
 
 PATH = click.Path(path_type=Path)
 
@@ -24,9 +25,13 @@ PATH = click.Path(path_type=Path)
 @click.option("--epochs", required=True, type=int, help="Epochs that the judge trains; the prompt names them.")
 @click.option("--dataset", required=True, type=PATH, help="Prepared data set; its facts go into the prompt.")
 @click.option("--corpus", multiple=True, type=PATH, help="Corpus files to draw references from.")
+@click.option("--model", type=PATH, help="manifest.json of the prepared model; with it, references that fit are shown.")
+@click.option("--max-new-tokens", default=2048, type=value_of("generation", "max_new_tokens"), help="Longest answer.")
+@click.option("--opening", default="none", type=value_of("generation", "opening"), help="What an answer begins with.")
 @click.option("--output", required=True, type=PATH, help="prompts.jsonl")
-def main(chain, cycle, seed, epochs, dataset, corpus, output, settings) -> None:
+def main(chain, cycle, seed, epochs, dataset, corpus, model, max_new_tokens, opening, output, settings) -> None:
     """Write one prompt a line."""
+    more = {"fits": room_for_answer(model.parent, max_new_tokens, opening)} if model else {}
     rows = cycle_prompts(
         chain=chain,
         cycle=cycle,
@@ -38,7 +43,11 @@ def main(chain, cycle, seed, epochs, dataset, corpus, output, settings) -> None:
         goal={"epochs": epochs, "parameter_budget": settings["parameter_budget"]},
         corpus=read_corpus(corpus).to_dicts() if settings["references"] else [],
         references=settings["references"],
+        **more,
     )
+    fewer = sum(len(row["references"]) < settings["references"] for row in rows)
+    if fewer:
+        get_logger("prompts").info("%d of %d prompts show fewer references than asked for", fewer, len(rows))
     write_jsonl(output, rows)
 
 

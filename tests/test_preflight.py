@@ -261,12 +261,14 @@ def test_dpo_holds_two_answers_to_a_prompt(tiny_model, config):
     ("changes", "says", "status"),
     [
         ({"generation": {"max_new_tokens": 8192}}, "the model's context is 2048 tokens", ERROR),
-        ({"finetuning": {"max_length": 8193}}, "pairs beyond the model's context of 2048 tokens", WARNING),
+        ({"generation": {"max_new_tokens": 2010}}, "2010 after a prompt of [1-9][0-9]+ tokens .chain main.; ", ERROR),
+        ({"generation": {"max_new_tokens": 1800}}, "1800 after a prompt of [1-9][0-9]+ tokens .chain main., in", OK),
+        ({"finetuning": {"max_length": 2049}}, "pairs beyond the model's context of 2048 tokens", WARNING),
         ({"run": {"cache_mb": 1}, "generation": {"max_new_tokens": 4000}}, "run.cache_mb: 1 MB hold no answer", ERROR),
         ({"finetuning": {"targets": ["nothing"]}}, "finetuning.targets: the model has no nothing", ERROR),
         ({"finetuning": {"layers": [1, 3]}}, "finetuning.layers: .1, 3., but the model's layers are .0, 2.", ERROR),
     ],
-    ids=["context", "length", "cache", "targets", "layers"],
+    ids=["context", "prompt", "fits", "length", "cache", "targets", "layers"],
 )
 def test_what_the_model_cannot_take_is_found_before_anything_is_queued(made, changes, says, status):
     assert re.search(says, told(preflight(made(**changes)), "limits", status))

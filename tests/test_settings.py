@@ -219,3 +219,13 @@ def test_a_template_that_is_not_there_is_named_for_any_cycle(config, root):
     config["chains"]["main"]["at"] = {2: {"prompts": {"hints": "config/prompts/hint.yaml"}}}
     with pytest.raises(InputError, match=r"chain main, cycle 2: prompts.hints: .*/hint.yaml: no such file"):
         check_prompt_files(complete(config), root)
+
+
+def test_a_touched_adapter_or_data_set_of_the_papers_run_rebuilds_nothing(root):
+    """Snakemake compares checksums up to a size alone; beyond it the time of a file decides."""
+    svhn = (73_257 + 26_032) * (3 * 32 * 32 + 8)
+    shapes = [(4096, 4096)] * 4 + [(4096, 11008)] * 3  # of a layer of DeepSeek-Coder 7B
+    adapter = 4 * 24 * sum(32 * (rows + columns) for rows, columns in shapes)
+    for name in ("local", "slurm"):
+        profile = yaml.safe_load((root / "profiles" / name / "config.yaml").read_text())
+        assert profile["max-checksum-file-size"] > max(svhn, adapter) > 2e8

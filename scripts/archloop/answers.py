@@ -21,6 +21,24 @@ CODE = re.compile(r"^(import|from|class|def|@)\b", re.MULTILINE)
 # What a model thinks before it answers, with a draft in it perhaps.
 THINKING, THOUGHT = "<think>", "</think>"
 PYTHON = ("", "python", "py", "python3")
+# What an answer may be made to begin with. No newline at the end: it often is one token with what follows.
+OPENINGS = {
+    "none": "",
+    "fence": "```python",
+    "imports": "```python\nimport torch\nimport torch.nn as nn",
+    "class": """```python
+import torch
+import torch.nn as nn
+
+
+def supported_hyperparameters():
+    return {"lr", "momentum"}
+
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()""",
+}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from archloop.adapters import check_base
-from archloop.answers import THINKING, extract_program
+from archloop.answers import OPENINGS, THINKING, extract_program
 from archloop.chat import chat_tokens, opening_tokens
 from archloop.errors import InputError
 from archloop.files import sha256_file, sha256_text
@@ -22,24 +22,6 @@ from archloop.sampling import Sequence, batch_limit, sample
 from archloop.seeds import derive
 from archloop.static_checks import check_program
 
-# What an answer may be made to begin with. No newline at the end: it often is one token with what follows.
-OPENINGS = {
-    "none": "",
-    "fence": "```python",
-    "imports": "```python\nimport torch\nimport torch.nn as nn",
-    "class": """```python
-import torch
-import torch.nn as nn
-
-
-def supported_hyperparameters():
-    return {"lr", "momentum"}
-
-
-class Net(nn.Module):
-    def __init__(self, in_shape, out_shape, prm, device):
-        super().__init__()""",
-}
 REPAIR = "This program is refused: {reason}. Write the whole program again without this fault."
 LABELS = ("generate", "repair")
 # Settings that do not change what an answer is.

@@ -87,6 +87,15 @@ def text_config(folder: Path) -> dict:
     return config.get("text_config") or config
 
 
+def sees_part(config: dict) -> bool:
+    """Tell from its text_config whether a layer of a model attends to a window or a chunk of the text alone."""
+    kinds = config.get("layer_types")
+    if kinds:
+        return any(kind.startswith(("sliding", "chunked")) for kind in kinds)
+    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
+    return bool(window or config.get("attention_chunk_size"))
+
+
 def context_length(folder: Path) -> float:
     """Return how many tokens a prepared model can read at once, infinity where it does not say."""
     return text_config(folder).get("max_position_embeddings") or math.inf

@@ -24,11 +24,13 @@ from archloop.model_size import (
     context_length,
     loaded_bytes,
     read_header,
+    sees_part,
     text_config,
     training_bytes,
     weight_shapes,
 )
 from archloop.models import check_model
+from archloop.preflight_prompts import prompt_counter
 from archloop.preflight_run import ERROR, GB, OK, WARNING, Finding, Run, temporary_bytes
 
 # What one candidate leaves in results/, in bytes: prompt, answer, record and row of the corpus, with room to spare.
@@ -87,18 +89,26 @@ def check_model_files(run: Run) -> Iterator[Finding]:
 def check_limits(run: Run) -> Iterator[Finding]:
     """Texts that the model's context holds, a cache that holds an answer, projections that the model has."""
     context, shapes = context_length(run.model), weight_shapes(run.model)
-    asked = [name for name, chain in run.settings["chains"].items() if chain.get("source") == MODEL]
-    places = [(name, cycle) for name in asked for cycle in cycles_of(run.settings, name)]
-    own = [effective(run.settings, "generation", *place) for place in places]
-    answer = max((settings["max_new_tokens"] for settings in own), default=0)
-    if answer >= context:
-        yield Finding(ERROR, "limits", f"generation.max_new_tokens: {answer}; the model's context is {context} tokens")
+    written = [name for name, chain in run.settings["chains"].items() if chain.get("source") == MODEL]
+    places = [(name, cycle) for name in written for cycle in cycles_of(run.settings, name)]
+    count, shape = prompt_counter(run), text_config(run.model)
     number, room = BYTES.get(run.settings["loading"]["dtype"], 2), run.settings["run"]["cache_mb"]
-    shape = text_config(run.model)
-    one = cache_bytes(shape, number) * answer / 1e6 if all(map(shape.get, SHAPE[:3])) else 0
-    if one > room:
-        text = f"run.cache_mb: {room} MB hold no answer; one of {answer} tokens takes {one:.0f} MB"
-        yield Finding(ERROR, "limits", text)
+    one = cache_bytes(shape, number) / 1e6 if all(map(shape.get, SHAPE[:3])) else 0
+    asked = {place: (count(*place), effective(run.settings, "generation", *place)) for place in places}
+    if asked:
+        (chain, _), (prompt, own) = max(asked.items(), key=lambda item: item[1][0] + item[1][1]["max_new_tokens"])
+        answer, tokens = own["max_new_tokens"], prompt + own["max_new_tokens"]
+        what = f"generation.max_new_tokens: {answer} after a prompt of {prompt} tokens (chain {chain})"
+        if tokens > context:
+            yield Finding(ERROR, "limits", f"{what}; the model's context is {context} tokens")
+        else:
+            yield Finding(OK, "limits", f"{what}, in a context of {context}")
+        if one * tokens > room:
+            text = f"run.cache_mb: {room} MB hold no answer; one of {tokens} tokens takes {one * tokens:.0f} MB"
+            yield Finding(ERROR, "limits", text)
+    if sees_part(shape) and any(own["line_retries"] for _, own in asked.values()):
+        text = "generation.line_retries: the model attends to a window of the text, in which dropped lines would count"
+        yield Finding(ERROR, "limits", f"{text}; set it to 0")
     for settings in finetunings(run.settings):
         check_projections(shapes, settings)
         if settings["max_length"] > context:

