@@ -448,3 +448,21 @@ def test_jobs_and_files_are_counted_before_they_are_made(made):
     # Cycle 0: programs, scores, corpus, adapter. Two cycles: prompts, two shards twice, verdicts, adapter, summary.
     assert line.what.startswith("22 jobs left, about ")
     assert "; 12 of them at SLURM, which hold their places for 0 to 0 h in all" in line.what
+
+
+def test_what_a_partition_config_chooses_is_what_is_asked_for(root, slurm, config, tmp_path):
+    config["chains"] = {"seed": {"dataset": "digits"}, "drawn": {"dataset": "digits", "cycles": 1}}
+    config["chains"]["drawn"]["source"] = "families"
+    (tmp_path / "settings.yaml").write_text(json.dumps(config))
+    limits = {"small": {"max_runtime": 60}, "large": {"max_runtime": 10**5, "max_gpu": 4}}
+    (tmp_path / "partitions.yaml").write_text(json.dumps({"partitions": limits}))
+    slurm("squeue", "exit 0")
+    options = ["--executor", "slurm", "--jobs", "7", "--slurm-partition-config", "partitions.yaml"]
+    options += ["--slurm-init-seconds-before-status-checks", "1", "--configfile"]
+    target = ["results/drawn/cycle-1/generated/0.jsonl", "--snakefile", str(root / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", *target, *options, "settings.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    asked = read_json(tmp_path / "results" / "requests.json", "rules", "jobs")
+    assert asked["jobs"] == 7
+    assert {request["slurm_partition"] for request in asked["rules"].values()} == {"large"}
