@@ -22,13 +22,17 @@ def requests():
         found = dict(workflow.get_rule(rule_name(name)).expand_resources({}, [], attempt, {"tmpdir"}).items())
         threads = found["_cores"]
         found = {key: value for key, value in found.items() if key[0] != "_" and isinstance(value, (int, str))}
-        return {**found, "threads": threads}
+        found = {**found, "threads": threads}
+        if workflow.executor_plugin.name == "slurm" and not found.get("slurm_partition"):
+            found["slurm_partition"] = chosen_partition(name, found) or ""
+        return found
 
     last = 1 + workflow.execution_settings.retries
     return {
         "executor": workflow.executor_plugin.name,
         "rules": {name: asked(name, 1) for name in QUEUED},
         "retried": {name: asked(name, last) for name in QUEUED},
+        "jobs": workflow.resource_settings.nodes or 1,
         "pending": sorted(job.wildcards.dataset for job in planned("prepare_dataset")),
     }
 

@@ -1,18 +1,31 @@
-# What SLURM wants beside a profile: steady polling, and an end to the jobs that a killed Snakemake has left behind.
+# What SLURM wants beside a profile: steady polling, patience, and an end to the jobs that a killed Snakemake has left behind.
+from types import SimpleNamespace
+
 from archloop.orphans import end_orphans
+from archloop.patience import be_patient
 
 
-def poll_steadily():
+def poll_steadily(plugin):
     """Look at the jobs at a fixed interval, slurm-init-seconds-before-status-checks.
 
     By itself the plugin waits 10 s longer after every look at which no job had ended, up to three minutes: a cycle is a
     chain of jobs of minutes to hours, and each would be noticed late.
     """
-    if plugin := sys.modules.get("snakemake_executor_plugin_slurm"):
-        plugin.Executor.next_seconds_between_status_checks = property(
-            lambda self: self.workflow.executor_settings.init_seconds_before_status_checks,
-            lambda self, seconds: None,
-        )
+    plugin.Executor.next_seconds_between_status_checks = property(
+        lambda self: self.workflow.executor_settings.init_seconds_before_status_checks,
+        lambda self, seconds: None,
+    )
+
+
+def chosen_partition(name, asked):
+    """The partition that slurm-partition-config picks for a job that names none."""
+    path = workflow.executor_settings.partition_config or os.environ.get("SNAKEMAKE_SLURM_PARTITIONS")
+    if not path:
+        return None
+    from snakemake_executor_plugin_slurm.partitions import get_best_partition, read_partition_file
+
+    job = SimpleNamespace(name=name, threads=asked["threads"], resources=asked)
+    return get_best_partition(read_partition_file(Path(path)), job, logger)
 
 
 def end_jobs_of_a_killed_run():
@@ -28,4 +41,6 @@ def end_jobs_of_a_killed_run():
         logger.info(f"SLURM still had jobs of an earlier run: {', '.join(ids)}; they are ended, their work goes on")
 
 
-poll_steadily()
+if executor := sys.modules.get("snakemake_executor_plugin_slurm"):
+    poll_steadily(executor)
+    be_patient(executor, logger.warning)

@@ -28,8 +28,9 @@ def main(results: Path, output: Path | None) -> None:
     The settings and requests are those that Snakemake started with last: once it was started, this works alone.
     """
     run = read_run(results)
-    findings = preflight(run)
-    for finding in findings:
+    findings = []
+    for finding in preflight(run):
+        findings.append(finding)
         get_logger("preflight").info("%-7s  %-12s  %s", finding.status, finding.name, finding.what)
     counts = Counter(finding.status for finding in findings)
     if output is not None:

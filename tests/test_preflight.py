@@ -18,7 +18,16 @@ from archloop.datasets import read_facts
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.model_size import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
-from archloop.preflight import check_datasets, check_gpu, check_memory, check_trial, finetunings, preflight
+from archloop.preflight import (
+    check_datasets,
+    check_gpu,
+    check_memory,
+    check_packages,
+    check_plan,
+    check_trial,
+    finetunings,
+    preflight,
+)
 from archloop.preflight_run import ERROR, GB, OK, WARNING, Run, read_run
 from archloop.prepare_dataset import prepare_dataset
 from archloop.settings import complete
@@ -36,6 +45,13 @@ COMMANDS = {
     "srun": 'while [ "$1" != "' + sys.executable + '" ]; do shift; done; : > "$4/head"; SLURMD_NODENAME=n1 exec "$@"',
 }
 
+FULL = "printf 'sbatch: error: AssocMaxSubmitJobLimit\\nsrun: error: Job violates accounting/QOS policy' >&2"
+ACCOUNTING = """case "$*" in
+    *format=account) echo lab ;;
+    *"show assoc"*) echo 'lab||normal|8||' ;;
+    *"show qos name=normal"*) echo 'normal|2|||01:00:00' ;;
+esac"""
+
 
 @pytest.fixture(scope="module")
 def prepared(tiny_model, tmp_path_factory) -> Path:
@@ -51,7 +67,7 @@ def prepared(tiny_model, tmp_path_factory) -> Path:
 def made(prepared, config, tmp_path):
     """Return a function that makes a run; given settings replace those of config/test.yaml, others the requests'."""
 
-    def make(executor="local", asked=None, retried=None, pending=(), **sections) -> Run:
+    def make(executor="local", asked=None, retried=None, pending=(), jobs=100, **sections) -> Run:
         (tmp_path / "resources").exists() or (tmp_path / "resources").symlink_to(prepared / "resources")
         config["finetuning"]["layers"] = [1, 2]  # the tiny model has two
         for name, values in sections.items():
@@ -59,7 +75,7 @@ def made(prepared, config, tmp_path):
         requests = {"executor": executor, "rules": dict.fromkeys(RULES, REQUEST | (asked or {}))}
         requests["retried"] = dict.fromkeys(RULES, REQUEST | (asked or {}) | (retried or {}))
         write_json(tmp_path / "results" / "settings.json", complete(config))
-        requests["pending"] = pending
+        requests |= {"pending": pending, "jobs": jobs}
         write_json(tmp_path / "results" / "requests.json", requests)
         return read_run(tmp_path / "results")
 
@@ -124,7 +140,7 @@ def own_copy(run: Run, tmp_path: Path) -> None:
 
 
 def test_on_one_machine_a_run_in_order_passes(made):
-    findings = preflight(made())
+    findings = [*preflight(made())]
     names = {finding.name for finding in findings}
     assert {"model", "tokenizer", "data", "results", "temporary", "isolation", "versions", "device"} <= names
     assert [finding for finding in findings if finding.status == ERROR] == []
@@ -221,7 +237,7 @@ def test_weights_and_training_are_held_against_the_gpus_memory(made, share, stat
 
 def test_memory_is_known_by_the_name_of_the_gpu_where_no_node_was_looked_at(made, slurm):
     run = made("slurm", run={"preflight_wait_min": 0})
-    findings = preflight(run)
+    findings = [*preflight(run)]
     assert "no node was looked at" in told(findings, "node", WARNING)
     assert "the GPU has 16 GB (a100, t4 by its name)" in told(findings, "memory", OK)
 
@@ -288,7 +304,7 @@ def test_a_head_that_is_no_json_is_an_input_error(tmp_path):
 
 
 def test_on_a_cluster_in_order_every_check_passes(made, slurm):
-    findings = preflight(made("slurm"))
+    findings = [*preflight(made("slurm"))]
     assert [finding for finding in findings if finding.status == ERROR] == []
     assert told(findings, "account", OK) == "lab"
     assert told(findings, "partition", OK) == "gpu: up, 1 of 2 nodes"
@@ -311,6 +327,11 @@ def test_on_a_cluster_in_order_every_check_passes(made, slurm):
         ("sinfo", "echo 'n1|idle|(null)'", "gpu", ERROR, "gpu declares no GPUs"),
         ("sbatch", "echo 'allocation failure: Invalid qos' >&2; exit 1", "request", ERROR, "Invalid qos"),
         ("sbatch", "echo 'Requested nodes are busy' >&2; exit 1", "request", WARNING, "busy; jobs would wait"),
+        ("sbatch", f"{FULL}; exit 1", "request", WARNING, "as many jobs of yours as it may; these wait"),
+        ("srun", f"{FULL}; exit 1", "node", WARNING, "no word from a node: AssocMaxSubmitJobLimit: Job violates"),
+        ("sacctmgr", ACCOUNTING, "limits", WARNING, "account lab allows 8 jobs in the queue (MaxSubmit), the profile"),
+        ("sacctmgr", ACCOUNTING, "limits", WARNING, "QOS normal allows 2 jobs in the queue (MaxSubmitPU), the profile"),
+        ("sacctmgr", ACCOUNTING, "limits", ERROR, "QOS normal allows 60 min (MaxWall), evaluate asks for 240 min and"),
         (
             "srun",
             "echo 'srun: error: Invalid account' >&2; exit 1",
@@ -348,7 +369,7 @@ def test_a_queue_that_gives_no_place_is_a_warning_and_the_request_is_taken_back(
     assert "queue gave no place" in answer.why
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
-    monkeypatch.setattr(slurm_facts, "run_on_node", lambda *_: answer)
+    monkeypatch.setattr(slurm_facts, "run_on_node", lambda *_, **__: answer)
     assert "queue gave no place" in told(preflight(made("slurm")), "node", WARNING)
 
 
@@ -428,7 +449,7 @@ def test_limits_of_the_site_are_named_in_one_line_and_those_below_what_is_promis
     known |= {"memory.max": "8000000000", "RLIMIT_NPROC": 300, "processors": 64}
     given = node_probe.site_limits.inherited() | known
     monkeypatch.setattr(node_probe.site_limits, "inherited", lambda: given)
-    findings = preflight(run)
+    findings = [*preflight(run)]
     line = told(findings, "site", OK)
     named = ("RLIMIT_CPU 900 s", "RLIMIT_NPROC 300", "pids.max 50", "memory.max 8000000000", "cpu.max 200000 100000")
     assert all(part in line for part in (*named, "1 of 64 processors")) and "\n" not in line
@@ -467,3 +488,40 @@ def test_how_a_gpu_may_be_shared_is_said(made, monkeypatch, tmp_path):
     assert facts["gpus"] == [{"name": "NVIDIA H100 80GB HBM3", "bytes": 81559 * 2**20, "mode": "Exclusive_Process"}]
     warnings = told(check_gpu(made(loading={"quantization": "none"}), facts), "device", WARNING)
     assert "Exclusive_Process lets one process at a time" in warnings and "MPS serves n1" in warnings
+
+
+def test_a_package_that_pythonpath_brings_is_named(made, tmp_path, monkeypatch):
+    (tmp_path / "peft").mkdir()
+    (tmp_path / "peft" / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'none'}:{tmp_path}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "peft", raising=False)
+    lines = [finding.what for finding in check_packages(made())]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"peft is taken from {tmp_path}/peft, which PYTHONPATH names")
+
+
+def test_jobs_and_files_are_counted_before_they_are_made(made):
+    run = made("slurm")
+    (line,) = check_plan(run)
+    # Cycle 0: programs, scores, corpus, adapter. Two cycles: prompts, two shards twice, verdicts, adapter, summary.
+    assert line.what.startswith("22 jobs left, about ")
+    assert "; 12 of them at SLURM, which hold their places for 0 to 0 h in all" in line.what
+
+
+def test_what_a_partition_config_chooses_is_what_is_asked_for(root, slurm, config, tmp_path):
+    config["chains"] = {"seed": {"dataset": "digits"}, "drawn": {"dataset": "digits", "cycles": 1}}
+    config["chains"]["drawn"]["source"] = "families"
+    (tmp_path / "settings.yaml").write_text(json.dumps(config))
+    limits = {"small": {"max_runtime": 60}, "large": {"max_runtime": 10**5, "max_gpu": 4}}
+    (tmp_path / "partitions.yaml").write_text(json.dumps({"partitions": limits}))
+    slurm("squeue", "exit 0")
+    options = ["--executor", "slurm", "--jobs", "7", "--slurm-partition-config", "partitions.yaml"]
+    options += ["--slurm-init-seconds-before-status-checks", "1", "--configfile"]
+    target = ["results/drawn/cycle-1/generated/0.jsonl", "--snakefile", str(root / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", *target, *options, "settings.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    asked = read_json(tmp_path / "results" / "requests.json", "rules", "jobs")
+    assert asked["jobs"] == 7
+    assert {request["slurm_partition"] for request in asked["rules"].values()} == {"large"}

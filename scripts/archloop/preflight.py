@@ -4,8 +4,11 @@ Each check is a function that returns findings, one line each: `ok`, `warning` (
 cannot end well), and how to mend it. Nothing heavy is imported: on one machine it takes a second or two.
 """
 
+import importlib.util
 import json
+import os
 import resource
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -32,18 +35,27 @@ from archloop.model_size import (
 from archloop.models import check_model
 from archloop.preflight_prompts import prompt_counter
 from archloop.preflight_run import ERROR, GB, OK, WARNING, Finding, Run, temporary_bytes
+from archloop.status import plan
 
 # What one candidate leaves in results/, in bytes: prompt, answer, record and row of the corpus, with room to spare.
 CANDIDATE_BYTES = 60_000
+# The files that a job leaves: outputs, provenance, log, benchmark, and a record of Snakemake's for each output.
+FILES = {"write_prompts": 5, "generate": 7, "draw_families": 7, "transfer": 7, "evaluate": 7, "admit": 7}
+FILES |= {"finetune": 11, "summarize": 5, "export": 5, "report": 120, "write_seed_programs": 9, "build_seed_corpus": 7}
+QUEUED = ("generate", "evaluate", "finetune")
+# Seconds from the start of a job at SLURM to that of its script, on an idle node and on a slow file system.
+START_S = (6, 20)
 
 
-def preflight(run: Run) -> list[Finding]:
-    """Return the findings of all checks, in an order that a person reads: what is there, the cluster, a node."""
-    checks = {"model": check_model_files, "limits": check_limits, "tokenizer": check_tokenizer}
-    checks |= {"data": check_datasets, "results": check_room}
+def preflight(run: Run) -> Iterator[Finding]:
+    """Yield the findings of all checks as they come, in an order that a person reads: what is there, cluster, node."""
+    checks = {"python": check_packages, "model": check_model_files, "limits": check_limits}
+    checks |= {"tokenizer": check_tokenizer, "data": check_datasets, "results": check_room, "plan": check_plan}
     if run.slurm:
-        checks |= {"account": slurm.check_account, "partition": slurm.check_partitions, "request": slurm.check_requests}
-    findings = [finding for name, check in checks.items() for finding in guarded(name, partial(check, run))]
+        checks |= {"account": slurm.check_account, "quotas": slurm.check_quotas}
+        checks |= {"partition": slurm.check_partitions, "request": slurm.check_requests}
+    for name, check in checks.items():
+        yield from guarded(name, partial(check, run))
     facts: dict | None = None
 
     def look() -> Iterator[Finding]:
@@ -51,7 +63,7 @@ def preflight(run: Run) -> list[Finding]:
         facts, found = slurm.look_at_node(run)
         yield from found
 
-    findings += guarded("node", look)
+    yield from guarded("node", look)
     on_node = {
         "isolation": check_isolation,
         "site": check_site,
@@ -62,8 +74,19 @@ def preflight(run: Run) -> list[Finding]:
     }
     on_node |= {"folders": slurm.check_node} if run.slurm else {}
     for name, check in on_node.items() if facts else ():
-        findings += guarded(name, partial(check, run, facts))
-    return findings + guarded("memory", partial(check_memory, run, facts))
+        yield from guarded(name, partial(check, run, facts))
+    yield from guarded("memory", partial(check_memory, run, facts))
+
+
+def check_packages(run: Run) -> Iterator[Finding]:
+    """Packages that come from a folder in PYTHONPATH: a module system's, or another project's."""
+    folders = [Path(name).resolve() for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if name]
+    for name in node_probe.PACKAGES:
+        found = importlib.util.find_spec(name)
+        place = Path(found.origin).resolve() if found and found.origin else None
+        if place and any(place.is_relative_to(folder) for folder in folders):
+            what = f"{name} is taken from {place.parent}, which PYTHONPATH names, not from {sys.prefix}"
+            yield Finding(WARNING, "python", f"{what}; unset PYTHONPATH where that is not meant")
 
 
 def guarded(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
@@ -171,6 +194,18 @@ def _room(name: str, folder: Path, needed: int, who: str) -> Finding:
         return Finding(ERROR, name, f"{folder}: {error.strerror}; make room, or move it to a place that is yours")
     text = f"{folder}: {free / GB:.1f} GB free, {who} about {needed / GB:.2f} GB (estimate)"
     return Finding(OK, name, text) if free > needed else Finding(ERROR, name, f"{text}; make room or move it elsewhere")
+
+
+def check_plan(run: Run) -> Iterator[Finding]:
+    """How much is left to do, in jobs and files: what quotas and schedulers count."""
+    left = [job for job in plan(run.results, run.settings) if not job.path.is_file()]
+    files = sum(FILES.get(job.stage, FILES["evaluate"]) for job in left)
+    text = f"{len(left)} jobs left, about {files:,} files in results/, logs/ and .snakemake/"
+    if run.slurm:
+        queued = sum(job.stage in QUEUED for job in left)
+        hours = "{:.0f} to {:.0f} h".format(*(queued * seconds / 3600 for seconds in START_S))
+        text += f"; {queued} of them at SLURM, which hold their places for {hours} in all while Snakemake starts"
+    yield Finding(OK, "plan", text)
 
 
 def results_bytes(run: Run) -> int:

@@ -28,7 +28,8 @@ class Run:
     """What is checked: the results folder, the run's settings, and how its jobs go out.
 
     executor: snakemake's. rules: name of each queued rule -> its resources, as the profile leaves them, `threads` among
-    them. retried: the same at the last attempt. pending: data sets that the run prepares itself.
+    them. retried: the same at the last attempt. pending: data sets that the run prepares itself. jobs: how many may be
+    in the queue at once.
     """
 
     results: Path
@@ -37,6 +38,7 @@ class Run:
     rules: dict[str, dict]
     retried: dict[str, dict]
     pending: list[str]
+    jobs: int
 
     @property
     def model(self) -> Path:
@@ -73,8 +75,9 @@ def read_run(results: Path) -> Run:
             f"{results}: no run was started there; `snakemake --profile slurm preflight` checks before one"
         )
     settings = read_json(results / SETTINGS_FILE, "chains", "model", "loading", "run")
-    requests = read_json(results / REQUESTS_FILE, "executor", "rules", "retried", "pending")
-    return Run(results, settings, **{key: requests[key] for key in ("executor", "rules", "retried", "pending")})
+    keys = ("executor", "rules", "retried", "pending", "jobs")
+    requests = read_json(results / REQUESTS_FILE, *keys)
+    return Run(results, settings, **{key: requests[key] for key in keys})
 
 
 def temporary_bytes(run: Run) -> int:

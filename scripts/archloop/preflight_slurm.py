@@ -10,7 +10,9 @@ from pathlib import Path
 
 from archloop import node_probe, slurm_facts
 from archloop.errors import InputError
+from archloop.patience import FULL
 from archloop.preflight_run import ERROR, GB, OK, WARNING, Finding, Run, temporary_bytes
+from archloop.progress import get_logger
 
 # A node's answer may take a while to show on a network file system.
 PATIENCE_S = 30
@@ -31,6 +33,25 @@ def check_account(run: Run) -> Iterator[Finding]:
             yield Finding(ERROR, "account", f"{account} is none of yours ({', '.join(known)}); {mend}")
         else:
             yield Finding(OK, "account", account or "your default account")
+
+
+def check_quotas(run: Run) -> Iterator[Finding]:
+    """What account and quality of service allow: jobs in the queue, which are waited for, and time, which is not."""
+    seen = set()
+    for name, asked in run.rules.items():
+        whose = (str(asked.get("slurm_account") or ""), str(asked.get("qos") or ""))
+        for owner, limit, value in slurm_facts.limits(*whose):
+            if (owner, limit) in seen:
+                continue
+            if limit == "MaxWall" and value < (asked.get("runtime") or 0):
+                text = f"{owner} allows {value} min ({limit}), {name} asks for {asked['runtime']} min and would wait"
+                yield Finding(ERROR, "limits", f"{text} for ever; set its runtime under set-resources")
+            elif limit != "MaxWall" and value < run.jobs:
+                text = f"{owner} allows {value} jobs in the queue ({limit}), the profile {run.jobs}"
+                yield Finding(WARNING, "limits", f"{text}; the others wait for room")
+            else:
+                continue
+            seen.add((owner, limit))
 
 
 def check_partitions(run: Run) -> Iterator[Finding]:
@@ -95,6 +116,8 @@ def check_requests(run: Run) -> Iterator[Finding]:
         options = " ".join(slurm_facts.sbatch_options(asked))
         if answer.ok:
             yield Finding(OK, "request", f"{names}: sbatch takes {options}")
+        elif FULL.search(answer.why):
+            yield Finding(WARNING, "request", f"{names}: the queue holds as many jobs of yours as it may; these wait")
         elif any(word in why for word in ("busy", "down", "drain")) or ("not available" in why and _all_down(asked)):
             yield Finding(WARNING, "request", f"{names}: {answer.why}; jobs would wait")
         else:
@@ -126,10 +149,12 @@ def look_at_node(run: Run) -> tuple[dict | None, list[Finding]]:
             return None, [Finding(WARNING, "node", "no node was looked at, for run.preflight_wait_min is 0")]
         asked = run.rules.get("finetune_seed") or next(iter(run.rules.values()), {})
         command = slurm_facts.probe_command(str(shared.resolve()), isolation)
-        answer = slurm_facts.run_on_node(asked, command, 60 * wait_min, 60 + node_probe.TRIAL_S)
+        say = get_logger("preflight").info
+        say("asking SLURM for a node like the jobs', for up to %d min (run.preflight_wait_min)", wait_min)
+        answer = slurm_facts.run_on_node(asked, command, 60 * wait_min, 60 + node_probe.TRIAL_S, say)
         lines = [line for line in answer.text.splitlines() if line.startswith(node_probe.MARK)]
         if not lines:
-            status = WARNING if "queue gave" in answer.why else ERROR
+            status = WARNING if "queue gave" in answer.why or FULL.search(answer.why) else ERROR
             return None, [Finding(status, "node", f"no word from a node: {answer.why or 'srun said nothing'}")]
         facts = json.loads(lines[-1].removeprefix(node_probe.MARK))
         return facts | {"head_sees": _appears(shared / node_probe.FROM_NODE)}, []

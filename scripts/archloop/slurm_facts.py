@@ -9,6 +9,8 @@ import pwd
 import re
 import shlex
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from archloop.errors import InputError
@@ -17,6 +19,7 @@ from archloop.progress import duration
 
 JOB_NAME = "archloop-preflight"
 ASK_S = 60
+SAY_EVERY_S = 60.0
 # Where SLURM and sbatch are configured; all else that a job inherits tells of that job and would lead others astray.
 KEPT = ("SLURM_CONF",)
 # GB of the smallest card of a model, by a part of the name that a site gives it; the first that fits counts.
@@ -52,7 +55,13 @@ def ask(*command: str, timeout_s: float = ASK_S) -> Answer:
     """Run one of SLURM's commands and return its answer; one that is missing or silent is an answer, too."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, env=clean(), stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            env=clean(),
+            stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError:
         return Answer(False, "", f"{command[0]} is not installed here")
@@ -63,9 +72,10 @@ def ask(*command: str, timeout_s: float = ASK_S) -> Answer:
 
 
 def _complaint(text: str) -> str:
-    """Return the last line, without the name of the command that says it."""
+    """Return the last line, and the name of the limit that is met, without the name of the command that says it."""
     lines = [line for line in text.splitlines() if line.strip() and "queued and waiting" not in line]
-    return re.sub(r"^\w+: (error: )?", "", lines[-1].strip()) if lines else ""
+    limits = re.findall(r"^\w+: error: (\w+Limit)$", text, re.MULTILINE)
+    return ": ".join([*limits[-1:], re.sub(r"^\w+: (error: )?", "", lines[-1].strip())]) if lines else ""
 
 
 def clean() -> dict[str, str]:
@@ -77,14 +87,46 @@ def clean() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(foreign) or key in KEPT}
 
 
+def user_name() -> str:
+    """Return the name of the user, empty where there is none; $USER may be that of who started it."""
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    return ""
+
+
 def accounts() -> tuple[list[str], str | None]:
     """Return (the accounts of the user, None), or ([], why accounting does not say)."""
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name  # $USER may be that of who started it
-    except KeyError:
+    if not user_name():
         return [], "this user has no name here"
-    answer = ask("sacctmgr", "-nP", "show", "assoc", f"user={user}", "format=account")
+    answer = ask("sacctmgr", "-nP", "show", "assoc", f"user={user_name()}", "format=account")
     return (sorted(set(answer.text.split())), None) if answer.ok else ([], answer.why)
+
+
+def limits(account: str, qos: str) -> list[tuple[str, str, int]]:
+    """Return (whose, which limit, value) of what accounting allows this user; minutes for MaxWall.
+
+    account, qos: as asked for; empty takes the defaults. Nothing where accounting does not say.
+    """
+    fields = ("Account", "DefaultQOS", "QOS", "MaxSubmit", "GrpSubmit", "MaxWall")
+    found = []
+    for row in _accounting("assoc", fields, f"user={user_name()}"):
+        if account and row["Account"] != account.lower():
+            continue
+        found += [(f"account {row['Account']}", name, row[name]) for name in fields[3:]]
+        only = row["QOS"] if "," not in row["QOS"] else ""
+        qos = qos or row["DefaultQOS"] or only
+    if qos:
+        fields = ("Name", "MaxSubmitPU", "MaxSubmitPA", "GrpSubmit", "MaxWall")
+        for row in _accounting("qos", fields, f"name={qos}"):
+            found += [(f"QOS {row['Name']}", name, row[name]) for name in fields[1:]]
+    values = [(whose, name, minutes(text) if name == "MaxWall" else text) for whose, name, text in found if text]
+    return [(whose, name, int(value)) for whose, name, value in values if value is not None]
+
+
+def _accounting(what: str, fields: tuple[str, ...], which: str) -> list[dict[str, str]]:
+    answer = ask("sacctmgr", "-nP", "show", what, which, f"format={','.join(fields)}")
+    rows = [line.split("|") for line in answer.text.splitlines()] if answer.ok else []
+    return [dict(zip(fields, row)) for row in rows if len(row) == len(fields)]
 
 
 def partition(name: str) -> Partition:
@@ -162,11 +204,14 @@ def would_take(request: dict) -> Answer:
     return ask("sbatch", "--test-only", "-J", JOB_NAME, *sbatch_options(request), "--wrap", "true")
 
 
-def run_on_node(request: dict, command: list[str], wait_s: float, run_s: float = 60) -> Answer:
+def run_on_node(
+    request: dict, command: list[str], wait_s: float, run_s: float = 60, say: Callable[[str], None] = lambda text: None
+) -> Answer:
     """Run a command on a node that such a job would get and return its output.
 
     It asks for one GPU where the job wants any, one processor, and memory for one trial of the judge.
-    It waits in the queue for about `wait_s`; then it is taken back, and `why` says so.
+    It waits in the queue for about `wait_s`; then it is taken back, and `why` says so. say: is told every minute how
+    long it has been waiting.
     """
     small = {key: value for key, value in request.items() if key not in ("mem_mb_per_cpu", "cpus_per_gpu")}
     small |= {"gpu": 1} if request.get("gpu") else {}
@@ -174,26 +219,32 @@ def run_on_node(request: dict, command: list[str], wait_s: float, run_s: float =
     answer = _srun(
         ["srun", "-J", JOB_NAME, "--comment=rule_preflight", "-n", "1", *sbatch_options(small), *command],
         wait_s + run_s,
+        say,
     )
     return answer or Answer(False, "", f"the queue gave no place in {duration(wait_s)}")
 
 
-def _srun(command: list[str], timeout_s: float) -> Answer | None:
+def _srun(command: list[str], timeout_s: float, say: Callable[[str], None]) -> Answer | None:
     environment = clean() | {"PYTHONDONTWRITEBYTECODE": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, stdin=subprocess.DEVNULL
-    ) as started:
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    begun, answer = time.monotonic(), None
+    with subprocess.Popen(command, **pipes, text=True, errors="replace", env=environment) as started:
         try:
-            text, complaint = started.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
+            while answer is None:
+                waited = time.monotonic() - begun
+                if waited >= timeout_s:
+                    return None
+                if waited >= SAY_EVERY_S:
+                    say(f"no word from a node after {duration(waited)}; waiting up to {duration(timeout_s)}")
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    answer = started.communicate(timeout=min(SAY_EVERY_S, timeout_s - waited))
         finally:
             if started.poll() is None:
                 started.terminate()  # srun takes its request back
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     started.wait(timeout=10)
                 started.kill()
-    return Answer(started.returncode == 0, text, _complaint(complaint))
+    return Answer(started.returncode == 0, answer[0], _complaint(answer[1]))
 
 
 def probe_command(*arguments: str) -> list[str]:

@@ -58,6 +58,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
 PriorityType=priority/basic
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 JobRequeue=1
 KillWait=2
 SlurmctldTimeout=30
@@ -68,6 +70,7 @@ MessageTimeout=10
 EnforcePartLimits=ALL
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
+AccountingStorageEnforce=limits,qos
 AccountingStoragePass={folder}/munge.socket
 MailProg=/bin/true
 AccountingStorageTRES=gres/gpu
@@ -76,9 +79,12 @@ JobCompType=jobcomp/none
 SlurmdParameters=config_overrides
 NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[17001-17002] CPUs=16 Boards=1 SocketsPerBoard=1 \
 CoresPerSocket=16 ThreadsPerCore=1 RealMemory=16000 Gres=gpu:a100:{gpus} State=UNKNOWN
-PartitionName=DEFAULT Nodes=ALL State=UP DefMemPerCPU=500 DefaultTime=30 MaxTime=1-00:00:00 OverSubscribe=NO
+PartitionName=DEFAULT Nodes=ALL State=UP DefMemPerCPU=500 DefaultTime=30 MaxTime=1-00:00:00 OverSubscribe=NO \
+PreemptMode=OFF
 PartitionName=cpu Default=YES
 PartitionName=gpu
+PartitionName=scavenge PriorityTier=1 PreemptMode=CANCEL
+PartitionName=urgent PriorityTier=10
 """
 
 SLURMDBD_CONF = """\
