@@ -11,14 +11,14 @@ demo: $(VENV)/.ready
 	@$(BIN)/python scripts/status.py --results results
 
 # Two files of tests at a time, one core each, for most gain less from a second thread than from company. The hostile
-# programs go alone: what they leave in /tmp is looked for.
+# programs go apart from them, for what they leave in /tmp is looked for, and each pair of walls and user in one process.
 test: $(VENV)/.ready-dev check
 	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadfile --ignore tests/hostile
-	@PATH="$(abspath $(BIN)):$$PATH" pytest tests/hostile
+	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadgroup tests/hostile
 
 # The hostile programs at both levels of isolation, each as root and as a plain user.
 test-hostile: $(VENV)/.ready-dev
-	@PATH="$(abspath $(BIN)):$$PATH" pytest tests/hostile --all-walls
+	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadgroup tests/hostile --all-walls
 
 # The workflow on a real SLURM of this machine's own, which leaves nothing behind. As root, with Debian's packages
 # slurmctld, slurmd, slurm-client, slurmdbd, mariadb-server and munge.

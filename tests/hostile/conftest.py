@@ -20,7 +20,12 @@ def pytest_generate_tests(metafunc):
         gpu = metafunc.module.__name__ == "test_gpu_form"
         walls, others = (GPU_WALLS, OTHER_GPU_WALLS) if gpu else (WALLS, OTHER_WALLS)
         walls = walls + (others if metafunc.config.getoption("--all-walls") else [])
-        metafunc.parametrize("bench", walls, ids="-".join, indirect=True, scope="module")
+        # With `-n 2 --dist loadgroup` each pair has a process of its own, so that two benches work side by side.
+        marked = []
+        for level, user in walls:
+            group = pytest.mark.xdist_group(f"{metafunc.module.__name__} {level} {user}")
+            marked.append(pytest.param((level, user), id=f"{level}-{user}", marks=group))
+        metafunc.parametrize("bench", marked, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
