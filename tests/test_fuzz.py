@@ -6,12 +6,15 @@ tests/test_fuzz.py` looks for longer.
 
 import ast
 import json
+import random
 
 import polars as pl
 import pytest
 from edit_pairs import BRANCHES, EXCITATION, PLAIN, RESIDUAL, SEPARABLE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from synthetic_results import settings as settings_of
+from synthetic_results import write_results
 from test_admit import ADMISSION, DATASET, EMPTY, NOVELTY, cycle
 
 from archloop.admit import admit
@@ -21,7 +24,10 @@ from archloop.export import export
 from archloop.funnel import OUTCOMES
 from archloop.generate import extract_program
 from archloop.inspect_corpus import counts, difference, read_results
+from archloop.report import all_tables
+from archloop.report_gallery import gallery
 from archloop.report_graph import blocks
+from archloop.report_input import read_all
 from archloop.result import read_result
 from archloop.seed_programs import seed_programs
 from archloop.shingles import normalised_tokens, signatures, text_digest
@@ -146,6 +152,20 @@ def test_what_a_process_says_is_a_record_whatever_it_says(facts, nodes, raw):
             record = read_result(report, result, nonce)
             json.dumps(record | {"predictions": ""}, allow_nan=False).encode()
             blocks((record["graph"] or {}).get("nodes"))
+
+
+def test_a_report_is_made_of_any_programs_and_details(tmp_path):
+    dice = random.Random(1)
+
+    def stirred(row: dict) -> dict:
+        text = "".join(dice.choices(PIECES, k=8))
+        return row | {"program": text, "prompt": text[:500], "hint": text[:20], "detail": text[:300], "raw": text}
+
+    folder = write_results(tmp_path, settings_of({"main": {"dataset": "cifar10", "cycles": 2}}), 30, taint=stirred)
+    results = read_all(folder)
+    tables, _ = all_tables(results, 20)
+    parts = gallery(results, tables["architectures"])
+    assert tables["architectures"].height > 5 and all(part.isascii() for part in parts.values())
 
 
 def traced(nodes: list) -> dict:

@@ -205,6 +205,12 @@ def test_both_layouts_work_after_reading(program):
     works(modernise(program.replace("inputs.to(device), labels.to(device)", "inputs, labels")))
 
 
+@pytest.mark.parametrize("net", ["class Net(Base):\n    pass\n", "Net = Base\n"])
+def test_a_net_without_an_init_of_its_own_is_taken_as_it_is(net):
+    program = PLAIN.replace("class Net(", "class Base(") + "\n\n" + net
+    assert modernise(program) == program
+
+
 @pytest.mark.parametrize(
     ("program", "why"),
     [

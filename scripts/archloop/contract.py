@@ -37,7 +37,12 @@ PLAIN_BASES = {ast.dump(ast.parse(text, mode="eval").body) for text in ("nn.Modu
 
 
 def modernise(program: str) -> str:
-    """Return a program of either layout of LEMUR in the present one; raise ValueError when it is neither."""
+    """Return a program of either layout of LEMUR in the present one; raise ValueError when it is neither.
+
+    One whose Net has no `__init__` of its own stays as it is: what it takes, its base decides.
+    """
+    if _inherits(program):
+        return program
     net = _net(program)
     methods = _methods(net)
     edits = []
@@ -165,6 +170,19 @@ def _net(program: str) -> ast.ClassDef:
         if isinstance(node, ast.ClassDef) and node.name == "Net" and "__init__" in _methods(node):
             return node
     raise ValueError("it has no class Net with an __init__")
+
+
+def _inherits(program: str) -> bool:
+    """Say whether Net is another name for something, or a class whose `__init__` is that of a base of its own."""
+    tree = parsed(program)
+    for node in reversed(tree.body if tree else ()):
+        if isinstance(node, ast.ClassDef) and node.name == "Net":
+            return "__init__" not in _methods(node) and any(ast.dump(base) not in PLAIN_BASES for base in node.bases)
+        if isinstance(node, ast.Assign) and any(
+            isinstance(each, ast.Name) and each.id == "Net" for each in node.targets
+        ):
+            return True
+    return False
 
 
 def _methods(net: ast.ClassDef) -> dict[str, ast.FunctionDef]:

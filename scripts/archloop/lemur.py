@@ -14,6 +14,7 @@ from archloop.files import read_foreign_json, read_text
 from archloop.lemur_hints import hints_of
 from archloop.novelty import AMONG_SEEDS, near_copies
 from archloop.shingles import text_digest
+from archloop.static_checks import MAXIMUM_BYTES
 from archloop.texts import one_layout
 
 TASK, METRIC = "img-classification", "acc"
@@ -109,7 +110,8 @@ def _usable(path: Path, measured: dict | None, keep: Callable[[str], bool]) -> t
         program = modernise(one_layout(read_text(path))).strip() + "\n"
     except (ValueError, InputError) as error:
         return None, str(error)
-    return (program, None) if keep(program) else (None, "too long")
+    short = len(program.encode()) <= MAXIMUM_BYTES
+    return (program, None) if short and keep(program) else (None, "too long")
 
 
 def _without_copies(rows: list[dict], left_out: list[dict]) -> list[dict]:
