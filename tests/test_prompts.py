@@ -7,7 +7,7 @@ import pytest
 
 from archloop.chat import chat_tokens, opening_tokens
 from archloop.generate import OPENINGS
-from archloop.model_size import sees_part
+from archloop.model_size import context_length, sees_part
 from archloop.models import load_tokenizer
 from archloop.preflight_prompts import prompt_counter
 from archloop.preflight_run import Run
@@ -18,7 +18,7 @@ DATASET = {"name": "digits", "channels": 1, "size": 8, "classes": 10}
 GOAL = {"epochs": 1, "parameter_budget": 300_000}
 CORPUS = [
     {"id": str(at), "program": "x = 1\n" * length, "parameters": 1000, "accuracy": 0.5, "dataset": "digits"}
-    for at, length in enumerate([10, 20, 30, 600])
+    for at, length in enumerate([10, 20, 30, 250])
 ]
 
 
@@ -32,9 +32,10 @@ def written(root, fits, references: int = 3, count: int = 12) -> list[dict]:
 def test_references_are_shown_while_they_fit(root, tiny_model):
     tokenizer = load_tokenizer(tiny_model)
     without = max(len(chat_tokens(tokenizer, row["prompt"])) for row in written(root, None, references=0))
-    answer = 8192 - without - 800  # room for the short programs alone
+    context = context_length(tiny_model)
+    answer = context - without - 600  # room for the short programs alone
     fits = room_for_answer(tiny_model, answer, "class")
-    room = 8192 - answer - len(opening_tokens(tokenizer, OPENINGS["class"]))
+    room = context - answer - len(opening_tokens(tokenizer, OPENINGS["class"]))
     rows, all_of_them = written(root, fits), written(root, None)
     assert any(len(row["references"]) == 3 for row in rows)
     for row, whole in zip(rows, all_of_them):
@@ -44,7 +45,7 @@ def test_references_are_shown_while_they_fit(root, tiny_model):
 
 
 def test_what_fits_is_written_as_ever(root, tiny_model):
-    assert written(root, room_for_answer(tiny_model, 300, "none")) == written(root, None)
+    assert written(root, room_for_answer(tiny_model, 16, "none")) == written(root, None)
 
 
 def test_a_prompt_without_room_for_any_reference_is_written_bare(root):
