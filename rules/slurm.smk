@@ -1,4 +1,5 @@
 # What SLURM wants beside a profile: steady polling, patience, and an end to the jobs that a killed Snakemake has left behind.
+from pathlib import Path
 from types import SimpleNamespace
 
 from archloop.orphans import end_orphans

@@ -509,6 +509,17 @@ def test_jobs_and_files_are_counted_before_they_are_made(made):
     assert "; 12 of them at SLURM, which hold their places for 0 to 0 h in all" in line.what
 
 
+def test_jobs_too_short_for_a_submission_of_their_own_are_named(made, tmp_path):
+    run = made("slurm")
+    for stage, seconds in (("generate-0", 45), ("evaluate-0", 400)):
+        path = tmp_path / "logs" / "main" / "cycle-1" / f"{stage}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\th:m:s\n{seconds}\t0:00:45\n")
+    assert told(check_plan(run), "plan", WARNING).startswith(
+        "generate took 45 s a job so far: with fewer generation.shards"
+    )
+
+
 def test_what_a_partition_config_chooses_is_what_is_asked_for(root, slurm, config, tmp_path):
     config["chains"] = {"seed": {"dataset": "digits"}, "drawn": {"dataset": "digits", "cycles": 1}}
     config["chains"]["drawn"]["source"] = "families"

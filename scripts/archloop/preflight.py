@@ -35,7 +35,7 @@ from archloop.model_size import (
 from archloop.models import check_model
 from archloop.preflight_prompts import prompt_counter
 from archloop.preflight_run import ERROR, GB, OK, WARNING, Finding, Run, temporary_bytes
-from archloop.status import plan
+from archloop.status import durations, plan
 
 # What one candidate leaves in results/, in bytes: prompt, answer, record and row of the corpus, with room to spare.
 CANDIDATE_BYTES = 60_000
@@ -45,6 +45,8 @@ FILES |= {"finetune": 11, "summarize": 5, "export": 5, "report": 120, "write_see
 QUEUED = ("generate", "evaluate", "finetune")
 # Seconds from the start of a job at SLURM to that of its script, on an idle node and on a slow file system.
 START_S = (6, 20)
+# A job of fewer seconds than this is not worth a submission of its own.
+SHORT_S = 120
 
 
 def preflight(run: Run) -> Iterator[Finding]:
@@ -206,6 +208,11 @@ def check_plan(run: Run) -> Iterator[Finding]:
         hours = "{:.0f} to {:.0f} h".format(*(queued * seconds / 3600 for seconds in START_S))
         text += f"; {queued} of them at SLURM, which hold their places for {hours} in all while Snakemake starts"
     yield Finding(OK, "plan", text)
+    seconds = durations(run.results.parent / "logs")
+    for stage in ("generate", "evaluate") if run.slurm else ():
+        if 0 < seconds.get(("", stage), 0) < SHORT_S:
+            text = f"{stage} took {seconds['', stage]:.0f} s a job so far; with fewer generation.shards a run holds its"
+            yield Finding(WARNING, "plan", f"{text} GPUs for less of Snakemake's own start")
 
 
 def results_bytes(run: Run) -> int:
