@@ -9,7 +9,8 @@ set -e
 cd "$(dirname "$0")/.."
 python=${PYTHON_VERSION:-3.12} wheels=$(mktemp -d) site=$(mktemp -d)
 there='torch|torchvision|triton|nvidia.*|cuda.*|transformers|tokenizers|peft|accelerate|bitsandbytes|huggingface.hub|hf.xet'
-there+='|altair|narwhals|pandas|black|shfmt.py|regex|snakemake.executor.*|numpy|scipy|scikit.learn|joblib|threadpoolctl|pillow|gguf|safetensors|sympy|mpmath|networkx|ruff|snakefmt|vl.convert.*'
+there+='|numpy|scipy|scikit.learn|joblib|threadpoolctl|pillow|gguf|safetensors|sympy|mpmath|networkx|regex'
+there+='|altair|narwhals|pandas|vl.convert.*|ruff|snakefmt|black|shfmt.py|snakemake.executor.*'
 platforms=()
 for tag in 2_34 2_31 2_28 2_24 2_17; do platforms+=(--platform "manylinux_${tag}_x86_64"); done
 platforms+=(--platform manylinux2014_x86_64 --platform manylinux1_x86_64)
