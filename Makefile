@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-hostile test-slurm check setup clean
+.PHONY: demo test test-hostile test-slurm test-gpu check setup clean
 
 demo: $(VENV)/.ready
 	@PATH="$(abspath $(BIN)):$$PATH" snakemake --profile profiles/local --configfile config/demo.yaml
@@ -24,6 +24,10 @@ test-hostile: $(VENV)/.ready-dev
 # slurmctld, slurmd, slurm-client, slurmdbd, mariadb-server and munge.
 test-slurm: $(VENV)/.ready-dev
 	@PATH="$(abspath $(BIN)):$$PATH" pytest tests/slurm -m slurm
+
+# What benchmarks/gpu.sh does on a GPU, on the processors, behind the walls for one.
+test-gpu: $(VENV)/.ready-dev
+	@DEVICE=cpu WORK=$$(mktemp -d) PYTHON=$(abspath $(BIN))/python bash benchmarks/gpu.sh
 
 check: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .

@@ -48,8 +48,9 @@ MAXIMUM_LOG, MAXIMUM_REPORT = 64 * 2**10, 2**16
 PREFIX, LOCK = "archloop-", "lock"
 # The code of the server, which own_python starts.
 SERVER = "from archloop import judge_server; judge_server.main()"
-# How long the keeper may take to report after the candidate's own time is up, and the server to start, in seconds.
-GRACE_S, START_S = 90, 300
+# How long the keeper may take beside the candidate's own time (judge_server.START_S is part of it), and the server to
+# start, in seconds.
+GRACE_S, START_S = 240, 300
 
 logger = get_logger("evaluate")
 

@@ -30,7 +30,7 @@ LOOK_EVERY_S = 0.05
 NUMBERS = re.compile(rb"^(Threads|RssAnon|RssShmem|VmSwap|HugetlbPages):\s*(\d+)", re.MULTILINE)
 RESULT, REQUEST, READY, ASIDE = 3, 4, 5, 200
 # How long a candidate's process may take to stand behind its walls, the start of a GPU included, in seconds.
-START_S = 60
+START_S = 180
 # What a process goes through before it reads a program, as a message names it; it failed at the last one it began.
 WALLS, THREADS, DEVICE = "the walls", "the threads", "the start of the device"
 CLOSING, AGAIN = "the closing of the walls", "a training step behind the closed walls"

@@ -39,13 +39,13 @@ def probe(shared: Path, isolation: str) -> dict:
         "isolation_trouble": None,
         "trouble": [],
     }
+    facts["gpus"] = gpus()
     try:
-        facts["isolation"] = choose_level(isolation)
+        facts["isolation"] = choose_level(isolation, gpu=bool(facts["gpus"]))
     except InputError as error:
         facts["isolation_trouble"] = str(error)
     facts["limits"] = site_limits.inherited()
     facts["versions"] = node_versions()
-    facts["gpus"] = gpus()
     facts["shares_gpu"] = shares_gpu()
     facts["sees_head"] = (shared / FROM_HEAD).is_file()
     facts["trial"] = try_judging(shared / FROM_HEAD, bool(facts["gpus"]))

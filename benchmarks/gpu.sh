@@ -1,0 +1,70 @@
+#!/bin/bash
+# What a GPU shows, from a clean checkout on a machine with torch, a card and no network:
+#
+#   bash benchmarks/gpu.sh                 all phases, in this order: packages walls plain hostile flow reference compare
+#   bash benchmarks/gpu.sh walls plain     these alone
+#   DEVICE=cpu bash benchmarks/gpu.sh      the same without a GPU, behind the walls for one
+#
+# packages   what the machine lacks, from $PACKAGES (benchmarks/gpu_packages.sh makes it where there is a network)
+# walls      a seed program through the judge at each level of isolation; where one fails, which wall is in the way
+# plain      the same as a user without privileges (when started as root)
+# hostile    tests/gpu, and the hostile programs of tests/hostile behind the walls for a GPU
+# flow       two cycles of the test configuration on the device;  reference: the same on the processor
+# compare    a table of seconds by stage, and whether both agree within the tolerance that it states
+#
+# Each phase has its own limit in seconds, prints as it goes and keeps its log in $OUT; one that has passed is not repeated,
+# and a flow that was cut goes on where it was, as long as $WORK is kept.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+export DEVICE=${DEVICE:-cuda} PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
+PYTHON=${PYTHON:-python3} CORES=${CORES:-$(nproc)} WORK=${WORK:-${TMPDIR:-/tmp}/archloop-gpu-$DEVICE}
+OUT=${OUT:-$WORK/out} PACKAGES=${PACKAGES:-$PWD/.gpu/packages.tar.xz} ROOT=$PWD FORM=
+[ "$DEVICE" = cpu ] && FORM=--as-gpu
+declare -A LIMIT=([packages]=120 [walls]=300 [plain]=300 [hostile]=500 [flow]=500 [reference]=900 [compare]=60)
+mkdir -p "$WORK/passed" "$OUT"
+[ -d "$WORK/site-packages" ] && export PYTHONPATH=$WORK/site-packages
+
+packages() {
+  "$PYTHON" -c "import polars, snakemake, pytest" && return
+  mkdir -p "$WORK/site-packages" && tar -xJf "$PACKAGES" -C "$WORK/site-packages"
+  PYTHONPATH=$WORK/site-packages "$PYTHON" -c "import polars, snakemake, pytest"
+}
+walls() { "$PYTHON" scripts/gpu_walls.py --device "$DEVICE" $FORM --output "$OUT/walls.json"; }
+plain() {
+  [ "$(id -u)" = 0 ] || { echo "not root: the walls above are those of a plain user"; return; }
+  PYTHONPATH=tests${PYTHONPATH:+:$PYTHONPATH} "$PYTHON" -m pytest -q -rs tests/gpu -k plain_user
+}
+hostile() {
+  "$PYTHON" -m pytest -q -rs tests/gpu -k "not plain_user" && "$PYTHON" -m pytest -q -rs tests/hostile/test_gpu_form.py
+}
+run_cycles() {
+  mkdir -p "$WORK/flow-$1"
+  echo "run: {device: $1, isolation: ${ISOLATION:-auto}}" > "$WORK/flow-$1/device.yaml"
+  PATH=$(dirname "$(command -v "$PYTHON")"):$PATH "$PYTHON" -m snakemake --snakefile "$ROOT/Snakefile" \
+    --directory "$WORK/flow-$1" --profile "$ROOT/profiles/local" --cores "$CORES" \
+    --configfile "$ROOT/config/test.yaml" "$ROOT/benchmarks/gpu.yaml" "$WORK/flow-$1/device.yaml" \
+    -- results/main/cycle-{1,2}/summary.json results/main/architectures/index.json
+}
+flow() { run_cycles "$DEVICE"; }
+reference() { run_cycles cpu; }
+compare() { "$PYTHON" benchmarks/gpu_compare.py "$WORK/flow-$DEVICE" "$WORK/flow-cpu"; }
+
+export -f packages walls plain hostile run_cycles flow reference compare
+export PYTHON CORES WORK OUT PACKAGES ROOT FORM
+status=0
+for phase in ${@:-packages walls plain hostile flow reference compare}; do
+  [ -n "${LIMIT[$phase]:-}" ] || { echo "no phase $phase; there are: ${!LIMIT[*]}"; exit 2; }
+  [ -e "$WORK/passed/$phase" ] && { echo "== $phase: passed before"; continue; }
+  [ -d "$WORK/site-packages" ] && export PYTHONPATH=$WORK/site-packages
+  began=$SECONDS
+  timeout -k 10 "${LIMIT[$phase]}" bash -c "set -o pipefail; $phase 2>&1 | tee '$OUT/$phase.log'"
+  code=$?
+  case $code in
+    0) touch "$WORK/passed/$phase"; says=passed ;;
+    124 | 137) says="cut at its limit of ${LIMIT[$phase]} s; start it again to go on" ;;
+    *) says="failed (status $code)" ;;
+  esac
+  echo "== $phase on $DEVICE: $says, $((SECONDS - began)) s"
+  [ $code = 0 ] || status=1
+done
+exit $status
