@@ -3,9 +3,12 @@
 Where a level fails, it is tried again with one wall after the other left out; the program is the project's own.
 """
 
+import sys
 from pathlib import Path
 
 import click
+
+sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop import options
 from archloop.cli import command, value_of
