@@ -1,5 +1,6 @@
 """Help for tests that run the workflow itself: a folder of its own, the real Snakemake, the prepared model shared."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -44,7 +45,8 @@ def kill_when(ready: Callable[[], object], folder: Path, *arguments: str) -> Non
             assert started.poll() is None, "the run ended before"
             time.sleep(0.01)
     finally:
-        os.killpg(started.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
         started.wait()
 
 
