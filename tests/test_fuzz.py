@@ -183,6 +183,14 @@ def test_brackets_in_the_texts_of_a_graph_are_no_depth(text):
     assert record["outcome"] == "trained" and record["graph"]["nodes"][0] == nodes[0]
 
 
+def test_what_cannot_be_seen_in_the_name_of_an_operation_reaches_no_page():
+    nodes = [["=image", [], [], [2, 3]], ["\x1b[2J\u202econv", [], [0], [2, 3]]]
+    (_, (label, *_)) = blocks(traced(nodes)["graph"]["nodes"])
+    assert label == "[2J conv"
+    (_, (label, *_)) = blocks(nodes)
+    assert label == "\\x1b[2J\\u202econv"
+
+
 DEEP_LISTS = json.loads("[" * 25 + "]" * 25)
 
 

@@ -40,6 +40,7 @@ def program(line: str = "pass", imports: str = "") -> str:
         "print('made', in_shape)",
         "self.a, self.b = (nn.Linear(1, 1) for _ in range(2))",
         "torch.manual_seed(0)",
+        "import random; random.seed(0)",
         "self.load = torch.nn.utils.parametrizations.weight_norm(nn.Linear(1, 1))",
         "id = input = prm['lr']; self.rate = id + input",
         "self.layers = [nn.Linear(os, gc) for os, gc in ((1, 2), (3, 4))]",
@@ -107,6 +108,7 @@ def test_imports_that_networks_need_pass(imports):
         ("(lambda: 0).__code__", "uses the attribute __code__"),
         ("torch.ones(1).data_ptr()", "uses the attribute data_ptr"),
         ("torch.seed()", "uses torch.seed"),
+        ("import random; random.seed()", "uses random.seed"),
         ("id(self)", "uses id"),
     ],
 )
@@ -157,7 +159,8 @@ def test_imports_of_anything_else_are_refused_and_named(imports, says):
         ("[torch][0].load('x')", "hands the module torch around"),
         ("(lambda t=torch: t.load('x'))()", "hands the module torch around"),
         ("self.t = torch", "hands the module torch around"),
-        ("read = getattr; read(torch, 'load')", "hands the module torch around"),
+        ("read = getattr; read(self.x, self.name)", "hands getattr around"),
+        ("[print, getattr][1](self.x, self.name)", "hands getattr around"),
         ("list(map(getattr, [torch], ['load']))", "hands getattr around"),
         ("import functools; functools.partial(getattr, F)", "hands getattr around"),
         ("M = nn.Module; M.parameters = None", "changes torch.nn.Module.parameters"),
@@ -250,12 +253,13 @@ def test_what_net_inherits_is_left_to_the_run(net):
         "x = f(x)\n" * 6_000,
         "import torch\n" + "".join(f"a{i + 1} = a{i}\n" for i in range(4_000)) + "a0 = torch\n",
         "import torch\n" + "x = torch\n" * 3_000 + "x = x.a\n" * 3_000,
-        "import os\n" * 6_000,
+        "import socket\n" * 6_000,
+        "import torch\n" + "".join(f"x = torch.a{i}\n" for i in range(2_000)) + "x.b\n" * 2_000,
         ("x = 'a'" + " + 'a'" * 400 + "\n") * 20,
         "import torch\n" + ("x = torch" + ".a" * 900 + "\n") * 20,
         "x = " + "(lambda: " * 90 + "x" + ")" * 90,
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_the_longest_programs_are_read_in_linear_time(text):
     """Seconds where a pass over the program for each name would take hours."""

@@ -38,9 +38,11 @@ OWN_DUNDERS = {
 TEXTS = (ast.Constant, ast.BinOp, ast.JoinedStr, ast.Call)  # what a text may be written as
 SPELLED = DUNDERS | {"__main__"}
 SPECIAL_NAME = re.compile(r"__\w+__")
-ATTRIBUTE_CALLS = ("getattr", "setattr", "delattr", "hasattr")
+ATTRIBUTE_CALLS = ("getattr", "setattr", "delattr")
+SEEDS = ("random.seed", "numpy.random.seed")  # without a number they take one from the system
 # How long a chain of other names for one thing may be.
 LONGEST_CHAIN = 20
+MOST_PATHS = 50  # what one name may stand for
 LONGEST_TEXT = 200  # parts that a text is put together from
 COMPUTED = ("torch.nn", "torch.nn.functional")  # modules of which a name may be computed
 BASES = ("torch.nn.Module", "torch.nn.modules.module.Module", "torch.nn.modules.Module")
@@ -125,6 +127,8 @@ class _Read:
             for _, _, alias in imported(node)
             if id(alias) not in read and alias.name != "*" and _refused_import(node, alias)
         }
+        self.left_out = self.unused | self.guarded
+        self.calls = {id(node.func): node for node, _ in self.nodes if isinstance(node, ast.Call)}
         stars = [node.module for node in self.imports if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"]
         self.stars = {name: f"{module}.{name}" for module in stars if module in STARS for name in names_of(module)}
 
@@ -165,6 +169,9 @@ class _Read:
                 found |= {each.origin} if id(each.alias) not in self.guarded else set()
             elif each.value is not None:
                 found |= self.paths(each.value, each.scope, depth + 1)
+        if len(found) > MOST_PATHS:
+            self.tangled.append(name)
+            found.clear()
         self.names[name, scope] = frozenset(found)
         return self.names[name, scope]
 
@@ -219,7 +226,7 @@ def _unsafe(read: _Read) -> Iterator[str]:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             yield from _unsafe_import(node, read)
         elif isinstance(node, ast.Name):
-            yield from _unsafe_name(node, scope)
+            yield from _unsafe_name(node, scope, read)
         elif isinstance(node, ast.Attribute):
             yield from _unsafe_attribute(node, scope, read)
         elif isinstance(node, ast.Call):
@@ -234,7 +241,7 @@ def _unsafe(read: _Read) -> Iterator[str]:
             for path in read.paths(node, scope):
                 if look_up(path)[0] == "module" and not isinstance(node.ctx, ast.Store):
                     yield f"hands the module {path} around"
-        yield from (f"uses {name}, which stands for another name of another name" for name in read.tangled[:1])
+        yield from (f"uses {name}, which stands for too many others" for name in read.tangled[:1])
 
 
 def _may_be_modules(node: ast.AST) -> Iterator[ast.expr]:
@@ -269,18 +276,19 @@ def _refused_import(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str 
 
 def _unsafe_import(node: ast.Import | ast.ImportFrom, read: _Read) -> Iterator[str]:
     for alias in node.names:
-        refused = None if id(alias) in read.unused | read.guarded else _refused_import(node, alias)
+        refused = None if id(alias) in read.left_out else _refused_import(node, alias)
         if refused:
             yield refused
 
 
-def _unsafe_name(node: ast.Name, scope: Scope) -> Iterator[str]:
+def _unsafe_name(node: ast.Name, scope: Scope, read: _Read) -> Iterator[str]:
     """Yield what is wrong with a name: a builtin that no network needs, where it is not a name of a function's own."""
-    if node.id not in NAMES or isinstance(node.ctx, ast.Store):
+    handed = node.id in ATTRIBUTE_CALLS and id(node) not in read.calls
+    if isinstance(node.ctx, ast.Store) or not (handed or node.id in NAMES):
         return
     scopes = binder(node.id, scope)
     if not scopes or scopes[0][0].kind in ("module", "class"):
-        yield f"uses {node.id}"
+        yield f"hands {node.id} around" if handed else f"uses {node.id}"
 
 
 def _is_hidden(name: str, own: bool = False, looked_up: bool = False) -> bool:
@@ -292,7 +300,8 @@ def _is_hidden(name: str, own: bool = False, looked_up: bool = False) -> bool:
 def _unsafe_attribute(node: ast.Attribute, scope: Scope, read: _Read) -> Iterator[str]:
     paths = read.paths(node, scope)
     refused = next((whole for kind, whole in map(look_up, sorted(paths)) if kind == "refused"), None)
-    if refused:
+    call = read.calls.get(id(node))
+    if refused and not (refused in SEEDS and call and call.args):
         yield f"uses {refused}"
     elif _is_hidden(node.attr, _is_own(node.value), bool(paths)):
         yield f"uses the attribute {node.attr}"
@@ -308,12 +317,7 @@ def _is_own(node: ast.expr) -> bool:
 
 def _unsafe_call(node: ast.Call, scope: Scope, read: _Read) -> Iterator[str]:
     """Yield what is wrong with a call of getattr, setattr or delattr: on modules and classes, or by a hidden name."""
-    handed = [*node.args, *(each.value for each in node.keywords)]
-    handed = [each.value if isinstance(each, ast.Starred) else each for each in handed]
-    for each in handed:
-        if isinstance(each, ast.Name) and each.id in ATTRIBUTE_CALLS and not binder(each.id, scope):
-            yield f"hands {each.id} around"
-    if not isinstance(node.func, ast.Name) or node.func.id not in ("getattr", "setattr", "delattr") or not node.args:
+    if not isinstance(node.func, ast.Name) or node.func.id not in ATTRIBUTE_CALLS or not node.args:
         return
     kind, target = node.func.id, node.args[0]
     modules = [look_up(path)[1] for path in read.paths(target, scope)]
