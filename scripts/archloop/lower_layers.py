@@ -8,6 +8,7 @@ the byte.
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 
@@ -30,30 +31,60 @@ def computed_once(model) -> Iterator[None]:
     if not first or not sees_all(model.config) or any(map(_is_random, layers[:first])):
         yield
         return
-    decoder.layers = torch.nn.ModuleList([Remembering(layers[:first]), *layers[first:]])
+    memory = Memory()
+    lower = [Remembering(layers[place], memory, place == 0, place == first - 1) for place in range(first)]
+    decoder.layers = torch.nn.ModuleList([*lower, *layers[first:]])
     try:
         yield
     finally:
         decoder.layers = layers
 
 
-class Remembering(torch.nn.Module):
-    """Some layers as one, which keeps its outputs by the digest of its input, (texts, tokens, width)."""
+@dataclass
+class Memory:
+    """What the lower layers gave, by the digest of what the first of them was given; found: for the text at hand."""
 
-    def __init__(self, layers: torch.nn.ModuleList):
+    kept: dict[bytes, torch.Tensor] = field(default_factory=dict)
+    bytes: int = 0
+    key: bytes = b""
+    found: torch.Tensor | None = None
+
+    def look_up(self, given: torch.Tensor) -> None:
+        self.key = (
+            hashlib.sha256(given.cpu().contiguous().view(torch.uint8).numpy()).digest()
+            + repr(tuple(given.shape)).encode()
+        )
+        self.found = self.kept.get(self.key)
+
+    def keep(self, output: torch.Tensor) -> None:
+        if self.bytes + output.nbytes <= LARGEST_BYTES:
+            self.kept[self.key] = output.cpu()
+            self.bytes += output.nbytes
+
+
+class Remembering(torch.nn.Module):
+    """One of the lower layers: where what they give is known, all pass their input on, and the last one gives it."""
+
+    def __init__(self, layer: torch.nn.Module, memory: Memory, is_first: bool, is_last: bool):
         super().__init__()
-        self.layers, self.kept, self.bytes = layers, {}, 0
+        self.layer, self.memory, self.is_first, self.is_last = layer, memory, is_first, is_last
+
+    def __getattr__(self, name: str) -> object:
+        """Some models ask their layers what kind they are."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
 
     @torch.no_grad()
     def forward(self, hidden: torch.Tensor, *arguments, **options) -> torch.Tensor:
-        key = hidden.shape, hashlib.sha256(hidden.cpu().contiguous().view(torch.uint8).numpy()).digest()
-        if key in self.kept:
-            return self.kept[key].to(hidden.device)
-        for layer in self.layers:
-            hidden = layer(hidden, *arguments, **options)
-        if self.bytes + hidden.nbytes <= LARGEST_BYTES:
-            self.kept[key] = hidden.cpu()
-            self.bytes += hidden.nbytes
+        if self.is_first:
+            self.memory.look_up(hidden)
+        if self.memory.found is not None:
+            return self.memory.found.to(hidden.device) if self.is_last else hidden
+        hidden = self.layer(hidden, *arguments, **options)
+        if self.is_last:
+            self.memory.keep(hidden)
         return hidden
 
 
