@@ -67,3 +67,29 @@ def test_waiting_threads_sleep_whoever_starts_the_program(root):
     environment = {"PYTHONPATH": str(root / "scripts")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.split() == ["1000", "1"], done.stderr
+
+
+FAULTS = """
+import ctypes, resource, sys
+from archloop.allocation import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = libc.malloc(2**26)
+    ctypes.memset(block, 1, 2**26)
+    libc.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.parametrize("how", ["kept", "given back"])
+def test_memory_that_is_freed_is_kept_for_the_next_tensor(root, how):
+    environment = os.environ | {"PYTHONPATH": str(root / "scripts")}
+    command = [sys.executable, "-c", FAULTS, how]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert (int(done.stdout) < 100) is (how == "kept")

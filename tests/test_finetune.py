@@ -7,8 +7,10 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 import archloop.finetune as module
+import archloop.lower_layers as lower_layers
 from archloop.adapters import attach_adapter
 from archloop.errors import InputError
 from archloop.finetune import accuracy_weights, finetune, scored, teach
@@ -413,3 +415,31 @@ def test_dpo_without_a_pair_carries_the_adapter_on(tiny_model, tmp_path):
     run(tiny_model, tmp_path / "one", parent=parent, candidates=others, method="dpo")
     assert adapter(tmp_path / "one") == adapter(tmp_path / "zero")
     assert json.loads((tmp_path / "one" / "adapter" / "training.json").read_text())["carried_on"] is True
+
+
+@pytest.mark.parametrize(
+    ("method", "passes", "changes"),
+    # How often the lower layer computes: once a pair; for dpo once a pair and its failed program, which go together.
+    [
+        ("sft", 12, {}),
+        ("sft", 12, {"gradient_checkpointing": True}),
+        ("dpo", 8, {}),
+        ("sft", 24, {"layers": None}),
+    ],
+)
+def test_what_no_training_changes_is_computed_once_and_changes_no_byte(
+    tiny_model, tmp_path, monkeypatch, method, passes, changes
+):
+    changes = {"method": method, "candidates": FAILED, "batch_size": 1, "epochs": 2} | changes
+    read, real = [], LlamaDecoderLayer.forward
+
+    def watched(self, *arguments, **options):
+        read.append(self.self_attn.layer_idx)
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", watched)
+    run(tiny_model, tmp_path / "kept", **changes)
+    assert read.count(0) == passes
+    monkeypatch.setattr(lower_layers, "LARGEST_BYTES", 0)
+    run(tiny_model, tmp_path / "anew", **changes)
+    assert adapter(tmp_path / "kept") == adapter(tmp_path / "anew")

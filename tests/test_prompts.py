@@ -2,16 +2,25 @@
 
 import copy
 import json
+import subprocess
+import sys
 
+import numpy
+import polars as pl
 import pytest
+from safetensors.numpy import save_file
 
 from archloop.chat import chat_tokens, opening_tokens
+from archloop.corpus import CORPUS as SCHEMA
+from archloop.corpus import write_corpus
+from archloop.files import read_jsonl
 from archloop.generate import OPENINGS
 from archloop.model_size import context_length, sees_part
 from archloop.models import load_tokenizer
 from archloop.preflight_prompts import prompt_counter
 from archloop.preflight_run import Run
 from archloop.prompts import cycle_prompts, read_hints, read_template, room_for_answer, write_prompt
+from archloop.replay import _prompt
 from archloop.settings import complete
 
 DATASET = {"name": "digits", "channels": 1, "size": 8, "classes": 10}
@@ -51,6 +60,32 @@ def test_what_fits_is_written_as_ever(root, tiny_model):
 def test_a_prompt_without_room_for_any_reference_is_written_bare(root):
     bare = written(root, None, references=0)
     assert [row["prompt"] for row in written(root, lambda prompt: False)] == [row["prompt"] for row in bare]
+
+
+def test_prompts_with_references_are_made_again_from_their_record(root, tiny_model, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "resources" / "models").mkdir(parents=True)
+    (tmp_path / "resources" / "models" / "tiny").symlink_to(tiny_model)
+    (tmp_path / "resources" / "datasets").mkdir()
+    images = {"test_labels": numpy.zeros(1)}
+    save_file(images, tmp_path / "resources" / "datasets" / "digits.safetensors", {"facts": json.dumps(DATASET)})
+    rows = [{name: row.get(name) for name in SCHEMA} | {"outcome": "trained"} for row in CORPUS]
+    write_corpus(pl.DataFrame(rows, schema=SCHEMA), tmp_path / "results" / "corpus.parquet")
+    prompts = root / "config" / "prompts"
+    command = (
+        f"--chain main --cycle 1 --seed 1 --epochs 1 --candidates 8 --references 3 --template {prompts}/design.md.j2"
+    )
+    command += f" --hints {prompts}/hints.yaml --parameter-budget 300000"
+    command += " --max-new-tokens 1200 --opening class --model resources/models/tiny/manifest.json"
+    command += " --dataset resources/datasets/digits.safetensors --corpus results/corpus.parquet"
+    command += " --output results/main/cycle-1/prompts.jsonl"
+    script = [sys.executable, root / "scripts" / "write_prompts.py", *command.split()]
+    inputs = ["--", "--", f"{prompts}/design.md.j2", f"{prompts}/hints.yaml"]
+    subprocess.run([*script, *inputs], cwd=tmp_path, check=True, capture_output=True)
+    place = tmp_path / "results" / "main" / "cycle-1"
+    made = read_jsonl(place / "prompts.jsonl")
+    assert {len(row["references"]) for row in made} >= {2, 3}
+    assert all(_prompt(tmp_path / "results", place, row).same for row in made)
 
 
 @pytest.mark.parametrize("opening", ["none", "class"])

@@ -1,5 +1,6 @@
 """Teach a LoRA adapter the programs of the corpus, or what the judge made of programs: prompts in, programs out."""
 
+import contextlib
 import dataclasses
 import math
 import statistics
@@ -11,6 +12,7 @@ from archloop.adapters import LINEAGE, attach_adapter, check_base, save_adapter
 from archloop.chat import encode_pair
 from archloop.errors import InputError
 from archloop.files import read_json, replacing, sha256_file, sha256_text, write_json
+from archloop.lower_layers import computed_once
 from archloop.model_size import check_projections, context_length, weight_shapes
 from archloop.models import ADAPTER, check_model, choose_device, load_model, load_tokenizer
 from archloop.objectives import Example, make_objective
@@ -130,8 +132,11 @@ def teach(
     objective = make_objective(method, settings, trainable(model))
     steps = plan(kept, settings, seed)
     key = sha256_text(repr((lineage, method, code, versions(("torch", "transformers", "peft")))))
+    # Of sft in batches of several, a pair has other company, and other padding, in every pass.
+    repeats = method != "sft" or (settings["batch_size"] == 1 and settings["epochs"] > 1)
     try:
-        losses, tokens = train(model, kept, objective, steps, settings, seed, state / CHECKPOINT, key)
+        with computed_once(model) if repeats else contextlib.nullcontext():
+            losses, tokens = train(model, kept, objective, steps, settings, seed, state / CHECKPOINT, key)
     except torch.OutOfMemoryError:
         raise InputError(
             "finetuning: the GPU's memory is full; set gradient_checkpointing, or a smaller batch_size or max_length"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from archloop.allocation import keep_freed_memory
 from archloop.errors import InputError
 from archloop.files import read_foreign_json, read_json, sha256_file
 from archloop.model_size import read_header, weight_files
@@ -159,6 +160,8 @@ def load_model(folder: Path, loading: dict, device: str):
     from transformers import AutoModelForCausalLM
 
     check_model(folder)
+    if device == "cpu":
+        keep_freed_memory()
     dtype = _dtype(loading["dtype"], device)
     arguments = {"dtype": dtype, "local_files_only": True}
     if loading["quantization"] == "nf4":

@@ -49,7 +49,8 @@ class Objective:
 def answer_logps(model, pairs: list[Pair]) -> torch.Tensor:
     """Return the log-probability (nats) of each answer after its prompt, shape (pairs,); padding has no part in it.
 
-    Only positions from the first that predicts a token of an answer on go through the projection onto the vocabulary.
+    Only positions from the first to the last that predict a token of an answer go through the projection onto the
+    vocabulary; where they all do, as in a batch of one, no logit is copied.
     """
     device = next(model.parameters()).device
     width = max(len(prompt) + len(answer) for prompt, answer in pairs)
@@ -65,11 +66,12 @@ def answer_logps(model, pairs: list[Pair]) -> torch.Tensor:
         input_ids=ids.to(device),
         attention_mask=mask.to(device) if len(pairs) > 1 else None,
         use_cache=False,
-        logits_to_keep=width - first,
+        logits_to_keep=torch.arange(first, width - 1, device=device),
     ).logits
-    labels = labels[:, first:].to(device)
+    labels = labels[:, first:-1].to(device)
     predicts = labels != -100
-    losses = torch.nn.functional.cross_entropy(logits[predicts].float(), labels[predicts], reduction="none")
+    logits = logits.flatten(0, 1) if predicts.all() else logits[predicts]
+    losses = torch.nn.functional.cross_entropy(logits.float(), labels[predicts], reduction="none")
     return torch.stack([-part.sum() for part in losses.split(predicts.sum(dim=1).tolist())])
 
 

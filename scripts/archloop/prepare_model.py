@@ -41,7 +41,7 @@ SAMPLE = """import torch.nn as nn
 
 class Net(nn.Module):
     def forward(self, x):
-\t\t# caf\u00e9, '\u4e2d' -> \u00b5
+\t\t# caf\u00e9, '\u4e2d' -> \u00e4
         if x.shape[1] != 3 and not (x >= 0.5).all() :
             return {"a" : x ** 2, 'b': -1e-05}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 import torch
 
+from archloop.allocation import keep_freed_memory
 from archloop.chat import encode_pair
 from archloop.errors import InputError
 from archloop.files import sha256_text
@@ -62,6 +63,8 @@ def train_model(
     logger.info("%d programs, %.0f tokens each with their prompts, %d at most", len(examples), mean, longest)
 
     device = choose_device(device)
+    if device == "cpu":
+        keep_freed_memory()
     torch.manual_seed(derive(seed, "scratch weights"))
     model = new_model(tokenizer, settings).to(device)
     parameters = model.num_parameters()
