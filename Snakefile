@@ -6,7 +6,7 @@
 # The settings are in config/, their meaning and defaults in config/schema.yaml.
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.27")  # before it no priority could depend on the chain
 
 
 if not workflow.overwrite_configfiles:

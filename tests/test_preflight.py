@@ -458,7 +458,7 @@ def test_limits_of_the_site_are_named_in_one_line_and_those_below_what_is_promis
 
 def test_a_node_judges_a_seed_program_before_a_run_begins(made, slurm):
     slurm("srun", COMMANDS["srun"].replace(': > "$4/head"; ', ""))
-    findings = preflight(made("slurm"))
+    findings = [*preflight(made("slurm"))]
     assert re.fullmatch(r"n1 trained a seed program at level \w+ on cpu in [\d.]+ s", told(findings, "judge", OK))
 
 
@@ -516,7 +516,7 @@ def test_jobs_too_short_for_a_submission_of_their_own_are_named(made, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\th:m:s\n{seconds}\t0:00:45\n")
     assert told(check_plan(run), "plan", WARNING).startswith(
-        "generate took 45 s a job so far: with fewer generation.shards"
+        "generate took 45 s a job so far; with fewer generation.shards"
     )
 
 
