@@ -80,6 +80,17 @@ def test_a_driver_that_a_wall_stops_fails_the_job_and_says_at_which_step(judged,
     assert "\n" not in str(caught.value)
 
 
+def test_nobody_receives_over_the_drivers_socket_where_landlock_scopes_none(digits, settings, monkeypatch, root):
+    """Before its ABI 6 any process of the machine could connect to it; the candidate still has no way to accept."""
+    patched = "from archloop import landlock; landlock.abi = lambda: 5\njudge_server.main()"
+    monkeypatch.setattr(evaluate, "SERVER", stand_in.server("").replace("judge_server.main()", patched))
+    attack = (root / "tests" / "hostile" / "programs" / "gpu_sockets.py").read_text()
+    with Judge(digits, "cpu", "landlock") as judge:
+        judge.gpu = True
+        record = judge.judge(attack, settings, 1, static=False)
+    assert record["outcome"] == "trained" and "BREACH" not in record["log"], record
+
+
 def test_a_trial_says_which_wall_keeps_a_driver_out(monkeypatch):
     given = {name: rule.get("default") for name, rule in options.section("evaluation").items()}
     own = stand_in.server("", "late name").replace("\njudge_server.main()", "; judge_server.main()")
