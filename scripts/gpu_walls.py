@@ -15,7 +15,7 @@ from archloop.cli import command, value_of
 from archloop.errors import InputError
 from archloop.files import write_json
 from archloop.progress import get_logger
-from archloop.trial import which_wall
+from archloop.trial import DRIVER_CALLS, which_wall
 from archloop.walls import LEVELS
 
 PATH = click.Path(path_type=Path)
@@ -34,6 +34,8 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
     for level, left_out, trial in which_wall(device, settings, levels or LEVELS, as_gpu):
         found.append({"level": level, "left_out": left_out} | trial)
         says = trial.get("trouble") or f"trained on {trial['device']} in {trial['seconds']} s"
+        if left_out == DRIVER_CALLS and "trouble" not in trial:
+            says += ": set run.driver_calls to log"
         logger.info("%-10s  without %-32s  %s", level, left_out, says)
     if output is not None:
         write_json(output, {"trials": found})

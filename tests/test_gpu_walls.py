@@ -2,6 +2,9 @@
 
 import os
 import re
+import shlex
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -78,6 +81,35 @@ def test_a_driver_that_a_wall_stops_fails_the_job_and_says_at_which_step(judged,
     with pytest.raises(InputError, match=f"cannot judge at level landlock: {says}") as caught:
         judged("landlock", fault, granted)
     assert "\n" not in str(caught.value)
+
+
+MASKED = """
+from archloop import walls
+assert walls.obstacle("namespaces") is None, walls.obstacle("namespaces")
+print(walls.obstacle("namespaces", gpu=True), "|", walls.choose_level("auto", gpu=True))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="hides a part of /proc, as containers do")
+def test_where_a_container_masks_proc_a_gpu_goes_behind_landlock(root):
+    code = f"mount -t tmpfs -o ro tmpfs /proc/tty && exec {shlex.join([sys.executable, '-c', MASKED])}"
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", code]
+    environment = {"PYTHONPATH": str(root / "scripts"), "PATH": os.environ["PATH"]}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if "AssertionError" in done.stderr or not walls.landlock.abi():
+        pytest.skip(done.stderr[-200:])
+    assert done.stdout == "[Errno 1] mount of proc: Operation not permitted | landlock\n", done.stderr
+
+
+def test_nobody_receives_over_the_drivers_socket_where_landlock_scopes_none(digits, settings, monkeypatch, root):
+    """Before its ABI 6 any process of the machine could connect to it; the candidate still has no way to accept."""
+    patched = "from archloop import landlock; landlock.abi = lambda: 5\njudge_server.main()"
+    monkeypatch.setattr(evaluate, "SERVER", stand_in.server("").replace("judge_server.main()", patched))
+    attack = (root / "tests" / "hostile" / "programs" / "gpu_sockets.py").read_text()
+    with Judge(digits, "cpu", "landlock") as judge:
+        judge.gpu = True
+        record = judge.judge(attack, settings, 1, static=False)
+    assert record["outcome"] == "trained" and "BREACH" not in record["log"], record
 
 
 def test_a_trial_says_which_wall_keeps_a_driver_out(monkeypatch):

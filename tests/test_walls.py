@@ -243,6 +243,19 @@ def test_libraries_find_a_user_and_a_folder_for_their_caches_where_there_is_no_n
     assert found["TORCHINDUCTOR_CACHE_DIR"] and found["TRITON_CACHE_DIR"] and found["HOME"] == "/nonexistent"
 
 
+# All modules first, for the Python may lie in a folder that nobody else can enter.
+UNNAMED = "import getpass, os; from archloop import own_python; os.setuid(54321); own_python.name_the_user(); "
+UNNAMED += "print(getpass.getuser())"
+
+
+@needs_root
+@pytest.mark.parametrize(("given", "name"), [({}, "user54321"), ({"LOGNAME": "ada"}, "ada")])
+def test_a_script_runs_for_a_user_without_a_name(root, given, name):
+    environment = {"PYTHONPATH": str(root / "scripts")} | given
+    done = subprocess.run([sys.executable, "-c", UNNAMED], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == name, done.stderr
+
+
 def test_a_trial_that_cannot_run_is_no_fault_of_the_kernel(monkeypatch):
     monkeypatch.setattr(walls.own_python, "LIBRARY", Path("/nowhere"))
     walls.obstacle.cache_clear()

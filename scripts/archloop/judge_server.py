@@ -228,7 +228,8 @@ def _too_much(folder: str) -> bool:
 def _live(order: dict, descriptors: list[int], tell: int, wait: int, data: dict) -> None:
     """Be the candidate's process: go behind the walls, judge, write the result, end. Never returns."""
     try:
-        os.read(wait, 1)
+        if not os.read(wait, 1):  # the keeper has ended
+            os._exit(1)
         _arrange(descriptors, tell)
         try:
             limits = _go_behind_walls(order)

@@ -3,6 +3,8 @@
 No path goes through PYTHONPATH, which is split at colons, and none of another project comes before the library.
 """
 
+import os
+import pwd
 import sys
 from pathlib import Path
 
@@ -10,6 +12,15 @@ LIBRARY = Path(__file__).parents[1]
 # With -P the folder that a process works in is not searched for modules.
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
 MODULE = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+
+
+def name_the_user() -> None:
+    """Give a user without a name one, as in a container: torch asks for it when it is imported, to name a folder."""
+    if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):  # where getpass looks
+        try:
+            pwd.getpwuid(os.getuid())
+        except KeyError:
+            os.environ["USER"] = f"user{os.getuid()}"
 
 
 def run_code(code: str, *arguments: str) -> list[str]:

@@ -16,12 +16,13 @@ from archloop.errors import InputError
 from archloop.seed_programs import family_programs
 
 IMAGES, SIZE, CLASSES = 64, 32, 10
+DRIVER_CALLS = "the list of the driver's ioctls"
 # What is changed in the judge's server to leave one wall out, for this trusted program alone.
 LEFT_OUT = {
     "no wall": "",
     "Landlock": "from archloop import landlock; landlock.restrict = lambda grants: None",
     "the list of system calls": "from archloop import seccomp; seccomp.install = lambda *arguments: None",
-    "the list of the driver's ioctls": "from archloop import seccomp; own = seccomp.install\n"
+    DRIVER_CALLS: "from archloop import seccomp; own = seccomp.install\n"
     "seccomp.install = lambda gpu, removing, starting, log: own(gpu, removing, starting, True)",
     "the closing": "from archloop import walls; own = walls.confine\n"
     "walls.confine = lambda order: (own(order), lambda: None)[1]",
