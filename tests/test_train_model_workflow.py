@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from small_run import make_clone
+from small_run import make_clone, run
 from workflow import contents, kill_when, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -45,6 +45,18 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bytes(clone):
     assert trained(cut) == trained(whole)
     assert "resuming after step" in (cut / "logs/prepare/model.log").read_text()
     assert not (cut / "results/state/model").exists()
+
+
+def test_verify_knows_the_file_that_the_model_was_made_from(clone):
+    folder = clone("verified")
+    done = snakemake(folder, "results/seed/left_out.json", *SETTINGS[1:])
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = run(folder, "scripts/verify.py", "results").stdout
+    assert "stale" not in said.replace("0 stale", "") and "0 altered" in said, said
+
+    file = folder / "less.yaml"
+    file.write_text(file.read_text().replace("steps: 150", "steps: 151"))
+    assert "scratch_model.steps was 150, the settings say 151" in run(folder, "scripts/verify.py", "results").stdout
 
 
 def test_what_the_model_is_made_of_trains_it_again_and_a_comment_does_not(clone):

@@ -25,7 +25,7 @@ from archloop.provenance import SUFFIX, WITHOUT, locate, outputs_of, provenance_
 from archloop.result import FIELDS
 from archloop.scores import all_records
 from archloop.seeds import derive
-from archloop.settings import complete
+from archloop.settings import complete, scratch_model
 from archloop.status import SETTINGS_FILE
 
 # Settings that some stage takes without the rest of their section.
@@ -145,7 +145,7 @@ def _other_settings(settings: dict, found: dict, chain: str, cycle: int) -> str 
     if not settings or chain not in settings["chains"]:
         return f"the settings of the run know no chain {chain}" if settings else None
     for section, values in found["settings"].items():
-        now = effective(settings, section, chain, cycle)
+        now = _section_today(settings, section, chain, cycle)
         for key, value in values.items():
             if now.get(key) != value:
                 return f"{section}.{key} was {value!r}, the settings say {now.get(key)!r}"
@@ -161,6 +161,13 @@ def _other_settings(settings: dict, found: dict, chain: str, cycle: int) -> str 
     if seed not in (None, *wanted, *(derive(each, chain, cycle, "finetune") for each in wanted)):
         return f"its seed {seed} is not that of the settings, {settings['seed']}"
     return None
+
+
+def _section_today(settings: dict, section: str, chain: str, cycle: int) -> dict:
+    if section != "scratch_model":
+        return effective(settings, section, chain, cycle)
+    kind, _, file = settings["model"]["reference"].partition(":")
+    return scratch_model(SCRIPTS.parent / file) if kind == "scratch" else {}
 
 
 def _seed(settings: dict, chain: str) -> int:
