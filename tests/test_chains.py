@@ -107,9 +107,9 @@ def test_chains_that_do_not_fit_together_are_refused_in_one_line(config, more, s
 
 
 def test_a_chain_may_go_on_from_the_bare_model_with_an_adapter_of_its_own_shape(config):
-    chains(config, bare={"start": "base", "finetuning": {"lora_rank": 4}})
+    chains(config, bare={"start": "base", "finetuning": {"lora_rank": 3}})
     config["chains"]["bare"]["start"] = "seed"
-    assert "chains.bare, cycle 1: finetuning.lora_rank is 4" in refusal(config)
+    assert "chains.bare, cycle 1: finetuning.lora_rank is 3" in refusal(config)
 
 
 def test_drawn_candidates_depend_on_seed_chain_cycle_and_index_alone():

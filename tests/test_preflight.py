@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -100,11 +101,9 @@ def test_what_is_odd_about_a_data_set_is_a_warning(made, tmp_path):
     run = made()
     path = tmp_path / "resources" / "datasets" / "digits.safetensors"
     head = {"facts": json.dumps(read_facts(path) | {"notes": ["test lacks 1 of 10 classes: 7"]})}
-    (tmp_path / "odd").mkdir()
-    save_file(load_file(path), tmp_path / "odd" / "digits.safetensors", metadata=head)
-    odd = SimpleNamespace(
-        datasets=run.datasets, dataset=lambda name: tmp_path / "odd" / f"{name}.safetensors", pending=()
-    )
+    odd = replace(run, results=tmp_path / "odd" / "results")
+    odd.dataset("digits").parent.mkdir(parents=True)
+    save_file(load_file(path), odd.dataset("digits"), metadata=head)
     assert [line.status for line in check_datasets(odd)] == ["ok", "warning"]
     assert [*check_datasets(odd)][1].what == "digits: test lacks 1 of 10 classes: 7"
 
