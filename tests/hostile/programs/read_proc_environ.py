@@ -17,7 +17,7 @@ def attack():
                     content = opened.read(4096)
             except OSError:
                 continue
-            if process not in ("self", "thread-self", str(os.getpid())):
+            if process not in ("self", "thread-self") and not os.path.exists(f"/proc/self/task/{process}"):
                 print("BREACH", process, name)
             print(content)
 
