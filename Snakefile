@@ -20,6 +20,7 @@ container: "archloop.sif"
 
 include: "rules/common.smk"
 include: "rules/chains.smk"
+include: "rules/resources.smk"
 include: "rules/slurm.smk"
 include: "rules/checks.smk"
 
@@ -58,8 +59,8 @@ onstart:
 
 
 onsuccess:
-    shell('python "$SCRIPTS"/status.py >&2')
+    shell('python "$SCRIPTS/status.py" >&2')
 
 
 onerror:
-    shell('python "$SCRIPTS"/status.py >&2; python "$SCRIPTS"/explain.py --snakemake-log {log:q} >&2')
+    shell('python "$SCRIPTS/status.py" >&2; python "$SCRIPTS/explain.py" --snakemake-log {log:q} >&2')

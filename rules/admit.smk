@@ -29,7 +29,7 @@ rule admit:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: admitting what scores and is new"
     shell:
-        'python "$SCRIPTS"/admit.py'
+        'python "$SCRIPTS/admit.py"'
         " $(printf -- ' --generated %s' {input.generated})"
         " $(printf -- ' --evaluated %s' {input.evaluated}) $(printf -- ' --corpus %s' {input.corpus})"
         " --cycle {wildcards.cycle} --dataset {input.dataset} {params.admission} {params.novelty}"
@@ -58,7 +58,7 @@ rule summarize:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: summing up"
     shell:
-        'python "$SCRIPTS"/summarize.py --candidates {input.candidates} {params.training}'
+        'python "$SCRIPTS/summarize.py" --candidates {input.candidates} {params.training}'
         " --chain {wildcards.chain} --cycle {wildcards.cycle} --dataset {input.dataset} {params.admission}"
         " --output {output} --log {log}"
         " -- {params:q} -- {input:q}"
@@ -81,6 +81,6 @@ rule export:
     message:
         "Chain {wildcards.chain}: exporting the admitted architectures"
     shell:
-        'python "$SCRIPTS"/export.py'
+        'python "$SCRIPTS/export.py"'
         " $(printf -- ' --corpus %s' {input}) --output {output} --log {log}"
         " -- {params:q} -- {input:q}"

@@ -95,3 +95,10 @@ def of_cycles(name, cycles=CYCLES):
         return [of_cycle(chain, cycle, name) for chain in asked for cycle in cycles[chain]]
 
     return files
+
+
+def room_for_answer(wildcards):
+    """What an answer takes of the model's context, for prompts that show references while they fit."""
+    answer = effective("generation", wildcards)
+    shown = effective("prompts", wildcards)["references"]
+    return archloop_options.options({key: answer[key] for key in ("max_new_tokens", "opening")}) if shown else ""

@@ -4,7 +4,7 @@ import glob
 
 PREFLIGHT = "results/preflight.json"
 QUEUED = ["generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed"]
-CHECK = f'python "$SCRIPTS"/preflight.py --results results --output {PREFLIGHT}'
+CHECK = f'python "$SCRIPTS/preflight.py" --results results --output {PREFLIGHT}'
 
 # A preflight that has to run would hide from Snakemake what has changed behind it, for what it makes is ancient to them.
 # So the rule is there for the first start alone; at later ones check_again() is. Where there are results, there is a file.

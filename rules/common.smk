@@ -22,10 +22,11 @@ from archloop.seeds import derive
 if os.path.dirname(shutil.which("python") or "") != os.path.dirname(sys.executable):
     os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 # Where the shell commands find the scripts; seen from the working directory, so that a moved clone rebuilds nothing.
-os.environ.update(SCRIPTS=os.path.relpath(os.path.join(ROOT, "scripts")))
+scripts = os.path.relpath(os.path.join(ROOT, "scripts"))
+os.environ.update(SCRIPTS=scripts)
 # Snakemake reads braces in a path as wildcards; here alone they can be escaped.
 ENVIRONMENT = os.path.join(ROOT, "envs", "archloop.yaml").replace("{", "{{").replace("}", "}}")
-if set("{}") & set(os.environ["SCRIPTS"]):
+if set("{}") & set(scripts):
     raise WorkflowError(f"{ROOT}: Snakemake takes braces in a path for wildcards; run in that folder, or rename it")
 
 try:

@@ -1,20 +1,4 @@
 # Programs are judged: walls around each, the score computed outside.
-def judge_cores(wildcards):
-    """Processors of a job: those of its workers; with `auto` eight, which --set-threads evaluate=N changes."""
-    workers = RUN["workers"]
-    return 8 if workers == "auto" else workers * effective("evaluation", wildcards)["threads"]
-
-
-def judge_memory_mb(wildcards, threads, attempt):
-    """Memory of a job: that of all candidates judged at once, and what the judge itself takes."""
-    settings, workers = effective("evaluation", wildcards), RUN["workers"]
-    if workers == "auto" and RUN["gpus"] and RUN["device"] != "cpu":
-        workers = RUN["gpus"]
-    elif workers == "auto":
-        workers = max(1, threads // settings["threads"])
-    return (workers * settings["memory_mb"] + 8000) * attempt
-
-
 rule evaluate:
     input:
         candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
@@ -46,7 +30,7 @@ rule evaluate:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: judging candidates, shard {wildcards.shard}"
     shell:
-        'python "$SCRIPTS"/evaluate.py --candidates {input.candidates} --dataset {input.dataset} {params.settings}'
+        'python "$SCRIPTS/evaluate.py" --candidates {input.candidates} --dataset {input.dataset} {params.settings}'
         " {params.seed} --store results/evaluations --device {resources.device} --gpus {resources.gpu}"
         " --isolation {resources.isolation} --driver-calls {resources.driver_calls} --workers {resources.workers} --job-cores {threads}"
         " --job-memory-mb {resources.mem_mb} --output {output.records} --run-record {output.run_record} --log {log}"

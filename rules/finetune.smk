@@ -41,7 +41,7 @@ rule finetune:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
-        'python "$SCRIPTS"/finetune.py'
+        'python "$SCRIPTS/finetune.py"'
         " --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
         " {params.candidates} --model {input.model} {params.parent}"
         " {params.settings} {params.loading} {params.seed} --device {resources.device} --gpus {resources.gpu}"
@@ -84,7 +84,7 @@ rule finetune_seed:
     message:
         "Cycle 0: fine-tuning on the seed corpus"
     shell:
-        'python "$SCRIPTS"/finetune.py --fresh {input.fresh} --model {input.model}'
+        'python "$SCRIPTS/finetune.py" --fresh {input.fresh} --model {input.model}'
         " {params.settings} {params.loading} {params.seed}"
         " --state results/state/seed --device {resources.device} --gpus {resources.gpu}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"

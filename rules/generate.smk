@@ -3,13 +3,6 @@ localrules:
     write_prompts,
 
 
-def room_for_answer(wildcards):
-    """What an answer takes of the model's context, for prompts that show references while they fit."""
-    answer = effective("generation", wildcards)
-    shown = effective("prompts", wildcards)["references"]
-    return archloop_options.options({key: answer[key] for key in ("max_new_tokens", "opening")}) if shown else ""
-
-
 rule write_prompts:
     input:
         dataset=dataset,
@@ -37,7 +30,7 @@ rule write_prompts:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
     shell:
-        'python "$SCRIPTS"/write_prompts.py --chain {wildcards.chain} --cycle {wildcards.cycle}'
+        'python "$SCRIPTS/write_prompts.py" --chain {wildcards.chain} --cycle {wildcards.cycle}'
         " --dataset {input.dataset} {params.corpus} {params.model} {params.room}"
         " {params.settings} --template {input.template:q} --hints {input.hints:q}"
         " {params.seed} {params.epochs} --output {output} --log {log}"
@@ -77,7 +70,7 @@ rule generate:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: generating candidates, shard {wildcards.shard}"
     shell:
-        'python "$SCRIPTS"/generate.py --prompts {input.prompts} --shard {wildcards.shard}'
+        'python "$SCRIPTS/generate.py" --prompts {input.prompts} --shard {wildcards.shard}'
         " --model {input.model} {params.adapter} {params.settings} {params.loading}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}/generate-{wildcards.shard}"
         " --device {resources.device} --cache-mb {resources.cache_mb}"

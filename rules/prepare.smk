@@ -29,7 +29,7 @@ else:
         message:
             f"Preparing the language model {SETTINGS['model']['name']}"
         shell:
-            'python "$SCRIPTS"/prepare_model.py {params.settings} --output {output} --log {log}' " -- {params:q}"
+            'python "$SCRIPTS/prepare_model.py" {params.settings} --output {output} --log {log}' " -- {params:q}"
 
 
 rule prepare_dataset:
@@ -49,6 +49,6 @@ rule prepare_dataset:
     message:
         "Preparing the data set {wildcards.dataset}"
     shell:
-        'python "$SCRIPTS"/prepare_dataset.py {params.settings} {params.seed}'
+        'python "$SCRIPTS/prepare_dataset.py" {params.settings} {params.seed}'
         " --dataset {wildcards.dataset} --output {output} --log {log}"
         " -- {params:q}"

@@ -64,6 +64,6 @@ rule report:
         "Writing the report"
     # It reads the folder by its layout: the names of some thousand files would be too long for a command line.
     shell:
-        'python "$SCRIPTS"/report.py --results results --whole {params.run} {params.settings} --output results/report'
+        'python "$SCRIPTS/report.py" --results results --whole {params.run} {params.settings} --output results/report'
         " --log {log}"
         " -- {params:q}"

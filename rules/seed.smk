@@ -27,7 +27,7 @@ rule write_seed_programs:
     message:
         "Cycle 0: writing the programs of the seed corpus"
     shell:
-        'python "$SCRIPTS"/write_seed_programs.py {params.settings} --model {input.model}'
+        'python "$SCRIPTS/write_seed_programs.py" {params.settings} --model {input.model}'
         " $(printf -- ' --output %s' {output.programs}) --left-out {output.left_out} --log {log}"
         " -- {params:q} -- {input:q}"
 
@@ -74,7 +74,7 @@ rule build_seed_corpus:
     message:
         "Cycle 0: building the seed corpus"
     shell:
-        'python "$SCRIPTS"/build_seed_corpus.py'
+        'python "$SCRIPTS/build_seed_corpus.py"'
         " $(printf -- ' --generated %s' {input.generated})"
         " $(printf -- ' --evaluated %s' {input.evaluated}) --dataset {input.dataset}"
         " --template {input.template:q} --hints {input.hints:q} {params.budget} {params.epochs}"

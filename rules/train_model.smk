@@ -33,7 +33,7 @@ rule train_model:
     message:
         f"Training the language model {SETTINGS['model']['name']} from scratch"
     shell:
-        'python "$SCRIPTS"/train_model.py {params.reference} {params.settings} {params.seed}'
+        'python "$SCRIPTS/train_model.py" {params.reference} {params.settings} {params.seed}'
         " --template {input.template:q} --hints {input.hints:q} --state results/state/model"
         " --device {resources.device} --output {output} --log {log}"
         " -- {params:q} -- {input:q}"

@@ -32,7 +32,7 @@ rule draw_families:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: drawing candidates at random, shard {wildcards.shard}"
     shell:
-        'python "$SCRIPTS"/draw_families.py --chain {wildcards.chain} --cycle {wildcards.cycle} --shard {wildcards.shard}'
+        'python "$SCRIPTS/draw_families.py" --chain {wildcards.chain} --cycle {wildcards.cycle} --shard {wildcards.shard}'
         " {params.shards} {params.candidates} {params.families} {params.seed}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"
@@ -59,7 +59,7 @@ rule transfer:
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: taking the designs of its source, shard {wildcards.shard}"
     shell:
-        'python "$SCRIPTS"/transfer.py'
+        'python "$SCRIPTS/transfer.py"'
         " $(printf -- ' --corpus %s' {input.corpus}) --chain {wildcards.chain}"
         " --cycle {wildcards.cycle} --shard {wildcards.shard} {params.shards}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
