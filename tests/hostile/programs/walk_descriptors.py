@@ -10,6 +10,19 @@ import stat
 import torch.nn as nn
 
 
+def is_dead(number):
+    os.set_blocking(number, False)
+    for use in (lambda: os.read(number, 1), lambda: os.write(number, b"x")):
+        try:
+            use()
+            return False
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
+
+
 def attack():
     for number in range(1024):
         try:
@@ -19,6 +32,8 @@ def attack():
             continue
         kind = stat.S_IFMT(facts.st_mode)
         print(number, oct(kind), facts.st_nlink, oct(flags))
+        if kind == stat.S_IFSOCK and is_dead(number):
+            continue  # the listener of a GPU's driver, over which nothing goes
         if kind in (stat.S_IFSOCK, stat.S_IFDIR, stat.S_IFBLK):
             print("BREACH descriptor", number, oct(kind))
         if kind == stat.S_IFREG and facts.st_nlink:
