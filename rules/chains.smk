@@ -97,8 +97,10 @@ def of_cycles(name, cycles=CYCLES):
     return files
 
 
-def room_for_answer(wildcards):
-    """What an answer takes of the model's context, for prompts that show references while they fit."""
+def prompt_options(wildcards):
+    """The settings of prompts; where they show references, too what an answer takes of the context beside them."""
+    spelt = options("prompts")(wildcards)
+    if not effective("prompts", wildcards)["references"]:
+        return spelt
     answer = effective("generation", wildcards)
-    shown = effective("prompts", wildcards)["references"]
-    return archloop_options.options({key: answer[key] for key in ("max_new_tokens", "opening")}) if shown else ""
+    return f"{spelt} {archloop_options.options({key: answer[key] for key in ('max_new_tokens', 'opening')})}"

@@ -21,9 +21,8 @@ rule write_prompts:
         ENVIRONMENT
     params:
         corpus=file_option("corpus"),
-        settings=options("prompts"),
+        settings=prompt_options,
         model=file_option("model"),
-        room=room_for_answer,
         epochs=options("evaluation", only="epochs"),
         seed=lambda wildcards: archloop_options.options({"seed": chain_seed(wildcards)}),
         code=code("write_prompts"),
@@ -31,7 +30,7 @@ rule write_prompts:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
     shell:
         'python "$SCRIPTS/write_prompts.py" --chain {wildcards.chain} --cycle {wildcards.cycle}'
-        " --dataset {input.dataset} {params.corpus} {params.model} {params.room}"
+        " --dataset {input.dataset} {params.corpus} {params.model}"
         " {params.settings} --template {input.template:q} --hints {input.hints:q}"
         " {params.seed} {params.epochs} --output {output} --log {log}"
         " -- {params:q} -- {input:q}"

@@ -98,7 +98,7 @@ def test_the_preflight_counts_the_prompt_that_generate_will_read(root, tiny_mode
     overhead = len(chat_tokens(tokenizer, "x")) - 1
     config["generation"]["opening"] = opening
     settings = complete(copy.deepcopy(config))
-    run = Run(tmp_path / "results", settings, "local", {}, {}, [])
+    run = Run(tmp_path / "results", settings, "local", {}, {}, [], 1)
     asked = settings["prompts"]
     template, hints = read_template(root / asked["template"]), read_hints(root / asked["hints"])
     facts = {"name": "digits", "channels": 3, "size": 256, "classes": 1000}
