@@ -26,6 +26,22 @@ def pytest_configure(config):
     pytest.examples = config.getoption("--examples")
 
 
+# The longest files; the first of them makes the finished run that others wait for.
+LONGEST = ("test_workflow.py", "test_chains_workflow.py", "test_train_model_workflow.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Long files come first, so that of several processes none is left with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("workflow")}
+
+    def rank(item) -> int:
+        if item.path.name in LONGEST:
+            return LONGEST.index(item.path.name)
+        return len(LONGEST) + (item.path not in slow)
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
@@ -92,3 +108,19 @@ def finished(one_at_a_time, shared_folder, scratch_model) -> Path:
             assert done.returncode == 0, done.stderr[-3000:]
             (shared_folder / "finished.whole").touch()
     return clone
+
+
+@pytest.fixture(scope="session")
+def papers_plan(one_at_a_time, shared_folder) -> str:
+    """What a dry run of config/config.yaml says, without a GPU, a model or data; made once for all tests."""
+    from workflow import snakemake
+
+    said = shared_folder / "papers_plan.txt"
+    with one_at_a_time("papers_plan"):
+        if not said.exists():
+            folder = shared_folder / "papers_plan"
+            folder.mkdir()
+            done = snakemake(folder, "--dry-run", "--quiet", "host")
+            assert done.returncode == 0, done.stderr[-3000:]
+            said.write_text(done.stdout)
+    return said.read_text()

@@ -2,7 +2,7 @@
 # tries: switches off timers and alarms set for it
 # static: unsafe
 # walls: timeout
-# timeout: 4
+# timeout: 3
 
 import faulthandler
 import signal

@@ -2,7 +2,7 @@
 # tries: waits for a lock that nobody gives back
 # static: unsafe
 # walls: timeout
-# timeout: 4
+# timeout: 3
 
 import threading
 

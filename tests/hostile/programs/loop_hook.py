@@ -2,7 +2,7 @@
 # tries: never ends in a hook on its gradient
 # static: passes, unsafe
 # walls: timeout, crashed
-# timeout: 6
+# timeout: 3
 
 import torch.nn as nn
 

@@ -2,7 +2,7 @@
 # tries: an exception whose text cannot be made: __str__ raises, loops or is no text
 # static: unsafe, passes
 # walls: construct, forward, crashed, timeout
-# timeout: 8
+# timeout: 4
 
 import torch.nn as nn
 

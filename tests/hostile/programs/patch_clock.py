@@ -2,7 +2,7 @@
 # tries: stops the clock, so that no time seems to pass, and loops
 # static: unsafe
 # walls: timeout
-# timeout: 5
+# timeout: 3
 
 import time
 

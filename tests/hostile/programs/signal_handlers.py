@@ -2,7 +2,7 @@
 # tries: answers SIGTERM, SIGINT, SIGXCPU and SIGALRM with more work
 # static: unsafe
 # walls: timeout
-# timeout: 4
+# timeout: 3
 
 import signal
 

@@ -2,7 +2,7 @@
 # tries: stops itself, so that whoever waits for it waits forever
 # static: unsafe
 # walls: timeout, trained, construct, crashed
-# timeout: 6
+# timeout: 3
 
 import os
 import signal

@@ -2,7 +2,7 @@
 # tries: a regular expression with exponential backtracking
 # static: passes
 # walls: timeout
-# timeout: 4
+# timeout: 3
 
 import re
 

@@ -2,7 +2,7 @@
 # tries: a C-level loop over an endless iterator
 # static: passes
 # walls: timeout, out_of_memory
-# timeout: 4
+# timeout: 3
 
 import itertools
 
