@@ -10,10 +10,10 @@ demo: $(VENV)/.ready
 	@PATH="$(abspath $(BIN)):$$PATH" snakemake --profile profiles/local --configfile config/demo.yaml
 	@$(BIN)/python scripts/status.py --results results
 
-# Three files of tests at a time, one thread each, for a run of the workflow waits now and then; long files go first. The
+# Two files of tests at a time, one thread each, the long ones first. The
 # hostile programs go apart, for what they leave in /tmp is looked for, and each pair of walls and user in one process.
 test: $(VENV)/.ready-dev check
-	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/hostile
+	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/hostile
 	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadgroup tests/hostile
 
 # The hostile programs at both levels of isolation, each as root and as a plain user.
