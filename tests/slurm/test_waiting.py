@@ -39,7 +39,7 @@ def start(cluster, tmp_path_factory):
     started = []
 
     def run(name: str, jobs: int, command: str, partition: str) -> tuple[subprocess.Popen, Path]:
-        folder = cluster.folder / name
+        folder = cluster.folder / f"waiting-{name}"  # other tests have a folder of that name
         folder.mkdir()
         (folder / "Snakefile").write_text(SNAKEFILE.format(scripts=str(ROOT / "scripts"), jobs=jobs, command=command))
         profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
