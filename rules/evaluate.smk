@@ -32,6 +32,6 @@ rule evaluate:
     shell:
         'python "$SCRIPTS/evaluate.py" --candidates {input.candidates} --dataset {input.dataset} {params.settings}'
         " {params.seed} --store results/evaluations --device {resources.device} --gpus {resources.gpu}"
-        " --isolation {resources.isolation} --driver-calls {resources.driver_calls} --workers {resources.workers} --job-cores {threads}"
-        " --job-memory-mb {resources.mem_mb} --output {output.records} --run-record {output.run_record} --log {log}"
+        " --isolation {resources.isolation} --driver-calls {resources.driver_calls} --workers {resources.workers}"
+        " --job-cores {threads} --job-memory-mb {resources.mem_mb} --output {output.records} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"

@@ -1,4 +1,4 @@
-# What SLURM wants beside a profile: steady polling, patience, and an end to the jobs that a killed Snakemake has left behind.
+# What SLURM wants beside a profile: steady polling, patience, and an end to the jobs that a killed Snakemake left behind.
 from pathlib import Path
 from types import SimpleNamespace
 

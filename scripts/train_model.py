@@ -28,8 +28,7 @@ def main(reference, template, hints, seed, device, state, output, settings) -> d
     """Train a model and a tokenizer and put them into the folder of OUTPUT, as a prepared model."""
     hints, template = read_hints(hints), read_template(template)
     code = code_digest(__file__)
-    record = train_model(reference, settings, template, hints, output.parent, state, device, seed, code)
-    return {"spent": record["spent"]}
+    return {"spent": train_model(reference, settings, template, hints, output.parent, state, device, seed, code)}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the rules have it, before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as archloop has it; here for tests that import torch first
 if "PYTEST_XDIST_WORKER" in os.environ:  # each of several at once takes one core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

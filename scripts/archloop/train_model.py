@@ -42,13 +42,13 @@ def train_model(
     device: str,
     seed: int,
     code: str = "",
-) -> dict:
-    """Write a model, its tokenizer and last of all its manifest to `folder`; return the run record.
+) -> Path:
+    """Write a model, its tokenizer and last of all its manifest to `folder`; return the checkpoint, which has served.
 
     reference: what the manifest names as its source. settings: section scratch_model of the schema. template, hints:
-    those of the run's prompts. state: folder of the checkpoint, whose path is returned as `spent`; a checkpoint of the
-    same training by the same `code` (a digest) is resumed. Raises InputError when the settings ask for more programs
-    than there are, or the programs do not fit the context.
+    those of the run's prompts. state: folder of the checkpoint; one of the same training by the same `code` (a digest)
+    is resumed. Raises InputError when the settings ask for more programs than there are, or the programs do not fit the
+    context.
     """
     quiet_transformers()
     empty(folder)
@@ -67,8 +67,7 @@ def train_model(
         keep_freed_memory()
     torch.manual_seed(derive(seed, "scratch weights"))
     model = new_model(tokenizer, settings).to(device)
-    parameters = model.num_parameters()
-    logger.info("%.2f million parameters, on %s", parameters / 1e6, device)
+    logger.info("%.2f million parameters, on %s", model.num_parameters() / 1e6, device)
 
     training = settings | {"accumulation": 1, "order": "random"}
     training["epochs"] = -(-settings["steps"] * settings["batch_size"] // len(examples))
@@ -78,11 +77,11 @@ def train_model(
     key = sha256_text(repr((sorted(settings.items()), seed, pairs, code, installed)))
     objective = make_objective("sft", training, [])
     checkpoint = state / CHECKPOINT
-    losses, tokens = train(model, examples, objective, steps, training, order, checkpoint, key, "scratch_model")
+    train(model, examples, objective, steps, training, order, checkpoint, key, "scratch_model")
 
     save_model(model.eval().cpu(), tokenizer, folder)
     write_manifest(folder, reference, None)
-    return {"device": device, "parameters": parameters, "tokens": tokens, "losses": losses, "spent": checkpoint}
+    return checkpoint
 
 
 def train_tokenizer(pairs: list[tuple[str, str]], vocabulary: int, context: int):
