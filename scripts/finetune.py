@@ -12,7 +12,7 @@ from archloop.cli import settings_options, stage, value_of
 from archloop.corpus import read_candidates, read_corpus
 from archloop.digest import code_digest
 from archloop.files import write_json
-from archloop.models import versions
+from archloop.models import spare_bitsandbytes, versions
 
 # What dpo and kto need of a candidate.
 VERDICTS = ("prompt", "program", "outcome")
@@ -40,6 +40,7 @@ def main(
     from archloop.finetune import CHECKPOINT, finetune
 
     started = time.monotonic()
+    spare_bitsandbytes(loading["quantization"])
     facts = finetune(
         corpus=read_corpus(corpus).to_dicts(),
         fresh=read_corpus([fresh]).to_dicts(),
