@@ -8,7 +8,7 @@ import zipfile
 import polars as pl
 import pytest
 import yaml
-from small_run import SETTINGS, make_clone, run, small_settings
+from small_run import SETTINGS, run, small_settings
 from small_run import copy as copy_of
 from workflow import ROOT, contents, kill_when, snakemake
 
