@@ -26,8 +26,8 @@ def pytest_configure(config):
     pytest.examples = config.getoption("--examples")
 
 
-# The longest files; the first of them makes the finished run that others wait for.
-LONGEST = ("test_workflow.py", "test_chains_workflow.py", "test_train_model_workflow.py")
+# The longest files. The first of them makes the finished run, which the fourth is the first to wait for.
+LONGEST = ("test_workflow.py", "test_train_model_workflow.py", "test_smollm2_workflow.py", "test_chains_workflow.py")
 
 
 def pytest_collection_modifyitems(items):
