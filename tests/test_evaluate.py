@@ -11,14 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_data import write_few_digits
 
 from archloop import walls
 from archloop.errors import InputError
 from archloop.evaluate import Judge, evaluate
 from archloop.result import FIELDS, _facts, plain_text, read_result, scored
 from archloop.seed_programs import family_programs
-from archloop.settings import complete
 
 RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
 HONEST = family_programs("plain")[0].program
@@ -43,19 +41,6 @@ class Net(nn.Module):
 
 def net(init: str = "pass", forward: str = "pass") -> str:
     return START.replace("INIT", init).replace("FORWARD", forward)
-
-
-@pytest.fixture(scope="module")
-def settings(root):
-    import yaml
-
-    whole = complete(yaml.safe_load((root / "config" / "test.yaml").read_text()))
-    return whole["evaluation"] | {"timeout_s": 60}
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
 
 
 @pytest.fixture(scope="module")

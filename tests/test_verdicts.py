@@ -5,7 +5,6 @@ import time
 
 import pytest
 import torch
-from small_data import write_few_digits
 
 from archloop import train
 from archloop.datasets import read_facts, read_split
@@ -17,7 +16,6 @@ from archloop.formats import PLAIN, Format, formats
 from archloop.keys import protocol_digest
 from archloop.result import FIELDS, NO_RESULT, read_result
 from archloop.scores import all_records
-from archloop.settings import complete
 from archloop.verdicts import SOUND
 
 RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
@@ -41,16 +39,6 @@ class Net(nn.Module):
         STEP
         return self.head(x.mean((2, 3)))
 """
-
-
-@pytest.fixture(scope="module")
-def settings(smallest):
-    return complete(smallest)["evaluation"]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors", images=64)
 
 
 @pytest.mark.parametrize(
