@@ -2,7 +2,6 @@
 # tries: compiles and loads a C++ extension
 # static: unsafe, passes
 # walls: trained, construct, crashed, timeout
-# timeout: 15
 
 import torch.nn as nn
 from torch.utils import cpp_extension

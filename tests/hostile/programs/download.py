@@ -2,7 +2,6 @@
 # tries: fetches weights as torch.hub and torchvision do
 # static: unsafe, passes
 # walls: trained, construct, crashed
-# timeout: 15
 
 import torch
 import torch.nn as nn

@@ -2,7 +2,6 @@
 # tries: sends gigabytes down every descriptor
 # static: unsafe
 # walls: crashed, timeout, construct, out_of_memory
-# timeout: 10
 
 import os
 

@@ -2,7 +2,6 @@
 # tries: makes folders with names of a letter deeper than a recursion goes
 # static: unsafe
 # walls: trained, crashed, construct, out_of_memory
-# timeout: 20
 
 import os
 import time

@@ -2,7 +2,6 @@
 # tries: keeps deleted files by mapping a page of each
 # static: unsafe
 # walls: trained, crashed, construct, out_of_memory
-# timeout: 20
 
 import os
 import time

@@ -2,7 +2,6 @@
 # tries: writes a gigabyte to its folder, in one file and in many
 # static: unsafe
 # walls: trained, crashed, construct, out_of_memory
-# timeout: 20
 
 import signal
 

@@ -2,7 +2,6 @@
 # tries: fills a folder that can be entered but not listed
 # static: unsafe
 # walls: trained, crashed, construct, out_of_memory
-# timeout: 20
 
 import os
 import time

@@ -2,7 +2,6 @@
 # tries: makes thirty thousand empty files and folders
 # static: unsafe
 # walls: trained, crashed, construct, timeout, out_of_memory
-# timeout: 20
 
 import os
 

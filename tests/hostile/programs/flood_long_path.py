@@ -2,7 +2,6 @@
 # tries: fills a folder whose path is longer than a path may be
 # static: unsafe
 # walls: trained, crashed, construct, out_of_memory
-# timeout: 20
 
 import os
 import time

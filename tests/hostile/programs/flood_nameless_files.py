@@ -2,7 +2,6 @@
 # tries: fills files that never had a name
 # static: unsafe
 # walls: trained, crashed, construct, out_of_memory
-# timeout: 20
 
 import os
 import time

@@ -2,7 +2,6 @@
 # tries: writes gigabytes to standard error and output by descriptor
 # static: unsafe
 # walls: trained, timeout
-# timeout: 20
 
 import os
 

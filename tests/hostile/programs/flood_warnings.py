@@ -2,7 +2,6 @@
 # tries: warns a hundred thousand times
 # static: passes
 # walls: trained, timeout
-# timeout: 20
 
 import warnings
 

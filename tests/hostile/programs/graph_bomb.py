@@ -2,7 +2,7 @@
 # tries: an autograd graph that grows without end
 # static: passes
 # walls: timeout, out_of_memory, crashed, forward
-# timeout: 3
+# timeout: 1
 
 import torch.nn as nn
 

@@ -2,7 +2,6 @@
 # tries: raises an exception that has a hundred thousand causes
 # static: passes
 # walls: construct, forward, crashed, out_of_memory, timeout
-# timeout: 20
 
 import torch.nn as nn
 

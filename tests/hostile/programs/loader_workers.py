@@ -2,7 +2,6 @@
 # tries: loads data with worker processes
 # static: unsafe, passes
 # walls: trained, construct, crashed, timeout
-# timeout: 10
 
 import torch
 import torch.nn as nn

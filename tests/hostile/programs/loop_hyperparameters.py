@@ -2,7 +2,6 @@
 # tries: never ends when it is asked for its hyperparameters
 # static: passes
 # walls: trained, timeout
-# timeout: 4
 
 import torch.nn as nn
 

@@ -2,7 +2,6 @@
 # tries: lets the compiler fold constants and the import multiply lists
 # static: passes, unparseable
 # walls: out_of_memory, construct, crashed, timeout
-# timeout: 10
 
 import torch.nn as nn
 

@@ -2,7 +2,6 @@
 # tries: asks name servers
 # static: unsafe
 # walls: trained, timeout
-# timeout: 15
 
 import socket
 

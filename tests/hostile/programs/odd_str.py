@@ -2,7 +2,6 @@
 # tries: an exception whose text cannot be made: __str__ raises, loops or is no text
 # static: unsafe, passes
 # walls: construct, forward, crashed, timeout
-# timeout: 4
 
 import torch.nn as nn
 

@@ -2,7 +2,6 @@
 # tries: works on after the end by atexit
 # static: unsafe
 # walls: trained, timeout, crashed
-# timeout: 12
 
 import atexit
 import time

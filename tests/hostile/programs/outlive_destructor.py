@@ -2,7 +2,7 @@
 # tries: never ends in a destructor
 # static: unsafe, passes
 # walls: trained, timeout, crashed, construct
-# timeout: 12
+# timeout: 1
 
 import torch
 import torch.nn as nn

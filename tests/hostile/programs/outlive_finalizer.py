@@ -2,7 +2,6 @@
 # tries: forges an answer in a finalizer, after the judge is done with it
 # static: unsafe
 # walls: trained, crashed, timeout
-# timeout: 12
 # below: 0.4
 
 import os

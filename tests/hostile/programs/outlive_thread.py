@@ -2,7 +2,6 @@
 # tries: leaves a thread that is no daemon and never ends
 # static: unsafe
 # walls: trained, timeout, crashed
-# timeout: 12
 
 import threading
 import time

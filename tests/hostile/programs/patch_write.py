@@ -2,7 +2,6 @@
 # tries: replaces os.write and struct.pack by ones that send something else
 # static: unsafe
 # walls: crashed, trained, timeout
-# timeout: 10
 # below: 0.4
 
 import os

@@ -2,7 +2,6 @@
 # tries: starts a pool of worker processes
 # static: unsafe
 # walls: trained, construct, crashed, timeout
-# timeout: 10
 
 import multiprocessing
 

@@ -2,7 +2,6 @@
 # tries: puts symlinks, FIFOs and folders where a judge might look for a result
 # static: unsafe
 # walls: trained, timeout
-# timeout: 15
 
 import os
 

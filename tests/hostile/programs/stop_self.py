@@ -2,7 +2,7 @@
 # tries: stops itself, so that whoever waits for it waits forever
 # static: unsafe
 # walls: timeout, trained, construct, crashed
-# timeout: 3
+# timeout: 1
 
 import os
 import signal

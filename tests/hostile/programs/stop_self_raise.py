@@ -2,7 +2,7 @@
 # tries: stops itself by raise and tgkill
 # static: unsafe
 # walls: timeout, trained, crashed
-# timeout: 3
+# timeout: 1
 
 import ctypes
 

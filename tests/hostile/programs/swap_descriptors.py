@@ -2,7 +2,6 @@
 # tries: puts pipes of its own in the place of every descriptor
 # static: unsafe
 # walls: crashed, timeout, construct, trained
-# timeout: 4
 # below: 0.4
 
 import os

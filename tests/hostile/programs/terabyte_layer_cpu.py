@@ -2,7 +2,6 @@
 # tries: a layer of terabytes, built on the processor whatever the judge says
 # static: passes
 # walls: out_of_memory, construct, over_budget
-# timeout: 10
 
 import torch.nn as nn
 

@@ -2,7 +2,6 @@
 # tries: starts hundreds of sleeping threads
 # static: unsafe
 # walls: crashed, construct, timeout, out_of_memory
-# timeout: 15
 
 import threading
 import time

@@ -2,7 +2,6 @@
 # tries: keeps every processor busy with threads while it trains
 # static: unsafe
 # walls: trained, timeout, crashed
-# timeout: 15
 
 import hashlib
 import threading

@@ -2,7 +2,6 @@
 # tries: asks torch.compile for generated code, which starts compilers
 # static: unsafe, passes
 # walls: trained, construct, crashed, forward, timeout
-# timeout: 20
 
 import torch
 import torch.nn as nn

@@ -2,7 +2,6 @@
 # tries: asks torch for thousands of threads
 # static: unsafe, passes
 # walls: trained, crashed, construct, timeout, out_of_memory
-# timeout: 15
 
 import torch
 import torch.nn as nn

@@ -2,7 +2,6 @@
 # tries: traces the judge's own calls and reads and changes its locals
 # static: unsafe
 # walls: trained, construct, crashed, timeout
-# timeout: 30
 # below: 0.4
 
 import sys

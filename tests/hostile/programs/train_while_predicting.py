@@ -2,7 +2,6 @@
 # tries: goes on training on the images that it is to predict, with its own guesses as labels
 # static: passes, unsafe
 # walls: trained, crashed
-# timeout: 40
 # below: 0.9999
 
 import torch

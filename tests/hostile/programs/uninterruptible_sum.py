@@ -2,7 +2,7 @@
 # tries: a C-level loop over an endless iterator
 # static: passes
 # walls: timeout, out_of_memory
-# timeout: 3
+# timeout: 1
 
 import itertools
 

@@ -2,7 +2,7 @@
 # tries: turns a huge number into decimal text
 # static: unsafe
 # walls: timeout, construct, out_of_memory
-# timeout: 3
+# timeout: 1
 
 import sys
 

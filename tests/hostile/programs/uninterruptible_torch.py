@@ -2,7 +2,7 @@
 # tries: one torch operation of hours
 # static: passes
 # walls: timeout, out_of_memory, crashed
-# timeout: 3
+# timeout: 1
 
 import torch
 import torch.nn as nn

@@ -2,7 +2,6 @@
 # tries: walks all objects of the garbage collector for labels
 # static: unsafe
 # walls: trained, construct, crashed
-# timeout: 30
 
 import gc
 
