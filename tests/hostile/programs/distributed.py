@@ -1,9 +1,10 @@
 # group: network
 # tries: opens a store and a process group of torch.distributed
-# static: unsafe, passes
-# walls: trained, construct, crashed, timeout
+# static: unsafe
+# walls: trained
 
 import datetime
+import os
 
 import torch.distributed as dist
 import torch.nn as nn
@@ -12,9 +13,9 @@ SOON = datetime.timedelta(seconds=0.2)
 
 
 def write_to_a_file():
-    store = dist.FileStore("/tmp/archloop-canary/open/archloop-breach-store", 1)
-    store.set_timeout(SOON)
-    store.set("a", "b")
+    folder = "/tmp/archloop-canary/open"
+    os.stat(folder)  # a store waits five minutes for one that is not there
+    dist.FileStore(f"{folder}/archloop-breach-store", 1).set("a", "b")
 
 
 def supported_hyperparameters():

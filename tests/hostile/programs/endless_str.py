@@ -1,6 +1,6 @@
 # group: text
 # tries: an exception whose text takes forever
-# static: unsafe, passes
+# static: passes
 # walls: timeout
 # timeout: 1
 

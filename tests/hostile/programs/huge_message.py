@@ -1,7 +1,7 @@
 # group: floods
 # tries: raises an exception with a message of ten megabytes
 # static: passes
-# walls: construct, forward, crashed, out_of_memory
+# walls: construct
 
 import torch.nn as nn
 

@@ -1,6 +1,6 @@
 # group: loops
 # tries: catches whatever would end its loop
-# static: passes, unsafe
+# static: passes
 # walls: timeout
 # timeout: 1
 

@@ -1,7 +1,7 @@
 # group: loops
 # tries: never ends when it is asked for its hyperparameters
 # static: passes
-# walls: trained, timeout
+# walls: trained
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: outlive
 # tries: never ends in a destructor
-# static: unsafe, passes
-# walls: trained, timeout, crashed, construct
+# static: passes
+# walls: timeout
 # timeout: 1
 
 import torch

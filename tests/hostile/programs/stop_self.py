@@ -1,7 +1,8 @@
 # group: kernel
 # tries: stops itself, so that whoever waits for it waits forever
 # static: unsafe
-# walls: timeout, trained, construct, crashed
+# walls: trained
+# landlock: timeout
 # timeout: 1
 
 import os

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: asks torch for thousands of threads
-# static: unsafe, passes
-# walls: trained, crashed, construct, timeout, out_of_memory
+# static: unsafe
+# walls: crashed
 
 import torch
 import torch.nn as nn
