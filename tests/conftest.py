@@ -60,6 +60,22 @@ def config(smallest) -> dict:
 
 
 @pytest.fixture(scope="session")
+def settings(smallest) -> dict:
+    """Section evaluation of config/test.yaml, whole, with time enough on a busy machine: what a judge is given."""
+    from archloop.settings import complete
+
+    return complete(smallest)["evaluation"] | {"timeout_s": 60}
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> Path:
+    """A data set for a judge, so small that an epoch takes a fraction of a second."""
+    from small_data import write_few_digits
+
+    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
+
+
+@pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory) -> Path:
     """A folder that all processes of this test run have in common."""
     own = tmp_path_factory.getbasetemp()

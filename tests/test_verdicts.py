@@ -5,7 +5,6 @@ import time
 
 import pytest
 import torch
-from small_data import write_few_digits
 
 from archloop import train
 from archloop.datasets import read_facts, read_split
@@ -15,9 +14,8 @@ from archloop.evaluate import Judge, evaluate
 from archloop.faults import is_device, is_memory
 from archloop.formats import PLAIN, Format, formats
 from archloop.keys import protocol_digest
-from archloop.result import FIELDS, NO_RESULT, read_result
+from archloop.result import FIELDS
 from archloop.scores import all_records
-from archloop.settings import complete
 from archloop.verdicts import SOUND
 
 RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
@@ -41,16 +39,6 @@ class Net(nn.Module):
         STEP
         return self.head(x.mean((2, 3)))
 """
-
-
-@pytest.fixture(scope="module")
-def settings(smallest):
-    return complete(smallest)["evaluation"]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors", images=64)
 
 
 @pytest.mark.parametrize(
@@ -222,15 +210,6 @@ def test_every_device_has_as_many_candidates_as_workers_allow(digits, settings, 
     rows = [{"id": str(at), "program": ROWS[0]["program"] + f"# {at}\n"} for at in range(8)]
     evaluate(rows, digits, settings, 1, tmp_path, RUN | {"workers": 4})
     assert max(most, key=len) == ["one", "one", "two", "two"]
-
-
-@pytest.mark.parametrize(
-    ("status", "outcome"),
-    [(-9, "out_of_memory"), (-7, "out_of_memory"), (-11, "crashed"), (0, "crashed"), (3, "crashed")],
-)
-def test_an_end_that_only_the_kernel_brings_about_is_missing_memory(status, outcome):
-    record = read_result({"stopped": None, "status": status}, b"", b"n" * 16)
-    assert record["outcome"] == outcome and record["detail"].startswith(NO_RESULT)
 
 
 def test_an_error_of_the_device_is_no_fault_of_the_construction(data, settings):

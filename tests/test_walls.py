@@ -9,14 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from plain_user import ROOT, as_plain_user
-from small_data import write_few_digits
 
 from archloop import judge_server, site_limits, walls
 from archloop.errors import InputError
 from archloop.evaluate import Judge
-from archloop.settings import complete
 
 NET = """
 import torch
@@ -39,14 +36,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user,
 
 
 @pytest.fixture(scope="module")
-def settings(root):
-    whole = complete(yaml.safe_load((root / "config" / "test.yaml").read_text()))
-    return whole["evaluation"] | {"timeout_s": 60, "threads": 2}
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
+def settings(settings):
+    return settings | {"threads": 2}
 
 
 @pytest.fixture(scope="module")
