@@ -50,14 +50,15 @@ def table() -> dict[str, dict[str, str]]:
 
 
 class Reached:
-    """A plugin for pytest that writes down which lines of a module each test runs."""
+    """A plugin for pytest that writes down of each test its seconds and which lines of a module it runs."""
 
     def __init__(self, module: Path, notes: Path):
         self.module, self.notes = str(module), notes
-        self.lines: dict[str, set[int]] = {}
+        self.found: dict[str, tuple[float, list[int]]] = {}
 
-    def pytest_runtest_logstart(self, nodeid):
-        seen = self.lines[nodeid] = set()
+    def pytest_runtest_logstart(self):
+        self.started, self.seen = time.monotonic(), set()
+        seen = self.seen
 
         def line(frame, event, _):
             seen.add(frame.f_lineno)
@@ -65,22 +66,28 @@ class Reached:
 
         sys.settrace(lambda frame, *_: line if frame.f_code.co_filename == self.module else None)
 
-    def pytest_runtest_logfinish(self):
+    def pytest_runtest_logfinish(self, nodeid):
         sys.settrace(None)
+        self.found[nodeid] = time.monotonic() - self.started, sorted(self.seen)
 
     def pytest_sessionfinish(self):
-        self.notes.write_text(json.dumps({name: sorted(seen) for name, seen in self.lines.items()}))
+        self.notes.write_text(json.dumps(self.found))
 
 
 class ReachedFirst:
-    """A plugin for pytest that has those tests go first that run a line."""
+    """A plugin for pytest that has those tests go first that run a line, the fastest of them before all."""
 
     def __init__(self, line: int, notes: Path):
         self.line, self.notes = line, notes
 
     def pytest_collection_modifyitems(self, items):
-        reached = json.loads(self.notes.read_text())
-        items.sort(key=lambda item: self.line not in reached.get(item.nodeid, ()))
+        found = json.loads(self.notes.read_text())
+
+        def rank(item) -> tuple[bool, float]:
+            seconds, lines = found.get(item.nodeid, (0.0, ()))
+            return self.line not in lines, seconds
+
+        items.sort(key=rank)
 
 
 def run_tests(copy: Path, arguments: list[str], plugin: object, limit_s: float) -> tuple[int | None, str]:

@@ -46,7 +46,7 @@ class Small(nn.Module):
 
 
 def test_a_digest_is_the_one_that_corpora_hold():
-    """Whoever moves it has to raise VERSION of the corpus, or new programs are compared with digests of another kind."""
+    """Whoever moves it raises VERSION of the corpus, or new programs are compared with digests of another kind."""
     with torch.device("meta"):
         found = fingerprint(Small(), (16, 3, 8, 8))
     assert found["digest"] == "d33b42c988a0f174c1e4c11ad21650208bc6e5abc69908fe85c9419b27d80d83"
