@@ -18,6 +18,8 @@ from archloop.files import (
     read_text,
     remove_tree,
     replacing,
+    sha256_file,
+    sha256_text,
     write_json,
     write_jsonl,
 )
@@ -196,3 +198,43 @@ def test_what_the_owner_alone_may_do_is_said_with_the_name_of_the_file(shared_fi
     assert times.startswith(f"{shared_file}: its time cannot be set; its owner has to run this")
     assert writes.startswith(f"{shared_file}: is another user's, and its folder lets nobody else replace it (sticky)")
     assert [path.name for path in shared_file.parent.iterdir()] == ["f.json"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, float("-inf")]])
+def test_what_is_no_json_is_not_written(tmp_path, value):
+    for write, whole in ((write_json, {"a": value}), (write_jsonl, [{"a": 1}, {"a": value}])):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write(tmp_path / "f", whole)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_bytes_of_json_are_these(tmp_path):
+    path = tmp_path / "new" / "folder" / "f.json"
+    write_json(path, {"b": [1, 0.5], "a": "é"})
+    assert path.read_bytes() == b'{\n "a": "\\u00e9",\n "b": [\n  1,\n  0.5\n ]\n}\n'
+    write_jsonl(tmp_path / "f.jsonl", [{"b": 1, "a": None}, {}])
+    assert (tmp_path / "f.jsonl").read_bytes() == b'{"a": null, "b": 1}\n{}\n'
+
+
+def test_digests_are_sha256_of_the_bytes(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_file(tmp_path / "f") == sha256_text("abc") == known
+    assert sha256_text("\ud800") == sha256_text("\\ud800") != sha256_text("?")
+    with pytest.raises(InputError, match=r"gone: cannot be read \(No such file"):
+        sha256_file(tmp_path / "gone")
+
+
+def test_every_write_reaches_the_disk_under_the_name_that_it_will_have(tmp_path, monkeypatch):
+    synced, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink()) or real(file))
+    write_json(tmp_path / "f.json", {})
+    (path,) = synced
+    assert path.parent == tmp_path and path.name.startswith(".f.json.")
+
+
+def test_writing_leaves_no_file_open(tmp_path):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        write_json(tmp_path / "f.json", {})
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

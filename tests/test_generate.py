@@ -1,6 +1,5 @@
 """Sampling: each candidate by its own seed, whatever is sampled beside it, and the program out of the answer."""
 
-import random
 import subprocess
 import sys
 
@@ -11,7 +10,6 @@ import archloop.generate as module
 import archloop.sampling as sampling
 from archloop.adapters import attach_adapter, save_adapter
 from archloop.chat import chat_tokens
-from archloop.draws import choose_tokens
 from archloop.errors import InputError
 from archloop.files import read_json, write_jsonl
 from archloop.generate import OPENINGS, generate
@@ -291,30 +289,6 @@ def test_shards_take_turns_on_the_gpus_that_are_to_be_seen(monkeypatch):
     assert module.choose_gpu("cpu", 1) == "cpu"
 
 
-def test_draws_near_an_edge_are_found_whatever_moves_the_logits():
-    """Where a change of the logits within the tolerance changes the token, the draw was called uncertain."""
-    torch.manual_seed(0)
-    rounding, changed, unsure = 5e-4, 0, 0
-    for settings in (
-        {"temperature": 0.7, "top_k": 0, "top_p": 0.9},
-        {"temperature": 0.2, "top_k": 5, "top_p": 0.99},
-        {"temperature": 1.0, "top_k": 3, "top_p": 1.0},
-        {"temperature": 0, "top_k": 0, "top_p": 1.0},
-    ):
-        logits = torch.randn(60_000, 12) * 2
-        logits[:, 3] = logits[:, 7] + 3e-3 * torch.randn(60_000)  # some near ties
-        draws = torch.rand(60_000, dtype=torch.float64).tolist()
-        tokens, certain = choose_tokens(logits, draws, settings, rounding)
-        unsure += certain.count(False)
-        for _ in range(4):
-            signs = torch.randint(0, 2, logits.shape) * 2.0 - 1
-            moved, _ = choose_tokens(logits + signs * rounding, draws, settings)
-            differs = [one != two for one, two in zip(tokens, moved)]
-            changed += sum(differs)
-            assert not any(was and sure for was, sure in zip(differs, certain))
-    assert changed > 100 and unsure < 0.1 * 240_000
-
-
 def test_candidates_keep_the_order_of_their_prompts_and_the_facts_of_their_making(tiny_model, tmp_path):
     made, record = run(tiny_model, tmp_path, prompts(3))
     assert [row["id"] for row in made] == ["c0", "c1", "c2"]
@@ -361,31 +335,9 @@ def test_answers_are_kept_until_all_is_written(tiny_model, tmp_path, root):
     assert not kept.parent.exists()
 
 
-def test_the_draws_of_a_sequence_are_spread_over_zero_to_one():
-    draws = sorted(Sequence([1], seed).draw() for seed in range(1000))
-    assert max(abs(draw - (place + 0.5) / 1000) for place, draw in enumerate(draws)) < 0.06
-    assert Sequence([1], 1).draw() == 0.7882033818811036
-
-
-def test_next_to_no_temperature_is_none():
-    logits, settings = torch.randn(3, 50), {"top_k": 0, "top_p": 1.0}
-    cold, none = (choose_tokens(logits, [0.9] * 3, settings | {"temperature": t}) for t in (1e-300, 0))
-    assert cold == none
-
-
 def test_answers_beyond_the_models_context_are_refused(tiny_model, tmp_path):
     with pytest.raises(InputError, match=r"generation\.max_new_tokens: 8192 after a prompt of .* context of 2048"):
         run(tiny_model, tmp_path, prompts(1), max_new_tokens=8192)
-
-
-def test_draws_follow_the_distribution_and_stay_inside_top_k_and_top_p():
-    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().repeat(4000, 1)
-    draws = [random.Random(i).random() for i in range(4000)]
-    free, _ = choose_tokens(logits, draws, {"temperature": 1.0, "top_k": 0, "top_p": 1.0})
-    assert [free.count(token) / 4000 for token in range(4)] == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=0.03)
-    for kept, limits in (({0, 1, 2}, (3, 1.0)), ({0, 1}, (0, 0.8)), ({0}, (0, 0.01))):
-        settings = {"temperature": 1.0, "top_k": limits[0], "top_p": limits[1]}
-        assert set(choose_tokens(logits, draws, settings)[0]) == kept
 
 
 @pytest.mark.parametrize("temperature", [0, 1.0])
@@ -402,9 +354,6 @@ def test_logits_that_are_no_numbers_are_named_with_the_adapter_that_gave_them(ti
         generate(prompts(2), tiny_model, adapter, settings, LOADING, "cpu", tmp_path / "kept.jsonl")
 
 
-@pytest.mark.parametrize("temperature", [0, 0.8])
-def test_nothing_is_drawn_from_a_row_that_is_no_number(temperature):
-    logits = torch.randn(2, 1000)
-    logits[1, 7] = float("nan")
-    with pytest.raises(FloatingPointError, match="no finite numbers"):
-        choose_tokens(logits, [0.3, 0.9], {"temperature": temperature, "top_k": 0, "top_p": 0.95})
+def test_draw_number_n_is_a_function_of_the_seed_and_of_n():
+    assert Sequence([1], 1).draw() == Sequence([2, 3], 1).draw() == 0.7882033818811036
+    assert Sequence([1], 1, drawn=1).draw() != Sequence([1], 1).draw() != Sequence([1], 2).draw()

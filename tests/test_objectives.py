@@ -118,6 +118,19 @@ def test_the_baseline_of_kto_is_zero_at_the_reference_and_counts_answers_to_othe
     assert sum(parts) == pytest.approx(expected, rel=1e-3)
 
 
+def test_the_baseline_of_kto_exchanges_the_answers_of_two_and_is_zero_of_one_alone(model):
+    weights = trainable(model)
+    objective = make_objective("kto", SETTINGS, weights)
+    step, exchanged = [Example([5, 6], [7, 8]), Example([9, 10], [11])], [([5, 6], [11]), ([9, 10], [7, 8])]
+    before = answer_logps(model, exchanged).sum().item()
+    with torch.no_grad():
+        for weight in weights:
+            weight.add_(0.05)
+        expected = answer_logps(model, exchanged).sum().item() - before
+    assert objective.baseline(model, step, step).item() == pytest.approx(expected, rel=1e-3)
+    assert objective.baseline(model, step[:1], step[:1]).item() == 0.0
+
+
 def test_the_cross_entropy_of_the_better_answers_is_added_by_its_weight(model):
     examples = [Example([5, 6], [7, 8, 9], worse=[10])]
     plain = make_objective("dpo", SETTINGS, trainable(model)).loss(model, examples, 0.0)

@@ -30,6 +30,13 @@ def test_the_shipped_settings_are_whole(root, name):
     assert set(settings) == set(schema()["properties"])
 
 
+def test_what_is_left_out_has_the_default_of_the_schema(config):
+    least = complete({key: config[key] for key in ("model", "chains")})
+    novelty = least["novelty"]
+    assert (least["seed"], novelty["threshold"], novelty["gate"], novelty["shingle_tokens"]) == (1, 0.9, "both", 10)
+    assert least["chains"]["main"]["cycles"] == 2 and least["chains"]["seed"]["dataset"] == "digits"
+
+
 def test_config_yaml_is_the_papers_run(root):
     settings = complete(yaml.safe_load((root / "config" / "config.yaml").read_text()))
     assert settings["chains"]["main"]["cycles"] == 22

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from archloop.shift import compare_samples, compare_shares, direction
+from archloop.shift import compare_samples, compare_shares, direction, spread
 
 FIRST = [0.21, 0.25, 0.25, 0.31, 0.28, 0.33, 0.19]
 LAST = [0.30, 0.41, 0.25, 0.38, 0.45, 0.36]
@@ -78,6 +78,25 @@ def test_equal_samples_are_not_told_apart_and_separate_ones_are():
 def test_few_values_are_not_tested():
     found = compare_samples([0.1, 0.2], LAST, 500, 1)
     assert set(found.values()) == {None} and direction(found["low"], found["high"]) == "too few"
+
+
+def test_three_values_of_each_are_enough():
+    found = compare_samples([0.1, 0.2, 0.3], [0.4, 0.5, 0.7], 50, 1)
+    assert found["difference"] == pytest.approx(1 / 3) and found["cliffs_delta"] == 1.0
+    assert found["p_value"] == pytest.approx(0.1)  # 2 of the 20 orders of six values
+    assert None not in found.values()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.1, 0.2, "up"), (-0.2, -0.1, "down"), (0.0, 0.2, "not told apart"),
+                              (-0.2, 0.0, "not told apart"), (-0.1, 0.1, "not told apart"), (None, 0.1, "too few")],
+)  # fmt: skip
+def test_a_direction_is_told_where_the_interval_lies_on_one_side_of_nothing(low, high, said):
+    assert direction(low, high) == said
+
+
+def test_the_spread_of_repeats_is_their_standard_deviation():
+    assert (spread([0.5]), spread([0.4, 0.6])) == (None, pytest.approx(0.02**0.5))
 
 
 def test_one_seed_gives_one_interval():

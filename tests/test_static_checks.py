@@ -208,6 +208,12 @@ def test_a_program_that_needs_no_change_is_run_as_it_is():
         assert without_unused(text) == text
 
 
+@pytest.mark.parametrize("call", ["getattr()", "getattr(x)", "setattr(x)", "delattr()", "hasattr()", "getattr(*x)"])
+def test_a_call_with_too_few_arguments_ends_no_check(call):
+    found = check_program(program(call))
+    assert found is None or (found[0] == "unsafe" and "attr" in found[1])
+
+
 @pytest.mark.parametrize(
     "text",
     [
