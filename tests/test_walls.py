@@ -201,9 +201,9 @@ def test_a_keeper_that_fails_behind_the_walls_is_an_outcome_of_its_candidate(jud
 def test_a_process_is_watched_whatever_it_calls_itself(tmp_path, name, threads, outcome):
     path = tmp_path / "status"
     path.write_bytes(b"Name:\t" + name + b"\nVmSize:\t9 kB\nRssAnon:\t 1000 kB\nThreads:\t%d\n" % threads)
-    order = {"level": "namespaces", "gpu": False, "memory_mb": 100}
+    order = {"level": "namespaces", "gpu": False, "memory_mb": 100, "card": None}
     with open(path, "rb", buffering=0) as status:
-        broken = judge_server._broken_limit(status, order, float("inf"))
+        broken = judge_server._broken_limit(status, lambda: None, order, float("inf"))
     assert (broken and broken[0]) == outcome
 
 
