@@ -74,18 +74,25 @@ def all_tables(results: Results, resamples: int) -> tuple[dict[str, pl.DataFrame
 def page(results: Results, settings: dict, tables: dict[str, pl.DataFrame], pictures: dict) -> str:
     """Return the page. pictures: figure -> (title of a panel, its SVG). All else is escaped by the template."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     words = ("percent", "interval", "signed", "points", "number", "p_value")
     environment.filters |= {name: getattr(report_words, name) for name in words}
-    parts = {name: (FOLDER / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
-    template = environment.from_string((FOLDER / "page.html.j2").read_text(encoding="utf-8"))
+    style, script = (
+        "".join((FOLDER / f"{part}.{kind}").read_text(encoding="utf-8") for part in ("page", "gallery"))
+        for kind in ("css", "js")
+    )
+    template = environment.get_template("page.html.j2")
     captions = {name: (FOLDER / "captions" / f"{name}.rst").read_text(encoding="utf-8").strip() for name in FIGURES}
     return template.render(
         title=settings["title"],
         rows=settings["gallery_rows"],
-        style=parts["css"],
-        script=parts["js"] + (FOLDER / "gallery.js").read_text(encoding="utf-8"),
+        style=style,
+        script=script,
         colors=COLORS,
         figures=FIGURES,
         keys={name: figure.key(tables) for name, figure in DRAWN.items()},

@@ -33,6 +33,8 @@ OTHER = {
     "finetuning.train_on": "seed",
     "finetuning.dispreferred": ["unsafe"],
     "report.title": "Another headline",
+    "report.loop": "another",
+    "report.controls": ["random"],
     "run.device": "cpu",
     "run.workers": 2,
 }
