@@ -144,13 +144,13 @@ def test_a_cycle_that_admits_nothing_closes_and_the_next_one_runs(copy, config):
     config["chains"]["main"]["at"] = {1: {"admission": {"threshold": 1.0}}}
     path = copy / "none.yaml"
     path.write_text(yaml.safe_dump(config))
-    wanted = [f"results/main/{name}" for name in ("cycle-1/summary.json", "cycle-2/candidates.parquet")]
+    wanted = [f"results/main/{name}" for name in ("cycle-1/summary.json", "cycle-2/generated/0.jsonl")]
     done = snakemake(copy, *wanted, "--configfile", str(path))
     assert done.returncode == 0, done.stderr[-3000:]
     first = json.loads((copy / wanted[0]).read_text())
     assert first["funnel"]["admitted"] == 0 and first["adapter_carried_on"]
     assert read_corpus([copy / "results/main/cycle-1/corpus.parquet"]).height == 0
-    assert read_candidates([copy / wanted[1]]).height == 8
+    assert len((copy / wanted[1]).read_text().splitlines()) == 4
     carried = [copy / f"results/{name}/adapter/adapter_model.safetensors" for name in ("seed", "main/cycle-1")]
     assert carried[0].read_bytes() == carried[1].read_bytes()
 

@@ -155,7 +155,7 @@ def processes_of(folder: Path, script: str) -> list[psutil.Process]:
     """Return the processes that run a script of a clone, wherever SLURM has put them."""
     found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):  # of others: gone, or in a folder too deep for a path
             if process.cwd() == str(folder) and any(part.endswith(script) for part in process.cmdline()[1:2]):
                 found.append(process)
     return found
