@@ -40,14 +40,15 @@ def test_limits_of_the_first_version_of_control_groups_are_found_at_their_roots(
         "memory/memory.limit_in_bytes": f"{2**63 - 4096}\n",
         "memory/docker/a/memory.limit_in_bytes": "1000\n",
         "cpu/cpu.cfs_quota_us": "-1\n",
+        "cpu/slow/cpu.cfs_quota_us": "50000\n",
         "systemd/pids.max": "\n",
         "pids.max": "7\n",
     }
     write(tmp_path, files)
-    lines = "4:pids:/docker/a\n3:memory:/docker/a\n2:cpu:/\n1:name=systemd:/docker:b/../../../..\n"
+    lines = "4:pids:/docker/a\n3:memory:/docker/a\n2:cpu:/slow\n1:name=systemd:/docker:b/../../../..\n"
     (tmp_path / "cgroup").write_text(lines)
     found = site_limits.group_limits(tmp_path, tmp_path / "cgroup")
-    assert found == {"pids.max": "50", "memory.limit_in_bytes": "1000"}
+    assert found == {"pids.max": "50", "memory.limit_in_bytes": "1000", "cpu.cfs_quota_us": "50000"}
 
 
 def test_without_control_groups_nothing_is_found(tmp_path):
@@ -56,7 +57,7 @@ def test_without_control_groups_nothing_is_found(tmp_path):
 
 def test_a_number_as_large_as_this_is_no_limit(tmp_path):
     (tmp_path / "cgroup").write_text("0::/\n")
-    for number, found in ((2**60, {}), (2**60 - 1, {"memory.max": str(2**60 - 1)})):
+    for number, found in ((2**60, {}), (-1, {}), (0, {"memory.max": "0"}), (2**60 - 1, {"memory.max": str(2**60 - 1)})):
         write(tmp_path, {"memory.max": str(number)})
         assert site_limits.group_limits(tmp_path, tmp_path / "cgroup") == found
 
