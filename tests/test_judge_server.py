@@ -8,6 +8,7 @@ import pytest
 from archloop import judge_server, walls
 
 ORDER = {"level": "namespaces", "gpu": False, "memory_mb": 100, "threads": 3, "timeout_s": 2.5, "scratch": "/nowhere"}
+ORDER["card"] = None
 
 
 def told(text: bytes) -> dict:
@@ -48,11 +49,15 @@ def test_walls_that_take_too_long_are_no_outcome(monkeypatch):
     os.close(write)
 
 
-def broken(tmp_path, status: str, deadline: float = float("inf"), **changed) -> list[str] | None:
+def nothing() -> None:
+    """Of a card that nobody shares nothing is measured."""
+
+
+def broken(tmp_path, status: str, deadline: float = float("inf"), held=nothing, **changed) -> list[str] | None:
     (tmp_path / "status").write_text(status)
     with open(tmp_path / "status", "rb", buffering=0) as opened:
         opened.read(3)  # it is read again and again
-        return judge_server._broken_limit(opened, ORDER | changed, deadline)
+        return judge_server._broken_limit(opened, held, ORDER | changed, deadline)
 
 
 def of(anonymous_mb: int = 0, shared_mb: int = 0, swapped_mb: int = 0, threads: int = 1) -> str:
@@ -77,12 +82,20 @@ def test_on_a_gpu_all_memory_of_the_process_counts_and_else_what_is_its_own(tmp_
     assert broken(tmp_path, of(60, 20, 21), gpu=True) == MEMORY
 
 
+def test_a_share_of_a_card_is_broken_by_more_than_it_says(tmp_path):
+    card = {"uuid": "f00", "mb": 50}
+    for mb in (None, 0, 50):
+        assert broken(tmp_path, of(), held=lambda mb=mb: mb, card=card) is None
+    said = ["out_of_memory", "more than 50 MB of the GPU in use, its share"]
+    assert broken(tmp_path, of(), held=lambda: 51, card=card) == said
+
+
 def test_a_process_that_has_just_ended_broke_nothing():
     class Ended:
         def seek(self, _):
             raise ProcessLookupError
 
-    assert judge_server._broken_limit(Ended(), ORDER, float("inf")) is None
+    assert judge_server._broken_limit(Ended(), nothing, ORDER, float("inf")) is None
 
 
 @pytest.mark.parametrize("level", walls.LEVELS)
