@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from archloop.namespaces import outermost
+from archloop.walls import kernel
 
 
 def works() -> bool:
@@ -55,6 +56,10 @@ def inside():
     found["by the link"] = outcome(lambda: open(f"{link}/file").read())
     found["write there"] = outcome(lambda: open(f"{shown}/file", "w"))
     found["write below"] = outcome(lambda: open(f"{shown}/below/new", "w"))
+    found["read mounted"] = outcome(lambda: open(f"{shown}/mounted/file").read())
+    found["write mounted"] = outcome(lambda: open(f"{shown}/mounted/file", "w"))
+    kept = {"/": 7, shown: 3, f"{shown}/mounted": 3, "/scratch": 6}  # of read-only 1, no set-user-ID 2, no devices 4
+    found["flags"] = [os.statvfs(path).f_flag & flags == flags for path, flags in kept.items()]
     found["write at the root"] = outcome(lambda: open("/new", "w"))
     found["write to nothing"] = outcome(lambda: open("/dev/null", "w").write("x"))
     found["files"] = make_files()
@@ -90,6 +95,9 @@ if child == 0:
     try:
         found["pid"] = os.getpid()
         devices = ["/dev/null", "/dev/absent"]
+        namespaces._libc.unshare(namespaces.NEW_MOUNT)
+        namespaces._mount("tmpfs", f"{shown}/mounted", "tmpfs", 0)
+        open(f"{shown}/mounted/file", "w").write("mounted")
         namespaces.build_root(base, [shown, f"{shown}/below", link], devices, "/scratch", 1, 20, bool(processes))
         inside()
         found["same users"] = (os.geteuid(), os.getegid()) == users
@@ -105,19 +113,21 @@ os.waitpid(child, 0)
 
 def seen(tmp_path, root, processes: str = "") -> dict:
     """Return what a process finds behind its namespaces: a folder that it is shown, a link to it, /dev/null."""
-    for name in ("base", "shown/below", "shown/covered", "hidden"):
+    for name in ("base", "a/shown/below", "a/shown/covered", "a/shown/mounted", "hidden"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("shown/file", "shown/covered/secret", "hidden/file"):
+    for name in ("a/shown/file", "a/shown/covered/secret", "hidden/file"):
         (tmp_path / name).write_text("kept")
-    (tmp_path / "link").symlink_to("shown")
-    places = [str(tmp_path / name) for name in ("base", "shown", "link")]
+    (tmp_path / "link").symlink_to("a/shown")
+    places = [str(tmp_path / name) for name in ("base", "a/shown", "link")]
     command = [sys.executable, "-c", INSIDE, *places, processes]
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "shown" / "file").read_text() == "kept" and not os.listdir(tmp_path / "base")  # noqa: PTH208
+    assert (tmp_path / "a" / "shown" / "file").read_text() == "kept" and not os.listdir(tmp_path / "base")  # noqa: PTH208
     return json.loads(done.stdout)
 
 
+# Earlier kernels make the topmost mount alone read-only.
+RECURSIVE = kernel() >= (5, 12)
 EXPECTED = {
     "pid": 1,
     "in its folder": "/scratch",
@@ -126,6 +136,9 @@ EXPECTED = {
     "by the link": "kept",
     "write there": "EROFS",
     "write below": "EROFS",
+    "read mounted": "mounted",
+    "write mounted": "EROFS" if RECURSIVE else "done",
+    "flags": [True, True, RECURSIVE, True],
     "write at the root": "EROFS",
     "write to nothing": 1,
     "files": 19,  # of 20 inodes one is the folder's own
