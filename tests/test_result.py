@@ -114,6 +114,24 @@ def test_a_result_that_is_not_the_judges_is_a_crash(result):
     report = {"stopped": None, "status": 0}
     record = read_result(report, result, b"n" * 16)
     assert record["outcome"] == "crashed" and "predictions" not in record
+    assert record["detail"] in (
+        "the process ended with status 0 and no result",
+        "its result is not that of the judge",
+        "the facts in its result cannot be read",
+    )
+
+
+@pytest.mark.parametrize("length", [0, 2**20 + 1])
+def test_a_header_has_a_length_within_bounds(length):
+    result = b"n" * 16 + length.to_bytes(4, "little") + b" " * length
+    record = read_result({"stopped": None, "status": 0}, result, b"n" * 16)
+    assert record["detail"] == "its result is not that of the judge"
+
+
+def test_a_header_may_have_a_mebibyte():
+    room = 2**20 - len(json.dumps(GOOD))
+    record = read_result({"stopped": None, "status": 0}, header(GOOD | {"detail": "d" * room}), b"n" * 16)
+    assert (record["outcome"], record["detail"]) == ("trained", "d" * 300)
 
 
 def test_facts_that_are_sound_are_the_record():
