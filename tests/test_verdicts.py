@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-import time
+import threading
 
 import pytest
 import torch
@@ -216,20 +216,21 @@ def test_candidates_are_dealt_out_to_gpus_of_one_kind(monkeypatch):
 
 
 def test_every_device_has_as_many_candidates_as_workers_allow(digits, settings, tmp_path, monkeypatch):
-    at_work, most = [], []
+    at_work, four = [], threading.Barrier(4, timeout=60)
 
     def train_once(self, program, settings, seed, device, *_):
         at_work.append(device)
-        most.append(sorted(at_work))
-        time.sleep(0.1)
-        at_work.remove(device)
+        four.wait()
+        assert sorted(at_work[-4:]) == ["one", "one", "two", "two"]
+        four.wait()
         return dict.fromkeys(FIELDS) | {"outcome": "trained", "isolation": "namespaces"}
 
     monkeypatch.setattr(Judge, "train_once", train_once)
     monkeypatch.setattr("archloop.evaluate.dealt_out", lambda *_: ["one", "two"])
+    monkeypatch.setattr("archloop.evaluate.shares", lambda *_: {})
     rows = [{"id": str(at), "program": ROWS[0]["program"] + f"# {at}\n"} for at in range(8)]
     evaluate(rows, digits, settings, 1, tmp_path, RUN | {"workers": 4})
-    assert max(most, key=len) == ["one", "one", "two", "two"]
+    assert len(at_work) == 8
 
 
 def test_an_error_of_the_device_is_no_fault_of_the_construction(data, settings):
