@@ -120,6 +120,25 @@ def test_bubblewrap_that_works_has_no_obstacle():
     assert walls.obstacle("bubblewrap") is None
 
 
+def test_a_judge_lets_a_candidate_write_to_its_scratch_folder_alone(digits, settings, monkeypatch):
+    commands = []
+
+    def start(command, **_):
+        commands.append(command)
+        raise ChildProcessError
+
+    monkeypatch.setattr(walls, "choose_level", lambda *_: "bubblewrap")
+    with Judge(digits, "cpu", "bubblewrap") as judge:
+        monkeypatch.setattr(subprocess, "Popen", start)
+        with pytest.raises(ChildProcessError):
+            judge.train_once("", settings, 1, "cpu")
+    options = commands[0][: commands[0].index("--")]
+    written = [options[at + 1] for at, word in enumerate(options) if word in ("--bind", "--dev-bind")]
+    assert [Path(path).name for path in written] == ["scratch"] and written[0].startswith(str(judge.folder))
+    read = [options[at + 1] for at, word in enumerate(options) if word == "--ro-bind"]
+    assert str(judge.data) in read and LIBRARY in read and not any(path.endswith("scratch") for path in read)
+
+
 HONEST = family_programs("plain")[0].program
 # With something to do first, in the folder of a judge: others' scratch folders, its data, the machine.
 ATTACK = """super().__init__()

@@ -10,13 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_data import write_few_digits
 
 from archloop import card_memory
 from archloop.errors import InputError
 from archloop.evaluate import Judge
 from archloop.seed_programs import family_programs
-from archloop.settings import complete
 
 HONEST = family_programs("plain")[0].program
 MEMORY_MB, SHARE_MB = 3000, 1500  # of which the judge's own modules, mapped, are some hundreds
@@ -38,8 +36,8 @@ class Net(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def settings(smallest):
-    return complete(smallest)["evaluation"] | {"timeout_s": 60, "memory_mb": MEMORY_MB, "batch_size": 4}
+def settings(settings):
+    return settings | {"memory_mb": MEMORY_MB, "batch_size": 4}
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +52,8 @@ def library(root, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judge(library, tmp_path_factory):
+def judge(library, digits):
     """A judge whose candidates share a card, a half for each."""
-    digits = write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("LD_LIBRARY_PATH", str(library))
         with Judge(digits, "cpu", "landlock") as opened:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import logging
 import multiprocessing
 import os
 import subprocess
@@ -15,7 +16,7 @@ import torch
 
 from archloop import walls
 from archloop.errors import InputError
-from archloop.evaluate import Judge, evaluate
+from archloop.evaluate import Judge, _drain, _Pending, evaluate
 from archloop.graph import fingerprint
 from archloop.result import FIELDS
 from archloop.seed_programs import family_programs
@@ -306,7 +307,7 @@ def test_the_strongest_level_that_works_is_taken(monkeypatch):
 
 
 def test_none_says_so_loudly(digits, caplog, monkeypatch):
-    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
+    monkeypatch.setattr(logging.getLogger("archloop"), "propagate", True)
     Judge(digits, "cpu", "none")
     assert "with your rights" in caplog.text
 
@@ -402,7 +403,7 @@ def test_what_is_not_a_judges_own_is_left_alone(digits, tmp_path, monkeypatch):
 
 
 def test_more_workers_than_processors_are_said_in_one_line(digits, settings, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
+    monkeypatch.setattr(logging.getLogger("archloop"), "propagate", True)
     rows = [{"id": "a", "program": None}]
     _, run = evaluate(rows, digits, settings | {"threads": 2}, 1, tmp_path, RUN | {"workers": 3, "cores": 1})
     said = [record.getMessage() for record in caplog.records if "workers" in record.getMessage()]
@@ -429,6 +430,41 @@ def judge_noisily(*arguments) -> None:
 
     Judge.judge = noisy
     answers.put([record["accuracy"] for record in evaluate(*arguments)[0]])
+
+
+def test_what_is_written_beyond_a_limit_is_read_and_dropped():
+    pipes = {name: os.pipe() for name in ("result", "log")}
+    for name, (_, end) in pipes.items():
+        os.write(end, name.encode() * 1000)
+        os.close(end)
+    found = _drain({name: pipe[0] for name, pipe in pipes.items()}, {"result": 7, "log": 9000}, time.monotonic() + 60)
+    assert found == {"result": b"resultr", "log": b"log" * 1000}
+
+
+def test_whoever_writes_nothing_is_waited_for_until_the_deadline():
+    read, write = os.pipe()
+    os.write(write, b"half")
+    assert _drain({"result": read}, {"result": 9}, time.monotonic() + 0.05) == {"result": b"half"}
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(read)
+    os.close(write)
+
+
+def test_timeouts_are_kept_in_a_jobs_own_file_until_the_machine_fails(tmp_path):
+    path = tmp_path / "pending.json"
+    with _Pending(path) as pending:
+        for outcome in ("timeout", "out_of_memory"):
+            assert pending.put(outcome, {"outcome": outcome}) == {"outcome": outcome}
+    assert _Pending(path).get("timeout") == {"outcome": "timeout"} and _Pending(path).get("out_of_memory") is None
+    with pytest.raises(KeyboardInterrupt), _Pending(path):
+        raise KeyboardInterrupt
+    assert path.exists()
+    with pytest.raises(InputError), _Pending(path):
+        raise InputError("the machine fails")
+    assert not path.exists()
+    path.write_text("{torn")
+    assert _Pending(path).records == {} == _Pending(None).records
+    assert _Pending(None).put("key", {"outcome": "timeout"}) == {"outcome": "timeout"}
 
 
 def test_jobs_that_judge_a_program_at_once_give_it_one_score(digits, settings, tmp_path):

@@ -125,6 +125,19 @@ def test_a_curve_has_at_most_50_points_evenly_apart(data):
     assert len(whole) == 50
     longer = judged(data, epochs=12)[0]["losses"]
     assert longer[:25] == whole[::2] and len(longer) == 30
+    assert len(judged(data, images=12, epochs=17)[0]["losses"]) == 26  # of 51 steps
+
+
+def test_a_batch_of_one_is_left_out_and_one_of_two_is_not(data):
+    assert [len(judged(data, images=count, epochs=1)[0]["losses"]) for count in (8, 9, 10)] == [2, 2, 3]
+
+
+def test_a_format_is_taken_in_which_a_step_and_a_prediction_go_through(data):
+    assert judged(data, precision="bfloat16")[0]["format"] == "bfloat16, contiguous"
+    fails = "h = self.head(x.flatten(1)); torch.lerp(h, torch.zeros(h.shape), 0.5)"  # wants one format of both
+    for when in ("self.training", "not self.training"):
+        facts, _ = judged(data, net(forward=f"if {when}: {fails}"), precision="bfloat16")
+        assert (facts["outcome"], facts["format"]) == ("trained", "float32, contiguous")
 
 
 def test_a_program_is_a_module_of_its_own_name(data):
