@@ -183,7 +183,15 @@ def test_a_long_graph_is_listed_in_part_and_an_endless_one_is_refused():
         traced(steps(5000))
 
 
-@pytest.mark.parametrize("forward", [lambda net, x: (x, x), lambda net, x: x.sum(), lambda net, x: x if x.sum() else 0])
-def test_what_cannot_be_traced_raises(forward):
-    with pytest.raises((ValueError, RuntimeError)):
+@pytest.mark.parametrize(
+    ("forward", "error", "says"),
+    [
+        (lambda net, x: (x, x), ValueError, "does not return one row for each image"),
+        (lambda net, x: x.sum(), ValueError, "does not return one row for each image"),
+        (lambda net, x: x[:1], ValueError, "does not return one row for each image"),
+        (lambda net, x: x if x.sum() else 0, RuntimeError, "meta tensors"),
+    ],
+)
+def test_what_cannot_be_traced_raises(forward, error, says):
+    with pytest.raises(error, match=says):
         traced(forward)
