@@ -7,6 +7,7 @@ from archloop import verify as module
 from archloop.corpus import CANDIDATES, CORPUS, write_candidates, write_corpus
 from archloop.files import read_json, read_jsonl, sha256_file, write_json, write_jsonl
 from archloop.funnel import count_outcomes
+from archloop.keys import protocol_digest, score_key
 from archloop.provenance import KEYS
 from archloop.result import FIELDS
 from archloop.scores import ScoreStore
@@ -236,3 +237,63 @@ def test_run_records_are_read_and_a_broken_one_is_named(results):
     provenance(results / PLACE / "summary.json", run_records=["run.json"])
     (line,) = found(results, "broken")
     assert line.startswith(f"broken: {PLACE}/run.json: not whole JSON")
+
+
+@pytest.fixture
+def judged(results):
+    """The first candidate with a score that is kept under its key; returns (shard, key, record)."""
+    shard, data = results / PLACE / "evaluated" / "0.json", "ab" * 32
+    facts = {"seed": 1, "device": "cpu", "versions": {"torch": "2", "python": "3"}}
+    protocol = protocol_digest({"epochs": 1}, data, **facts)
+    record = dict.fromkeys(FIELDS) | {"outcome": "trained", "accuracy": 0.5, "protocol": {"epochs": 1}} | facts
+    key = score_key(protocol, "x = 0\n")
+    ScoreStore(results / "evaluations").put(key, record)
+    keep(shard, {"key": key})
+    inputs = {f"results/{PLACE}/generated/0.jsonl": sha256_file(results / PLACE / "generated" / "0.jsonl")}
+    provenance(shard, script="evaluate", inputs=inputs | {"resources/datasets/digits.safetensors": data})
+    return shard, key, record
+
+
+def keep(shard, changes: dict) -> None:
+    """Change the first record of a shard, and its digest in the provenance beside it, if there is one."""
+    (first, *others), beside = read_json(shard)["records"], shard.with_name(f"{shard.name}.provenance")
+    write_json(shard, {"records": [first | changes, *others]})
+    if beside.is_file():
+        write_json(beside, read_json(beside) | {"outputs": {shard.name: sha256_file(shard)}})
+
+
+def test_a_score_that_is_kept_under_its_key_is_whole(results, judged):
+    assert found(results, *ODD) == [] and verify(results)[1]["scores"] == 1
+
+
+def test_a_score_that_says_something_else_than_the_store_is_named(results, judged):
+    shard, key, _ = judged
+    keep(shard, {"accuracy": 0.6})
+    assert found(results, *ODD) == (
+        [f"wrong: {PLACE}/evaluated/0.json: the score of main-01-0000 is not that under its key, {key}"]
+    )
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"protocol": {"epochs": 2}}, {"device": "a GPU"}, {"versions": {}}])
+def test_a_score_under_a_key_that_is_not_that_of_its_program_and_protocol_is_named(results, judged, change):
+    _, key, record = judged
+    for path in (results / "evaluations").iterdir():
+        path.unlink()
+    ScoreStore(results / "evaluations").put(key, record | change)
+    assert found(results, *ODD) == (
+        [f"wrong: {PLACE}/evaluated/0.json: the score of main-01-0000 is kept under {key}, which is not its key"]
+    )
+
+
+def test_a_file_belongs_to_the_chain_that_its_folder_names(results):
+    """The threshold is 0.4, that of main 0.2."""
+    write_json(results / "settings.json", read_json(results / "settings.json") | {"chains": chains(results)})
+    for name, threshold in (("main/architectures/index", 0.2), ("seed/made", 0.4), ("main/cycle-1/made", 0.2)):
+        write_json(results / f"{name}.json", {})
+        provenance(results / f"{name}.json", settings={"admission": {"threshold": threshold}})
+    assert found(results, "stale") == []
+
+
+def chains(results) -> dict:
+    whole = read_json(results / "settings.json")["chains"]
+    return whole | {"main": whole["main"] | {"admission": {"threshold": 0.2}}}

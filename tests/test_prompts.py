@@ -183,9 +183,9 @@ def test_as_many_references_are_shown_as_there_are(root, references, shown):
     [
         ({"family": "plain"}, "Plain."),
         ({"family": "other"}, ""),
-        ({"family": "other", "id": "x", "hints": ["dense"]}, "Dense."),
+        ({"family": "other", "id": "a", "hints": ["dense"]}, "Dense."),
         ({"family": "plain", "id": "x", "hints": ["dense"]}, "Plain."),
-        ({"family": "other", "id": "x", "hints": []}, "Dense."),  # drawn by its id
+        ({"family": "other", "id": "a", "hints": []}, "Gated."),  # drawn by its id
     ],
 )
 def test_a_seed_program_answers_the_hint_of_its_family_or_one_that_fits(root, row, hint):

@@ -101,7 +101,7 @@ def test_one_with_values_of_another_kind_is_named(script, tmp_path, change):
 
 def test_the_digest_of_a_large_input_is_that_of_its_provenance_unless_it_is_newer(script, tmp_path, monkeypatch):
     made(script, tmp_path)
-    monkeypatch.setattr(provenance, "LARGE_BYTES", 1)
+    monkeypatch.setattr(provenance, "LARGE_BYTES", len("made"))
     beside = provenance_path(tmp_path / "out")
     write_json(beside, read_json(beside) | {"outputs": {"out": "known"}})
     assert digest_of(tmp_path / "out") == "known"
