@@ -18,7 +18,6 @@ from archloop.errors import InputError
 from archloop.finetune import accuracy_weights, finetune, scored, teach
 from archloop.models import load_model
 from archloop.objectives import Example, answer_logps, sft_loss
-from archloop.preferences import compared
 from archloop.processes import processes_for, together
 from archloop.training import ascending_batches, length_grouped_batches, plan, rate_at
 
@@ -518,16 +517,3 @@ def test_each_of_several_processes_takes_its_share_the_longest_first(monkeypatch
         monkeypatch.setattr(training.dist, "get_rank", lambda rank=rank: rank)
         shares.append(training._share(batches, lengths))
     assert shares == [[(2, [3]), (3, [4])], [(0, [0]), (1, [1, 2])]]
-
-
-def test_a_program_of_failed_outcomes_alone_is_dispreferred_and_the_seed_draws_which():
-    rows = [{"prompt": "p", "program": f"good {at}", "score": 0.5} for at in range(3)]
-    failed = [{"prompt": "p", "program": f"bad {at}", "outcome": "forward"} for at in range(9)]
-    chosen = [compared("kto", rows, failed, ["forward"], seed)[0] for seed in (1, 1, 2)]
-    assert chosen[0] == chosen[1] != chosen[2]
-    assert chosen[0][0] == {"prompt": "p", "program": "good 0", "score": 0.5, "worse": None, "good": True}
-    assert {**chosen[0][3], "program": ""} == {"prompt": "p", "program": "", "score": 0.0, "worse": None, "good": False}
-    pairs, left_out = compared("dpo", rows, failed[:7], ["forward"], 1)
-    assert left_out == 0 and sorted(row["worse"] for row in pairs) == [f"bad {at}" for at in range(7)]
-    counts = sorted([row["program"] for row in pairs].count(f"good {at}") for at in range(3))
-    assert counts == [2, 2, 3]  # each answers in turn
