@@ -28,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = Path("scripts") / "archloop"
 # Imported once, before the children are forked, for they take longest.
-HEAVY = ("torch", "transformers", "peft", "polars", "sklearn.datasets", "jsonschema", "jinja2", "yaml")
+HEAVY = ("torch", "transformers", "peft", "polars", "scipy.stats", "sklearn.datasets", "jsonschema", "jinja2", "yaml")
 HEAVY += ("pytest", "click", "PIL.Image", "_pytest.assertion.rewrite", "transformers.models.llama.modeling_llama")
 ALWAYS = [
     "-p",
@@ -147,6 +147,8 @@ def try_mutants(module: str, found: list, jobs: int) -> list:
     arguments = [f"tests/{word}" if word.startswith("test_") else word for word in shlex.split(tests)]
     with contextlib.ExitStack() as stack:
         folders = [Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mut-"))) for _ in range(jobs)]
+        for folder in folders:
+            folder.chmod(0o755)  # some tests look at files as another user
         copies = [make_copy(folder) for folder in folders]
         notes = folders[0] / "notes"
         started = time.monotonic()

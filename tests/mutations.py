@@ -152,7 +152,8 @@ class _Changes:
     def call(self, node: ast.Call) -> Iterator[tuple]:
         if self.text(node.func).endswith((b".get", b".pop", b".setdefault")) and node.args:
             yield from self.key(node.args[0])
-        if len(node.args) > 1 and not any(isinstance(each, ast.Starred) for each in node.args):
+        in_any_order = self.text(node.func) in (b"min", b"max")
+        if len(node.args) > 1 and not in_any_order and not any(isinstance(each, ast.Starred) for each in node.args):
             (start, middle), (after, end) = map(self.span, node.args[:2])
             swapped = self.source[after:end] + self.source[middle:after] + self.source[start:middle]
             yield "swap arguments", start, end, swapped

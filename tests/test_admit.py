@@ -13,6 +13,7 @@ from archloop.errors import InputError
 from archloop.files import write_json, write_jsonl
 from archloop.repeats import COLUMNS
 from archloop.seed_programs import family_programs
+from archloop.shingles import text_digest
 
 DATASET = {"name": "digits", "chance": 0.1}
 ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "measure": "accuracy"}
@@ -228,6 +229,7 @@ def test_candidates_carry_the_data_set_and_what_their_record_and_its_protocol_sa
     expected |= {"graph_digest": "a" * 64, "graph_method": "trace", "shingle_tokens": 10, "outcome": "admitted"}
     assert {name: row[name] for name in expected} == expected
     assert len(row["signature"]) == 1024
+    assert whole["text_digest"].to_list() == [text_digest(PROGRAMS[0]), None]
     failed = whole.row(1, named=True)
     assert (failed["score"], failed["signature"], failed["graph_digest"], failed["raw"]) == (None, None, None, "```")
 

@@ -136,6 +136,13 @@ def test_rows_that_were_taken_out_are_noticed(path):
     refused(path, "damaged or edited after it was written")
 
 
+def test_a_file_whose_facts_are_no_json_is_refused(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus.json, "dumps", lambda *_, **__: "no JSON")
+        write_corpus(ROWS, path)
+    refused(path, r"cannot be read \(Expecting value")
+
+
 def test_a_table_of_candidates_is_no_corpus(path):
     whole = ROWS.with_columns(
         pl.lit(None).cast(kind).alias(name) for name, kind in CANDIDATES.items() if name not in CORPUS

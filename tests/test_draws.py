@@ -49,8 +49,8 @@ def test_what_top_k_and_then_top_p_leave_is_drawn_by_its_own_proportions(top_k, 
     assert shares(temperature, top_k, top_p) == pytest.approx(expected, abs=3e-4)
 
 
-@pytest.mark.parametrize("spread", [0.01, 5.0, 30.0])
-@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (0, 0.95), (300, 1.0), (300, 0.9), (40, 1.0)])
+@pytest.mark.parametrize("spread", [0.01, 2.0, 30.0])
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (0, 0.95), (300, 1.0), (300, 0.5), (40, 1.0)])
 def test_of_many_tokens_a_shortlist_is_sorted_where_it_suffices_alone(monkeypatch, spread, top_k, top_p):
     torch.manual_seed(0)
     logits = torch.randn(200, 2000) * spread
@@ -69,7 +69,7 @@ def test_without_temperature_the_likeliest_token_is_taken_and_a_near_tie_is_unce
 
 
 @pytest.mark.parametrize(
-    ("draw", "certain"), [(0.1, True), (0.4, True), (0.4999, False), (0.5001, False), (0.6, True), (0.8, False)]
+    ("draw", "certain"), [(0.1, True), (0.4999, False), (0.5001, False), (0.6, True), (0.8, False), (0.975, True)]
 )
 def test_a_draw_next_to_the_edge_of_two_tokens_is_uncertain(draw, certain):
     """Of 0.5, 0.3, 0.15, 0.05: edges at 0.5, 0.8 and 0.95."""
@@ -115,3 +115,25 @@ def test_nothing_is_drawn_from_a_row_that_is_no_number(temperature):
     logits[1, 7] = float("nan")
     with pytest.raises(FloatingPointError, match="no finite numbers"):
         choose_tokens(logits, [0.3, 0.9], {"temperature": temperature, "top_k": 0, "top_p": 0.95})
+
+
+def test_a_draw_just_below_an_edge_stays_below_it():
+    logits = torch.zeros(2, 2)
+    settings = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    one, two = choose_tokens(logits, [0.5 - 1e-9, 0.5], settings)[0]
+    assert one != two and choose_tokens(logits[:1], [0.1], settings)[0] == [one]
+
+
+@pytest.mark.parametrize(("temperature", "drawn"), [(0, False), (0.99e-4, False), (1e-4, True), (1.1e-4, True)])
+def test_below_a_ten_thousandth_there_is_no_temperature(temperature, drawn):
+    settings = {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+    found = choose_tokens(torch.zeros(2, 2), [0.1, 0.9], settings)[0]
+    assert (found[0] != found[1]) is drawn
+
+
+def test_a_token_that_is_forbidden_in_all_rows_is_no_mistake_and_a_row_without_any_is():
+    logits = torch.tensor([[0.0, float("-inf"), 1.0], [1.0, float("-inf"), 2.0]])
+    settings = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    assert 1 not in choose_tokens(logits, [0.999, 0.999], settings)[0]
+    with pytest.raises(FloatingPointError):
+        choose_tokens(torch.tensor([[0.0, 1.0], [float("-inf")] * 2]), [0.5, 0.5], settings)

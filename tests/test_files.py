@@ -67,6 +67,15 @@ def test_a_missing_file_is_named(tmp_path):
         read_json(tmp_path / "gone.json")
 
 
+def test_a_tree_of_folders_is_deleted_and_what_links_lead_to_is_not(tmp_path):
+    for name in ("tree/a/b/c", "tree/a/d", "tree/e", "kept"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").touch()
+    (tmp_path / "tree" / "a" / "link").symlink_to(tmp_path / "kept")
+    remove_tree(tmp_path / "tree")
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["kept", "kept/file"]
+
+
 def test_a_tree_deeper_than_any_path_and_closed_is_deleted_and_nothing_else(tmp_path, monkeypatch):
     (tmp_path / "kept").write_text("kept")
     folder = tmp_path / "tree"

@@ -45,8 +45,8 @@ def test_a_row_is_on_the_disk_when_it_was_added(tmp_path, monkeypatch):
     synced, real = [], os.fsync
     with journal(tmp_path / "rows.jsonl", "k") as (_, add):
         monkeypatch.setattr(os, "fsync", lambda file: synced.append(file) or real(file))
-        add({"a": 1})
-        assert len(synced) == 1 and (tmp_path / "rows.jsonl").read_text().endswith('{"a": 1}\n')
+        add({"b": 2, "a": 1})
+        assert len(synced) == 1 and (tmp_path / "rows.jsonl").read_text().endswith('\n{"a": 1, "b": 2}\n')
 
 
 def test_a_row_that_is_no_json_is_refused(tmp_path):

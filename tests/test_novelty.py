@@ -15,7 +15,7 @@ from edit_pairs import PAIRS, PLAIN
 from scipy.stats import binom
 from workflow import ROOT
 
-from archloop import shingles
+from archloop import novelty, shingles
 from archloop.novelty import (
     AMONG_SEEDS,
     Nearest,
@@ -122,6 +122,11 @@ def test_names_of_libraries_stay_and_own_names_go():
         "self . _ = torch.nn . Conv2d ( 1 , 2 , padding = _ ) "
         "def forward ( self , _ ) : return torch.nn.functional . relu ( self . _ ( _ ) ) . view ( 10 , - 1 )"
     )
+
+
+def test_what_a_program_defines_is_its_own_name_whoever_it_is_reached_through():
+    program = "class A:\n    def block(self):\n        return other.block().relu(other.width)\n"
+    assert " ".join(normalised_tokens(program)) == "class _ : def _ ( self ) : return _ . _ ( ) . relu ( _ . width )"
 
 
 def test_keywords_of_own_calls_are_own_names():
@@ -287,6 +292,16 @@ def test_the_nearest_is_that_of_all_estimates_with_ties_to_the_smaller_id():
         best = min(known.ids[at] for at in (matches == matches.max()).nonzero()[0].tolist())
         answer = nearest(found, known, "seed")
         assert (answer.id, answer.similarity, answer.exact) == (best, matches.max() / 256, False)
+
+
+def test_what_is_found_does_not_depend_on_how_many_are_scanned_or_compared_at_once(monkeypatch):
+    known = with_signatures([f"k{i}" for i in range(len(PROGRAMS))], PROGRAMS, 10)
+    asked = with_signatures(["p", "q"], [PROGRAMS[-1], PROGRAMS[5] + "x = 1\n"], 10)
+    whole = neighbours(asked, known, 0.8, 10)
+    assert whole[0].exact == {len(PROGRAMS) - 1: 1.0} and 5 in whole[1].exact
+    monkeypatch.setattr(novelty, "BLOCK", 7)
+    monkeypatch.setattr(novelty, "SHINGLED_AT_ONCE", 1)
+    assert neighbours(asked, known, 0.8, 10) == whole
 
 
 def test_nothing_known_has_no_nearest():
