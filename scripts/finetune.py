@@ -33,7 +33,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Seed of this fine-tuning.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
 @click.option("--gpus", default=1, type=value_of("run", "gpus"), help="GPUs of this node that share the work.")
-def main(fresh, corpus, candidates, model, output, run_record, state, **given) -> dict:
+def main(fresh, corpus, candidates, model, output, run_record, state, loading, **given) -> dict:
     """Write the adapter, its configuration and its lineage."""
     from archloop.finetune import CHECKPOINT, finetune
 
@@ -46,6 +46,7 @@ def main(fresh, corpus, candidates, model, output, run_record, state, **given) -
         model_folder=model.parent,
         output=output.parent,
         state=state,
+        loading=loading,
         code=code_digest(__file__),
         **given,
     )
