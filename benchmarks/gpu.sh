@@ -57,7 +57,11 @@ for phase in ${@:-packages walls plain hostile flow reference compare}; do
   [ -e "$WORK/passed/$phase" ] && { echo "== $phase: passed before"; continue; }
   [ -d "$WORK/site-packages" ] && export PYTHONPATH=$WORK/site-packages
   began=$SECONDS
-  timeout -k 10 "${LIMIT[$phase]}" bash -c "set -o pipefail; $phase 2>&1 | tee '$OUT/$phase.log'"
+  timeout -k 10 "${LIMIT[$phase]}" bash -c "set -o pipefail; $phase 2>&1 | tee '$OUT/$phase.log'" &
+  running=$!
+  # Whoever ends this script ends its phase, too, which would else hold its folder against the next start.
+  trap 'kill $running; wait $running; exit 143' INT TERM HUP
+  wait $running
   code=$?
   case $code in
     0) touch "$WORK/passed/$phase"; says=passed ;;
