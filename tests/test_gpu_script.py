@@ -8,7 +8,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-PYTHON = '#!/bin/sh\necho "$@" >> {folder}/calls\n[ -e {folder}/slow ] && exec sleep 60\nexit $(cat {folder}/status)\n'
+PYTHON = """#!/bin/sh
+echo "$@" >> {folder}/calls
+[ -e {folder}/slow ] && trap '' TERM && sleep 60
+exit $(cat {folder}/status)
+"""
 
 
 @pytest.fixture
