@@ -33,12 +33,12 @@ PATH = click.Path(path_type=Path)
 @click.option("--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Seed of this fine-tuning.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
 @click.option("--gpus", default=1, type=value_of("run", "gpus"), help="GPUs of this node that share the work.")
-def main(fresh, corpus, candidates, model, output, run_record, state, loading, **given) -> dict:
+def main(fresh, corpus, candidates, model, output, run_record, state, **given) -> dict:
     """Write the adapter, its configuration and its lineage."""
     from archloop.finetune import CHECKPOINT, finetune
 
     started = time.monotonic()
-    spare_bitsandbytes(loading["quantization"])
+    spare_bitsandbytes(given["loading"]["quantization"])
     facts = finetune(
         corpus=read_corpus(corpus).to_dicts(),
         fresh=read_corpus([fresh]).to_dicts(),
@@ -46,7 +46,6 @@ def main(fresh, corpus, candidates, model, output, run_record, state, loading, *
         model_folder=model.parent,
         output=output.parent,
         state=state,
-        loading=loading,
         code=code_digest(__file__),
         **given,
     )
