@@ -65,6 +65,7 @@ print("; ".join(site_limits.shortfalls(walls.limits(order))))
         ("RLIMIT_DATA", 3 * 2**30, "allows 3072 MB of data, a candidate is promised 70"),
         ("RLIMIT_NOFILE", 128, "allows 128 open files, a candidate is promised 256: raise it (ulimit -n"),
         ("RLIMIT_FSIZE", 20 * 1024, "allows 0 MB a file, a candidate is promised 16: raise it (ulimit -f"),
+        ("RLIMIT_STACK", 2**20, "allows 1 MB of stack, a candidate is promised 8: raise it (ulimit -s"),
         ("RLIMIT_NPROC", 20, ""),
     ],
 )
@@ -73,6 +74,24 @@ def test_a_limit_below_what_is_promised_is_named_with_what_to_do(root, name, val
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{name} {says}" if says else "\n") and len(done.stdout.splitlines()) == 1
+
+
+LARGE_STACK = """
+import resource, subprocess
+from archloop import site_limits
+resource.setrlimit(resource.RLIMIT_STACK, (2**32, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+with site_limits.usual_stack():
+    subprocess.run(["sh", "-c", "ulimit -s"])
+subprocess.run(["sh", "-c", "ulimit -s"])
+"""
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_STACK)[1] != resource.RLIM_INFINITY, reason="a bounded stack")
+def test_the_stack_that_a_shell_hands_on_is_none_of_the_judges(root):
+    """One of 4 GB for each thread would fill the address space of a candidate, whose threads then fail."""
+    environment = {"PYTHONPATH": str(root / "scripts"), "PATH": os.environ["PATH"]}
+    done = subprocess.run([sys.executable, "-c", LARGE_STACK], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["8192", str(2**22)], done.stderr
 
 
 def test_a_judge_that_cannot_write_its_copy_of_the_images_says_so(monkeypatch, digits):

@@ -20,7 +20,7 @@ def shares(devices: list[str], workers: int) -> dict[str, dict]:
     import torch
 
     each = -(-workers // len(devices))
-    if each < 2 or devices[0] == "cpu":
+    if each < 2 or not devices[0].startswith("cuda"):
         return {}
     found = {device: torch.cuda.get_device_properties(device) for device in devices}
     return {device: {"uuid": str(card.uuid), "mb": card.total_memory // MB // each} for device, card in found.items()}

@@ -26,7 +26,7 @@ from typing import IO
 import numpy as np
 from safetensors.torch import save_file
 
-from archloop import own_python, walls
+from archloop import own_python, site_limits, walls
 from archloop.allocation import PATIENT, choose_workers, memory_mb, processors
 from archloop.card_memory import shares
 from archloop.datasets import read_facts, read_split
@@ -330,9 +330,10 @@ class Judge:
         if self.level == "bubblewrap":
             shown = [*self.readable, str(self.data)]
             command = [*walls.bubblewrap_command(shown, writable, self.gpu, self.hidden), "--", *command]
-        server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, env=environment, cwd=self.data, pass_fds=[theirs.fileno()]
-        )
+        with site_limits.usual_stack():
+            server = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, env=environment, cwd=self.data, pass_fds=[theirs.fileno()]
+            )
         theirs.close()
         ours.settimeout(START_S)
         if ours.recv(16) != b"ready":

@@ -15,6 +15,7 @@ from archloop.report_input import Results
 from archloop.report_panels import series
 from archloop.report_parts import FIGURES
 from archloop.report_theme import COLORS, for_page, png, svg
+from archloop.texts import visible
 
 FOLDER = Path(__file__).parents[2] / "report"
 REASONS_SHOWN, EXAMPLES_SHOWN, EXAMPLE_LINES = 12, 4, 80
@@ -155,7 +156,7 @@ def _examples(results: Results, failures: list[dict]) -> list[dict]:
     programs = dict(found.iter_rows())
     rows = []
     for row in failures:
-        lines = (programs.get(row["example_id"]) or "").splitlines()
+        lines = visible(programs.get(row["example_id"]) or "").splitlines()
         cut = [*lines[:EXAMPLE_LINES], f"... {len(lines) - EXAMPLE_LINES} more lines"]
         rows.append(row | {"program": "\n".join(lines if len(lines) <= EXAMPLE_LINES else cut)})
     return rows
