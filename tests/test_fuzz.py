@@ -13,8 +13,8 @@ import pytest
 from edit_pairs import BRANCHES, EXCITATION, PLAIN, RESIDUAL, SEPARABLE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from synthetic_results import LOOK, write_results
 from synthetic_results import settings as settings_of
-from synthetic_results import write_results
 from test_admit import ADMISSION, DATASET, EMPTY, NOVELTY, cycle
 
 from archloop.admit import admit
@@ -163,7 +163,7 @@ def test_a_report_is_made_of_any_programs_and_details(tmp_path):
 
     folder = write_results(tmp_path, settings_of({"main": {"dataset": "cifar10", "cycles": 2}}), 30, taint=stirred)
     results = read_all(folder)
-    tables, _ = all_tables(results, 20)
+    tables, *_ = all_tables(results, LOOK)
     parts = gallery(results, tables["architectures"])
     assert tables["architectures"].height > 5 and all(part.isascii() for part in parts.values())
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import yaml
 from scipy import stats
+from synthetic_results import LOOK
 from synthetic_results import settings as settings_of
 
 from archloop.report_contrasts import contrasts, holm, window
@@ -15,7 +16,6 @@ from archloop.report_input import Results
 from archloop.report_verdict import judge
 from archloop.settings import complete
 
-LOOK = {"measure": "new_good", "window": 0.3333, "resamples": 300}
 CYCLES, CANDIDATES = 22, 192
 EQUAL = {"loop": 0.2, "frozen": 0.2, "fixed": 0.2, "random": 0.2}
 

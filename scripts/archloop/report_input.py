@@ -18,7 +18,8 @@ from archloop.summarize import summarize
 
 SETTINGS_FILE = "settings.json"
 PAGE = Path(__file__).parents[2] / "report"
-HEAVY = ("raw", "prompt", "signature")  # columns of the candidates that no table and no picture needs
+# Columns of the candidates that no table and no picture needs; `programs` reads the few that the page shows.
+HEAVY = ("raw", "prompt", "signature", "program", "protocol", "references")
 STAGES = {"generated": "generate", "evaluated": "evaluate", "adapter": "finetune"}
 NOVELTY = {"gate": "both", "threshold": 0.9}
 LISTED_NODES = 500  # of a graph, by graph.py
@@ -94,6 +95,14 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
         training={cell: read_json(path) for cell, path in training.items() if path.is_file()},
         graphs={name: facts for place in places for name, facts in _graphs(place / "evaluated", admitted)},
     )
+
+
+def programs(results: Results, ids: set[str]) -> dict[str, str]:
+    """Return id -> program of some candidates, read from the files of their cycles alone."""
+    places = results.candidates.filter(pl.col("id").is_in(ids)).select("chain", "cycle").unique().sort("chain", "cycle")
+    paths = [results.folder / chain / f"cycle-{cycle}" / "candidates.parquet" for chain, cycle in places.iter_rows()]
+    found = read_candidates(paths, ["id", "program"]) if paths else None
+    return {} if found is None else dict(found.filter(pl.col("id").is_in(ids)).iter_rows())
 
 
 def sources(results: Results) -> list[Path]:
