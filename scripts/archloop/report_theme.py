@@ -67,7 +67,7 @@ def themed(chart: alt.TopLevelMixin) -> dict:
     title = {"font": FONT, "fontSize": 12, "anchor": "start", "color": COLORS["ink"], "fontWeight": 600, "offset": 8}
     config = {"axis": axis | {"labelPadding": 5, "titlePadding": 8, "aria": False}, "axisX": {"grid": False}}
     config |= {"background": COLORS["card"], "view": {"stroke": None}, "text": {"font": FONT}, "title": title}
-    return chart.to_dict() | {"config": config | {"mark": {"aria": False}, "legend": {"disable": True}}}
+    return chart.to_dict() | {"config": config | {"mark": {"aria": False}}}
 
 
 def svg(chart: alt.TopLevelMixin) -> str:
