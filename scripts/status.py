@@ -8,6 +8,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import command
+from archloop.live_page import write_page
 from archloop.status import status
 
 PATH = click.Path(path_type=Path)
@@ -16,9 +17,14 @@ PATH = click.Path(path_type=Path)
 @command
 @click.option("--results", default="results", type=PATH, help="Folder of results.")
 @click.option("--logs", type=PATH, help="Folder of logs, for the time left; without it `logs` beside the results.")
-def main(results: Path, logs: Path | None) -> None:
+@click.option("--html", type=PATH, help="Write the live page here, e.g. results/live.html, and print nothing.")
+def main(results: Path, logs: Path | None, html: Path | None) -> None:
     """Print the funnel per cycle, and what is left to do."""
-    click.echo(status(results, results.parent / "logs" if logs is None else logs))
+    logs = results.parent / "logs" if logs is None else logs
+    if html:
+        write_page(results, logs, html)
+    else:
+        click.echo(status(results, logs))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from archloop.cli import settings_options, stage
 from archloop.corpus import read_candidates
 from archloop.datasets import read_facts
 from archloop.files import read_json, write_json
+from archloop.live_page import write_beside
 from archloop.summarize import summarize
 
 PATH = click.Path(path_type=Path)
@@ -26,11 +27,12 @@ PATH = click.Path(path_type=Path)
 @click.option("--dataset", required=True, type=PATH, help="Prepared data set; its chance level.")
 @click.option("--output", required=True, type=PATH, help="summary.json")
 def main(candidates, training, chain, cycle, dataset, output, settings) -> None:
-    """Write the summary of a cycle."""
+    """Write the summary of a cycle, and anew the live page of its run."""
     facts = read_facts(dataset)
     threshold = accuracy_threshold(settings, facts)
     lineage = read_json(training) if training else None
     write_json(output, summarize(read_candidates([candidates]), lineage, threshold, chain, cycle, facts["name"]))
+    write_beside(output)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A digest of the code that a script runs: its own syntax tree and that of every module of this project it imports.
 
 Comments, formatting and docstrings do not count, nor does the version of Python, nor do the modules of the frame, which
-write logs and provenance or divide a machine's processors, and no result. Standard library only: the Snakefile asks for
-it at every start.
+write logs, provenance and the live page or divide a machine's processors, and no result. Standard library only: the
+Snakefile asks for it at every start.
 """
 
 import ast
@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "archloop"
-FRAME = ("allocation.py", "errors.py", "progress.py", "provenance.py")
+FRAME = ("allocation.py", "errors.py", "live_page.py", "progress.py", "provenance.py")
 
 
 def code_digest(script: str | Path, root: Path | None = None) -> str:

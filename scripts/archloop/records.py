@@ -30,8 +30,8 @@ def unrecorded(patterns: Iterable[str], records: Path = FOLDER) -> list[str]:
     Those of a job that is under way or was cut have a mark of Snakemake's own, and are none of these.
     """
     wanted = re.compile("|".join(f"(?:{_without_names(pattern)})" for pattern in patterns))
-    marked = {key for key, _ in _keys(records / "incomplete")}
-    known = {key for key, path in _keys(records / "metadata") if _whole(path)}
+    marked = {key for key, _ in outputs_in(records / "incomplete")}
+    known = {key for key, path in outputs_in(records / "metadata") if _whole(path)}
     found = []
     for top in PLACES:
         for place, folders, names in os.walk(top):
@@ -59,7 +59,7 @@ def other_model(manifest: str, wanted: dict, records: Path = FOLDER) -> str | No
     Models are shared between folders, so their manifest decides. One of this machine (folder:, gguf:) has no name that
     would hold elsewhere.
     """
-    if not Path(manifest).is_file() or any(key == manifest for key, _ in _keys(records / "metadata")):
+    if not Path(manifest).is_file() or any(key == manifest for key, _ in outputs_in(records / "metadata")):
         return None
     found = read_json(manifest, "reference", "revision")
     local = str(found["reference"]).startswith(("folder:", "gguf:"))
@@ -82,7 +82,7 @@ def record(results: Path, fresh: Callable[[Path, dict], str | None], records: Pa
     from snakemake.persistence.file import FilePersistence
 
     persistence = FilePersistence(nolock=True, path=records)
-    known = {key for key, path in _keys(records / "metadata") if _whole(path)}
+    known = {key for key, path in outputs_in(records / "metadata") if _whole(path)}
     now, count, stale = time.time(), 0, []
     for path in _inputs_first(results, [*provenances(results, results.parent / "resources")]):
         try:
@@ -146,8 +146,11 @@ def _told(path: Path) -> list[Path]:
         return []
 
 
-def _keys(folder: Path) -> Iterable[tuple[str, str]]:
-    """Yield (output, path of its record): names in base64, cut into folders that begin with @ where they are long."""
+def outputs_in(folder: Path) -> Iterable[tuple[str, str]]:
+    """Yield (output, path of its record) of one of Snakemake's folders.
+
+    Names are in base64, cut into folders that begin with @ where they are long.
+    """
     for place, _, names in os.walk(folder):
         parts = Path(place).relative_to(folder).parts
         for name in names:

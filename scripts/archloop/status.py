@@ -30,7 +30,7 @@ class Job:
 
 def status(results: Path, logs: Path) -> str:
     """Return what there is to say of a results folder; logs: the folder with the benchmarks of its jobs."""
-    settings = _settings(results)
+    settings = settings_of(results)
     chains = {name: chain for name, chain in settings.get("chains", {}).items() if name != "seed"}
     if not chains:
         return f"nothing finished in {results}/ yet"
@@ -76,42 +76,61 @@ def plan(results: Path, settings: dict) -> list[Job]:
     return [*jobs, Job("", 0, "report", results / "report" / "index.html")]
 
 
-def durations(logs: Path) -> dict[tuple[str, str], float]:
-    """Return the mean seconds of the jobs on record by (chain, stage), and by ("", stage) over all chains' cycles."""
+def recorded(logs: Path) -> dict[tuple[str, str], list[float]]:
+    """Return the seconds of the jobs on record by (chain, stage); the chain is "" for jobs that belong to none."""
     found: dict[tuple[str, str], list[float]] = {}
     for path in logs.glob("**/*.tsv"):
         seconds = _seconds(path)
         if seconds is not None:
             chain = path.relative_to(logs).parts[0] if path.parent != logs else ""
-            stage = path.stem.split("-")[0]
-            found.setdefault((chain, stage), []).append(seconds)
-            if chain not in ("", "seed"):
-                found.setdefault(("", stage), []).append(seconds)
+            found.setdefault((chain, path.stem.split("-")[0]), []).append(seconds)
+    return found
+
+
+def durations(logs: Path) -> dict[tuple[str, str], float]:
+    """Return the mean seconds of the jobs on record by (chain, stage), and by ("", stage) over all chains' cycles."""
+    found = recorded(logs)
+    for (chain, stage), values in list(found.items()):
+        if chain not in ("", "seed"):
+            found["", stage] = found.get(("", stage), []) + values
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
 def time_left(left: list[Job], settings: dict, seconds: dict[tuple[str, str], float]) -> str:
-    """Return the time left as a range: with all jobs side by side that can be, and one job after another.
+    """Return the time left in words: with all jobs side by side that can be, and one job after another.
 
     What no job on record tells is counted as nothing and named.
     """
+    span = seconds_left(left, settings, seconds)
+    if span is None:
+        return "unknown, for no job like those left has ended yet"
+    least, most = map(duration, span)
+    unknown = sorted({job.stage for job in left if expected(job, seconds) is None})
+    text = f"{least} to {most}" if least != most else least
+    text += " (shards and chains side by side, to one job after another)" if least != most else ""
+    return text + (f"; more for {', '.join(unknown)}, of which no job has ended yet" if unknown else "")
+
+
+def seconds_left(left: list[Job], settings: dict, seconds: dict[tuple[str, str], float]) -> tuple[float, float] | None:
+    """Return (least, most) seconds of the jobs left: side by side, one after another; None where nothing tells."""
 
     def of(job: Job) -> float:
-        return seconds.get((job.chain, job.stage), seconds.get(("", job.stage), 0.0))
+        return expected(job, seconds) or 0.0
 
     if not any(map(of, left)):
-        return "unknown, for no job like those left has ended yet"
-    unknown = sorted({job.stage for job in left if not any((name, job.stage) in seconds for name in (job.chain, ""))})
+        return None
     slowest: dict[tuple[str, int], dict[str, float]] = {}
     for job in left:
         stages = slowest.setdefault((job.chain, job.cycle), {})
         stages[job.stage] = max(stages.get(job.stage, 0.0), of(job))
     ends = [_path(name, settings, slowest) for name in settings["chains"]]
     after = sum(slowest.get(("", 0), {}).values())  # the report waits for every chain
-    least, most = duration(max(ends, default=0.0) + after), duration(sum(map(of, left)))
-    text = f"{least} to {most}" if least != most else least
-    text += " (shards and chains side by side, to one job after another)" if least != most else ""
-    return text + (f"; more for {', '.join(unknown)}, of which no job has ended yet" if unknown else "")
+    return max(ends, default=0.0) + after, sum(map(of, left))
+
+
+def expected(job: Job, seconds: dict[tuple[str, str], float]) -> float | None:
+    """Return the mean seconds of jobs like this one, of its own chain where there are any; None where none ended."""
+    return seconds.get((job.chain, job.stage), seconds.get(("", job.stage)))
 
 
 def _path(chain: str, settings: dict, slowest: dict, last: int | None = None) -> float:
@@ -125,7 +144,7 @@ def _path(chain: str, settings: dict, slowest: dict, last: int | None = None) ->
     return own + _path("seed" if parent == "base" else parent, settings, slowest, cycle)
 
 
-def _settings(results: Path) -> dict:
+def settings_of(results: Path) -> dict:
     """Return the run's settings; without them, the chains and cycles that are found."""
     if (results / SETTINGS_FILE).is_file():
         return read_json(results / SETTINGS_FILE, "chains")

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from archloop import live_page
 from archloop.chains import MODEL, adapter_after, effective
 from archloop.corpus import read_candidates, read_corpus
 from archloop.digest import code_digest
@@ -32,8 +33,8 @@ from archloop.status import SETTINGS_FILE
 ALONE = {"epochs": "evaluation", "parameter_budget": "prompts", "candidates": "prompts", "shards": "generation"}
 SCRIPTS = Path(__file__).parents[1]
 KEY = re.compile("[0-9a-f]{64}")
-# Files of a results folder that no job of the workflow makes.
-UNMADE = (SETTINGS_FILE, "requests.json", "preflight.json")
+# Files of a results folder that are no output of a job.
+UNMADE = (SETTINGS_FILE, "requests.json", "preflight.json", live_page.NAME)
 
 
 class Checked:
