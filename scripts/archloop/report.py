@@ -8,7 +8,7 @@ import polars as pl
 from archloop import report_drawn, report_page, report_paper, report_results, report_tables, report_words
 from archloop.files import replacing, write_bytes, write_text
 from archloop.progress import Progress
-from archloop.report_gallery import gallery
+from archloop.report_gallery import DATA, Gallery, gallery, write_beside
 from archloop.report_input import Results
 from archloop.report_parts import FIGURES
 from archloop.report_pictures import whole
@@ -37,8 +37,10 @@ def write_report(results: Results, settings: dict, folder: Path) -> list[Path]:
             write_text(folder / "figures" / f"{name}.svg", picture)
             write_bytes(folder / "figures" / f"{name}.png", png(picture))
             progress.step(note=name)
-    write_text(folder / "index.html", page(results, settings, tables, compared, drawn))
-    made = [folder / "tables" / f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")]
+    designs = gallery(results, tables["architectures"])
+    write_text(folder / "index.html", page(results, settings, tables, compared, drawn, designs))
+    made = write_beside(designs.beside, folder / DATA)
+    made += [folder / "tables" / f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")]
     made += [folder / "figures" / f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
     return [folder / "index.html", *made]
 
@@ -70,7 +72,14 @@ def all_tables(results: Results, settings: dict) -> tuple[dict[str, pl.DataFrame
     )
 
 
-def page(results: Results, settings: dict, tables: dict[str, pl.DataFrame], compared: Compared, drawn: dict) -> str:
+def page(
+    results: Results,
+    settings: dict,
+    tables: dict[str, pl.DataFrame],
+    compared: Compared,
+    drawn: dict,
+    designs: Gallery,
+) -> str:
     """Return the page. drawn: name -> picture. All but the pictures is escaped by the template."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
@@ -81,8 +90,8 @@ def page(results: Results, settings: dict, tables: dict[str, pl.DataFrame], comp
     )
     environment.filters |= {name: getattr(report_words, name) for name in WORDS}
     style, script = (
-        "".join((FOLDER / f"{part}.{kind}").read_text(encoding="utf-8") for part in ("page", "gallery"))
-        for kind in ("css", "js")
+        "".join((FOLDER / f"{part}.{kind}").read_text(encoding="utf-8") for part in parts)
+        for kind, parts in (("css", ("page", "gallery")), ("js", ("page", "design", "gallery")))
     )
     captions = {name: (FOLDER / "captions" / f"{name}.rst").read_text(encoding="utf-8").strip() for name in FIGURES}
     shown = {
@@ -103,6 +112,7 @@ def page(results: Results, settings: dict, tables: dict[str, pl.DataFrame], comp
         settings=results.settings,
         names=list(tables),
         admitted=tables["architectures"].height,
-        packed=gallery(results, tables["architectures"]),
+        gallery=designs,
+        packed=designs.packed,
         **report_page.facts(results, tables, compared),
     )
