@@ -38,7 +38,10 @@ async function gallery() {
   );
   const middles = new Map();
   const later = new Map();
-  index.nearest_id.forEach((id, at) => id !== null && later.set(id, [...(later.get(id) ?? []), at]));
+  index.nearest_id.forEach((id, at) => {
+    if (!later.has(id)) later.set(id, []);
+    later.get(id).push(at);
+  });
   FILTERS.dataset = byId("dataset").value;
   let texts = null; // all programs, once somebody searches for what is in no list of words
   let shown = [], page = 0, open = null, asked = 0;
