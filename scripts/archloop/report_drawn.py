@@ -58,6 +58,8 @@ def _fates(results: Results, shown: dict[str, list[str]], fates: pl.DataFrame) -
     others = [role for role in FIRST_SCREEN if role in shown]
     others = [role for role in others if role != "fixed"] if len(others) > 2 else others
     panels, growth = [], {}
+    names = [name for role in ("loop", *others) for name in shown[role]]
+    last_cycle = max(max(results.chains[name]["cycles"], default=1) for name in names)
     for role in ("loop", *others):
         group = shown[role]
         own = fates.filter(pl.col("chain").is_in(group), pl.col("candidates") > 0)
@@ -75,8 +77,7 @@ def _fates(results: Results, shown: dict[str, list[str]], fates: pl.DataFrame) -
             f"{per_100(last[name])} {words}" for name, (_, words) in FATE_COLORS.items()
         )
         rows = shares.unpivot(list(FATES), index="cycle", variable_name="fate", value_name="share")
-        planned = results.chains[group[0]]["planned"]
-        panels.append(draw.fates(named(role, group), rows, runs, planned, says))
+        panels.append(draw.fates(named(role, group), rows, runs, last_cycle, says))
     if "loop" not in growth:
         return Picture("Nothing was generated yet", [])
     finding = f"Of 100 programs of the loop, {growth['loop'][0]} are new and good enough at first, "
@@ -91,7 +92,7 @@ def _contrasts(results: Results, found: Compared, fates: pl.DataFrame, settings:
     for measure in wanted:
         made = against(results, found, fates, settings, measure, found.controls)
         title, unit = FORESTS.get(measure, ("Admitted", "more per 100 generated"))
-        rows = [(f"{label(found.controls[role])}: {ROLES[role][0]}", each) for role, (each, _) in made.items()]
+        rows = [(f"{found.controls[role][0]}: {ROLES[role][0]}", each) for role, (each, _) in made.items()]
         says = "; ".join(f"{title}, the loop minus {name}: {draw.said(each)}" for name, each in rows)
         if rows:
             panels.append(draw.forest(title, rows, unit, says))

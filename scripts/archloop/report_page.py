@@ -53,8 +53,9 @@ def _status(results: Results, found: Compared) -> list[dict]:
         return []
     rows = []
     for group in found.groups:
-        done = [(len(results.chains[name]["cycles"]), results.chains[name]["planned"]) for name in group]
-        rows.append({"label": label(group), "done": done, "whole": all(count >= of for count, of in done)})
+        done = [len(results.chains[name]["cycles"]) for name in group]
+        facts = {"label": label(group), "done": done, "planned": results.chains[group[0]]["planned"]}
+        rows.append(facts | {"begun": any(done)})
     return rows
 
 

@@ -16,8 +16,8 @@ from archloop.report_theme import FATES, color
 WIDTH, HEIGHT = 285, 200
 NARROW = 245  # four of which stand side by side on the first screen
 BARS_UP_TO = 4  # cycles, below which areas would be slivers
-LABELLED = 9  # of 100: a band as thick as that has room for its name
-ROW = 46
+LABELLED = 7  # of 100: a band as thick as that for a third of the axis has room for its name
+ROW = 60
 DASHES = {"loop": [1, 0], "frozen": [2, 3], "fixed": [8, 3], "random": [5, 3], "seed": [1, 2]}
 SIZES = [1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7]
 MOST_NUMBERED = 12
@@ -32,21 +32,24 @@ class Panel:
     says: str
 
 
-def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, planned: int, says: str) -> Panel:
-    """What becomes of 100 programs. shares: cycle, fate, `share` of 100. runs: cycle, chain, `good` of 100."""
+def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says: str) -> Panel:
+    """What becomes of 100 programs. shares: cycle, fate, `share` of 100. runs: cycle, chain, `good` of 100.
+
+    last: the last cycle of the axis.
+    """
     order = {name: place for place, name in enumerate(FATES)}
     rows = shares.with_columns(order=pl.col("fate").replace_strict(order)).sort("cycle", "order")
-    x = _cycles(planned)
+    x = _cycles(last)
     scale = alt.Scale(domain=list(FATES), range=[color(name) for name, _ in FATES.values()])
     y = alt.Y("share:Q", title="of 100 generated", scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(tickCount=5))
     base = _chart(rows).encode(x=x, y=y, color=alt.Color("fate:N", scale=scale, legend=None), order="order:Q")
     few = shares["cycle"].n_unique() <= BARS_UP_TO
-    body = base.mark_bar(size=min(44, 200 / planned)) if few else base.mark_area(stroke=color("card"), strokeWidth=1)
+    body = base.mark_bar(size=min(44, 200 / last)) if few else base.mark_area(stroke=color("card"), strokeWidth=1)
     layers = [body]
     if runs["chain"].n_unique() > 1 and not few:
         line = _chart(runs).mark_line(color=color("ink"), strokeWidth=0.8, opacity=0.7)
         layers.append(line.encode(x=x, y="good:Q", detail="chain:N"))
-    labels = [] if few else _band_labels(rows, planned)
+    labels = [] if few else _band_labels(rows, last)
     if labels:
         text = alt.Chart(alt.Data(values=labels)).mark_text(fontSize=11, align="center")
         fill = alt.Color("ground:N", scale=alt.Scale(domain=["dark", "light"], range=_over()), legend=None)
@@ -59,17 +62,23 @@ def _over() -> list[str]:
     return [color("on-dark"), color("on-light")]
 
 
-def _band_labels(rows: pl.DataFrame, planned: int) -> list[dict]:
-    """Return a label for each band where it is thickest, away from the ends of the axis."""
-    inner = rows.filter(pl.col("cycle") > planned * 0.22, pl.col("cycle") <= planned * 0.78)
-    found = []
+def _band_labels(rows: pl.DataFrame, last: int) -> list[dict]:
+    """Return a label for each band that has room for it over a third of the axis, where it has most."""
+    tops = rows.with_columns(top=pl.col("share").cum_sum().over("cycle", order_by="order"))
+    half, found = max(1, round(last * 0.26)), []
     for fate, (name, label) in FATES.items():
-        own = inner.filter(fate=fate).sort(["share", "cycle"], descending=[True, False])
-        if own.height and own["share"][0] >= LABELLED:
-            cycle = own["cycle"][0]
-            below = rows.filter(pl.col("order") < own["order"][0], cycle=cycle)["share"].sum()
+        own = tops.filter(fate=fate).sort("cycle")
+        ends = {cycle: (top - share, top) for cycle, share, top in own.select("cycle", "share", "top").iter_rows()}
+        room = []
+        for cycle in range(1 + half, last - half + 1):
+            near = [ends[at] for at in range(cycle - half, cycle + half + 1) if at in ends]
+            if len(near) == 2 * half + 1:
+                low, high = max(low for low, _ in near), min(high for _, high in near)
+                room.append((high - low, -cycle, (low + high) / 2))
+        if room and max(room)[0] >= LABELLED:
+            _, cycle, middle = max(room)
             ground = "dark" if name in ("new-above", "copy-own") else "light"
-            found.append({"cycle": cycle, "at": below + own["share"][0] / 2, "label": label, "ground": ground})
+            found.append({"cycle": -cycle, "at": middle, "label": label, "ground": ground})
     return found
 
 
@@ -79,7 +88,7 @@ def forest(title: str, rows: list[tuple[str, Contrast]], unit: str, says: str) -
     ends = [0.0]
     for place, (label, each) in enumerate(rows):
         y, middle = -place, float(np.mean(each.control))
-        texts.append({"y": y + 0.36, "left": label, "right": said(each)})
+        texts.append({"y": y, "label": label, "number": said(each)})
         marks += [{"y": y, "x": value - middle} for value in each.loop]
         ticks += [{"y": y - 0.22, "x": value - middle} for value in each.control]
         ends += [value - middle for value in (*each.loop, *each.control)]
@@ -88,10 +97,10 @@ def forest(title: str, rows: list[tuple[str, Contrast]], unit: str, says: str) -
             (dashed if each.method == "cycles" else spans).append({"y": y, "low": each.low, "high": each.high})
     pad = 0.08 * (max(ends) - min(ends) or 1)
     x = alt.Scale(domain=[min(ends) - pad, max(ends) + pad], nice=False)
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-len(rows) + 0.55, 0.6], nice=False))
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-len(rows) + 0.6, 0.6], nice=False))
     place = alt.X("x:Q", scale=x, title=unit, axis=alt.Axis(tickCount=5))
     means = [{"y": -at, "x": each.difference} for at, (_, each) in enumerate(rows)]
-    layers = [_data([{"x": 0}]).mark_rule(color=color("muted")).encode(x=place)]
+    layers = [_data([{"x": 0}]).mark_rule(color=color("grid"), strokeWidth=2).encode(x=place)]
     layers.append(_data(ticks).mark_tick(color=color("muted"), orient="vertical", size=7).encode(x=place, y=y))
     for values, dash in ((spans, [1, 0]), (dashed, [3, 3])):
         if values:
@@ -101,18 +110,18 @@ def forest(title: str, rows: list[tuple[str, Contrast]], unit: str, says: str) -
     layers.append(circles.encode(x=place, y=y))
     middle = _data(means).mark_tick(color=color("ink"), orient="vertical", size=16, thickness=3)
     layers.append(middle.encode(x=place, y=y))
-    for side, at, align in (("left", 0, "left"), ("right", WIDTH, "right")):
-        text = _data(texts).mark_text(align=align, fontSize=11, color=color("ink"))
-        layers.append(text.encode(x=alt.value(at), y=y, text=f"{side}:N"))
+    for field, up, shade in (("label", -30, "ink"), ("number", -16, "muted")):
+        text = _data(texts).mark_text(align="left", fontSize=11, dy=up, color=color(shade))
+        layers.append(text.encode(x=alt.value(0), y=y, text=f"{field}:N"))
     return Panel(title, alt.layer(*layers).properties(width=WIDTH, height=ROW * len(rows)), says)
 
 
 def said(each: Contrast) -> str:
-    said = f"{each.difference:+.1f}"
-    if each.low is not None:
-        said += f" [{each.low:.1f}, {each.high:.1f}]"
-    runs = "one run" if each.runs == 1 else f"{each.runs} runs"
-    return f"{said} {runs}".replace("-", "−")
+    """Return a contrast in figures: the difference, its interval, Holm's p, of how many runs."""
+    parts = f"{each.difference:+.1f}" + ("" if each.low is None else f" [{each.low:.1f}, {each.high:.1f}]")
+    if each.p is not None:
+        parts += " · p < 0.001" if each.p < 0.001 else f" · p {each.p:.3f}"
+    return f"{parts} · {'one run' if each.runs == 1 else f'{each.runs} runs'}".replace("-", "−")
 
 
 def newer(title: str, points: pl.DataFrame, gate: float, noise: float | None, says: str) -> Panel:

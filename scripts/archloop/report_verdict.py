@@ -142,7 +142,9 @@ def _led(headline: str, kind: str, found: dict, ahead: bool, as_of: int | None, 
         headline = f"Random search is ahead. {headline}"
     elif "random" in found and _below(found["random"]):
         headline = f"In {'this run' if found['random'].runs == 1 else 'these runs'} random search is ahead. {headline}"
-    return headline if as_of is None or kind == "nothing" else f"As of cycle {as_of} of {planned}: {headline}"
+    if as_of is None or kind == "nothing":
+        return headline
+    return f"As of cycle {as_of} of {planned}: {headline[0].lower()}{headline[1:]}"
 
 
 def _below(contrast: Contrast) -> bool:
