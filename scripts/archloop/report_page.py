@@ -1,12 +1,10 @@
 """What the page says beside its pictures, as plain rows: the best design, failures, cost, trust, the appendix."""
 
-import re
-
 import polars as pl
 
 from archloop.funnel import NOT_VALID
+from archloop.report_cards import drawing
 from archloop.report_drawn import named, seed_programs
-from archloop.report_graph import strip
 from archloop.report_groups import ROLES, label
 from archloop.report_input import Results, programs
 from archloop.report_paper import paper_rows
@@ -75,15 +73,9 @@ def _best(results: Results, tables: dict[str, pl.DataFrame], groups: dict[str, l
     return tops["loop"] | {
         "others": [tops[role] for role in ("random", "frozen", "fixed") if role in tops],
         "seed": seeds.row(0, named=True) if seeds.height else None,
-        "blocks": _bars(picture) if picture else [],
+        "drawing": drawing(picture) if picture else None,
         "made_of": _made_of(picture) if picture else "",
     }
-
-
-def _bars(picture: list[list]) -> list[tuple[int, float]]:
-    """Return (place, height from 0 to 1) of each block of a graph: by its channels, on a logarithmic scale."""
-    found = re.findall(r"[a-z+](\d*)", strip(picture))[:60]
-    return [(at, min(1.0, (int(channels or 0) + 1).bit_length() / 11)) for at, channels in enumerate(found)]
 
 
 def _made_of(picture: list[list]) -> str:
