@@ -5,19 +5,21 @@ It counts; it judges nothing. Standard library only.
 
 import math
 import time
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
 from archloop.files import write_text
 from archloop.funnel import NOT_VALID
-from archloop.live import CUT, DONE, FAILED, ON_GPU, QUEUED, RUNNING, WAITING, Cycle, Live, gather, mean_of, percent
+from archloop.live import ON_GPU, Live, gather
+from archloop.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING, Cycle, mean_of, percent
 from archloop.progress import duration, get_logger
 from archloop.status import SETTINGS_FILE
 
 NAME = "live.html"
 STYLE = Path(__file__).parents[2] / "report" / "live.css"
 REFRESH_S = 60
-ERRORS, ALARMS, UNDER_WAY = 5, 6, 8  # how many of each are shown
+ERRORS, ALARMS, UNDER_WAY, FAILS = 5, 6, 8, 3  # how many of each are shown
 WORDS = {"write_prompts": "prompts", "generate": "writing", "draw_families": "drawing", "evaluate": "judging"}
 WORDS |= {"admit": "admitting", "finetune": "fine-tuning", "summarize": "summing up", "transfer": "taking over"}
 DASHES = {"main": "", "frozen": "5 3", "random": "1.5 3"}
@@ -161,19 +163,27 @@ def _under_way(live: Live) -> str:
     more = f"<p class='muted'>and {len(rows) - UNDER_WAY} more chains</p>" if len(rows) > UNDER_WAY else ""
     if not rows:
         return ""
-    names = ("chain", "cycle", "judged", "valid", "of the last three", "most fail at", "of the last three")
+    names = ("chain", "cycle", "judged", "valid", "fail at")
     head = "".join(f"<th scope='col'>{name}</th>" for name in names)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows[:UNDER_WAY])}</tbody></table>"
-    return f"<section><h2>Being judged now</h2>{table}{more}</section>"
+    return (
+        f"<section><h2>Being judged now <small>(in brackets: the last three cycles)</small></h2>{table}{more}</section>"
+    )
 
 
 def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:
-    reason, count = max(((each, cycle.counts.get(each, 0)) for each in NOT_VALID), key=lambda pair: pair[1])
-    judged = f"{cycle.judged} of {cycle.planned}" if cycle.planned else str(cycle.judged)
-    cells = [str(cycle.number), judged, percent(cycle.valid / cycle.judged)]
-    cells.append(mean_of(before, lambda each: each.valid))
-    cells.append(f"{reason.replace('_', ' ')}, {percent(count / cycle.judged)}" if count else "none")
-    cells.append(mean_of(before, lambda each: each.counts[reason]) if count else "")
+    """Return the row of a cycle under way; in brackets what the last three finished ones came to in the end."""
+
+    def usual(count: Callable[[Cycle], int]) -> str:
+        words = mean_of(before, count)
+        return f" ({words})" if words else ""
+
+    told = []
+    for count, reason in sorted(((cycle.counts.get(each, 0), each) for each in NOT_VALID), reverse=True)[:FAILS]:
+        before_it = usual(lambda each, reason=reason: each.counts[reason])
+        told += [f"{reason.replace('_', ' ')} {percent(count / cycle.judged)}{before_it}"] if count else []
+    cells = [str(cycle.number), f"{cycle.judged} of {cycle.planned}" if cycle.planned else str(cycle.judged)]
+    cells += [percent(cycle.valid / cycle.judged) + usual(lambda each: each.valid), ", ".join(told) or "none"]
     return f"<tr><th scope='row'>{escape(name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
