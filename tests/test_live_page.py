@@ -121,6 +121,14 @@ def test_without_a_run_at_work_begun_jobs_were_cut(run):
     assert live.records.at_work is False and live.jobs["cut"] == 3 and not live.jobs["running"]
 
 
+def test_a_run_that_ends_is_not_at_work_though_its_lock_is_held(run):
+    with open(run / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert look(run).records.at_work is True
+        write_page(run, run.parent / "logs", run / "live.html", ended=True)
+    assert "not at work now" in (run / "live.html").read_text()
+
+
 def test_chains_come_as_one_reads_them_and_the_controls_are_known(run):
     live = look(run)
     assert list(live.chains) == ["seed", "main", "main_s2", "bare", "frozen", "random"]

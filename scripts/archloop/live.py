@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archloop.chains import FAMILIES, MODEL, SEED, ancestors, effective, trains
@@ -61,10 +61,14 @@ class Live:
         return bool(self.jobs) and set(self.jobs) == {DONE}
 
 
-def gather(results: Path, logs: Path, now: float | None = None) -> Live:
-    """Look at a results folder. logs: the folder with logs and benchmarks. now: seconds since 1970."""
+def gather(results: Path, logs: Path, now: float | None = None, ended: bool = False) -> Live:
+    """Look at a results folder. logs: the folder with logs and benchmarks. now: seconds since 1970.
+
+    ended: the run is over, though the process that holds its lock is still there.
+    """
     now = time.time() if now is None else now
     settings, records = settings_of(results), read_records(results)
+    records = replace(records, at_work=False) if ended else records
     planned = plan(results, settings)
     states = _states(planned, results, logs, records)
     chains = cycles_by_chain(results, in_order(settings), settings, planned, states)

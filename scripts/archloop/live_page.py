@@ -28,7 +28,7 @@ SCRIPT = """
 const written = Number(document.body.dataset.written) * 1000, minutes = Math.round((Date.now() - written) / 60000);
 const age = minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
 if (minutes > 0) document.getElementById("age").textContent = `, ${age} ago`;
-document.getElementById("old").hidden = minutes < 120 || document.body.dataset.finished === "yes";
+document.getElementById("old").hidden = minutes < 120 || document.body.dataset.over === "yes";
 """
 
 
@@ -45,9 +45,12 @@ def write_beside(summary: Path) -> None:
         get_logger("live").warning("%s was not written: %s", NAME, " ".join(f"{error!r}".split())[:300])
 
 
-def write_page(results: Path, logs: Path, path: Path) -> None:
-    """Write the page of a results folder. logs: the folder with the logs and benchmarks of its jobs."""
-    write_text(path, page(gather(results, logs), path))
+def write_page(results: Path, logs: Path, path: Path, ended: bool = False) -> None:
+    """Write the page of a results folder.
+
+    logs: the folder with the logs and benchmarks of its jobs. ended: the run is over, whoever holds its lock.
+    """
+    write_text(path, page(gather(results, logs, ended=ended), path))
 
 
 def page(live: Live, path: Path) -> str:
@@ -59,13 +62,14 @@ def page(live: Live, path: Path) -> str:
     old = "<p class='alarms' id='old' hidden><strong>Nothing has written this page for two hours.</strong></p>"
     loud = f"<ul class='alarms' role='alert'>{_items(alarms)}</ul>" if alarms else ""
     main = f"<div>{_strips(live)}</div><div>{_under_way(live)}{_yields(live)}{_errors(live)}</div>"
+    over = "yes" if live.finished or live.records.at_work is False else "no"
     title = f"{escape(live.results.resolve().parent.name)}: {_headline(live)}"
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         f"<meta http-equiv='refresh' content='{REFRESH_S}'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'>"
         f"<title>{title}</title>\n<style>{STYLE.read_text(encoding='utf-8')}</style></head>\n"
-        f"<body data-written='{live.now:.0f}' data-finished='{'yes' if live.finished else 'no'}'>\n"
+        f"<body data-written='{live.now:.0f}' data-over='{over}'>\n"
         f"<header><h1>{title}</h1><span class='muted'>as of {_moment(live.now)}<span id='age'></span>; written after"
         " each cycle, or by <code>python scripts/status.py --html results/live.html</code></span></header>\n"
         f"{loud}{old}\n<dl>{_facts(live, path)}</dl>\n<main>{main}</main>\n<script>{SCRIPT}</script>\n</body></html>\n"
