@@ -24,10 +24,12 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop.report_theme import COLORS, svg  # noqa: E402
+from archloop.report_theme import svg  # noqa: E402
 
 QUEUED = ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed")
 SHARDED = ("generate", "evaluate", "evaluate_seed")
+# One a number of chains: what can be told apart with every kind of colour vision.
+SERIES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#777c85", "#a59a00"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def picture(rows: list[dict], path: Path) -> None:
     frame = frame.join(first, on="chains").with_columns(ideal=pl.col("one") / pl.col("gpus"))
     gpus = alt.X("gpus:Q", scale=alt.Scale(type="log", base=2), title="GPUs", axis=alt.Axis(values=[1, 4, 16, 64]))
     names = sorted(set(frame["chains"].to_list()))
-    colors = alt.Scale(domain=names, range=[COLORS[f"series-{at}"] for at in range(len(names))])
+    colors = alt.Scale(domain=names, range=SERIES[: len(names)])
     color = alt.Color("chains:N", scale=colors, title=None, legend=alt.Legend(orient="top"))
     hours = alt.Y("hours:Q", scale=alt.Scale(type="log"), title="hours")
     base = alt.Chart(frame).encode(x=gpus, color=color)

@@ -1,171 +1,120 @@
-// The gallery. All text comes from programs and logs, so it reaches the page through textContent alone.
-
-const SVG = "http://www.w3.org/2000/svg";
-const KIND_COLORS = { i: "muted", c: "accent", d: "series-4", l: "new-above", p: "gold", "+": "copy-seed", k: "copy-own", m: "near-copy", n: "grid", o: "grid" };
-const KEYWORDS = "False None True and as assert break class continue def del elif else except finally for from global if import in is lambda nonlocal not or pass raise return try while with yield";
-const TOKENS = new RegExp(
-  `(?<c>#[^\\n]*)|(?<s>"""[^]*?"""|'''[^]*?'''|"(?:\\\\.|[^"\\\\\\n])*"|'(?:\\\\.|[^'\\\\\\n])*')` +
-    `|(?<n>\\b\\d[\\w.]*)|(?<k>\\b(?:${KEYWORDS.split(" ").join("|")})\\b)|(?<f>\\b[A-Za-z_]\\w*(?=\\())`,
-  "g",
-);
-const MOST_COMPARED = 4_000_000; // lines of one program times those of the other
+// The gallery: cards that are there already, a list with filters, and what opens of one design. Its state is in the
+// page's address after #, so that a link leads to what was seen and Back closes a design.
 
 const byId = (id) => document.getElementById(id);
+const handedOver = new Map(); // parts that scripts beside the page brought
+// Filter -> what it is when nothing is filtered. Their elements have these names too.
+const FILTERS = { q: "", dataset: null, group: "", family: "", accuracy: "", parameters: "", similarity: "", from: "", to: "" };
+const MOST_NEAR = 12;
+const SOURCES = { seed: "a seed program", earlier: "an own earlier design", same_cycle: "an own design of the same cycle", inherited: "a design of the chain before" };
 
-function make(tag, text = "", name = "") {
-  const made = document.createElement(tag);
-  if (text !== "") made.textContent = text;
-  if (name) made.className = name;
-  return made;
+function keepParts(parts) {
+  for (const [name, text] of Object.entries(parts)) handedOver.set(name, text);
 }
 
-function draw(tag, facts, text = "") {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(facts)) made.setAttribute(name, value);
-  if (text) made.textContent = text;
-  return made;
+function fetchScript(file) {
+  return new Promise((done, failed) => {
+    const script = make("script");
+    script.src = `data/${file}`;
+    script.onload = done;
+    script.onerror = () => failed(new Error(`${file} is not beside this page`));
+    document.head.append(script);
+  });
 }
 
-async function unpack(name) {
-  const packed = byId(`packed-${name}`).textContent;
+async function unpack(packed) {
   const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).json();
 }
 
-const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
-const thousands = (count) => (count === null ? "–" : count.toLocaleString("en"));
-
-// A network as a row of bars: colour by the kind of block, height by its channels.
-function strip(text) {
-  const parts = [...text.matchAll(/([a-z+])(\d*)/g)].slice(0, 60);
-  const picture = draw("svg", { width: parts.length * 6 + 1, height: 26, "aria-hidden": "true" });
-  parts.forEach(([, kind, channels], place) => {
-    const height = 3 + Math.min(22, 2.6 * Math.log2(1 + Number(channels)));
-    const fill = `fill: var(--${KIND_COLORS[kind] ?? "grid"})`;
-    picture.append(draw("rect", { x: place * 6, y: 26 - height, width: 5, height, rx: 1, style: fill }));
-  });
-  return picture;
-}
-
-// The graph: a row for each distance from the image, one box a block, lines from what it reads.
-function graph(blocks) {
-  const wide = 214, high = 38, row = 58, rows = [];
-  const depth = blocks.map(() => 0);
-  blocks.forEach(([, , , inputs], at) => {
-    for (const source of inputs) depth[at] = Math.max(depth[at], depth[source] + 1);
-  });
-  // As late as what reads it allows, so that a short branch stands beside the end of a long one.
-  const readers = blocks.map(() => []);
-  blocks.forEach(([, , , inputs], at) => inputs.forEach((source) => readers[source].push(at)));
-  for (let at = blocks.length - 1; at > 0; at--)
-    if (readers[at].length) depth[at] = Math.min(...readers[at].map((reader) => depth[reader])) - 1;
-  blocks.forEach((_, at) => (rows[depth[at]] ??= []).push(at));
-  const columns = Math.max(...rows.map((cells) => cells.length));
-  const skips = (source, at) => depth[at] - depth[source] > 1;
-  // Lines that pass a row by run outside of its boxes.
-  const margin = blocks.some(([, , , inputs], at) => inputs.some((source) => skips(source, at))) ? 30 : 6;
-  const width = columns * (wide + 14) + 2 * margin;
-  const x = [], y = [];
-  rows.forEach((cells, line) => {
-    cells.forEach((at, place) => {
-      x[at] = width / 2 + (place - (cells.length - 1) / 2) * (wide + 14);
-      y[at] = 6 + line * row;
-    });
-  });
-  const picture = draw("svg", { viewBox: `0 0 ${width} ${rows.length * row}`, width, role: "img", "aria-label": `Computed graph of ${blocks.length} blocks` });
-  blocks.forEach(([, , , inputs], at) => {
-    for (const source of inputs) {
-      const [from, to, top, bottom] = [x[source], x[at], y[source] + high, y[at]];
-      let way = `M${from},${top} C${from},${top + 12} ${to},${bottom - 12} ${to},${bottom}`;
-      if (skips(source, at)) {
-        const passed = rows.slice(depth[source] + 1, depth[at]).flat().map((other) => Math.abs(x[other] - width / 2));
-        const side = (from < width / 2 ? -1 : 1) * (Math.max(...passed) + wide / 2 + 12) + width / 2;
-        way = `M${from},${top} C${from},${top + 12} ${side},${top + 2} ${side},${top + 20} V${bottom - 20} C${side},${bottom - 2} ${to},${bottom - 12} ${to},${bottom}`;
-      }
-      picture.append(draw("path", { d: way, style: "fill: none; stroke: var(--muted); stroke-width: 1.2" }));
-    }
-  });
-  blocks.forEach(([label, kind, shape], at) => {
-    const left = x[at] - wide / 2;
-    picture.append(draw("rect", { x: left, y: y[at], width: wide, height: high, rx: 5, style: "fill: var(--card); stroke: var(--grid)" }));
-    picture.append(draw("rect", { x: left, y: y[at], width: 5, height: high, rx: 2, style: `fill: var(--${KIND_COLORS[kind] ?? "grid"})` }));
-    const short = label.length > 30 ? `${label.slice(0, 29)}…` : label;
-    const words = draw("text", { x: left + 13, y: y[at] + 16, "font-size": 11.5, style: "fill: var(--ink)" }, short);
-    words.append(draw("title", {}, label));
-    picture.append(words, draw("text", { x: left + 13, y: y[at] + 30, "font-size": 10, style: "fill: var(--muted)" }, shape));
-  });
-  return picture;
-}
-
-function highlighted(program) {
-  const block = make("pre");
-  let done = 0;
-  for (const found of program.matchAll(TOKENS)) {
-    const [kind, text] = Object.entries(found.groups).find(([, value]) => value !== undefined);
-    block.append(program.slice(done, found.index), make("span", text, kind));
-    done = found.index + text.length;
-  }
-  block.append(program.slice(done));
-  return block;
-}
-
-// The longest common subsequence of lines, walked from both ends; three lines around each change are kept.
-function difference(before, after) {
-  const block = make("pre", "", "diff"), old = before.split("\n"), now = after.split("\n"), lines = [];
-  if (old.length * now.length > MOST_COMPARED) return make("p", "Too long to compare here.", "note");
-  const best = Array.from({ length: old.length + 1 }, () => new Uint32Array(now.length + 1));
-  for (let i = old.length - 1; i >= 0; i--)
-    for (let j = now.length - 1; j >= 0; j--)
-      best[i][j] = old[i] === now[j] ? best[i + 1][j + 1] + 1 : Math.max(best[i + 1][j], best[i][j + 1]);
-  for (let i = 0, j = 0; i < old.length || j < now.length; ) {
-    if (i < old.length && j < now.length && old[i] === now[j]) lines.push([" ", old[i++], void j++]);
-    else if (j >= now.length || (i < old.length && best[i + 1][j] >= best[i][j + 1])) lines.push(["-", old[i++]]);
-    else lines.push(["+", now[j++]]);
-  }
-  if (lines.every(([sign]) => sign === " ")) return make("p", "The two are the same, line by line.", "note");
-  let hidden = 0;
-  lines.forEach(([sign, text], at) => {
-    const near = lines.slice(Math.max(0, at - 3), at + 4).some(([other]) => other !== " ");
-    if (!near) return hidden++;
-    if (hidden) block.append(make("span", `  … ${hidden} equal lines`, "gap"));
-    hidden = 0;
-    block.append(make("span", `${sign} ${text}`, { "+": "add", "-": "del", " ": "same" }[sign]));
-  });
-  if (hidden) block.append(make("span", `  … ${hidden} equal lines`, "gap"));
-  return block;
-}
-
 async function gallery() {
-  const index = await unpack("index"), table = byId("list"), body = table.tBodies[0];
-  const rows = Number(table.dataset.rows), front = new Set(index.pareto), parts = new Map();
-  const places = new Map(index.programs.map((id, place) => [id, place]));
-  const searched = index.id.map((id, at) =>
-    [id, index.chain[at], index.hint[at], ...index.has[at].map((word) => index.words[word])].join(" ").toLowerCase(),
+  const index = await unpack(byId("packed-index").textContent), table = byId("list"), body = table.tBodies[0];
+  const rows = Number(table.dataset.rows), front = new Set(index.front), parts = new Map(), files = new Map();
+  const places = new Map(index.id.map((id, at) => [id, at]));
+  const programs = new Map(index.programs.map((id, place) => [id, place]));
+  const words = index.id.map((id, at) =>
+    [id, index.chain[at], index.hint[at], index.family[at], ...index.has[at].map((word) => index.words[word])].join(" ").toLowerCase(),
   );
-  let shown = [], page = 0, open = -1, asked = 0;
+  const middles = new Map();
+  const later = new Map();
+  index.nearest_id.forEach((id, at) => {
+    if (!later.has(id)) later.set(id, []);
+    later.get(id).push(at);
+  });
+  FILTERS.dataset = byId("dataset").value;
+  let texts = null; // all programs, once somebody searches for what is in no list of words
+  let shown = [], page = 0, open = null, asked = 0;
   let sort = { field: "accuracy", down: true };
 
-  const program = async (id) => {
-    const place = places.get(id);
+  async function part(number) {
+    const name = `part-${number}`;
+    let packed = byId(`packed-${name}`)?.textContent ?? handedOver.get(name);
+    if (packed === undefined) {
+      const file = `parts-${Math.floor(number / index.parts_a_file)}.js`;
+      if (!files.has(file)) files.set(file, fetchScript(file));
+      await files.get(file);
+      packed = handedOver.get(name);
+    }
+    return unpack(packed);
+  }
+
+  async function program(id) {
+    const place = programs.get(id);
     if (place === undefined) return null;
-    const part = Math.floor(place / index.part);
-    if (!parts.has(part)) parts.set(part, unpack(`part-${part}`));
-    return (await parts.get(part))[place % index.part];
-  };
+    const number = Math.floor(place / index.part);
+    if (!parts.has(number)) parts.set(number, part(number));
+    return (await parts.get(number))[place % index.part];
+  }
+
+  // The texts of all programs, in the order of the list.
+  async function readPrograms() {
+    const found = [];
+    for (let number = 0; found.length < index.id.length; number++)
+      for (const design of await part(number)) found.push(design.program.toLowerCase());
+    return found;
+  }
+
+  const numeric = (name) => (byId(name).value === "" ? null : Number(byId(name).value));
 
   function select() {
-    const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const chain = byId("chain").value, only = byId("front").checked;
+    const wanted = byId("q").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const choice = Object.fromEntries(["dataset", "group", "family"].map((name) => [name, byId(name).value]));
+    const [accuracy, parameters, similarity, from, to] = ["accuracy", "parameters", "similarity", "from", "to"].map(numeric);
+    const only = byId("front").checked;
+    const best = (at) => index.test_accuracy[at] ?? index.accuracy[at];
     shown = index.id.map((_, at) => at).filter(
-      (at) => (!chain || index.chain[at] === chain) && (!only || front.has(at)) && words.every((word) => searched[at].includes(word)),
+      (at) =>
+        Object.entries(choice).every(([name, value]) => !value || index[name][at] === value) &&
+        (!only || front.has(at)) &&
+        (accuracy === null || 100 * best(at) >= accuracy) &&
+        (parameters === null || (index.parameters[at] ?? Infinity) <= parameters) &&
+        (similarity === null || (index.similarity[at] ?? Infinity) <= similarity) &&
+        (from === null || index.cycle[at] >= from) &&
+        (to === null || index.cycle[at] <= to) &&
+        wanted.every((word) => words[at].includes(word) || texts?.[at].includes(word)),
     );
     const values = index[sort.field], sign = sort.down ? -1 : 1;
     const order = (a, b) => (a === b ? 0 : a === null ? 1 : b === null ? -1 : sign * (a < b ? -1 : 1));
     shown.sort((a, b) => order(values[a], values[b]) || (index.id[a] < index.id[b] ? -1 : 1));
     page = 0;
     list();
+    if (wanted.length && texts === null) searchPrograms();
   }
+
+  let reading = null;
+  async function searchPrograms() {
+    byId("count").textContent += "; reading the programs …";
+    reading ??= readPrograms();
+    try {
+      texts = await reading;
+      select();
+    } catch (error) {
+      byId("count").textContent = `${counted()}; programs are not searched: ${error.message}`;
+    }
+  }
+
+  const counted = () => `${thousands(shown.length)} of ${thousands(index.id.length)} designs`;
 
   function list() {
     for (const head of table.tHead.querySelectorAll("[data-field]"))
@@ -173,24 +122,95 @@ async function gallery() {
       else head.removeAttribute("aria-sort");
     body.replaceChildren(...shown.slice(page * rows, (page + 1) * rows).map(line));
     const pages = Math.max(1, Math.ceil(shown.length / rows));
-    const none = index.id.length ? "" : "Nothing was admitted so far.";
-    byId("count").textContent = none || `${thousands(shown.length)} of ${thousands(index.id.length)} designs`;
+    byId("count").textContent = index.id.length ? counted() : "Nothing was admitted so far.";
     byId("where").textContent = `page ${page + 1} of ${pages}`;
     byId("before").disabled = page === 0;
     byId("after").disabled = page + 1 >= pages;
   }
 
+  function link(id, text = id) {
+    const made = make("a", text, "name");
+    made.href = linkTo(id);
+    return made;
+  }
+
   function line(at) {
-    const row = make("tr", "", front.has(at) ? "front" : ""), name = make("td"), nearest = make("td"), network = make("td", "", "wide");
-    const button = make("button", index.id[at]);
-    button.type = "button";
-    button.addEventListener("click", () => show(at));
-    name.append(button);
-    nearest.append(make("i", "", `dot ${index.nearest_source[at] === "seed" ? "seed" : "own"}`), index.similarity[at] === null ? "–" : index.similarity[at].toFixed(2));
+    const row = make("tr"), name = make("td"), nearest = make("td"), network = make("td", "", "wide");
+    name.append(link(index.id[at]));
+    if (front.has(at)) name.append(make("small", " front"));
+    nearest.append(index.similarity[at] === null ? "–" : index.similarity[at].toFixed(2));
+    if (index.nearest_source[at] === "seed") nearest.append(make("small", " seed"));
     network.append(strip(index.strips[at]));
-    row.append(make("td", index.rank[at]), name, make("td", percent(index.accuracy[at])), make("td", thousands(index.parameters[at])), nearest);
-    row.append(make("td", index.chain[at], "wide text"), make("td", index.cycle[at], "wide"), make("td", index.hint[at] ?? "", "wide text"), network);
+    row.append(make("td", index.rank[at]), name, make("td", percent(index.accuracy[at])), make("td", percent(index.test_accuracy[at])));
+    row.append(make("td", thousands(index.parameters[at])), nearest, make("td", index.group[at], "wide text"));
+    row.append(make("td", index.cycle[at], "wide"), make("td", index.family[at] ?? "", "wide text"), network);
     return row;
+  }
+
+  // The middle of the similarities of a data set's designs.
+  function middle(dataset) {
+    if (!middles.has(dataset)) {
+      const own = index.similarity.filter((value, at) => value !== null && index.dataset[at] === dataset).sort((a, b) => a - b);
+      const half = own.length / 2;
+      middles.set(dataset, own.length ? (own[Math.ceil(half) - 1] + own[Math.floor(half)]) / 2 : null);
+    }
+    return middles.get(dataset);
+  }
+
+  function facts(at, design) {
+    const box = make("dl", "", "facts"), repeats = index.accuracy_sd[at];
+    const spread = repeats ? `± ${(100 * repeats).toFixed(1)}, SD of the judge's repeats` : "";
+    const found = index.found[at] === null ? "–" : index.found[at] === 1 ? "once" : `${thousands(index.found[at])} times (one graph)`;
+    for (const [term, text, more] of [
+      ["test accuracy", percent(index.test_accuracy[at])],
+      ["validation, which selects", percent(index.accuracy[at]), spread],
+      [`rank on ${index.dataset[at]}`, `${index.rank[at]}${front.has(at) ? ", on the front" : ""}`], ["parameters", thousands(index.parameters[at])],
+      ["multiply-adds", thousands(design.multiply_adds)], ["chain, cycle", `${index.chain[at]}, ${index.cycle[at]}`], ["found", found],
+    ]) {
+      const fact = make("div"), value = make("dd", text);
+      if (more) value.append(" ", make("small", more));
+      fact.append(make("dt", term), value);
+      box.append(fact);
+    }
+    return box;
+  }
+
+  function neighbour(at) {
+    const id = index.nearest_id[at], text = make("p");
+    if (id === null) return make("p", "Nothing was known to compare it with.", "note");
+    text.append("Nearest: ", programs.has(id) ? link(id) : id, `, ${SOURCES[index.nearest_source[at]] ?? "a program"}`);
+    const score = index.nearest_accuracy[at], likeness = index.similarity[at], usual = middle(index.dataset[at]);
+    text.append(score === null ? "" : `, validation accuracy ${percent(score)}`);
+    if (likeness !== null) text.append(`. Similarity ${likeness.toFixed(3)}${index.exact[at] ? "" : " (an estimate)"}; the middle of all designs here is ${usual.toFixed(2)}.`);
+    return text;
+  }
+
+  // From what was there first to the design: each the nearest of the next, none of them its parent.
+  function ancestry(id) {
+    const steps = [];
+    for (let name = id; name !== null && name !== undefined && !steps.includes(name); name = index.nearest_id[places.get(name)] ?? null) steps.unshift(name);
+    const row = make("ol", "", "line");
+    steps.forEach((name) => {
+      const step = make("li"), at = places.get(name), [family, score, bars] = index.others[name] ?? [null, null, ""];
+      const own = at !== undefined;
+      step.append(strip(own ? index.strips[at] : bars), name === id ? make("b", "this design") : programs.has(name) ? link(name) : make("span", name));
+      step.append(make("small", own ? `${percent(index.accuracy[at])}, cycle ${index.cycle[at]}` : family ? `seed, ${family}, ${percent(score)}` : "not in this report"));
+      if (own && index.similarity[at] !== null && steps[0] !== name) step.append(make("small", `similarity ${index.similarity[at].toFixed(2)} to the one before`));
+      row.append(step);
+    });
+    const box = make("div");
+    box.append(make("h3", "The nearest before it, and before that"), row);
+    box.append(make("p", "Each is the nearest program that was known when the next one came: near, not its parent. The model had read many.", "note"));
+    return box;
+  }
+
+  function children(id) {
+    const found = later.get(id) ?? [], box = make("p");
+    if (!found.length) return make("p", "No later design has it as its nearest.", "note");
+    box.append(`Later designs that it is the nearest of, ${thousands(found.length)}: `);
+    found.slice(0, MOST_NEAR).forEach((at, place) => box.append(place ? ", " : "", link(index.id[at]), ` ${percent(index.accuracy[at])}`));
+    if (found.length > MOST_NEAR) box.append(" …");
+    return box;
   }
 
   function lineage(at, design) {
@@ -200,13 +220,14 @@ async function gallery() {
       items.append(make("li", `the same program as ${design.origin}, judged for this chain`));
       return items;
     }
-    if (design.prompt_id === null && design.family) {
-      items.append(make("li", `drawn at random from the family ${design.family}; no language model wrote it`));
+    if (design.prompt_id === null && design.drawn_from) {
+      items.append(make("li", `drawn at random from the family ${design.drawn_from}; no language model wrote it`));
       return items;
     }
-    items.append(make("li", `answers prompt ${design.prompt_id}, hint ${index.hint[at] ?? "none"}` + (design.references.length ? `, which showed ${design.references.join(", ")}` : "")));
+    const answers = make("li", `answers prompt ${design.prompt_id}, hint ${index.hint[at] ?? "none"}`);
+    design.references.forEach((id, place) => answers.append(place ? ", " : ", which showed ", programs.has(id) ? link(id) : id));
     let [name, number] = [chain, cycle - 1], text = [];
-    items.append(make("li", design.adapter === null ? "written without an adapter" : `written with the adapter ${design.adapter}`));
+    items.append(answers, make("li", design.adapter === null ? "written without an adapter" : `written with the adapter ${design.adapter}`));
     for (let steps = 0; steps < 2000; steps++) {
       // Back to the last cycle that made an adapter, through what the chain starts from.
       while (name in index.chains && !index.chains[name].trains.includes(number)) {
@@ -220,94 +241,135 @@ async function gallery() {
       if (!(name in index.chains)) break;
       number--;
     }
-    if (text.length === 0) return items;
-    const ancestry = make("details"), step = make("li", `that adapter is the one after ${text[0]}`);
-    ancestry.append(make("summary", text.length === 1 ? "one fine-tuning led to it" : `${text.length} fine-tunings led to it`), make("p", text.join(" ← ")));
-    step.append(ancestry);
-    items.append(step);
+    if (text.length) items.append(make("li", `that adapter came from ${text.length === 1 ? "one fine-tuning" : `${text.length} fine-tunings`}: ${text.join(" ← ")}`));
     return items;
   }
 
-  async function show(at) {
+  function folded(title, content) {
+    const box = make("details");
+    box.append(make("summary", title), content);
+    return box;
+  }
+
+  function contents(id, design, near, known) {
+    const at = places.get(id);
+    if (at === undefined) {
+      const [family, score] = index.others[id];
+      const box = make("p", `A program of ${family ? `the family ${family}, of the seed corpus` : "another report"}; validation accuracy ${percent(score)}.`);
+      return [box, drawings([{}, { title: "Computed graph", design }]), children(id), make("h3", "Program"), highlighted(design.program)];
+    }
+    const own = [facts(at, design), neighbour(at), drawings([{ title: `Nearest: ${near}`, design: known }, { title: "This design", design }])];
+    if (near !== null) own.push(make("h3", "What differs from its nearest"), known ? difference(known.program, design.program) : make("p", "That program is not in this report.", "note"));
+    own.push(make("h3", "Program"), highlighted(design.program), ancestry(id), children(id));
+    own.push(folded("Where it came from: prompt, seed, adapter", lineage(at, design)));
+    if (design.prompt) own.push(folded("The prompt", make("pre", design.prompt)));
+    own.push(make("h3", "Make it again"), copied(`python scripts/replay.py ${quoted(id)} --results results`));
+    return own;
+  }
+
+  const quoted = (id) => (/^[\w.-]+$/.test(id) ? id : `'${id.replaceAll("'", "'\\''")}'`);
+
+  async function show(id, how) {
     // Only what was asked for last is shown, and nothing once the reader has closed it.
-    const mine = ++asked;
-    open = at;
-    const design = await program(index.id[at]), near = index.nearest_id[at], known = near === null ? null : await program(near);
-    if (mine !== asked) return;
-    byId("name").textContent = index.id[at];
-    const facts = make("dl", "", "facts"), columns = make("div", "", "columns"), left = make("div"), right = make("div"), picture = make("div", "", "graph");
-    const source = { seed: "seed corpus", earlier: "own earlier design", same_cycle: "own design, same cycle", inherited: "design of the chain before" }[index.nearest_source[at]] ?? "–";
-    const likeness = index.similarity[at] === null ? "–" : `${index.similarity[at].toFixed(3)} ${index.exact[at] ? "(exact)" : "(estimate)"}`;
-    for (const [term, text] of [
-      ["rank in its chain", index.rank[at]], ["validation accuracy", percent(index.accuracy[at]) + (design.accuracy_sd ? ` ± ${percent(design.accuracy_sd)}` : "")], ["test accuracy", percent(design.test_accuracy)], ["parameters", thousands(index.parameters[at])],
-      ["multiply-adds", thousands(design.multiply_adds)], ["chain, cycle", `${index.chain[at]}, ${index.cycle[at]}`], [`nearest: ${source}`, likeness],
-    ]) {
-      const fact = make("div");
-      fact.append(make("dt", term), make("dd", text));
-      facts.append(fact);
+    const mine = ++asked, near = index.nearest_id[places.get(id)] ?? null;
+    open = id;
+    let content;
+    try {
+      const [design, known] = [await program(id), near === null ? null : await program(near)];
+      if (mine !== asked) return;
+      content = contents(id, design, near, known);
+    } catch (error) {
+      if (mine !== asked) return;
+      content = [make("p", `Its program is in the folder data, which lies beside the whole report: ${error.message}.`, "note")];
     }
-    picture.tabIndex = 0;
-    picture.append(design.blocks ? graph(design.blocks) : make("p", "The judge kept no graph of this design.", "note"));
-    left.append(make("h3", design.cut ? "Computed graph (its first 500 operations)" : "Computed graph"), picture);
-    right.append(make("h3", "Program"), highlighted(design.program));
-    right.append(make("h3", near === null ? "Nearest neighbour" : `Difference from its nearest neighbour, ${near}`));
-    right.append(known ? difference(known.program, design.program) : make("p", near === null ? "Nothing was known to compare it with." : "That program is not in this report.", "note"));
-    right.append(make("h3", "Lineage"), lineage(at, design));
-    if (design.prompt) {
-      const prompt = make("details");
-      prompt.append(make("summary", "The prompt"), make("pre", design.prompt));
-      right.append(prompt);
-    }
-    columns.append(left, right);
-    byId("opened").replaceChildren(facts, columns);
+    byId("name").textContent = id;
+    byId("opened").replaceChildren(...content);
+    if (how) history[how]({ opened: how === "pushState" || history.state?.opened === true }, "", address(id));
     if (!byId("design").open) byId("design").showModal();
     byId("design").scrollTop = 0;
-    history.replaceState(null, "", `#design=${encodeURIComponent(index.id[at])}`);
   }
 
   function close() {
     asked++;
+    const back = history.state?.opened === true;
+    open = null;
     byId("design").close();
-    history.replaceState(null, "", location.pathname + location.search);
+    if (back) history.back();
+    else history.replaceState(null, "", address(null));
   }
 
   function step(by) {
-    const place = shown.indexOf(open) + by;
-    if (place >= 0 && place < shown.length) show(shown[place]);
+    const now = shown.indexOf(places.get(open)), place = now + by;
+    if (now >= 0 && place >= 0 && place < shown.length) show(index.id[shown[place]], "replaceState");
   }
 
+  // The page's address for a design (or none) with the filters as they are.
+  function address(id) {
+    const state = id === null ? [] : [linkTo(id).slice(1)];
+    for (const [name, usual] of Object.entries(FILTERS))
+      if (byId(name).value !== usual) state.push(`${name}=${encodeURIComponent(byId(name).value)}`);
+    if (byId("front").checked) state.push("front=yes");
+    if (sort.field !== "accuracy" || !sort.down) state.push(`sort=${sort.down ? "-" : ""}${sort.field}`);
+    return location.pathname + location.search + (state.length ? `#${state.join("&")}` : "");
+  }
+
+  // Do as the address says; one that leads to a part of the page leaves the filters alone.
   function follow() {
-    const wanted = location.hash.startsWith("#design=") ? decodeURIComponent(location.hash.slice(8)) : null;
-    const at = wanted === null ? -1 : index.id.indexOf(wanted);
-    if (at >= 0) show(at);
+    const state = new Map();
+    for (const part of location.hash.slice(1).split("&").filter((each) => each.includes("=")))
+      try {
+        state.set(part.slice(0, part.indexOf("=")), decodeURIComponent(part.slice(part.indexOf("=") + 1)));
+      } catch {
+        continue; // no address that this page wrote
+      }
+    const id = state.get("design");
+    if (!location.hash || [...state.keys()].some((name) => name !== "design")) {
+      for (const [name, usual] of Object.entries(FILTERS)) byId(name).value = state.get(name) ?? usual;
+      byId("front").checked = state.get("front") === "yes";
+      const wanted = state.get("sort")?.match(/^(-?)(\w+)$/);
+      if (wanted && index[wanted[2]]) sort = { field: wanted[2], down: wanted[1] === "-" };
+      select();
+    }
+    if (id !== undefined && programs.has(id)) show(id);
+    else if (byId("design").open) {
+      asked++;
+      open = null;
+      byId("design").close();
+    }
   }
 
-  for (const [kind, color] of Object.entries(KIND_COLORS))
-    if (kind !== "n") {
-      const dot = make("i", "", "dot");
-      dot.style.background = `var(--${color})`;
-      byId("kinds").append(dot, `${index.kinds[kind]} `);
-    }
+  const remember = () => history.replaceState(history.state, "", address(open));
+
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
-  byId("controls").addEventListener("input", select);
+  byId("controls").addEventListener("input", () => { select(); remember(); });
   table.tHead.addEventListener("click", (event) => {
     const field = event.target.closest("[data-field]")?.dataset.field;
     if (!field) return;
-    sort = { field, down: sort.field === field ? !sort.down : field === "accuracy" };
+    sort = { field, down: sort.field === field ? !sort.down : field.includes("accuracy") };
     select();
+    remember();
   });
   for (const [id, by] of [["before", -1], ["after", 1]]) byId(id).addEventListener("click", () => { page += by; list(); });
   byId("previous").addEventListener("click", () => step(-1));
   byId("following").addEventListener("click", () => step(1));
   byId("close").addEventListener("click", close);
   byId("design").addEventListener("click", (event) => { if (event.target === byId("design")) close(); });
-  byId("design").addEventListener("cancel", close);
+  byId("design").addEventListener("cancel", (event) => { event.preventDefault(); close(); });
   byId("design").addEventListener("keydown", (event) => {
     if (event.target.closest("pre, .graph")) return;
     if (event.key === "ArrowLeft") step(-1);
     if (event.key === "ArrowRight") step(1);
   });
-  addEventListener("hashchange", follow);
+  // Links to designs, in the cards, the list and the pictures, open them here.
+  document.addEventListener("click", (event) => {
+    const target = event.target.closest?.("a"), href = target?.getAttribute("href") ?? target?.getAttribute("xlink:href");
+    if (!href?.startsWith("#design=") || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const id = decodeURIComponent(href.slice(8));
+    if (programs.has(id)) show(id, byId("design").open ? "replaceState" : "pushState");
+  });
+  addEventListener("popstate", follow);
+  byId("browse").hidden = false;
   select();
   follow();
   table.dataset.ready = "yes";

@@ -20,6 +20,8 @@ rule report:
             for cycle in CYCLES[chain]
             for path in shard_files("evaluated", "json", chain, cycle)
         ],
+        # The computed graphs of the seed programs.
+        seed_records=expand("results/seed/evaluated/{shard}.json", shard=SEED_SHARDS),
         training=of_cycles("adapter/training.json", TRAINED),
         seed_training="results/seed/adapter/training.json" if chains.uses_seed_adapter(SETTINGS) else [],
         parts=[from_root("report", name) for name in PAGE_PARTS],

@@ -5,13 +5,13 @@ import statistics
 
 import pytest
 from scipy import stats
-from synthetic_results import settings, write_results
+from synthetic_results import LOOK, settings, write_results
 
-from archloop import report_results, report_tables
 from archloop.corpus import read_candidates
 from archloop.files import write_json
 from archloop.funnel import VALID
-from archloop.report_compare import repeat_groups
+from archloop.report import all_tables
+from archloop.report_groups import repeat_groups
 from archloop.report_input import read_all
 
 CIFAR10 = {"dataset": "cifar10", "cycles": 3}
@@ -37,10 +37,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(folder):
-    results = read_all(folder)
-    valid = report_tables.judged(results)
-    found = report_results.table(results, report_tables.cycles(results), valid).to_dicts()
-    return {row["chain"].split(",")[0]: row for row in found}
+    tables, *_ = all_tables(read_all(folder), LOOK)
+    return {row["chain"].split(",")[0]: row for row in tables["results"].to_dicts()}
 
 
 def test_repeats_stand_together_whichever_repeat_they_start_from(folder):
@@ -61,7 +59,7 @@ def test_intervals_are_over_runs_and_not_over_candidates(folder, rows):
         assert [rows["main"][f"{name}_low"], rows["main"][f"{name}_high"]] == pytest.approx([low, high])
     assert rows["main"]["valid_n"] == rows["main"]["repeats"] == 3
     assert rows["designs"]["valid_low"] is None, "one run has no interval over runs"
-    ends = [row[f"{name}{end}"] for row in rows.values() for name in ("valid", "yield") for end in ("_low", "_high")]
+    ends = [row[f"{name}{end}"] for row in rows.values() for name in ("valid", "admitted") for end in ("_low", "_high")]
     assert all(0 <= end <= 1 for end in ends if end is not None)
 
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import yaml
 from scipy import stats
+from synthetic_results import LOOK
 from synthetic_results import settings as settings_of
 
 from archloop.report_contrasts import contrasts, holm, window
@@ -15,7 +16,6 @@ from archloop.report_input import Results
 from archloop.report_verdict import judge
 from archloop.settings import complete
 
-LOOK = {"measure": "new_good", "window": 0.3333, "resamples": 300}
 CYCLES, CANDIDATES = 22, 192
 EQUAL = {"loop": 0.2, "frozen": 0.2, "fixed": 0.2, "random": 0.2}
 
@@ -120,7 +120,7 @@ def test_an_unfinished_run_has_no_verdict_before_its_end():
     rates = {"loop": 0.5, "frozen": 0.1}
     found = verdict_on(*made(1, rates, done={"loop": 12, "frozen": 9}))
     assert found.as_of == 9 and not found.positive and found.windows["frozen"] == [7, 8, 9]
-    assert found.headline.startswith("As of cycle 9 of 22: No verdict before the end; so far the loop is ahead of")
+    assert found.headline.startswith("As of cycle 9 of 22: no verdict before the end; so far the loop is ahead of")
     waiting = verdict_on(*made(1, rates, done={"loop": 3, "frozen": 0}))
     assert (waiting.kind, waiting.as_of) == ("no_control", 3)
     empty = verdict_on(*made(1, rates, done={"loop": 0, "frozen": 0}))

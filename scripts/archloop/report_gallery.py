@@ -1,57 +1,115 @@
-"""The data of the gallery: a list of all admitted designs, and what a person opens of one, packed in small parts.
+"""The gallery: cards, a list of all admitted designs, and what a person opens of one, packed in small parts.
 
-A part is JSON, compressed and written in base64: it stands in the page as inert text, whatever a program holds, and
-only what is looked at is unpacked.
+A part is JSON, compressed and written in base64: it is inert text, whatever a program holds, and only what is looked at
+is unpacked. The parts stand in the page; where they are many, in scripts beside it, which open without a server too.
 """
 
 import base64
 import gzip
 import json
+from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
 from archloop.chains import trains
+from archloop.files import write_text
+from archloop.report_cards import cards
+from archloop.report_designs import listed
 from archloop.report_graph import KINDS, strip
 from archloop.report_input import Results
 from archloop.texts import visible
 
-PART = 50  # programs packed together
+PART, PARTS_A_FILE = 50, 10  # programs packed together, and parts in a script beside the page
+MOST_INSIDE = 10_000_000  # characters that the page carries itself
+COLUMNS = ("id", "chain", "dataset", "group", "rank", "cycle", "accuracy", "test_accuracy", "accuracy_sd", "parameters")
+COLUMNS += ("nearest_id", "nearest_source", "nearest_accuracy", "hint", "family", "found")
+DATA = "data"  # the folder beside the page
 
 
-def gallery(results: Results, architectures: pl.DataFrame) -> dict[str, str]:
+@dataclass(frozen=True)
+class Gallery:
+    """What the page needs: the cards, packed texts by name, scripts beside it by file name, choices for filters."""
+
+    cards: list[dict]
+    packed: dict[str, str]
+    beside: dict[str, str]
+    kinds: dict[str, str]
+    choices: dict[str, list[str]]
+
+
+def gallery(results: Results, architectures: pl.DataFrame) -> Gallery:
+    """Return the gallery of a report. architectures: the table of that name."""
+    rows = listed(results, architectures)
+    packed = _packed(results, rows)
+    inside, beside = apart(packed)
+    kinds = {name: word for name, word in KINDS.items() if name not in "in"}
+    choices = {name: rows[name].drop_nulls().unique(maintain_order=True).to_list() for name in ("dataset", "group")}
+    choices["family"] = rows["family"].drop_nulls().unique().sort().to_list()
+    return Gallery(cards(results, rows), inside, beside, kinds, choices)
+
+
+def apart(packed: dict[str, str], most: int = MOST_INSIDE) -> tuple[dict[str, str], dict[str, str]]:
+    """Return (what stands in the page, the scripts beside it by file name): all in the page where that is not too much.
+
+    A script hands its parts over by a function of the page: from a page that was opened as a file, nothing else of the
+    folder may be read.
+    """
+    parts = [name for name in packed if name.startswith("part-")]
+    if sum(map(len, packed.values())) <= most:
+        return packed, {}
+    files = {}
+    for number, start in enumerate(range(0, len(parts), PARTS_A_FILE)):
+        held = {name: packed[name] for name in parts[start : start + PARTS_A_FILE]}
+        files[f"parts-{number}.js"] = f"keepParts({json.dumps(held)});\n"
+    return {name: text for name, text in packed.items() if name not in parts}, files
+
+
+def write_beside(beside: dict[str, str], folder: Path) -> list[Path]:
+    """Write the scripts beside the page and return them; those of an earlier report go."""
+    for path in folder.glob("parts-*.js"):
+        if path.name not in beside:
+            path.unlink()
+    for name, text in beside.items():
+        write_text(folder / name, text)
+    return [folder / name for name in beside]
+
+
+def _packed(results: Results, rows: pl.DataFrame) -> dict[str, str]:
     """Return name -> packed text: `index` with a column for each fact of the list, and the parts `part-0`, `part-1` ...
 
-    The programs in the parts are in the order of the index's `programs`: all designs, then those seed programs that are
-    somebody's nearest neighbour or reference.
+    The programs in the parts are in the order of the index's `programs`: all designs, then those other programs that
+    are somebody's nearest neighbour or reference, the seed programs among them.
     """
-    wanted = set(architectures["id"])
-    pictures = {name: graph["blocks"] for name, graph in results.graphs.items() if graph["blocks"]}
+    designs = rows.to_dicts()
+    wanted = set(rows["id"])
     corpus = results.corpus.unique("id", keep="first", maintain_order=True)
-    rows = {row["id"]: row for row in corpus.filter(pl.col("id").is_in(wanted)).iter_rows(named=True)}
-    designs = [row for row in architectures.iter_rows(named=True) if row["id"] in rows]
+    stored = {row["id"]: row for row in corpus.filter(pl.col("id").is_in(wanted)).iter_rows(named=True)}
     shown = {row["nearest_id"] for row in designs}
-    shown.update(name for row in rows.values() for name in row["references"] or [])
+    shown.update(name for row in stored.values() for name in row["references"] or [])
     others = corpus.filter(pl.col("id").is_in(shown - wanted)).sort("id").to_dicts()
-    programs = [_design(row, rows[row["id"]], results.graphs.get(row["id"], {})) for row in designs] + [
-        _other(row) for row in others
-    ]
-    words = sorted({word for picture in pictures.values() for word in _words(picture)})
+    graphs = results.graphs
+    pictures = {row["id"]: (graphs.get(row["id"]) or {}).get("blocks") or [] for row in designs + others}
+    words = sorted({word for row in designs for word in _words(pictures[row["id"]])})
     places = {word: place for place, word in enumerate(words)}
-    fields = ("id", "chain", "rank", "cycle", "accuracy", "parameters", "nearest_id", "nearest_source", "hint")
-    index = {name: [row[name] for row in designs] for name in fields}
+    index = {name: rows[name].to_list() for name in COLUMNS}
     index |= {
         "similarity": [_rounded(row["nearest_similarity"]) for row in designs],
         "exact": [bool(row["nearest_exact"]) for row in designs],
-        "pareto": [place for place, row in enumerate(designs) if row["pareto"]],
-        "strips": [strip(pictures.get(row["id"], [])) for row in designs],
+        "front": [place for place, row in enumerate(designs) if row["front"]],
+        "strips": [strip(pictures[row["id"]]) for row in designs],
         "words": words,
-        "has": [sorted(places[word] for word in _words(pictures.get(row["id"], []))) for row in designs],
-        "programs": [row["id"] for row in designs] + [row["id"] for row in others],
+        "has": [sorted(places[word] for word in _words(pictures[row["id"]])) for row in designs],
+        "others": {row["id"]: [row["family"], row["accuracy"], strip(pictures[row["id"]])] for row in others},
+        "programs": [row["id"] for row in designs + others],
         "kinds": KINDS,
         "part": PART,
+        "parts_a_file": PARTS_A_FILE,
         "chains": {name: _lineage(results, name) for name in results.chains},
         "seed_training": _training(results, "seed", 0),
     }
+    programs = [_design(row, stored[row["id"]], graphs.get(row["id"], {})) for row in designs]
+    programs += [_other(row, graphs.get(row["id"], {})) for row in others]
     parts = [programs[at : at + PART] for at in range(0, len(programs), PART)]
     return {"index": pack(index)} | {f"part-{number}": pack(part) for number, part in enumerate(parts)}
 
@@ -63,17 +121,16 @@ def pack(value: object) -> str:
 
 
 def _design(row: dict, stored: dict, graph: dict) -> dict:
-    found = {name: row[name] for name in ("prompt_id", "adapter", "evaluation", "graph_digest")}
+    found = {name: row[name] for name in ("prompt_id", "adapter", "evaluation", "multiply_adds")}
     # A seed has more digits than JavaScript keeps.
     found |= {"seed": str(row["seed"])}
-    found |= {name: row[name] for name in ("multiply_adds", "accuracy_sd", "test_accuracy")}
     found |= {name: visible(stored[name] or "") for name in ("program", "prompt")}
-    found |= {"references": stored["references"] or [], "origin": stored["origin"], "family": stored["family"]}
+    found |= {"references": stored["references"] or [], "origin": stored["origin"], "drawn_from": stored["family"]}
     return found | {"blocks": graph.get("blocks"), "cut": graph.get("cut", False)}
 
 
-def _other(row: dict) -> dict:
-    return {"program": visible(row["program"]), "family": row["family"], "accuracy": row["accuracy"]}
+def _other(row: dict, graph: dict) -> dict:
+    return {"program": visible(row["program"]), "blocks": graph.get("blocks"), "cut": graph.get("cut", False)}
 
 
 def _words(picture: list[list]) -> set[str]:

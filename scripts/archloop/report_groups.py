@@ -38,6 +38,15 @@ def repeat_groups(results: Results) -> list[list[str]]:
     return list(groups.values())
 
 
+def ordered(results: Results, loop: list[str], controls: dict[str, list[str]]) -> list[list[str]]:
+    """Return all groups of repeats: the loop, its controls, the others on its data set, then data set by data set."""
+    first = [loop, *controls.values()]
+    others = [group for group in repeat_groups(results) if group not in first]
+    places = {name: at for at, name in enumerate(dict.fromkeys(facts["dataset"] for facts in results.chains.values()))}
+    places[results.chains[loop[0]]["dataset"]] = -1
+    return first + sorted(others, key=lambda group: places[results.chains[group[0]]["dataset"]])
+
+
 def label(group: list[str]) -> str:
     """Return what a group is called: its first chain, with the number of its runs where there are several.
 

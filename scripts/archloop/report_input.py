@@ -18,7 +18,8 @@ from archloop.summarize import summarize
 
 SETTINGS_FILE = "settings.json"
 PAGE = Path(__file__).parents[2] / "report"
-HEAVY = ("raw", "prompt", "signature")  # columns of the candidates that no table and no picture needs
+# Columns of the candidates that no table and no picture needs; `programs` reads the few that the page shows.
+HEAVY = ("raw", "prompt", "signature", "program", "protocol", "references")
 STAGES = {"generated": "generate", "evaluated": "evaluate", "adapter": "finetune"}
 NOVELTY = {"gate": "both", "threshold": 0.9}
 LISTED_NODES = 500  # of a graph, by graph.py
@@ -37,7 +38,9 @@ class Results:
     corpus: pl.DataFrame  # the seed corpus and all shards
     runs: list[dict]  # one a job: chain, cycle, stage, and its run record
     training: dict[tuple[str, int], dict]
-    graphs: dict[str, dict]  # of the admitted: blocks of the computed graph (None without), and whether they are cut
+    graphs: dict[
+        str, dict
+    ]  # of the admitted and the seeds: blocks of the computed graph (None without), and whether they are cut
 
     @property
     def finished(self) -> bool:
@@ -76,14 +79,15 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
             unknown = {"carried_on": False, "pairs": None}
             threshold = _threshold(settings, summaries, *cell)
             summaries[cell] = summarize(cell_candidates, unknown, threshold, *cell, chains[cell[0]]["dataset"])
-    admitted = set(candidates.filter(outcome="admitted")["id"])
+    corpus = read_corpus([seed] * seed.is_file() + shards)
+    admitted = set(corpus["id"]) | set(candidates.filter(outcome="admitted")["id"])
     return Results(
         folder=folder,
         settings=settings,
         chains=chains,
         summaries=[summaries[cell] for cell in cells],
         candidates=candidates,
-        corpus=read_corpus([seed] * seed.is_file() + shards),
+        corpus=corpus,
         runs=[
             record
             for chain in (SEED, *chains)
@@ -92,14 +96,26 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
             if record["stage"] != "finetune" or chain == SEED or (chain, record["cycle"]) in made
         ],
         training={cell: read_json(path) for cell, path in training.items() if path.is_file()},
-        graphs={name: facts for place in places for name, facts in _graphs(place / "evaluated", admitted)},
+        graphs={
+            name: facts for place in (folder / SEED, *places) for name, facts in _graphs(place / "evaluated", admitted)
+        },
     )
+
+
+def programs(results: Results, ids: set[str]) -> dict[str, str]:
+    """Return id -> program of some candidates, read from the files of their cycles alone."""
+    places = results.candidates.filter(pl.col("id").is_in(ids)).select("chain", "cycle").unique().sort("chain", "cycle")
+    paths = [results.folder / chain / f"cycle-{cycle}" / "candidates.parquet" for chain, cycle in places.iter_rows()]
+    found = read_candidates(paths, ["id", "program"]) if paths else None
+    return {} if found is None else dict(found.filter(pl.col("id").is_in(ids)).iter_rows())
 
 
 def sources(results: Results) -> list[Path]:
     """Return the files that the whole report of a run is made of, those of the page too, as its rule declares them."""
     settings, found = results.settings, [results.folder / SEED / "corpus.parquet"]
     found += [results.folder / SEED / "adapter" / "training.json"] if settings and uses_seed_adapter(settings) else []
+    shards = settings["seed_corpus"]["shards"] if settings else 0
+    found += [results.folder / SEED / "evaluated" / f"{shard}.json" for shard in range(shards)]
     for chain, facts in results.chains.items():
         for cycle in facts["cycles"] if settings else ():
             names = ["summary.json", "candidates.parquet", "corpus.parquet"]

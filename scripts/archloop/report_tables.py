@@ -1,20 +1,19 @@
 """The tables of the report, one concept each. Shares and accuracies are from 0 to 1."""
 
 import re
-from collections.abc import Callable
 
 import numpy as np
 import polars as pl
 
 from archloop.funnel import NOT_VALID, OUTCOMES, VALID
 from archloop.report_input import Results
-from archloop.shift import compare_samples, compare_shares, direction
 from archloop.shingles import PERMUTATIONS
-from archloop.summarize import rate
 
-# What a valid candidate is: a copy of the seed corpus, a copy of an own design, or new, and then below the threshold
-# of admission or at least at it.
-KINDS = ("copy_seed", "copy_own", "new_below", "new_above")
+# What a valid candidate is: new, and then at the threshold of admission or below it, or a copy of a program that was
+# valid before it, of an own one or of the seed corpus.
+KINDS = ("new_good", "new_below", "copy_own", "copy_seed")
+# What becomes of a candidate: every one has one of these fates.
+FATES = (*KINDS, "fails")
 SOURCES = ("seed", "own")
 MOST_COMPARED = 300  # admitted designs of a cycle whose diversity is measured; of more, evenly spaced ones
 
@@ -49,8 +48,9 @@ def cycles(results: Results) -> pl.DataFrame:
 def judged(results: Results) -> pl.DataFrame:
     """Return the valid candidates, each with its `kind` (KINDS), and the source of its nearest neighbour (SOURCES).
 
-    A copy is what the gate of its cycle calls one, whether or not it scored enough to be asked; with gate `none`, what
-    `both` would call one.
+    A copy is what the gate of its cycle would call one (with gate `none`, what `both` would), whatever it scored, of
+    any program that was valid before it: of the seed corpus, of an earlier cycle, or better in its own. The gate
+    itself compares with what was admitted alone, which leaves every repetition below the threshold unseen.
     """
     facts = [
         {"chain": summary["chain"], "cycle": summary["cycle"], "threshold": summary["at_threshold"]["threshold"]}
@@ -66,13 +66,14 @@ def judged(results: Results) -> pl.DataFrame:
     text = exact & pl.col("by_text")
     graph = pl.col("graph_match_id").is_not_null() & pl.col("by_graph")
     of_seed = (text & (pl.col("nearest_source") == "seed")) | (graph & pl.col("graph_match_id").is_in(seeds))
+    of_seed = of_seed | pl.col("repeat_of").is_in(seeds).fill_null(False)
     kind = (
         pl.when(of_seed)
         .then(pl.lit("copy_seed"))
         .when(text | graph | pl.col("repeat_of").is_not_null())
         .then(pl.lit("copy_own"))
         .when(pl.col("score") >= pl.col("threshold"))
-        .then(pl.lit("new_above"))
+        .then(pl.lit("new_good"))
         .otherwise(pl.lit("new_below"))
     )
     source = pl.when(pl.col("nearest_source").is_null()).then(None)
@@ -80,78 +81,54 @@ def judged(results: Results) -> pl.DataFrame:
     return valid.with_columns(kind=kind, source=source)
 
 
-def originality(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
-    """Return how many valid candidates of each cycle are of each kind, with the share and its Wilson interval."""
-    rows = []
-    for (chain, cycle), cell in _cells(results, valid):
-        counts = dict(cell["kind"].value_counts().iter_rows())
-        rows += [
-            {"chain": chain, "cycle": cycle, "kind": kind} | rate(counts.get(kind, 0), cell.height) for kind in KINDS
-        ]
-    return frame(rows, CELL | {"kind": TEXT} | RATE)
+def fates(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
+    """Return what became of the candidates of each cycle: how many have each of FATES, which add up to all.
+
+    distinct: different programs among the valid, by their normalised text. test_n, test_sum: of the admitted, those
+    whose accuracy on the test set is known, and its sum.
+    """
+    schema = CELL | dict.fromkeys(("candidates", *FATES, "valid", "admitted", "distinct", "test_n"), COUNT)
+    rows = {
+        (summary["chain"], summary["cycle"]): {"chain": summary["chain"], "cycle": summary["cycle"]}
+        | {"candidates": summary["candidates"], "valid": summary["valid"]["count"]}
+        | {"fails": summary["candidates"] - summary["valid"]["count"], "admitted": summary["funnel"]["admitted"]}
+        | dict.fromkeys((*KINDS, "distinct", "test_n"), 0)
+        | {"test_sum": 0.0}
+        for summary in results.summaries
+    }
+    admitted = pl.col("outcome") == "admitted"
+    counted = valid.group_by("chain", "cycle", maintain_order=True).agg(
+        *((pl.col("kind") == kind).sum().alias(kind) for kind in KINDS),
+        pl.col("text_digest").fill_null(pl.col("id")).n_unique().alias("distinct"),
+        pl.col("test_accuracy").filter(admitted).count().alias("test_n"),
+        pl.col("test_accuracy").filter(admitted).sum().alias("test_sum"),
+    )
+    for row in counted.iter_rows(named=True):
+        rows[row["chain"], row["cycle"]] |= row
+    return frame(list(rows.values()), schema | {"test_sum": SHARE})
 
 
 def similarity(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
     """Return the Jaccard similarity to the nearest neighbour per cycle: quantiles, by the source of that neighbour."""
     schema = CELL | {"source": TEXT, "n": COUNT, "of": COUNT, "exact": COUNT, "mean": SHARE}
     quantiles = {"q10": 0.1, "q25": 0.25, "median": 0.5, "q75": 0.75, "q90": 0.9}
-    rows = []
-    for (chain, cycle), cell in _cells(results, valid):
-        for source in ("all", *SOURCES):
-            some = cell if source == "all" else cell.filter(source=source)
-            values = some["nearest_similarity"].drop_nulls()
-            row = {"chain": chain, "cycle": cycle, "source": source, "n": len(values), "of": cell.height}
-            row |= {"exact": some["nearest_exact"].fill_null(False).sum(), "mean": values.mean()}
-            rows.append(row | {name: values.quantile(q, "linear") for name, q in quantiles.items()})
-    return frame(rows, schema | dict.fromkeys(quantiles, SHARE))
-
-
-def shift(results: Results, valid: pl.DataFrame, resamples: int) -> pl.DataFrame:
-    """Return the first cycle of each chain against its last: difference, interval, test, effect size, in words too.
-
-    accuracy_once: a program that was generated several times was trained once, so its equal accuracies count as one.
-    """
-    schema = {"chain": TEXT, "measure": TEXT, "first_cycle": COUNT, "last_cycle": COUNT, "first_n": COUNT}
-    schema |= {"last_n": COUNT, "first": SHARE, "last": SHARE, "difference": SHARE, "low": SHARE, "high": SHARE}
-    schema |= {"direction": TEXT, "method": TEXT, "p_value": SHARE, "hodges_lehmann": SHARE, "cliffs_delta": SHARE}
-    schema |= {"delta_low": SHARE, "delta_high": SHARE}
+    value, counted = pl.col("nearest_similarity"), valid.group_by("chain", "cycle").len()
+    totals = {(chain, cycle): count for chain, cycle, count in counted.iter_rows()}
+    wanted = [value.count().alias("n"), pl.col("nearest_exact").fill_null(False).sum().alias("exact")]
+    wanted += [value.mean().alias("mean"), *(value.quantile(q, "linear").alias(name) for name, q in quantiles.items())]
+    both = [valid.with_columns(source=pl.lit("all")), valid.drop_nulls("source")]
+    found = {}
+    for part in both:
+        found |= {row[:3]: row for row in part.group_by("chain", "cycle", "source").agg(*wanted).iter_rows()}
+    names = ("chain", "cycle", "source", "n", "exact", "mean", *quantiles)
     rows = []
     for chain, facts in results.chains.items():
-        if len(facts["cycles"]) < 2:
-            continue
-        ends = facts["cycles"][0], facts["cycles"][-1]
-        cells = [valid.filter(chain=chain, cycle=cycle) for cycle in ends]
-        totals = [results.candidates.filter(chain=chain, cycle=cycle).height for cycle in ends]
-        head = {"chain": chain, "first_cycle": ends[0], "last_cycle": ends[1]}
-        once = [cell.unique("evaluation", keep="first", maintain_order=True) for cell in cells]
-        for measure, column, of in (
-            ("accuracy", "accuracy", cells),
-            ("accuracy_once", "accuracy", once),
-            ("similarity", "nearest_similarity", cells),
-        ):
-            first, last = (cell[column].drop_nulls().to_list() for cell in of)
-            found = compare_samples(first, last, resamples, results.settings.get("seed", 0))
-            ns = {"first_n": len(first), "last_n": len(last), "method": "Mann-Whitney, Welch"}
-            means = {"first": _mean(first), "last": _mean(last), "direction": direction(found["low"], found["high"])}
-            rows.append(head | {"measure": measure} | ns | means | found)
-        for measure, wanted, generated in _shares():
-            counts = [(wanted(cell), total if generated else cell.height) for cell, total in zip(cells, totals)]
-            found = compare_shares(*counts)
-            row = head | {"measure": measure, "first_n": counts[0][1], "last_n": counts[1][1], "method": "Newcombe"}
-            row |= {"first": _share(*counts[0]), "last": _share(*counts[1])}
-            rows.append(row | {"direction": direction(found["low"], found["high"])} | found)
-    return frame(rows, schema)
-
-
-def _shares() -> list[tuple[str, Callable, bool]]:
-    """The rates that are compared: name, count in a cycle's valid candidates, whether of all that were generated."""
-    return [
-        ("valid", lambda cell: cell.height, True),
-        ("yield", lambda cell: cell.filter(outcome="admitted").height, True),
-        ("at_threshold", lambda cell: cell.filter(pl.col("score") >= pl.col("threshold")).height, False),
-        ("copies", lambda cell: cell.filter(pl.col("kind").str.starts_with("copy")).height, False),
-        ("new_above", lambda cell: cell.filter(kind="new_above").height, False),
-    ]
+        for cycle in facts["cycles"]:
+            of = totals.get((chain, cycle), 0)
+            for source in ("all", *SOURCES):
+                row = found.get((chain, cycle, source), (chain, cycle, source, 0, 0))
+                rows.append(dict(zip(names, row)) | {"of": of})
+    return frame(rows, schema | dict.fromkeys(quantiles, SHARE))
 
 
 def diversity(results: Results) -> pl.DataFrame:
@@ -181,20 +158,6 @@ def _unlikeness(cell: pl.DataFrame) -> dict:
     return {"mean_distance": distance, "effective": float(np.exp(-(shares * np.log(shares)).sum()))}
 
 
-def corpus(results: Results) -> pl.DataFrame:
-    """Return how the corpus of each chain grows; cycle 0 is the seed corpus."""
-    seed = results.corpus.filter(chain="seed").height
-    rows = []
-    for chain, facts in results.chains.items():
-        total = seed
-        rows.append({"chain": chain, "cycle": 0, "seed": seed, "admitted": 0, "total": total})
-        for cycle in facts["cycles"]:
-            admitted = results.corpus.filter(chain=chain, cycle=cycle).height
-            total += admitted
-            rows.append({"chain": chain, "cycle": cycle, "seed": seed, "admitted": admitted, "total": total})
-    return frame(rows, CELL | {"seed": COUNT, "admitted": COUNT, "total": COUNT})
-
-
 def architectures(results: Results) -> pl.DataFrame:
     """Return the admitted designs, best first within their chain.
 
@@ -213,12 +176,12 @@ def architectures(results: Results) -> pl.DataFrame:
     for chain in results.chains:
         admitted = results.candidates.filter(chain=chain, outcome="admitted")
         ranked = admitted.sort(["accuracy", "id"], descending=[True, False])
-        ranked = ranked.with_columns(rank=pl.int_range(1, ranked.height + 1, dtype=COUNT), pareto=_front(ranked))
+        ranked = ranked.with_columns(rank=pl.int_range(1, ranked.height + 1, dtype=COUNT), pareto=front(ranked))
         parts.append(ranked.select(pl.col(name).cast(kind) for name, kind in schema.items()))
     return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 
 
-def _front(ranked: pl.DataFrame) -> pl.Series:
+def front(ranked: pl.DataFrame) -> pl.Series:
     """Mark the rows that are smaller than all that are as accurate."""
     smallest, front = None, set()
     order = ranked.sort(["accuracy", "parameters", "id"], descending=[True, False, False], nulls_last=True)
@@ -254,11 +217,11 @@ _PLACES = {name: place for place, name in enumerate(OUTCOMES)}
 def reason(detail: str) -> str:
     """Return a detail without what differs between programs: numbers and quoted names.
 
-    >>> reason("line 12: no attribute 'conv7'")
-    "line #: no attribute '…'"
+    >>> reason("line 12: Conv2d has no attribute 'conv7'")
+    "line #: Conv2d has no attribute '…'"
     """
     text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "'…'", detail)
-    text = re.sub(r"\d+(\.\d+)?", "#", text)
+    text = re.sub(r"(?<![A-Za-z_\d])\d+(\.\d+)?(x\d+)*", "#", text)
     return text if len(text) <= 100 else text[:99] + "…"
 
 
@@ -297,11 +260,3 @@ def _cells(results: Results, table: pl.DataFrame):
     for chain, facts in results.chains.items():
         for cycle in facts["cycles"]:
             yield (chain, cycle), parts.get((chain, cycle), table.clear())
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _share(count: int, of: int) -> float | None:
-    return count / of if of else None

@@ -50,44 +50,66 @@ def judge(
     counts: chain, cycle, `candidates`, and a column named as the measure, one row a finished cycle. loop: its runs.
     controls: role -> runs. planned: run -> its cycles. settings: section report.
     """
-    expected = [*loop, *(name for names in controls.values() for name in names)]
-    finished = {name: rows for name in expected if (rows := _cells(counts, name, settings["measure"]))}
-    begun = [name for name in loop if name in finished]
-    against = {role: [name for name in names if name in finished] for role, names in controls.items()}
-    against = {role: names for role, names in against.items() if names} if begun else {}
-    common = {role: _common(finished, [*begun, *names]) for role, names in against.items()}
-    windows = {role: window(cycles, settings["window"]) for role, cycles in common.items() if cycles}
-    sides = [
-        {role: _stack(finished, begun if own else against[role], cycles) for role, cycles in windows.items()}
-        for own in (True, False)
-    ]
-    found = contrasts(*sides, settings["resamples"], seed)
-    ends = [cycles[-1] for cycles in windows.values()] or [len(_common(finished, begun))]
-    as_of = None if all(len(finished.get(name, ())) >= planned[name] for name in expected) else min(ends)
+    rows = counts.select("chain", "cycle", settings["measure"], "candidates").iter_rows()
+    cells = {(chain, cycle): (count, of) for chain, cycle, count, of in rows}
+    compared = compare(cells, loop, controls, settings, seed)
+    found = {role: each for role, (each, _) in compared.items()}
+    finished = _finished(cells, [*loop, *(name for names in controls.values() for name in names)])
+    begun = [name for name in loop if finished[name]]
+    as_of = None
+    if any(len(cycles) < planned[name] for name, cycles in finished.items()):
+        as_of = min([cycles[-1] for _, cycles in compared.values()] or [len(_common(finished, begun))])
     kind, headline = _headline(found, bool(begun))
+    own = next((each.loop for each in found.values()), None) or _alone(cells, begun, finished, settings["window"])
     ahead = "random" in found and found["random"].told_apart and found["random"].difference < 0
     return Verdict(
         kind=kind,
         headline=_led(headline, kind, found, ahead, as_of, planned[loop[0]]),
-        sentence=_sentence(found, settings["measure"]) if found else "",
+        sentence=_sentence(found, own, settings["measure"]) if own else "",
         contrasts=found,
-        windows={role: windows[role] for role in found},
+        windows={role: cycles for role, (_, cycles) in compared.items()},
         as_of=as_of,
         random_ahead=ahead,
     )
 
 
-def _cells(counts: pl.DataFrame, chain: str, measure: str) -> dict[int, tuple[int, int]]:
-    rows = counts.filter(chain=chain).select("cycle", measure, "candidates").iter_rows()
-    return {cycle: (count, of) for cycle, count, of in rows}
+def compare(
+    cells: dict[tuple[str, int], tuple[float, int]],
+    loop: list[str],
+    others: dict[str, list[str]],
+    settings: dict,
+    seed: int,
+    shares: bool = True,
+) -> dict[str, tuple[Contrast, list[int]]]:
+    """Return name -> (the loop minus those runs, the cycles compared); runs that have not begun are left out.
+
+    cells: (run, cycle) -> what was counted, of how many. others: name -> runs.
+    """
+    sides, windows = ({}, {}), {}
+    for name, runs in others.items():
+        finished = _finished(cells, [*loop, *runs])
+        members = [[run for run in side if finished[run]] for side in (loop, runs)]
+        if not all(members):
+            continue
+        cycles = window(_common(finished, members[0] + members[1]), settings["window"])
+        if cycles:
+            windows[name] = cycles
+            for side, names in zip(sides, members):
+                side[name] = np.array([[cells[run, cycle] for cycle in cycles] for run in names], float)
+    found = contrasts(*sides, settings["resamples"], seed, shares)
+    return {name: (each, windows[name]) for name, each in found.items()}
 
 
-def _common(finished: dict[str, dict], names: list[str]) -> list[int]:
-    return sorted(set.intersection(*(set(finished[name]) for name in names))) if names else []
+def _finished(cells: dict[tuple[str, int], tuple], names: list[str]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {name: set() for name in names}
+    for name, cycle in cells:
+        if name in found:
+            found[name].add(cycle)
+    return found
 
 
-def _stack(finished: dict[str, dict], names: list[str], cycles: list[int]) -> np.ndarray:
-    return np.array([[finished[name][cycle] for cycle in cycles] for name in names], float)
+def _common(finished: dict[str, set[int]], names: list[str]) -> list[int]:
+    return sorted(set.intersection(*(finished[name] for name in names))) if names else []
 
 
 def _headline(found: dict[str, Contrast], begun: bool) -> tuple[str, str]:
@@ -120,7 +142,9 @@ def _led(headline: str, kind: str, found: dict, ahead: bool, as_of: int | None, 
         headline = f"Random search is ahead. {headline}"
     elif "random" in found and _below(found["random"]):
         headline = f"In {'this run' if found['random'].runs == 1 else 'these runs'} random search is ahead. {headline}"
-    return headline if as_of is None or kind == "nothing" else f"As of cycle {as_of} of {planned}: {headline}"
+    if as_of is None or kind == "nothing":
+        return headline
+    return f"As of cycle {as_of} of {planned}: {headline[0].lower()}{headline[1:]}"
 
 
 def _below(contrast: Contrast) -> bool:
@@ -130,12 +154,18 @@ def _below(contrast: Contrast) -> bool:
     return contrast.method == "points" and contrast.runs > 1 and max(contrast.loop) < min(contrast.control)
 
 
-def _sentence(found: dict[str, Contrast], measure: str) -> str:
+def _alone(cells: dict, runs: list[str], finished: dict[str, set[int]], share: float) -> tuple[float, ...]:
+    """Return the value of each run of the loop where nothing stands beside it."""
+    cycles = window(_common(finished, runs), share)
+    sums = [np.sum([cells[run, cycle] for cycle in cycles], axis=0) for run in runs if cycles]
+    return tuple(100 * float(count) / float(of) for count, of in sums if of)
+
+
+def _sentence(found: dict[str, Contrast], loop: tuple[float, ...], measure: str) -> str:
     """Return what was made of 100, by whom, and how sure that is."""
-    loop = next(iter(found.values())).loop
     said = f"Of 100 programs that the loop writes, {_amount(loop)} are {MEASURES[measure]}"
     others = [f"{ROLES[role][1]} makes {_amount(each.control)}" for role, each in found.items()]
-    parts = [f"{said}; {', '.join(others)}."]
+    parts = [f"{'; '.join(filter(None, [said, ', '.join(others)]))}."]
     frozen = found.get("frozen")
     if frozen and frozen.method == "cycles":
         ends = f"{frozen.low:+.0f} to {frozen.high:+.0f}".replace("-", "−")
