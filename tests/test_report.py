@@ -18,12 +18,13 @@ from scipy import stats
 from synthetic_results import LOOK, settings, write_results
 
 from archloop.corpus import read_corpus
-from archloop.files import read_json
+from archloop.errors import InputError
+from archloop.files import read_json, write_json
 from archloop.funnel import OUTCOMES, VALID
 from archloop.report import all_tables, write_report
 from archloop.report_graph import blocks
 from archloop.report_groups import repeat_groups
-from archloop.report_input import read_all
+from archloop.report_input import _records, read_all
 from archloop.report_parts import FIGURES, TABLES
 from archloop.report_tables import FATES, front, reason
 from archloop.report_theme import COLORS, DARK
@@ -404,6 +405,20 @@ def test_the_page_loads_nothing_from_elsewhere(made):
     assert not links
     assert not re.search(r"@import|url\(", page)
     assert 'href="../index.html#design=' in (made / "figures" / "sizes.svg").read_text()
+
+
+def test_records_of_the_admitted_alone_are_read_and_in_any_layout(folder, tmp_path):
+    whole = read_json(folder / "main" / "cycle-1" / "evaluated" / "0.json")
+    whole["records"][0] |= {"id": 'odd "id"', "detail": '\n  },\n  {\n   "id": "main-01-0001"'}
+    wanted = {record["id"] for record in whole["records"][:5]}
+    write_json(tmp_path / "as-written.json", whole)
+    (tmp_path / "other.json").write_text(json.dumps(whole))
+    for name in ("as-written", "other"):
+        assert _records(tmp_path / f"{name}.json", wanted) == whole["records"][:5]
+    text = (tmp_path / "as-written.json").read_text()
+    (tmp_path / "cut.json").write_text(text[: len(text) // 2])
+    with pytest.raises(InputError, match=r"cut\.json: not whole JSON"):
+        _records(tmp_path / "cut.json", wanted)
 
 
 def test_no_two_colours_are_one_and_fates_stay_apart_in_grey_print():
