@@ -21,7 +21,9 @@ from archloop.corpus import read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.funnel import OUTCOMES, VALID
-from archloop.report import all_tables, write_report
+from archloop.report import all_tables, page, write_report
+from archloop.report_drawn import Picture
+from archloop.report_gallery import gallery
 from archloop.report_graph import blocks
 from archloop.report_groups import repeat_groups
 from archloop.report_input import _records, read_all
@@ -396,6 +398,28 @@ def test_a_run_whose_candidates_all_fail_has_a_report(tmp_path):
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Cannot be answered" in page and "Nothing was admitted so far." in page
     assert "Of 100 programs that the loop writes, 0 are new and good enough." in page
+
+
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        (None, "Not verified"),
+        ({"said": "9 files", "findings": 0, "candidates": 16}, "verify.py: nothing wrong; 9 files."),
+        (
+            {"said": "9 files", "findings": 2, "candidates": 8},
+            "verify.py, before the last cycles: 2 findings; 9 files.",
+        ),
+    ],
+)
+def test_the_page_says_what_verify_found_and_whether_that_is_of_these_results(tmp_path, note, said):
+    write_results(tmp_path, settings({"main": {"dataset": "cifar10", "cycles": 2}}), 8)
+    if note:
+        write_json(tmp_path / "verified.json", note)
+    results = read_all(tmp_path)
+    tables, _, compared = all_tables(results, LOOK)
+    drawn = {name: Picture("nothing", []) for name in FIGURES}
+    shown = page(results, LOOK, tables, compared, drawn, gallery(results, tables["architectures"]))
+    assert said in shown
 
 
 def test_the_page_loads_nothing_from_elsewhere(made):

@@ -14,7 +14,7 @@ from archloop.corpus import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.files import parse_json, read_json, read_text
 from archloop.report_graph import blocks
-from archloop.report_parts import PAGE_PARTS
+from archloop.report_parts import PAGE_PARTS, VERIFIED
 from archloop.summarize import summarize
 
 SETTINGS_FILE = "settings.json"
@@ -41,9 +41,9 @@ class Results:
     corpus: pl.DataFrame  # the seed corpus and all shards
     runs: list[dict]  # one a job: chain, cycle, stage, and its run record
     training: dict[tuple[str, int], dict]
-    graphs: dict[
-        str, dict
-    ]  # of the admitted and the seeds: blocks of the computed graph (None without), and whether they are cut
+    # Of the admitted and the seeds: blocks of the computed graph (None without), and whether they are cut.
+    graphs: dict[str, dict]
+    verified: dict | None = None  # what verify.py --note left
 
     @property
     def finished(self) -> bool:
@@ -102,6 +102,9 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
         graphs={
             name: facts for place in (folder / SEED, *places) for name, facts in _graphs(place / "evaluated", admitted)
         },
+        verified=read_json(folder / VERIFIED, "said", "findings", "candidates")
+        if (folder / VERIFIED).is_file()
+        else None,
     )
 
 
