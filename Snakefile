@@ -59,8 +59,11 @@ onstart:
 
 
 onsuccess:
-    shell('python "$SCRIPTS/status.py" >&2')
+    shell('python "$SCRIPTS/status.py" --html results/live.html --ended >&2 || true')
 
 
 onerror:
-    shell('python "$SCRIPTS/status.py" >&2; python "$SCRIPTS/explain.py" --snakemake-log {log:q} >&2')
+    shell(
+        'python "$SCRIPTS/status.py" --html results/live.html --ended >&2 || true;'
+        ' python "$SCRIPTS/explain.py" --snakemake-log {log:q} >&2'
+    )

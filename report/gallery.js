@@ -195,7 +195,7 @@ async function gallery() {
       const own = at !== undefined;
       step.append(strip(own ? index.strips[at] : bars), name === id ? make("b", "this design") : programs.has(name) ? link(name) : make("span", name));
       step.append(make("small", own ? `${percent(index.accuracy[at])}, cycle ${index.cycle[at]}` : family ? `seed, ${family}, ${percent(score)}` : "not in this report"));
-      if (own && index.similarity[at] !== null && steps[0] !== name) step.append(make("small", `${index.similarity[at].toFixed(2)} like the one before`));
+      if (own && index.similarity[at] !== null && steps[0] !== name) step.append(make("small", `similarity ${index.similarity[at].toFixed(2)} to the one before`));
       row.append(step);
     });
     const box = make("div");

@@ -15,7 +15,8 @@ from synthetic_results import settings, write_results
 from archloop import live_page
 from archloop.digest import code_digest
 from archloop.files import read_json, write_json
-from archloop.live import Cycle, collapse, gather, log_of, roles
+from archloop.live import gather, log_of, roles
+from archloop.live_cycles import Cycle, collapse
 from archloop.live_jobs import failures, is_held
 from archloop.live_page import write_beside, write_page
 from archloop.status import plan
@@ -118,6 +119,14 @@ def test_without_a_run_at_work_begun_jobs_were_cut(run):
     write_log(run.parent, LOG.replace("elsewhere", os.uname().nodename))
     live = look(run)
     assert live.records.at_work is False and live.jobs["cut"] == 3 and not live.jobs["running"]
+
+
+def test_a_run_that_ends_is_not_at_work_though_its_lock_is_held(run):
+    with open(run / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert look(run).records.at_work is True
+        write_page(run, run.parent / "logs", run / "live.html", ended=True)
+    assert "not at work now" in (run / "live.html").read_text()
 
 
 def test_chains_come_as_one_reads_them_and_the_controls_are_known(run):
@@ -242,7 +251,7 @@ def test_the_page_is_no_part_of_what_makes_a_summary(root, tmp_path):
     before = code_digest(root / "scripts" / "summarize.py")
     copy = tmp_path / "scripts"
     subprocess.run(["cp", "-r", root / "scripts", copy], check=True)
-    for name in ("live", "live_jobs", "live_page"):
+    for name in ("live", "live_cycles", "live_jobs", "live_page"):
         (copy / "archloop" / f"{name}.py").write_text("X = 1\n")
     assert code_digest(copy / "summarize.py") == before
 

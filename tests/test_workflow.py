@@ -87,6 +87,7 @@ def test_the_end_of_a_run_shows_the_funnel_and_the_report(finished):
     terminal = (finished / "terminal.txt").read_text()
     assert "chain main: 2 of 2 cycles finished" in terminal
     assert "report: results/report/index.html" in terminal
+    assert "finished</h1>" in (finished / "results" / "live.html").read_text()
 
 
 def test_a_person_sees_cycle_stage_rate_and_time_left(finished):

@@ -8,41 +8,31 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from archloop.chains import FAMILIES, MODEL, SEED, ancestors, cycles_of, effective, trains
+from archloop.chains import FAMILIES, MODEL, SEED, ancestors, effective, trains
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.funnel import NOT_VALID, OUTCOMES
+from archloop.live_cycles import (
+    CUT,
+    DONE,
+    ENOUGH,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    WAITING,
+    Cycle,
+    collapse,
+    cycles_by_chain,
+)
 from archloop.live_jobs import Records, read_records
 from archloop.progress import duration
 from archloop.status import Job, durations, expected, plan, recorded, seconds_left, settings_of
 
-DONE, RUNNING, QUEUED, FAILED, CUT, WAITING = "done", "running", "queued", "failed", "cut", "waiting"
 ON_GPU = ("generate", "evaluate", "finetune")
 PACE_S, SILENCE_S = 6 * 3600, 2 * 3600
-BEFORE = 3  # finished cycles that the one under way is compared with
-ENOUGH, FEW_VALID, ONE_REASON = 20, 0.1, 0.4  # judged candidates, and the shares that raise an alarm
 PLACE = re.compile(r"(?:.*/)?logs/(?:(\w+)/)?(?:cycle-(\d+)/)?([a-z_]+?)(?:-(\d+))?\.log")
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """One box of a chain's strip: its state, the stage that it is at with what is done of it, and its counts."""
-
-    number: int
-    state: str
-    stage: str = ""
-    counts: dict[str, int] | None = None
-    judged: int = 0
-    planned: int = 0
-    one_graph: bool = False
-
-    @property
-    def valid(self) -> int:
-        return self.judged - sum((self.counts or {}).get(name, 0) for name in NOT_VALID)
 
 
 @dataclass(frozen=True)
@@ -71,13 +61,17 @@ class Live:
         return bool(self.jobs) and set(self.jobs) == {DONE}
 
 
-def gather(results: Path, logs: Path, now: float | None = None) -> Live:
-    """Look at a results folder. logs: the folder with logs and benchmarks. now: seconds since 1970."""
+def gather(results: Path, logs: Path, now: float | None = None, ended: bool = False) -> Live:
+    """Look at a results folder. logs: the folder with logs and benchmarks. now: seconds since 1970.
+
+    ended: the run is over, though the process that holds its lock is still there.
+    """
     now = time.time() if now is None else now
     settings, records = settings_of(results), read_records(results)
+    records = replace(records, at_work=False) if ended else records
     planned = plan(results, settings)
     states = _states(planned, results, logs, records)
-    chains = _chains(results, settings, planned, states)
+    chains = cycles_by_chain(results, in_order(settings), settings, planned, states)
     seconds, left = durations(logs), [job for job in planned if states[job] != DONE]
     verdicts = _verdicts(planned, states, settings)
     means = [expected(job, seconds) for job in left]
@@ -111,12 +105,13 @@ def in_order(settings: dict) -> list[str]:
     The file of settings has them by name alone.
     """
     chains = settings.get("chains", {})
+    loop = settings.get("report", {}).get("loop", "main")
 
     def rank(name: str) -> tuple:
         facts = chains[name]
         builds_on = len([*ancestors(settings, name)]) if "start" in facts else 0
         group = facts.get("repeat_of", name)
-        return builds_on, facts.get("source", MODEL) != MODEL, group != "main", group, facts.get("seed") or 0, name
+        return builds_on, facts.get("source", MODEL) != MODEL, group != loop, group, facts.get("seed") or 0, name
 
     return sorted(chains, key=rank)
 
@@ -189,63 +184,6 @@ def _place(log: str) -> list[tuple[str, int, str, str]]:
     return [(found[1] or "", int(found[2] or 0), found[3], found[4] or "")] if found else []
 
 
-def _chains(results: Path, settings: dict, planned: list[Job], states: dict[Job, str]) -> dict[str, list[Cycle]]:
-    of_cycle: dict[tuple[str, int], list[Job]] = {}
-    for job in planned:
-        if job.stage not in ("export", "report"):
-            of_cycle.setdefault((job.chain, job.cycle), []).append(job)
-    chains: dict[str, list[Cycle]] = {}
-    for name in in_order(settings):
-        chains[name] = []
-        for number in cycles_of(settings, name):
-            candidates = effective(settings, "prompts", name, number)["candidates"] if planned and number else 0
-            jobs = [(job, states[job]) for job in of_cycle.get((name, number), [])]
-            chains[name].append(_cycle(results / name / f"cycle-{number}", number, candidates, jobs))
-    return chains
-
-
-def _cycle(folder: Path, number: int, candidates: int, jobs: list[tuple[Job, str]]) -> Cycle:
-    """Return what there is to say of a cycle. candidates: how many it is to have. jobs: its own, with their states."""
-    found = Counter(state for _, state in jobs)
-    counts = _counts(folder / "summary.json") if number else None
-    if counts is not None and set(found) <= {DONE}:
-        return Cycle(number, DONE, "", counts, sum(counts.values()), sum(counts.values()))
-    if jobs and set(found) == {DONE}:
-        return Cycle(number, DONE)
-    state = next((each for each in (FAILED, RUNNING, QUEUED, CUT) if found[each]), WAITING)
-    wanted = (state,) if state != WAITING else (WAITING,) if found[DONE] else ()
-    at = next((job.stage for job, state in jobs if state in wanted), "")
-    same = [state for job, state in jobs if job.stage == at]
-    stage = f"{at}, {same.count(DONE)} of {len(same)}" if len(same) > 1 else at
-    judged, one_graph = _judged(folder) if number and (found[DONE] or not jobs) else (None, False)
-    return Cycle(number, state, stage, judged, sum((judged or {}).values()), candidates, one_graph)
-
-
-def _counts(path: Path) -> dict[str, int] | None:
-    """Return the funnel of a finished cycle, None where its summary is not there or not whole."""
-    try:
-        funnel = read_json(path, "funnel")["funnel"]
-        return {name: int(funnel[name]) for name in OUTCOMES}
-    except (InputError, KeyError, TypeError, ValueError):
-        return None
-
-
-def _judged(folder: Path) -> tuple[dict[str, int] | None, bool]:
-    """Return (outcomes so far of a cycle under way, whether all its valid programs compute one graph)."""
-    outcomes, graphs = Counter(), Counter()
-    for path in sorted((folder / "evaluated").glob("[0-9]*.json")):
-        if path.name.endswith(".run.json"):
-            continue
-        try:
-            for record in read_json(path, "records")["records"]:
-                outcomes[str(record["outcome"])] += 1
-                if record["outcome"] == "trained":
-                    graphs[str((record.get("graph") or {}).get("digest"))] += 1
-        except (InputError, KeyError, TypeError, AttributeError):
-            continue
-    return dict(outcomes) or None, len(graphs) == 1 and sum(graphs.values()) >= ENOUGH // 2
-
-
 def _verdicts(planned: list[Job], states: dict[Job, str], settings: dict) -> list[tuple[float, float]]:
     """Return (when, how many) for each judged shard of a cycle; how many by the settings, split evenly."""
     found = []
@@ -313,7 +251,7 @@ def _reused(results: Path, chains: dict[str, list[Cycle]]) -> tuple[int, int]:
     reused = total = 0
     for name, cycles in chains.items():
         for cycle in cycles:
-            if cycle.state != DONE or not cycle.number:
+            if cycle.state != DONE or not cycle.judged:
                 continue
             found = [
                 _number(path) for path in (results / name / f"cycle-{cycle.number}" / "evaluated").glob("*.run.json")
@@ -376,31 +314,3 @@ def _alarms(records: Records, chains: dict[str, list[Cycle]]) -> list[str]:
         if judged:
             found += [f"{name}, cycle {judged[-1].number}: {words}." for words in collapse(judged)]
     return found
-
-
-def collapse(judged: list[Cycle]) -> list[str]:
-    """Return what is wrong with the last of some cycles, in words."""
-    last, before = judged[-1], judged[:-1][-BEFORE:]
-    share = last.valid / last.judged
-    usual = sum(each.valid / each.judged for each in before) / len(before) if before else None
-    reason, count = max(((name, last.counts.get(name, 0)) for name in NOT_VALID), key=lambda each: each[1])
-    found = []
-    if share < FEW_VALID:
-        found.append(f"{last.valid} of {last.judged} programs are valid")
-    elif usual is not None and share < usual / 2:
-        found.append(f"{percent(share)} valid, against {percent(usual)} in the cycles before")
-    if count > ONE_REASON * last.judged:
-        found.append(f"{percent(count / last.judged)} fail at one check, {reason.replace('_', ' ')}")
-    if last.one_graph or (last.state == DONE and last.valid and last.counts.get("near_copy") == last.valid):
-        found.append("all valid programs are copies")
-    return found
-
-
-def mean_of(before: list[Cycle], count: Callable[[Cycle], int]) -> str:
-    """Return a share as the mean of the last finished cycles, in words; nothing where there are none."""
-    shares = [count(each) / each.judged for each in before[-BEFORE:]]
-    return percent(sum(shares) / len(shares)) if shares else ""
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

@@ -5,19 +5,21 @@ It counts; it judges nothing. Standard library only.
 
 import math
 import time
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
 from archloop.files import write_text
 from archloop.funnel import NOT_VALID
-from archloop.live import CUT, DONE, FAILED, ON_GPU, QUEUED, RUNNING, WAITING, Cycle, Live, gather, mean_of, percent
+from archloop.live import ON_GPU, Live, gather
+from archloop.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING, Cycle, mean_of, percent
 from archloop.progress import duration, get_logger
 from archloop.status import SETTINGS_FILE
 
 NAME = "live.html"
 STYLE = Path(__file__).parents[2] / "report" / "live.css"
 REFRESH_S = 60
-ERRORS, ALARMS, UNDER_WAY = 5, 6, 8  # how many of each are shown
+ERRORS, ALARMS, UNDER_WAY, FAILS = 5, 6, 8, 3  # how many of each are shown
 WORDS = {"write_prompts": "prompts", "generate": "writing", "draw_families": "drawing", "evaluate": "judging"}
 WORDS |= {"admit": "admitting", "finetune": "fine-tuning", "summarize": "summing up", "transfer": "taking over"}
 DASHES = {"main": "", "frozen": "5 3", "random": "1.5 3"}
@@ -26,7 +28,7 @@ SCRIPT = """
 const written = Number(document.body.dataset.written) * 1000, minutes = Math.round((Date.now() - written) / 60000);
 const age = minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
 if (minutes > 0) document.getElementById("age").textContent = `, ${age} ago`;
-document.getElementById("old").hidden = minutes < 120 || document.body.dataset.finished === "yes";
+document.getElementById("old").hidden = minutes < 120 || document.body.dataset.over === "yes";
 """
 
 
@@ -43,9 +45,12 @@ def write_beside(summary: Path) -> None:
         get_logger("live").warning("%s was not written: %s", NAME, " ".join(f"{error!r}".split())[:300])
 
 
-def write_page(results: Path, logs: Path, path: Path) -> None:
-    """Write the page of a results folder. logs: the folder with the logs and benchmarks of its jobs."""
-    write_text(path, page(gather(results, logs), path))
+def write_page(results: Path, logs: Path, path: Path, ended: bool = False) -> None:
+    """Write the page of a results folder.
+
+    logs: the folder with the logs and benchmarks of its jobs. ended: the run is over, whoever holds its lock.
+    """
+    write_text(path, page(gather(results, logs, ended=ended), path))
 
 
 def page(live: Live, path: Path) -> str:
@@ -57,13 +62,14 @@ def page(live: Live, path: Path) -> str:
     old = "<p class='alarms' id='old' hidden><strong>Nothing has written this page for two hours.</strong></p>"
     loud = f"<ul class='alarms' role='alert'>{_items(alarms)}</ul>" if alarms else ""
     main = f"<div>{_strips(live)}</div><div>{_under_way(live)}{_yields(live)}{_errors(live)}</div>"
+    over = "yes" if live.finished or live.records.at_work is False else "no"
     title = f"{escape(live.results.resolve().parent.name)}: {_headline(live)}"
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         f"<meta http-equiv='refresh' content='{REFRESH_S}'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'>"
         f"<title>{title}</title>\n<style>{STYLE.read_text(encoding='utf-8')}</style></head>\n"
-        f"<body data-written='{live.now:.0f}' data-finished='{'yes' if live.finished else 'no'}'>\n"
+        f"<body data-written='{live.now:.0f}' data-over='{over}'>\n"
         f"<header><h1>{title}</h1><span class='muted'>as of {_moment(live.now)}<span id='age'></span>; written after"
         " each cycle, or by <code>python scripts/status.py --html results/live.html</code></span></header>\n"
         f"{loud}{old}\n<dl>{_facts(live, path)}</dl>\n<main>{main}</main>\n<script>{SCRIPT}</script>\n</body></html>\n"
@@ -161,19 +167,27 @@ def _under_way(live: Live) -> str:
     more = f"<p class='muted'>and {len(rows) - UNDER_WAY} more chains</p>" if len(rows) > UNDER_WAY else ""
     if not rows:
         return ""
-    names = ("chain", "cycle", "judged", "valid", "of the last three", "most fail at", "of the last three")
+    names = ("chain", "cycle", "judged", "valid", "fail at")
     head = "".join(f"<th scope='col'>{name}</th>" for name in names)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows[:UNDER_WAY])}</tbody></table>"
-    return f"<section><h2>Being judged now</h2>{table}{more}</section>"
+    return (
+        f"<section><h2>Being judged now <small>(in brackets: the last three cycles)</small></h2>{table}{more}</section>"
+    )
 
 
 def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:
-    reason, count = max(((each, cycle.counts.get(each, 0)) for each in NOT_VALID), key=lambda pair: pair[1])
-    judged = f"{cycle.judged} of {cycle.planned}" if cycle.planned else str(cycle.judged)
-    cells = [str(cycle.number), judged, percent(cycle.valid / cycle.judged)]
-    cells.append(mean_of(before, lambda each: each.valid))
-    cells.append(f"{reason.replace('_', ' ')}, {percent(count / cycle.judged)}" if count else "none")
-    cells.append(mean_of(before, lambda each: each.counts[reason]) if count else "")
+    """Return the row of a cycle under way; in brackets what the last three finished ones came to in the end."""
+
+    def usual(count: Callable[[Cycle], int]) -> str:
+        words = mean_of(before, count)
+        return f" ({words})" if words else ""
+
+    told = []
+    for count, reason in sorted(((cycle.counts.get(each, 0), each) for each in NOT_VALID), reverse=True)[:FAILS]:
+        before_it = usual(lambda each, reason=reason: each.counts[reason])
+        told += [f"{reason.replace('_', ' ')} {percent(count / cycle.judged)}{before_it}"] if count else []
+    cells = [str(cycle.number), f"{cycle.judged} of {cycle.planned}" if cycle.planned else str(cycle.judged)]
+    cells += [percent(cycle.valid / cycle.judged) + usual(lambda each: each.valid), ", ".join(told) or "none"]
     return f"<tr><th scope='row'>{escape(name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 

@@ -20,9 +20,9 @@ WORDS = ("percent", "per_100", "interval", "signed", "number", "p_value", "hours
 
 
 def write_report(results: Results, settings: dict, folder: Path) -> list[Path]:
-    """Write index.html, tables/NAME.csv and .parquet, figures/NAME.svg and .png; return them.
+    """Write index.html, where it is large data/parts-N.js, tables/NAME.csv and .parquet, figures/NAME.svg and .png.
 
-    Equal inputs give equal bytes.
+    Returns them. Equal inputs give equal bytes.
     settings: section report.
     """
     tables, valid, compared = all_tables(results, settings)

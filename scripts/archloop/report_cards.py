@@ -20,9 +20,9 @@ BINS, BAR_WIDTH, BAR_HEIGHT = 40, 6, 24
 
 def cards(results: Results, rows: pl.DataFrame) -> list[dict]:
     """Return what the page says on each card. rows: of `listed`; the cards are of its first data set."""
-    own = rows.filter(pl.col("dataset") == rows["dataset"].first())
-    if own.is_empty():
+    if rows.is_empty():
         return []
+    own = rows.filter(dataset=rows["dataset"].first())
     # Of a run whose judge scored no test set, the validation split is all there is to compare by.
     measure = "accuracy" if own["test_accuracy"].null_count() == own.height else "test_accuracy"
     scores = own[measure].drop_nulls().sort()
