@@ -1,6 +1,7 @@
 """Check a results folder: every file's digest, lineage back to the seeds, every count; say what is stale or altered.
 
 python scripts/verify.py results/
+python scripts/verify.py results/ --note      # and leaves what it found in the folder, for the next report
 python scripts/verify.py results/ --record    # writes Snakemake's records again where they are lost
 """
 
@@ -13,14 +14,17 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.cli import command
 from archloop.errors import InputError
+from archloop.files import write_json
 from archloop.records import record
+from archloop.report_parts import VERIFIED
 from archloop.verify import Checked, not_as_recorded, verify
 
 
 @command
 @click.argument("results", default="results", type=click.Path(path_type=Path))
 @click.option("--record", "again", is_flag=True, help="Write Snakemake's lost records again, from the provenance.")
-def main(results: Path, again: bool) -> None:
+@click.option("--note", "noted", is_flag=True, help=f"Leave what was found in RESULTS/{VERIFIED}, for the next report.")
+def main(results: Path, again: bool, noted: bool) -> None:
     """Check the folder RESULTS against the provenance of its files; status 1 when anything is wrong."""
     if again:
         checked = Checked(results)
@@ -35,6 +39,9 @@ def main(results: Path, again: bool) -> None:
     looked = ", ".join(f"{counts[name]} {name}" for name in ("files", "jobs", "candidates", "scores"))
     kinds = ", ".join(f"{counts[kind]} {kind}" for kind in ("missing", "altered", "stale", "broken", "wrong"))
     click.echo(f"{looked}: {kinds}")
+    if noted:
+        note = {"said": f"{looked}: {kinds}", "findings": len(findings), "candidates": counts["candidates"]}
+        write_json(results / VERIFIED, note)
     if findings:
         raise InputError(f"{results}: {len(findings)} findings")
 

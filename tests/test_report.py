@@ -18,12 +18,15 @@ from scipy import stats
 from synthetic_results import LOOK, settings, write_results
 
 from archloop.corpus import read_corpus
-from archloop.files import read_json
+from archloop.errors import InputError
+from archloop.files import read_json, write_json
 from archloop.funnel import OUTCOMES, VALID
-from archloop.report import all_tables, write_report
+from archloop.report import all_tables, page, write_report
+from archloop.report_drawn import Picture
+from archloop.report_gallery import gallery
 from archloop.report_graph import blocks
 from archloop.report_groups import repeat_groups
-from archloop.report_input import read_all
+from archloop.report_input import _records, read_all
 from archloop.report_parts import FIGURES, TABLES
 from archloop.report_tables import FATES, front, reason
 from archloop.report_theme import COLORS, DARK
@@ -397,6 +400,28 @@ def test_a_run_whose_candidates_all_fail_has_a_report(tmp_path):
     assert "Of 100 programs that the loop writes, 0 are new and good enough." in page
 
 
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        (None, "Not verified"),
+        ({"said": "9 files", "findings": 0, "candidates": 16}, "verify.py: nothing wrong; 9 files."),
+        (
+            {"said": "9 files", "findings": 2, "candidates": 8},
+            "verify.py, before the last cycles: 2 findings; 9 files.",
+        ),
+    ],
+)
+def test_the_page_says_what_verify_found_and_whether_that_is_of_these_results(tmp_path, note, said):
+    write_results(tmp_path, settings({"main": {"dataset": "cifar10", "cycles": 2}}), 8)
+    if note:
+        write_json(tmp_path / "verified.json", note)
+    results = read_all(tmp_path)
+    tables, _, compared = all_tables(results, LOOK)
+    drawn = {name: Picture("nothing", []) for name in FIGURES}
+    shown = page(results, LOOK, tables, compared, drawn, gallery(results, tables["architectures"]))
+    assert said in shown
+
+
 def test_the_page_loads_nothing_from_elsewhere(made):
     page = (made / "index.html").read_text()
     loaded = re.findall(r'(?:src|href)="([^"]*)"', page)
@@ -404,6 +429,20 @@ def test_the_page_loads_nothing_from_elsewhere(made):
     assert not links
     assert not re.search(r"@import|url\(", page)
     assert 'href="../index.html#design=' in (made / "figures" / "sizes.svg").read_text()
+
+
+def test_records_of_the_admitted_alone_are_read_and_in_any_layout(folder, tmp_path):
+    whole = read_json(folder / "main" / "cycle-1" / "evaluated" / "0.json")
+    whole["records"][0] |= {"id": 'odd "id"', "detail": '\n  },\n  {\n   "id": "main-01-0001"'}
+    wanted = {record["id"] for record in whole["records"][:5]}
+    write_json(tmp_path / "as-written.json", whole)
+    (tmp_path / "other.json").write_text(json.dumps(whole))
+    for name in ("as-written", "other"):
+        assert _records(tmp_path / f"{name}.json", wanted) == whole["records"][:5]
+    text = (tmp_path / "as-written.json").read_text()
+    (tmp_path / "cut.json").write_text(text[: len(text) // 2])
+    with pytest.raises(InputError, match=r"cut\.json: not whole JSON"):
+        _records(tmp_path / "cut.json", wanted)
 
 
 def test_no_two_colours_are_one_and_fates_stay_apart_in_grey_print():

@@ -1,5 +1,6 @@
 """What the report is made of: everything that a results folder holds so far, finished or not."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ import polars as pl
 from archloop.chains import SEED, effective, trains, uses_seed_adapter
 from archloop.corpus import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
-from archloop.files import read_json
+from archloop.files import parse_json, read_json, read_text
 from archloop.report_graph import blocks
-from archloop.report_parts import PAGE_PARTS
+from archloop.report_parts import PAGE_PARTS, VERIFIED
 from archloop.summarize import summarize
 
 SETTINGS_FILE = "settings.json"
@@ -23,6 +24,8 @@ HEAVY = ("raw", "prompt", "signature", "program", "protocol", "references")
 STAGES = {"generated": "generate", "evaluated": "evaluate", "adapter": "finetune"}
 NOVELTY = {"gate": "both", "threshold": 0.9}
 LISTED_NODES = 500  # of a graph, by graph.py
+RECORDS_BEGIN, BETWEEN_RECORDS, RECORDS_END = '"records": [\n  {\n', "\n  },\n  {\n", "\n  }\n ]"
+RECORD_ID = re.compile(r'^   "id": ("(?:[^"\\]|\\.)*")', re.MULTILINE)
 CYCLE_FOLDER = re.compile(r"cycle-([1-9]\d*)")
 
 
@@ -38,9 +41,9 @@ class Results:
     corpus: pl.DataFrame  # the seed corpus and all shards
     runs: list[dict]  # one a job: chain, cycle, stage, and its run record
     training: dict[tuple[str, int], dict]
-    graphs: dict[
-        str, dict
-    ]  # of the admitted and the seeds: blocks of the computed graph (None without), and whether they are cut
+    # Of the admitted and the seeds: blocks of the computed graph (None without), and whether they are cut.
+    graphs: dict[str, dict]
+    verified: dict | None = None  # what verify.py --note left
 
     @property
     def finished(self) -> bool:
@@ -99,6 +102,9 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
         graphs={
             name: facts for place in (folder / SEED, *places) for name, facts in _graphs(place / "evaluated", admitted)
         },
+        verified=read_json(folder / VERIFIED, "said", "findings", "candidates")
+        if (folder / VERIFIED).is_file()
+        else None,
     )
 
 
@@ -195,9 +201,26 @@ def _run_records(folder: Path, chain: str) -> list[dict]:
 def _graphs(folder: Path, admitted: set[str]) -> Iterator[tuple[str, dict]]:
     """Yield the computed graphs of the admitted, folded at once: listed as the judge does they are large."""
     for path in sorted(folder.glob("*.json")):
-        for record in () if path.name.endswith(".run.json") else read_json(path, "records")["records"]:
-            if record["id"] in admitted:
-                graph = record.get("graph")
-                nodes = graph.get("nodes") if isinstance(graph, dict) else None
-                found = blocks(nodes) if nodes else None
-                yield record["id"], {"blocks": found, "cut": found is not None and len(nodes) >= LISTED_NODES}
+        for record in () if path.name.endswith(".run.json") else _records(path, admitted):
+            graph = record.get("graph")
+            nodes = graph.get("nodes") if isinstance(graph, dict) else None
+            found = blocks(nodes) if nodes else None
+            yield record["id"], {"blocks": found, "cut": found is not None and len(nodes) >= LISTED_NODES}
+
+
+def _records(path: Path, wanted: set[str]) -> list[dict]:
+    """Return the records of some candidates, the others unread: most of a file are graphs that nobody asks for.
+
+    The file is cut where a record begins, on a line of its own as write_json has it; another layout is read whole.
+    """
+    text = read_text(path)
+    start, end = text.find(RECORDS_BEGIN), text.rfind(RECORDS_END)
+    parts = text[start + len(RECORDS_BEGIN) : end].split(BETWEEN_RECORDS) if 0 <= start < end else []
+    names = [RECORD_ID.search(part) for part in parts]
+    if not parts or not all(names):
+        return [record for record in read_json(path, "records")["records"] if record["id"] in wanted]
+    try:
+        chosen = [part for part, name in zip(parts, names) if json.loads(name[1]) in wanted]
+        return [parse_json(f"{{{part}}}") for part in chosen]
+    except ValueError as error:
+        raise InputError(f"{path}: not whole JSON ({error}); delete the file and run again") from None

@@ -95,7 +95,7 @@ def _trust(results: Results, tables: dict[str, pl.DataFrame]) -> dict:
         "levels": levels,
         "devices": devices,
         "candidates": tables["fates"]["candidates"].sum(),
-        "verified": None,
+        "verified": results.verified,
     }
 
 

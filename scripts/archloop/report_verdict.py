@@ -119,7 +119,8 @@ def _headline(found: dict[str, Contrast], begun: bool) -> tuple[str, str]:
     if frozen is None:
         return "no_control", "Cannot be answered: no chain here shows what happens without learning."
     if frozen.runs == 1:
-        return "one_run", "One run: no answer about other runs."
+        side = "One run" if max(len(frozen.loop), len(frozen.control)) == 1 else "One run on one side"
+        return "one_run", f"{side}: no answer about other runs."
     if frozen.runs < LEAST_RUNS:
         return "two_runs", "Two runs: too few for an answer about other runs."
     if not frozen.told_apart:

@@ -23,6 +23,7 @@ from archloop.keys import protocol_digest, score_key
 from archloop.models import MANIFEST, check_model
 from archloop.progress import Progress
 from archloop.provenance import SUFFIX, WITHOUT, locate, outputs_of, provenance_path, provenances, read_provenance
+from archloop.report_parts import VERIFIED
 from archloop.result import FIELDS
 from archloop.scores import all_records
 from archloop.seeds import derive
@@ -34,7 +35,7 @@ ALONE = {"epochs": "evaluation", "parameter_budget": "prompts", "candidates": "p
 SCRIPTS = Path(__file__).parents[1]
 KEY = re.compile("[0-9a-f]{64}")
 # Files of a results folder that are no output of a job.
-UNMADE = (SETTINGS_FILE, "requests.json", "preflight.json", live_page.NAME)
+UNMADE = (SETTINGS_FILE, "requests.json", "preflight.json", live_page.NAME, VERIFIED)
 
 
 class Checked:

@@ -136,7 +136,7 @@ def _a_family(folder):
 
 
 def _a_caption(folder):
-    path = folder / "report/captions/funnel.rst"
+    path = folder / "report/captions/fates.rst"
     path.write_text(path.read_text() + "Counted once each.\n")
 
 
