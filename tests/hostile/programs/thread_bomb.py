@@ -1,8 +1,9 @@
 # group: bombs
 # tries: starts hundreds of sleeping threads
 # static: unsafe
-# walls: construct
+# walls: crashed, construct
 # landlock: crashed
+# why: root's processes are bounded by no limit of the kernel, there the keeper counts its threads
 
 import threading
 import time
