@@ -237,6 +237,8 @@ def test_run_records_are_read_and_a_broken_one_is_named(results):
     provenance(results / PLACE / "summary.json", run_records=["run.json"])
     (line,) = found(results, "broken")
     assert line.startswith(f"broken: {PLACE}/run.json: not whole JSON")
+    write_json(results / PLACE / "run.json", {"device": "cpu"})
+    assert found(results, *ODD) == [] and not any("/run.json" in line for line in found(results, "missing"))
 
 
 @pytest.fixture

@@ -72,6 +72,8 @@ def test_kto_takes_failed_programs_by_the_seed_and_dpo_pairs_each_with_the_good_
     assert {**chosen[0][3], "program": ""} == {"prompt": "p", "program": "", "score": 0.0, "worse": None, "good": False}
     pairs, left_out = compared("dpo", rows, failed[:7], ["forward"], 1)
     assert left_out == 0 and sorted(row["worse"] for row in pairs) == [f"bad {at}" for at in range(7)]
+    # As adapters on record were taught: the number of the good program, then of the failed one.
+    assert [row["program"][-1] + row["worse"][-1] for row in pairs] == ["02", "13", "25", "06", "11", "24", "00"]
     counts = sorted([row["program"] for row in pairs].count(f"good {at}") for at in range(3))
     assert counts == [2, 2, 3]  # each answers in turn
 
