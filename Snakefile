@@ -23,14 +23,6 @@ include: "rules/chains.smk"
 include: "rules/resources.smk"
 include: "rules/slurm.smk"
 include: "rules/checks.smk"
-
-
-wildcard_constraints:
-    chain=one_of(CHAINS),
-    cycle=r"[1-9]\d*",
-    shard=r"0|[1-9]\d*",
-
-
 include: "rules/prepare.smk"
 include: "rules/preflight.smk"
 include: "rules/generate.smk"

@@ -9,6 +9,12 @@ def one_of(names):
     return "|".join(chains.place_pattern(SETTINGS, name) for name in names) or "-"
 
 
+wildcard_constraints:
+    chain=one_of(CHAINS),
+    cycle=r"[1-9]\d*",
+    shard=r"0|[1-9]\d*",
+
+
 def written_by(wanted):
     """The wildcard of the chains whose candidates come from there."""
     kinds = {name: SETTINGS["chains"][name]["source"] for name in CHAINS}

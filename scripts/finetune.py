@@ -12,7 +12,7 @@ from archloop.cli import settings_options, stage, value_of
 from archloop.corpus import read_candidates, read_corpus
 from archloop.digest import code_digest
 from archloop.files import write_json
-from archloop.models import versions
+from archloop.models import spare_bitsandbytes, versions
 
 # What dpo and kto need of a candidate.
 VERDICTS = ("prompt", "program", "outcome")
@@ -33,27 +33,21 @@ PATH = click.Path(path_type=Path)
 @click.option("--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Seed of this fine-tuning.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
 @click.option("--gpus", default=1, type=value_of("run", "gpus"), help="GPUs of this node that share the work.")
-def main(
-    fresh, corpus, candidates, model, parent, output, run_record, state, seed, device, gpus, settings, loading
-) -> dict:
+def main(fresh, corpus, candidates, model, output, run_record, state, **given) -> dict:
     """Write the adapter, its configuration and its lineage."""
     from archloop.finetune import CHECKPOINT, finetune
 
     started = time.monotonic()
+    spare_bitsandbytes(given["loading"]["quantization"])
     facts = finetune(
         corpus=read_corpus(corpus).to_dicts(),
         fresh=read_corpus([fresh]).to_dicts(),
         candidates=read_candidates([candidates], VERDICTS).to_dicts() if candidates else [],
         model_folder=model.parent,
-        parent=parent,
         output=output.parent,
         state=state,
-        settings=settings,
-        loading=loading,
-        device=device,
-        gpus=gpus,
-        seed=seed,
         code=code_digest(__file__),
+        **given,
     )
     facts |= {"seconds": round(time.monotonic() - started, 2), "versions": versions("torch", "transformers", "peft")}
     write_json(run_record, facts)

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 from archloop.cli import settings_options, stage, value_of
 from archloop.digest import code_digest
 from archloop.files import read_jsonl, write_json, write_jsonl
-from archloop.models import versions
+from archloop.models import spare_bitsandbytes, versions
 
 PATH = click.Path(path_type=Path)
 
@@ -33,6 +33,7 @@ def main(prompts, shard, model, adapter, output, run_record, state, device, cach
     from archloop.generate import choose_gpu, generate
 
     started = time.monotonic()
+    spare_bitsandbytes(loading["quantization"])
     rows = [
         row | {"shard": shard}
         for row in read_jsonl(prompts, "index", "prompt", "seed")

@@ -1,4 +1,4 @@
-"""Make one candidate again from its record, and say whether each step comes out as it did.
+"""Make candidates again from their records, and say whether each step comes out as it did.
 
 python scripts/replay.py main-02-0007
 """
@@ -17,16 +17,19 @@ PATH = click.Path(path_type=Path)
 
 
 @command
-@click.argument("identity")
+@click.argument("identities", nargs=-1, required=True, metavar="ID...")
 @click.option("--results", default="results", type=PATH, help="Folder of results.")
 @click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
 @click.option("--isolation", default="auto", type=value_of("run", "isolation"), help="See run.isolation.")
-def main(identity: str, results: Path, device: str, isolation: str) -> None:
-    """Replay the candidate IDENTITY: prompt, answer and program, evaluation, verdict; status 1 where one differs."""
+def main(identities: tuple[str, ...], results: Path, device: str, isolation: str) -> None:
+    """Replay the candidates of each ID: prompt, answer and program, evaluation, verdict; status 1 where one differs."""
     same = True
-    for step in replay(results, identity, device, isolation):
-        click.echo(f"{step.name:>10}  {'same' if step.same else 'DIFFERS'}: {step.said}")
-        same &= step.same
+    for identity in identities:
+        if len(identities) > 1:
+            click.echo(f"{identity}:")
+        for step in replay(results, identity, device, isolation):
+            click.echo(f"{step.name:>10}  {'same' if step.same else 'DIFFERS'}: {step.said}")
+            same &= step.same
     sys.exit(0 if same else 1)
 
 

@@ -26,8 +26,8 @@ def pytest_configure(config):
     pytest.examples = config.getoption("--examples")
 
 
-# The longest files; the first of them makes the finished run that others wait for.
-LONGEST = ("test_workflow.py", "test_chains_workflow.py", "test_train_model_workflow.py")
+# The longest files. The first of them makes the finished run, which the fourth is the first to wait for.
+LONGEST = ("test_workflow.py", "test_train_model_workflow.py", "test_smollm2_workflow.py", "test_chains_workflow.py")
 
 
 def pytest_collection_modifyitems(items):
@@ -57,6 +57,22 @@ def smallest() -> dict:
 def config(smallest) -> dict:
     """A copy of them, for a test to change."""
     return copy.deepcopy(smallest)
+
+
+@pytest.fixture(scope="session")
+def settings(smallest) -> dict:
+    """Section evaluation of config/test.yaml, whole, with time enough on a busy machine: what a judge is given."""
+    from archloop.settings import complete
+
+    return complete(smallest)["evaluation"] | {"timeout_s": 60}
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> Path:
+    """A data set for a judge, so small that an epoch takes a fraction of a second."""
+    from small_data import write_few_digits
+
+    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,13 @@ import polars as pl
 import pytest
 from small_data import write_few_digits
 
-from archloop.admit import admit, join
+from archloop.admit import accuracy_threshold, admit, join, read_records
 from archloop.corpus import CANDIDATES, CORPUS, read_candidates, read_corpus, write_candidates, write_corpus
 from archloop.errors import InputError
 from archloop.files import write_json, write_jsonl
 from archloop.repeats import COLUMNS
 from archloop.seed_programs import family_programs
+from archloop.shingles import text_digest
 
 DATASET = {"name": "digits", "chance": 0.1}
 ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "measure": "accuracy"}
@@ -176,6 +177,69 @@ def test_by_accuracy_whoever_always_says_the_commonest_class_is_at_chance():
     uneven = {"name": "folder", "classes": 2, "chance": 0.95}
     whole, _ = admit(*cycle((PROGRAMS[0], 0.95), (PROGRAMS[1], 0.98)), EMPTY, uneven, relative, NOVELTY)
     assert whole["outcome"].to_list() == ["below_threshold", "admitted"]
+
+
+def test_who_is_exactly_at_the_threshold_or_at_the_floor_is_in():
+    filling = ADMISSION | {"fill_minimum": 3, "fill_down_to": 0.35}
+    found = verdicts(*zip(PROGRAMS, (0.4, 0.3999, 0.35, 0.3499)), admission=filling | {"fill_minimum": 9})
+    assert found == ["admitted", "admitted", "admitted", "below_threshold"]
+    assert verdicts((PROGRAMS[0], 0.4), (PROGRAMS[1], 0.3999)) == ["admitted", "below_threshold"]
+
+
+@pytest.mark.parametrize(
+    ("relative", "measure", "share", "expected"),
+    [
+        (False, "accuracy", None, 0.4),
+        (False, "balanced_accuracy", 0.35, 0.35),
+        (True, "accuracy", None, 0.3 + 0.4 * 0.7),
+        (True, "accuracy", 0.0, 0.3),
+        (True, "balanced_accuracy", 0.5, 0.25 + 0.5 * 0.75),
+    ],
+)
+def test_a_threshold_is_a_share_of_the_way_from_chance_to_perfect(relative, measure, share, expected):
+    admission = ADMISSION | {"relative_to_chance": relative, "measure": measure}
+    assert accuracy_threshold(admission, {"chance": 0.3, "classes": 4}, share) == pytest.approx(expected)
+
+
+def test_the_nearest_of_several_admitted_ones_is_the_most_similar():
+    entries = [(PROGRAMS[0], 0.9), (PROGRAMS[1], 0.8), (PROGRAMS[2], 0.7)]
+    close = PROGRAMS[1].replace("16", "18").replace("32", "36") + "\n\ndef more(a, b):\n    return [a + b, a * b]\n"
+    whole, _ = admit(*cycle(*entries, (close, 0.6)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    assert whole["nearest_id"][3] == "main-01-0001" and whole["nearest_source"][3] == "same_cycle"
+
+
+def test_candidates_carry_the_data_set_and_what_their_record_and_its_protocol_say(tmp_path):
+    candidates, records = cycle((PROGRAMS[0], 0.5, "a"), ("forward",))
+    records[0] |= {"accuracy_sd": 0.01, "balanced_accuracy": 0.4, "test_accuracy": 0.45, "multiply_adds": 7}
+    write_json(tmp_path / "0.json", {"records": records, "protocol": {"seed": 1, "epochs": 2}})
+    read = read_records([tmp_path / "0.json"])
+    assert [row["protocol"] for row in read] == ['{"epochs": 2, "seed": 1}'] * 2
+    whole, shard = admit(candidates, read, EMPTY, DATASET, ADMISSION, NOVELTY)
+    assert whole["dataset"].to_list() == ["digits", "digits"]
+    row = shard.row(0, named=True)
+    expected = {
+        "accuracy": 0.5,
+        "accuracy_sd": 0.01,
+        "balanced_accuracy": 0.4,
+        "test_accuracy": 0.45,
+        "parameters": 1000,
+    }
+    expected |= {"multiply_adds": 7, "evaluation": "key0", "protocol": '{"epochs": 2, "seed": 1}', "seed": 0}
+    expected |= {"prompt_id": "main-01-0000-p", "prompt": "Design.\n", "references": [], "adapter": "ab", "cycle": 1}
+    expected |= {"graph_digest": "a" * 64, "graph_method": "trace", "shingle_tokens": 10, "outcome": "admitted"}
+    assert {name: row[name] for name in expected} == expected
+    assert len(row["signature"]) == 1024
+    assert whole["text_digest"].to_list() == [text_digest(PROGRAMS[0]), None]
+    failed = whole.row(1, named=True)
+    assert (failed["score"], failed["signature"], failed["graph_digest"], failed["raw"]) == (None, None, None, "```")
+
+
+def test_a_record_without_what_admission_needs_is_refused_with_its_file(tmp_path):
+    _, records = cycle((PROGRAMS[0], 0.5))
+    del records[0]["detail"]
+    write_json(tmp_path / "0.json", {"records": records})
+    with pytest.raises(InputError, match=r"0\.json: lacks detail"):
+        read_records([tmp_path / "0.json"])
 
 
 def test_filling_goes_best_first_until_enough_are_in_and_never_below_its_floor():

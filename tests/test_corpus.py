@@ -1,5 +1,6 @@
 """Corpus files: whole, of this schema and scheme, as they were written, or refused by name and reason."""
 
+import json
 import os
 
 import polars as pl
@@ -25,6 +26,28 @@ ROWS = ROWS.with_columns(
 ROWS = ROWS.select(list(CORPUS))
 
 
+# The published format: files that others hold have these columns in this order.
+COLUMNS = """id family origin chain cycle index dataset prompt_id prompt references program accuracy accuracy_sd
+balanced_accuracy test_accuracy parameters multiply_adds outcome adapter seed evaluation protocol signature
+shingle_tokens graph_digest graph_method"""
+MORE_COLUMNS = """score shard hint raw detail prompt_tokens new_tokens stopped nearest_id nearest_similarity
+nearest_exact nearest_source graph_match_id repeat_of repeat_similarity text_digest"""
+
+
+def test_the_columns_of_a_file_are_those_of_its_version():
+    assert VERSION == 5
+    assert " ".join(CORPUS) == " ".join(COLUMNS.split())
+    assert " ".join(CANDIDATES) == " ".join((COLUMNS + " " + MORE_COLUMNS).split())
+    kinds = {pl.Int16: "shingle_tokens", pl.Int32: "cycle index new_tokens prompt_tokens shard"}
+    kinds |= {pl.Int64: "multiply_adds parameters seed", pl.Binary: "signature", pl.Boolean: "nearest_exact"}
+    kinds |= {pl.List(pl.String): "references"}
+    kinds[pl.Float64] = (
+        "accuracy accuracy_sd balanced_accuracy nearest_similarity repeat_similarity score test_accuracy"
+    )
+    for kind, names in kinds.items():
+        assert " ".join(sorted(name for name, each in CANDIDATES.items() if each == kind)) == names
+
+
 @pytest.fixture
 def path(tmp_path):
     write_corpus(ROWS, tmp_path / "corpus.parquet")
@@ -47,6 +70,13 @@ def test_what_was_written_is_read_again(path):
     assert read_corpus([path]).equals(ROWS)
     assert read_corpus([path, path], ["id", "signature"]).equals(pl.concat([ROWS, ROWS]).select("id", "signature"))
     assert dict(read_corpus([]).schema) == CORPUS
+
+
+def test_what_is_written_says_how_it_was_signed_and_how_many_rows_it_has(path):
+    said = json.loads(pl.read_parquet_metadata(path)["archloop"])
+    signed = {"library": "datasketch 2.0", "scheme": "affine32", "seed": 1, "permutations": 256, "tokens": 3}
+    signed["hash"] = "blake2b-64 of tokens, polynomial 0x9e3779b97f4a7c15, fmix64, upper 32 bits"
+    assert said == {"version": 5, "rows": 3, "signatures": signed}
 
 
 def test_equal_rows_are_equal_bytes(path, tmp_path):
@@ -104,6 +134,13 @@ def test_an_edited_file_is_refused(path, edit):
 def test_rows_that_were_taken_out_are_noticed(path):
     rewritten(path, pl.read_parquet(path).head(2))
     refused(path, "damaged or edited after it was written")
+
+
+def test_a_file_whose_facts_are_no_json_is_refused(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus.json, "dumps", lambda *_, **__: "no JSON")
+        write_corpus(ROWS, path)
+    refused(path, r"cannot be read \(Expecting value")
 
 
 def test_a_table_of_candidates_is_no_corpus(path):

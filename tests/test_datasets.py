@@ -208,6 +208,7 @@ def test_the_real_fashion_mnist_has_its_published_numbers(tmp_path):
 def test_digits_have_a_seeded_test_set_of_their_own(settings, tmp_path):
     facts = prepare_dataset("digits", tmp_path / "out", settings, 1)
     assert facts["images"] == {"train": 1295, "validation": 143, "test": 359}
+    assert (facts["channels"], facts["size"], facts["classes"]) == (1, 32, 10)
     labels = read_split(tmp_path / "out", "validation")[1]
     assert facts["chance"] == labels.bincount().max() / len(labels) == pytest.approx(0.1, abs=0.01)
     assert facts["notes"] == []
@@ -289,6 +290,16 @@ def test_the_official_test_set_stays_and_the_rest_is_divided(settings, cifar10, 
     assert sorted(map(bytes, parts["test_images"])) == sorted(map(bytes, cifar10[100:]))
     images = np.concatenate([parts["train_images"], parts["validation_images"]]).reshape(-1, 3072)
     assert sorted(map(bytes, images)) == sorted(map(bytes, cifar10[:100]))
+
+
+def test_the_facts_of_a_data_set_are_those_of_its_images(settings, cifar10, tmp_path):
+    facts = prepare_dataset("cifar10", tmp_path / "out", settings, 1)
+    assert read_facts(tmp_path / "out") == facts
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    expected = {"name": "cifar10", "classes": 10, "class_names": names, "channels": 3, "size": 32, "seed": 1}
+    expected |= {"chance": 0.1, "images": {"train": 90, "validation": 10, "test": 20}}
+    assert {key: facts[key] for key in expected} == expected
+    assert set(facts) == set(expected) | {"mean", "std", "notes"} and len(facts["mean"]) == len(facts["std"]) == 3
 
 
 def test_every_image_keeps_its_label(settings, cifar10, tmp_path):

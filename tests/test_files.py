@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,8 +17,11 @@ from archloop.files import (
     read_json,
     read_jsonl,
     read_text,
+    read_yaml,
     remove_tree,
     replacing,
+    sha256_file,
+    sha256_text,
     write_json,
     write_jsonl,
 )
@@ -63,6 +67,15 @@ def test_a_truncated_file_is_named(tmp_path, cut):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.json: no such file"):
         read_json(tmp_path / "gone.json")
+
+
+def test_a_tree_of_folders_is_deleted_and_what_links_lead_to_is_not(tmp_path):
+    for name in ("tree/a/b/c", "tree/a/d", "tree/e", "kept"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").touch()
+    (tmp_path / "tree" / "a" / "link").symlink_to(tmp_path / "kept")
+    remove_tree(tmp_path / "tree")
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["kept", "kept/file"]
 
 
 def test_a_tree_deeper_than_any_path_and_closed_is_deleted_and_nothing_else(tmp_path, monkeypatch):
@@ -196,3 +209,80 @@ def test_what_the_owner_alone_may_do_is_said_with_the_name_of_the_file(shared_fi
     assert times.startswith(f"{shared_file}: its time cannot be set; its owner has to run this")
     assert writes.startswith(f"{shared_file}: is another user's, and its folder lets nobody else replace it (sticky)")
     assert [path.name for path in shared_file.parent.iterdir()] == ["f.json"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, float("-inf")]])
+def test_what_is_no_json_is_not_written(tmp_path, value):
+    for write, whole in ((write_json, {"a": value}), (write_jsonl, [{"a": 1}, {"a": value}])):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write(tmp_path / "f", whole)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_bytes_of_json_are_these(tmp_path):
+    path = tmp_path / "new" / "folder" / "f.json"
+    write_json(path, {"b": [1, 0.5], "a": "é"})
+    assert path.read_bytes() == b'{\n "a": "\\u00e9",\n "b": [\n  1,\n  0.5\n ]\n}\n'
+    write_jsonl(tmp_path / "f.jsonl", [{"b": 1, "a": None}, {}])
+    assert (tmp_path / "f.jsonl").read_bytes() == b'{"a": null, "b": 1}\n{}\n'
+
+
+def test_digests_are_sha256_of_the_bytes(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_file(tmp_path / "f") == sha256_text("abc") == known
+    assert sha256_text("\ud800") == sha256_text("\\ud800") != sha256_text("?")
+    with pytest.raises(InputError, match=r"gone: cannot be read \(No such file"):
+        sha256_file(tmp_path / "gone")
+
+
+def test_every_write_reaches_the_disk_under_the_name_that_it_will_have(tmp_path, monkeypatch):
+    synced, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink()) or real(file))
+    write_json(tmp_path / "f.json", {})
+    (path,) = synced
+    assert path.parent == tmp_path and path.name.startswith(".f.json.")
+
+
+def test_writing_leaves_no_file_open(tmp_path):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        write_json(tmp_path / "f.json", {})
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed: 1\nrun:\n  gpus: 1\n  gpus: 0\n", "line 4: gpus is given twice, first in line 3"),
+        ("chains:\n  - {a: 1,\n     a: 2}\n", "line 3: a is given twice, first in line 2"),
+        ('{"seed": 1, "seed": 2}', "line 1: seed is given twice, first in line 1"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused_with_its_line(tmp_path, text, says):
+    (tmp_path / "my.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_yaml(tmp_path / "my.yaml")
+    assert str(caught.value) == f"{tmp_path}/my.yaml, {says}"
+
+
+@pytest.mark.parametrize("text", [".nan", "-.inf", "1.0e+999"])
+def test_a_number_of_yaml_that_is_not_finite_is_refused_with_its_line(tmp_path, text):
+    (tmp_path / "my.yaml").write_text(f"a: 1\nb:\n  c: [{text}]\n")
+    with pytest.raises(InputError, match=re.escape(f"line 3: {text} is no finite number")):
+        read_yaml(tmp_path / "my.yaml")
+
+
+def test_what_anchors_repeat_is_no_key_given_twice(tmp_path):
+    (tmp_path / "my.yaml").write_text("a: &x {b: 1}\nc: *x\nd: {<<: *x, b: 2}\ne: [*x, *x]\n")
+    assert read_yaml(tmp_path / "my.yaml")["d"] == {"b": 2}
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [1, 2\n", "a: 2026-13-45\n", "{[]: 1}: 2\n", "a: \x01\n", "a: !!python/name:os\n"]
+)
+def test_what_is_no_yaml_is_one_line_that_names_the_file(tmp_path, text):
+    (tmp_path / "my.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"my.yaml: no YAML \(") as caught:
+        read_yaml(tmp_path / "my.yaml")
+    assert "\n" not in str(caught.value)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -11,13 +12,14 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 import archloop.finetune as module
 import archloop.lower_layers as lower_layers
+import archloop.training as training
 from archloop.adapters import attach_adapter
 from archloop.errors import InputError
 from archloop.finetune import accuracy_weights, finetune, scored, teach
 from archloop.models import load_model
 from archloop.objectives import Example, answer_logps, sft_loss
 from archloop.processes import processes_for, together
-from archloop.training import length_grouped_batches, plan, rate_at
+from archloop.training import ascending_batches, length_grouped_batches, plan, rate_at
 
 LOADING = {"dtype": "float32", "quantization": "none"}
 SETTINGS = {
@@ -79,6 +81,19 @@ def run(tiny_model, folder, fresh=CORPUS, corpus=(), candidates=(), parent=None,
         5,
         code,
     )
+
+
+@pytest.fixture(scope="module")
+def zero(tiny_model, tmp_path_factory):
+    """The folder of a fine-tuning with the settings above, made once; no test changes it."""
+    folder = tmp_path_factory.mktemp("zero")
+    run(tiny_model, folder)
+    return folder
+
+
+@pytest.fixture
+def parent(zero):
+    return zero / "adapter" / "adapter_model.safetensors"
 
 
 def adapter(folder):
@@ -143,26 +158,26 @@ def test_in_the_order_of_accuracy_every_step_is_better_than_the_one_before():
 
 
 @pytest.mark.parametrize("changes", [{"order": "accuracy"}, {"accuracy_weight": 1.0}])
-def test_order_and_weight_by_accuracy_change_the_adapter_and_nothing_hangs_on_chance(tiny_model, tmp_path, changes):
-    for name, settings in {"plain": {}, "one": changes, "two": changes}.items():
-        run(tiny_model, tmp_path / name, **settings)
-    assert adapter(tmp_path / "one") == adapter(tmp_path / "two") != adapter(tmp_path / "plain")
+def test_order_and_weight_by_accuracy_change_the_adapter_and_nothing_hangs_on_chance(
+    tiny_model, tmp_path, zero, changes
+):
+    for name in ("one", "two"):
+        run(tiny_model, tmp_path / name, **changes)
+    assert adapter(tmp_path / "one") == adapter(tmp_path / "two") != adapter(zero)
 
 
-def test_a_new_adapter_learns_only_in_its_layers_and_projections(tiny_model, tmp_path):
-    run(tiny_model, tmp_path)
-    names = set(load_file(tmp_path / "adapter" / "adapter_model.safetensors"))
+def test_a_new_adapter_learns_only_in_its_layers_and_projections(zero, parent):
+    names = set(load_file(parent))
     assert names and all(".layers.1." in name for name in names)
     assert {name.split(".")[-3] for name in names} == {"v_proj", "q_proj", "down_proj"}
-    losses = json.loads((tmp_path / "adapter" / "training.json").read_text())["losses"]
+    losses = json.loads((zero / "adapter" / "training.json").read_text())["losses"]
     assert losses[1] < losses[0]
 
 
-def test_two_runs_give_the_same_bytes(tiny_model, tmp_path):
-    for name in ("one", "two"):
-        run(tiny_model, tmp_path / name)
+def test_two_runs_give_the_same_bytes(tiny_model, tmp_path, zero):
+    run(tiny_model, tmp_path)
     for file in ("adapter_model.safetensors", "adapter_config.json", "training.json"):
-        one, two = ((tmp_path / name / "adapter" / file).read_bytes() for name in ("one", "two"))
+        one, two = ((folder / "adapter" / file).read_bytes() for folder in (zero, tmp_path))
         assert one == two, file
 
 
@@ -197,8 +212,7 @@ def test_a_run_that_was_cut_resumes_to_the_same_bytes(tiny_model, tmp_path, monk
 
 
 @pytest.mark.parametrize("damage", ["other inputs", "torn"])
-def test_a_checkpoint_of_other_inputs_or_a_torn_one_is_not_used(tiny_model, tmp_path, damage):
-    run(tiny_model, tmp_path / "whole")
+def test_a_checkpoint_of_other_inputs_or_a_torn_one_is_not_used(tiny_model, tmp_path, zero, damage):
     state = tmp_path / "cut" / "state"
     state.mkdir(parents=True)
     if damage == "torn":
@@ -206,7 +220,7 @@ def test_a_checkpoint_of_other_inputs_or_a_torn_one_is_not_used(tiny_model, tmp_
     else:
         torch.save({"key": "another"}, state / "checkpoint.pt")
     run(tiny_model, tmp_path / "cut")
-    assert adapter(tmp_path / "cut") == adapter(tmp_path / "whole")
+    assert adapter(tmp_path / "cut") == adapter(zero)
 
 
 @pytest.mark.parametrize("change", ["code", "version"])
@@ -232,9 +246,7 @@ def test_the_first_step_learns_and_the_rate_rises_to_its_peak_and_falls_to_nothi
     assert all(weight.any() for name, weight in weights.items() if "lora_B" in name)
 
 
-def test_a_cycle_goes_on_from_its_parent(tiny_model, tmp_path):
-    run(tiny_model, tmp_path / "zero")
-    parent = tmp_path / "zero" / "adapter" / "adapter_model.safetensors"
+def test_a_cycle_goes_on_from_its_parent(tiny_model, tmp_path, parent):
     run(tiny_model, tmp_path / "one", fresh=CORPUS[:2], parent=parent, learning_rate=1e-9)
     before, after = load_file(parent), load_file(tmp_path / "one" / "adapter" / "adapter_model.safetensors")
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
@@ -242,18 +254,15 @@ def test_a_cycle_goes_on_from_its_parent(tiny_model, tmp_path):
     assert lineage["parent"] == module.sha256_file(parent)
 
 
-def test_with_nothing_new_the_adapter_is_carried_on_unchanged(tiny_model, tmp_path):
-    run(tiny_model, tmp_path / "zero")
-    record = run(
-        tiny_model,
-        tmp_path / "one",
-        fresh=[],
-        corpus=CORPUS,
-        parent=tmp_path / "zero/adapter/adapter_model.safetensors",
+def test_with_nothing_new_the_adapter_is_carried_on_unchanged(tiny_model, tmp_path, zero, parent):
+    record = run(tiny_model, tmp_path, fresh=[], corpus=CORPUS, parent=parent)
+    assert adapter(tmp_path) == adapter(zero)
+    assert (tmp_path / "adapter" / "adapter_config.json").read_bytes() == (
+        (zero / "adapter" / "adapter_config.json").read_bytes()
     )
-    assert adapter(tmp_path / "one") == adapter(tmp_path / "zero")
-    assert record["tokens"] == 0
-    assert json.loads((tmp_path / "one" / "adapter" / "training.json").read_text())["carried_on"] is True
+    assert record == {"device": None, "tokens": 0, "pairs": 0}
+    before, after = (json.loads((folder / "adapter" / "training.json").read_text()) for folder in (zero, tmp_path))
+    assert after == before | {"carried_on": True, "parent": module.sha256_file(parent)}
 
 
 def test_pairs_that_are_too_long_are_left_out_and_counted(tiny_model, tmp_path):
@@ -267,11 +276,22 @@ def test_replay_draws_that_many_pairs_of_the_earlier_corpus(tiny_model, tmp_path
     assert json.loads((tmp_path / "adapter" / "training.json").read_text())["pairs"] == 5
 
 
-def test_another_shape_than_the_parents_is_refused_and_another_dropout_taken(tiny_model, tmp_path):
-    run(tiny_model, tmp_path)
-    parent = tmp_path / "adapter" / "adapter_model.safetensors"
-    with pytest.raises(InputError, match=r"finetuning\.lora_rank: .* has 4, not 8"):
-        run(tiny_model, tmp_path / "next", parent=parent, lora_rank=8)
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"lora_rank": 8}, r"lora_rank: .* has 4, not 8"),
+        ({"lora_alpha": 4}, r"lora_alpha: .* has 8, not 4"),
+        ({"targets": ["v_proj"]}, r"targets: .* has \['down_proj', 'q_proj', 'v_proj'\], not \['v_proj'\]"),
+        ({"layers": None}, r"layers: .* has \[1\], not None"),
+    ],
+    ids=str,
+)
+def test_another_shape_than_the_parents_is_refused(tiny_model, tmp_path, parent, change, says):
+    with pytest.raises(InputError, match=rf"finetuning\.{says}"):
+        run(tiny_model, tmp_path, parent=parent, **change)
+
+
+def test_another_dropout_than_the_parents_is_taken(tiny_model, parent):
     model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), parent, SETTINGS | {"lora_dropout": 0.3})
     rates = {module.p for name, module in model.named_modules() if name.endswith("lora_dropout.default")}
     assert rates == {0.3}
@@ -294,9 +314,9 @@ def test_a_training_that_diverges_stops_in_one_line_and_keeps_no_checkpoint_of_i
     assert not (tmp_path / "adapter").exists()
 
 
-def test_an_adapter_goes_on_with_the_model_that_it_was_trained_on_alone(tiny_model, tmp_path):
-    run(tiny_model, tmp_path / "zero")
-    path = tmp_path / "zero" / "adapter" / "training.json"
+def test_an_adapter_goes_on_with_the_model_that_it_was_trained_on_alone(tiny_model, tmp_path, zero):
+    path = tmp_path / "other" / "training.json"
+    shutil.copytree(zero / "adapter", path.parent)
     training = json.loads(path.read_text())
     training["base"]["files"]["model.safetensors"] = "0" * 64
     path.write_text(json.dumps(training))
@@ -330,10 +350,9 @@ def test_a_first_adapter_needs_a_pair_that_fits(tiny_model, tmp_path):
         run(tiny_model, tmp_path, max_length=8)
 
 
-def test_gradient_checkpointing_changes_no_byte(tiny_model, tmp_path):
-    run(tiny_model, tmp_path / "without")
-    run(tiny_model, tmp_path / "with", gradient_checkpointing=True)
-    assert adapter(tmp_path / "with") == adapter(tmp_path / "without")
+def test_gradient_checkpointing_changes_no_byte(tiny_model, tmp_path, zero):
+    run(tiny_model, tmp_path, gradient_checkpointing=True)
+    assert adapter(tmp_path) == adapter(zero)
 
 
 def test_accumulated_batches_are_one_large_batch(tiny_model, tmp_path):
@@ -389,11 +408,13 @@ def test_as_many_processes_as_gpus_and_one_on_a_cpu(monkeypatch):
             processes_for(gpus, device)
 
 
-def test_the_lineage_names_base_parent_training_set_and_settings(tiny_model, tmp_path):
-    run(tiny_model, tmp_path / "zero")
-    parent = tmp_path / "zero" / "adapter" / "adapter_model.safetensors"
-    run(tiny_model, tmp_path / "one", parent=parent, fresh=CORPUS[:3])
-    zero, one = (json.loads((tmp_path / n / "adapter" / "training.json").read_text()) for n in ("zero", "one"))
+def test_the_lineage_names_base_parent_training_set_and_settings(tiny_model, tmp_path, zero, parent):
+    run(tiny_model, tmp_path, parent=parent, fresh=CORPUS[:3])
+    zero, one = (json.loads((folder / "adapter" / "training.json").read_text()) for folder in (zero, tmp_path))
+    fields = "base carried_on failed_left_out left_out_too_long loading losses method pairs parent seed settings"
+    assert " ".join(sorted(one)) == f"{fields} training_set"
+    facts = {"method": "sft", "pairs": 3, "failed_left_out": 0, "left_out_too_long": 0, "carried_on": False}
+    assert {name: one[name] for name in facts} == facts and len(one["losses"]) == 2
     weights = module.sha256_file(tiny_model / "model.safetensors")
     assert one["base"]["files"]["model.safetensors"] == weights
     assert (one["base"]["reference"], one["base"]["revision"]) == ("folder:tiny", None)
@@ -402,19 +423,16 @@ def test_the_lineage_names_base_parent_training_set_and_settings(tiny_model, tmp
     assert (one["settings"], one["loading"], one["seed"]) == (SETTINGS, LOADING, 5)
 
 
-def test_without_verdicts_every_method_is_sft(tiny_model, tmp_path):
-    run(tiny_model, tmp_path / "sft")
-    run(tiny_model, tmp_path / "kto", method="kto")
-    assert adapter(tmp_path / "kto") == adapter(tmp_path / "sft")
+def test_without_verdicts_every_method_is_sft(tiny_model, tmp_path, zero):
+    run(tiny_model, tmp_path, method="kto")
+    assert adapter(tmp_path) == adapter(zero)
 
 
-def test_dpo_without_a_pair_carries_the_adapter_on(tiny_model, tmp_path):
-    run(tiny_model, tmp_path / "zero")
-    parent = tmp_path / "zero" / "adapter" / "adapter_model.safetensors"
+def test_dpo_without_a_pair_carries_the_adapter_on(tiny_model, tmp_path, zero, parent):
     others = [row | {"prompt": "Another."} for row in FAILED]
-    run(tiny_model, tmp_path / "one", parent=parent, candidates=others, method="dpo")
-    assert adapter(tmp_path / "one") == adapter(tmp_path / "zero")
-    assert json.loads((tmp_path / "one" / "adapter" / "training.json").read_text())["carried_on"] is True
+    run(tiny_model, tmp_path, parent=parent, candidates=others, method="dpo")
+    assert adapter(tmp_path) == adapter(zero)
+    assert json.loads((tmp_path / "adapter" / "training.json").read_text())["carried_on"] is True
 
 
 @pytest.mark.parametrize(
@@ -443,3 +461,59 @@ def test_what_no_training_changes_is_computed_once_and_changes_no_byte(
     monkeypatch.setattr(lower_layers, "LARGEST_BYTES", 0)
     run(tiny_model, tmp_path / "anew", **changes)
     assert adapter(tmp_path / "kept") == adapter(tmp_path / "anew")
+
+
+def test_a_step_is_so_many_batches_and_every_pass_holds_all():
+    examples = [Example([1] * (i % 5 + 1), [2]) for i in range(11)]
+    steps = plan(examples, {"epochs": 3, "batch_size": 2, "accumulation": 2, "order": "random"}, 7)
+    assert [epoch for epoch, _ in steps] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [len(batches) for _, batches in steps] == [2, 2, 2] * 3
+    passes = [[batch for at, step in steps if at == epoch for batch in step] for epoch in range(3)]
+    assert all(sorted(itertools.chain(*batches)) == list(range(11)) for batches in passes)
+    assert all(len(batch) <= 2 for batches in passes for batch in batches) and passes[0] != passes[1] != passes[2]
+    assert steps[0] == (0, [[8, 4], [0, 5]])
+
+
+def test_batches_are_those_that_a_cut_training_went_through():
+    lengths = [5, 1, 4, 2, 3, 9]
+    assert length_grouped_batches(lengths, 2, 1, 0) == [[1, 3], [0, 5], [4, 2]]
+    examples = [Example([1] * length, [2], score=-length) for length in lengths]
+    assert ascending_batches(examples, 2, 2, 1, 0) == [[4, 2], [0, 5], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "fresh", "expected"),
+    [
+        ({"train_on": "corpus", "replay": None}, ["f"], ["f", "s0", "s1", "c"]),
+        ({"train_on": "corpus", "replay": 3}, ["f"], ["f", "s0", "s1", "c"]),
+        ({"train_on": "corpus", "replay": 0}, ["f"], ["f"]),
+        ({"train_on": "seed", "replay": 0}, [], []),
+        ({"train_on": "seed", "replay": 3}, ["f"], ["s0", "s0", "s1", "s1"]),
+        ({"train_on": "seed", "replay": 1}, ["f"], ["s0", "s1"]),
+    ],
+)
+def test_a_cycle_trains_on_its_own_rows_and_on_so_many_of_the_earlier_ones(settings, fresh, expected):
+    corpus = [{"id": "s0", "cycle": 0}, {"id": "s1", "cycle": 0}, {"id": "c", "cycle": 1}]
+    rows = module.training_rows(corpus, [{"id": name, "cycle": 2} for name in fresh], settings, 1)
+    assert sorted(row["id"] for row in rows) == sorted(expected)
+
+
+def test_a_share_of_the_earlier_rows_is_drawn_by_the_seed():
+    corpus = [{"id": at, "cycle": 0} for at in range(20)]
+    drawn = [
+        [row["id"] for row in module.training_rows(corpus, [], {"train_on": "corpus", "replay": 5}, seed)]
+        for seed in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2] and len(set(drawn[0])) == 5
+
+
+def test_each_of_several_processes_takes_its_share_the_longest_first(monkeypatch):
+    batches, lengths = [[0], [1, 2], [3], [4]], [5, 1, 1, 9, 3]  # 5, 2, 9 and 3 tokens
+    assert training._share(batches, lengths) == [(0, [0]), (1, [1, 2]), (2, [3]), (3, [4])]
+    monkeypatch.setattr(training.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(training.dist, "get_world_size", lambda: 2)
+    shares = []
+    for rank in (0, 1):
+        monkeypatch.setattr(training.dist, "get_rank", lambda rank=rank: rank)
+        shares.append(training._share(batches, lengths))
+    assert shares == [[(2, [3]), (3, [4])], [(0, [0]), (1, [1, 2])]]

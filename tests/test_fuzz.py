@@ -5,8 +5,11 @@ tests/test_fuzz.py` looks for longer.
 """
 
 import ast
+import contextlib
 import json
 import random
+from html.parser import HTMLParser
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -21,19 +24,25 @@ from archloop.admit import admit
 from archloop.contract import complete, modernise, supported
 from archloop.corpus import read_candidates, write_candidates, write_corpus
 from archloop.export import export
+from archloop.files import write_json, write_jsonl
 from archloop.funnel import OUTCOMES
 from archloop.generate import extract_program
 from archloop.inspect_corpus import counts, difference, read_results
-from archloop.report import all_tables
+from archloop.provenance import KEYS, OBJECTS, provenance_path
+from archloop.report import all_tables, page
+from archloop.report_drawn import Picture
 from archloop.report_gallery import gallery
 from archloop.report_graph import blocks
 from archloop.report_input import read_all
-from archloop.result import read_result
+from archloop.report_parts import FIGURES
+from archloop.result import FIELDS, plain_line, read_result
+from archloop.scores import ScoreStore
 from archloop.seed_programs import seed_programs
 from archloop.shingles import normalised_tokens, signatures, text_digest
 from archloop.static_checks import check_program, without_unused
 from archloop.summarize import summarize
 from archloop.texts import one_layout, parsed
+from archloop.verify import verify
 
 REAL = [PLAIN, RESIDUAL, SEPARABLE, BRANCHES, EXCITATION, *(each.program for each in seed_programs(1))]
 PIECES = [
@@ -154,18 +163,95 @@ def test_what_a_process_says_is_a_record_whatever_it_says(facts, nodes, raw):
             blocks((record["graph"] or {}).get("nodes"))
 
 
+class Tags(HTMLParser):
+    """The kinds of elements of a page, and its text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.kinds, self.text = set(), ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.kinds |= {tag, *(name for name, _ in attrs)}
+
+    def handle_data(self, data):
+        self.text += data
+
+
 def test_a_report_is_made_of_any_programs_and_details(tmp_path):
+    """All but the drawing of figures, which hold figures alone: tables, gallery, and the page that a person opens."""
     dice = random.Random(1)
+    marks = ["<fuzz onfuzz=x>", "</script><fuzz>", "</style><fuzz>", "'\"><fuzz>", "<!--", "]]>", "{{ x }}", "{%"]
+    pieces = [*PIECES, *marks * 8]
 
     def stirred(row: dict) -> dict:
-        text = "".join(dice.choices(PIECES, k=8))
-        return row | {"program": text, "prompt": text[:500], "hint": text[:20], "detail": text[:300], "raw": text}
+        text = "".join(dice.choices(pieces, k=8))
+        detail = plain_line(text)  # as every record has it
+        return row | {"program": text, "prompt": text[:500], "hint": text[:20], "detail": detail, "raw": text}
 
-    folder = write_results(tmp_path, settings_of({"main": {"dataset": "cifar10", "cycles": 2}}), 30, taint=stirred)
-    results = read_all(folder)
-    tables, *_ = all_tables(results, LOOK)
-    parts = gallery(results, tables["architectures"])
-    assert tables["architectures"].height > 5 and all(part.isascii() for part in parts.values())
+    whole = settings_of({"main": {"dataset": "cifar10", "cycles": 1}})
+    results = read_all(write_results(tmp_path, whole, 30, taint=stirred))
+    tables, _, compared = all_tables(results, LOOK)
+    designs = gallery(results, tables["architectures"])
+    assert tables["architectures"].height > 5 and all(part.isascii() for part in designs.packed.values())
+    shown = Tags(page(results, LOOK, tables, compared, {name: Picture("", []) for name in FIGURES}, designs))
+    assert "<fuzz" in shown.text, "none of it reached the page"
+    assert not {kind for kind in shown.kinds if "fuzz" in kind} and not set("\x1b\u202e\0") & set(shown.text)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    """The results of a cycle with the provenance of each file, as far as `verify` looks at it."""
+    folder = write_results(
+        tmp_path_factory.mktemp("verify") / "results", settings_of({"main": {"dataset": "cifar10", "cycles": 1}}), 4
+    )
+    place = folder / "main" / "cycle-1"
+    rows = read_candidates([place / "candidates.parquet"]).to_dicts()
+    record = dict.fromkeys(FIELDS) | {"outcome": "crashed", "protocol": {}, "seed": 1, "device": "cpu", "versions": {}}
+    key = ScoreStore(folder / "evaluations").put("ab" * 32, record) and "ab" * 32
+    write_jsonl(place / "prompts.jsonl", [{"id": row["id"], "index": 0, "seed": 1} for row in rows])
+    write_jsonl(place / "generated" / "0.jsonl", [{"id": row["id"], "program": row["program"]} for row in rows])
+    write_json(place / "evaluated" / "0.json", {"records": [record | {"id": row["id"], "key": key} for row in rows]})
+    write_json(place / "evaluated" / "0.run.json", {"device": "cpu"})
+    reads = {"results/main/cycle-1/generated/0.jsonl": "a", "resources/datasets/cifar10.safetensors": "b"}
+    for path in [
+        path for path in folder.rglob("*") if path.is_file() and path.name[0] != "." and "0.run" not in path.name
+    ]:
+        told = {key: {} if key in OBJECTS else [] for key in KEYS} | {"code": "c", "outputs": {path.name: "d"}}
+        told |= {"script": "evaluate", "inputs": reads} if path.name == "0.json" else {"script": "admit"}
+        told |= {"run_records": ["0.run.json"]} if path.name == "0.json" else {}
+        write_json(provenance_path(path), told)
+    return folder
+
+
+def put_in(value: object, odd: object, dice: random.Random) -> object:
+    """Return a value of JSON with something odd in one of its places."""
+    if not value or not isinstance(value, (dict, list)) or dice.random() < 0.2:
+        return odd
+    place = dice.choice(list(value) if isinstance(value, dict) else range(len(value)))
+    changed = dict(value) if isinstance(value, dict) else list(value)
+    changed[place] = put_in(changed[place], odd, dice)
+    return changed
+
+
+@tried(30)
+@given(odd=JSON, text=TEXTS, seed=some.integers(0, 10**6))
+def test_verify_names_whatever_is_wrong_with_any_file(kept, odd, text, seed):
+    """One file of a folder is changed: cut, stirred, another text, or one value of its JSON another."""
+    dice = random.Random(seed)
+    path = dice.choice(sorted(path for path in kept.rglob("*") if path.is_file()))
+    whole = path.read_bytes()
+    changed = [whole[: dice.randrange(len(whole) + 1)], text.encode("utf-8", "surrogatepass"), json.dumps(odd).encode()]
+    with contextlib.suppress(ValueError):
+        lines = [json.loads(line) for line in ([whole] if path.suffix != ".jsonl" else whole.splitlines())]
+        changed += ["".join(json.dumps(put_in(each, odd, dice)) + "\n" for each in lines).encode()] * 5
+    path.write_bytes(dice.choice(changed))
+    try:
+        findings, _ = verify(kept)
+        assert findings and all(line.isprintable() for line in findings)
+    finally:
+        path.write_bytes(whole)
 
 
 def traced(nodes: list) -> dict:

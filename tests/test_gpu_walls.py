@@ -10,27 +10,13 @@ from pathlib import Path
 
 import pytest
 import stand_in
-import yaml
-from small_data import write_few_digits
 
-from archloop import evaluate, options, seccomp, trial, walls
+from archloop import evaluate, options, trial, walls
 from archloop.errors import InputError
 from archloop.evaluate import Judge
 from archloop.seed_programs import family_programs
-from archloop.settings import complete
 
 HONEST = family_programs("plain")[0].program
-
-
-@pytest.fixture(scope="module")
-def settings(root):
-    whole = complete(yaml.safe_load((root / "config" / "test.yaml").read_text()))
-    return whole["evaluation"] | {"timeout_s": 60}
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -126,69 +112,6 @@ def test_a_trial_says_which_wall_keeps_a_driver_out(monkeypatch):
         ("Landlock", False),
     ]
     assert own == evaluate.SERVER
-
-
-def runs(code: bytes, number: int, arguments: tuple[int, ...] = ()) -> int:
-    """Return what a filter says of a system call of x86_64: its program, run step by step."""
-    import struct
-
-    steps = [struct.unpack("<HBBI", code[at : at + 8]) for at in range(0, len(code), 8)]
-    data = struct.pack("<IIQ6Q", number, 0xC000003E, 0, *arguments, *[0] * (6 - len(arguments)))
-    at = word = 0
-    while True:
-        operation, yes, no, value = steps[at]
-        at += 1
-        if operation == seccomp._LOAD:
-            word = struct.unpack_from("<I", data, value)[0]
-        elif operation == seccomp._AND:
-            word &= value
-        elif operation == seccomp._RETURN:
-            return value
-        else:
-            tests = {seccomp._JUMP_EQUAL: word == value, seccomp._JUMP_SET: bool(word & value)}
-            tests[seccomp._JUMP_GREATER_EQUAL] = word >= value
-            at += yes if tests[operation] else no
-
-
-SOCKET, BIND, LISTEN, CONNECT, ACCEPT, RECEIVE, UNLINK, MEMFD, IOCTL, PRCTL = 41, 49, 50, 42, 288, 47, 87, 319, 16, 157
-
-
-def test_the_filter_of_the_start_allows_a_listening_unix_socket_and_no_other():
-    start = seccomp.filter_program("x86_64", 7, gpu=True, removing=True, starting=True)
-    allowed = [(SOCKET, (1, 5)), (BIND, ()), (LISTEN, ()), (MEMFD, ()), (UNLINK, ()), (PRCTL, (4, 0))]
-    assert all(runs(start, *call) == seccomp._ALLOW for call in allowed)
-    denied = [(SOCKET, (2, 1)), (SOCKET, (16, 3)), (CONNECT, ()), (ACCEPT, ()), (RECEIVE, ()), (53, (1, 1))]
-    assert all(runs(start, *call) == seccomp._DENY for call in denied)
-
-
-def test_the_lasting_filter_takes_back_what_the_start_needs():
-    lasting = seccomp.filter_program("x86_64", 7, gpu=True, removing=False)
-    taken = [
-        (SOCKET, (1, 5)),
-        (BIND, ()),
-        (LISTEN, ()),
-        (MEMFD, ()),
-        (UNLINK, ()),
-        (PRCTL, (4, 1)),
-        (317, (1, 1)),
-        (446, ()),
-    ]
-    assert all(runs(lasting, *call) == seccomp._DENY for call in taken)
-
-
-@pytest.mark.parametrize("number", [0xC020462A, 0x4646C9, 0xC004465E, 37, 75, 0x30000001, 0x5401])
-def test_calls_of_the_driver_that_computing_needs_are_allowed(number):
-    assert runs(seccomp.filter_program("x86_64", 7, True, False), IOCTL, (3, number)) == seccomp._ALLOW
-    if number != 0x5401:
-        assert runs(seccomp.filter_program("x86_64", 7, False, False), IOCTL, (3, number)) == seccomp._DENY
-
-
-@pytest.mark.parametrize("number", [62, 63, 0x5412, 0x541C, 0xC0204654, 0xC020472A, 0x125D])
-def test_other_calls_of_devices_are_refused_or_by_choice_logged(number):
-    assert runs(seccomp.filter_program("x86_64", 7, True, False), IOCTL, (3, number)) == seccomp._DENY
-    logging = seccomp.filter_program("x86_64", 7, True, False, log_unlisted=True)
-    terminal = number in seccomp._TERMINAL_INPUT
-    assert runs(logging, IOCTL, (3, number)) == (seccomp._DENY if terminal else seccomp._LOG)
 
 
 def test_a_job_keeps_the_gpus_that_it_was_given(monkeypatch, digits, settings):

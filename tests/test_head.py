@@ -1,10 +1,10 @@
 """profiles/slurm/head.sbatch: the Snakemake that leads a run, as a job; commands note here what they are asked."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from snakemake.profiles import ProfileConfigFileParser
@@ -27,14 +27,16 @@ def head(root, tmp_path):
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / name).write_text(script)
         (tmp_path / "bin" / name).chmod(0o755)
+    os.mkfifo(tmp_path / "started")
     started = []
 
     def start(*arguments, ends=""):
         environment = {**os.environ, **INSIDE, "ENDS": ends, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
         command = ["bash", str(root / "profiles" / "slurm" / "head.sbatch"), *arguments]
         started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL))
-        while not (tmp_path / "started").exists():
-            time.sleep(0.02)
+        pipe = os.open(tmp_path / "started", os.O_RDONLY | os.O_NONBLOCK)
+        assert select.select([pipe], [], [], 60)[0], "the script called no snakemake"
+        os.close(pipe)
         return started[-1]
 
     yield start

@@ -55,6 +55,23 @@ def prepare(root: Path, **changed) -> tuple[dict, dict[str, np.ndarray]]:
     return facts, load_file(output)
 
 
+def test_of_a_class_the_files_that_are_images_by_name_are_read(root):
+    fill(root)
+    for name in ("notes.txt", "Thumbs.db", "00"):
+        (root / "a" / name).write_bytes(b"no image")
+    (root / "a" / "folder.png").mkdir()
+    save(root / "b" / "PHOTO.PNG", noise(99))
+    found = read_image_folder(str(root), 16, 256)
+    assert found.class_names == ["a", "b"] and len(found.splits["train"][1]) == 13
+
+
+def test_as_many_classes_as_fit_are_read_and_one_more_is_refused(root):
+    fill(root, 3)
+    assert read_image_folder(str(root), 8, 2).class_names == ["a", "b"]
+    with pytest.raises(InputError, match="2 classes"):
+        read_image_folder(str(root), 8, 1)
+
+
 def refusal(root: Path) -> str:
     with pytest.raises(InputError) as caught:
         prepare(root)

@@ -28,3 +28,14 @@ def test_the_mean_of_one_value_has_no_interval():
 def test_the_t_interval_of_a_known_sample():
     # t(0.975, 4) = 2.776, standard error of 1..5 = 0.7071
     assert mean_interval([1, 2, 3, 4, 5]) == pytest.approx((3 - 1.9632, 3 + 1.9632), abs=1e-3)
+
+
+def test_the_t_interval_of_two_values_is_wide():
+    # t(0.975, 1) = 12.706, standard error of 1 and 2 = 0.5
+    assert mean_interval([1, 2]) == pytest.approx((1.5 - 6.353, 1.5 + 6.353), abs=1e-3)
+
+
+@pytest.mark.parametrize(("count", "of"), [(-1, 3), (4, 3)])
+def test_more_successes_than_trials_are_no_share(count, of):
+    with pytest.raises(ValueError, match=f"{count} successes of {of} trials"):
+        wilson(count, of)

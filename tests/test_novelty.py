@@ -5,15 +5,30 @@ import re
 import subprocess
 import sys
 import tokenize
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 
+import numpy as np
 import polars as pl
 import pytest
 from datasketch import MinHash
 from edit_pairs import PAIRS, PLAIN
+from scipy.stats import binom
 from workflow import ROOT
 
-from archloop.novelty import MISS_RATE, least_matches, miss_rate, nearest, neighbours, with_signatures
+from archloop import novelty, shingles
+from archloop.novelty import (
+    AMONG_SEEDS,
+    Nearest,
+    Programs,
+    is_copy,
+    least_matches,
+    miss_rate,
+    near_copies,
+    nearest,
+    neighbours,
+    pick,
+    with_signatures,
+)
 from archloop.seed_programs import seed_programs
 from archloop.shingles import SCHEME, TOKEN, jaccard, normalised_tokens, shingle_sets, signatures, text_digest
 
@@ -52,6 +67,32 @@ def test_signatures_are_those_of_datasketch_bit_for_bit():
     assert found == [by_datasketch(program) for program in PROGRAMS]
 
 
+SMALL = "import torch.nn as nn\n\n\nclass Net(nn.Module):\n    def forward(self, x):\n        return x * 2j\n"
+
+
+def test_a_signature_and_a_digest_are_those_that_corpora_hold():
+    found = signatures([SMALL], 3)
+    assert found[0, :4].tolist() == [227431609, 9257298, 569800791, 55453193]
+    whole = "40df5fe44d0393aaefd64ea05c4f452f3406a1a22cd3c741b16774e2e1440548"
+    assert sha256(found.astype("<u4").tobytes()).hexdigest() == whole
+    assert text_digest(SMALL) == "31ad9b9cc80f29b6f61e30611be2e632f213cabe3179b49762b35f3abdcd046a"
+
+
+def test_numbers_are_brought_into_one_form_and_what_is_no_plain_number_stays():
+    assert normalised_tokens("x = 0x10 + 1_0. + .5e1 + 2j * y") == (
+        ["_", "=", "16", "+", "10.0", "+", "5.0", "+", "2j", "*", "_"]
+    )
+
+
+@pytest.mark.parametrize(("characters", "vocabulary"), [(1, 500_000), (900, 0), (10**9, 0)])
+def test_programs_are_the_same_however_many_are_read_at_once(monkeypatch, characters, vocabulary):
+    whole = signatures(PROGRAMS[:12], 10)
+    monkeypatch.setattr(shingles, "BATCH_CHARACTERS", characters)
+    monkeypatch.setattr(shingles, "MAXIMUM_VOCABULARY", vocabulary)
+    monkeypatch.setattr(shingles, "SIGNED_AT_ONCE", 7)
+    assert (signatures(PROGRAMS[:12], 10) == whole).all()
+
+
 def test_a_program_shorter_than_a_shingle_is_one_shingle():
     one, two = shingle_sets(["x = 1", "y = 2"], 50)
     assert len(one) == len(two) == 1 and one[0] != two[0]
@@ -81,6 +122,11 @@ def test_names_of_libraries_stay_and_own_names_go():
         "self . _ = torch.nn . Conv2d ( 1 , 2 , padding = _ ) "
         "def forward ( self , _ ) : return torch.nn.functional . relu ( self . _ ( _ ) ) . view ( 10 , - 1 )"
     )
+
+
+def test_what_a_program_defines_is_its_own_name_whoever_it_is_reached_through():
+    program = "class A:\n    def block(self):\n        return other.block().relu(other.width)\n"
+    assert " ".join(normalised_tokens(program)) == "class _ : def _ ( self ) : return _ . _ ( ) . relu ( _ . width )"
 
 
 def test_keywords_of_own_calls_are_own_names():
@@ -135,10 +181,67 @@ def test_the_lexer_takes_linear_time(text):
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 0.85, 0.9, 0.95])
-def test_the_prefilter_misses_fewer_than_one_in_a_thousand_at_the_threshold(threshold):
+def test_the_prefilter_asks_for_as_much_as_misses_one_pair_in_ten_thousand_at_the_threshold(threshold):
     least = least_matches(threshold)
-    assert miss_rate(threshold, least) <= MISS_RATE < 1e-3
-    assert miss_rate(threshold, least + 1) > MISS_RATE
+    assert binom.cdf(least - 1, 256, threshold) <= 1e-4 < binom.cdf(least, 256, threshold)
+
+
+def test_at_the_papers_threshold_211_of_256_have_to_agree_and_at_one_all():
+    assert [least_matches(threshold) for threshold in (0.9, 1.0)] == [211, 256]
+
+
+def test_what_agrees_as_often_as_is_asked_for_passes_and_what_agrees_once_less_does_not():
+    """Two programs of equal texts with signatures that agree in so many permutations, or in the lowest bytes alone."""
+    own = np.arange(256, dtype="<u4")
+    hashes = np.tile(own, (3, 1))
+    hashes[0, 211:] += 1
+    hashes[1, 210:] += 1
+    hashes[2, 210:] += 1 << 8
+    known = Programs(*map(pl.Series, (["a", "b", "c"], ["x = 1"] * 3, [row.tobytes() for row in hashes])))
+    asked = Programs(*map(pl.Series, (["q"], ["x = 1"], [own.tobytes()])))
+    (found,) = neighbours(asked, known, 0.9, 10)
+    assert found.exact == {0: 1.0}
+    assert (found.row, found.estimate) == (0, 211 / 256)
+
+
+@pytest.mark.parametrize(
+    ("gate", "similarity", "exact", "twin", "copy"),
+    [
+        ("both", 0.9, True, None, True),
+        ("both", 0.8999, True, None, False),
+        ("both", 0.95, False, None, False),
+        ("text", 0.9, True, None, True),
+        ("text", 0.8, True, "b", False),
+        ("graph", 0.95, True, None, False),
+        ("graph", 0.1, False, "b", True),
+        ("both", 0.1, False, "b", True),
+        ("none", 1.0, True, "b", False),
+    ],
+)
+def test_a_copy_is_what_reaches_the_threshold_in_what_the_gate_looks_at(gate, similarity, exact, twin, copy):
+    assert is_copy(Nearest("a", similarity, exact), twin, {"gate": gate, "threshold": 0.9}) is copy
+
+
+def test_the_most_similar_is_an_exact_one_then_the_higher_then_the_smaller_id():
+    options = [Nearest("d", 0.99, False), Nearest("c", 0.5, True), Nearest("b", 0.6, True), Nearest("a", 0.6, True)]
+    assert [pick(options[:count]).id for count in range(5)] == [None, "d", "c", "b", "a"]
+
+
+def test_a_copy_among_the_seeds_is_what_it_was_when_models_were_taught_them():
+    assert AMONG_SEEDS == {"gate": "both", "threshold": 0.9, "shingle_tokens": 10}
+
+
+def test_of_rows_that_resemble_each_other_the_first_stays_and_the_reason_is_told():
+    edited = PLAIN.replace("16", "17", 1)
+    rows = [{"id": name, "program": text, "graph_digest": graph} for name, text, graph in (
+        ("a", PLAIN, "1"), ("b", PLAIN, "2"), ("c", "x = 1", "1"), ("d", "y = 2 + 2", None), ("e", edited, "3"),
+    )]  # fmt: skip
+    why, signed = near_copies(rows, AMONG_SEEDS | {"threshold": 0.85})
+    one, two = tuples(PLAIN), tuples(edited)
+    assert why == {"b": "near-copy of a (1.000)", "c": "computes the same graph as a"} | (
+        {"e": f"near-copy of a ({len(one & two) / len(one | two):.3f})"}
+    )
+    assert signed.to_list() == [row.tobytes() for row in signatures([row["program"] for row in rows], 10)]
 
 
 def test_the_stated_miss_rate_is_the_one_that_is_counted():
@@ -189,6 +292,16 @@ def test_the_nearest_is_that_of_all_estimates_with_ties_to_the_smaller_id():
         best = min(known.ids[at] for at in (matches == matches.max()).nonzero()[0].tolist())
         answer = nearest(found, known, "seed")
         assert (answer.id, answer.similarity, answer.exact) == (best, matches.max() / 256, False)
+
+
+def test_what_is_found_does_not_depend_on_how_many_are_scanned_or_compared_at_once(monkeypatch):
+    known = with_signatures([f"k{i}" for i in range(len(PROGRAMS))], PROGRAMS, 10)
+    asked = with_signatures(["p", "q"], [PROGRAMS[-1], PROGRAMS[5] + "x = 1\n"], 10)
+    whole = neighbours(asked, known, 0.8, 10)
+    assert whole[0].exact == {len(PROGRAMS) - 1: 1.0} and 5 in whole[1].exact
+    monkeypatch.setattr(novelty, "BLOCK", 7)
+    monkeypatch.setattr(novelty, "SHINGLED_AT_ONCE", 1)
+    assert neighbours(asked, known, 0.8, 10) == whole
 
 
 def test_nothing_known_has_no_nearest():

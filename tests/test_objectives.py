@@ -63,6 +63,19 @@ def test_kto_takes_no_more_failed_programs_than_good_ones():
     assert compared("kto", GOOD[:2], FAILED, OUTCOMES, 1) == (rows, left_out)
 
 
+def test_kto_takes_failed_programs_by_the_seed_and_dpo_pairs_each_with_the_good_ones_in_turn():
+    rows = [{"prompt": "p", "program": f"good {at}", "score": 0.5} for at in range(3)]
+    failed = [{"prompt": "p", "program": f"bad {at}", "outcome": "forward"} for at in range(9)]
+    chosen = [compared("kto", rows, failed, ["forward"], seed)[0] for seed in (1, 1, 2)]
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert chosen[0][0] == {"prompt": "p", "program": "good 0", "score": 0.5, "worse": None, "good": True}
+    assert {**chosen[0][3], "program": ""} == {"prompt": "p", "program": "", "score": 0.0, "worse": None, "good": False}
+    pairs, left_out = compared("dpo", rows, failed[:7], ["forward"], 1)
+    assert left_out == 0 and sorted(row["worse"] for row in pairs) == [f"bad {at}" for at in range(7)]
+    counts = sorted([row["program"] for row in pairs].count(f"good {at}") for at in range(3))
+    assert counts == [2, 2, 3]  # each answers in turn
+
+
 def test_sft_takes_the_good_rows_alone():
     rows, left_out = compared("sft", GOOD, FAILED, OUTCOMES, 1)
     assert [row["program"] for row in rows] == [row["program"] for row in GOOD] and left_out == 0
@@ -116,6 +129,19 @@ def test_the_baseline_of_kto_is_zero_at_the_reference_and_counts_answers_to_othe
     assert objective.baseline(model, step, step).item() == pytest.approx(expected, rel=1e-3)
     parts = [objective.baseline(model, [example], step).item() for example in step]
     assert sum(parts) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_baseline_of_kto_exchanges_the_answers_of_two_and_is_zero_of_one_alone(model):
+    weights = trainable(model)
+    objective = make_objective("kto", SETTINGS, weights)
+    step, exchanged = [Example([5, 6], [7, 8]), Example([9, 10], [11])], [([5, 6], [11]), ([9, 10], [7, 8])]
+    before = answer_logps(model, exchanged).sum().item()
+    with torch.no_grad():
+        for weight in weights:
+            weight.add_(0.05)
+        expected = answer_logps(model, exchanged).sum().item() - before
+    assert objective.baseline(model, step, step).item() == pytest.approx(expected, rel=1e-3)
+    assert objective.baseline(model, step[:1], step[:1]).item() == 0.0
 
 
 def test_the_cross_entropy_of_the_better_answers_is_added_by_its_weight(model):

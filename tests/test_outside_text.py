@@ -1,6 +1,5 @@
 """What comes from outside as text or numbers, in whatever way it was saved, and what leaves as numbers."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import pytest
 from archloop import seed_programs
 from archloop.digest import code_digest
 from archloop.prompts import read_hints, read_template, write_prompt
-from archloop.seeds import derive, uniform
 
 FACTS = {"name": "digits", "channels": 1, "size": 32, "classes": 10}
 GOAL = {"epochs": 1, "parameter_budget": 1000}
@@ -73,15 +71,3 @@ def test_a_line_about_a_name_that_is_no_utf8_reaches_terminal_and_log(root, tmp_
     done = subprocess.run(command, capture_output=True, text=True, env={"LC_ALL": locale})
     assert done.stderr == "    caf\\udce9: broken\n"
     assert "caf\\udce9: broken" in (tmp_path / "log").read_text()
-
-
-def test_a_seed_is_the_same_number_to_whoever_reads_json_as_floating_point():
-    seeds = [derive(1, "main", cycle, "generate", index) for cycle in range(10) for index in range(100)]
-    assert all(json.loads(json.dumps(seed), parse_int=float) == seed for seed in seeds)
-    assert max(seeds) >= 2**52 and len(set(seeds)) == 1000
-
-
-def test_draws_are_spread_evenly_over_zero_to_one():
-    draws = [uniform(1, "draw", number) for number in range(2000)]
-    tenths = [sum(int(10 * draw) == tenth for draw in draws) for tenth in range(10)]
-    assert sum(tenths) == 2000 and min(tenths) > 150  # 200 expected, standard deviation 13

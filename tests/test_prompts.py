@@ -11,15 +11,16 @@ import pytest
 from safetensors.numpy import save_file
 
 from archloop.chat import chat_tokens, opening_tokens
+from archloop.corpus import CANDIDATES, write_corpus
 from archloop.corpus import CORPUS as SCHEMA
-from archloop.corpus import write_corpus
+from archloop.errors import InputError
 from archloop.files import read_jsonl
 from archloop.generate import OPENINGS
 from archloop.model_size import context_length, sees_part
 from archloop.models import load_tokenizer
 from archloop.preflight_prompts import prompt_counter
 from archloop.preflight_run import Run
-from archloop.prompts import cycle_prompts, read_hints, read_template, room_for_answer, write_prompt
+from archloop.prompts import cycle_prompts, read_hints, read_template, room_for_answer, seed_prompt, write_prompt
 from archloop.replay import _prompt
 from archloop.settings import complete
 
@@ -122,3 +123,104 @@ def test_the_preflight_counts_the_prompt_that_generate_will_read(root, tiny_mode
 )
 def test_a_window_is_known_from_the_configuration(config, part):
     assert sees_part(config) is part
+
+
+PROMPT = """Design a PyTorch image classifier for digits: 1x8x8 images, 10 classes. Reach the highest accuracy \
+after 1 epoch with at most 300,000 parameters. Be bold.
+
+This program has 1,234 parameters and reached 50.0 % on digits; design a different and better one:
+```python
+x = 1
+```
+
+Write one Python program: supported_hyperparameters() and class Net(nn.Module) with __init__(self, in_shape, \
+out_shape, prm, device) and forward(self, x), \
+where in_shape is (batch, channels, height, width) and out_shape is (classes,).
+"""
+KNOWN = [
+    {"id": "s1", "program": "x = 1\n", "parameters": 1234, "accuracy": 0.5, "dataset": "digits"},
+    {"id": "s2", "program": "y = 2\n", "parameters": 99, "accuracy": 0.25, "dataset": "digits"},
+]
+
+
+def test_a_prompt_of_the_shipped_template_is_this_text_and_its_row_says_where_it_comes_from(root):
+    template = read_template(root / "config" / "prompts" / "design.md.j2")
+    first, second = cycle_prompts(
+        "main", 3, 1, 2, template, {"b": "Be bold.", "a": "Be brief."}, DATASET, GOAL, KNOWN, 1
+    )
+    assert first == {
+        "id": "main-03-0000",
+        "chain": "main",
+        "cycle": 3,
+        "index": 0,
+        "prompt_id": "main-03-p0000",
+        "hint": "b",
+        "references": ["s1"],
+        "prompt": PROMPT,
+        "seed": 1244593503207084,
+    }
+    assert (second["hint"], second["references"], second["seed"]) == ("a", ["s2"], 7356256524834439)
+    assert "with at most 300,000 parameters. Be brief." in second["prompt"] and "after 2 epochs" in (
+        write_prompt(template, DATASET, GOAL | {"epochs": 2}, "", [])
+    )
+
+
+def test_a_row_of_a_prompt_has_columns_that_candidates_take_over(root):
+    (row,) = written(root, None, count=1)
+    assert set(row) <= set(CANDIDATES)
+
+
+@pytest.mark.parametrize(("references", "shown"), [(0, 0), (1, 1), (2, 2), (9, 2)])
+def test_as_many_references_are_shown_as_there_are(root, references, shown):
+    template = read_template(root / "config" / "prompts" / "design.md.j2")
+    rows = cycle_prompts("main", 1, 1, 5, template, {"a": "A."}, DATASET, GOAL, KNOWN, references)
+    assert [len(set(row["references"])) for row in rows] == [shown] * 5
+    assert [row["index"] for row in rows] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("row", "hint"),
+    [
+        ({"family": "plain"}, "Plain."),
+        ({"family": "other"}, ""),
+        ({"family": "other", "id": "a", "hints": ["dense"]}, "Dense."),
+        ({"family": "plain", "id": "x", "hints": ["dense"]}, "Plain."),
+        ({"family": "other", "id": "a", "hints": []}, "Gated."),  # drawn by its id
+    ],
+)
+def test_a_seed_program_answers_the_hint_of_its_family_or_one_that_fits(root, row, hint):
+    template = read_template(root / "config" / "prompts" / "design.md.j2")
+    hints = {"plain": "Plain.", "dense": "Dense.", "gated": "Gated."}
+    assert seed_prompt(template, hints, DATASET, GOAL, row) == write_prompt(template, DATASET, GOAL, hint, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{{ unknown }}", "'unknown' is undefined"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ hint[9] }}", "no element 9"),
+    ],
+)
+def test_a_template_that_cannot_be_filled_is_one_line(tmp_path, text, says):
+    (tmp_path / "t.j2").write_text(text)
+    with pytest.raises(InputError, match=f"the prompt's template cannot be filled: .*{says}"):
+        write_prompt(read_template(tmp_path / "t.j2"), DATASET, GOAL, "", [])
+
+
+def test_a_template_that_is_none_is_named(tmp_path):
+    (tmp_path / "t.j2").write_text("{% if %}")
+    with pytest.raises(InputError, match=r"t\.j2: no Jinja2 template"):
+        read_template(tmp_path / "t.j2")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: 1", "a: [b", "{}", "- a"])
+def test_hints_that_are_none_are_named(tmp_path, text):
+    (tmp_path / "hints.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"hints\.yaml: (no YAML|wants lines of the form)"):
+        read_hints(tmp_path / "hints.yaml")
+
+
+def test_hints_are_trimmed_and_named_by_text(tmp_path):
+    (tmp_path / "hints.yaml").write_text("1: ' One. '\nb: Two.\n")
+    assert read_hints(tmp_path / "hints.yaml") == {"1": "One.", "b": "Two."}

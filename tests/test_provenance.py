@@ -2,17 +2,19 @@
 
 import json
 import os
+import platform
 from pathlib import Path
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
 
 from archloop import provenance
 from archloop.cli import settings_options, stage
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, sha256_text, write_json
-from archloop.provenance import digest_of, provenance_path, provenances, read_provenance
+from archloop.provenance import digest_of, locate, outputs_of, provenance_path, provenances, read_provenance
 from archloop.records import other_model, unrecorded
 
 PATH = click.Path(path_type=Path)
@@ -99,7 +101,7 @@ def test_one_with_values_of_another_kind_is_named(script, tmp_path, change):
 
 def test_the_digest_of_a_large_input_is_that_of_its_provenance_unless_it_is_newer(script, tmp_path, monkeypatch):
     made(script, tmp_path)
-    monkeypatch.setattr(provenance, "LARGE_BYTES", 1)
+    monkeypatch.setattr(provenance, "LARGE_BYTES", len("made"))
     beside = provenance_path(tmp_path / "out")
     write_json(beside, read_json(beside) | {"outputs": {"out": "known"}})
     assert digest_of(tmp_path / "out") == "known"
@@ -169,3 +171,75 @@ def test_another_model_under_the_same_name_is_refused_unless_snakemake_sees_to_i
     assert "this is hub:a/b (revision 1)" in other_model("manifest.json", wanted | {"revision": "2"})
     persistence._write_record("manifest.json", MetadataRecord(rule="prepare_model"))
     assert other_model("manifest.json", wanted | {"revision": "2"}) is None
+
+
+def test_it_has_these_fields_and_no_others(script, tmp_path):
+    found = made(script, tmp_path)
+    fields = "code host inputs options outputs params run_records script settings versions waited_for"
+    assert " ".join(sorted(found)) == fields
+    assert set(found["versions"]) == {"python", "click"} and len(found["code"]) == 16
+    assert found["versions"]["python"] == platform.python_version()
+    assert {"machine", "system"} <= set(found["host"])
+
+
+def test_what_a_job_waits_for_is_no_input(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    for name in ("preflight.json", "read.json"):
+        (tmp_path / "results" / name).write_text("{}")
+
+    @stage("output")
+    @click.option("--output", type=PATH)
+    def main(output):
+        output.write_text("made")
+        return {"inputs": [Path("results/read.json")], "outputs": [output.with_name("more")]}
+
+    (tmp_path / "more").write_text("also made")
+    arguments = ["--output", "out", "--", "--", "results/preflight.json", "results/read.json"]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    found = read_provenance(Path("out.provenance"))
+    assert found["waited_for"] == ["results/preflight.json"] and list(found["inputs"]) == ["results/read.json"]
+    assert found["outputs"] == {"out": sha256_text("made"), "more": sha256_text("also made")}
+
+
+def test_how_a_job_ran_is_no_option_of_what_it_made(tmp_path):
+    @stage("output")
+    @click.option("--workers", type=int)
+    @click.option("--isolation")
+    @click.option("--cycle", type=int)
+    @click.option("--output", type=PATH)
+    def main(workers, isolation, cycle, output):
+        output.write_text("made")
+
+    options = ["--workers", "2", "--isolation", "none", "--cycle", "4", "--output", str(tmp_path / "out")]
+    assert CliRunner().invoke(main, options).exit_code == 0
+    assert read_provenance(tmp_path / "out.provenance")["options"] == {"cycle": 4}
+
+
+def test_files_lie_beside_their_provenance_and_inputs_below_or_beside_the_results(tmp_path):
+    found = {"outputs": {"a": "", "../b": ""}, "run_records": ["r"]}
+    path = tmp_path / "main" / "a.provenance"
+    assert outputs_of(path, found) == [tmp_path / "main" / "a", tmp_path / "b"]
+    assert outputs_of(path, found, run_records=True) == [
+        tmp_path / "main" / "a",
+        tmp_path / "b",
+        tmp_path / "main" / "r",
+    ]
+    assert locate(tmp_path / "out", "results/main/x") == tmp_path / "out" / "main" / "x"
+    assert locate(tmp_path / "out", "config/x") == tmp_path / "config" / "x"
+
+
+def test_the_host_is_the_machine_and_where_it_computes(monkeypatch):
+    plain = {"machine": platform.machine(), "system": "Linux"}
+    capability = torch.backends.cpu.get_cpu_capability()
+    assert provenance.host(None) == plain
+    assert provenance.host("cpu") == plain | {"device": "cpu", "cpu": capability}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
+    assert provenance.host("auto") == plain | {"device": "GPU None"}
+    assert provenance.host("cuda:1") == plain | {"device": "GPU cuda:1"}
+    assert provenance.host("cpu") == plain | {"device": "cpu", "cpu": capability}
+
+
+def test_packages_that_are_not_installed_have_no_version():
+    assert set(provenance.versions(("click", "no-such-package"))) == {"python", "click"}

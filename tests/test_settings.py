@@ -11,7 +11,7 @@ from archloop.chains import effective, start_of
 from archloop.cli import settings_options
 from archloop.errors import InputError
 from archloop.options import options, schema
-from archloop.settings import check_file, check_prompt_files, complete
+from archloop.settings import check_prompt_files, complete
 
 DIGITS = {"dataset": "digits"}
 
@@ -28,6 +28,13 @@ def refusal(config: dict) -> str:
 def test_the_shipped_settings_are_whole(root, name):
     settings = complete(yaml.safe_load((root / "config" / f"{name}.yaml").read_text()))
     assert set(settings) == set(schema()["properties"])
+
+
+def test_what_is_left_out_has_the_default_of_the_schema(config):
+    least = complete({key: config[key] for key in ("model", "chains")})
+    novelty = least["novelty"]
+    assert (least["seed"], novelty["threshold"], novelty["gate"], novelty["shingle_tokens"]) == (1, 0.9, "both", 10)
+    assert least["chains"]["main"]["cycles"] == 2 and least["chains"]["seed"]["dataset"] == "digits"
 
 
 def test_config_yaml_is_the_papers_run(root):
@@ -192,26 +199,6 @@ def test_failed_programs_have_no_accuracy_to_order_or_weigh_by(config, key, valu
     complete(config)
     config["chains"]["main"]["finetuning"] = {"method": "kto"}
     assert f"chains.main, cycle 1: finetuning.{key}: kto learns from failed programs" in refusal(config)
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("seed: 1\nrun:\n  gpus: 1\n  gpus: 0\n", "line 4: gpus is given twice, first in line 3"),
-        ("chains:\n  - {a: 1,\n     a: 2}\n", "line 3: a is given twice, first in line 2"),
-        ('{"seed": 1, "seed": 2}', "line 1: seed is given twice, first in line 1"),
-    ],
-)
-def test_a_key_that_is_given_twice_is_refused_with_its_line(tmp_path, text, says):
-    (tmp_path / "my.yaml").write_text(text)
-    with pytest.raises(InputError) as caught:
-        check_file(tmp_path / "my.yaml")
-    assert str(caught.value) == f"{tmp_path}/my.yaml, {says}"
-
-
-def test_what_anchors_repeat_is_no_key_given_twice(tmp_path):
-    (tmp_path / "my.yaml").write_text("a: &x {b: 1}\nc: *x\nd: {<<: *x, b: 2}\ne: [*x, *x]\n")
-    check_file(tmp_path / "my.yaml")
 
 
 def test_a_template_that_is_not_there_is_named_for_any_cycle(config, root):

@@ -174,10 +174,26 @@ def test_imports_of_anything_else_are_refused_and_named(imports, says):
         ("getattr(self.x, '_' + '_globals_' + '_')", "uses __globals__"),
         ("getattr(self, f\"{'__'}globals__\")", "spells __globals__"),
         ("getattr(self, ''.join(['__glo', 'bals__']))", "spells __globals__"),
+        ("glo = '__glo'; x = f'{glo}bals__'", "spells __globals__"),
+        ("glo = '__glo'; end = 'bals__'; getattr(self.x, glo + end)", "uses __globals__"),
+        ("name = 'import' + 'lib'; getattr(F, name)", "uses torch.nn.functional.importlib"),
     ],
 )
 def test_other_ways_to_what_is_refused_are_seen(line, says):
     assert check_program(program(line)) == ("unsafe", says)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "name = 'relu'; getattr(self, 'conv').name = getattr(self.conv, name)",
+        "name = 're'; name += 'lu'; getattr(nn.functional, name)",
+        "name = 'a'; name = name + name; getattr(F, name)",
+        "low, high = '_', '__'; x = low + high + 'x'",
+    ],
+)
+def test_a_name_that_is_known_or_may_be_any_is_refused_for_no_reason_of_its_own(line):
+    assert check_program(program(line)) is None
 
 
 def test_what_only_a_script_runs_counts_for_nothing():
@@ -206,6 +222,12 @@ def test_imports_that_nothing_reads_are_left_out_of_what_is_run(imports, left):
 def test_a_program_that_needs_no_change_is_run_as_it_is():
     for text in (program(), "class Net(", "x\r\ny"):
         assert without_unused(text) == text
+
+
+@pytest.mark.parametrize("call", ["getattr()", "getattr(x)", "setattr(x)", "delattr()", "hasattr()", "getattr(*x)"])
+def test_a_call_with_too_few_arguments_ends_no_check(call):
+    found = check_program(program(call))
+    assert found is None or (found[0] == "unsafe" and "attr" in found[1])
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def test_a_run_ends_when_nobody_reads_what_it_says(root, tmp_path, command, line
         while line not in run.stdout.readline():
             assert run.poll() is None
         while "begun" in command and not (tmp_path / "begun").exists():
+            assert run.poll() is None
             time.sleep(0.1)
         jobs = psutil.Process(run.pid).children(recursive=True)
         run.stdout.close()

@@ -1,24 +1,22 @@
 """A fault of the machine is no verdict on a program, and what is sound is trained in a format that it takes."""
 
+import copy
 import itertools
-import time
+import threading
 
 import pytest
 import torch
-from small_data import write_few_digits
 
 from archloop import train
 from archloop.datasets import read_facts, read_split
 from archloop.devices import dealt_out
 from archloop.errors import InputError
 from archloop.evaluate import Judge, evaluate
-from archloop.faults import is_device, is_memory
-from archloop.formats import PLAIN, Format, formats
-from archloop.keys import protocol_digest
-from archloop.result import FIELDS, NO_RESULT, read_result
+from archloop.faults import is_device
+from archloop.formats import PLAIN, Format
+from archloop.result import FIELDS
 from archloop.scores import all_records
-from archloop.settings import complete
-from archloop.verdicts import SOUND
+from archloop.verdicts import FAILURES, SOUND, TRANSIENT, judge_fairly
 
 RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
 BUSY = "AcceleratorError: CUDA error: CUDA-capable device(s) is/are busy or unavailable"
@@ -43,46 +41,6 @@ class Net(nn.Module):
 """
 
 
-@pytest.fixture(scope="module")
-def settings(smallest):
-    return complete(smallest)["evaluation"]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors", images=64)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "CUDA error: out of memory",
-        "CUDA out of memory. Tried to allocate 2.00 GiB",
-        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-        "std::bad_alloc",
-        "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes",
-    ],
-)
-def test_missing_memory_is_known_by_what_every_library_calls_it(text):
-    assert is_memory(RuntimeError(text))
-
-
-@pytest.mark.parametrize(
-    ("text", "faulty"),
-    [
-        (BUSY, True),
-        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", True),
-        ("RuntimeError: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", True),
-        ("RuntimeError: CUDA error: device-side assert triggered", False),
-        ("RuntimeError: mat1 and mat2 shapes cannot be multiplied (16x10 and 12x10)", False),
-    ],
-)
-def test_an_error_of_the_device_is_told_apart_from_one_of_the_program(text, faulty):
-    assert is_device(text) == faulty
-    assert not is_memory(RuntimeError(text))
-
-
 def crashing(monkeypatch, details) -> list[str]:
     """Let every training end as a crash with the next of some details; return what was trained, in order."""
     trained, details = [], iter(details)
@@ -98,6 +56,75 @@ def crashing(monkeypatch, details) -> list[str]:
 
 
 ROWS = [{"id": "a", "program": NET.replace("STEP", "x = x")}]
+
+
+class Machine:
+    """A judge whose answers are given: of a program one after the other, of the sound program always the same."""
+
+    def __init__(self, *outcomes: tuple[str, str], sound: bool = False, works: bool = True):
+        self.outcomes, self.sound, self.works, self.asked = list(outcomes), sound, works, []
+
+    def judge(self, program, settings, seed, device):
+        self.asked.append((program, settings, seed, device))
+        return dict(zip(("outcome", "detail"), self.outcomes.pop(0)))
+
+    def settled(self, settings):
+        return settings | {"precision": "settled"}
+
+    def train_once(self, *given):
+        self.asked.append(given)
+        return {"outcome": "trained" if self.works else "timeout", "detail": "too slow"}
+
+
+SOUND_TRIAL = {
+    "training": "evaluator", "epochs": 1, "repeats": 1, "batch_size": 16, "learning_rate": 0.01, "momentum": 0.9,
+    "gradient_clip": 3.0, "parameter_budget": 10**6, "timeout_s": 120, "precision": "settled", "memory_mb": 7,
+}  # fmt: skip
+OWN, GONE, DEAD = (
+    ("crashed", "TypeError: own"),
+    ("crashed", "CUDA error: busy"),
+    ("crashed", "the process ended with x"),
+)
+
+
+@pytest.mark.parametrize(
+    ("machine", "device", "outcome", "lasting", "asked"),
+    [
+        (Machine(("trained", "")), "cpu", "trained", True, "p"),
+        (Machine(("construct", "x")), "cpu", "construct", True, "p"),
+        (Machine(("timeout", "x")), "cpu", "timeout", False, "p"),
+        (Machine(("out_of_memory", "x")), "cuda", "out_of_memory", False, "p"),
+        (Machine(OWN), "cpu", "crashed", True, "ps"),
+        (Machine(OWN, sound=True), "cpu", "crashed", True, "p"),
+        (Machine(OWN, sound=True), "cuda", "crashed", True, "ps"),
+        (Machine(GONE, ("trained", "")), "cuda", "trained", True, "psp"),
+        (Machine(GONE, GONE), "cuda", "crashed", False, "psp"),
+        (Machine(DEAD, DEAD), "cpu", "crashed", True, "psp"),
+        (Machine(DEAD, ("timeout", "")), "cpu", "timeout", False, "psp"),
+    ],
+)
+def test_a_crash_counts_where_a_sound_program_goes_through(machine, device, outcome, lasting, asked):
+    machine, was_sound = copy.deepcopy(machine), machine.sound
+    record, kept = judge_fairly(machine, "program", {"memory_mb": 7}, 5, device)
+    assert (record["outcome"], kept) == (outcome, lasting)
+    calls = {
+        "p": ("program", {"memory_mb": 7}, 5, device),
+        "s": (SOUND, SOUND_TRIAL, 0, device, 64),
+    }
+    assert machine.asked == [calls[each] for each in asked]
+    assert machine.sound == (asked != "p" or outcome == "trained" or was_sound)
+
+
+def test_where_the_sound_program_fails_no_verdict_counts():
+    machine = Machine(OWN, works=False)
+    with pytest.raises(InputError, match=r"on cuda:1 a sound program fails, too \(timeout: too slow\); no candidate"):
+        judge_fairly(machine, "program", {}, 5, "cuda:1")
+    assert not machine.sound
+
+
+def test_outcomes_are_of_these_kinds():
+    assert TRANSIENT == ("timeout", "out_of_memory")
+    assert FAILURES == ("timeout", "out_of_memory", "crashed")
 
 
 def test_where_a_sound_program_fails_too_the_job_ends_and_nothing_is_kept(digits, settings, tmp_path, monkeypatch):
@@ -174,27 +201,8 @@ def test_a_view_after_a_convolution_is_trained_in_contiguous_memory(data, settin
     assert trained_in(data, settings, "x = x.view(len(x), -1).view(x.shape)") == ("trained", "float32, contiguous")
 
 
-def test_channels_last_is_tried_on_gpus_alone_and_contiguous_comes_last():
-    assert formats("float32", "cpu") == [PLAIN]
-    gpu = formats("bfloat16", "cuda:1")
-    assert (gpu[0], gpu[-1], len(gpu)) == (Format("bfloat16", "channels_last"), PLAIN, 4)
-
-
 def test_a_buffer_that_forward_changes_in_evaluation_mode_is_no_crash_in_the_second_epoch(data, settings):
     assert trained_in(data, settings, "self.seen = self.seen + x.detach().mean()")[0] == "trained"
-
-
-def test_a_key_depends_on_all_that_a_program_runs_with(settings):
-    versions = {"python": "3", "torch": "2", "torchvision": "1", "numpy": "2", "cpu": "x86_64 AVX2", "kernel": "6"}
-
-    def key(device="cpu", precision="float32", **other) -> str:
-        return protocol_digest(settings | {"precision": precision}, "data", 1, device, versions | other)
-
-    for name in ("python", "torch", "torchvision", "numpy", "cpu"):
-        assert key(**{name: "other"}) != key()
-    assert key(precision="bfloat16") != key()
-    assert key(kernel="other") == key()
-    assert key("H100", cpu="other") == key("H100")
 
 
 def test_candidates_are_dealt_out_to_gpus_of_one_kind(monkeypatch):
@@ -208,29 +216,21 @@ def test_candidates_are_dealt_out_to_gpus_of_one_kind(monkeypatch):
 
 
 def test_every_device_has_as_many_candidates_as_workers_allow(digits, settings, tmp_path, monkeypatch):
-    at_work, most = [], []
+    at_work, four = [], threading.Barrier(4, timeout=60)
 
     def train_once(self, program, settings, seed, device, *_):
         at_work.append(device)
-        most.append(sorted(at_work))
-        time.sleep(0.1)
-        at_work.remove(device)
+        four.wait()
+        assert sorted(at_work[-4:]) == ["one", "one", "two", "two"]
+        four.wait()
         return dict.fromkeys(FIELDS) | {"outcome": "trained", "isolation": "namespaces"}
 
     monkeypatch.setattr(Judge, "train_once", train_once)
     monkeypatch.setattr("archloop.evaluate.dealt_out", lambda *_: ["one", "two"])
+    monkeypatch.setattr("archloop.evaluate.shares", lambda *_: {})
     rows = [{"id": str(at), "program": ROWS[0]["program"] + f"# {at}\n"} for at in range(8)]
     evaluate(rows, digits, settings, 1, tmp_path, RUN | {"workers": 4})
-    assert max(most, key=len) == ["one", "one", "two", "two"]
-
-
-@pytest.mark.parametrize(
-    ("status", "outcome"),
-    [(-9, "out_of_memory"), (-7, "out_of_memory"), (-11, "crashed"), (0, "crashed"), (3, "crashed")],
-)
-def test_an_end_that_only_the_kernel_brings_about_is_missing_memory(status, outcome):
-    record = read_result({"stopped": None, "status": status}, b"", b"n" * 16)
-    assert record["outcome"] == outcome and record["detail"].startswith(NO_RESULT)
+    assert len(at_work) == 8
 
 
 def test_an_error_of_the_device_is_no_fault_of_the_construction(data, settings):

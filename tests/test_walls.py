@@ -9,14 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from plain_user import ROOT, as_plain_user
-from small_data import write_few_digits
 
-from archloop import judge_server, site_limits, walls
+from archloop import judge_server, walls
 from archloop.errors import InputError
 from archloop.evaluate import Judge
-from archloop.settings import complete
 
 NET = """
 import torch
@@ -39,14 +36,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user,
 
 
 @pytest.fixture(scope="module")
-def settings(root):
-    whole = complete(yaml.safe_load((root / "config" / "test.yaml").read_text()))
-    return whole["evaluation"] | {"timeout_s": 60, "threads": 2}
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
+def settings(settings):
+    return settings | {"threads": 2}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +65,7 @@ print("; ".join(site_limits.shortfalls(walls.limits(order))))
         ("RLIMIT_DATA", 3 * 2**30, "allows 3072 MB of data, a candidate is promised 70"),
         ("RLIMIT_NOFILE", 128, "allows 128 open files, a candidate is promised 256: raise it (ulimit -n"),
         ("RLIMIT_FSIZE", 20 * 1024, "allows 0 MB a file, a candidate is promised 16: raise it (ulimit -f"),
+        ("RLIMIT_STACK", 2**20, "allows 1 MB of stack, a candidate is promised 8: raise it (ulimit -s"),
         ("RLIMIT_NPROC", 20, ""),
     ],
 )
@@ -82,6 +74,24 @@ def test_a_limit_below_what_is_promised_is_named_with_what_to_do(root, name, val
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{name} {says}" if says else "\n") and len(done.stdout.splitlines()) == 1
+
+
+LARGE_STACK = """
+import resource, subprocess
+from archloop import site_limits
+resource.setrlimit(resource.RLIMIT_STACK, (2**32, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+with site_limits.usual_stack():
+    subprocess.run(["sh", "-c", "ulimit -s"])
+subprocess.run(["sh", "-c", "ulimit -s"])
+"""
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_STACK)[1] != resource.RLIM_INFINITY, reason="a bounded stack")
+def test_the_stack_that_a_shell_hands_on_is_none_of_the_judges(root):
+    """One of 4 GB for each thread would fill the address space of a candidate, whose threads then fail."""
+    environment = {"PYTHONPATH": str(root / "scripts"), "PATH": os.environ["PATH"]}
+    done = subprocess.run([sys.executable, "-c", LARGE_STACK], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["8192", str(2**22)], done.stderr
 
 
 def test_a_judge_that_cannot_write_its_copy_of_the_images_says_so(monkeypatch, digits):
@@ -210,25 +220,10 @@ def test_a_keeper_that_fails_behind_the_walls_is_an_outcome_of_its_candidate(jud
 def test_a_process_is_watched_whatever_it_calls_itself(tmp_path, name, threads, outcome):
     path = tmp_path / "status"
     path.write_bytes(b"Name:\t" + name + b"\nVmSize:\t9 kB\nRssAnon:\t 1000 kB\nThreads:\t%d\n" % threads)
-    order = {"level": "namespaces", "gpu": False, "memory_mb": 100}
+    order = {"level": "namespaces", "gpu": False, "memory_mb": 100, "card": None}
     with open(path, "rb", buffering=0) as status:
-        broken = judge_server._broken_limit(status, order, float("inf"))
+        broken = judge_server._broken_limit(status, lambda: None, order, float("inf"))
     assert (broken and broken[0]) == outcome
-
-
-def test_limits_of_control_groups_are_the_tightest_up_to_the_root(tmp_path):
-    for folder, name, value in (
-        ("a", "pids.max", "100"),
-        ("a/b", "pids.max", "max"),
-        ("a/b", "memory.max", "2000"),
-        ("a", "memory.max", "5000"),
-        ("", "cpu.max", "200000 100000"),
-    ):
-        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-        (tmp_path / folder / name).write_text(f"{value}\n")
-    (tmp_path / "cgroup").write_text("0::/a/b\n")
-    found = site_limits.group_limits(tmp_path, tmp_path / "cgroup")
-    assert found == {"pids.max": "100", "memory.max": "2000", "cpu.max": "200000 100000"}
 
 
 NO_NAME = "import getpass, os; os.setuid(54321); assert getpass.getuser() == 'archloop'"
@@ -284,3 +279,126 @@ def test_the_limits_that_hold_are_reported_and_one_that_is_too_low_fails_the_job
     with pytest.raises(InputError, match="cannot judge at level namespaces: RLIMIT_CPU allows 15 s") as caught:
         judge.judge(HONEST, settings, 1)
     assert "\n" not in str(caught.value)
+
+
+EVALUATION = {"timeout_s": 1.5, "repeats": 3, "memory_mb": 100, "threads": 2}
+
+
+def test_what_a_judgement_may_take_follows_from_the_settings():
+    assert walls.bounds(EVALUATION) == {"timeout_s": 4.5, "cpu_s": 19, "memory_mb": 100, "threads": 2}
+
+
+ORDER = {"level": "namespaces", "gpu": False, "cpu_s": 19, "memory_mb": 100}
+
+
+def test_a_candidate_has_these_limits(monkeypatch):
+    monkeypatch.setattr(walls, "kernel", lambda: (5, 14))
+    found = walls.limits(ORDER)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    assert abs(found.pop(resource.RLIMIT_AS) - mapped - 100 * 2**20) < 16 * 2**20
+    files = {resource.RLIMIT_FSIZE: 16 * 2**20, resource.RLIMIT_NOFILE: 256}
+    assert found == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
+    gpu = walls.limits(ORDER | {"gpu": True})
+    assert gpu == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
+    assert resource.RLIMIT_NPROC not in walls.limits(ORDER | {"level": "landlock"})
+    monkeypatch.setattr(walls, "kernel", lambda: (5, 13))
+    assert resource.RLIMIT_NPROC not in walls.limits(ORDER)
+
+
+def test_a_scratch_folder_has_these_bounds():
+    assert (walls.SCRATCH_MB, walls.SCRATCH_FILES, walls.SCRATCH_DEPTH) == (16, 1024, 32)
+    assert (walls.MAXIMUM_THREADS, walls.OPEN_FILES) == (64, 256)
+    assert walls.LEVELS == ("namespaces", "bubblewrap", "landlock")
+
+
+def test_the_version_of_the_kernel_is_its_first_two_numbers(monkeypatch):
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "host", "6.18.44-rc7", "", "x86_64")))
+    assert walls.kernel() == (6, 18)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "found"),
+    [(0, "", None), (3, "no user namespaces", "no user namespaces"), (1, "Traceback", InputError)],
+)
+def test_a_trial_of_namespaces_tells_the_machine_from_the_installation(monkeypatch, status, said, found):
+    asked = []
+    monkeypatch.setattr(walls, "_try", lambda command: asked.append(command) or (status, said))
+    if found is InputError:
+        with pytest.raises(InputError, match=r"cannot try namespaces \(Traceback\); mend the environment"):
+            walls.obstacle.__wrapped__("namespaces")
+    else:
+        assert walls.obstacle.__wrapped__("namespaces") == found
+    walls.obstacle.__wrapped__("landlock")
+    assert [command[-2:] for command in asked] == [[walls.scratch_base(), ""]]
+
+
+def test_landlock_works_where_the_kernel_has_it(monkeypatch):
+    for version, reason in ((0, "the kernel has no Landlock"), (1, None)):
+        monkeypatch.setattr(walls.landlock, "abi", lambda version=version: version)
+        assert walls.obstacle.__wrapped__("landlock") == reason
+
+
+def test_levels_are_tried_from_the_strongest_on(monkeypatch):
+    asked = []
+    monkeypatch.setattr(walls, "obstacle", lambda level, gpu: asked.append((level, gpu)) or f"no {level}")
+    for wanted, levels in (("auto", walls.LEVELS), ("namespaces", walls.LEVELS[:2]), ("bubblewrap", ("bubblewrap",))):
+        asked.clear()
+        said = "; ".join(f"{level}: no {level}" for level in levels)
+        with pytest.raises(InputError, match=rf"run.isolation: {wanted} does not work on .*\({said}\), so nothing"):
+            walls.choose_level(wanted, gpu=True)
+        assert asked == [(level, True) for level in levels]
+    assert walls.choose_level("none") == "none"
+
+
+CONFINED = """
+import json, os, resource, signal, sys, tempfile
+from archloop import walls
+scratch, grants = sys.argv[1:]
+tempfile.gettempdir()
+os.environ.update(SECRET="x", CUDA_VISIBLE_DEVICES="2", CUDA_DEVICE_ORDER="PCI_BUS_ID")
+order = {"level": "none", "gpu": False, "readable": [], "scratch": scratch, "memory_mb": 500, "cpu_s": 30}
+walls.confine(order | {"grants": grants})()
+names = ("CPU", "FSIZE", "NOFILE", "CORE", "MEMLOCK", "MSGQUEUE", "RTPRIO")
+limits = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in names}
+ignored = signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN
+print(json.dumps([dict(os.environ), limits, ignored, tempfile.gettempdir()]))
+"""
+
+
+def test_a_candidate_has_this_environment_and_these_limits(tmp_path, root):
+    (tmp_path / "grants").write_text("[[], []]")
+    command = [sys.executable, "-c", CONFINED, str(tmp_path), str(tmp_path / "grants")]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
+    environment, limits, ignored, temporary = json.loads(done.stdout or done.stderr)
+    caches = ("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
+    assert environment == {
+        "PATH": "/usr/bin:/bin",
+        "TMPDIR": str(tmp_path),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "USER": "archloop",
+        "LOGNAME": "archloop",
+        "HOME": str(tmp_path),
+        "CUDA_VISIBLE_DEVICES": "2",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    } | dict.fromkeys(caches, f"{tmp_path}/cache")
+    nothing = {name: [0, 0] for name in ("CORE", "MEMLOCK", "MSGQUEUE", "RTPRIO")}
+    assert limits == nothing | {"CPU": [30, 30], "FSIZE": [2**24, 2**24], "NOFILE": [256, 256]}
+    assert ignored and temporary == str(tmp_path)
+
+
+def test_a_limit_that_is_lower_already_stays(root):
+    code = "import resource; from archloop import walls; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)); "
+    code += "walls._limit({resource.RLIMIT_NOFILE: 256}); print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")}
+    )
+    assert done.stdout == "(100, 100)\n", done.stderr
+
+
+def test_the_gpus_of_a_machine_are_its_files(monkeypatch, tmp_path):
+    for name in ("nvidia0", "nvidiactl", "null", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    real = Path
+    monkeypatch.setattr(walls, "Path", lambda place: tmp_path if place == "/dev" else real(place))
+    assert walls.gpu_devices() == [str(tmp_path / name) for name in ("nvidia-uvm", "nvidia0", "nvidiactl")]

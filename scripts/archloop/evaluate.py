@@ -26,8 +26,9 @@ from typing import IO
 import numpy as np
 from safetensors.torch import save_file
 
-from archloop import own_python, walls
+from archloop import own_python, site_limits, walls
 from archloop.allocation import PATIENT, choose_workers, memory_mb, processors
+from archloop.card_memory import shares
 from archloop.datasets import read_facts, read_split
 from archloop.devices import dealt_out, device_name, judge_versions
 from archloop.errors import InputError
@@ -80,6 +81,7 @@ def evaluate(
         programs = list(dict.fromkeys(row["program"] for row in candidates))
         kept = ScoreStore(store)
         workers = _workers(run, settings, gpus=0 if judge.device == "cpu" else len(devices))
+        judge.shares = shares(devices, workers)
         free = queue.SimpleQueue()
         for _, device in zip(range(workers), itertools.cycle(devices)):
             free.put(device)
@@ -178,6 +180,7 @@ class Judge:
         self.versions, self.sound = judge_versions(), False
         self.gpu, self.log_unlisted = self.device != "cpu", driver_calls == "log"
         labels = {split: read_split(dataset, split)[1] for split in ("validation", "test")}
+        self.shares: dict[str, dict] = {}  # of a card, for each device on which candidates share one
         self.labels = {split: values.numpy().astype(np.uint8) for split, values in labels.items()}
         self.level = walls.choose_level(isolation, self.gpu)
         if self.level == "none":
@@ -257,6 +260,7 @@ class Judge:
             order = {"level": self.level, "readable": self.readable, "base": str(base), "scratch": str(scratch)}
             order |= walls.bounds(settings) | {"gpu": self.gpu, "device": device, "log_unlisted": self.log_unlisted}
             order |= {"devices": walls.gpu_devices() if self.gpu else [], "hidden": self.hidden, "grants": self.grants}
+            order["card"] = self.shares.get(device)
             predictions = settings["repeats"] * (settings["epochs"] * len(labels["validation"]) + len(labels["test"]))
             result, log, report = self._ask(order, json.dumps(request).encode(), predictions)
         finally:
@@ -326,9 +330,10 @@ class Judge:
         if self.level == "bubblewrap":
             shown = [*self.readable, str(self.data)]
             command = [*walls.bubblewrap_command(shown, writable, self.gpu, self.hidden), "--", *command]
-        server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, env=environment, cwd=self.data, pass_fds=[theirs.fileno()]
-        )
+        with site_limits.usual_stack():
+            server = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, env=environment, cwd=self.data, pass_fds=[theirs.fileno()]
+            )
         theirs.close()
         ours.settimeout(START_S)
         if ours.recv(16) != b"ready":

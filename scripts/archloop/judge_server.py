@@ -17,13 +17,15 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import torch
 from safetensors.torch import load_file
 
-from archloop import namespaces, rehearsal, site_limits, train, walls
+from archloop import card_memory, namespaces, rehearsal, site_limits, train, walls
 
 LOOK_EVERY_S = 0.05
 # Threads, and in kB all memory that is the process's own, swapped out or not; files that it maps do not count.
@@ -37,6 +39,7 @@ CLOSING, AGAIN = "the closing of the walls", "a training step behind the closed 
 OTHER_WALL = (
     "python scripts/gpu_walls.py says which wall it is; set run.isolation to another level, or take another node"
 )
+SHARED, OWN_CARD = "what a candidate holds on a card that it shares is not measured", "set run.workers to auto"
 MENDS = {WALLS: "set run.isolation to another level, or take another node", DEVICE: OTHER_WALL, AGAIN: OTHER_WALL}
 
 
@@ -112,8 +115,10 @@ def _start_and_watch(order: dict, descriptors: list[int], data: dict) -> dict:
     try:
         # Before the candidate hides itself: /proc may show a user's own processes alone (hidepid).
         status = open(f"/proc/{child}/status", "rb", buffering=0)  # noqa: SIM115 (it stays open)
+        held = _meter(order["card"], child)
         os.write(go, b"1")
         limits = _behind_walls(told, order)
+        _check_meter(order["card"], held)
     except (OSError, walls.Refused) as error:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -121,7 +126,7 @@ def _start_and_watch(order: dict, descriptors: list[int], data: dict) -> dict:
         return {"error": why}
     started = time.monotonic()
     try:
-        stopped = _watch(child, status, order, started + order["timeout_s"])
+        stopped = _watch(child, status, held, order, started + order["timeout_s"])
     except Exception as error:  # the walls stood: whatever it is, the program brought it about
         os.kill(child, signal.SIGKILL)
         stopped = ["crashed", f"it could not be watched any longer ({train.line(error)})"]
@@ -138,6 +143,23 @@ def _start_and_watch(order: dict, descriptors: list[int], data: dict) -> dict:
         "peak_mb": usage.ru_maxrss // 1024,
         "limits": limits,
     }
+
+
+def _meter(card: dict | None, child: int) -> Callable[[], int | None]:
+    """Return what gives the MB that the candidate holds on its card, where it has a share of one.
+
+    Raises Refused where nobody measures it.
+    """
+    try:
+        return partial(card_memory.meter(card["uuid"]), child) if card else lambda: None
+    except card_memory.Unmeasured as error:
+        raise walls.Refused(f"{SHARED} ({error}): {OWN_CARD}") from None
+
+
+def _check_meter(card: dict | None, held: Callable[[], int | None]) -> None:
+    """Raise Refused where the device is started and NVML does not show what its start has taken of the card."""
+    if card and held() is None:
+        raise walls.Refused(f"{SHARED} (NVML does not show its process): {OWN_CARD}")
 
 
 def _behind_walls(told: int, order: dict) -> dict[str, int | None]:
@@ -171,12 +193,14 @@ def _last_step(said: bytes) -> str:
     return steps[-1] if steps else "the start of the candidate's process"
 
 
-def _watch(child: int, status: IO[bytes], order: dict, deadline: float) -> list[str] | None:
+def _watch(
+    child: int, status: IO[bytes], held: Callable[[], int | None], order: dict, deadline: float
+) -> list[str] | None:
     """Wait for the end of the candidate; end it when it breaks a limit, and return (outcome, reason) then."""
     # A blocked signal waits, so none is lost between two looks. (Kernels before 5.3 have no descriptor of a process.)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     while os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-        broken = _broken_limit(status, order, deadline)
+        broken = _broken_limit(status, held, order, deadline)
         if broken:
             os.kill(child, signal.SIGKILL)
             return broken
@@ -184,7 +208,7 @@ def _watch(child: int, status: IO[bytes], order: dict, deadline: float) -> list[
     return None
 
 
-def _broken_limit(status: IO[bytes], order: dict, deadline: float) -> list[str] | None:
+def _broken_limit(status: IO[bytes], held: Callable[[], int | None], order: dict, deadline: float) -> list[str] | None:
     if time.monotonic() >= deadline:
         return ["timeout", f"still at work after {order['timeout_s']:g} s"]
     try:
@@ -200,6 +224,9 @@ def _broken_limit(status: IO[bytes], order: dict, deadline: float) -> list[str] 
     used = sum(numbers.values()) if order["gpu"] else numbers.get(b"RssAnon", 0)
     if used > order["memory_mb"] * 1024:
         return ["out_of_memory", f"more than {order['memory_mb']} MB in use"]
+    card = order["card"]
+    if card and (held() or 0) > card["mb"]:
+        return ["out_of_memory", f"more than {card['mb']} MB of the GPU in use, its share"]
     if order["level"] in ("landlock", "bubblewrap") and _too_much(order["scratch"]):
         return ["crashed", f"more than {walls.SCRATCH_MB} MB or {walls.SCRATCH_FILES} files in its scratch folder"]
     return None

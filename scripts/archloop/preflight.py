@@ -255,6 +255,7 @@ def check_site(run: Run, facts: dict) -> Iterator[Finding]:
     each = [walls.bounds(effective(run.settings, "evaluation", *place) | {"repeats": 1}) for place in places]
     wanted = {resource.RLIMIT_CPU: max((bounds["cpu_s"] for bounds in each), default=0)}
     wanted |= {resource.RLIMIT_FSIZE: walls.SCRATCH_MB * 2**20, resource.RLIMIT_NOFILE: walls.OPEN_FILES}
+    wanted[resource.RLIMIT_STACK] = site_limits.STACK
     if not facts["gpus"] or run.settings["run"]["device"] == "cpu":
         wanted[resource.RLIMIT_AS] = max((bounds["memory_mb"] for bounds in each), default=0) * 2**20
     for text in site_limits.shortfalls(wanted, found=facts["limits"]):

@@ -4,19 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jinja2
-import yaml
 
 from archloop.errors import InputError
-from archloop.files import read_text
+from archloop.files import read_text, read_yaml
 from archloop.seeds import derive, generator
 
 
 def read_hints(path: Path) -> dict[str, str]:
     """Return name -> sentence. Raises InputError when the file is no mapping of names to sentences."""
-    try:
-        hints = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
+    hints = read_yaml(path)
     if not isinstance(hints, dict) or not hints or not all(isinstance(hint, str) for hint in hints.values()):
         raise InputError(f"{path}: wants lines of the form 'name: sentence', at least one")
     return {str(name): hint.strip() for name, hint in hints.items()}

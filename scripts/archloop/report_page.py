@@ -11,6 +11,7 @@ from archloop.report_paper import paper_rows
 from archloop.report_results import Compared
 from archloop.report_theme import FATES
 from archloop.report_verdict import MEASURES
+from archloop.texts import visible
 
 REASONS_SHOWN, EXAMPLE_LINES = 3, 60
 SAYS = {"runs": "t over runs", "points": "too few runs: no interval", "cycles": "one run: blocks of its cycles"}
@@ -139,7 +140,7 @@ def _reasons(failures: pl.DataFrame, group: list[str]) -> list[dict]:
 
 
 def _cut(program: str) -> str:
-    lines = program.splitlines()
+    lines = visible(program).splitlines()
     more = [f"... {len(lines) - EXAMPLE_LINES} more lines"] if len(lines) > EXAMPLE_LINES else []
     return "\n".join([*lines[:EXAMPLE_LINES], *more])
 

@@ -1,4 +1,4 @@
-"""Which name in a program means what: the scopes of Python, and what is bound in each.
+"""Which name in a program means what: the scopes of Python, what is bound in each, and texts put together of names.
 
 No recursion and no pass over the program for each name: however deep or long a program is, it takes linear time.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+LONGEST_TEXT = 200  # parts that a text is put together from
 WORDLESS = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)  # parts that hold no name
 
 
@@ -61,6 +62,57 @@ def binder(name: str, scope: Scope) -> list[tuple[Scope, list[Binding]]]:
                 return found
         place, first = place.outer, False
     return found
+
+
+def text_of(node: ast.expr, scope: Scope | None = None) -> str | None:
+    """Return the text that an expression is, put together from written parts; None where it is not known.
+
+    scope: where it stands; with it a name counts that is bound to such a text and never to anything else.
+    """
+    parts, todo = [], [(node, scope)]
+    for _ in range(LONGEST_TEXT):
+        if not todo:
+            return "".join(parts)
+        each, place = todo.pop()
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            parts.append(each.value)
+            continue
+        inner = _put_together(each, place)
+        if inner is None:
+            return None
+        todo += reversed(inner)
+    return None
+
+
+def _put_together(node: ast.expr, scope: Scope | None) -> list[tuple[ast.expr, Scope | None]] | None:
+    """Return the parts, with their scopes, that make up a text in their order; None for what is no such text."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [(node.left, scope), (node.right, scope)]
+    if isinstance(node, ast.JoinedStr):
+        return [(each, scope) for each in node.values]
+    if isinstance(node, ast.FormattedValue) and node.format_spec is None:
+        return [(node.value, scope)]
+    if _is_joined(node):
+        return [(each, scope) for each in node.args[0].elts]
+    if isinstance(node, ast.Name) and scope is not None:
+        bindings = [binding for _, bound in binder(node.id, scope) for binding in bound]
+        values = [(binding.value, binding.scope) for binding in bindings if binding.value is not None]
+        # Its one assignment binds it twice: as a value, and as a name that is written to.
+        return values if len(values) == 1 and len(bindings) == 2 else None
+    return None
+
+
+def _is_joined(node: ast.expr) -> bool:
+    """Say whether an expression is `"".join([...])`."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "join"
+        and isinstance(node.func.value, ast.Constant)
+        and node.func.value.value == ""
+        and len(node.args) == 1
+        and isinstance(node.args[0], (ast.List, ast.Tuple))
+    )
 
 
 def _module(scope: Scope) -> Scope:

@@ -5,11 +5,10 @@ import difflib
 from pathlib import Path
 
 import jsonschema
-import yaml
 
 from archloop import chains
 from archloop.errors import InputError
-from archloop.files import read_text
+from archloop.files import read_yaml
 from archloop.options import Validator, schema, section
 
 # What of fine-tuning means nothing to cycle 0, which has no candidates and one corpus.
@@ -44,35 +43,12 @@ def scratch_model(path: str | Path) -> dict:
 
     Raises InputError with one line for the first thing that is wrong.
     """
-    try:
-        given = yaml.safe_load(read_text(Path(path)))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
-
+    given = read_yaml(path)
     given = _text_keys({} if given is None else given)
     errors = Validator(schema()["$defs"]["scratch_model"]).iter_errors(given)
     for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
         raise InputError(f"{path}: {_explain(error).removeprefix('settings: ')}")
     return {key: given.get(key, rule["default"]) for key, rule in section("scratch_model").items()}
-
-
-def check_file(path: str | Path) -> None:
-    """Raise InputError, naming the line, for a key that a file of settings gives twice: YAML takes the last one."""
-    todo, seen = [yaml.compose(read_text(path), Loader=yaml.SafeLoader)], set()
-    while todo:
-        node = todo.pop()
-        if isinstance(node, yaml.SequenceNode):
-            todo += node.value
-        if not isinstance(node, yaml.MappingNode) or id(node) in seen:
-            continue
-        seen.add(id(node))
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in lines and key.tag != "tag:yaml.org,2002:merge":
-                raise InputError(f"{path}, line {line}: {key.value} is given twice, first in line {lines[key.value]}")
-            lines[str(key.value)] = line
-            todo.append(value)
 
 
 def check_prompt_files(settings: dict, root: Path) -> None:

@@ -4,8 +4,10 @@ A shell hands its limits on, a login node and a container have theirs, and sbatc
 node. Where one of them is lower than what a candidate is promised, it would decide in the program's place.
 """
 
+import contextlib
 import os
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
@@ -16,11 +18,13 @@ NAMES = {
     "RLIMIT_DATA": ("-d", "MB of data", 2**20),
     "RLIMIT_FSIZE": ("-f", "MB a file", 2**20),
     "RLIMIT_NOFILE": ("-n", "open files", 1),
+    "RLIMIT_STACK": ("-s", "MB of stack", 2**20),
     "RLIMIT_NPROC": ("-u", "processes and threads of the user", 1),
 }
 # Files of control groups, of version 2 and of version 1, and what they bound.
 GROUP_FILES = {"pids.max": "pids", "memory.max": "memory", "memory.limit_in_bytes": "memory", "cpu.max": "cpu"}
 GROUP_FILES |= {"cpu.cfs_quota_us": "cpu"}
+STACK = 8 * 2**20  # as Linux has it; the C library takes it for the stack of every thread, too
 NO_LIMIT = 2**60  # version 1 writes the largest number of pages where there is none
 
 
@@ -44,6 +48,20 @@ def shortfalls(
             "is started or submitted)"
         )
     return lines
+
+
+@contextlib.contextmanager
+def usual_stack() -> Iterator[None]:
+    """Have what is started in the block know a stack of the usual size, whatever the shell handed on.
+
+    With a large one the threads of a candidate do not fit into its address space, in a small one deep calls end it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    resource.setrlimit(resource.RLIMIT_STACK, (STACK if hard == resource.RLIM_INFINITY else min(STACK, hard), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
 
 
 def holding() -> dict[str, int | None]:

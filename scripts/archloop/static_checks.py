@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 
 from archloop.library import STARS, is_allowed, look_up, names_of
-from archloop.scopes import Scope, binder, imported, scoped
+from archloop.scopes import Scope, binder, imported, scoped, text_of
 from archloop.texts import UNREADABLE, line_feeds
 
 MAXIMUM_BYTES = 200_000
@@ -43,7 +43,6 @@ SEEDS = ("random.seed", "numpy.random.seed")  # without a number they take one f
 # How long a chain of other names for one thing may be.
 LONGEST_CHAIN = 20
 MOST_PATHS = 50  # what one name may stand for
-LONGEST_TEXT = 200  # parts that a text is put together from
 COMPUTED = ("torch.nn", "torch.nn.functional")  # modules of which a name may be computed
 BASES = ("torch.nn.Module", "torch.nn.modules.module.Module", "torch.nn.modules.Module")
 
@@ -140,7 +139,7 @@ class _Read:
                 node = node.value
                 continue
             chain.append(node)
-            base = _base(node)
+            base = _base(node, scope)
             if base is None:
                 break
             node = base
@@ -149,7 +148,7 @@ class _Read:
             if found is None:
                 found = self._named(each.id, scope, depth) if isinstance(each, ast.Name) else frozenset()
             else:
-                found = frozenset(f"{path}.{_part(each)}" for path in found if path.count(".") < LONGEST_CHAIN)
+                found = frozenset(f"{path}.{_part(each, scope)}" for path in found if path.count(".") < LONGEST_CHAIN)
             self.known[id(each)] = found
         return found
 
@@ -180,19 +179,19 @@ def _is_read(node: ast.Name) -> bool:
     return not isinstance(node.ctx, ast.Store)
 
 
-def _base(node: ast.expr) -> ast.expr | None:
+def _base(node: ast.expr, scope: Scope) -> ast.expr | None:
     """Return what an attribute is taken of: of `x` in `x.name` and in `getattr(x, "name")`."""
     if isinstance(node, ast.Attribute):
         return node.value
-    return node.args[0] if _part(node) is not None else None
+    return node.args[0] if _part(node, scope) is not None else None
 
 
-def _part(node: ast.expr) -> str | None:
+def _part(node: ast.expr, scope: Scope) -> str | None:
     """Return the name of the attribute that an expression takes."""
     if isinstance(node, ast.Attribute):
         return node.attr
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
-        return _text(node.args[1]) if len(node.args) > 1 else None
+        return text_of(node.args[1], scope) if len(node.args) > 1 else None
     return None
 
 
@@ -214,7 +213,7 @@ def _is_script(node: ast.stmt) -> bool:
         and node.test.left.id == "__name__"
         and isinstance(node.test.ops[0], ast.Eq)
         and len(node.test.ops) == 1
-        and _text(node.test.comparators[0]) == "__main__"
+        and text_of(node.test.comparators[0]) == "__main__"
     )
 
 
@@ -234,7 +233,7 @@ def _unsafe(read: _Read) -> Iterator[str]:
         elif isinstance(node, ast.MatchClass):
             yield from (f"uses the attribute {name}" for name in node.kwd_attrs if _is_hidden(name))
         if isinstance(node, ast.expr) and id(node) not in docstrings:
-            found = SPECIAL_NAME.search(_text(node) or "") if isinstance(node, TEXTS) else None
+            found = SPECIAL_NAME.search(text_of(node, scope) or "") if isinstance(node, TEXTS) else None
             if found and found[0] not in SPELLED:
                 yield f"spells {found[0]}"
         if isinstance(node, (ast.Name, ast.Attribute)) and id(node) not in in_place:
@@ -326,47 +325,12 @@ def _unsafe_call(node: ast.Call, scope: Scope, read: _Read) -> Iterator[str]:
     if kind != "getattr":
         yield f"uses {kind} on something other than self"
         return
-    name = _text(node.args[1]) if len(node.args) > 1 else None
+    name = text_of(node.args[1], scope) if len(node.args) > 1 else None
     refused = next((whole for how, whole in map(look_up, sorted(read.paths(node, scope))) if how == "refused"), None)
     if name is not None and (refused or _is_hidden(name)):
         yield f"uses {refused or name}"
     if name is None and not (modules and all(module in COMPUTED for module in modules)):
         yield "uses getattr with a computed name"
-
-
-def _text(node: ast.expr) -> str | None:
-    """Return the text that an expression is, put together from written parts; None where it is not known."""
-    parts, todo = [], [node]
-    for _ in range(LONGEST_TEXT):
-        if not todo:
-            return "".join(parts)
-        each = todo.pop()
-        if isinstance(each, ast.Constant) and isinstance(each.value, str):
-            parts.append(each.value)
-        elif isinstance(each, ast.BinOp) and isinstance(each.op, ast.Add):
-            todo += [each.right, each.left]
-        elif isinstance(each, ast.JoinedStr):
-            todo += reversed(each.values)
-        elif isinstance(each, ast.FormattedValue) and each.format_spec is None:
-            todo.append(each.value)
-        elif _is_joined(each):
-            todo += reversed(each.args[0].elts)
-        else:
-            return None
-    return None
-
-
-def _is_joined(node: ast.expr) -> bool:
-    """Say whether an expression is `"".join([...])`."""
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "join"
-        and isinstance(node.func.value, ast.Constant)
-        and node.func.value.value == ""
-        and len(node.args) == 1
-        and isinstance(node.args[0], (ast.List, ast.Tuple))
-    )
 
 
 def _missing(tree: ast.Module, read: _Read) -> str | None:

@@ -292,7 +292,7 @@ def kernel() -> tuple[int, ...]:
 def limits(order: dict) -> dict[int, int]:
     """Return the limits (resource.RLIMIT_*) of a candidate that is forked from the calling process."""
     found = {resource.RLIMIT_CPU: order["cpu_s"], resource.RLIMIT_FSIZE: SCRATCH_MB * 2**20}
-    found |= {resource.RLIMIT_NOFILE: OPEN_FILES}
+    found |= {resource.RLIMIT_NOFILE: OPEN_FILES, resource.RLIMIT_STACK: site_limits.STACK}
     if not order["gpu"]:
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         found[resource.RLIMIT_AS] = mapped + order["memory_mb"] * 2**20

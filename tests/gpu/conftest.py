@@ -7,11 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-import yaml
-from small_data import write_few_digits
 
 from archloop.evaluate import Judge
-from archloop.settings import complete
 
 DEVICE = os.environ.get("DEVICE") or ("cuda" if Path("/dev/nvidiactl").exists() else "")
 
@@ -32,14 +29,8 @@ def device() -> str:
 
 
 @pytest.fixture(scope="session")
-def settings(root) -> dict:
-    whole = complete(yaml.safe_load((root / "config" / "test.yaml").read_text()))
-    return whole["evaluation"] | {"timeout_s": 60, "memory_mb": 16000}
-
-
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory) -> Path:
-    return write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors")
+def settings(settings) -> dict:
+    return settings | {"memory_mb": 16000}
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from plain_user import ROOT, as_plain_user
 
 from archloop import walls
+from archloop.card_memory import shares
 from archloop.evaluate import Judge
 from archloop.seed_programs import family_names, family_programs
 
@@ -31,12 +32,14 @@ class Net(nn.Module):
             ATTACK
         return self.head(x.flatten(1))
 """
+ELEMENT_WISE = "torch.cuda.jiterator._create_jit_fn('template <typename T> T f(T a) { %s return a; }')(x); "
+ELEMENT_WISE += "torch.cuda.synchronize()"
 # A program -> (what it does in a forward pass on the device, outcomes that it may have). With `crashed` goes whatever
 # the device says: it is not kept, for it may be the device's fault.
 ATTACKS = {
     "a kernel that never ends": ("torch.cuda._sleep(2**40); torch.cuda.synchronize()", {"timeout", "crashed"}),
     "own code that never ends": (
-        "torch.cuda._compile_kernel('__global__ void f(int* p) { while (true) p[0]++; }', 'f')"
+        "torch.cuda._compile_kernel('__global__ void f(int* p) { while (true) atomicAdd(p, 1); }', 'f')"
         "((1, 1, 1), (1, 1, 1), (torch.zeros(1, dtype=torch.int32, device=x.device),)); torch.cuda.synchronize()",
         {"timeout", "crashed"},
     ),
@@ -45,14 +48,17 @@ ATTACKS = {
         "((1, 1, 1), (1, 1, 1), (torch.zeros(1, dtype=torch.int32, device=x.device),)); torch.cuda.synchronize()",
         {"crashed"},
     ),
+    "an element-wise kernel that writes out of bounds": (
+        ELEMENT_WISE % "*(T*) (1ull << 60) = a;",
+        {"crashed"},
+    ),
     "a flood of text from the card": (
         "torch.cuda._compile_kernel('__global__ void f() { while (true) printf(\"flood\\\\n\"); }', 'f')"
         "((64, 1, 1), (64, 1, 1), ()); torch.cuda.synchronize()",
         {"timeout", "crashed", "trained"},
     ),
     "an element-wise kernel that never ends": (
-        "torch.cuda.jiterator._create_jit_fn('template <typename T> T f(T a) { while (true) a += 1; return a; }')(x); "
-        "torch.cuda.synchronize()",
+        ELEMENT_WISE % "volatile T b = a; while (true) b = b + 1;",
         {"timeout", "crashed"},
     ),
     "an index out of range": ("x[torch.tensor([10**9], device=x.device)].sum().item()", {"crashed"}),
@@ -66,8 +72,12 @@ ATTACKS = {
         {"out_of_memory", "crashed"},
     ),
 }
+# A tenth of a second a GiB, for the keeper looks every 50 ms.
+SLOWLY = "self.kept = getattr(self, 'kept', []) + [torch.ones(2**30, dtype=torch.uint8, device=x.device)]; "
+SLOWLY += "__import__('time').sleep(0.1)"
 # Programs that behave for some forward passes first.
 LATE = [("a kernel that never ends", 3), ("own code that writes out of bounds", 3), ("an index out of range", 10)]
+LATE += [("an element-wise kernel that writes out of bounds", 100)]
 
 
 def trained(judge: Judge, settings: dict) -> bool:
@@ -106,7 +116,8 @@ def test_a_program_that_attacks_the_card_harms_itself_alone(judge, settings, nam
     attack, outcomes = ATTACKS[name]
     program = NET.replace("ATTACK", attack).replace("AFTER", str(after))
     started = time.monotonic()
-    record = judge.judge(program, settings | {"timeout_s": 10}, 1, static=False)
+    # Of one image a batch, so that there are more than a hundred.
+    record = judge.judge(program, settings | {"timeout_s": 10, "batch_size": 1}, 1, static=False)
     assert record["outcome"] in outcomes, record
     assert time.monotonic() - started < 10 + 60
     assert trained(judge, settings), "the next program found no sound card"
@@ -120,3 +131,17 @@ def test_a_neighbour_of_an_endless_kernel_gets_no_timeout(judge, settings):
         record = judge.judge(HONEST, settings, 1)
     assert beside.result()["outcome"] in outcomes
     assert record["outcome"] == "trained", json.dumps(record["detail"])
+
+
+def test_a_candidate_beyond_its_share_of_a_card_is_stopped(judge, device, settings, monkeypatch):
+    """The keeper measures from outside; on a processor tests/test_card_memory.py has a stand-in for NVML."""
+    if device == "cpu":
+        pytest.skip("no GPU here: nothing measures its memory")
+    share = next(iter(shares([judge.device], 8).values()))
+    monkeypatch.setattr(judge, "shares", {judge.device: share})
+    record = judge.judge(NET.replace("ATTACK", SLOWLY).replace("AFTER", "0"), settings, 1, static=False)
+    assert (record["outcome"], record["detail"]) == (
+        "out_of_memory",
+        f"more than {share['mb']} MB of the GPU in use, its share",
+    )
+    assert trained(judge, settings)

@@ -31,7 +31,7 @@ from archloop.settings import complete
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"batch_size": 16, "learning_rate": 0.01, "momentum": 0.9, "epochs": 1, "dropout": 0.2, "gradient_clip": 3.0}
-SETTINGS |= {"parameter_budget": 300_000, "threads": 1, "timeout_s": 60, "memory_mb": 4000, "protocol": "native32"}
+SETTINGS |= {"parameter_budget": 300_000, "threads": 1, "timeout_s": 60, "memory_mb": 1500, "protocol": "native32"}
 METHODS = ("run", "run_honest", "refuse", "finish")
 HONEST_EVERY = 10
 # Longest time beside a program's own: the start of a process, the end of a namespace, on a busy machine.
@@ -41,7 +41,8 @@ LONGEST_LOG, LONGEST_DETAIL = 10 * 64 * 1024, 1000
 BREACH = re.compile(r"(?:^|\n|\\n)[ \t]*(BREACH[^\n]*)")
 SERVER = evaluate.SERVER
 SYSTEM_V_KEYS = {str(0x41524348), str(0x41524349)}
-OF_A_JUDGE = re.compile(r"archloop-(canary-.*|[a-z0-9_]{8})")
+# What other judges, their canaries and torch's launcher leave in a folder for temporary files while they work.
+OF_OTHERS = re.compile(r"archloop-(canary-.*|[a-z0-9_]{8})|torchelastic_.*")
 SUSPECT = ("archloop", "breach", "torch", "sitecustomize", "usercustomize")
 
 
@@ -198,8 +199,9 @@ class Bench:
         found = set()
         for process in psutil.process_iter(["ppid", "cmdline", "create_time"]):
             facts = process.info
-            ours = tuple(facts["cmdline"] or ()) in self.commands and facts["create_time"] >= self.started - 1
-            if ours and facts["ppid"] == 1:
+            command = tuple(facts["cmdline"] or ())
+            ours = command in self.commands or any(str(self.judge.folder) in word for word in command)
+            if ours and facts["ppid"] == 1 and facts["create_time"] >= self.started - 1:
                 found.add(process.pid)
         return found
 
@@ -270,8 +272,8 @@ def _names(place: str, deep: bool = False) -> set[str]:
         names = os.listdir(place)  # noqa: PTH208
     except OSError:
         return set()
-    # Other judges and their canaries may be at work on this machine; the own judge's folder is looked at by name.
-    return {name for name in names if any(word in name for word in SUSPECT) and not OF_A_JUDGE.fullmatch(name)}
+    # The own judge's folder is looked at by name.
+    return {name for name in names if any(word in name for word in SUSPECT) and not OF_OTHERS.fullmatch(name)}
 
 
 def _machine() -> dict[str, object]:

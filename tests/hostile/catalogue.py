@@ -37,13 +37,18 @@ GROUPS = (
 
 @dataclass(frozen=True)
 class Hostile:
-    """A program, what it tries, and how it may end: with the static check, and with the walls alone."""
+    """A program, what it tries, and how it ends: with the static check, and with the walls alone.
+
+    One outcome each, or several and `why`. landlock: behind walls of that kind, where others end it in another way.
+    """
 
     name: str
     group: str
     tries: str
     static: tuple[str, ...]
     walls: tuple[str, ...]
+    landlock: tuple[str, ...]
+    why: str
     timeout_s: float
     below: float | None
     repeat: int
@@ -51,6 +56,10 @@ class Hostile:
     @property
     def program(self) -> str:
         return MADE[self.name][1]() if self.name in MADE else (FOLDER / "programs" / f"{self.name}.py").read_text()
+
+    def ends(self, level: str) -> tuple[str, ...]:
+        """Return the outcomes behind the walls of a level, `+gpu` or not."""
+        return self.walls if level.startswith("namespaces") else self.landlock
 
 
 def hostile_programs() -> list[Hostile]:
@@ -71,9 +80,11 @@ def honest_programs() -> dict[str, str]:
 
 def _hostile(name: str, head: dict[str, str]) -> Hostile:
     below = float(head["below"]) if "below" in head else None
-    static, walls = (tuple(head[key].split(", ")) for key in ("static", "walls"))
+    outcomes = (head["static"], head["walls"], head.get("landlock", head["walls"]))
+    static, walls, landlock = (tuple(each.split(", ")) for each in outcomes)
     timeout_s, repeat = float(head.get("timeout", 20)), int(head.get("repeat", 1))
-    return Hostile(name, head["group"], head["tries"], static, walls, timeout_s, below, repeat)
+    facts = (head["group"], head["tries"], static, walls, landlock, head.get("why", ""))
+    return Hostile(name, *facts, timeout_s, below, repeat)
 
 
 def _header(text: str) -> dict[str, str]:

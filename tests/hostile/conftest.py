@@ -7,23 +7,27 @@ from plain_bench import PlainBench, Unavailable
 
 from archloop.errors import InputError
 
-# Every level and every user once; `pytest tests/hostile --all-walls` takes all four pairs.
-WALLS = [("namespaces", "root"), ("landlock", "plain")]
-OTHER_WALLS = [("namespaces", "plain"), ("landlock", "root")]
-# As the walls are once a GPU's driver has started behind them; root may do more there than a plain user.
-GPU_WALLS = [("namespaces+gpu", "root"), ("landlock+gpu", "root")]
-OTHER_GPU_WALLS = [("namespaces+gpu", "plain"), ("landlock+gpu", "plain")]
+# Module of tests -> the walls and users that it takes, and those of `--all-walls` besides. Root may do more behind the
+# walls as they are once a GPU's driver has started behind them.
+WALLS = {
+    "test_hostile": ([("namespaces", "root"), ("landlock", "plain")], [("namespaces", "plain"), ("landlock", "root")]),
+    "test_gpu_form": (
+        [("namespaces+gpu", "root"), ("landlock+gpu", "root")],
+        [("namespaces+gpu", "plain"), ("landlock+gpu", "plain")],
+    ),
+    "test_bubblewrap_form": ([("bubblewrap", "root")], [("bubblewrap", "plain")]),
+}
 
 
 def pytest_generate_tests(metafunc):
     if "bench" in metafunc.fixturenames:
-        gpu = metafunc.module.__name__ == "test_gpu_form"
-        walls, others = (GPU_WALLS, OTHER_GPU_WALLS) if gpu else (WALLS, OTHER_WALLS)
+        module = metafunc.module.__name__
+        walls, others = WALLS[module]
         walls = walls + (others if metafunc.config.getoption("--all-walls") else [])
         # With `-n 2 --dist loadgroup` each pair has a process of its own, so that two benches work side by side.
         marked = []
         for level, user in walls:
-            group = pytest.mark.xdist_group(f"{metafunc.module.__name__} {level} {user}")
+            group = pytest.mark.xdist_group(f"{module} {level} {user}")
             marked.append(pytest.param((level, user), id=f"{level}-{user}", marks=group))
         metafunc.parametrize("bench", marked, indirect=True, scope="module")
 

@@ -1,7 +1,7 @@
 """What `snakemake -n` plans, as sets of jobs: `generate main/1/0`, `admit main/2`, `report`.
 
 As a program it reads [[folder, arguments], ...] from its input and writes what it found: Snakemake is imported once,
-and each plan is made in a forked child, two at a time.
+and so is the library where all plans are of one clone; each plan is made in a forked child, two at a time.
 """
 
 import json
@@ -75,10 +75,26 @@ def _in_child(folder: str, arguments: list[str], told: Path, jobs: Path) -> int:
     return status
 
 
+def _read_code_once(clone: Path) -> None:
+    """Do what every plan of this clone begins with: its children find the digests of its code, by file and time."""
+    sys.path.insert(0, str(clone / "scripts"))
+    from archloop import chains, files, options, seeds, settings  # noqa: F401 (what the Snakefile imports)
+    from archloop.digest import code_digest
+
+    options.schema()
+    for script in clone.glob("scripts/*.py"):
+        code_digest(script)
+
+
 if __name__ == "__main__":
     import snakemake.cli
     import snakemake.dag
     import snakemake.workflow  # noqa: F401 (what every child needs)
 
+    wanted = json.load(sys.stdin)
+    clones = {folder for folder, _ in wanted}
+    if len(clones) == 1:
+        _read_code_once(Path(clones.pop()))
+
     with ThreadPoolExecutor(2) as pool:
-        print(json.dumps(list(pool.map(lambda each: _plan(*each), json.load(sys.stdin)))))
+        print(json.dumps(list(pool.map(lambda each: _plan(*each), wanted))))

@@ -38,6 +38,7 @@ EQUAL = [
     "results/[mo]*/architectures/*",
 ]
 GPU_RULES = {"generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed"}
+SNAKEMAKE = ("python", str(ROOT / "tests" / "slurm" / "quick_polls.py"))
 # Time to run any of it here; a run that takes longer hangs.
 PATIENCE_S = 900
 
@@ -88,7 +89,7 @@ class Clone:
         subprocess.run(["chown", "-R", f"{USER}:{USER}", str(self.folder)], check=True)
 
     def command(self, *arguments: str, profile: str = "slurm") -> list[str]:
-        command = ["snakemake", *arguments, "--profile", profile, "--configfile", "settings.yaml"]
+        command = [*SNAKEMAKE, *arguments, "--profile", profile, "--configfile", "settings.yaml"]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         inside = ["env", f"--chdir={self.folder}", f"PATH={path}", f"HOME={self.folder}", *command]
         return self.cluster.command(inside, user=True)
@@ -154,7 +155,7 @@ def processes_of(folder: Path, script: str) -> list[psutil.Process]:
     """Return the processes that run a script of a clone, wherever SLURM has put them."""
     found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):  # of others: gone, or in a folder too deep for a path
             if process.cwd() == str(folder) and any(part.endswith(script) for part in process.cmdline()[1:2]):
                 found.append(process)
     return found

@@ -2,6 +2,7 @@
 
 import copy
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,16 +48,21 @@ def cloned(cluster, settings, tiny_model):
 
 
 @pytest.fixture(scope="session")
-def local(cloned) -> Clone:
-    """A finished run with the local profile."""
-    clone = cloned("local")
-    clone.finish(profile="profiles/local")
-    return clone
+def runs(cloned) -> tuple[Clone, Clone]:
+    """Two finished runs that nothing disturbed: with the local profile, and with SLURM's. Both at the same time."""
+    local, finished = cloned("local"), cloned("finished")
+    with ThreadPoolExecutor() as pool:
+        alone = pool.submit(local.finish, profile="profiles/local")
+        (finished.folder / "terminal.txt").write_text(finished.finish())
+        alone.result()
+    return local, finished
 
 
 @pytest.fixture(scope="session")
-def finished(cloned) -> Clone:
-    """A finished run with the SLURM profile that nothing disturbed."""
-    clone = cloned("finished")
-    (clone.folder / "terminal.txt").write_text(clone.finish())
-    return clone
+def local(runs) -> Clone:
+    return runs[0]
+
+
+@pytest.fixture(scope="session")
+def finished(runs) -> Clone:
+    return runs[1]

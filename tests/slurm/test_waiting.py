@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clone import wait_for
+from clone import SNAKEMAKE, wait_for
 from cluster import ACCOUNT
 from plain_user import ROOT, USER
 
@@ -49,7 +49,7 @@ def start(cluster, tmp_path_factory):
         (folder / "config.yaml").write_text(yaml.safe_dump(profile))
         subprocess.run(["chown", "-R", f"{USER}:{USER}", str(folder)], check=True)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        inside = ["env", f"--chdir={folder}", f"PATH={path}", f"HOME={folder}", "snakemake", "--profile", str(folder)]
+        inside = ["env", f"--chdir={folder}", f"PATH={path}", f"HOME={folder}", *SNAKEMAKE, "--profile", str(folder)]
         terminal = (folder / "terminal.txt").open("w")
         head = subprocess.Popen(
             cluster.command(inside, user=True),

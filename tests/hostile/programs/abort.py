@@ -1,7 +1,7 @@
 # group: exits
 # tries: aborts
 # static: unsafe
-# walls: crashed, construct
+# walls: crashed
 
 import os
 

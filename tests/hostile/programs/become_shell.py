@@ -1,7 +1,7 @@
 # group: bombs
 # tries: replaces itself by another program that answers in its place
 # static: unsafe
-# walls: trained, crashed
+# walls: trained
 
 import os
 import sys

@@ -2,7 +2,7 @@
 # tries: blocks every signal and raises its own processor limit, then loops
 # static: unsafe
 # walls: timeout
-# timeout: 3
+# timeout: 1
 
 import resource
 import signal

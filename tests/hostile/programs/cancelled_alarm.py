@@ -2,7 +2,7 @@
 # tries: switches off timers and alarms set for it
 # static: unsafe
 # walls: timeout
-# timeout: 3
+# timeout: 1
 
 import faulthandler
 import signal

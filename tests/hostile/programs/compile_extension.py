@@ -1,8 +1,7 @@
 # group: imports
 # tries: compiles and loads a C++ extension
-# static: unsafe, passes
-# walls: trained, construct, crashed, timeout
-# timeout: 15
+# static: unsafe
+# walls: trained
 
 import torch.nn as nn
 from torch.utils import cpp_extension

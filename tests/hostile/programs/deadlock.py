@@ -2,7 +2,7 @@
 # tries: waits for a lock that nobody gives back
 # static: unsafe
 # walls: timeout
-# timeout: 3
+# timeout: 1
 
 import threading
 

@@ -1,7 +1,7 @@
 # group: nondeterminism
 # tries: a network that depends on addresses in memory
-# static: passes, unsafe
-# walls: trained, diverged
+# static: unsafe
+# walls: trained
 
 import torch
 import torch.nn as nn

@@ -1,8 +1,7 @@
 # group: network
 # tries: fetches weights as torch.hub and torchvision do
-# static: unsafe, passes
-# walls: trained, construct, crashed
-# timeout: 15
+# static: unsafe
+# walls: trained
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: exits
 # tries: leaves with status 0 while it is imported
 # static: unsafe
-# walls: crashed, construct
+# walls: crashed
 
 import os
 

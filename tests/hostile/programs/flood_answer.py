@@ -1,8 +1,7 @@
 # group: descriptors
 # tries: sends gigabytes down every descriptor
 # static: unsafe
-# walls: crashed, timeout, construct, out_of_memory
-# timeout: 10
+# walls: crashed
 
 import os
 

@@ -1,9 +1,11 @@
 # group: floods
 # tries: makes folders in folders in folders, which are hard to delete
 # static: unsafe
-# walls: trained, crashed, construct, timeout
+# walls: trained
+# landlock: crashed
 
 import os
+import time
 
 import torch.nn as nn
 
@@ -21,6 +23,7 @@ class Net(nn.Module):
                 os.chdir("deeper" * 20)
         except OSError:
             pass
+        time.sleep(0.1)  # long enough to be looked at
         self.features = nn.Sequential(
             nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
         )

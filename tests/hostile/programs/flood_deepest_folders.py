@@ -1,8 +1,8 @@
 # group: floods
 # tries: makes folders with names of a letter deeper than a recursion goes
 # static: unsafe
-# walls: trained, crashed, construct, out_of_memory
-# timeout: 20
+# walls: trained
+# landlock: crashed
 
 import os
 import time

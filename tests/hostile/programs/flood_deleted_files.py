@@ -1,8 +1,7 @@
 # group: floods
 # tries: keeps deleted files by mapping a page of each
 # static: unsafe
-# walls: trained, crashed, construct, out_of_memory
-# timeout: 20
+# walls: trained
 
 import os
 import time

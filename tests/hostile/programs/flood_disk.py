@@ -1,8 +1,8 @@
 # group: floods
 # tries: writes a gigabyte to its folder, in one file and in many
 # static: unsafe
-# walls: trained, crashed, construct, out_of_memory
-# timeout: 20
+# walls: trained
+# landlock: crashed
 
 import signal
 

@@ -1,8 +1,8 @@
 # group: floods
 # tries: makes thirty thousand empty files and folders
 # static: unsafe
-# walls: trained, crashed, construct, timeout, out_of_memory
-# timeout: 20
+# walls: trained
+# landlock: crashed
 
 import os
 

@@ -1,8 +1,8 @@
 # group: floods
 # tries: fills a folder whose path is longer than a path may be
 # static: unsafe
-# walls: trained, crashed, construct, out_of_memory
-# timeout: 20
+# walls: trained
+# landlock: crashed
 
 import os
 import time

@@ -1,8 +1,7 @@
 # group: floods
 # tries: fills files that never had a name
 # static: unsafe
-# walls: trained, crashed, construct, out_of_memory
-# timeout: 20
+# walls: trained
 
 import os
 import time

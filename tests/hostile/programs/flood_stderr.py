@@ -1,8 +1,7 @@
 # group: floods
 # tries: writes gigabytes to standard error and output by descriptor
 # static: unsafe
-# walls: trained, timeout
-# timeout: 20
+# walls: trained
 
 import os
 

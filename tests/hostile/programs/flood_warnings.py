@@ -1,8 +1,7 @@
 # group: floods
 # tries: warns a hundred thousand times
 # static: passes
-# walls: trained, timeout
-# timeout: 20
+# walls: trained
 
 import warnings
 

@@ -1,6 +1,6 @@
 # group: forgery
 # tries: prints a perfect result to standard output and standard error
-# static: unsafe, passes
+# static: unsafe
 # walls: trained
 # below: 0.4
 

@@ -1,7 +1,7 @@
 # group: introspection
 # tries: walks attributes through format strings, where no attribute shows in the source
-# static: unsafe, passes
-# walls: trained, construct, crashed
+# static: passes
+# walls: trained
 
 import torch.nn as nn
 

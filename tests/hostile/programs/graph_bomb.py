@@ -1,8 +1,9 @@
 # group: bombs
 # tries: an autograd graph that grows without end
 # static: passes
-# walls: timeout, out_of_memory, crashed, forward
-# timeout: 3
+# walls: timeout, out_of_memory
+# why: which of time and memory ends first is a matter of the machine
+# timeout: 1
 
 import torch.nn as nn
 

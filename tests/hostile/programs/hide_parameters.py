@@ -1,7 +1,7 @@
 # group: budget
 # tries: overrides parameters() to report none, for a network over budget
-# static: passes, unsafe
-# walls: over_budget, crashed, construct
+# static: passes
+# walls: over_budget
 
 import torch.nn as nn
 

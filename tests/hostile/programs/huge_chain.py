@@ -1,8 +1,7 @@
 # group: floods
 # tries: raises an exception that has a hundred thousand causes
 # static: passes
-# walls: construct, forward, crashed, out_of_memory, timeout
-# timeout: 20
+# walls: construct
 
 import torch.nn as nn
 

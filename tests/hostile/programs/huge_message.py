@@ -1,7 +1,7 @@
 # group: floods
-# tries: raises an exception with a message of a hundred megabytes
+# tries: raises an exception with a message of ten megabytes
 # static: passes
-# walls: construct, forward, crashed, out_of_memory
+# walls: construct
 
 import torch.nn as nn
 
@@ -13,7 +13,7 @@ def supported_hyperparameters():
 class Net(nn.Module):
     def __init__(self, in_shape, out_shape, prm, device):
         super().__init__()
-        raise ValueError("long " * 20_000_000)
+        raise ValueError("long " * 2_000_000)
         self.features = nn.Sequential(
             nn.Conv2d(in_shape[1], 8, 5, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(5), nn.Flatten()
         )

@@ -2,7 +2,7 @@
 # tries: ignores every signal that can be ignored, then loops
 # static: unsafe
 # walls: timeout
-# timeout: 3
+# timeout: 1
 
 import signal
 

@@ -1,7 +1,8 @@
 # group: exits
 # tries: kills itself
 # static: unsafe
-# walls: crashed, trained, construct, out_of_memory
+# walls: trained
+# landlock: out_of_memory
 
 import os
 import signal

@@ -1,7 +1,7 @@
 # group: writes
 # tries: changes its root folder: chroot, pivot_root, fchdir to an old one
 # static: unsafe
-# walls: trained, construct
+# walls: trained
 
 import ctypes
 import os
@@ -17,14 +17,14 @@ def attack():
         os.mkdir("jail")
     except OSError:
         pass
-    try:
-        outside = os.open("/", os.O_RDONLY)
-    except OSError:
-        outside = os.open(".", os.O_RDONLY)
     for name, *call in (("chroot", 161, b"jail"), ("chroot here", 161, b"."), ("pivot_root", 155, b".", b".")):
         if libc.syscall(*call) == 0:
             print(f"BREACH {name}")
-    os.fchdir(outside)
+    for folder in ("/", "."):  # once it has climbed, it can open neither
+        try:
+            os.fchdir(os.open(folder, os.O_RDONLY))
+        except OSError:
+            pass
     for _ in range(20):
         os.chdir("..")
     try:

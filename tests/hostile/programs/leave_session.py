@@ -2,7 +2,7 @@
 # tries: leaves its session and process group, so that a kill of the group misses it, and loops
 # static: unsafe
 # walls: timeout
-# timeout: 3
+# timeout: 1
 
 import os
 

@@ -1,8 +1,7 @@
 # group: bombs
 # tries: loads data with worker processes
-# static: unsafe, passes
-# walls: trained, construct, crashed, timeout
-# timeout: 10
+# static: passes
+# walls: trained
 
 import torch
 import torch.nn as nn

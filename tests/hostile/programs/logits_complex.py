@@ -1,7 +1,7 @@
 # group: logits
 # tries: complex logits
 # static: passes
-# walls: forward, crashed
+# walls: forward
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: logits
 # tries: an object that equals everything in place of logits
-# static: unsafe, passes
-# walls: forward, crashed
+# static: passes
+# walls: forward
 
 import torch
 import torch.nn as nn

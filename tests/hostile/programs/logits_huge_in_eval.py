@@ -1,7 +1,7 @@
 # group: logits
 # tries: trains well, predicts gigabytes
 # static: passes
-# walls: crashed, forward, out_of_memory, timeout
+# walls: forward
 
 import torch.nn as nn
 

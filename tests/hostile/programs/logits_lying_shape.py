@@ -1,7 +1,7 @@
 # group: logits
 # tries: a tensor subclass whose shape is a lie
-# static: unsafe, passes
-# walls: forward, crashed, trained, construct
+# static: passes
+# walls: forward
 # below: 0.999
 
 import torch

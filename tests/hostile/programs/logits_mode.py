@@ -1,7 +1,7 @@
 # group: logits
 # tries: a mode that rewrites the judge's own torch calls
-# static: unsafe, passes
-# walls: trained, crashed, construct, forward, diverged
+# static: passes
+# walls: trained
 # below: 0.999
 
 import torch.nn as nn

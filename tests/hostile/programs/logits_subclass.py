@@ -1,7 +1,7 @@
 # group: logits
 # tries: a tensor subclass that says what the judge wants to hear
-# static: unsafe, passes
-# walls: forward, crashed, trained, construct
+# static: unsafe
+# walls: forward
 # below: 0.4
 
 import torch

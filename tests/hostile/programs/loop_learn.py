@@ -1,8 +1,7 @@
 # group: loops
 # tries: brings a training loop of its own that never ends
 # static: passes
-# walls: trained, timeout
-# timeout: 4
+# walls: trained
 
 import torch
 import torch.nn as nn

@@ -1,8 +1,7 @@
 # group: bombs
 # tries: lets the compiler fold constants and the import multiply lists
-# static: passes, unparseable
-# walls: out_of_memory, construct, crashed, timeout
-# timeout: 10
+# static: passes
+# walls: out_of_memory
 
 import torch.nn as nn
 

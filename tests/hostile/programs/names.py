@@ -1,8 +1,7 @@
 # group: network
 # tries: asks name servers
 # static: unsafe
-# walls: trained, timeout
-# timeout: 15
+# walls: trained
 
 import socket
 

@@ -1,7 +1,7 @@
 # group: logits
 # tries: a Net that is no module but a function that looks like one
-# static: contract, passes
-# walls: construct, forward, crashed
+# static: passes
+# walls: construct
 
 import torch.nn as nn
 

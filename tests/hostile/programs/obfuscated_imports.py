@@ -1,7 +1,7 @@
 # group: imports
 # tries: imports by names put together at run time
-# static: unsafe, passes
-# walls: trained, construct, crashed
+# static: unsafe
+# walls: trained
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: text
 # tries: hides control characters in names of classes and in module attributes
-# static: unsafe, passes
-# walls: forward, construct, crashed
+# static: passes
+# walls: construct
 
 import torch.nn as nn
 

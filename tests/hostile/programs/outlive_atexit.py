@@ -1,8 +1,7 @@
 # group: outlive
 # tries: works on after the end by atexit
 # static: unsafe
-# walls: trained, timeout, crashed
-# timeout: 12
+# walls: trained
 
 import atexit
 import time

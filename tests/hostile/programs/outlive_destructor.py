@@ -1,8 +1,8 @@
 # group: outlive
 # tries: never ends in a destructor
-# static: unsafe, passes
-# walls: trained, timeout, crashed, construct
-# timeout: 12
+# static: passes
+# walls: timeout
+# timeout: 1
 
 import torch
 import torch.nn as nn

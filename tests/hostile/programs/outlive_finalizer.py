@@ -1,8 +1,7 @@
 # group: outlive
 # tries: forges an answer in a finalizer, after the judge is done with it
 # static: unsafe
-# walls: trained, crashed, timeout
-# timeout: 12
+# walls: crashed
 # below: 0.4
 
 import os

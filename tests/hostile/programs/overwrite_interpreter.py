@@ -1,7 +1,7 @@
 # group: exits
 # tries: overwrites the interpreter's own memory
 # static: unsafe
-# walls: crashed, construct, trained
+# walls: crashed
 
 import ctypes
 

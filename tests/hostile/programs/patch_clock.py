@@ -2,7 +2,7 @@
 # tries: stops the clock, so that no time seems to pass, and loops
 # static: unsafe
 # walls: timeout
-# timeout: 3
+# timeout: 1
 
 import time
 

@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces the call, to(), train() and eval() of every module
-# static: unsafe, passes
-# walls: trained, crashed, construct, forward
+# static: unsafe
+# walls: trained
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: patches
 # tries: makes every module of torch report no parameters, for a network over budget
-# static: unsafe, passes
-# walls: over_budget, crashed, construct, trained
+# static: unsafe
+# walls: over_budget
 
 import torch.nn as nn
 

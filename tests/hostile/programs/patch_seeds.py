@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces what seeds the random numbers
-# static: unsafe, passes
-# walls: trained, crashed, construct
+# static: unsafe
+# walls: trained
 
 import torch
 import torch.nn as nn

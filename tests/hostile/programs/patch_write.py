@@ -1,8 +1,7 @@
 # group: patches
 # tries: replaces os.write and struct.pack by ones that send something else
 # static: unsafe
-# walls: crashed, trained, timeout
-# timeout: 10
+# walls: crashed
 # below: 0.4
 
 import os

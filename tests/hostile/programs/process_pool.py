@@ -1,8 +1,7 @@
 # group: bombs
 # tries: starts a pool of worker processes
 # static: unsafe
-# walls: trained, construct, crashed, timeout
-# timeout: 10
+# walls: trained
 
 import multiprocessing
 

@@ -1,7 +1,8 @@
 # group: nondeterminism
 # tries: changes its weights from a thread while it trains
 # static: unsafe
-# walls: trained, crashed, diverged, construct
+# walls: crashed, trained
+# why: whether a thread changes the images between a forward pass and its backward pass is a race
 
 import threading
 import time

@@ -1,7 +1,7 @@
 # group: exits
 # tries: raises KeyboardInterrupt, as if a person had stopped the run
-# static: passes, unsafe
-# walls: crashed, construct, forward
+# static: passes
+# walls: construct
 
 import torch.nn as nn
 

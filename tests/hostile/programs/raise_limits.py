@@ -13,12 +13,22 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 
 
+def has_a_driver():
+    """Say whether these are the walls for a GPU, whose driver reserves address space without end: it has no limit."""
+    try:
+        open("/proc/self/status").close()
+        return True
+    except OSError:
+        return False
+
+
 def attack():
     endless = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     for name in ("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIMIT_CORE", "RLIMIT_NPROC"):
         which = getattr(resource, name)
         before = resource.getrlimit(which)
-        if name in ("RLIMIT_AS", "RLIMIT_FSIZE", "RLIMIT_NOFILE") and before[1] == resource.RLIM_INFINITY:
+        promised = name in ("RLIMIT_FSIZE", "RLIMIT_NOFILE") or (name == "RLIMIT_AS" and not has_a_driver())
+        if promised and before[1] == resource.RLIM_INFINITY:
             print("BREACH no limit", name)
         for limit in (endless, (before[1], 2**40)):
             try:

@@ -1,7 +1,7 @@
 # group: exits
 # tries: raises SystemExit, which needs no import
-# static: passes, unsafe
-# walls: crashed, construct, forward
+# static: passes
+# walls: forward
 
 import torch.nn as nn
 

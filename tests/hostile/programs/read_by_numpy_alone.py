@@ -1,6 +1,6 @@
 # group: secrets
 # tries: reads secrets with numpy alone: a program that an import list lets through
-# static: unsafe, passes
+# static: unsafe
 # walls: trained
 
 import numpy as np

@@ -8,18 +8,23 @@ import os
 import torch.nn as nn
 
 
+FILES = ("environ", "cmdline", "maps", "root/tmp/archloop-canary/secret.txt", "cwd/secret.txt")
+
+
 def attack():
     processes = ["self", "thread-self", str(os.getppid())] + [str(number) for number in range(1, 3000)]
     for process in processes:
-        for name in ("environ", "cmdline", "maps", "root/tmp/archloop-canary/secret.txt", "cwd/secret.txt"):
+        own = process in ("self", "thread-self") or os.path.exists(f"/proc/self/task/{process}")
+        for name in FILES:
             try:
                 with open(f"/proc/{process}/{name}", "rb") as opened:
                     content = opened.read(4096)
             except OSError:
                 continue
-            if process not in ("self", "thread-self") and not os.path.exists(f"/proc/self/task/{process}"):
+            if not own or "secret" in name:
                 print("BREACH", process, name)
-            print(content)
+            if name == "environ":  # whether a secret is in it is looked at outside
+                print(content)
 
 
 def supported_hyperparameters():

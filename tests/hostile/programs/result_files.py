@@ -1,8 +1,7 @@
 # group: devices
 # tries: puts symlinks, FIFOs and folders where a judge might look for a result
 # static: unsafe
-# walls: trained, timeout
-# timeout: 15
+# walls: trained
 
 import os
 

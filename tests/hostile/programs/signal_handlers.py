@@ -2,7 +2,7 @@
 # tries: answers SIGTERM, SIGINT, SIGXCPU and SIGALRM with more work
 # static: unsafe
 # walls: timeout
-# timeout: 3
+# timeout: 1
 
 import signal
 

@@ -2,7 +2,7 @@
 # tries: sleeps for a day without using a processor
 # static: unsafe
 # walls: timeout
-# timeout: 3
+# timeout: 1
 
 import time
 

@@ -1,7 +1,7 @@
 # group: exits
 # tries: recurses until the C stack ends
 # static: unsafe
-# walls: crashed, construct, out_of_memory
+# walls: crashed
 
 import sys
 

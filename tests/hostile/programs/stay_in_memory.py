@@ -1,6 +1,6 @@
 # group: persistence
 # tries: patches modules in memory and looks whether an earlier run's patch is still there
-# static: unsafe, passes
+# static: unsafe
 # walls: trained
 # repeat: 2
 

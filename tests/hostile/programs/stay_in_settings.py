@@ -1,7 +1,7 @@
 # group: persistence
 # tries: changes settings of torch that outlive a program: types, threads, determinism, hooks
-# static: unsafe, passes
-# walls: trained, crashed, diverged, construct, forward
+# static: unsafe
+# walls: trained
 
 import torch
 import torch.nn as nn

@@ -1,8 +1,9 @@
 # group: kernel
 # tries: stops itself, so that whoever waits for it waits forever
 # static: unsafe
-# walls: timeout, trained, construct, crashed
-# timeout: 3
+# walls: trained
+# landlock: timeout
+# timeout: 1
 
 import os
 import signal

@@ -1,8 +1,9 @@
 # group: kernel
 # tries: stops itself by raise and tgkill
 # static: unsafe
-# walls: timeout, trained, crashed
-# timeout: 3
+# walls: trained
+# landlock: timeout
+# timeout: 1
 
 import ctypes
 

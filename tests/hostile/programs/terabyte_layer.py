@@ -2,7 +2,6 @@
 # tries: a layer of terabytes, built where the judge says
 # static: passes
 # walls: over_budget
-# timeout: 5
 
 import torch.nn as nn
 

@@ -1,8 +1,8 @@
 # group: bombs
 # tries: starts hundreds of sleeping threads
 # static: unsafe
-# walls: crashed, construct, timeout, out_of_memory
-# timeout: 15
+# walls: construct
+# landlock: crashed
 
 import threading
 import time
@@ -17,6 +17,7 @@ def supported_hyperparameters():
 class Net(nn.Module):
     def __init__(self, in_shape, out_shape, prm, device):
         super().__init__()
+        threading.stack_size(2**16)  # so that no lack of address space ends it first
         for _ in range(500):
             threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
         time.sleep(3)

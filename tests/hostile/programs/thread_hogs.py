@@ -1,8 +1,7 @@
 # group: bombs
 # tries: keeps every processor busy with threads while it trains
 # static: unsafe
-# walls: trained, timeout, crashed
-# timeout: 15
+# walls: trained
 
 import hashlib
 import threading

@@ -1,7 +1,7 @@
 # group: imports
 # tries: reaches sys and os through the modules of torch and numpy
-# static: unsafe, passes
-# walls: trained, construct, crashed
+# static: unsafe
+# walls: trained
 
 import numpy as np
 import torch

@@ -1,8 +1,7 @@
 # group: imports
 # tries: asks torch.compile for generated code, which starts compilers
-# static: unsafe, passes
-# walls: trained, construct, crashed, forward, timeout
-# timeout: 20
+# static: unsafe
+# walls: trained
 
 import torch
 import torch.nn as nn

@@ -1,8 +1,7 @@
 # group: bombs
 # tries: asks torch for thousands of threads
-# static: unsafe, passes
-# walls: trained, crashed, construct, timeout, out_of_memory
-# timeout: 15
+# static: unsafe
+# walls: crashed
 
 import torch
 import torch.nn as nn

@@ -1,8 +1,7 @@
 # group: introspection
 # tries: traces the judge's own calls and reads and changes its locals
 # static: unsafe
-# walls: trained, construct, crashed, timeout
-# timeout: 30
+# walls: trained
 # below: 0.4
 
 import sys

@@ -1,8 +1,7 @@
 # group: images
 # tries: goes on training on the images that it is to predict, with its own guesses as labels
-# static: passes, unsafe
-# walls: trained, crashed
-# timeout: 40
+# static: passes
+# walls: trained
 # below: 0.9999
 
 import torch

@@ -2,7 +2,7 @@
 # tries: a regular expression with exponential backtracking
 # static: passes
 # walls: timeout
-# timeout: 3
+# timeout: 1
 
 import re
 

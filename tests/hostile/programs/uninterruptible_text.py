@@ -1,8 +1,8 @@
 # group: uninterruptible
 # tries: turns a huge number into decimal text
 # static: unsafe
-# walls: timeout, construct, out_of_memory
-# timeout: 3
+# walls: timeout
+# timeout: 1
 
 import sys
 

@@ -1,8 +1,7 @@
 # group: introspection
 # tries: walks all objects of the garbage collector for labels
 # static: unsafe
-# walls: trained, construct, crashed
-# timeout: 30
+# walls: trained
 
 import gc
 

@@ -1,6 +1,6 @@
 # group: writes
 # tries: writes outside with numpy alone
-# static: unsafe, passes
+# static: unsafe
 # walls: trained
 
 import numpy as np

@@ -1,7 +1,7 @@
 # group: writes
 # tries: reopens descriptors for writing through /proc/self/fd and /dev/fd, and climbs out of its folder
 # static: unsafe
-# walls: trained, construct
+# walls: trained
 
 import os
 
@@ -19,6 +19,7 @@ def attack():
             if where.startswith("/tmp/archloop-canary"):
                 os.write(descriptor, b"breach")
                 print("BREACH", where)
+            os.close(descriptor)
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     for depth in range(1, 12):
         path = "../" * depth + "tmp/archloop-canary/open/archloop-breach-climb"

@@ -1,7 +1,7 @@
 # group: writes
 # tries: makes system calls in the 32-bit and x32 conventions, which a filter for one convention misses
 # static: unsafe
-# walls: trained, crashed, construct
+# walls: crashed
 
 import ctypes
 import mmap

@@ -1,6 +1,6 @@
 # group: writes
 # tries: writes outside with torch.save and friends, which need no import
-# static: unsafe, passes
+# static: unsafe
 # walls: trained
 
 import torch

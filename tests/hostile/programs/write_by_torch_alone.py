@@ -1,6 +1,6 @@
 # group: writes
 # tries: writes outside with torch alone: a program that an import list lets through
-# static: unsafe, passes
+# static: unsafe
 # walls: trained
 
 import torch

@@ -1,0 +1,25 @@
+"""Hostile programs behind bubblewrap, where every candidate starts a server of its own, which takes seconds.
+
+By default one program for each promise; `--all-walls` takes the first of every group, and a plain user, too.
+"""
+
+import pytest
+from catalogue import GROUPS, hostile_programs
+
+pytestmark = pytest.mark.hostile
+# Writing, reading secrets, calling others, changing the machine, staying alive.
+PROMISES = ("write_by_syscalls", "read_proc_environ", "tcp", "capabilities", "leave_session")
+
+
+def pytest_generate_tests(metafunc):
+    if "case" in metafunc.fixturenames:
+        programs = {case.name: case for case in hostile_programs()}
+        first = [next(name for name, case in programs.items() if case.group == group) for group in GROUPS]
+        names = dict.fromkeys((*PROMISES, *(first if metafunc.config.getoption("--all-walls") else ())))
+        metafunc.parametrize("case", [programs[name] for name in names], ids=lambda case: case.name)
+
+
+def test_walls_hold_in_bubblewrap(bench, case):
+    found = bench.run(case.name)
+    assert not found["problems"], found["problems"]
+    assert found["record"]["outcome"] in case.ends(bench.level), found["record"]
