@@ -132,7 +132,9 @@ def newer(title: str, points: pl.DataFrame, gate: float, noise: float | None, sa
     counts = bins.group_by("x", "y").len("count").sort("x", "y")
     rows = counts.with_columns(share=100 * pl.col("count") / max(1, points.height))
     rows = rows.select("share", x="x", x2=pl.col("x") + 0.05, y=100 * pl.col("y"), y2=100 * pl.col("y") + 5)
-    across = alt.X("x:Q", scale=alt.Scale(domain=[0, 1]), title="similarity to the nearest")
+    across = alt.X(
+        "x:Q", scale=alt.Scale(domain=[0, 1], nice=False), title="similarity to the nearest", axis=alt.Axis(tickCount=5)
+    )
     up = alt.Y("y:Q", scale=alt.Scale(domain=[-50, 50]), title="points better than that", axis=alt.Axis(tickCount=5))
     shade = alt.Opacity("share:Q", legend=None, scale=alt.Scale(domain=[0, 6], range=[0.06, 1], clamp=True))
     layers = [_chart(rows).mark_rect(color=color("muted")).encode(x=across, x2="x2", y=up, y2="y2", opacity=shade)]
@@ -142,22 +144,18 @@ def newer(title: str, points: pl.DataFrame, gate: float, noise: float | None, sa
         bar = _data([{"x": 0.015, "y": -100 * noise, "y2": 100 * noise}])
         layers.append(bar.mark_rule(color=color("ink"), strokeWidth=3).encode(x=across, y=up, y2="y2"))
     layers.append(_quadrants(points, gate, across, up))
-    return Panel(title, alt.layer(*layers).properties(width=WIDTH, height=HEIGHT), says)
+    return Panel(title, alt.layer(*layers).properties(width=NARROW, height=HEIGHT), says)
 
 
 def _quadrants(points: pl.DataFrame, gate: float, across: alt.X, up: alt.Y) -> alt.Chart:
     near, better, total = pl.col("similarity") >= gate, pl.col("gain") > 0, max(1, points.height)
     texts = []
-    for where, x in ((~near, 0.06), (near, 0.985)):
+    for where, x in ((~near, 0.05), (near, 1.01)):  # the right ones stand outside: there is no room
         for how, y in ((better, 44), (~better, -44)):
             share = 100 * points.filter(where & how).height / total
-            texts.append({"x": x, "y": y, "text": f"{share:.0f} %", "align": "left" if x < 0.5 else "right"})
-    parts = []
-    for side in ("left", "right"):
-        own = _data([text for text in texts if text["align"] == side])
-        marked = own.mark_text(align=side, fontSize=12, fontWeight=600, color=color("ink"))
-        parts.append(marked.encode(x=across, y=up, text="text:N"))
-    return alt.layer(*parts)
+            texts.append({"x": x, "y": y, "text": f"{share:.0f} %"})
+    marked = _data(texts).mark_text(align="left", fontSize=12, fontWeight=600, color=color("ink"))
+    return marked.encode(x=across, y=up, text="text:N")
 
 
 def effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) -> Panel:
