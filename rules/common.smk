@@ -15,8 +15,9 @@ from archloop import options as archloop_options
 from archloop import settings as archloop_settings
 from archloop.digest import code_digest
 from archloop.errors import InputError
-from archloop.files import read_yaml, sha256_text, write_json
+from archloop.files import sha256_text, write_json
 from archloop.seeds import derive
+from archloop.yaml_files import read_yaml
 
 # The scripts run with the Python that runs Snakemake, unless an environment of --sdm comes before it.
 if os.path.dirname(shutil.which("python") or "") != os.path.dirname(sys.executable):
@@ -35,7 +36,8 @@ try:
             if isinstance(value, (dict, list)):
                 raise InputError(f"--config {name}: inside brackets all is text; write it to a file for --configfile")
         for path in workflow.configfiles:
-            read_yaml(path)  # stricter than Snakemake, which takes the last of two equal keys
+            if not str(path).endswith(".json"):
+                read_yaml(path)  # stricter than Snakemake, which takes the last of two equal keys
     SETTINGS = archloop_settings.complete(config)
     if workflow.is_main_process:
         archloop_settings.check_prompt_files(SETTINGS, Path(ROOT))

@@ -6,8 +6,9 @@ from pathlib import Path
 import jinja2
 
 from archloop.errors import InputError
-from archloop.files import read_text, read_yaml
+from archloop.files import read_text
 from archloop.seeds import derive, generator
+from archloop.yaml_files import read_yaml
 
 
 def read_hints(path: Path) -> dict[str, str]:

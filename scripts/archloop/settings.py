@@ -8,8 +8,8 @@ import jsonschema
 
 from archloop import chains
 from archloop.errors import InputError
-from archloop.files import read_yaml
 from archloop.options import Validator, schema, section
+from archloop.yaml_files import read_yaml
 
 # What of fine-tuning means nothing to cycle 0, which has no candidates and one corpus.
 LATER = ("train_on", "method", "beta", "sft_weight", "dispreferred")

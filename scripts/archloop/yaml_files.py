@@ -1,0 +1,51 @@
+"""Files of YAML that people write, read more strictly than YAML is."""
+
+import math
+from pathlib import Path
+
+import yaml
+
+from archloop.errors import InputError
+from archloop.files import read_text
+
+
+def read_yaml(path: str | Path) -> object:
+    """Return what a file of YAML that a person wrote holds, None where it is empty.
+
+    Raises InputError naming the file for what is no YAML, and the line too for a number that is not finite and for a
+    key that is given twice: YAML itself takes the last one.
+    """
+    text = read_text(path)
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        _check_nodes(root, loader, path)
+        return None if root is None else loader.construct_document(root)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that there is not
+        raise InputError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
+
+
+def _check_nodes(root: yaml.Node | None, loader: yaml.SafeLoader, path: str | Path) -> None:
+    todo, seen = [root], set()
+    while todo:
+        node = todo.pop()
+        if id(node) in seen:  # an anchor's, met again
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            todo += node.value
+        elif isinstance(node, yaml.MappingNode):
+            todo += _values(node, path)
+        elif node and node.tag.endswith(":float") and not math.isfinite(loader.construct_yaml_float(node)):
+            raise InputError(f"{path}, line {node.start_mark.line + 1}: {node.value} is no finite number")
+
+
+def _values(mapping: yaml.MappingNode, path: str | Path) -> list[yaml.Node]:
+    """Return the values of a mapping; raise InputError for a key that is given twice."""
+    lines: dict[str, int] = {}
+    for key, _ in mapping.value:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in lines and key.tag != "tag:yaml.org,2002:merge":
+            raise InputError(f"{path}, line {line}: {name} is given twice, first in line {lines[name]}")
+        lines[name] = line
+    return [value for _, value in mapping.value]
