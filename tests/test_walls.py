@@ -296,7 +296,7 @@ def test_a_candidate_has_these_limits(monkeypatch):
     found = walls.limits(ORDER)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     assert abs(found.pop(resource.RLIMIT_AS) - mapped - 100 * 2**20) < 16 * 2**20
-    files = {resource.RLIMIT_FSIZE: 16 * 2**20, resource.RLIMIT_NOFILE: 256}
+    files = {resource.RLIMIT_FSIZE: 2**24, resource.RLIMIT_NOFILE: 256, resource.RLIMIT_STACK: 2**23}
     assert found == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
     gpu = walls.limits(ORDER | {"gpu": True})
     assert gpu == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
