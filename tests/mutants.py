@@ -113,6 +113,7 @@ def _become_pytest(copy: Path, arguments: list[str], plugin: object, scratch: Pa
     status = 70
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         target = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(target, 1)
         os.dup2(target, 2)
@@ -189,6 +190,7 @@ def main() -> None:
     options = parser.parse_args()
     from mutations import mutants
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the copies are deleted
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     for name in HEAVY:
         __import__(name)

@@ -53,6 +53,10 @@ def test_modules_of_the_frame_do_not_count_nor_what_they_import(tree):
     assert rewrite(tree / "archloop" / "errors.py", "WORDS = 'another message'\n") == before
 
 
+def test_a_digest_is_the_one_that_results_hold_whatever_the_version_of_python(tree):
+    assert code_digest(tree / "s.py") == "ef30f33ec3cf434c"
+
+
 def test_no_stage_but_the_report_reaches_the_checks_of_the_settings(root):
     from archloop.digest import reached
 

@@ -251,7 +251,7 @@ def test_writing_leaves_no_file_open(tmp_path):
 
 def test_json_of_others_is_asked_for_its_keys(tmp_path):
     (tmp_path / "f.json").write_text('{"a": 1}')
-    assert read_foreign_json(tmp_path / "f.json", "a") == {"a": 1}
+    assert read_foreign_json(tmp_path / "f.json", "a") == read_json(tmp_path / "f.json", "a") == {"a": 1}
     with pytest.raises(InputError, match=r"f\.json: lacks b"):
         read_foreign_json(tmp_path / "f.json", "a", "b")
 
@@ -262,6 +262,7 @@ def test_a_refusal_of_another_kind_is_told_as_it_is(tmp_path, monkeypatch):
 
     (tmp_path / "f.json").write_text("{}")
     monkeypatch.setattr(Path, "replace", refused)
+    monkeypatch.setattr(os, "geteuid", lambda: 99_999)  # another user than the file's, in a folder that is not sticky
     with pytest.raises(PermissionError, match="Operation not permitted"):
         write_json(tmp_path / "f.json", {"a": 1})
     assert [path.name for path in tmp_path.iterdir()] == ["f.json"]

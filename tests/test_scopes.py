@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from archloop.scopes import binder, scoped
+from archloop.scopes import binder, scoped, text_of
 
 
 def bound(program: str) -> list[tuple[str, list]]:
@@ -108,3 +108,29 @@ def test_nodes_come_in_the_order_of_the_text():
     program = "a = 1\ndef f(b=c):\n d\n[e for e in g]\n"
     places = [(node.lineno, node.col_offset) for node, _ in scoped(ast.parse(program)) if isinstance(node, ast.stmt)]
     assert places == sorted(places) and len(places) == 4
+
+
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        ("read('a' + 'b' + 'c')", "abc"),
+        ("read(f'a{x}b')\nx = 'c'", "acb"),
+        ("x = 'a'\ny = x + 'b'\nread(y)", "ab"),
+        ("x = 'a'\ndef f():\n read(f'{x}{x}')", "aa"),
+        ("read(''.join(['a', 'b']))", "ab"),
+        ("read(''.join(('a', 'b')))", "ab"),
+        ("read('-'.join(['a', 'b']))", None),
+        ("read(''.join(x))", None),
+        ("read(f'{x:>9}')\nx = 'c'", None),
+        ("x = 'a'\nx = 'b'\nread(x)", None),
+        ("for x in y: pass\nread(x)", None),
+        ("read(x)", None),
+        ("read(1)", None),
+        ("read('a' * 2)", None),
+    ],
+)
+def test_a_text_that_is_put_together_of_written_parts_is_known(program, text):
+    for node, scope in scoped(ast.parse(program)):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "read":
+            assert text_of(node.args[0], scope) == text
+            return

@@ -11,7 +11,7 @@ from archloop.chains import effective, start_of
 from archloop.cli import settings_options
 from archloop.errors import InputError
 from archloop.options import options, schema
-from archloop.settings import check_prompt_files, complete
+from archloop.settings import check_prompt_files, complete, scratch_model
 
 DIGITS = {"dataset": "digits"}
 
@@ -216,3 +216,18 @@ def test_a_touched_adapter_or_data_set_of_the_papers_run_rebuilds_nothing(root):
     for name in ("local", "slurm"):
         profile = yaml.safe_load((root / "profiles" / name / "config.yaml").read_text())
         assert profile["max-checksum-file-size"] > max(svhn, adapter) > 2e8
+
+
+def test_a_template_whose_name_has_braces_is_refused(config, tmp_path, root):
+    (tmp_path / "a{b}.j2").touch()
+    config["prompts"]["template"] = str(tmp_path / "a{b}.j2")
+    with pytest.raises(InputError, match=r"prompts\.template: .*a\{b\}\.j2: Snakemake takes braces for wildcards"):
+        check_prompt_files(complete(config), root)
+
+
+def test_settings_of_a_model_from_scratch_are_checked_and_completed(tmp_path):
+    (tmp_path / "m.yaml").write_text("{}")
+    assert set(scratch_model(tmp_path / "m.yaml")) == set(schema()["$defs"]["scratch_model"]["properties"])
+    (tmp_path / "m.yaml").write_text("widht: 3")
+    with pytest.raises(InputError, match=r"m\.yaml: widht is no setting"):
+        scratch_model(tmp_path / "m.yaml")
