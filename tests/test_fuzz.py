@@ -29,12 +29,9 @@ from archloop.funnel import OUTCOMES
 from archloop.generate import extract_program
 from archloop.inspect_corpus import counts, difference, read_results
 from archloop.provenance import KEYS, OBJECTS, provenance_path
-from archloop.report import all_tables, page
-from archloop.report_drawn import Picture
-from archloop.report_gallery import gallery
+from archloop.report import write_report
 from archloop.report_graph import blocks
 from archloop.report_input import read_all
-from archloop.report_parts import FIGURES
 from archloop.result import FIELDS, plain_line, read_result
 from archloop.scores import ScoreStore
 from archloop.seed_programs import seed_programs
@@ -180,7 +177,6 @@ class Tags(HTMLParser):
 
 
 def test_a_report_is_made_of_any_programs_and_details(tmp_path):
-    """All but the drawing of figures, which hold figures alone: tables, gallery, and the page that a person opens."""
     dice = random.Random(1)
     marks = ["<fuzz onfuzz=x>", "</script><fuzz>", "</style><fuzz>", "'\"><fuzz>", "<!--", "]]>", "{{ x }}", "{%"]
     pieces = [*PIECES, *marks * 8]
@@ -190,12 +186,11 @@ def test_a_report_is_made_of_any_programs_and_details(tmp_path):
         detail = plain_line(text)  # as every record has it
         return row | {"program": text, "prompt": text[:500], "hint": text[:20], "detail": detail, "raw": text}
 
-    whole = settings_of({"main": {"dataset": "cifar10", "cycles": 1}})
+    whole = settings_of({"main": {"dataset": "cifar10", "cycles": 2}})
     results = read_all(write_results(tmp_path, whole, 30, taint=stirred))
-    tables, _, compared = all_tables(results, LOOK)
-    designs = gallery(results, tables["architectures"])
-    assert tables["architectures"].height > 5 and all(part.isascii() for part in designs.packed.values())
-    shown = Tags(page(results, LOOK, tables, compared, {name: Picture("", []) for name in FIGURES}, designs))
+    write_report(results, LOOK, tmp_path / "report")
+    assert pl.read_parquet(tmp_path / "report" / "tables" / "architectures.parquet").height > 5
+    shown = Tags((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
     assert "<fuzz" in shown.text, "none of it reached the page"
     assert not {kind for kind in shown.kinds if "fuzz" in kind} and not set("\x1b\u202e\0") & set(shown.text)
 
