@@ -21,7 +21,7 @@ from archloop.report_input import Results
 from archloop.texts import visible
 
 PART, PARTS_A_FILE = 50, 10  # programs packed together, and parts in a script beside the page
-MOST_INSIDE = 10_000_000  # characters that the page carries itself
+MOST_INSIDE = 5_000_000  # characters that the page carries itself
 COLUMNS = ("id", "chain", "dataset", "group", "rank", "cycle", "accuracy", "test_accuracy", "accuracy_sd", "parameters")
 COLUMNS += ("nearest_id", "nearest_source", "nearest_accuracy", "hint", "family", "found")
 DATA = "data"  # the folder beside the page
