@@ -57,7 +57,7 @@ for phase in ${@:-packages walls plain hostile flow reference compare}; do
   [ -e "$WORK/passed/$phase" ] && { echo "== $phase: passed before"; continue; }
   [ -d "$WORK/site-packages" ] && export PYTHONPATH=$WORK/site-packages
   began=$SECONDS
-  timeout -k 10 "${LIMIT[$phase]}" bash -c "set -o pipefail; $phase 2>&1 | tee '$OUT/$phase.log'" &
+  timeout -k 10 "${LIMIT[$phase]}" bash -c "set -o pipefail; $phase 2>&1 | tee \"\$OUT/$phase.log\"" &
   running=$!
   # What is left of a phase that is cut, or of one whose script is ended, would hold its folder against the next start.
   trap 'kill -KILL -- -$running; exit 143' INT TERM HUP

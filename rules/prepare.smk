@@ -39,6 +39,8 @@ rule prepare_dataset:
         "logs/prepare/{dataset}.log",
     benchmark:
         "logs/prepare/{dataset}.tsv"
+    wildcard_constraints:
+        dataset="|".join(archloop_options.schema()["$defs"]["dataset"]["enum"]),
     priority: in_order
     conda:
         ENVIRONMENT

@@ -7,7 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from workflow import ROOT
 
 from archloop.errors import InputError
@@ -140,6 +142,16 @@ def test_a_written_file_has_the_mode_of_the_umask_which_nobody_changes(tmp_path,
     finally:
         os.umask(before)
     assert (tmp_path / "f.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_others_may_read_what_a_library_keeps_to_its_owner(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "weights.safetensors") as temporary:
+            save_file({"weight": np.zeros(2)}, temporary)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "weights.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_threads_that_write_at_once_give_every_file_the_mode_of_the_umask(tmp_path):

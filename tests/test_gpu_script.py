@@ -24,7 +24,7 @@ def script(root, tmp_path):
 
     def start(*phases: str, status: int = 0) -> subprocess.Popen:
         (tmp_path / "status").write_text(str(status))
-        own = {"PYTHON": str(python), "WORK": str(tmp_path / "work"), "DEVICE": "cpu"}
+        own = {"PYTHON": str(python), "WORK": str(tmp_path / "a user's work"), "DEVICE": "cpu"}
         command = ["bash", root / "benchmarks" / "gpu.sh", *phases]
         return subprocess.Popen(command, env=os.environ | own, text=True, stdout=subprocess.PIPE)
 

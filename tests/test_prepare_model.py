@@ -97,6 +97,11 @@ def test_a_part_that_the_index_names_and_nobody_has_is_named(tmp_path):
         _parts_of_model(["model.safetensors.index.json", "model-1.safetensors"], lambda: index)
 
 
+def test_a_model_is_prepared_anew_where_its_provenance_lies(source):
+    (prepared(source) / "manifest.json.provenance").write_text("{}")
+    assert sorted(path.name for path in prepared(source).iterdir() if "provenance" in path.name) == []
+
+
 def test_what_tokenizers_read_is_taken():
     names = ["tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja", "spiece.model"]
     assert _parts_of_model(names, lambda: None) == sorted(names)

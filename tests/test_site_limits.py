@@ -112,3 +112,12 @@ def test_what_bounds_a_node_is_one_line():
     said = "RLIMIT_AS 2 MB of address space; RLIMIT_NOFILE 5 open files; pids.max 8; 2 of 4 processors"
     assert site_limits.line(facts) == said
     assert site_limits.line(NONE | {"processors": 4, "affinity": 4}) == "none; 4 of 4 processors"
+
+
+def test_a_limit_below_a_megabyte_is_no_zero():
+    found = NONE | {"RLIMIT_STACK": 256 * 2**10}
+    lines = site_limits.shortfalls({resource.RLIMIT_STACK: 8 * MB}, found=found)
+    assert [line.partition(":")[0] for line in lines] == [
+        "RLIMIT_STACK allows 0.25 MB of stack, a candidate is promised 8"
+    ]
+    assert "RLIMIT_STACK 0.25 MB of stack" in site_limits.line(found | {"processors": 2, "affinity": 2})

@@ -26,10 +26,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     # The kernel gives it the mode that the umask, or the folder's access list, wants. A process that reads its umask
     # has to change it, for all of its threads, and some file systems refuse a chmod.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+    opened = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    mode = stat.S_IMODE(os.fstat(opened).st_mode)
+    os.close(opened)
     try:
         yield temporary
         with open(temporary, "rb") as written:
+            # Some libraries, such as safetensors, put a file there that is their owner's alone.
+            if stat.S_IMODE(os.fstat(written.fileno()).st_mode) != mode:
+                with contextlib.suppress(PermissionError):
+                    os.fchmod(written.fileno(), mode)
             os.fsync(written.fileno())
         try:
             temporary.replace(path)

@@ -18,6 +18,7 @@ from archloop.files import read_json, sha256_file, write_json
 from archloop.model_size import INDEX, WHOLE, named_weights
 from archloop.models import MANIFEST, check_model, load_tokenizer, one_line, quiet_transformers, save_model
 from archloop.progress import get_logger
+from archloop.provenance import SUFFIX
 
 # What a model is beside its weights: its configuration and what tokenizers read.
 PARTS = (
@@ -34,7 +35,7 @@ PARTS = (
     "chat_template*",
 )
 # What an earlier attempt may have left in the folder of a prepared model.
-LEFT_BEHIND = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+LEFT_BEHIND = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", f"{MANIFEST}{SUFFIX}")
 # A program with all that Python needs to come through a tokenizer: indents, blank lines, tabs, quotes, other letters.
 SAMPLE = """import torch.nn as nn
 

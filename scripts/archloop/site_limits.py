@@ -44,8 +44,8 @@ def shortfalls(
         if name == "RLIMIT_NPROC" or asked is None or hard is None or hard >= asked:
             continue  # processes are counted with all that the user runs: only starting them tells
         lines.append(
-            f"{name} allows {hard // unit} {what}, {who} {-(-asked // unit)}: raise it (ulimit {option}, where the run "
-            "is started or submitted)"
+            f"{name} allows {_amount(hard, unit)} {what}, {who} {-(-asked // unit)}: raise it (ulimit {option}, "
+            "where the run is started or submitted)"
         )
     return lines
 
@@ -115,6 +115,10 @@ def _read_limits(folder: Path, found: dict[str, str]) -> None:
             found[name] = text
 
 
+def _amount(number: int, unit: int) -> str:
+    return str(number // unit) if number >= unit else f"{number / unit:.2g}"
+
+
 def of_processes() -> str:
     """Return, for a message, what bounds the number of processes and threads here."""
     hard, groups = resource.getrlimit(resource.RLIMIT_NPROC)[1], group_limits()
@@ -128,7 +132,7 @@ def line(facts: dict) -> str:
     parts = []
     for name, (_, what, unit) in NAMES.items():
         if facts[name] is not None:
-            parts.append(f"{name} {facts[name] // unit} {what}")
+            parts.append(f"{name} {_amount(facts[name], unit)} {what}")
     parts += [f"{name} {facts[name]}" for name in GROUP_FILES if name in facts]
     text = "; ".join(parts) or "none"
     return f"{text}; {facts['affinity']} of {facts['processors']} processors"
