@@ -8,17 +8,20 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.cli import settings_options, stage
-from archloop.prepare_dataset import prepare_dataset
-from archloop.sources import SOURCES
+from archloop.options import schema
 
 
 @stage("output", packages=("torch", "torchvision", "numpy", "scikit-learn", "pillow"))
 @settings_options("data")
-@click.option("--dataset", required=True, type=click.Choice(sorted(SOURCES)), help="Name of the data set.")
+@click.option(
+    "--dataset", required=True, type=click.Choice(schema()["$defs"]["dataset"]["enum"]), help="Name of the data set."
+)
 @click.option("--seed", required=True, type=int, help="Seed of the splits.")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The safetensors file.")
 def main(dataset: str, seed: int, output: Path, settings: dict) -> None:
     """Write the data set and its facts."""
+    from archloop.prepare_dataset import prepare_dataset
+
     prepare_dataset(dataset, output, settings, seed)
 
 

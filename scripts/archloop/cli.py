@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import click
 
 from archloop import options as schema
+from archloop import site_limits
 from archloop.errors import InputError
 from archloop.files import parse_json
 from archloop.progress import get_logger, start_logging
@@ -124,6 +125,11 @@ def _command(function: Callable, **settings: object) -> Callable:
             if error.errno not in UNUSABLE or error.filename is None:
                 raise
             get_logger("error").error("error: %s: %s", error.filename2 or error.filename, error.strerror)
+        except (ImportError, MemoryError) as error:  # the libraries of tensors want gigabytes of addresses at once
+            bound = site_limits.of_memory()
+            if bound is None:
+                raise
+            get_logger("error").error("error: %s; %s", " ".join(str(error).split()) or "memory is full", bound)
         sys.exit(1)
 
     wrapped = click.option("--log", type=click.Path(dir_okay=False), help="Also write messages here, with the time.")

@@ -115,6 +115,16 @@ def _read_limits(folder: Path, found: dict[str, str]) -> None:
             found[name] = text
 
 
+def of_memory() -> str | None:
+    """Return, for a message, what bounds the memory that this process may map; None where nothing does."""
+    for name in ("RLIMIT_AS", "RLIMIT_DATA"):
+        allowed = resource.getrlimit(getattr(resource, name))[0]
+        if allowed != resource.RLIM_INFINITY:
+            option, what, unit = NAMES[name]
+            return f"{name} allows {_amount(allowed, unit)} {what}: raise it (ulimit {option})"
+    return None
+
+
 def _amount(number: int, unit: int) -> str:
     return str(number // unit) if number >= unit else f"{number / unit:.2g}"
 
