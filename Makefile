@@ -23,7 +23,7 @@ test-hostile: $(VENV)/.ready-dev
 # The workflow on a real SLURM of this machine's own, which leaves nothing behind. As root, with Debian's packages
 # slurmctld, slurmd, slurm-client, slurmdbd, mariadb-server and munge.
 test-slurm: $(VENV)/.ready-dev
-	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadfile tests/slurm -m slurm
+	@PATH="$(abspath $(BIN)):$$PATH" pytest tests/slurm -m slurm
 
 # What benchmarks/gpu.sh does on a GPU, on the processors, behind the walls for one.
 test-gpu: $(VENV)/.ready-dev
