@@ -4,7 +4,11 @@ import json
 import subprocess
 import sys
 
+import click
 import pytest
+
+from archloop.cli import command
+from archloop.errors import InputError
 
 # In a fork of one process each: a script is loaded, not run; printed is what it imported, or why it could not.
 LOAD = """
@@ -51,3 +55,14 @@ def test_a_script_runs_where_python_leaves_its_folder_out(root, tmp_path):
 @pytest.mark.parametrize("name", [*LIGHT, "write_seed_programs"])
 def test_a_script_that_needs_no_tensor_starts_without_torch(root, name):
     assert loaded(root, name) == {name: ["archloop.cli"]}
+
+
+def test_a_mistake_with_a_file_of_an_odd_name_is_one_line(tmp_path, capfd):
+    @command
+    @click.argument("path")
+    def refuse(path):
+        raise InputError(f"{path}: no such file")
+
+    with pytest.raises(SystemExit):
+        refuse.main(["a\nb\x1b[2J"])
+    assert capfd.readouterr().err.splitlines()[-1].strip() == "error: a\\nb\\x1b[2J: no such file"

@@ -16,6 +16,7 @@ from archloop.errors import InputError
 from archloop.files import parse_json
 from archloop.progress import get_logger, start_logging
 from archloop.provenance import leave_provenance
+from archloop.texts import visible
 
 # What a place that a user names can be: not there, not to be written, another kind, full.
 UNUSABLE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
@@ -120,7 +121,9 @@ def _command(function: Callable, **settings: object) -> Callable:
             start_logging(log)
             return function(**arguments)
         except InputError as error:
-            get_logger("error").error("error: %s", error)
+            get_logger("error").error(
+                "error: %s", visible(str(error)).replace("\n", "\\n")
+            )  # a file's name may hold one
         except OSError as error:
             if error.errno not in UNUSABLE or error.filename is None:
                 raise
