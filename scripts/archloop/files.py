@@ -13,6 +13,8 @@ from pathlib import Path
 
 from archloop.errors import InputError
 
+AGAIN = "; delete the file and run again"  # the remedy for what the workflow makes itself
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -111,7 +113,7 @@ def read_json(path: str | Path, *keys: str) -> object:
     try:
         value = parse_json(read_text(path))
     except ValueError as error:
-        raise InputError(f"{path}: not whole JSON ({error}); delete the file and run again") from None
+        raise InputError(f"{path}: not whole JSON ({error}){AGAIN}") from None
     return has_keys(value, keys, path) if keys else value
 
 
@@ -124,7 +126,7 @@ def read_foreign_json(path: str | Path, *keys: str) -> object:
         value = json.loads(read_text(path), parse_constant=lambda _: None, parse_float=_finite_or_none)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not whole JSON ({error})") from None
-    return has_keys(value, keys, path) if keys else value
+    return has_keys(value, keys, path, remedy="") if keys else value
 
 
 def parse_json(text: str | bytes) -> object:
@@ -149,13 +151,13 @@ def _finite_or_none(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def has_keys(value: object, keys: Iterable[str], where: str | Path) -> dict:
-    """Return the value, an object with these keys; raise InputError otherwise."""
+def has_keys(value: object, keys: Iterable[str], where: str | Path, remedy: str = AGAIN) -> dict:
+    """Return the value, an object with these keys; raise InputError, which ends with the remedy, otherwise."""
     if not isinstance(value, dict):
-        raise InputError(f"{where}: no JSON object; delete the file and run again")
+        raise InputError(f"{where}: no JSON object{remedy}")
     missing = [key for key in keys if key not in value]
     if missing:
-        raise InputError(f"{where}: lacks {missing[0]}; delete the file and run again")
+        raise InputError(f"{where}: lacks {missing[0]}{remedy}")
     return value
 
 
@@ -163,13 +165,13 @@ def read_jsonl(path: str | Path, *keys: str) -> list[dict]:
     """Read one object with `keys` a line; raise InputError naming file and line of a broken or cut one."""
     text = read_text(path)
     if text and not text.endswith("\n"):
-        raise InputError(f"{path}: the last line is cut off; delete the file and run again")
+        raise InputError(f"{path}: the last line is cut off{AGAIN}")
     rows = []
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
             rows.append(has_keys(parse_json(line), keys, f"{path}, line {number}"))
         except ValueError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error}); delete the file and run again") from None
+            raise InputError(f"{path}, line {number}: not JSON ({error}){AGAIN}") from None
     return rows
 
 

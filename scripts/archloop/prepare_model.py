@@ -14,7 +14,7 @@ from pathlib import Path
 
 from archloop.chat import chat_tokens, encode_pair
 from archloop.errors import InputError
-from archloop.files import read_json, sha256_file, write_json
+from archloop.files import read_foreign_json, sha256_file, write_json
 from archloop.model_size import INDEX, WHOLE, named_weights
 from archloop.models import MANIFEST, check_model, load_tokenizer, one_line, quiet_transformers, save_model
 from archloop.progress import get_logger
@@ -252,7 +252,7 @@ def _check_tokens(model, tokenizer, generation: Path) -> None:
     """Raise InputError for a token that a job could use and that the embeddings have no row for."""
     rows = model.get_input_embeddings().num_embeddings
     prompt, answer = encode_pair(tokenizer, "x", "x")
-    ends = read_json(generation).get("eos_token_id") if generation.is_file() else model.config.eos_token_id
+    ends = read_foreign_json(generation).get("eos_token_id") if generation.is_file() else model.config.eos_token_id
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
     if not all(type(end) is int for end in ends):
         raise InputError(f"{generation.name}: eos_token_id: {ends} is no list of tokens")
