@@ -64,7 +64,7 @@ print("; ".join(site_limits.shortfalls(walls.limits(order))))
         ("RLIMIT_AS", 4 * 2**30, "allows 4096 MB of address space, a candidate is promised 70"),
         ("RLIMIT_DATA", 3 * 2**30, "allows 3072 MB of data, a candidate is promised 70"),
         ("RLIMIT_NOFILE", 128, "allows 128 open files, a candidate is promised 256: raise it (ulimit -n"),
-        ("RLIMIT_FSIZE", 20 * 1024, "allows 0 MB a file, a candidate is promised 16: raise it (ulimit -f"),
+        ("RLIMIT_FSIZE", 20 * 1024, "allows 0.02 MB a file, a candidate is promised 16: raise it (ulimit -f"),
         ("RLIMIT_STACK", 2**20, "allows 1 MB of stack, a candidate is promised 8: raise it (ulimit -s"),
         ("RLIMIT_NPROC", 20, ""),
     ],
