@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from linear_net import net
 
 from archloop import walls
 from archloop.errors import InputError
@@ -26,27 +27,6 @@ RECORD = {"outcome", "detail", "parameters", "multiply_adds", "accuracy", "accur
 RECORD |= {"balanced_accuracy", "losses", "graph", "log"}
 RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
 HONEST = family_programs("plain")[0].program
-START = """
-import torch
-import torch.nn as nn
-
-def supported_hyperparameters():
-    return {"lr", "momentum"}
-
-class Net(nn.Module):
-    def __init__(self, in_shape, out_shape, prm, device):
-        super().__init__()
-        self.head = nn.Linear(in_shape[1] * in_shape[2] * in_shape[3], out_shape[0])
-        INIT
-
-    def forward(self, x):
-        FORWARD
-        return self.head(x.flatten(1))
-"""
-
-
-def net(init: str = "pass", forward: str = "pass") -> str:
-    return START.replace("INIT", init).replace("FORWARD", forward)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from linear_net import net
 from torch.nn.functional import cross_entropy, interpolate
 
 from archloop import train
@@ -14,24 +15,6 @@ SETTINGS = {
     "momentum": 0.9, "gradient_clip": 0.5, "dropout": 0.0, "parameter_budget": 10**6, "precision": "float32",
 }  # fmt: skip
 MEAN, STD = [0.4], [0.2]
-NET = """
-import torch
-import torch.nn as nn
-
-class Net(nn.Module):
-    def __init__(self, in_shape, out_shape, prm, device):
-        super().__init__()
-        self.head = nn.Linear(in_shape[1] * in_shape[2] * in_shape[3], out_shape[0])
-        INIT
-
-    def forward(self, x):
-        FORWARD
-        return self.head(x.flatten(1))
-"""
-
-
-def net(init: str = "pass", forward: str = "pass") -> str:
-    return NET.replace("INIT", init).replace("FORWARD", forward)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +30,8 @@ def data() -> dict:
     return images | {"train_labels": labels, "mean": MEAN, "std": STD, "classes": 3}
 
 
-def judged(data, program: str = NET, images: int | None = None, seed: int = 3, **changed) -> tuple[dict, bytes]:
-    program = net() if program is NET else program
+def judged(data, program: str | None = None, images: int | None = None, seed: int = 3, **changed) -> tuple[dict, bytes]:
+    program = program or net()
     return train.judge(program, data, SETTINGS | changed, seed, "cpu", images)
 
 

@@ -9,29 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from linear_net import net
 from plain_user import ROOT, as_plain_user
 
 from archloop import judge_server, walls
 from archloop.errors import InputError
 from archloop.evaluate import Judge
 
-NET = """
-import torch
-import torch.nn as nn
-
-def supported_hyperparameters():
-    return {"lr", "momentum"}
-
-class Net(nn.Module):
-    def __init__(self, in_shape, out_shape, prm, device):
-        super().__init__()
-        self.head = nn.Linear(in_shape[1] * in_shape[2] * in_shape[3], out_shape[0])
-        INIT
-
-    def forward(self, x):
-        return self.head(x.flatten(1))
-"""
-HONEST = NET.replace("INIT", "pass")
+HONEST = net()
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, or changes control groups")
 
 
@@ -163,7 +148,7 @@ MANY_THREADS = (
 
 @needs_root
 def test_a_keeper_watches_where_proc_hides_the_candidate_from_it(settings, tmp_path):
-    programs = [HONEST, NET.replace("INIT", MANY_THREADS + "\n        time.sleep(9)")]
+    programs = [HONEST, net(MANY_THREADS + "\n        time.sleep(9)")]
     hidden = "mount -t proc -o hidepid=2 proc /proc"
     trained, crashed = judged(hidden, "landlock", settings, programs, tmp_path)
     assert trained == ["trained", ""]

@@ -121,9 +121,8 @@ def _command(function: Callable, **settings: object) -> Callable:
             start_logging(log)
             return function(**arguments)
         except InputError as error:
-            get_logger("error").error(
-                "error: %s", visible(str(error)).replace("\n", "\\n")
-            )  # a file's name may hold one
+            told = visible(str(error)).replace("\n", "\\n")  # a file's name may hold a line feed
+            get_logger("error").error("error: %s", told)
         except OSError as error:
             if error.errno not in UNUSABLE or error.filename is None:
                 raise

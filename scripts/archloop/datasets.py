@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 
 from archloop.errors import InputError
+from archloop.files import AGAIN
 
 if TYPE_CHECKING:
     import torch
@@ -44,4 +45,4 @@ def _opened(path: Path, framework: str):
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         why = " ".join(str(error).split())
-    raise InputError(f"{path}: no whole data set ({why}); delete the file and run again") from None
+    raise InputError(f"{path}: no whole data set ({why}){AGAIN}") from None

@@ -6,6 +6,7 @@ from archloop.chains import SEED
 from archloop.report_ancestry import ends
 from archloop.report_groups import label, repeat_groups
 from archloop.report_input import Results
+from archloop.report_tables import front
 
 LINE = {"id": pl.String, "family": pl.String, "steps": pl.Int32}
 
@@ -46,12 +47,6 @@ def listed(results: Results, architectures: pl.DataFrame) -> pl.DataFrame:
 
 
 def _front(rows: pl.DataFrame) -> pl.Series:
-    """Mark the rows that are smaller than all of their data set that are as accurate. rows: best first."""
-    smallest: dict[str, int] = {}
-    marked = []
-    order = rows.sort("place", "accuracy", "parameters", descending=[False, True, False], nulls_last=True)
-    for name, dataset, parameters in order.select("id", "dataset", "parameters").iter_rows():
-        if parameters is not None and parameters < smallest.get(dataset, parameters + 1):
-            smallest[dataset] = parameters
-            marked.append(name)
+    """Mark the rows that are on the front of their data set."""
+    marked = [name for own in rows.partition_by("dataset") for name in own.filter(front(own))["id"]]
     return rows["id"].is_in(marked)

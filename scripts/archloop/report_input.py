@@ -12,7 +12,7 @@ import polars as pl
 from archloop.chains import SEED, effective, trains, uses_seed_adapter
 from archloop.corpus import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
-from archloop.files import parse_json, read_json, read_text
+from archloop.files import AGAIN, parse_json, read_json, read_text
 from archloop.report_graph import blocks
 from archloop.report_parts import PAGE_PARTS, VERIFIED
 from archloop.summarize import summarize
@@ -223,4 +223,4 @@ def _records(path: Path, wanted: set[str]) -> list[dict]:
         chosen = [part for part, name in zip(parts, names) if json.loads(name[1]) in wanted]
         return [parse_json(f"{{{part}}}") for part in chosen]
     except ValueError as error:
-        raise InputError(f"{path}: not whole JSON ({error}); delete the file and run again") from None
+        raise InputError(f"{path}: not whole JSON ({error}){AGAIN}") from None

@@ -4,6 +4,7 @@ import polars as pl
 
 from archloop.funnel import NOT_VALID
 from archloop.report_cards import drawing
+from archloop.report_contrasts import window
 from archloop.report_drawn import named, seed_programs
 from archloop.report_groups import ROLES, label
 from archloop.report_input import Results, programs
@@ -88,12 +89,10 @@ def _made_of(picture: list[list]) -> str:
 def _trust(results: Results, tables: dict[str, pl.DataFrame]) -> dict:
     done = [name for name, each in results.chains.items() if len(each["cycles"]) >= each["planned"]]
     levels = sorted({str(run["isolation"]) for run in results.runs if run.get("isolation")})
-    devices = sorted({str(run["device"]) for run in results.runs if run.get("device")})
     return {
         "whole": len(done),
         "chains": len(results.chains),
         "levels": levels,
-        "devices": devices,
         "candidates": tables["fates"]["candidates"].sum(),
         "verified": results.verified,
     }
@@ -104,8 +103,7 @@ def _failures(results: Results, tables: dict[str, pl.DataFrame], groups: dict[st
     shares, totals = {}, {}
     for role, group in groups.items():
         own = tables["cycles"].filter(pl.col("chain").is_in(group))
-        cycles = sorted(own["cycle"].unique())
-        last = own.filter(pl.col("cycle").is_in(cycles[-max(1, round(len(cycles) / 3)) :]))
+        last = own.filter(pl.col("cycle").is_in(window(own["cycle"].unique().to_list(), 1 / 3)))
         totals[role] = last["candidates"].sum()
         if totals[role]:
             shares[role] = {name: 100 * last[name].sum() / totals[role] for name in NOT_VALID}
