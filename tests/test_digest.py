@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from archloop.digest import code_digest
+from archloop.digest import FRAME, code_digest
 
 SCRIPT = '"""Doc."""\nfrom archloop.a import work\n\nwork(1)\n'
 MODULE_A = 'def work(x):\n    """Work."""\n    from archloop import b\n    return b.twice(x)\n'
@@ -51,6 +51,42 @@ def test_modules_of_the_frame_do_not_count_nor_what_they_import(tree):
     (tree / "s.py").write_text(f"import archloop.errors\n{SCRIPT}")
     before = code_digest(tree / "s.py")
     assert rewrite(tree / "archloop" / "errors.py", "WORDS = 'another message'\n") == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from archloop.rooms.inner import work",
+        "from archloop.rooms import inner",
+        "import archloop.rooms.inner",
+        "import archloop.rooms.inner as other",
+        "def late():\n    from archloop.rooms import inner as other",
+        "from .archloop.rooms import inner",
+        "from archloop.door import work",  # which imports it by `from .rooms`
+        "from archloop.side.door import work",  # which imports it by `from ..rooms`
+    ],
+)
+@pytest.mark.parametrize("changed", ["__init__.py", "rooms/__init__.py", "rooms/inner.py", "rooms/progress.py"])
+def test_a_change_behind_every_form_of_import_changes_the_digest(tree, line, changed):
+    package = tree / "archloop"
+    for name, text in {
+        "rooms/__init__.py": '"""A package."""\n',
+        "rooms/inner.py": "from archloop.rooms.progress import rate\n\nwork = rate\n",
+        "rooms/progress.py": "rate = 1\n",
+        "door.py": "from .rooms.inner import work\n",
+        "side/__init__.py": "",
+        "side/door.py": "from ..rooms import inner\n\nwork = inner.work\n",
+    }.items():
+        (package / name).parent.mkdir(exist_ok=True)
+        (package / name).write_text(text)
+    (tree / "s.py").write_text(line + "\n")
+    before = code_digest(tree / "s.py")
+    (package / changed).write_text((package / changed).read_text() + "MORE = 2\n")
+    assert code_digest(tree / "s.py") != before
+
+
+def test_every_module_of_the_frame_is_there(root):
+    assert all((root / "scripts" / name).is_file() for name in FRAME)
 
 
 def test_a_digest_is_the_one_that_results_hold_whatever_the_version_of_python(tree):

@@ -11,7 +11,14 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "archloop"
-FRAME = ("allocation.py", "errors.py", "live_page.py", "progress.py", "provenance.py")
+# Modules by path, so that one of the same name in another folder counts.
+FRAME = (
+    "archloop/allocation.py",
+    "archloop/errors.py",
+    "archloop/live_page.py",
+    "archloop/progress.py",
+    "archloop/provenance.py",
+)
 
 
 def code_digest(script: str | Path, root: Path | None = None) -> str:
@@ -53,16 +60,31 @@ def _tree_digest(path: Path, mtime: int) -> str:
 
 @cache
 def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
-    names = set()
+    """Return the modules that one imports in any form, and every package that Python runs on the way to them."""
+    package = path.relative_to(root).parent.parts
+    found: set[Path] = set()
     for node in ast.walk(_parse(path, mtime)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    found = [root.joinpath(*name.split(".")) for name in names if name.split(".")[0] == PACKAGE]
-    candidates = [base.with_suffix(".py") for base in found] + [base / "__init__.py" for base in found]
-    return sorted(path for path in candidates if path.is_file() and path.name not in FRAME)
+        for name in _imported_names(node, package):
+            parts = name.split(".")
+            if parts[0] != PACKAGE:
+                continue
+            found.add(root.joinpath(*parts).with_suffix(".py"))
+            found.update(root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1))
+    return sorted(each for each in found if each.is_file() and each.relative_to(root).as_posix() not in FRAME)
+
+
+def _imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
+    """Return the dotted names that a statement imports, or may: what `from` takes can be a module or a part of one.
+
+    package: the folders, from the root, of the module that the statement stands in; a relative import starts there.
+    """
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    start = package[: len(package) - node.level + 1] if node.level else ()
+    module = ".".join([*start, *([node.module] if node.module else [])])
+    return [module, *(f"{module}.{alias.name}" for alias in node.names)]
 
 
 def _canonical(node: object) -> object:
