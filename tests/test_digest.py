@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from archloop.digest import FRAME, code_digest
+from archloop.digest import FRAME, code_digest, reached
 
 SCRIPT = '"""Doc."""\nfrom archloop.a import work\n\nwork(1)\n'
 MODULE_A = 'def work(x):\n    """Work."""\n    from archloop import b\n    return b.twice(x)\n'
@@ -62,6 +62,8 @@ def test_modules_of_the_frame_do_not_count_nor_what_they_import(tree):
         "import archloop.rooms.inner as other",
         "def late():\n    from archloop.rooms import inner as other",
         "from .archloop.rooms import inner",
+        "code = 'from archloop.rooms import inner; inner.work'",
+        "command = ['-m', 'archloop.rooms.inner']",
         "from archloop.door import work",  # which imports it by `from .rooms`
         "from archloop.side.door import work",  # which imports it by `from ..rooms`
     ],
@@ -85,6 +87,11 @@ def test_a_change_behind_every_form_of_import_changes_the_digest(tree, line, cha
     assert code_digest(tree / "s.py") != before
 
 
+def test_what_trains_a_candidate_is_code_of_its_evaluation(root):
+    names = {path.stem for path in reached(root / "scripts" / "evaluate.py")}
+    assert {"judge_server", "train", "rehearsal", "graph", "contract"} <= names
+
+
 def test_every_module_of_the_frame_is_there(root):
     assert all((root / "scripts" / name).is_file() for name in FRAME)
 
@@ -94,8 +101,6 @@ def test_a_digest_is_the_one_that_results_hold_whatever_the_version_of_python(tr
 
 
 def test_no_stage_but_the_report_reaches_the_checks_of_the_settings(root):
-    from archloop.digest import reached
-
     scripts = (root / "scripts").glob("*.py")
     names = {path.stem for path in scripts if root / "scripts" / "archloop" / "settings.py" in reached(path)}
     assert names == {"verify"}

@@ -7,6 +7,7 @@ Snakefile asks for it at every start.
 
 import ast
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 
@@ -76,8 +77,11 @@ def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
 def _imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
     """Return the dotted names that a statement imports, or may: what `from` takes can be a module or a part of one.
 
-    package: the folders, from the root, of the module that the statement stands in; a relative import starts there.
+    package: the folders, from the root, of the module that the statement stands in, where a relative import starts. A
+    text that is code and begins with an import, or a module's name, is for a process of its own, and counts.
     """
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and PACKAGE in node.value:
+        return _names_in_text(node.value)
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
@@ -85,6 +89,18 @@ def _imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
     start = package[: len(package) - node.level + 1] if node.level else ()
     module = ".".join([*start, *([node.module] if node.module else [])])
     return [module, *(f"{module}.{alias.name}" for alias in node.names)]
+
+
+def _names_in_text(text: str) -> list[str]:
+    if re.fullmatch(rf"{PACKAGE}(\.\w+)+", text):
+        return [text]
+    if not text.startswith((f"from {PACKAGE}", f"import {PACKAGE}")):
+        return []
+    try:
+        found = ast.walk(ast.parse(text))
+    except SyntaxError:
+        return []
+    return [name for node in found for name in _imported_names(node, ())]
 
 
 def _canonical(node: object) -> object:

@@ -3,7 +3,7 @@
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from archloop.sampling import GROWTH
+from archloop.model_size import GROWTH
 
 
 def new_cache(config) -> DynamicCache:

@@ -1,10 +1,10 @@
 """The key that a score is kept under: all that it is a function of."""
 
 import json
-from pathlib import Path
 
 from archloop.digest import code_digest
 from archloop.files import sha256_text
+from archloop.layout import SCRIPTS
 
 # The judge's own code, as far as it can change a score.
 JUDGE = ("judge_server", "result", "static_checks")
@@ -18,8 +18,7 @@ def protocol_digest(settings: dict, dataset: str, seed: int, device: str, versio
     settings: section evaluation, its precision resolved. dataset: sha256 of its file. seed: of the judge. device: its
     name. versions: as `judge_versions` gives them. A GPU's scores do not depend on the kind of processor beside it.
     """
-    package = Path(__file__).parent
-    code = [code_digest(package / f"{name}.py", package.parent) for name in JUDGE]
+    code = [code_digest(SCRIPTS / "archloop" / f"{name}.py", SCRIPTS) for name in JUDGE]
     used = PACKAGES + (("cpu",) if device == "cpu" else ())
     parts = [settings, dataset, seed, device, code, [versions.get(name) for name in used]]
     return sha256_text(json.dumps(parts, sort_keys=True))

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from archloop.files import write_text
 from archloop.funnel import NOT_VALID
+from archloop.layout import PAGE, SETTINGS_FILE
 from archloop.live import ON_GPU, Live, gather
 from archloop.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING, Cycle, mean_of, percent
 from archloop.progress import duration, get_logger
-from archloop.status import SETTINGS_FILE
 
 NAME = "live.html"
-STYLE = Path(__file__).parents[2] / "report" / "live.css"
+STYLE = PAGE / "live.css"
 REFRESH_S = 60
 ERRORS, ALARMS, UNDER_WAY, FAILS = 5, 6, 8, 3  # how many of each are shown
 WORDS = {"write_prompts": "prompts", "generate": "writing", "draw_families": "drawing", "evaluate": "judging"}

@@ -25,6 +25,8 @@ SHAPE = ("num_hidden_layers", "num_attention_heads", "hidden_size", "num_key_val
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LARGEST_HEAD = 100 * 2**20
 PROJECTION = re.compile(r"\.(\d+)\.(?:.*\.)?(\w+)\.weight$")
+# Tokens by which the room for keys and values grows.
+GROWTH = 128
 
 
 def read_header(path: Path) -> dict[str, dict]:

@@ -4,12 +4,12 @@ import json
 import math
 import shlex
 from functools import cache
-from pathlib import Path
 
 import jsonschema
 import yaml
 
-SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
+from archloop.layout import SCHEMA
+
 # To jsonschema alone 2.0 is an integer and NaN a number.
 TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
     {

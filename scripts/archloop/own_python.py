@@ -6,9 +6,10 @@ No path goes through PYTHONPATH, which is split at colons, and none of another p
 import os
 import pwd
 import sys
-from pathlib import Path
 
-LIBRARY = Path(__file__).parents[1]
+from archloop.layout import SCRIPTS
+
+LIBRARY = SCRIPTS
 # With -P the folder that a process works in is not searched for modules.
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
 MODULE = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"

@@ -3,18 +3,17 @@
 import json
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 from archloop.answers import OPENINGS
 from archloop.chains import effective
 from archloop.errors import InputError
 from archloop.files import read_json
+from archloop.layout import ROOT
 from archloop.model_size import read_header
 from archloop.models import MANIFEST
 from archloop.preflight_run import Run
 from archloop.prompts import read_hints, read_template, write_prompt
 
-ROOT = Path(__file__).parents[2]
 # What a prompt may say of a data set that is not prepared yet.
 UNKNOWN = {"channels": 3, "size": 256, "classes": 1000}
 

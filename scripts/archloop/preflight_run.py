@@ -6,12 +6,11 @@ from pathlib import Path
 
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.status import SETTINGS_FILE
+from archloop.layout import REQUESTS_FILE, SETTINGS_FILE
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 GB = 10**9
 AUTO_WORKERS = 8  # at most, where nobody says how many processors a job gets
-REQUESTS_FILE = "requests.json"  # the Snakefile leaves it in the results, beside the settings
 
 
 @dataclass(frozen=True)

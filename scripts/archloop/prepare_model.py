@@ -15,10 +15,10 @@ from pathlib import Path
 from archloop.chat import chat_tokens, encode_pair
 from archloop.errors import InputError
 from archloop.files import read_foreign_json, sha256_file, write_json
+from archloop.layout import PROVENANCE_SUFFIX
 from archloop.model_size import INDEX, WHOLE, named_weights
 from archloop.models import MANIFEST, check_model, load_tokenizer, one_line, quiet_transformers, save_model
 from archloop.progress import get_logger
-from archloop.provenance import SUFFIX
 
 # What a model is beside its weights: its configuration and what tokenizers read.
 PARTS = (
@@ -35,7 +35,7 @@ PARTS = (
     "chat_template*",
 )
 # What an earlier attempt may have left in the folder of a prepared model.
-LEFT_BEHIND = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", f"{MANIFEST}{SUFFIX}")
+LEFT_BEHIND = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", f"{MANIFEST}{PROVENANCE_SUFFIX}")
 # A program with all that Python needs to come through a tokenizer: indents, blank lines, tabs, quotes, other letters.
 SAMPLE = """import torch.nn as nn
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from archloop.digest import code_digest
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, write_json
+from archloop.layout import PROVENANCE_SUFFIX
 
-SUFFIX = ".provenance"
 WITHOUT = ("evaluations", "state")  # folders of the results that hold none: known scores, work under way
 OBJECTS = ("settings", "options", "inputs", "outputs", "versions", "host")
 KEYS = ("script", "code", "params", "waited_for", "run_records", *OBJECTS)
@@ -34,7 +34,7 @@ WAITED_FOR = {Path("results/preflight.json")}
 
 def provenance_path(output: str | Path) -> Path:
     """Return where the provenance of a job lies: beside the first of its outputs."""
-    return Path(f"{output}{SUFFIX}")
+    return Path(f"{output}{PROVENANCE_SUFFIX}")
 
 
 def leave_provenance(
@@ -155,7 +155,7 @@ def provenances(*folders: Path) -> Iterable[Path]:
     for folder in folders:
         for place, names, files in os.walk(folder):
             names[:] = sorted(name for name in names if name not in WITHOUT and name[0] != ".")
-            yield from (Path(place) / name for name in sorted(files) if name.endswith(SUFFIX))
+            yield from (Path(place) / name for name in sorted(files) if name.endswith(PROVENANCE_SUFFIX))
 
 
 def _of_inputs(param: str, inputs: set[Path]) -> bool:

@@ -7,6 +7,7 @@ import polars as pl
 
 from archloop import report_drawn, report_page, report_paper, report_results, report_tables, report_words
 from archloop.files import replacing, write_bytes, write_text
+from archloop.layout import PAGE
 from archloop.progress import Progress
 from archloop.report_gallery import DATA, Gallery, gallery, write_beside
 from archloop.report_input import Results
@@ -15,7 +16,6 @@ from archloop.report_pictures import whole
 from archloop.report_results import Compared
 from archloop.report_theme import COLORS, DARK, for_page, png, svg
 
-FOLDER = Path(__file__).parents[2] / "report"
 WORDS = ("percent", "per_100", "interval", "signed", "number", "p_value", "hours")
 
 
@@ -82,7 +82,7 @@ def page(
 ) -> str:
     """Return the page. drawn: name -> picture. All but the pictures is escaped by the template."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
+        loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -90,10 +90,10 @@ def page(
     )
     environment.filters |= {name: getattr(report_words, name) for name in WORDS}
     style, script = (
-        "".join((FOLDER / f"{part}.{kind}").read_text(encoding="utf-8") for part in parts)
+        "".join((PAGE / f"{part}.{kind}").read_text(encoding="utf-8") for part in parts)
         for kind, parts in (("css", ("page", "gallery")), ("js", ("page", "design", "gallery")))
     )
-    captions = {name: (FOLDER / "captions" / f"{name}.rst").read_text(encoding="utf-8").strip() for name in FIGURES}
+    captions = {name: (PAGE / "captions" / f"{name}.rst").read_text(encoding="utf-8").strip() for name in FIGURES}
     shown = {
         name: [(panel.title, for_page(svg(panel.chart), panel.says)) for panel in picture.panels]
         for name, picture in drawn.items()

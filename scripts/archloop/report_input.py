@@ -13,12 +13,11 @@ from archloop.chains import SEED, effective, trains, uses_seed_adapter
 from archloop.corpus import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.files import AGAIN, parse_json, read_json, read_text
+from archloop.layout import PAGE, SETTINGS_FILE
 from archloop.report_graph import blocks
 from archloop.report_parts import PAGE_PARTS, VERIFIED
 from archloop.summarize import summarize
 
-SETTINGS_FILE = "settings.json"
-PAGE = Path(__file__).parents[2] / "report"
 # Columns of the candidates that no table and no picture needs; `programs` reads the few that the page shows.
 HEAVY = ("raw", "prompt", "signature", "program", "protocol", "references")
 STAGES = {"generated": "generate", "evaluated": "evaluate", "adapter": "finetune"}

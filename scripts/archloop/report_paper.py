@@ -9,11 +9,10 @@ import polars as pl
 from scipy import stats
 
 from archloop.chains import effective
+from archloop.layout import PAGE
 from archloop.report_groups import SECTIONS
 from archloop.report_input import Results
 from archloop.report_tables import SHARE, TEXT, frame
-
-DATA = Path(__file__).parents[2] / "report"
 
 
 def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
@@ -26,7 +25,7 @@ def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for chain in results.chains:
         own = {str(row["cycle"]): row for row in cycles.filter(chain=chain).iter_rows(named=True)}
-        for given in _read(DATA / "paper.csv"):
+        for given in _read(PAGE / "paper.csv"):
             published = {f"paper{end}": _number(given[key]) for end, key in (("", "value"), ("_low", "low"))}
             published["paper_high"] = _number(given["high"])
             if given["cycle"] == "all":
@@ -86,7 +85,7 @@ def protocol(results: Results) -> pl.DataFrame:
     schema = {"chain": TEXT, "item": TEXT, "paper": TEXT, "here": TEXT, "differs": pl.Boolean}
     rows = []
     for chain in results.chains:
-        for given in _read(DATA / "protocol.csv"):
+        for given in _read(PAGE / "protocol.csv"):
             row = {"chain": chain, "item": given["item"], "paper": given["paper"]}
             if not given["setting"]:
                 row |= {"here": given["here"], "differs": True}

@@ -16,12 +16,9 @@ from archloop.answers import is_finished, wrong_line
 from archloop.chat import end_of_turn
 from archloop.draws import ROUNDING, choose_tokens
 from archloop.errors import InputError
-from archloop.model_size import SHAPE, cache_bytes
+from archloop.model_size import GROWTH, SHAPE, cache_bytes
 from archloop.progress import get_logger
 from archloop.seeds import uniform
-
-# Tokens by which the room for keys and values grows.
-GROWTH = 128
 
 
 @dataclass

@@ -12,10 +12,10 @@ from archloop.chains import effective, parent_of, trains, uses_seed_adapter
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.funnel import NOT_VALID
+from archloop.layout import SETTINGS_FILE
 from archloop.progress import duration
 
 FEW_CHAINS = 4  # of more, only the last two cycles each are shown
-SETTINGS_FILE = "settings.json"  # the run's own, complete; the Snakefile leaves it in the results
 
 
 @dataclass(frozen=True)

@@ -20,22 +20,21 @@ from archloop.errors import InputError
 from archloop.files import has_keys, read_json, read_jsonl, sha256_file, sha256_text
 from archloop.funnel import count_outcomes
 from archloop.keys import protocol_digest, score_key
+from archloop.layout import PROVENANCE_SUFFIX, REQUESTS_FILE, ROOT, SCRIPTS, SETTINGS_FILE
 from archloop.models import MANIFEST, check_model
 from archloop.progress import Progress
-from archloop.provenance import SUFFIX, WITHOUT, locate, outputs_of, provenance_path, provenances, read_provenance
+from archloop.provenance import WITHOUT, locate, outputs_of, provenance_path, provenances, read_provenance
 from archloop.report_parts import VERIFIED
 from archloop.result import FIELDS
 from archloop.scores import all_records
 from archloop.seeds import derive
 from archloop.settings import complete, scratch_model
-from archloop.status import SETTINGS_FILE
 
 # Settings that some stage takes without the rest of their section.
 ALONE = {"epochs": "evaluation", "parameter_budget": "prompts", "candidates": "prompts", "shards": "generation"}
-SCRIPTS = Path(__file__).parents[1]
 KEY = re.compile("[0-9a-f]{64}")
 # Files of a results folder that are no output of a job.
-UNMADE = (SETTINGS_FILE, "requests.json", "preflight.json", live_page.NAME, VERIFIED)
+UNMADE = (SETTINGS_FILE, REQUESTS_FILE, "preflight.json", live_page.NAME, VERIFIED)
 
 
 class Checked:
@@ -107,7 +106,7 @@ def verify(results: Path) -> tuple[list[str], Counter]:
             _check_outputs(checked, path, found)
             why = out_of_date(checked, path, found)
             if why:
-                checked.say("stale", path.with_name(path.name.removesuffix(SUFFIX)), why)
+                checked.say("stale", path.with_name(path.name.removesuffix(PROVENANCE_SUFFIX)), why)
             progress.step(len(found["outputs"]))
     checked.counts["jobs"], checked.counts["files"] = len(checked.jobs), total
     _check_models(checked)
@@ -169,7 +168,7 @@ def _section_today(settings: dict, section: str, chain: str, cycle: int) -> dict
     if section != "scratch_model":
         return effective(settings, section, chain, cycle)
     kind, _, file = settings["model"]["reference"].partition(":")
-    return scratch_model(SCRIPTS.parent / file) if kind == "scratch" else {}
+    return scratch_model(ROOT / file) if kind == "scratch" else {}
 
 
 def _seed(settings: dict, chain: str) -> int:
@@ -203,7 +202,7 @@ def _check_unknown(checked: Checked) -> None:
         folders[:] = sorted(name for name in folders if name not in WITHOUT)
         for name in sorted(names):
             path = Path(place) / name
-            if path not in known and name not in UNMADE and not name.endswith(SUFFIX) and name[0] != ".":
+            if path not in known and name not in UNMADE and not name.endswith(PROVENANCE_SUFFIX) and name[0] != ".":
                 checked.say("missing", provenance_path(path), "no provenance tells how this file was made")
 
 
@@ -295,7 +294,7 @@ def _check_scores(checked: Checked) -> None:
 
 def _check_shard(checked: Checked, path: Path, made: dict, kept: dict, protocols: dict[str, str]) -> None:
     """Check the scores of one shard. kept: key -> (digest, protocol) of the store; protocols: their digests so far."""
-    shard = path.with_name(path.name.removesuffix(SUFFIX))
+    shard = path.with_name(path.name.removesuffix(PROVENANCE_SUFFIX))
     (source,) = (locate(checked.results, name) for name in made["inputs"] if "/generated/" in name)
     (data,) = (digest for name, digest in made["inputs"].items() if "/datasets/" in name)
     rows = {row["id"]: row["program"] for row in read_jsonl(source, "id", "program")}

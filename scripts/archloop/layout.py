@@ -1,0 +1,18 @@
+"""Where everything lies: the repository's own files, and what a run leaves below results/.
+
+The one home of these names. Standard library only.
+"""
+
+from pathlib import Path
+
+# The repository, wherever the run is.
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
+SCHEMA = ROOT / "config" / "schema.yaml"
+PAGE = ROOT / "report"  # templates, styles and data of the report
+
+# What the Snakefile leaves in the results: the run's settings, complete, and how its jobs go out.
+SETTINGS_FILE = "settings.json"
+REQUESTS_FILE = "requests.json"
+# Beside the first output of a job, the file that says how it was made.
+PROVENANCE_SUFFIX = ".provenance"
