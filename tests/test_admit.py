@@ -5,6 +5,7 @@ import sys
 
 import polars as pl
 import pytest
+from small_cycle import ADMISSION, DATASET, EMPTY, NOVELTY, PROGRAMS, cycle
 from small_data import write_few_digits
 
 from archloop.admit import accuracy_threshold, admit, join, read_records
@@ -12,37 +13,7 @@ from archloop.corpus import CANDIDATES, CORPUS, read_candidates, read_corpus, wr
 from archloop.errors import InputError
 from archloop.files import write_json, write_jsonl
 from archloop.repeats import COLUMNS
-from archloop.seed_programs import family_programs
 from archloop.shingles import text_digest
-
-DATASET = {"name": "digits", "chance": 0.1}
-ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "measure": "accuracy"}
-ADMISSION |= {"fill_minimum": 15, "fill_down_to": None}
-NOVELTY = {"gate": "both", "threshold": 0.9, "shingle_tokens": 10}
-EMPTY = pl.DataFrame(schema=CORPUS)
-# Programs of different families: none is a near-copy of another.
-FAMILIES = ("plain", "residual", "dense", "inception", "shuffle", "convnext", "gated", "dilated")
-PROGRAMS = [family_programs(family)[0].program for family in FAMILIES]
-
-
-def cycle(*entries: tuple, chain: str = "main", number: int = 1) -> tuple[list[dict], list[dict]]:
-    """Return candidates and records of a cycle from (program, accuracy, graph digest) or (outcome,)."""
-    candidates, records = [], []
-    for index, entry in enumerate(entries):
-        identity = f"{chain}-{number:02d}-{index:04d}"
-        trained = len(entry) > 1
-        program, accuracy, digest = (*entry, None)[:3] if trained else (None, None, None)
-        candidates.append(
-            {"id": identity, "chain": chain, "cycle": number, "index": index, "shard": 0, "program": program}
-            | {"prompt_id": f"{identity}-p", "prompt": "Design.\n", "references": [], "raw": "```", "hint": "plain"}
-            | {"prompt_tokens": 3, "new_tokens": 9, "stopped": "end", "seed": index, "adapter": "ab"}
-        )
-        graph = {"digest": digest * 64, "method": "trace", "operations": 3, "nodes": []} if digest else None
-        records.append(
-            {"id": identity, "key": f"key{index}", "outcome": "trained" if trained else entry[0], "detail": ""}
-            | {"parameters": 1000 if trained else None, "multiply_adds": None, "accuracy": accuracy, "graph": graph}
-        )
-    return candidates, records
 
 
 def verdicts(*entries, corpus=EMPTY, admission=ADMISSION, novelty=NOVELTY) -> list[str]:

@@ -3,7 +3,7 @@
 import jinja2
 import pytest
 from edit_pairs import PLAIN, RESIDUAL
-from test_admit import NOVELTY, PROGRAMS, cycle
+from small_cycle import NOVELTY, PROGRAMS, cycle
 
 from archloop.build_seed_corpus import build_seed_corpus
 from archloop.corpus import CORPUS

@@ -5,7 +5,7 @@ import re
 import polars as pl
 import pytest
 import yaml
-from test_settings import refusal
+from refusals import refusal
 
 from archloop.chains import adapter_after, ancestors, inherited, parent_of, place_pattern, trains, uses_seed_adapter
 from archloop.corpus import CORPUS

@@ -1,21 +1,10 @@
 """What each metric says of an edit: the table of edit_pairs.py, pair by pair."""
 
 import pytest
-import torch
+from computed_graphs import graph
 from edit_pairs import PAIRS
 
-from archloop.graph import fingerprint
 from archloop.shingles import jaccard, shingle_sets
-
-SHAPE = (16, 3, 32, 32)
-
-
-def graph(program: str, in_shape=SHAPE) -> dict:
-    namespace = {"__name__": "candidate"}
-    exec(compile(program, "<program>", "exec"), namespace)
-    with torch.device("meta"):
-        model = namespace["Net"](in_shape, (10,), {"lr": 0.01, "momentum": 0.9, "dropout": 0.2}, torch.device("meta"))
-    return fingerprint(model, in_shape)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)

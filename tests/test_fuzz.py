@@ -16,9 +16,9 @@ import pytest
 from edit_pairs import BRANCHES, EXCITATION, PLAIN, RESIDUAL, SEPARABLE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from small_cycle import ADMISSION, DATASET, EMPTY, NOVELTY, cycle
 from synthetic_results import LOOK, write_results
 from synthetic_results import settings as settings_of
-from test_admit import ADMISSION, DATASET, EMPTY, NOVELTY, cycle
 
 from archloop.admit import admit
 from archloop.contract import complete, modernise, supported

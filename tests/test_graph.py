@@ -6,8 +6,8 @@ import sys
 
 import pytest
 import torch
+from computed_graphs import graph
 from edit_pairs import RESIDUAL
-from test_edit_pairs import graph
 from torch import nn
 
 from archloop.graph import MAXIMUM_NODES_LISTED, fingerprint
@@ -152,7 +152,7 @@ def test_a_network_that_wants_its_own_batch_size_is_traced_with_it():
 
 
 def test_it_does_not_depend_on_hash_seeds_or_the_process():
-    code = "from test_edit_pairs import graph; from edit_pairs import RESIDUAL; print(graph(RESIDUAL)['digest'])"
+    code = "from computed_graphs import graph; from edit_pairs import RESIDUAL; print(graph(RESIDUAL)['digest'])"
     for seed in ("1", "2"):
         environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path), "PATH": ""}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

@@ -7,7 +7,7 @@ import sys
 import polars as pl
 import pytest
 from edit_pairs import PLAIN, RESIDUAL
-from test_admit import ADMISSION, DATASET, EMPTY, NOVELTY, PROGRAMS, cycle
+from small_cycle import ADMISSION, DATASET, EMPTY, NOVELTY, PROGRAMS, cycle
 
 from archloop.admit import admit
 from archloop.corpus import write_candidates, write_corpus

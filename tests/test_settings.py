@@ -6,6 +6,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
+from refusals import refusal
 
 from archloop.chains import effective, start_of
 from archloop.cli import settings_options
@@ -14,14 +15,6 @@ from archloop.options import options, schema
 from archloop.settings import check_prompt_files, complete, scratch_model
 
 DIGITS = {"dataset": "digits"}
-
-
-def refusal(config: dict) -> str:
-    with pytest.raises(InputError) as caught:
-        complete(config)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
 
 
 @pytest.mark.parametrize("name", ["config", "demo", "study", "test"])
