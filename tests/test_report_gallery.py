@@ -10,8 +10,7 @@ import pytest
 from browser import browser, needs_chromium
 from synthetic_results import settings, write_results
 
-from archloop import report_words
-from archloop.report import FOLDER
+from archloop import layout, report_words
 from archloop.report_ancestry import ends
 from archloop.report_cards import changes, chosen, drawing
 from archloop.report_designs import listed
@@ -30,12 +29,12 @@ HOSTILE = "</script><img src=x onerror=window.hacked=1>'\"&"
 
 def write_page(shown: Gallery, count: int, folder) -> str:
     """Write a page of the gallery alone, from the report's own template, style and scripts; return it."""
-    names = jinja2.FileSystemLoader(FOLDER)
+    names = jinja2.FileSystemLoader(layout.PAGE)
     environment = jinja2.Environment(loader=names, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {name: getattr(report_words, name) for name in ("percent", "number")}
-    script = "".join((FOLDER / f"{name}.js").read_text() for name in ("design", "gallery"))
+    script = "".join((layout.PAGE / f"{name}.js").read_text() for name in ("design", "gallery"))
     facts = {"rows": 20, "admitted": count, "gallery": shown, "packed": shown.packed, "script": script}
-    facts["style"] = (FOLDER / "gallery.css").read_text()
+    facts["style"] = (layout.PAGE / "gallery.css").read_text()
     page = environment.from_string(PAGE).render(facts)
     folder.mkdir(exist_ok=True)
     (folder / "index.html").write_text(page)
