@@ -5,9 +5,9 @@ The one home of these names. Standard library only.
 
 from pathlib import Path
 
-# The repository, wherever the run is.
-ROOT = Path(__file__).parents[2]
-SCRIPTS = ROOT / "scripts"
+# The folder that the library lies in, by whatever link it is reached, and the repository above it.
+SCRIPTS = Path(__file__).parents[1]
+ROOT = SCRIPTS.parent
 SCHEMA = ROOT / "config" / "schema.yaml"
 PAGE = ROOT / "report"  # templates, styles and data of the report
 
