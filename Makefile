@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-hostile test-slurm test-gpu check setup clean
+.PHONY: demo test test-hostile test-slurm test-gpu check setup setup-dev clean
 
 demo: $(VENV)/.ready
 	@PATH="$(abspath $(BIN)):$$PATH" snakemake --profile profiles/local --configfile config/demo.yaml
@@ -36,6 +36,8 @@ check: $(VENV)/.ready-dev
 	@PATH="$(abspath $(BIN)):$$PATH" snakemake --lint --configfile config/demo.yaml
 
 setup: $(VENV)/.ready
+
+setup-dev: $(VENV)/.ready-dev
 
 $(VENV)/.ready: envs/requirements.txt envs/constraints.txt
 	@echo "Setting up $(VENV) (once, a few minutes)"

@@ -23,7 +23,8 @@ from safetensors.torch import load_file, safe_open, save_file
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop import train  # noqa: E402
-from archloop.evaluate import Judge, evaluate  # noqa: E402
+from archloop.evaluate import evaluate  # noqa: E402
+from archloop.judge import Judge  # noqa: E402
 from archloop.seed_programs import family_programs  # noqa: E402
 from archloop.settings import complete  # noqa: E402
 

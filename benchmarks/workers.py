@@ -18,7 +18,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.allocation import processors  # noqa: E402
-from archloop.evaluate import Judge  # noqa: E402
+from archloop.judge import Judge  # noqa: E402
 from archloop.seed_programs import family_names, family_programs  # noqa: E402
 from archloop.settings import complete  # noqa: E402
 

@@ -46,7 +46,10 @@ def main(candidates, dataset, store, seed, output, run_record, settings, **job) 
     records, facts = evaluate(rows, dataset, settings, seed, store, run, pending)
     write_json(run_record, facts)
     write_json(output, {"protocol": settings, "records": records})
-    return {"spent": pending}
+    host = {"device": facts["device"]}
+    if facts["device"] == "cpu":
+        host["cpu"] = facts["versions"]["cpu"].split()[-1]
+    return {"spent": pending, "host": host}
 
 
 if __name__ == "__main__":

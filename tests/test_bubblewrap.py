@@ -10,7 +10,7 @@ import pytest
 
 from archloop import own_python, walls
 from archloop.errors import InputError
-from archloop.evaluate import Judge
+from archloop.judge import Judge
 from archloop.seed_programs import family_programs
 
 LIBRARY = str(own_python.LIBRARY)

@@ -13,7 +13,7 @@ import torch
 
 from archloop import card_memory
 from archloop.errors import InputError
-from archloop.evaluate import Judge
+from archloop.judge import Judge
 from archloop.seed_programs import family_programs
 
 HONEST = family_programs("plain")[0].program

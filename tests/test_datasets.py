@@ -173,7 +173,7 @@ def test_idx_files_are_read_at_their_own_28_pixels(settings, tmp_path, name, fol
     images = write_idx(Path(settings["root"]) / folder / "raw")
     facts = prepare_dataset(name, tmp_path / "out", settings, 1)
     assert (facts["channels"], facts["size"], facts["classes"]) == (1, 28, 10)
-    assert sorted(map(bytes, read_split(tmp_path / "out", "test")[0].numpy())) == sorted(map(bytes, images))
+    assert sorted(map(bytes, read_split(tmp_path / "out", "test")[0])) == sorted(map(bytes, images))
 
 
 def test_fashion_mnist_is_unpacked_from_debians_folder(settings, tmp_path, monkeypatch):
@@ -210,7 +210,7 @@ def test_digits_have_a_seeded_test_set_of_their_own(settings, tmp_path):
     assert facts["images"] == {"train": 1295, "validation": 143, "test": 359}
     assert (facts["channels"], facts["size"], facts["classes"]) == (1, 32, 10)
     labels = read_split(tmp_path / "out", "validation")[1]
-    assert facts["chance"] == labels.bincount().max() / len(labels) == pytest.approx(0.1, abs=0.01)
+    assert facts["chance"] == np.bincount(labels).max() / len(labels) == pytest.approx(0.1, abs=0.01)
     assert facts["notes"] == []
 
 

@@ -17,8 +17,9 @@ from linear_net import net
 
 from archloop import walls
 from archloop.errors import InputError
-from archloop.evaluate import Judge, _drain, _Pending, evaluate
+from archloop.evaluate import _Pending, evaluate
 from archloop.graph import fingerprint
+from archloop.judge import Judge, _drain
 from archloop.result import FIELDS
 from archloop.seed_programs import family_programs
 
@@ -296,7 +297,7 @@ def test_none_says_so_loudly(digits, caplog, monkeypatch):
 def test_walls_that_cannot_be_built_are_no_outcome_of_a_candidate(judge, settings, monkeypatch, level, missing):
     monkeypatch.setattr(judge, "level", level)
     real = json.dumps
-    monkeypatch.setattr("archloop.evaluate.json.dumps", lambda value, **o: real(value | {missing: "/nowhere"}, **o))
+    monkeypatch.setattr("archloop.judge.json.dumps", lambda value, **o: real(value | {missing: "/nowhere"}, **o))
     with pytest.raises(
         InputError, match=f"cannot judge at level {level}: the walls failed .*No such file or directory"
     ):

@@ -376,21 +376,31 @@ def test_an_adapter_learns_in_float32_on_a_base_of_fewer_bits(tiny_model, tmp_pa
     assert training["losses"][1] < training["losses"][0] and training["loading"] == loading
 
 
-@pytest.mark.parametrize(("method", "changes"), [("sft", {}), ("sft", BY_ACCURACY), ("kto", {})])
-def test_two_processes_give_the_adapter_of_one_but_for_the_rounding_of_sums(tiny_model, tmp_path, method, changes):
-    run(tiny_model, tmp_path / "one", candidates=FAILED, method=method, **changes)
-    arguments = {}
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "teach", lambda device, **given: arguments.update(given))
-        run(tiny_model, tmp_path / "two", candidates=FAILED, method=method, **changes)
-    record = together(2, teach, arguments, "cpu")
-    one, two = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "two"))
-    assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
-    # Adam's first steps are as long as the learning rate whatever the gradient: far above the tolerance.
-    assert max(weight.abs().max() for name, weight in two.items() if "lora_B" in name) > 1e-2
-    losses = [json.loads((tmp_path / n / "adapter" / "training.json").read_text())["losses"] for n in ("one", "two")]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+def teach_each(device: str, trainings: list[dict]) -> dict:
+    """Train one adapter after the other; return the run record of the last."""
+    return [teach(device=device, **arguments) for arguments in trainings][-1]
+
+
+def test_two_processes_give_the_adapter_of_one_but_for_the_rounding_of_sums(tiny_model, tmp_path, monkeypatch):
+    cases = {"sft": {}, "accuracy": BY_ACCURACY, "kto": {"method": "kto"}}
+    for name, changes in cases.items():
+        run(tiny_model, tmp_path / "one" / name, candidates=FAILED, **changes)
+    trainings = []
+    monkeypatch.setattr(module, "teach", lambda device, **arguments: trainings.append(arguments))
+    for name, changes in cases.items():
+        run(tiny_model, tmp_path / "two" / name, candidates=FAILED, **changes)
+
+    record = together(2, teach_each, {"trainings": trainings}, "cpu")
+
     assert record["tokens"] > 0
+    for name in cases:
+        one, two = (tmp_path / processes / name / "adapter" for processes in ("one", "two"))
+        weights, others = (load_file(folder / "adapter_model.safetensors") for folder in (one, two))
+        assert all(torch.allclose(weights[key], others[key], atol=1e-4) for key in weights), name
+        # Adam's first steps are as long as the learning rate whatever the gradient: far above the tolerance.
+        assert max(weight.abs().max() for key, weight in others.items() if "lora_B" in key) > 1e-2, name
+        losses = [json.loads((folder / "training.json").read_text())["losses"] for folder in (one, two)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4), name
 
 
 def test_a_mistake_in_one_of_several_processes_is_one_line(tiny_model, tmp_path):

@@ -5,7 +5,8 @@ import contextlib
 import pytest
 import torch
 
-from archloop.formats import PLAIN, Format, autocast, first_that_works, formats, resolved
+from archloop.devices import resolved_precision
+from archloop.formats import PLAIN, Format, autocast, first_that_works, formats
 from archloop.networks import Stop
 
 HALF, LAST = Format("bfloat16", "contiguous"), Format("float32", "channels_last")
@@ -71,7 +72,7 @@ def test_a_forward_pass_in_bfloat16_is_under_autocast():
 def test_auto_is_bfloat16_where_a_gpu_has_it_in_hardware(monkeypatch, has):
     asked = []
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **how: asked.append(how) or has)
-    assert resolved("auto", "cuda:0") == ("bfloat16" if has else "float32")
+    assert resolved_precision("auto", "cuda:0") == ("bfloat16" if has else "float32")
     assert asked == [{"including_emulation": False}]
-    assert resolved("auto", "cpu") == "float32"
-    assert (resolved("bfloat16", "cpu"), resolved("float32", "cuda")) == ("bfloat16", "float32")
+    assert resolved_precision("auto", "cpu") == "float32"
+    assert (resolved_precision("bfloat16", "cpu"), resolved_precision("float32", "cuda")) == ("bfloat16", "float32")

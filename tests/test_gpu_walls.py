@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import stand_in
 
-from archloop import evaluate, options, trial, walls
+import archloop.judge
+from archloop import options, trial, walls
 from archloop.errors import InputError
-from archloop.evaluate import Judge
+from archloop.judge import Judge
 from archloop.seed_programs import family_programs
 
 HONEST = family_programs("plain")[0].program
@@ -36,17 +37,18 @@ def device():
 def judged(digits, settings, device, monkeypatch):
     """Return a function that judges an honest program behind the walls for a GPU, with the stand-in's start."""
 
-    def judge(level: str, fault: str = "", granted: bool = True) -> dict:
+    def judge_one(level: str, fault: str = "", granted: bool = True) -> dict:
         if walls.obstacle(level, gpu=True):
             pytest.skip(walls.obstacle(level, gpu=True))
-        monkeypatch.setattr(evaluate, "SERVER", stand_in.server(device, fault))
+        monkeypatch.setattr("archloop.judge.SERVER", stand_in.server(device, fault))
         monkeypatch.setattr(walls, "gpu_devices", lambda: [device] if granted else [])
-        with Judge(digits, "cpu", level) as opened:
-            opened.gpu = True
-            opened.readable += [str(Path(__file__).parent)]
+        judge = Judge(digits, "cpu", level)
+        judge.gpu = True
+        judge.readable += [str(Path(__file__).parent)]
+        with judge as opened:
             return opened.judge(HONEST, settings, 1)
 
-    return judge
+    return judge_one
 
 
 @pytest.mark.parametrize("level", walls.LEVELS)
@@ -90,7 +92,7 @@ def test_where_a_container_masks_proc_a_gpu_goes_behind_landlock(root):
 def test_nobody_receives_over_the_drivers_socket_where_landlock_scopes_none(digits, settings, monkeypatch, root):
     """Before its ABI 6 any process of the machine could connect to it; the candidate still has no way to accept."""
     patched = "from archloop import landlock; landlock.abi = lambda: 5\njudge_server.main()"
-    monkeypatch.setattr(evaluate, "SERVER", stand_in.server("").replace("judge_server.main()", patched))
+    monkeypatch.setattr("archloop.judge.SERVER", stand_in.server("").replace("judge_server.main()", patched))
     attack = (root / "tests" / "hostile" / "programs" / "gpu_sockets.py").read_text()
     with Judge(digits, "cpu", "landlock") as judge:
         judge.gpu = True
@@ -101,7 +103,7 @@ def test_nobody_receives_over_the_drivers_socket_where_landlock_scopes_none(digi
 def test_a_trial_says_which_wall_keeps_a_driver_out(monkeypatch):
     given = {name: rule.get("default") for name, rule in options.section("evaluation").items()}
     own = stand_in.server("", "late name").replace("\njudge_server.main()", "; judge_server.main()")
-    monkeypatch.setattr(evaluate, "SERVER", own)
+    monkeypatch.setattr("archloop.judge.SERVER", own)
     monkeypatch.setattr(
         trial, "LEFT_OUT", {name: trial.LEFT_OUT[name] for name in ("no wall", "the limits", "Landlock")}
     )
@@ -111,7 +113,7 @@ def test_a_trial_says_which_wall_keeps_a_driver_out(monkeypatch):
         ("the limits", True),
         ("Landlock", False),
     ]
-    assert own == evaluate.SERVER
+    assert own == archloop.judge.SERVER
 
 
 def test_a_job_keeps_the_gpus_that_it_was_given(monkeypatch, digits, settings):

@@ -11,8 +11,8 @@ from small_data import write_few_digits
 
 from archloop import own_python, walls
 from archloop.errors import InputError
-from archloop.evaluate import Judge
 from archloop.files import write_json
+from archloop.judge import Judge
 from archloop.progress import get_logger, start_logging
 
 ODD = "run 12:30 [ü] {b}"

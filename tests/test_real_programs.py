@@ -4,6 +4,7 @@ How often each kind was seen: docs/judge.md. Trained in this process, by the jud
 """
 
 import pytest
+import torch
 from small_data import write_few_digits
 
 from archloop import train
@@ -112,7 +113,8 @@ def data(tmp_path_factory):
     digits = write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors", images=32)
     tensors = {}
     for split in ("train", "validation", "test"):
-        tensors[f"{split}_images"], tensors[f"{split}_labels"] = read_split(digits, split)
+        images, labels = read_split(digits, split)
+        tensors |= {f"{split}_images": torch.from_numpy(images), f"{split}_labels": torch.from_numpy(labels)}
     return tensors | read_facts(digits)
 
 

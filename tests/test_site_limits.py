@@ -125,11 +125,16 @@ def test_a_limit_below_a_megabyte_is_no_zero():
     assert "RLIMIT_STACK 0.25 MB of stack" in site_limits.line(found | {"processors": 2, "affinity": 2})
 
 
-def test_a_script_whose_libraries_find_no_room_says_which_limit_it_is(root, tmp_path):
-    given = {"candidates": "c", "dataset": "d", "store": "s", "seed": "1", "output": "o", "run-record": "r"}
+@pytest.mark.parametrize("script", ["evaluate", "train_model"])
+def test_a_script_whose_libraries_find_no_room_says_which_limit_it_is(root, tmp_path, digits, script):
+    (tmp_path / "c").write_text("")
+    given = {"candidates": "c", "dataset": digits, "store": "s", "seed": "1", "output": "o", "run-record": "r"}
+    if script == "train_model":
+        given = {"reference": "r", "template": "t", "hints": "h", "seed": "1", "state": "s", "output": "o"}
     options = [part for name, value in given.items() for part in (f"--{name}", value)]
-    limited = ["bash", "-c", 'ulimit -v 1500000; exec "$@"', "-", sys.executable, root / "scripts" / "evaluate.py"]
+    limited = ["bash", "-c", 'ulimit -v 1500000; exec "$@"', "-", sys.executable, root / "scripts" / f"{script}.py"]
     done = subprocess.run([*limited, *options], cwd=tmp_path, capture_output=True, text=True)
-    (line,) = done.stderr.splitlines()
+    line = done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
     assert done.returncode == 1 and line.strip().startswith("error: ")
     assert line.endswith("RLIMIT_AS allows 1464 MB of address space: raise it (ulimit -v)")

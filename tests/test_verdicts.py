@@ -11,9 +11,10 @@ from archloop import train
 from archloop.datasets import read_facts, read_split
 from archloop.devices import dealt_out
 from archloop.errors import InputError
-from archloop.evaluate import Judge, evaluate
+from archloop.evaluate import evaluate
 from archloop.faults import is_device
 from archloop.formats import PLAIN, Format
+from archloop.judge import Judge
 from archloop.result import FIELDS
 from archloop.scores import all_records
 from archloop.verdicts import FAILURES, SOUND, TRANSIENT, judge_fairly
@@ -167,7 +168,8 @@ def test_a_crash_of_the_programs_own_is_kept_once_a_sound_program_went_through(d
 def data(digits):
     tensors = {}
     for split in ("train", "validation", "test"):
-        tensors[f"{split}_images"], tensors[f"{split}_labels"] = read_split(digits, split)
+        images, labels = read_split(digits, split)
+        tensors |= {f"{split}_images": torch.from_numpy(images), f"{split}_labels": torch.from_numpy(labels)}
     return tensors | read_facts(digits)
 
 

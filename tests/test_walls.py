@@ -14,7 +14,7 @@ from plain_user import ROOT, as_plain_user
 
 from archloop import judge_server, walls
 from archloop.errors import InputError
-from archloop.evaluate import Judge
+from archloop.judge import Judge
 
 HONEST = net()
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, or changes control groups")
@@ -116,7 +116,7 @@ def test_a_control_group_that_is_full_is_no_crash(judge, settings, room, says):
 ELSEWHERE = """
 import json, sys, tempfile
 from pathlib import Path
-from archloop.evaluate import Judge
+from archloop.judge import Judge
 from small_data import write_few_digits
 level, settings, programs = json.loads(sys.argv[1])
 with tempfile.TemporaryDirectory() as place, Judge(write_few_digits(Path(place) / "d"), "cpu", level) as judge:
@@ -187,7 +187,7 @@ def test_a_kernel_without_descriptors_of_processes_and_without_landlock_judges(s
 
 def test_a_keeper_that_fails_behind_the_walls_is_an_outcome_of_its_candidate(judge, settings, monkeypatch):
     real = json.dumps
-    monkeypatch.setattr("archloop.evaluate.json.dumps", lambda value, **o: real(value | {"timeout_s": "x"}, **o))
+    monkeypatch.setattr("archloop.judge.json.dumps", lambda value, **o: real(value | {"timeout_s": "x"}, **o))
     record = judge.judge(HONEST, settings, 1)
     assert record["outcome"] == "crashed" and "could not be watched any longer (TypeError" in record["detail"]
 

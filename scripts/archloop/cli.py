@@ -89,9 +89,9 @@ def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable:
     """Make a click command as `command` does, of a script that a rule runs: it leaves the provenance of its outputs.
 
     outputs: the options that name them, the first one first; the function may return what no option names: a dict with
-    the paths of more `outputs` and `inputs`, and of the file `spent`, which goes once all is written. packages: whose
-    versions shape the outputs. After `--` come the params of the rule, after a second `--` its inputs; by hand there is
-    nothing of the kind.
+    the paths of more `outputs` and `inputs`, of the file `spent`, which goes once all is written, and `host`, where
+    other processes computed. packages: whose versions shape the outputs. After `--` come the params of the rule, after
+    a second `--` its inputs; by hand there is nothing of the kind.
     """
 
     def decorate(function: Callable) -> Callable:

@@ -1,19 +1,16 @@
 """Reading a data set that prepare_dataset made ready: its facts, and the images and labels of one split.
 
-The facts are read without torch, whose import takes longer than most of the jobs that ask for them.
+All without torch, whose import takes longer than most of the jobs that ask for them.
 """
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from archloop.errors import InputError
 from archloop.files import AGAIN
-
-if TYPE_CHECKING:
-    import torch
 
 SPLITS = ("train", "validation", "test")
 
@@ -25,19 +22,19 @@ def read_facts(path: Path) -> dict:
     validation), mean and std (by channel, of the split train, pixels from 0 to 1), images (number by split), notes
     (what was left out and what is odd, one line each), seed.
     """
-    with _opened(path, "numpy") as opened:
+    with _opened(path) as opened:
         return json.loads(opened.metadata()["facts"])
 
 
-def read_split(path: Path, split: str) -> "tuple[torch.Tensor, torch.Tensor]":
+def read_split(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (images uint8 (n, channels, size, size), labels int64 (n,)) of one split."""
-    with _opened(path, "pt") as opened:
+    with _opened(path) as opened:
         return opened.get_tensor(f"{split}_images"), opened.get_tensor(f"{split}_labels")
 
 
-def _opened(path: Path, framework: str):
+def _opened(path: Path):
     try:
-        opened = safe_open(path, framework=framework)
+        opened = safe_open(path, framework="numpy")
         if "facts" in (opened.metadata() or {}):
             return opened
         why = "it has no facts of a data set"

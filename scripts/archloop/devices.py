@@ -1,12 +1,21 @@
-"""The devices of a judge: which of a machine's GPUs it deals out, what they are called, and on what a score depends."""
+"""The devices of a judge: which of a machine's GPUs it deals out, what they are called, and on what a score depends.
 
-import platform
+Torch is imported for GPUs alone: a judge on processors leaves it to the processes that train.
+"""
 
-from archloop.models import versions
+from archloop.models import choose_device
 from archloop.processes import processes_for
 from archloop.progress import get_logger
+from archloop.walls import gpu_devices
 
 logger = get_logger("evaluate")
+
+
+def judging_device(wanted: str) -> str:
+    """Return the device for run.device as `choose_device` does; `auto` is a GPU only where a candidate can reach it."""
+    if wanted == "auto" and not gpu_devices():
+        return "cpu"
+    return choose_device(wanted)
 
 
 def dealt_out(device: str, gpus: int) -> list[str]:
@@ -33,12 +42,12 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device)
 
 
-def judge_versions() -> dict[str, str]:
-    """Return what a score depends on beside settings, data and device: of packages, and the kind of processor.
-
-    cpu: the machine, and the instructions that PyTorch's kernels for processors are chosen by.
-    """
+def resolved_precision(precision: str, device: str) -> str:
+    """Return evaluation.precision as it holds on a device: `auto` is bfloat16 where a GPU has it in hardware."""
+    if precision != "auto":
+        return precision
+    if not device.startswith("cuda"):
+        return "float32"
     import torch
 
-    kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    return versions("torch", "torchvision", "numpy") | {"cpu": kind}
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

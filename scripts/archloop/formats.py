@@ -65,11 +65,3 @@ def autocast(precision: str, device: str) -> contextlib.AbstractContextManager:
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(torch.device(device).type, torch.bfloat16)
-
-
-def resolved(precision: str, device: str) -> str:
-    """Return evaluation.precision as it holds on a device: `auto` is bfloat16 where a GPU has it in hardware."""
-    if precision != "auto":
-        return precision
-    half = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if half else "float32"

@@ -44,7 +44,10 @@ MENDS = {WALLS: "set run.isolation to another level, or take another node", DEVI
 
 
 def serve(data_file: str, facts_file: str, channel: int) -> None:
-    """Fork a keeper for every request until the socket is closed."""
+    """Fork a keeper for every request until the socket is closed.
+
+    Before the first it sends `ready` and the instructions that PyTorch's kernels for processors are chosen by.
+    """
     data = load_file(data_file) | json.loads(Path(facts_file).read_text(encoding="utf-8"))
     torch.set_num_threads(1)  # a pool of threads would not survive the fork
     train.warm_up()
@@ -52,7 +55,7 @@ def serve(data_file: str, facts_file: str, channel: int) -> None:
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=channel) as requests:
-        requests.send(b"ready")
+        requests.send(f"ready {torch.backends.cpu.get_cpu_capability()}".encode())
         while True:
             text, descriptors, _, _ = socket.recv_fds(requests, 1 << 16, 4)
             if not text:

@@ -108,7 +108,12 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def choose_device(wanted: str) -> str:
-    """Return the torch device for `auto`, `cpu`, `cuda` or `cuda:N`; raise InputError when there is no such GPU."""
+    """Return the torch device for `auto`, `cpu`, `cuda` or `cuda:N`; raise InputError when there is no such GPU.
+
+    Torch, whose import takes seconds, is asked only where the answer hangs on it.
+    """
+    if wanted == "cpu":
+        return wanted
     import torch
 
     if wanted == "auto":

@@ -43,14 +43,15 @@ def leave_provenance(
     arguments: dict[str, object],
     sections: dict[str, dict[str, str]],
     named: Iterable[str],
-    more: dict[str, list[Path]],
+    more: dict[str, object],
     packages: Iterable[str],
 ) -> None:
     """Write the provenance of a job that has written its outputs.
 
     context: click's, of the script's command; what came after `--` are the params of the rule and, after another `--`,
     its inputs. arguments: option -> value. sections: section of the settings -> key -> option. named: the options that
-    name outputs; more: outputs and inputs that none names. The first output names the job.
+    name outputs; more: outputs and inputs that none names, and of the host where other processes computed. The first
+    output names the job.
     """
     at = context.args.index("--") if "--" in context.args else len(context.args)
     params = context.args[:at]
@@ -83,7 +84,7 @@ def leave_provenance(
             "outputs": {os.path.relpath(path, place): sha256_file(path) for path in outputs},
             "run_records": [os.path.relpath(path, place) for path in _paths(arguments.get("run_record"))],
             "versions": versions(packages),
-            "host": host(arguments.get("device")),
+            "host": host(arguments.get("device")) | more.get("host", {}),
         },
     )
 

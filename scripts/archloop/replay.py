@@ -120,7 +120,7 @@ def _answer(results: Path, made: dict, place: Path, row: dict, device: str) -> I
 
 
 def _evaluation(results: Path, place: Path, row: dict, device: str, isolation: str) -> Iterator[Step]:
-    from archloop.evaluate import Judge
+    from archloop.judge import Judge
     from archloop.seeds import derive
 
     path = place / "evaluated" / f"{row['shard']}.json"

@@ -11,7 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from archloop import evaluate, walls
+import numpy as np
+from safetensors.numpy import save_file
+
+from archloop import judge, walls
 from archloop.errors import InputError
 from archloop.seed_programs import family_programs
 
@@ -45,20 +48,20 @@ def judge_seed_program(
     driver_calls: as run.driver_calls.
     """
     started, program = time.monotonic(), family_programs("plain")[0].program
-    own = evaluate.SERVER
+    own = judge.SERVER
     try:
-        evaluate.SERVER = own.replace("; judge_server.main()", f"\n{LEFT_OUT[left_out]}\njudge_server.main()")
+        judge.SERVER = own.replace("; judge_server.main()", f"\n{LEFT_OUT[left_out]}\njudge_server.main()")
         with tempfile.TemporaryDirectory() as folder:
             images = Path(folder) / "images.safetensors"
             write_images(images)
-            with evaluate.Judge(images, device, isolation, driver_calls) as judge:
-                judge.gpu = judge.gpu or as_gpu
-                record = judge.judge(program, settings | {"epochs": 1, "repeats": 1}, 1)
+            with judge.Judge(images, device, isolation, driver_calls) as opened:
+                opened.gpu = opened.gpu or as_gpu
+                record = opened.judge(program, settings | {"epochs": 1, "repeats": 1}, 1)
     except (InputError, RuntimeError, OSError) as error:
         return {"trouble": " ".join(str(error).split())}
     finally:
-        evaluate.SERVER = own
-    facts = {"isolation": judge.level, "device": judge.device_name, "seconds": round(time.monotonic() - started, 1)}
+        judge.SERVER = own
+    facts = {"isolation": opened.level, "device": opened.device_name, "seconds": round(time.monotonic() - started, 1)}
     if record["outcome"] != "trained":
         return facts | {"trouble": f"a seed program ends as {record['outcome']}: {record['detail']}"}
     return facts | {"outcome": record["outcome"], "accuracy": record["accuracy"]}
@@ -66,19 +69,14 @@ def judge_seed_program(
 
 def write_images(path: Path) -> None:
     """Write a data set of a few random images, in the form that prepare_dataset gives."""
-    import torch
-    from safetensors.torch import save_file
-
-    generator = torch.Generator().manual_seed(1)
-    tensors = {}
+    rng, arrays = np.random.default_rng(1), {}
     for split in ("train", "validation", "test"):
-        shape = (IMAGES, 1, SIZE, SIZE)
-        tensors[f"{split}_images"] = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-        tensors[f"{split}_labels"] = torch.arange(IMAGES) % CLASSES
+        arrays[f"{split}_images"] = rng.integers(0, 256, (IMAGES, 1, SIZE, SIZE), dtype=np.uint8)
+        arrays[f"{split}_labels"] = np.arange(IMAGES) % CLASSES
     facts = {"name": "trial", "classes": CLASSES, "class_names": [str(number) for number in range(CLASSES)]}
     facts |= {"channels": 1, "size": SIZE, "chance": 1 / CLASSES, "mean": [0.5], "std": [0.29], "seed": 1}
     facts |= {"images": dict.fromkeys(("train", "validation", "test"), IMAGES)}
-    save_file(tensors, path, metadata={"facts": json.dumps(facts)})
+    save_file(arrays, path, metadata={"facts": json.dumps(facts)})
 
 
 def which_wall(device: str, settings: dict, levels: tuple[str, ...], as_gpu: bool) -> Iterator[tuple[str, str, dict]]:

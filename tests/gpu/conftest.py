@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archloop.evaluate import Judge
+from archloop.judge import Judge
 
 DEVICE = os.environ.get("DEVICE") or ("cuda" if Path("/dev/nvidiactl").exists() else "")
 

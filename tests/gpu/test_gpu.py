@@ -12,7 +12,7 @@ from plain_user import ROOT, as_plain_user
 
 from archloop import walls
 from archloop.card_memory import shares
-from archloop.evaluate import Judge
+from archloop.judge import Judge
 from archloop.seed_programs import family_names, family_programs
 
 HONEST = family_programs("plain")[0].program

@@ -24,9 +24,9 @@ import yaml
 from canaries import Canaries
 from catalogue import Hostile, honest_programs, hostile_programs
 
-from archloop import evaluate
+from archloop import judge
 from archloop.errors import InputError
-from archloop.evaluate import Judge
+from archloop.judge import Judge
 from archloop.settings import complete
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ GRACE_S = 20
 # 64 KB are kept; an escaped byte takes up to ten characters.
 LONGEST_LOG, LONGEST_DETAIL = 10 * 64 * 1024, 1000
 BREACH = re.compile(r"(?:^|\n|\\n)[ \t]*(BREACH[^\n]*)")
-SERVER = evaluate.SERVER
+SERVER = judge.SERVER
 SYSTEM_V_KEYS = {str(0x41524348), str(0x41524349)}
 # What other judges, their canaries and torch's launcher leave in a folder for temporary files while they work.
 OF_OTHERS = re.compile(r"archloop-(canary-.*|[a-z0-9_]{8})|torchelastic_.*")
@@ -70,7 +70,7 @@ class Bench:
             self.started, self.family_before = time.time(), _family()
             self.judging = contextlib.ExitStack()
             if self.gpu:
-                evaluate.SERVER = stand_in.server("")
+                judge.SERVER = stand_in.server("")
             self.judge = self.judging.enter_context(Judge(self.canaries.dataset, "cpu", self.level))
             self.judge.gpu = self.gpu
             self.stack.callback(self.judging.close)
@@ -85,7 +85,7 @@ class Bench:
         return self
 
     def __exit__(self, *_) -> None:
-        evaluate.SERVER = SERVER
+        judge.SERVER = SERVER
         self.stack.close()
 
     def run(self, name: str) -> dict:

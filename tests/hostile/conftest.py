@@ -4,6 +4,7 @@ import os
 
 import pytest
 from plain_bench import PlainBench, Unavailable
+from whole_machine import looking_at_it
 
 from archloop.errors import InputError
 
@@ -42,18 +43,19 @@ def bench(request, tmp_path_factory):
     root = os.geteuid() == 0
     if user == "root" and not root:
         pytest.skip("the tests do not run as root")
-    try:
-        if root and user == "plain":
-            opened = PlainBench(level, tmp_path_factory.mktemp("plain")).__enter__()
-        else:
-            from bench import Bench
+    with looking_at_it():
+        try:
+            if root and user == "plain":
+                opened = PlainBench(level, tmp_path_factory.mktemp("plain")).__enter__()
+            else:
+                from bench import Bench
 
-            opened = Bench(level).__enter__()
-    except (InputError, Unavailable) as error:
-        pytest.skip(f"{level} as {user}: {error}")
-    try:
-        yield opened
-        problems = opened.finish()["problems"]
-    finally:
-        opened.__exit__(None, None, None)
+                opened = Bench(level).__enter__()
+        except (InputError, Unavailable) as error:
+            pytest.skip(f"{level} as {user}: {error}")
+        try:
+            yield opened
+            problems = opened.finish()["problems"]
+        finally:
+            opened.__exit__(None, None, None)
     assert not problems, problems

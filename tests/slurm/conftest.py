@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from clone import Clone
 from cluster import Cluster, Unavailable
+from whole_machine import changing_it
 
 
 @pytest.fixture(scope="session")
 def cluster():
-    with tempfile.TemporaryDirectory(prefix="archloop-slurm-", ignore_cleanup_errors=True) as folder:
+    temporary = tempfile.TemporaryDirectory(prefix="archloop-slurm-", ignore_cleanup_errors=True)
+    with changing_it(), temporary as folder:
         try:
             started = Cluster(Path(folder)).__enter__()
         except Unavailable as error:
