@@ -9,8 +9,8 @@ changes. All happens in copies of the repository. Needs Linux.
 
 import argparse
 import contextlib
+import dataclasses
 import gc
-import itertools
 import json
 import multiprocessing
 import os
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +43,7 @@ ALWAYS = [
 ]
 # A test with a change in it may go on without an end: so many times what all take without one, and at least so long.
 PATIENCE, LEAST_S = 4, 20
+NOTHING = "no change"
 
 
 def table() -> dict[str, dict[str, str]]:
@@ -162,18 +164,22 @@ def try_mutants(module: str, found: list, jobs: int) -> list:
             (copy / LIBRARY / f"{module}.py", arguments, notes, limit_s, found[at::jobs])
             for at, copy in enumerate(copies)
         ]
-        with multiprocessing.get_context("fork").Pool(jobs) as pool:
-            survivors = itertools.chain.from_iterable(pool.starmap(_try_share, shares, chunksize=1))
-        return sorted(survivors, key=lambda each: each.line)
+        # These processes may start others, as tests do: those of multiprocessing.Pool may not.
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
+            unnoticed = [each for share in pool.map(_try_share, *zip(*shares)) for each in share]
+        if sum(each.kind == NOTHING for each in unnoticed) < sum(bool(share[-1]) for share in shares):
+            sys.exit(f"{module}: its tests fail without any change where those of one line go first")
+        return sorted((each for each in unnoticed if each.kind != NOTHING), key=lambda each: each.line)
 
 
 def _try_share(path: Path, arguments: list[str], notes: Path, limit_s: float, share: list) -> list:
     survivors, plain = [], path.read_text()
-    for number, each in enumerate(share, start=1):
+    # First the module as it is: tests that fail here as well would seem to notice every change.
+    unchanged = [dataclasses.replace(each, kind=NOTHING, text=plain) for each in share[:1]]
+    for number, each in enumerate([*unchanged, *share], start=1):
         path.write_text(each.text)
-        os.utime(
-            path, (number, number)
-        )  # Python keeps what it compiled until the time in seconds, or the size, differs
+        # Python keeps what it compiled until the time in seconds, or the size, differs.
+        os.utime(path, (number, number))
         status, _ = run_tests(path.parents[2], arguments, ReachedFirst(each.line, notes), limit_s)
         path.write_text(plain)
         survivors += [each] if status == 0 else []

@@ -72,18 +72,34 @@ def count_down(x):
     return x
 """
 TEST = """
+import multiprocessing
 from archloop.toy import count_down, is_large
 
 
 def test_both():
+    other = multiprocessing.get_context("fork").Process(target=print)  # as tests of this project start some
+    other.start()
+    other.join(timeout=60)
     assert is_large(20) and not is_large(2) and count_down(3) == 0
+"""
+FAILS_ALONE = """
+from archloop.toy import *
+
+
+def test_one():
+    test_one.is_ready = count_down(0) == 0
+
+
+def test_two():
+    assert test_one.is_ready and is_large(20)
 """
 
 
-def test_what_no_test_notices_is_printed_and_the_repository_stays_as_it_is(tmp_path):
+def try_toy(tmp_path, tests: str, *options: str) -> subprocess.CompletedProcess:
+    """Try the changes of the toy in a repository of its own."""
     for place, text in (
         ("scripts/archloop/toy.py", TOY),
-        ("tests/test_toy.py", TEST),
+        ("tests/test_toy.py", tests),
         ("tests/mutants.toml", '[tests]\ntoy = "test_toy.py"'),
         ("pyproject.toml", "[tool.pytest.ini_options]\npythonpath = ['scripts']"),
     ):
@@ -94,10 +110,19 @@ def test_what_no_test_notices_is_printed_and_the_repository_stays_as_it_is(tmp_p
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     here = f"import sys; sys.path.insert(0, {str(tmp_path / 'tests')!r}); import mutants"
     code = f"{here}; mutants.HEAVY = (); mutants.LEAST_S = 0.5; mutants.PATIENCE = 2; mutants.main()"
-    command = [sys.executable, "-B", "-c", code, "toy", "--jobs", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return subprocess.run([sys.executable, "-B", "-c", code, "toy", *options], capture_output=True, text=True)
+
+
+def test_what_no_test_notices_is_printed_and_the_repository_stays_as_it_is(tmp_path):
+    done = try_toy(tmp_path, TEST, "--jobs", "2")
     survivors = [line.strip() for line in done.stdout.splitlines() if line.startswith("    +")]
-    assert survivors == ["+ return x >= 10", "+ return x > 11"]
+    assert survivors == ["+ return x >= 10", "+ return x > 11"], done.stderr
     assert "toy: 4 of 6 noticed" in done.stdout  # an endless loop among them
     assert (tmp_path / "scripts/archloop/toy.py").read_text() == TOY
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_tests_that_hang_on_their_order_are_named_and_notice_nothing(tmp_path):
+    done = try_toy(tmp_path, FAILS_ALONE, "--line", "3")
+    assert done.returncode and "noticed" not in done.stdout
+    assert "toy: its tests fail without any change where those of one line go first" in done.stderr
