@@ -1,6 +1,7 @@
 """What the tests share: the repository, the smallest settings, and language models, each made once."""
 
 import copy
+import logging
 import os
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def pytest_collection_modifyitems(items):
         return len(LONGEST) + (item.path not in slow)
 
     items.sort(key=rank)
+
+
+@pytest.fixture(autouse=True)
+def _heard():
+    """Let pytest hear the project's messages, whatever a command that a test before this one ran in here set up."""
+    logger = logging.getLogger("archloop")
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import json
-import logging
 import multiprocessing
 import os
 import subprocess
@@ -288,7 +287,6 @@ def test_the_strongest_level_that_works_is_taken(monkeypatch):
 
 
 def test_none_says_so_loudly(digits, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("archloop"), "propagate", True)
     Judge(digits, "cpu", "none")
     assert "with your rights" in caplog.text
 
@@ -383,8 +381,7 @@ def test_what_is_not_a_judges_own_is_left_alone(digits, tmp_path, monkeypatch):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_more_workers_than_processors_are_said_in_one_line(digits, settings, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("archloop"), "propagate", True)
+def test_more_workers_than_processors_are_said_in_one_line(digits, settings, tmp_path, caplog):
     rows = [{"id": "a", "program": None}]
     _, run = evaluate(rows, digits, settings | {"threads": 2}, 1, tmp_path, RUN | {"workers": 3, "cores": 1})
     said = [record.getMessage() for record in caplog.records if "workers" in record.getMessage()]

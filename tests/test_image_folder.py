@@ -27,9 +27,8 @@ def root(tmp_path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def heard(monkeypatch, caplog):
-    """Let pytest hear the project's messages, whatever a test before this one set up."""
-    monkeypatch.setattr(logging.getLogger("archloop"), "propagate", True)
+def heard(caplog):
+    """Let pytest hear what is no warning, too."""
     caplog.set_level(logging.INFO, "archloop")
 
 
