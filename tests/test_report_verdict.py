@@ -13,7 +13,7 @@ from synthetic_results import settings as settings_of
 from archloop.report_contrasts import contrasts, holm, window
 from archloop.report_groups import controls_of, loop_of
 from archloop.report_input import Results
-from archloop.report_verdict import judge
+from archloop.report_verdict import NEXT, judge
 from archloop.settings import complete
 
 CYCLES, CANDIDATES = 22, 192
@@ -79,7 +79,7 @@ def test_candidates_taken_for_independent_would_be_wrong_there_far_more_often():
 def test_planted_truths_get_their_sentence(rates, kind, words):
     found = verdict_on(*made(3, rates, run_sd=0.05))
     assert (found.kind, found.as_of) == (kind, None)
-    assert words in found.headline
+    assert words in found.headline and found.next == NEXT[kind]
     assert found.headline.startswith("Random search is ahead.") == (rates.get("random") == 0.8)
 
 
@@ -123,6 +123,8 @@ def test_an_unfinished_run_has_no_verdict_before_its_end():
     assert found.headline.startswith("As of cycle 9 of 22: no verdict before the end; so far the loop is ahead of")
     waiting = verdict_on(*made(1, rates, done={"loop": 3, "frozen": 0}))
     assert (waiting.kind, waiting.as_of) == ("no_control", 3)
+    assert "cannot be answered yet: the chain that does not learn has no finished cycle" in waiting.headline
+    assert waiting.next == found.next == "Next: let the run go on to its end."
     empty = verdict_on(*made(1, rates, done={"loop": 0, "frozen": 0}))
     assert (empty.kind, empty.sentence) == ("nothing", "")
 
@@ -175,6 +177,7 @@ def plan(whole: dict) -> Results:
     [
         ("config", {"frozen": "frozen", "fixed": "seed_only", "random": "random"}),
         ("study", {"frozen": "frozen", "fixed": "fixed", "random": "random"}),
+        ("controls", {"frozen": "frozen", "fixed": "fixed", "random": "random"}),
     ],
 )
 def test_controls_are_known_by_what_they_are_set_to_and_not_by_their_names(root, config, expected):

@@ -24,7 +24,7 @@ def refusal(config: dict) -> str:
     return line
 
 
-@pytest.mark.parametrize("name", ["config", "demo", "study", "test"])
+@pytest.mark.parametrize("name", ["config", "controls", "demo", "study", "test"])
 def test_the_shipped_settings_are_whole(root, name):
     settings = complete(yaml.safe_load((root / "config" / f"{name}.yaml").read_text()))
     assert set(settings) == set(schema()["properties"])

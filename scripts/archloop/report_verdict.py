@@ -12,6 +12,17 @@ import polars as pl
 from archloop.report_contrasts import LEAST_RUNS, Contrast, contrasts, window
 from archloop.report_groups import ROLES
 
+# What a reader can do next, by the kind of the verdict.
+NEXT = {
+    "works": "Next: see whether it holds on another data set, or over more cycles.",
+    "training": "Next: train longer on the seed corpus before more cycles of the loop are paid for.",
+    "unsettled": "Next: more runs (repeats) of the loop and of the fixed corpus would tell them apart.",
+    "worse": "Next: look at what failed, and change how the loop learns; more runs of the same would cost for nothing.",
+    "not_apart": "Next: more runs (repeats), if a smaller difference matters; else another way to learn.",
+    "two_runs": "Next: a third run (repeats: 3) of the loop and of each control.",
+    "one_run": "Next: three runs (repeats: 3) of the loop and of each control.",
+    "no_control": "Next: add a chain that does not learn (finetuning.train_on: nothing), with as many runs.",
+}
 # What is counted, per 100 generated.
 MEASURES = {"new_good": "new and good enough", "admitted": "admitted", "valid": "valid"}
 
@@ -31,6 +42,11 @@ class Verdict:
     windows: dict[str, list[int]]
     as_of: int | None = None
     random_ahead: bool = False
+
+    @property
+    def next(self) -> str:
+        """What to do with it; before the end that is to wait."""
+        return NEXT.get(self.kind, "") if self.as_of is None else "Next: let the run go on to its end."
 
     @property
     def positive(self) -> bool:
@@ -59,7 +75,7 @@ def judge(
     as_of = None
     if any(len(cycles) < planned[name] for name, cycles in finished.items()):
         as_of = min([cycles[-1] for _, cycles in compared.values()] or [len(_common(finished, begun))])
-    kind, headline = _headline(found, bool(begun))
+    kind, headline = _headline(found, bool(begun), "frozen" in controls)
     own = next((each.loop for each in found.values()), None) or _alone(cells, begun, finished, settings["window"])
     ahead = "random" in found and found["random"].told_apart and found["random"].difference < 0
     return Verdict(
@@ -112,10 +128,12 @@ def _common(finished: dict[str, set[int]], names: list[str]) -> list[int]:
     return sorted(set.intersection(*(finished[name] for name in names))) if names else []
 
 
-def _headline(found: dict[str, Contrast], begun: bool) -> tuple[str, str]:
+def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[str, str]:
     frozen, fixed = found.get("frozen"), found.get("fixed")
     if not begun:
         return "nothing", "Nothing to judge yet: no cycle of the loop has a verdict."
+    if frozen is None and awaited:
+        return "no_control", "Cannot be answered yet: the chain that does not learn has no finished cycle."
     if frozen is None:
         return "no_control", "Cannot be answered: no chain here shows what happens without learning."
     if frozen.runs == 1:
