@@ -61,15 +61,17 @@ class Live:
         return bool(self.jobs) and set(self.jobs) == {DONE}
 
 
-def gather(results: Path, logs: Path, now: float | None = None, ended: bool = False) -> Live:
+def gather(
+    results: Path, logs: Path, now: float | None = None, ended: bool = False, planned: list[Job] | None = None
+) -> Live:
     """Look at a results folder. logs: the folder with logs and benchmarks. now: seconds since 1970.
 
-    ended: the run is over, though the process that holds its lock is still there.
+    ended: the run is over, though the process that holds its lock is still there. planned: as `plan` made it already.
     """
     now = time.time() if now is None else now
     settings, records = settings_of(results), read_records(results)
     records = replace(records, at_work=False) if ended else records
-    planned = plan(results, settings)
+    planned = plan(results, settings) if planned is None else planned
     states = _states(planned, results, logs, records)
     chains = cycles_by_chain(results, in_order(settings), settings, planned, states)
     seconds, left = durations(logs), [job for job in planned if states[job] != DONE]

@@ -14,7 +14,7 @@ from archloop.funnel import NOT_VALID
 from archloop.live import ON_GPU, Live, gather
 from archloop.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING, Cycle, mean_of, percent
 from archloop.progress import duration, get_logger
-from archloop.status import SETTINGS_FILE
+from archloop.status import SETTINGS_FILE, Job
 
 NAME = "live.html"
 STYLE = Path(__file__).parents[2] / "report" / "live.css"
@@ -45,12 +45,13 @@ def write_beside(summary: Path) -> None:
         get_logger("live").warning("%s was not written: %s", NAME, " ".join(f"{error!r}".split())[:300])
 
 
-def write_page(results: Path, logs: Path, path: Path, ended: bool = False) -> None:
+def write_page(results: Path, logs: Path, path: Path, ended: bool = False, planned: list[Job] | None = None) -> None:
     """Write the page of a results folder.
 
     logs: the folder with the logs and benchmarks of its jobs. ended: the run is over, whoever holds its lock.
+    planned: all jobs, where somebody has planned already.
     """
-    write_text(path, page(gather(results, logs, ended=ended), path))
+    write_text(path, page(gather(results, logs, ended=ended, planned=planned), path))
 
 
 def page(live: Live, path: Path) -> str:
