@@ -136,6 +136,13 @@ def test_chains_come_as_one_reads_them_and_the_controls_are_known(run):
     assert found == {"main": ["main", "main_s2"], "frozen": ["frozen"], "random": ["random"]}
 
 
+def test_a_chain_that_differs_in_something_else_is_no_control_here_either():
+    hot = CHAINS["frozen"] | {"generation": {"temperature": 1.5}}
+    easy = CHAINS["random"] | {"admission": {"threshold": 0.1}}
+    found = roles(settings({"main": CHAINS["main"], "a_hot": hot, "a_easy": easy, "frozen": CHAINS["frozen"]}))
+    assert found == {"main": ["main", "main_s2"], "frozen": ["frozen"]}
+
+
 def test_the_yield_of_a_group_is_the_mean_of_its_runs(run):
     folders = [run / chain / "cycle-1" / "summary.json" for chain in ("main", "main_s2")]
     shares = [read_json(path)["yield"]["share"] for path in folders]

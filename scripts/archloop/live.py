@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from archloop.chains import FAMILIES, MODEL, SEED, ancestors, effective, trains
+from archloop.chains import MODEL, SEED, ancestors, effective, role
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.live_cycles import (
@@ -124,23 +124,12 @@ def roles(settings: dict) -> dict[str, list[str]]:
     names = [name for name in in_order(settings) if name != SEED]
     found: dict[str, str] = {}
     for name in names:
-        facts = chains[name]
-        source = facts.get("source", MODEL)
-        if name == names[0]:
-            role = "main"
-        elif facts.get("dataset") != chains[names[0]].get("dataset"):
-            continue
-        elif source == FAMILIES:
-            role = "random"
-        elif source == MODEL and "finetuning" in settings and not trains(settings, name, 1):
-            role = "frozen" if facts.get("start") == chains[names[0]].get("start") else None
-        else:
-            continue
-        found.setdefault(role, facts.get("repeat_of", name))
+        same = chains[name].get("dataset") == chains[names[0]].get("dataset") and "finetuning" in settings
+        kind = "main" if name == names[0] else role(settings, name, names[0]) if same else None
+        if kind in ("main", "frozen", "random"):
+            found.setdefault(kind, chains[name].get("repeat_of", name))
     return {
-        role: [name for name in names if chains[name].get("repeat_of", name) == group]
-        for role, group in found.items()
-        if role
+        kind: [name for name in names if chains[name].get("repeat_of", name) == group] for kind, group in found.items()
     }
 
 
@@ -293,14 +282,14 @@ def _reports(results: Path) -> dict[Path, float]:
 def _yields(settings: dict, chains: dict[str, list[Cycle]]) -> dict[str, dict[int, float]]:
     """Return role -> cycle -> admitted of 100 generated, over the runs of the group that finished that cycle."""
     found = {}
-    for role, names in roles(settings).items():
+    for kind, names in roles(settings).items():
         of_cycle: dict[int, list[float]] = {}
         for name in names:
             for cycle in chains[name]:
                 if cycle.state == DONE and cycle.judged:
                     of_cycle.setdefault(cycle.number, []).append(100 * cycle.counts["admitted"] / cycle.judged)
-        found[role] = {number: sum(values) / len(values) for number, values in sorted(of_cycle.items())}
-    return {role: values for role, values in found.items() if values}
+        found[kind] = {number: sum(values) / len(values) for number, values in sorted(of_cycle.items())}
+    return {kind: values for kind, values in found.items() if values}
 
 
 def _alarms(records: Records, chains: dict[str, list[Cycle]]) -> list[str]:

@@ -8,8 +8,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from archloop.chains import effective
-from archloop.report_groups import SECTIONS
+from archloop.chains import SECTIONS, effective
 from archloop.report_input import Results
 from archloop.report_tables import SHARE, TEXT, frame
 
