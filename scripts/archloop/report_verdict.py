@@ -31,12 +31,14 @@ MEASURES = {"new_good": "new and good enough", "admitted": "admitted", "valid": 
 class Verdict:
     """kind: `works`, `training`, `unsettled`, `worse`, `not_apart`, `two_runs`, `one_run`, `no_control` or `nothing`.
 
-    as_of: the last cycle that all finished, where some have not finished all that are planned; else None. random_ahead:
-    whether random search was told apart from the loop, and ahead. windows: the cycles compared, by control.
+    beside: what random search did, the second sentence of the headline. as_of: the last cycle that all finished, where
+    some have not finished all that are planned; else None. random_ahead: whether random search is shown to be ahead of
+    the loop. windows: the cycles compared, by control.
     """
 
     kind: str
     headline: str
+    beside: str
     sentence: str
     contrasts: dict[str, Contrast]
     windows: dict[str, list[int]]
@@ -81,6 +83,7 @@ def judge(
     return Verdict(
         kind=kind,
         headline=_led(headline, kind, found, ahead, as_of, planned[loop[0]]),
+        beside=_beside(found["random"], as_of is not None) if "random" in found else "",
         sentence=_sentence(found, own, settings["measure"]) if own else "",
         contrasts=found,
         windows={role: cycles for role, (_, cycles) in compared.items()},
@@ -142,7 +145,7 @@ def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[s
     if frozen.runs < LEAST_RUNS:
         return "two_runs", "Two runs: too few for an answer about other runs."
     if not frozen.told_apart:
-        return "not_apart", "Not told apart from a model that does not learn."
+        return "not_apart", "No difference shown between the loop and a model that does not learn."
     if frozen.difference < 0:
         return "worse", "It does not work here: a model that does not learn makes more."
     if fixed is None or fixed.method != "runs" or (fixed.told_apart and fixed.difference > 0):
@@ -155,7 +158,7 @@ def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[s
 def _led(headline: str, kind: str, found: dict, ahead: bool, as_of: int | None, planned: int) -> str:
     """Return the headline after what has to be said before it: that it is early, that random search is ahead."""
     if as_of is not None and kind in ("works", "training", "unsettled", "worse", "not_apart"):
-        side = "not told apart from" if kind == "not_apart" else "behind" if kind == "worse" else "ahead of"
+        side = "not clearly ahead of" if kind == "not_apart" else "behind" if kind == "worse" else "ahead of"
         headline = f"No verdict before the end; so far the loop is {side} a model that does not learn."
     if ahead:
         headline = f"Random search is ahead. {headline}"
@@ -164,6 +167,23 @@ def _led(headline: str, kind: str, found: dict, ahead: bool, as_of: int | None, 
     if as_of is None or kind == "nothing":
         return headline
     return f"As of cycle {as_of} of {planned}: {headline[0].lower()}{headline[1:]}"
+
+
+def _beside(random: Contrast, early: bool) -> str:
+    """Return what random search did, and whether that is shown; nothing where too few runs are compared."""
+    if random.method != "runs" or random.p is None:
+        return ""
+    amount, more = _amount((abs(random.difference),)), random.difference < 0
+    said = f"random search makes {amount} {'more' if more else 'fewer'} per 100"
+    if amount == "0":
+        said = "random search makes as many"
+    if early:
+        return f"So far {said}."
+    ahead, behind = (random.control, random.loop) if more else (random.loop, random.control)
+    pairs = "in every pair of runs" if min(ahead) > max(behind) else "on average, not in every pair of runs"
+    shown = "shown" if random.told_apart else "not shown"
+    p = "< 0.001" if random.p < 0.001 else f"{random.p:.3f}"
+    return f"R{said[1:]}, {pairs}: {shown} after Holm's adjustment (p {p})."
 
 
 def _below(contrast: Contrast) -> bool:
@@ -194,10 +214,16 @@ def _sentence(found: dict[str, Contrast], loop: tuple[float, ...], measure: str)
         place = "above" if apart[0] else "below" if apart[1] else "among"
         parts.append(f"Every run of the loop lies {place} those that do not learn." if any(apart) else "")
     elif frozen and frozen.p is not None and not frozen.told_apart:
-        parts.append(f"These runs could have shown a difference of {frozen.detectable:.0f} or more.")
+        ends = f"{frozen.low:+.0f} to {frozen.high:+.0f}".replace("-", "−")
+        parts.append(f"What learning adds: {_signed(frozen)}, 95 % interval {ends}.")
+        parts.append(
+            f"With {frozen.runs} runs each, a true difference of {frozen.detectable:.0f} would be found 4 times in 5."
+        )
     fixed = found.get("fixed")
     if frozen and frozen.told_apart and frozen.difference > 0 and fixed and fixed.p and not fixed.told_apart:
-        parts.append(f"Against the fixed corpus they could have shown {fixed.detectable:.0f} or more.")
+        parts.append(
+            f"Against the seed corpus alone, a true difference of {fixed.detectable:.0f} would be found 4 times in 5."
+        )
     return " ".join(filter(None, parts))
 
 
