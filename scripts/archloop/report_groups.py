@@ -51,6 +51,11 @@ def label(group: list[str]) -> str:
     return group[0] if len(group) == 1 else f"{group[0]} ({len(group)} runs)"
 
 
+def called(role: str, group: list[str]) -> str:
+    """Return what the page calls a group beside the loop: the loop by that one name, a control by its chain's."""
+    return "the loop" if role == "loop" else group[0]
+
+
 def loop_of(results: Results, name: str) -> list[str]:
     """Return the runs of the chain `name`; where there is none, of the first that learns, or of the first of all."""
     groups = repeat_groups(results)

@@ -181,9 +181,9 @@ def _beside(random: Contrast, early: bool) -> str:
         return f"So far {said}."
     ahead, behind = (random.control, random.loop) if more else (random.loop, random.control)
     pairs = "in every pair of runs" if min(ahead) > max(behind) else "on average, not in every pair of runs"
-    shown = "shown" if random.told_apart else "not shown"
+    holds = "holds" if random.told_apart else "does not hold"
     p = "< 0.001" if random.p < 0.001 else f"{random.p:.3f}"
-    return f"R{said[1:]}, {pairs}: {shown} after Holm's adjustment (p {p})."
+    return f"R{said[1:]}, {pairs}; that {holds} after Holm's adjustment (p {p})."
 
 
 def _below(contrast: Contrast) -> bool:
