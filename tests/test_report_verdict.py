@@ -125,6 +125,8 @@ def test_an_unfinished_run_has_no_verdict_before_its_end():
     assert (waiting.kind, waiting.as_of) == ("no_control", 3)
     assert "cannot be answered yet: the chain that does not learn has no finished cycle" in waiting.headline
     assert waiting.next == found.next == "Next: let the run go on to its end."
+    late = verdict_on(*made(1, rates, done={"loop": CYCLES, "frozen": 0}))
+    assert late.headline.startswith("Controls are still to come: cannot be answered yet")
     empty = verdict_on(*made(1, rates, done={"loop": 0, "frozen": 0}))
     assert (empty.kind, empty.sentence) == ("nothing", "")
 
@@ -219,7 +221,7 @@ def test_the_headline_says_what_random_search_did_and_whether_that_is_shown():
 
     far = beside([62, 90, 73], [33, 50, 40])
     assert far.startswith(
-        "Random search makes 34 more per 100, in every pair of runs: not shown after Holm's adjustment"
+        "Random search makes 34 more per 100, in every pair of runs; that does not hold after Holm's adjustment"
     )
     near = beside([42, 50, 34], [33, 50, 40])
     assert "on average, not in every pair of runs; that does not hold" in near

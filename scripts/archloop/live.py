@@ -31,6 +31,7 @@ from archloop.progress import duration
 from archloop.status import Job, durations, expected, plan, recorded, seconds_left, settings_of
 
 ON_GPU = ("generate", "evaluate", "finetune")
+CONTROLS = ("frozen", "fixed", "random")  # in the order of the report
 PACE_S, SILENCE_S = 6 * 3600, 2 * 3600
 PLACE = re.compile(r"(?:.*/)?logs/(?:(\w+)/)?(?:cycle-(\d+)/)?([a-z_]+?)(?:-(\d+))?\.log")
 
@@ -109,11 +110,15 @@ def in_order(settings: dict) -> list[str]:
     chains = settings.get("chains", {})
     loop = settings.get("report", {}).get("loop", "main")
 
+    known = loop in chains and "finetuning" in settings
+
     def rank(name: str) -> tuple:
         facts = chains[name]
         builds_on = len([*ancestors(settings, name)]) if "start" in facts else 0
         group = facts.get("repeat_of", name)
-        return builds_on, facts.get("source", MODEL) != MODEL, group != loop, group, facts.get("seed") or 0, name
+        control = role(settings, name, loop) if known and name != SEED else None
+        place = CONTROLS.index(control) if control in CONTROLS else len(CONTROLS)
+        return builds_on, facts.get("source", MODEL) != MODEL, group != loop, place, group, facts.get("seed") or 0, name
 
     return sorted(chains, key=rank)
 

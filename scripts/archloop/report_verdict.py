@@ -166,7 +166,9 @@ def _led(headline: str, kind: str, found: dict, ahead: bool, as_of: int | None, 
         headline = f"In {'this run' if found['random'].runs == 1 else 'these runs'} random search is ahead. {headline}"
     if as_of is None or kind == "nothing":
         return headline
-    return f"As of cycle {as_of} of {planned}: {headline[0].lower()}{headline[1:]}"
+    # The loop may have finished long before its controls.
+    early = f"As of cycle {as_of} of {planned}" if as_of < planned else "Controls are still to come"
+    return f"{early}: {headline[0].lower()}{headline[1:]}"
 
 
 def _beside(random: Contrast, early: bool) -> str:
