@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.cli import command
 from archloop.live_page import write_page
-from archloop.status import status
+from archloop.status import plan, settings_of, status
 
 PATH = click.Path(path_type=Path)
 
@@ -22,9 +22,10 @@ PATH = click.Path(path_type=Path)
 def main(results: Path, logs: Path | None, html: Path | None, ended: bool) -> None:
     """Print the funnel per cycle, and what is left to do."""
     logs = results.parent / "logs" if logs is None else logs
-    click.echo(status(results, logs))
+    jobs = plan(results, settings_of(results))
+    click.echo(status(results, logs, jobs))
     if html:
-        write_page(results, logs, html, ended)
+        write_page(results, logs, html, ended, jobs)
 
 
 if __name__ == "__main__":

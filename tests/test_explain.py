@@ -1,6 +1,8 @@
 """Why a run stopped, read from logs as Snakemake 9 and SLURM write them."""
 
 from archloop.explain import explain
+from archloop.explain import failures as explain_failures
+from archloop.live_jobs import failures as live_failures
 
 FAILED = """\
 [Wed Nov 25 00:22:07 2026]
@@ -101,3 +103,19 @@ def test_a_message_of_several_lines_parts_no_job_from_what_it_makes(tmp_path):
         f"failed: generate, which makes results/main/cycle-1/generated/5.jsonl (1 attempt): {why}",
         f"failed: generate, which makes results/main/cycle-1/generated/4.jsonl (2 attempts): {why}",
     ]
+
+
+def test_what_the_page_and_the_end_of_a_run_tell_of_a_log_is_one_reading(tmp_path):
+    # A message may hold lines that begin at column 0, and a job that is tried again leaves two records.
+    first = FAILED.format(rule="evaluate", job=7, number=3, log="a.log", slurm="b.log").replace("FAILED", "FAI\nLED")
+    other = first.replace("jobid: 3", "jobid: 4") + FINISHED.format(number=4, rule="evaluate")
+    text = f"{first}Trying to restart job 3.\n{first}{other}"
+    (lost,) = explain_failures(text)
+    found = live_failures(text, tmp_path)
+    assert (lost.attempts, lost.slurm, lost.rule) == (2, "7", "evaluate")
+    assert [(each.job, each.again, each.mended) for each in found] == [
+        ("3", True, False),
+        ("3", False, False),
+        ("4", False, True),
+    ]
+    assert all(each.log == "a.log" and "FAI LED" in each.reason for each in found)

@@ -15,7 +15,7 @@ from synthetic_results import settings, write_results
 from archloop import live_page
 from archloop.digest import code_digest
 from archloop.files import read_json, write_json
-from archloop.live import gather, log_of, roles
+from archloop.live import gather, in_order, log_of, roles
 from archloop.live_cycles import Cycle, collapse
 from archloop.live_jobs import failures, is_held
 from archloop.live_page import write_beside, write_page
@@ -131,9 +131,22 @@ def test_a_run_that_ends_is_not_at_work_though_its_lock_is_held(run):
 
 def test_chains_come_as_one_reads_them_and_the_controls_are_known(run):
     live = look(run)
-    assert list(live.chains) == ["seed", "main", "main_s2", "bare", "frozen", "random"]
+    assert list(live.chains) == ["seed", "main", "main_s2", "frozen", "bare", "random"]
     found = roles(read_json(run / "settings.json"))
     assert found == {"main": ["main", "main_s2"], "frozen": ["frozen"], "random": ["random"]}
+
+
+def test_the_control_that_does_not_learn_comes_before_the_one_that_learns_from_the_seed_corpus():
+    fixed = CHAINS["main"] | {"finetuning": {"train_on": "seed"}, "repeats": 1}
+    whole = settings({"a_fixed": fixed, "frozen": CHAINS["frozen"], "main": CHAINS["main"], "random": CHAINS["random"]})
+    assert in_order(whole) == ["seed", "main", "main_s2", "frozen", "a_fixed", "random"]
+
+
+def test_a_chain_that_differs_in_something_else_is_no_control_here_either():
+    hot = CHAINS["frozen"] | {"generation": {"temperature": 1.5}}
+    easy = CHAINS["random"] | {"admission": {"threshold": 0.1}}
+    found = roles(settings({"main": CHAINS["main"], "a_hot": hot, "a_easy": easy, "frozen": CHAINS["frozen"]}))
+    assert found == {"main": ["main", "main_s2"], "frozen": ["frozen"]}
 
 
 def test_the_yield_of_a_group_is_the_mean_of_its_runs(run):

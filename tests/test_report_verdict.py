@@ -13,7 +13,7 @@ from synthetic_results import settings as settings_of
 from archloop.report_contrasts import contrasts, holm, window
 from archloop.report_groups import controls_of, loop_of
 from archloop.report_input import Results
-from archloop.report_verdict import judge
+from archloop.report_verdict import NEXT, judge
 from archloop.settings import complete
 
 CYCLES, CANDIDATES = 22, 192
@@ -69,7 +69,7 @@ def test_candidates_taken_for_independent_would_be_wrong_there_far_more_often():
         ({"loop": 0.4, "frozen": 0.1, "fixed": 0.39, "random": 0.1}, "training", "more training, not its own designs"),
         ({"loop": 0.4, "frozen": 0.1}, "works", "It works here."),
         ({"loop": 0.1, "frozen": 0.4, "fixed": 0.4, "random": 0.1}, "worse", "It does not work here"),
-        (EQUAL, "not_apart", "Not told apart from a model that does not learn."),
+        (EQUAL, "not_apart", "No difference shown between the loop and a model that does not learn."),
         ({"loop": 0.4, "frozen": 0.1, "fixed": 0.15, "random": 0.8}, "works", "Random search is ahead. It works here."),
         ({"loop": 0.4, "random": 0.1}, "no_control", "Cannot be answered"),
         ({"loop": 0.4, "random": 0.8}, "no_control", "Random search is ahead. Cannot be answered"),
@@ -79,14 +79,14 @@ def test_candidates_taken_for_independent_would_be_wrong_there_far_more_often():
 def test_planted_truths_get_their_sentence(rates, kind, words):
     found = verdict_on(*made(3, rates, run_sd=0.05))
     assert (found.kind, found.as_of) == (kind, None)
-    assert words in found.headline
+    assert words in found.headline and found.next == NEXT[kind]
     assert found.headline.startswith("Random search is ahead.") == (rates.get("random") == 0.8)
 
 
 def test_what_is_not_told_apart_says_what_could_have_been():
     found = verdict_on(*made(3, EQUAL))
     needed = found.contrasts["frozen"].detectable
-    assert f"These runs could have shown a difference of {needed:.0f} or more." in found.sentence
+    assert f"With 3 runs each, a true difference of {needed:.0f} would be found 4 times in 5." in found.sentence
 
 
 def test_the_smallest_effect_is_told_apart_four_times_in_five():
@@ -123,6 +123,10 @@ def test_an_unfinished_run_has_no_verdict_before_its_end():
     assert found.headline.startswith("As of cycle 9 of 22: no verdict before the end; so far the loop is ahead of")
     waiting = verdict_on(*made(1, rates, done={"loop": 3, "frozen": 0}))
     assert (waiting.kind, waiting.as_of) == ("no_control", 3)
+    assert "cannot be answered yet: the chain that does not learn has no finished cycle" in waiting.headline
+    assert waiting.next == found.next == "Next: let the run go on to its end."
+    late = verdict_on(*made(1, rates, done={"loop": CYCLES, "frozen": 0}))
+    assert late.headline.startswith("Controls are still to come: cannot be answered yet")
     empty = verdict_on(*made(1, rates, done={"loop": 0, "frozen": 0}))
     assert (empty.kind, empty.sentence) == ("nothing", "")
 
@@ -175,6 +179,7 @@ def plan(whole: dict) -> Results:
     [
         ("config", {"frozen": "frozen", "fixed": "seed_only", "random": "random"}),
         ("study", {"frozen": "frozen", "fixed": "fixed", "random": "random"}),
+        ("controls", {"frozen": "frozen", "fixed": "fixed", "random": "random"}),
     ],
 )
 def test_controls_are_known_by_what_they_are_set_to_and_not_by_their_names(root, config, expected):
@@ -197,3 +202,29 @@ def test_a_chain_that_differs_in_something_else_too_is_no_control():
     results = plan(settings_of(chains))
     assert controls_of(results, ["main"], ["frozen", "fixed", "random"]) == {}
     assert loop_of(results, "nobody") == ["main"]
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_an_interval_leaves_out_0_exactly_where_the_adjusted_test_shows_a_difference(number):
+    rates = {"loop": 0.35, "frozen": 0.15, "fixed": 0.28, "random": 0.45}
+    for each in verdict_on(*made(number, rates)).contrasts.values():
+        assert (each.low > 0 or each.high < 0) == each.told_apart
+
+
+def test_the_headline_says_what_random_search_did_and_whether_that_is_shown():
+    def beside(random: list[int], loop: list[int], done: int = 1) -> str:
+        sides = {"loop": loop, "frozen": [40, 42, 38], "random": random}
+        rows = [(f"{role}_{run}", 1, 100, value) for role, values in sides.items() for run, value in enumerate(values)]
+        counts = pl.DataFrame(rows, ["chain", "cycle", "candidates", "new_good"], orient="row")
+        groups = {role: [f"{role}_{run}" for run in range(3)] for role in sides}
+        return verdict_on(counts, groups, cycles=done).beside
+
+    far = beside([62, 90, 73], [33, 50, 40])
+    assert far.startswith(
+        "Random search makes 34 more per 100, in every pair of runs; that does not hold after Holm's adjustment"
+    )
+    near = beside([42, 50, 34], [33, 50, 40])
+    assert "on average, not in every pair of runs; that does not hold" in near
+    assert "in every pair of runs; that holds after" in beside([80, 82, 81], [41, 40, 42])
+    assert "fewer per 100, in every pair of runs; that holds" in beside([1, 2, 1], [41, 40, 42])
+    assert beside([62, 90, 73], [33, 50, 40], done=2) == "So far random search makes 34 more per 100."

@@ -17,7 +17,7 @@ from archloop.settings import check_prompt_files, complete, scratch_model
 DIGITS = {"dataset": "digits"}
 
 
-@pytest.mark.parametrize("name", ["config", "demo", "study", "test"])
+@pytest.mark.parametrize("name", ["config", "controls", "demo", "study", "test"])
 def test_the_shipped_settings_are_whole(root, name):
     settings = complete(yaml.safe_load((root / "config" / f"{name}.yaml").read_text()))
     assert set(settings) == set(schema()["properties"])

@@ -11,6 +11,7 @@ from synthetic_results import settings, write_results
 from workflow import ROOT
 
 from archloop.files import read_json, write_json
+from archloop.live_page import write_page
 from archloop.settings import complete
 from archloop.status import durations, plan, status, time_left
 
@@ -131,3 +132,13 @@ def test_of_many_chains_the_last_cycles_alone_are_shown(tmp_path):
     results = write_results(tmp_path / "results", settings(many), 6)
     lines = [line.split() for line in status(results, tmp_path / "logs").splitlines()]
     assert [line[0] for line in lines if line and line[0] in "123"] == ["2", "3"] * 5
+
+
+def test_the_terminal_and_the_page_are_of_one_plan(run, monkeypatch):
+    counted = []
+    monkeypatch.setattr("archloop.status.plan", lambda *given: counted.append(given) or plan(*given))
+    monkeypatch.setattr("archloop.live.plan", lambda *given: counted.append(given) or plan(*given))
+    jobs = plan(run, read_json(run / "settings.json"))
+    assert "39 left" in status(run, run.parent / "logs", jobs)
+    write_page(run, run.parent / "logs", run / "live.html", planned=jobs)
+    assert counted == []

@@ -9,6 +9,11 @@ from archloop.errors import InputError
 
 SEED, BASE = "seed", "base"
 MODEL, FAMILIES = "model", "families"
+SECTIONS = ("prompts", "generation", "evaluation", "admission", "novelty", "finetuning")
+# Of which also chains have a use whose candidates no language model writes.
+JUDGED = ("evaluation", "admission", "novelty")
+# Into how many jobs the work of a cycle is cut, which changes none of its candidates.
+SHARDS = "shards"
 # What an adapter keeps from the one that it goes on from.
 ADAPTER_SHAPE = ("lora_rank", "lora_alpha", "targets", "layers")
 
@@ -108,6 +113,36 @@ def inherited(settings: dict, chain: str) -> list[tuple[str, int]]:
         made = [cycle for cycle in range(1, last + 1) if trains(settings, chain, cycle)]
         if any(effective(settings, "finetuning", chain, cycle)["start_from"] == "base" for cycle in made):
             break
+    return found
+
+
+def role(settings: dict, chain: str, loop: str) -> str | None:
+    """Return which control of a loop a chain is, None where it is none or differs in something else too."""
+    own, other = (settings["chains"][name] for name in (chain, loop))
+    if own["source"] == FAMILIES:
+        return "random" if not unlike(settings, chain, loop, JUDGED) else None
+    if own["source"] != MODEL:
+        return None
+    starts = [str(each["start"]).partition("/") for each in (own, other)]
+    known = settings["chains"]
+    before = [(known.get(name, {}).get("repeat_of", name), cycle) for name, _, cycle in starts]
+    differs = unlike(settings, chain, loop, SECTIONS)
+    if before[0] != before[1] or own.get("at") != other.get("at"):
+        return None
+    learning = effective(settings, "finetuning", chain)["train_on"]
+    if learning == "nothing":
+        others = [key for key in differs if not key.startswith("finetuning.")]
+        return "frozen" if not others else None
+    others = [key for key in differs if key != "finetuning.train_on"]
+    return "fixed" if learning == "seed" and not others else None
+
+
+def unlike(settings: dict, chain: str, reference: str, sections: tuple[str, ...]) -> list[str]:
+    """Return the settings of these sections (`section.key`) in which two chains differ."""
+    found = []
+    for name in sections:
+        ours, theirs = (effective(settings, name, one) for one in (chain, reference))
+        found += [f"{name}.{key}" for key in ours if ours[key] != theirs[key] and key != SHARDS]
     return found
 
 

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from archloop.snakemake_log import failed_attempts
+
 # What SLURM, the kernel or a script writes into a log -> what it means, and the remedy. The first that is found counts.
 CAUSES = [
     (
@@ -31,12 +33,6 @@ CAUSES = [
     (r"^MemoryError", "it ran out of memory", "give {rule} more mem_mb in set-resources of the profile"),
     (r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", "{0}", "mend that and start the run again"),
 ]
-# What begins a record of Snakemake's log; a message in one may hold lines that begin at column 0, too.
-RECORD = re.compile(
-    r"^(?=\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\]$|Error in (?:rule|group)|Finished jobid: )", re.MULTILINE
-)
-# A key with all lines of its value.
-VALUE = re.compile(r"^ {4}(\w+): (.*(?:\n(?! {4}\w+:(?: |$)|$).*)*)", re.MULTILINE)
 UNKNOWN = "it ended without a message", "look into the log; start the run again, what is finished stays"
 TAIL_BYTES = 20_000
 
@@ -64,21 +60,18 @@ def explain(log: Path) -> list[str]:
 def failures(text: str) -> list[Failure]:
     """Return the jobs that failed and were not finished by a later attempt, in the order of the log."""
     found: dict[str, Failure] = {}
-    for block in RECORD.split(text):
-        if finished := re.match(r"Finished jobid: (\d+)", block):
-            found.pop(finished[1], None)
-        if not (started := re.match(r"Error in rule (\w+):", block)):
+    for each in failed_attempts(text):
+        # The place is that of the last attempt.
+        before = found.pop(each.job, None)
+        if each.mended:
             continue
-        values = dict(VALUE.findall(block))
-        job = values.get("jobid", "")
-        logs = re.sub(r" \(check log file.*", "", values.get("log", ""))
-        attempts = found.pop(job).attempts + 1 if job in found else 1
-        found[job] = Failure(
-            rule=started[1],
-            attempts=attempts,
+        values = each.values
+        found[each.job] = Failure(
+            rule=each.rule,
+            attempts=before.attempts + 1 if before else 1,
             slurm=values.get("external_jobid"),
             message=values.get("message", ""),
-            logs=[Path(name) for name in logs.split(", ") if name],
+            logs=[Path(name) for name in each.logs],
             output=values.get("output", "").split(", ")[0],
         )
     return list(found.values())

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from archloop.chains import FAMILIES, MODEL, SEED, ancestors, effective, trains
+from archloop.chains import MODEL, SEED, ancestors, effective, role
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.live_cycles import (
@@ -31,6 +31,7 @@ from archloop.progress import duration
 from archloop.status import Job, durations, expected, plan, recorded, seconds_left, settings_of
 
 ON_GPU = ("generate", "evaluate", "finetune")
+CONTROLS = ("frozen", "fixed", "random")  # in the order of the report
 PACE_S, SILENCE_S = 6 * 3600, 2 * 3600
 PLACE = re.compile(r"(?:.*/)?logs/(?:(\w+)/)?(?:cycle-(\d+)/)?([a-z_]+?)(?:-(\d+))?\.log")
 
@@ -61,15 +62,17 @@ class Live:
         return bool(self.jobs) and set(self.jobs) == {DONE}
 
 
-def gather(results: Path, logs: Path, now: float | None = None, ended: bool = False) -> Live:
+def gather(
+    results: Path, logs: Path, now: float | None = None, ended: bool = False, planned: list[Job] | None = None
+) -> Live:
     """Look at a results folder. logs: the folder with logs and benchmarks. now: seconds since 1970.
 
-    ended: the run is over, though the process that holds its lock is still there.
+    ended: the run is over, though the process that holds its lock is still there. planned: as `plan` made it already.
     """
     now = time.time() if now is None else now
     settings, records = settings_of(results), read_records(results)
     records = replace(records, at_work=False) if ended else records
-    planned = plan(results, settings)
+    planned = plan(results, settings) if planned is None else planned
     states = _states(planned, results, logs, records)
     chains = cycles_by_chain(results, in_order(settings), settings, planned, states)
     seconds, left = durations(logs), [job for job in planned if states[job] != DONE]
@@ -107,11 +110,15 @@ def in_order(settings: dict) -> list[str]:
     chains = settings.get("chains", {})
     loop = settings.get("report", {}).get("loop", "main")
 
+    known = loop in chains and "finetuning" in settings
+
     def rank(name: str) -> tuple:
         facts = chains[name]
         builds_on = len([*ancestors(settings, name)]) if "start" in facts else 0
         group = facts.get("repeat_of", name)
-        return builds_on, facts.get("source", MODEL) != MODEL, group != loop, group, facts.get("seed") or 0, name
+        control = role(settings, name, loop) if known and name != SEED else None
+        place = CONTROLS.index(control) if control in CONTROLS else len(CONTROLS)
+        return builds_on, facts.get("source", MODEL) != MODEL, group != loop, place, group, facts.get("seed") or 0, name
 
     return sorted(chains, key=rank)
 
@@ -122,23 +129,12 @@ def roles(settings: dict) -> dict[str, list[str]]:
     names = [name for name in in_order(settings) if name != SEED]
     found: dict[str, str] = {}
     for name in names:
-        facts = chains[name]
-        source = facts.get("source", MODEL)
-        if name == names[0]:
-            role = "main"
-        elif facts.get("dataset") != chains[names[0]].get("dataset"):
-            continue
-        elif source == FAMILIES:
-            role = "random"
-        elif source == MODEL and "finetuning" in settings and not trains(settings, name, 1):
-            role = "frozen" if facts.get("start") == chains[names[0]].get("start") else None
-        else:
-            continue
-        found.setdefault(role, facts.get("repeat_of", name))
+        same = chains[name].get("dataset") == chains[names[0]].get("dataset") and "finetuning" in settings
+        kind = "main" if name == names[0] else role(settings, name, names[0]) if same else None
+        if kind in ("main", "frozen", "random"):
+            found.setdefault(kind, chains[name].get("repeat_of", name))
     return {
-        role: [name for name in names if chains[name].get("repeat_of", name) == group]
-        for role, group in found.items()
-        if role
+        kind: [name for name in names if chains[name].get("repeat_of", name) == group] for kind, group in found.items()
     }
 
 
@@ -291,14 +287,14 @@ def _reports(results: Path) -> dict[Path, float]:
 def _yields(settings: dict, chains: dict[str, list[Cycle]]) -> dict[str, dict[int, float]]:
     """Return role -> cycle -> admitted of 100 generated, over the runs of the group that finished that cycle."""
     found = {}
-    for role, names in roles(settings).items():
+    for kind, names in roles(settings).items():
         of_cycle: dict[int, list[float]] = {}
         for name in names:
             for cycle in chains[name]:
                 if cycle.state == DONE and cycle.judged:
                     of_cycle.setdefault(cycle.number, []).append(100 * cycle.counts["admitted"] / cycle.judged)
-        found[role] = {number: sum(values) / len(values) for number, values in sorted(of_cycle.items())}
-    return {role: values for role, values in found.items() if values}
+        found[kind] = {number: sum(values) / len(values) for number, values in sorted(of_cycle.items())}
+    return {kind: values for kind, values in found.items() if values}
 
 
 def _alarms(records: Records, chains: dict[str, list[Cycle]]) -> list[str]:

@@ -6,18 +6,16 @@ is missing, cut off or strange is left out. Standard library only.
 
 import os
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from archloop.records import FOLDER, outputs_in
+from archloop.snakemake_log import STAMP, Attempt, failed_attempts, seconds
 from archloop.texts import visible
 
 LOCK = ".lock"  # the workflow holds it while a run is at work; see rules/records.smk
 LOGS_LOOKED_AT = 5  # a log of another command than a run (a report, a lint) may be newer than the run's
 LONGEST_LOG, LONGEST_TAIL, LONGEST_REASON = 2**25, 2**14, 300  # bytes, bytes, characters
-STAMP = re.compile(r"\[(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})\]")
-FIELD = re.compile(r" {4}(message|jobid|log): (.*)")
 LOGGED = re.compile(r"^\s*([\d-]{10} [\d:,]+ [A-Z]+ [\w.]+: )?(error: )?")  # what our logger puts before a message
 OVERWRITTEN_S = 30  # a log that was written to so long after its job had failed is that of the next attempt
 
@@ -52,7 +50,7 @@ def read_records(results: Path) -> Records:
     at_work = is_held(results / LOCK)
     if not at_work and (host is None or host[1].strip() != os.uname().nodename):
         at_work = None
-    return Records(at_work, _seconds(stamp[1]) if stamp else None, _marks(folder), failures(text, folder))
+    return Records(at_work, seconds(stamp[1]) if stamp else None, _marks(folder), failures(text, folder))
 
 
 def is_held(lock: Path, table: Path = Path("/proc/locks")) -> bool:
@@ -71,46 +69,20 @@ def failures(text: str, folder: Path) -> list[Failure]:
 
     folder: the one that Snakemake ran in, which paths of logs are seen from.
     """
-    found: list[dict] = []
-    fields: dict | None = None  # of the block of lines that is being read
-    when = None
-    for line in text.splitlines():
-        field = FIELD.fullmatch(line)
-        if fields is not None and field:
-            fields[field[1]] = field[2]
-            continue
-        if not line.startswith(" "):
-            fields = None
-        if stamp := STAMP.fullmatch(line):
-            when = _seconds(stamp[1])
-        elif line.startswith("Error in rule "):
-            fields = {"rule": line.removeprefix("Error in rule ").rstrip(":"), "when": when}
-            found.append(fields)
-        elif again := re.fullmatch(r"Trying to restart job (\d+)\.", line):
-            _change_last(found, again[1], "again")
-        elif ended := re.match(r"Finished jobid: (\d+)", line):
-            _change_last(found, ended[1], "mended")
-    return [_failure(each, folder) for each in found]
+    return [_failure(each, folder) for each in failed_attempts(text)]
 
 
-def _change_last(found: list[dict], job: str, word: str) -> None:
-    last = next((each for each in reversed(found) if each.get("jobid") == job), {})
-    last[word] = True
-
-
-def _failure(fields: dict, folder: Path) -> Failure:
-    named = fields.get("log", "").removesuffix(" (check log file(s) for error details)")
-    logs = named.split(", ") if named else []
-    again, message = fields.get("again", False), fields.get("message", "None")
-    errors = (_last_error(folder / path, fields["when"] if again else None) for path in logs)
+def _failure(attempt: Attempt, folder: Path) -> Failure:
+    message = attempt.values.get("message", "None")
+    errors = (_last_error(folder / path, attempt.when if attempt.again else None) for path in attempt.logs)
     reasons = [text for text in ("" if message == "None" else message, next(filter(None, errors), "")) if text]
     return Failure(
-        job=fields.get("jobid", ""),
-        rule=visible(fields["rule"]),
-        log=visible(logs[0]) if logs else "",
+        job=attempt.job,
+        rule=visible(attempt.rule),
+        log=visible(attempt.logs[0]) if attempt.logs else "",
         reason=visible(" ".join("; ".join(reasons).split()))[:LONGEST_REASON],
-        again=again,
-        mended=fields.get("mended", False),
+        again=attempt.again,
+        mended=attempt.mended,
     )
 
 
@@ -155,10 +127,3 @@ def _marks(folder: Path) -> dict[str, float]:
         except OSError:  # its job has just ended
             continue
     return found
-
-
-def _seconds(stamp: str) -> float | None:
-    try:
-        return time.mktime(time.strptime(stamp, "%a %b %d %H:%M:%S %Y"))
-    except (ValueError, OverflowError):
-        return None

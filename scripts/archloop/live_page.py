@@ -15,6 +15,7 @@ from archloop.layout import PAGE, SETTINGS_FILE
 from archloop.live import ON_GPU, Live, gather
 from archloop.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING, Cycle, mean_of, percent
 from archloop.progress import duration, get_logger
+from archloop.status import Job
 
 NAME = "live.html"
 STYLE = PAGE / "live.css"
@@ -45,12 +46,13 @@ def write_beside(summary: Path) -> None:
         get_logger("live").warning("%s was not written: %s", NAME, " ".join(f"{error!r}".split())[:300])
 
 
-def write_page(results: Path, logs: Path, path: Path, ended: bool = False) -> None:
+def write_page(results: Path, logs: Path, path: Path, ended: bool = False, planned: list[Job] | None = None) -> None:
     """Write the page of a results folder.
 
     logs: the folder with the logs and benchmarks of its jobs. ended: the run is over, whoever holds its lock.
+    planned: all jobs, where somebody has planned already.
     """
-    write_text(path, page(gather(results, logs, ended=ended), path))
+    write_text(path, page(gather(results, logs, ended=ended, planned=planned), path))
 
 
 def page(live: Live, path: Path) -> str:
@@ -127,13 +129,15 @@ def _strips(live: Live) -> str:
     rows = []
     for name, cycles in live.chains.items():
         done = sum(cycle.state == DONE for cycle in cycles)
-        at = next((cycle for cycle in cycles if cycle.state != DONE and (cycle.state != WAITING or cycle.stage)), None)
+        open_ones = [cycle for cycle in cycles if cycle.state != DONE and (cycle.state != WAITING or cycle.stage)]
+        # What runs is told before what waits, though it be a later cycle: a control's cycles go side by side.
+        at = min(open_ones, key=lambda cycle: (cycle.state == WAITING, cycle.number), default=None)
         if done == len(cycles):
             words = "done"
         elif at is None:
-            words = f"{done} of {len(cycles)}" if done else "waiting"
+            words = f"{done} of {len(cycles)} done" if done else "waiting"
         else:
-            words = f"{done} of {len(cycles)}; {at.number}: {_state(at, brief=True)}"
+            words = f"{done} of {len(cycles)} done; cycle {at.number}: {_state(at, brief=True)}"
         boxes = "".join(_box(cycle) for cycle in cycles)
         rows.append(f"<tr><th scope='row'>{escape(name)}</th><td class='strip' aria-hidden='true'>{boxes}</td>")
         rows.append(f"<td>{escape(words)}</td></tr>")
@@ -167,12 +171,10 @@ def _under_way(live: Live) -> str:
     more = f"<p class='muted'>and {len(rows) - UNDER_WAY} more chains</p>" if len(rows) > UNDER_WAY else ""
     if not rows:
         return ""
-    names = ("chain", "cycle", "judged", "valid", "fail at")
+    names = ("chain", "cycle", "judged", "valid", "most fail at")
     head = "".join(f"<th scope='col'>{name}</th>" for name in names)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows[:UNDER_WAY])}</tbody></table>"
-    return (
-        f"<section><h2>Being judged now <small>(in brackets: the last three cycles)</small></h2>{table}{more}</section>"
-    )
+    return f"<section><h2>Judged so far in cycles under way <small>(in brackets: the last three cycles)</small></h2>{table}{more}</section>"
 
 
 def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:

@@ -109,6 +109,7 @@ def page(
         captions=captions,
         findings={name: picture.finding for name, picture in drawn.items()},
         pictures=shown,
+        notes={name: picture.note for name, picture in drawn.items()},
         settings=results.settings,
         names=list(tables),
         admitted=tables["architectures"].height,

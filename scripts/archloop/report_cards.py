@@ -96,7 +96,8 @@ def drawing(blocks: list[list]) -> Markup:
             if at - source > 1 and len(arcs) < MOST_ARCS:
                 start, end = (each * (BAR_WIDTH + 1) + BAR_WIDTH / 2 for each in (source, at))
                 arcs.append(f"M{start:g} 15Q{(start + end) / 2:g} {15 - min(26, 5 + (end - start) / 4):.1f} {end:g} 15")
-    size = f'width="{max(1, len(shown)) * (BAR_WIDTH + 1)}" height="52"'
+    wide = max(1, len(shown)) * (BAR_WIDTH + 1)
+    size = f'width="{wide}" height="52" viewBox="0 0 {wide} 52"'
     more = f'<path class="arc" d="{"".join(arcs)}"/>' if arcs else ""
     return Markup(f'<svg class="net" {size} aria-hidden="true">{more}{"".join(parts)}</svg>') if shown else Markup("")
 

@@ -5,7 +5,7 @@ neither tells how another run would go. From three runs on each side on it is We
 runs are shown as they are; of one run a block bootstrap over its cycles tells how sure its own average is, no more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -22,8 +22,9 @@ CONFIDENCE, POWER = 0.95, 0.8
 class Contrast:
     """The loop minus one control, per 100. method: `runs` (t over runs), `points` (bare), `cycles` (block bootstrap).
 
-    loop, control: the value of each run. low, high: 95 %; None with method `points`. p: Holm's, None unless over runs.
-    detectable: the smallest difference that these runs would have shown four times in five, None unless over runs.
+    loop, control: the value of each run. low, high: 95 %, over runs as wide as Holm's step asks: it leaves out 0
+    exactly where a difference is shown; None with method `points`. p: Holm's. error, freedom: of Welch's t. detectable:
+    the smallest difference that would be found four times in five. These four are None unless over runs.
     """
 
     loop: tuple[float, ...]
@@ -33,6 +34,8 @@ class Contrast:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    error: float | None = None
+    freedom: float | None = None
     detectable: float | None = None
 
     @property
@@ -58,10 +61,24 @@ def contrasts(
         sides = [_valued(cells_of) for cells_of in (loop[name], cells)]
         if all(len(side) for side in sides):
             found[name] = _contrast(*sides, resamples, derive(seed, f"contrast {name}"), shares, len(controls))
-    adjusted = holm({name: each.p for name, each in found.items() if each.p is not None})
-    return {
-        name: each if each.p is None else Contrast(**vars(each) | {"p": adjusted[name]}) for name, each in found.items()
-    }
+    return found | _adjusted({name: each for name, each in found.items() if each.p is not None})
+
+
+def _adjusted(tested: dict[str, Contrast]) -> dict[str, Contrast]:
+    """Return contrasts with Holm's p, and with intervals that agree with it.
+
+    What is shown keeps the level of its own step; all else has that of the step at which the procedure stopped.
+    """
+    adjusted = holm({name: each.p for name, each in tested.items()})
+    stopped = sum(p < 1 - CONFIDENCE for p in adjusted.values())
+    found = {}
+    for place, name in enumerate(sorted(tested, key=lambda each: tested[each].p)):
+        each = tested[name]
+        level = (1 - CONFIDENCE) / (len(tested) - min(place, stopped))
+        half = each.error * float(stats.t.ppf(1 - level / 2, each.freedom))
+        ends = {"low": each.difference - half, "high": each.difference + half}
+        found[name] = replace(each, p=adjusted[name], **ends)
+    return {name: found[name] for name in tested}
 
 
 def holm(p_values: dict[str, float]) -> dict[str, float]:
@@ -111,17 +128,16 @@ def _variance(values: np.ndarray, cells: np.ndarray, shares: bool) -> float:
 
 
 def _welch(difference: float, parts: list[float], runs: list[int], compared: int) -> dict:
-    """Return interval, p and what could have been shown. parts: the squared standard error of each side."""
+    """Return p and what could have been shown. parts: the squared standard error of each side."""
     if sum(parts) == 0:
         return {}
     error = sum(parts) ** 0.5
     freedom = sum(parts) ** 2 / sum(part**2 / (count - 1) for part, count in zip(parts, runs))
-    half = error * stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)
     # Told apart is what survives Holm's first and hardest step.
     needed = nctdtrinc(freedom, 1 - POWER, stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / compared, freedom))
     return {
-        "low": float(difference - half),
-        "high": float(difference + half),
+        "error": float(error),
+        "freedom": float(freedom),
         "p": float(2 * stats.t.sf(abs(difference) / error, freedom)),
         "detectable": float(error * needed),
     }

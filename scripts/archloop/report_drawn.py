@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from archloop import report_pictures as draw
-from archloop.report_groups import ROLES, label
+from archloop.report_groups import ROLES, called
 from archloop.report_input import Results
 from archloop.report_pictures import Panel
 from archloop.report_results import Compared, against
@@ -23,10 +23,11 @@ FORESTS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: its finding, and its panels (none: nothing to draw yet)."""
+    """A picture: its finding, its panels (none: nothing to draw yet), and what only some of them have to say."""
 
     finding: str
     panels: list[Panel]
+    note: str = ""
 
 
 def pictures(
@@ -45,7 +46,7 @@ def pictures(
 
 def named(role: str, group: list[str]) -> str:
     """Return the name of a group with what it does."""
-    return f"{label(group)}: {'learns from its own designs' if role == 'loop' else ROLES[role][0]}"
+    return "The loop" if role == "loop" else f"{called(role, group)} ({ROLES[role][0]})"
 
 
 def seed_programs(results: Results, dataset: str) -> pl.DataFrame:
@@ -77,7 +78,8 @@ def _fates(results: Results, shown: dict[str, list[str]], fates: pl.DataFrame) -
             f"{per_100(last[name])} {words}" for name, (_, words) in FATE_COLORS.items()
         )
         rows = shares.unpivot(list(FATES), index="cycle", variable_name="fate", value_name="share")
-        panels.append(draw.fates(named(role, group), rows, runs, last_cycle, says))
+        title = f"{named(role, group)}: {ends[0]} new and good enough at first, {ends[1]} at the end"
+        panels.append(draw.fates(title, rows, runs, last_cycle, says))
     if "loop" not in growth:
         return Picture("Nothing was generated yet", [])
     finding = f"Of 100 programs of the loop, {growth['loop'][0]} are new and good enough at first, "
@@ -101,7 +103,7 @@ def _contrasts(results: Results, found: Compared, fates: pl.DataFrame, settings:
         return Picture("There is no control to compare the loop with", [])
     role, each = first
     side = "more" if each.difference >= 0 else "fewer"
-    apart = "" if each.told_apart else ", which is not told apart" if each.p else ", by too few runs to tell"
+    apart = "" if each.told_apart else ", a difference that is not shown" if each.p else ", by too few runs to tell"
     amount = signed(abs(each.difference)).lstrip("+")
     return Picture(f"The loop makes {amount} {side} per 100 than {ROLES[role][1]}{apart}", panels)
 
@@ -122,7 +124,7 @@ def _newer(results: Results, shown: dict[str, list[str]], valid: pl.DataFrame) -
     points = points.select("chain", "cycle", "copy_at", "accuracy_sd", "similarity", gain=gain)
     wanted = {"the loop, first third": ("loop", False), "the loop, last third": ("loop", True)}
     wanted |= {"random search, last third": ("random", True)} if "random" in shown else {}
-    panels, shares = [], []
+    panels, shares, noisy = [], [], False
     for title, (role, last) in wanted.items():
         own = points.filter(pl.col("chain").is_in(shown[role]))
         cycles = sorted(own["cycle"].unique())
@@ -133,9 +135,12 @@ def _newer(results: Results, shown: dict[str, list[str]], valid: pl.DataFrame) -
             shares.append(f"{percent(designed, 0)} {title}")
             says = f"{title}: of {own.height} valid programs {percent(designed, 0)} are newer than a copy and better"
             gate = float(own["copy_at"][0])
-            panels.append(draw.newer(title, own, gate, own["accuracy_sd"].median(), says))
+            noise = own["accuracy_sd"].median()
+            noisy = noisy or bool(noise)
+            panels.append(draw.newer(title, own, gate, noise, says))
     finding = f"No copy, and better than what it is nearest to: {', '.join(shares)}" if shares else "No neighbours yet"
-    return Picture(finding, panels)
+    note = "The bar at the left edge is the judge's noise: gains within it are none." if noisy else ""
+    return Picture(finding, panels, note)
 
 
 def _effort(results: Results, shown: dict[str, list[str]], cycles: pl.DataFrame, valid: pl.DataFrame) -> Picture:
@@ -158,7 +163,7 @@ def _effort(results: Results, shown: dict[str, list[str]], cycles: pl.DataFrame,
                 if now:
                     single.append(
                         {"role": role, "chain": name, "cycle": cycle, "programs": programs}
-                        | {"test": 100 * now["test_accuracy"], "label": label(group)}
+                        | {"test": 100 * now["test_accuracy"], "label": called(role, group)}
                     )
         begun = len({row["chain"] for row in single})
         for cycle in sorted({row["cycle"] for row in single}):
@@ -173,13 +178,17 @@ def _effort(results: Results, shown: dict[str, list[str]], cycles: pl.DataFrame,
     seed_best = 100 * seeds["test_accuracy"][0] if seeds.height else None
     means = rows.filter(pl.col("chain").is_null())
     ends = [
-        f"{label(group)} {own['test'][-1]:.1f} %"
+        f"{called(role, group)} {own['test'][-1]:.1f} %"
         for role, group in shown.items()
         if (own := means.filter(role=role).sort("programs")).height
     ]
     ends += [f"the best seed program {seed_best:.1f} %"] if seed_best else []
-    finding = f"Best found, on the test set: {', '.join(ends)}" if means.height else "Nothing was found yet"
-    panels = [draw.effort("Best found so far", rows, seed_best, finding)] if means.height else []
+    finding = (
+        f"Best that a run found, mean over runs, on the test set: {', '.join(ends)}"
+        if means.height
+        else "Nothing was found yet"
+    )
+    panels = [draw.effort("Best of a run so far, mean over runs", rows, seed_best, finding)] if means.height else []
     return Picture(finding, panels)
 
 
@@ -194,7 +203,7 @@ def _sizes(results: Results, shown: dict[str, list[str]], valid: pl.DataFrame) -
         if role in shown
     }
     seeds = seed_programs(results, dataset).drop_nulls(["test_accuracy", "parameters"]).select(columns)
-    names = {"loop": label(shown["loop"]), "random": label(shown.get("random", ["random"])), "seed": "seed programs"}
+    names = {"loop": "the loop", "random": shown.get("random", ["random"])[0], "seed": "seed programs"}
     parts, said = [], []
     for role, own in (sets | {"seed": seeds}).items():
         best = own.filter(front(own)).sort("parameters")

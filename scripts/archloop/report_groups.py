@@ -2,14 +2,9 @@
 
 import json
 
-from archloop.chains import FAMILIES, MODEL, effective
+from archloop.chains import JUDGED, MODEL, SECTIONS, SHARDS, effective, role, unlike
 from archloop.report_input import Results
 
-SECTIONS = ("prompts", "generation", "evaluation", "admission", "novelty", "finetuning")
-# Of which also chains have a use whose candidates no language model writes.
-JUDGED = ("evaluation", "admission", "novelty")
-# Into how many jobs the work of a cycle is cut, which changes none of its candidates.
-SHARDS = "shards"
 # What repeats of one chain differ in.
 UNLIKE = ("cycles", "seed", "repeat_of")
 # What a control does, in a few words for labels, and how a sentence calls it.
@@ -56,12 +51,17 @@ def label(group: list[str]) -> str:
     return group[0] if len(group) == 1 else f"{group[0]} ({len(group)} runs)"
 
 
+def called(role: str, group: list[str]) -> str:
+    """Return what the page calls a group beside the loop: the loop by that one name, a control by its chain's."""
+    return "the loop" if role == "loop" else group[0]
+
+
 def loop_of(results: Results, name: str) -> list[str]:
     """Return the runs of the chain `name`; where there is none, of the first that learns, or of the first of all."""
     groups = repeat_groups(results)
     known = results.settings.get("chains", {})
     written = [group for group in groups if known.get(group[0], {}).get("source") == MODEL]
-    learns = [group for group in written if role(results, group[0], group[0]) is None]
+    learns = [group for group in written if role(results.settings, group[0], group[0]) is None]
     return next((group for group in groups if name in group), (learns or groups)[0])
 
 
@@ -70,39 +70,10 @@ def controls_of(results: Results, loop: list[str], wanted: list[str]) -> dict[st
     found: dict[str, list[str]] = {}
     for group in repeat_groups(results) if results.settings else ():
         same = results.chains[group[0]]["dataset"] == results.chains[loop[0]]["dataset"]
-        name = role(results, group[0], loop[0]) if same and group != loop else None
+        name = role(results.settings, group[0], loop[0]) if same and group != loop else None
         if name:
             found.setdefault(name, group)
     return {name: found[name] for name in wanted if name in found}
-
-
-def role(results: Results, chain: str, loop: str) -> str | None:
-    """Return which control of a loop a chain is, None where it is none or differs in something else too."""
-    own, other = (results.settings["chains"][name] for name in (chain, loop))
-    if own["source"] == FAMILIES:
-        return "random" if not _unlike(results, chain, loop, JUDGED) else None
-    if own["source"] != MODEL:
-        return None
-    starts = [str(each["start"]).partition("/") for each in (own, other)]
-    known = results.settings["chains"]
-    before = [(known.get(name, {}).get("repeat_of", name), cycle) for name, _, cycle in starts]
-    unlike = _unlike(results, chain, loop, SECTIONS)
-    if before[0] != before[1] or own.get("at") != other.get("at"):
-        return None
-    learning = effective(results.settings, "finetuning", chain)["train_on"]
-    if learning == "nothing":
-        others = [key for key in unlike if not key.startswith("finetuning.")]
-        return "frozen" if not others else None
-    others = [key for key in unlike if key != "finetuning.train_on"]
-    return "fixed" if learning == "seed" and not others else None
-
-
-def _unlike(results: Results, chain: str, reference: str, sections: tuple[str, ...]) -> list[str]:
-    found = []
-    for name in sections:
-        ours, theirs = (effective(results.settings, name, one) for one in (chain, reference))
-        found += [f"{name}.{key}" for key in ours if ours[key] != theirs[key] and key != SHARDS]
-    return found
 
 
 def differing(results: Results, chain: str, reference: str) -> str:
@@ -115,7 +86,7 @@ def differing(results: Results, chain: str, reference: str) -> str:
     found += [f"{key} {own[key]} (there {other[key]})" for key in ("start", "source") if own[key] != other[key]]
     found = found if written else [text for text in found if text.startswith("source")]
     idle = effective(results.settings, "finetuning", chain)["train_on"] == "nothing"
-    for path in _unlike(results, chain, reference, SECTIONS if written else JUDGED):
+    for path in unlike(results.settings, chain, reference, SECTIONS if written else JUDGED):
         name, _, key = path.partition(".")
         if name == "finetuning" and idle and key != "train_on":  # then how it would train means nothing
             continue

@@ -1,17 +1,22 @@
 """What the page says beside its pictures, as plain rows: the best design, failures, cost, trust, the appendix."""
 
+import re
+
 import polars as pl
 
+from archloop.errors import InputError
+from archloop.files import read_json
 from archloop.funnel import NOT_VALID
 from archloop.report_cards import drawing
 from archloop.report_contrasts import window
 from archloop.report_drawn import named, seed_programs
-from archloop.report_groups import ROLES, label
+from archloop.report_groups import ROLES, called, label
 from archloop.report_input import Results, programs
 from archloop.report_paper import paper_rows
 from archloop.report_results import Compared
 from archloop.report_theme import FATES
 from archloop.report_verdict import MEASURES
+from archloop.report_words import GLOSSARY
 from archloop.texts import visible
 
 REASONS_SHOWN, EXAMPLE_LINES = 3, 60
@@ -28,7 +33,12 @@ def facts(results: Results, tables: dict[str, pl.DataFrame], found: Compared) ->
         "measured": MEASURES,
         "roles": ROLES,
         "fate_words": FATES,
-        "groups": {role: {"name": named(role, group), "label": label(group)} for role, group in groups.items()},
+        "words": GLOSSARY,
+        "threshold": _threshold(tables["cycles"], found.loop),
+        "tested": sum(each.p is not None for each in found.verdict.contrasts.values()),
+        "elsewhere": _elsewhere(results, found.loop),
+        "spent": _spent(tables["cost"]),
+        "groups": {role: {"name": named(role, group), "label": called(role, group)} for role, group in groups.items()},
         "own": results.chains[found.loop[0]] | {"runs": len(found.loop), "label": label(found.loop)},
         "status": _status(results, found),
         "best": _best(results, tables, groups),
@@ -45,6 +55,12 @@ def facts(results: Results, tables: dict[str, pl.DataFrame], found: Compared) ->
         "costs": _costs(tables["cost"], found),
         "versions": _versions(results),
     }
+
+
+def _elsewhere(results: Results, loop: list[str]) -> list[str]:
+    """Return the data sets that other chains are on."""
+    own = results.chains[loop[0]]["dataset"]
+    return [name for name in dict.fromkeys(facts["dataset"] for facts in results.chains.values()) if name != own]
 
 
 def _status(results: Results, found: Compared) -> list[dict]:
@@ -67,17 +83,55 @@ def _best(results: Results, tables: dict[str, pl.DataFrame], groups: dict[str, l
         own = designs.filter(pl.col("chain").is_in(group)).sort(["accuracy", "id"], descending=[True, False])
         if own.height:
             generated = tables["fates"].filter(pl.col("chain").is_in(group))["candidates"].sum()
-            tops[role] = own.row(0, named=True) | {"of": generated, "called": label(group)}
+            tops[role] = own.row(0, named=True) | {"of": generated, "called": called(role, group)}
     if "loop" not in tops:
         return None
     seeds = seed_programs(results, tops["loop"]["dataset"])
+    images = _test_images(results, tops["loop"]["dataset"])
+    share = tops["loop"]["test_accuracy"]
+    error = 1.96 * (share * (1 - share) / images) ** 0.5 if images and share is not None else None
+    others = {
+        called(role, groups[role]): tops[role]["test_accuracy"]
+        for role in ("random", "frozen", "fixed")
+        if role in tops
+    }
+    others |= {"the best seed program": seeds["test_accuracy"][0]} if seeds.height else {}
+    known = {name: score for name, score in others.items() if score is not None and share is not None}
     picture = (results.graphs.get(tops["loop"]["id"]) or {}).get("blocks")
     return tops["loop"] | {
-        "others": [tops[role] for role in ("random", "frozen", "fixed") if role in tops],
-        "seed": seeds.row(0, named=True) if seeds.height else None,
+        "more": {name: score for name, score in known.items() if score > share},
+        "less": {name: score for name, score in known.items() if score <= share},
+        # A control's best is called better where chance among the images of the test set alone would not make it so.
+        "better": [name for name, score in known.items() if score - share > 2**0.5 * (error or 0)],
+        "images": images,
+        "error": error,
         "drawing": drawing(picture) if picture else None,
         "made_of": _made_of(picture) if picture else "",
     }
+
+
+def _test_images(results: Results, dataset: str) -> int | None:
+    """Return how many images the test set has, as the check before the run counted them; None where none is kept."""
+    try:
+        checks = read_json(results.folder / "preflight.json", "checks")["checks"]
+        texts = [str(check.get("what")) for check in checks if check.get("name") == "data"]
+    except (InputError, AttributeError, TypeError):
+        return None
+    found = [re.search(r"([\d,]+) test images", text) for text in texts if text.startswith(f"{dataset}: ")]
+    return int(found[0][1].replace(",", "")) if found and found[0] else None
+
+
+def _threshold(cycles: pl.DataFrame, loop: list[str]) -> float | None:
+    """Return the threshold of admission that the loop's last cycle was judged by."""
+    own = cycles.filter(pl.col("chain").is_in(loop)).sort("cycle")
+    return own["threshold"][-1] if own.height else None
+
+
+def _spent(cost: pl.DataFrame) -> dict:
+    """Return the seconds of all jobs of all chains and of cycle 0, on GPUs or else in all, in all and by stage."""
+    column = "gpu_seconds" if cost["gpu_seconds"].sum() else "seconds"
+    stages = {name: cost.filter(stage=name)[column].sum() for name in ("generate", "evaluate", "finetune")}
+    return {"all": sum(stages.values()), "on": "GPU" if column == "gpu_seconds" else "processor", **stages}
 
 
 def _made_of(picture: list[list]) -> str:

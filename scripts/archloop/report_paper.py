@@ -8,9 +8,8 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from archloop.chains import effective
+from archloop.chains import SECTIONS, effective
 from archloop.layout import PAGE
-from archloop.report_groups import SECTIONS
 from archloop.report_input import Results
 from archloop.report_tables import SHARE, TEXT, frame
 

@@ -15,6 +15,7 @@ from archloop.report_theme import FATES, color
 
 WIDTH, HEIGHT = 285, 200
 NARROW = 245  # four of which stand side by side on the first screen
+BESIDE = 190  # what has its labels at its right
 BARS_UP_TO = 4  # cycles, below which areas would be slivers
 LABELLED = 7  # of 100: a band as thick as that for a third of the axis has room for its name
 ROW = 60
@@ -53,6 +54,13 @@ def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says:
     if labels:
         text = alt.Chart(alt.Data(values=labels)).mark_text(fontSize=11, align="center")
         fill = alt.Color("ground:N", scale=alt.Scale(domain=["dark", "light"], range=_over()), legend=None)
+        under = alt.Color("fate:N", scale=scale, legend=None)
+        # The lines of the single runs do not strike the words.
+        halo = alt.Chart(alt.Data(values=labels)).mark_text(
+            fontSize=11, align="center", strokeWidth=5, strokeJoin="round"
+        )
+        edge = alt.Stroke("fate:N", scale=scale, legend=None)
+        layers.append(halo.encode(x=x, y="at:Q", text="label:N", color=under, stroke=edge))
         layers.append(text.encode(x=x, y="at:Q", text="label:N", color=fill))
     chart = alt.layer(*layers).resolve_scale(color="independent")
     return Panel(title, chart.properties(width=NARROW, height=HEIGHT), says)
@@ -78,7 +86,7 @@ def _band_labels(rows: pl.DataFrame, last: int) -> list[dict]:
         if room and max(room)[0] >= LABELLED:
             _, cycle, middle = max(room)
             ground = "dark" if name in ("new-above", "copy-own") else "light"
-            found.append({"cycle": -cycle, "at": middle, "label": label, "ground": ground})
+            found.append({"cycle": -cycle, "at": middle, "label": label, "fate": fate, "ground": ground})
     return found
 
 
@@ -89,7 +97,9 @@ def forest(title: str, rows: list[tuple[str, Contrast]], unit: str, says: str) -
     for place, (label, each) in enumerate(rows):
         y, middle = -place, float(np.mean(each.control))
         texts.append({"y": y, "label": label, "number": said(each)})
-        marks += [{"y": y, "x": value - middle} for value in each.loop]
+        # One above another, where they would hide one another.
+        shifts = np.linspace(0.09, -0.09, len(each.loop)) if len(each.loop) > 1 else [0.0]
+        marks += [{"y": y + float(by), "x": value - middle} for value, by in zip(each.loop, shifts)]
         ticks += [{"y": y - 0.22, "x": value - middle} for value in each.control]
         ends += [value - middle for value in (*each.loop, *each.control)]
         if each.low is not None:
@@ -100,7 +110,10 @@ def forest(title: str, rows: list[tuple[str, Contrast]], unit: str, says: str) -
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-len(rows) + 0.6, 0.6], nice=False))
     place = alt.X("x:Q", scale=x, title=unit, axis=alt.Axis(tickCount=5))
     means = [{"y": -at, "x": each.difference} for at, (_, each) in enumerate(rows)]
-    layers = [_data([{"x": 0}]).mark_rule(color=color("grid"), strokeWidth=2).encode(x=place)]
+    # No line through the figures over each row.
+    zeros = [{"x": 0, "y": -at - 0.35, "y2": -at + 0.18} for at in range(len(rows))]
+    zero = _data(zeros).mark_rule(color=color("muted"), strokeWidth=1.5, opacity=0.6)
+    layers = [zero.encode(x=place, y=y, y2="y2:Q")]
     layers.append(_data(ticks).mark_tick(color=color("muted"), orient="vertical", size=7).encode(x=place, y=y))
     for values, dash in ((spans, [1, 0]), (dashed, [3, 3])):
         if values:
@@ -176,14 +189,15 @@ def effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) 
         if own.height:
             mark = _chart(own).mark_line(color=color("ink"), strokeDash=DASHES[role])
             layers.append(mark.encode(x=x, y=y, strokeWidth=alt.value(2.6 if role == "loop" else 1.5)))
-            ends.append({"programs": own["programs"][-1], "test": own["test"][-1], "text": own["label"][-1]})
+            text = f"{own['label'][-1]} {own['test'][-1]:.1f}"
+            ends.append({"programs": own["programs"][-1], "test": own["test"][-1], "text": text})
     if seed_best:
         rule = _data([{"test": seed_best}]).mark_rule(color=color("ink"), strokeDash=DASHES["seed"])
         layers.append(rule.encode(y=y))
-        ends.append({"programs": lines["programs"].max() or 1, "test": seed_best, "text": "best seed program"})
-    text = _data(_apart(ends, "test", (high - low + 4) / HEIGHT * 13)).mark_text(align="right", fontSize=11, dy=-7)
-    layers.append(text.encode(x=x, y=alt.Y("place:Q"), text="text:N", color=alt.value(color("ink"))))
-    return Panel(title, alt.layer(*layers).properties(width=WIDTH, height=HEIGHT), says)
+        ends.append({"programs": lines["programs"].max() or 1, "test": seed_best, "text": f"best seed {seed_best:.1f}"})
+    text = _data(_apart(ends, "test", (high - low + 4) / HEIGHT * 13)).mark_text(align="left", fontSize=11, dx=6)
+    layers.append(text.encode(x=alt.value(BESIDE), y=alt.Y("place:Q"), text="text:N", color=alt.value(color("ink"))))
+    return Panel(title, alt.layer(*layers).properties(width=BESIDE, height=HEIGHT), says)
 
 
 def _apart(labels: list[dict], key: str, least: float) -> list[dict]:

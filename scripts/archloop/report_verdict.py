@@ -12,6 +12,17 @@ import polars as pl
 from archloop.report_contrasts import LEAST_RUNS, Contrast, contrasts, window
 from archloop.report_groups import ROLES
 
+# What a reader can do next, by the kind of the verdict.
+NEXT = {
+    "works": "Next: see whether it holds on another data set, or over more cycles.",
+    "training": "Next: train longer on the seed corpus before more cycles of the loop are paid for.",
+    "unsettled": "Next: more runs (repeats) of the loop and of the fixed corpus would tell them apart.",
+    "worse": "Next: look at what failed, and change how the loop learns; more runs of the same would cost for nothing.",
+    "not_apart": "Next: more runs (repeats), if a smaller difference matters; else another way to learn.",
+    "two_runs": "Next: a third run (repeats: 3) of the loop and of each control.",
+    "one_run": "Next: three runs (repeats: 3) of the loop and of each control.",
+    "no_control": "Next: add a chain that does not learn (finetuning.train_on: nothing), with as many runs.",
+}
 # What is counted, per 100 generated.
 MEASURES = {"new_good": "new and good enough", "admitted": "admitted", "valid": "valid"}
 
@@ -20,17 +31,24 @@ MEASURES = {"new_good": "new and good enough", "admitted": "admitted", "valid": 
 class Verdict:
     """kind: `works`, `training`, `unsettled`, `worse`, `not_apart`, `two_runs`, `one_run`, `no_control` or `nothing`.
 
-    as_of: the last cycle that all finished, where some have not finished all that are planned; else None. random_ahead:
-    whether random search was told apart from the loop, and ahead. windows: the cycles compared, by control.
+    beside: what random search did, the second sentence of the headline. as_of: the last cycle that all finished, where
+    some have not finished all that are planned; else None. random_ahead: whether random search is shown to be ahead of
+    the loop. windows: the cycles compared, by control.
     """
 
     kind: str
     headline: str
+    beside: str
     sentence: str
     contrasts: dict[str, Contrast]
     windows: dict[str, list[int]]
     as_of: int | None = None
     random_ahead: bool = False
+
+    @property
+    def next(self) -> str:
+        """What to do with it; before the end that is to wait."""
+        return NEXT.get(self.kind, "") if self.as_of is None else "Next: let the run go on to its end."
 
     @property
     def positive(self) -> bool:
@@ -59,12 +77,13 @@ def judge(
     as_of = None
     if any(len(cycles) < planned[name] for name, cycles in finished.items()):
         as_of = min([cycles[-1] for _, cycles in compared.values()] or [len(_common(finished, begun))])
-    kind, headline = _headline(found, bool(begun))
+    kind, headline = _headline(found, bool(begun), "frozen" in controls)
     own = next((each.loop for each in found.values()), None) or _alone(cells, begun, finished, settings["window"])
     ahead = "random" in found and found["random"].told_apart and found["random"].difference < 0
     return Verdict(
         kind=kind,
         headline=_led(headline, kind, found, ahead, as_of, planned[loop[0]]),
+        beside=_beside(found["random"], as_of is not None) if "random" in found else "",
         sentence=_sentence(found, own, settings["measure"]) if own else "",
         contrasts=found,
         windows={role: cycles for role, (_, cycles) in compared.items()},
@@ -112,10 +131,12 @@ def _common(finished: dict[str, set[int]], names: list[str]) -> list[int]:
     return sorted(set.intersection(*(finished[name] for name in names))) if names else []
 
 
-def _headline(found: dict[str, Contrast], begun: bool) -> tuple[str, str]:
+def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[str, str]:
     frozen, fixed = found.get("frozen"), found.get("fixed")
     if not begun:
         return "nothing", "Nothing to judge yet: no cycle of the loop has a verdict."
+    if frozen is None and awaited:
+        return "no_control", "Cannot be answered yet: the chain that does not learn has no finished cycle."
     if frozen is None:
         return "no_control", "Cannot be answered: no chain here shows what happens without learning."
     if frozen.runs == 1:
@@ -124,7 +145,7 @@ def _headline(found: dict[str, Contrast], begun: bool) -> tuple[str, str]:
     if frozen.runs < LEAST_RUNS:
         return "two_runs", "Two runs: too few for an answer about other runs."
     if not frozen.told_apart:
-        return "not_apart", "Not told apart from a model that does not learn."
+        return "not_apart", "No difference shown between the loop and a model that does not learn."
     if frozen.difference < 0:
         return "worse", "It does not work here: a model that does not learn makes more."
     if fixed is None or fixed.method != "runs" or (fixed.told_apart and fixed.difference > 0):
@@ -137,7 +158,7 @@ def _headline(found: dict[str, Contrast], begun: bool) -> tuple[str, str]:
 def _led(headline: str, kind: str, found: dict, ahead: bool, as_of: int | None, planned: int) -> str:
     """Return the headline after what has to be said before it: that it is early, that random search is ahead."""
     if as_of is not None and kind in ("works", "training", "unsettled", "worse", "not_apart"):
-        side = "not told apart from" if kind == "not_apart" else "behind" if kind == "worse" else "ahead of"
+        side = "not clearly ahead of" if kind == "not_apart" else "behind" if kind == "worse" else "ahead of"
         headline = f"No verdict before the end; so far the loop is {side} a model that does not learn."
     if ahead:
         headline = f"Random search is ahead. {headline}"
@@ -145,7 +166,26 @@ def _led(headline: str, kind: str, found: dict, ahead: bool, as_of: int | None, 
         headline = f"In {'this run' if found['random'].runs == 1 else 'these runs'} random search is ahead. {headline}"
     if as_of is None or kind == "nothing":
         return headline
-    return f"As of cycle {as_of} of {planned}: {headline[0].lower()}{headline[1:]}"
+    # The loop may have finished long before its controls.
+    early = f"As of cycle {as_of} of {planned}" if as_of < planned else "Controls are still to come"
+    return f"{early}: {headline[0].lower()}{headline[1:]}"
+
+
+def _beside(random: Contrast, early: bool) -> str:
+    """Return what random search did, and whether that is shown; nothing where too few runs are compared."""
+    if random.method != "runs" or random.p is None:
+        return ""
+    amount, more = _amount((abs(random.difference),)), random.difference < 0
+    said = f"random search makes {amount} {'more' if more else 'fewer'} per 100"
+    if amount == "0":
+        said = "random search makes as many"
+    if early:
+        return f"So far {said}."
+    ahead, behind = (random.control, random.loop) if more else (random.loop, random.control)
+    pairs = "in every pair of runs" if min(ahead) > max(behind) else "on average, not in every pair of runs"
+    holds = "holds" if random.told_apart else "does not hold"
+    p = "< 0.001" if random.p < 0.001 else f"{random.p:.3f}"
+    return f"R{said[1:]}, {pairs}; that {holds} after Holm's adjustment (p {p})."
 
 
 def _below(contrast: Contrast) -> bool:
@@ -176,10 +216,16 @@ def _sentence(found: dict[str, Contrast], loop: tuple[float, ...], measure: str)
         place = "above" if apart[0] else "below" if apart[1] else "among"
         parts.append(f"Every run of the loop lies {place} those that do not learn." if any(apart) else "")
     elif frozen and frozen.p is not None and not frozen.told_apart:
-        parts.append(f"These runs could have shown a difference of {frozen.detectable:.0f} or more.")
+        ends = f"{frozen.low:+.0f} to {frozen.high:+.0f}".replace("-", "−")
+        parts.append(f"What learning adds: {_signed(frozen)}, 95 % interval {ends}.")
+        parts.append(
+            f"With {frozen.runs} runs each, a true difference of {frozen.detectable:.0f} would be found 4 times in 5."
+        )
     fixed = found.get("fixed")
     if frozen and frozen.told_apart and frozen.difference > 0 and fixed and fixed.p and not fixed.told_apart:
-        parts.append(f"Against the fixed corpus they could have shown {fixed.detectable:.0f} or more.")
+        parts.append(
+            f"Against the seed corpus alone, a true difference of {fixed.detectable:.0f} would be found 4 times in 5."
+        )
     return " ".join(filter(None, parts))
 
 

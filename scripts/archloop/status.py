@@ -28,8 +28,11 @@ class Job:
     path: Path
 
 
-def status(results: Path, logs: Path) -> str:
-    """Return what there is to say of a results folder; logs: the folder with the benchmarks of its jobs."""
+def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
+    """Return what there is to say of a results folder; logs: the folder with the benchmarks of its jobs.
+
+    jobs: of `plan`, where somebody has planned already.
+    """
     settings = settings_of(results)
     chains = {name: chain for name, chain in settings.get("chains", {}).items() if name != "seed"}
     if not chains:
@@ -37,7 +40,7 @@ def status(results: Path, logs: Path) -> str:
     lines = []
     for name, chain in chains.items():
         lines += _chain_lines(results / name, name, chain["cycles"], 999 if len(chains) <= FEW_CHAINS else 2)
-    jobs = plan(results, settings)
+    jobs = plan(results, settings) if jobs is None else jobs
     if jobs:
         left = [job for job in jobs if not job.path.is_file()]
         lines.append(f"jobs: {len(jobs) - len(left)} of {len(jobs)} done, {len(left)} left")

@@ -1,0 +1,69 @@
+"""The failed attempts that Snakemake's own log of a run tells of. Standard library only."""
+
+import re
+import time
+from dataclasses import dataclass
+
+STAMP = re.compile(r"\[(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})\]")
+# What begins a record of the log; a message in one may hold lines that begin at column 0, too.
+RECORD = re.compile(
+    rf"^(?={STAMP.pattern.replace('(', '(?:')}$|Error in (?:rule|group)|Finished jobid: |Trying to restart job \d+\.$)",
+    re.MULTILINE,
+)
+# A key with all lines of its value.
+VALUE = re.compile(r"^ {4}(\w+): (.*(?:\n(?! {4}\w+:(?: |$)|$).*)*)", re.MULTILINE)
+
+
+@dataclass
+class Attempt:
+    """A failed attempt of a job. values: the keys of its record; when: seconds since 1970, None where unknown.
+
+    again: another attempt followed. mended: that one, or a later one, ended well.
+    """
+
+    rule: str
+    job: str
+    logs: list[str]
+    values: dict[str, str]
+    when: float | None
+    again: bool = False
+    mended: bool = False
+
+
+def failed_attempts(text: str) -> list[Attempt]:
+    """Return the failed attempts in a log of Snakemake, in their order."""
+    found: list[Attempt] = []
+    when = None
+    for record in RECORD.split(text):
+        first = record.partition("\n")[0]
+        if stamp := STAMP.fullmatch(first):
+            when = seconds(stamp[1])
+        elif again := re.fullmatch(r"Trying to restart job (\d+)\.", first):
+            for last in _last(found, again[1]):
+                last.again = True
+        elif ended := re.match(r"Finished jobid: (\d+)", first):
+            for last in _last(found, ended[1]):
+                last.mended = True
+        elif first.startswith("Error in rule "):
+            found.append(_attempt(first.removeprefix("Error in rule ").rstrip().rstrip(":"), record, when))
+    return found
+
+
+def seconds(stamp: str) -> float | None:
+    """Return a time of the log in seconds since 1970."""
+    try:
+        return time.mktime(time.strptime(stamp, "%a %b %d %H:%M:%S %Y"))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _attempt(rule: str, record: str, when: float | None) -> Attempt:
+    values = dict(VALUE.findall(record))
+    job, logs = (values.get(key, "").partition("\n")[0] for key in ("jobid", "log"))
+    logs = re.sub(r" \(check log file.*", "", logs)
+    return Attempt(rule, job.strip(), [name for name in logs.split(", ") if name], values, when)
+
+
+def _last(found: list[Attempt], job: str) -> list[Attempt]:
+    """Return the last attempt of a job, as a list of one, or of none."""
+    return [each for each in found if each.job == job][-1:]
