@@ -4,7 +4,7 @@ import re
 
 import polars as pl
 import pytest
-import yaml
+from small_run import shipped
 from test_settings import refusal
 
 from archloop.chains import adapter_after, ancestors, inherited, parent_of, place_pattern, trains, uses_seed_adapter
@@ -165,8 +165,9 @@ def test_a_fixed_corpus_trains_as_long_as_a_growing_one(replay, admitted):
     assert sum(times) == len(fixed) and max(times) - min(times) <= 1
 
 
-def test_every_chain_of_the_papers_run_has_the_threshold_of_its_data_set(root):
-    settings = complete(yaml.safe_load((root / "config" / "config.yaml").read_text()))
+@pytest.mark.parametrize("files", [["config.yaml"], ["config.yaml", "ablations.yaml"]])
+def test_every_chain_of_the_papers_run_has_the_threshold_of_its_data_set(files):
+    settings = complete(shipped(*files))
     thresholds: dict[str, set] = {}
     for name, chain in settings["chains"].items():
         if name != "seed":

@@ -482,5 +482,5 @@ def test_a_setting_of_your_own_images_rebuilds_no_other_data_set(root, config, t
 
 @pytest.mark.workflow
 def test_a_data_set_that_there_is_not_is_no_target(root, tmp_path):
-    done = snakemake(tmp_path, "resources/datasets/mnist9.safetensors", "-n", "--configfile", root / "config/test.yaml")
+    done = snakemake(tmp_path, "resources/datasets/mnist9.safetensors", "-n", "--configfile", root / "tests/test.yaml")
     assert done.returncode and "No rule to produce resources/datasets/mnist9.safetensors" in done.stdout + done.stderr

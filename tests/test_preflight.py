@@ -69,7 +69,7 @@ def prepared(tiny_model, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def made(prepared, config, tmp_path):
-    """Return a function that makes a run; given settings replace those of config/test.yaml, others the requests'."""
+    """Return a function that makes a run; given settings replace those of tests/test.yaml, others the requests'."""
 
     def make(executor="local", asked=None, retried=None, pending=(), jobs=100, **sections) -> Run:
         (tmp_path / "resources").exists() or (tmp_path / "resources").symlink_to(prepared / "resources")

@@ -24,9 +24,9 @@ def refusal(config: dict) -> str:
     return line
 
 
-@pytest.mark.parametrize("name", ["config", "demo", "study", "test"])
+@pytest.mark.parametrize("name", ["config/config", "config/images", "config/demo", "config/study", "tests/test"])
 def test_the_shipped_settings_are_whole(root, name):
-    settings = complete(yaml.safe_load((root / "config" / f"{name}.yaml").read_text()))
+    settings = complete(yaml.safe_load((root / f"{name}.yaml").read_text()))
     assert set(settings) == set(schema()["properties"])
 
 

@@ -97,6 +97,11 @@ def _explain(error: jsonschema.ValidationError) -> str:
         return f"settings: {place + '.' if place else ''}{unknown} is no setting; {hint}"
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
+        if not place and missing == "model":
+            return (
+                "settings: model is missing; a file that is given alone stands alone, and one that adds to another is"
+                " given after it: --configfile config/config.yaml config/ablations.yaml"
+            )
         return f"settings: {place + '.' if place else ''}{missing} is missing; see config/schema.yaml"
     if "propertyNames" in error.absolute_schema_path:
         return f"settings: {place}: {error.instance!r} is no good name here; see config/schema.yaml"

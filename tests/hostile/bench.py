@@ -58,7 +58,7 @@ class Bench:
         self.gpu, self.judged, self.broken = form == "gpu", 0, False
         self.programs = {each.name: each for each in hostile_programs()}
         self.honest_programs = honest_programs()
-        given = yaml.safe_load((ROOT / "config" / "test.yaml").read_text(encoding="utf-8"))
+        given = yaml.safe_load((ROOT / "tests" / "test.yaml").read_text(encoding="utf-8"))
         self.settings = complete(given)["evaluation"] | SETTINGS
 
     def __enter__(self) -> "Bench":

@@ -25,7 +25,7 @@ def cluster():
 
 @pytest.fixture(scope="session")
 def settings(smallest) -> dict:
-    """config/test.yaml with the tiny model, and a second chain that starts from the same seed adapter."""
+    """tests/test.yaml with the tiny model, and a second chain that starts from the same seed adapter."""
     settings = copy.deepcopy(smallest)
     settings["model"] = {"name": "tiny", "reference": "folder:resources/models/tiny"}
     settings["generation"] |= {"max_new_tokens": 60, "shards": 1}
