@@ -47,7 +47,7 @@ except InputError as error:
 CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
 RUN = SETTINGS["run"]
 # Params are options as text: names keep two swapped numbers apart, and provenance can hold them.
-SEED = archloop_options.options({"seed": SETTINGS["seed"]})
+SEED = archloop_options.options({"seed": SETTINGS["random_seed"]})
 REFERENCE = SETTINGS["model"]["reference"]
 MODEL = f"resources/models/{SETTINGS['model']['name']}/manifest.json"
 SEED_ADAPTER = "results/seed/adapter/adapter_model.safetensors"
@@ -76,8 +76,8 @@ def options(section, prefix="", only=None):
 
 def data_options(wildcards):
     """The settings that a data set depends on: what only others use rebuilds nothing of it."""
-    users = dict.fromkeys(("folder", "folder_name", "folder_size"), "folder")
-    users |= {"digits_size": "digits", "test_share": "digits folder"}
+    users = dict.fromkeys(("folder", "folder_name", "folder_pixels"), "folder")
+    users |= {"digits_pixels": "digits", "test_share": "digits folder"}
 
     def used(key):
         return key not in users or wildcards.dataset in users[key].split()

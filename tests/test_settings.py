@@ -33,7 +33,12 @@ def test_the_shipped_settings_are_whole(root, name):
 def test_what_is_left_out_has_the_default_of_the_schema(config):
     least = complete({key: config[key] for key in ("model", "chains")})
     novelty = least["novelty"]
-    assert (least["seed"], novelty["threshold"], novelty["gate"], novelty["shingle_tokens"]) == (1, 0.9, "both", 10)
+    assert (least["random_seed"], novelty["threshold"], novelty["gate"], novelty["shingle_tokens"]) == (
+        1,
+        0.9,
+        "either",
+        10,
+    )
     assert least["chains"]["main"]["cycles"] == 2 and least["chains"]["seed"]["dataset"] == "digits"
 
 
@@ -180,7 +185,7 @@ def test_what_would_end_in_a_later_job_is_refused_at_the_start(config, change, s
 def test_a_cycle_cannot_change_the_shape_of_the_adapter_that_it_goes_on_from(config):
     config["chains"]["main"]["at"] = {2: {"finetuning": {"lora_rank": 64}}}
     assert "chains.main, cycle 2: finetuning.lora_rank is 64" in refusal(config)
-    config["chains"]["main"]["at"] = {2: {"finetuning": {"lora_rank": 64, "start_from": "base"}}}
+    config["chains"]["main"]["at"] = {2: {"finetuning": {"lora_rank": 64, "initialise": "new"}}}
     assert complete(config)
 
 

@@ -111,7 +111,7 @@ def in_order(settings: dict) -> list[str]:
         facts = chains[name]
         builds_on = len([*ancestors(settings, name)]) if "start" in facts else 0
         group = facts.get("repeat_of", name)
-        return builds_on, facts.get("source", MODEL) != MODEL, group != loop, group, facts.get("seed") or 0, name
+        return builds_on, facts.get("source", MODEL) != MODEL, group != loop, group, facts.get("random_seed") or 0, name
 
     return sorted(chains, key=rank)
 

@@ -11,7 +11,7 @@ JUDGED = ("evaluation", "admission", "novelty")
 # Into how many jobs the work of a cycle is cut, which changes none of its candidates.
 SHARDS = "shards"
 # What repeats of one chain differ in.
-UNLIKE = ("cycles", "seed", "repeat_of")
+UNLIKE = ("cycles", "random_seed", "repeat_of")
 # What a control does, in a few words for labels, and how a sentence calls it.
 ROLES = {
     "frozen": ("does not learn", "a model that does not learn"),
@@ -90,11 +90,11 @@ def role(results: Results, chain: str, loop: str) -> str | None:
     if before[0] != before[1] or own.get("at") != other.get("at"):
         return None
     learning = effective(results.settings, "finetuning", chain)["train_on"]
-    if learning == "nothing":
+    if learning == "none":
         others = [key for key in unlike if not key.startswith("finetuning.")]
         return "frozen" if not others else None
     others = [key for key in unlike if key != "finetuning.train_on"]
-    return "fixed" if learning == "seed" and not others else None
+    return "fixed" if learning == "seed_corpus" and not others else None
 
 
 def _unlike(results: Results, chain: str, reference: str, sections: tuple[str, ...]) -> list[str]:
@@ -114,7 +114,7 @@ def differing(results: Results, chain: str, reference: str) -> str:
     written = own["source"] == other["source"] == MODEL  # else one has no use for an adapter or for prompts
     found += [f"{key} {own[key]} (there {other[key]})" for key in ("start", "source") if own[key] != other[key]]
     found = found if written else [text for text in found if text.startswith("source")]
-    idle = effective(results.settings, "finetuning", chain)["train_on"] == "nothing"
+    idle = effective(results.settings, "finetuning", chain)["train_on"] == "none"
     for path in _unlike(results, chain, reference, SECTIONS if written else JUDGED):
         name, _, key = path.partition(".")
         if name == "finetuning" and idle and key != "train_on":  # then how it would train means nothing

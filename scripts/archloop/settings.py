@@ -32,7 +32,7 @@ def complete(config: dict) -> dict:
         whole[name] = {key: given.get(key, rule.get("default")) for key, rule in section(name).items()}
     rules = schema()["$defs"]["chain"]["properties"]
     defaults = {key: rule["default"] for key, rule in rules.items() if "default" in rule}
-    whole["chains"] = chains.expand(config["chains"], defaults, whole["seed"])
+    whole["chains"] = chains.expand(config["chains"], defaults, whole["random_seed"])
     chains.check(whole)
     _check_folders(whole)
     return whole
