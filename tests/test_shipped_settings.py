@@ -1,11 +1,14 @@
 """The files in config/: what each says that it costs, and how the second goes on from the results of the first."""
 
+import csv
 import importlib.util
+import json
 
 import pytest
 import yaml
 from workflow import snakemake
 
+from archloop.options import Validator, schema
 from archloop.settings import complete
 
 FILES = ("config.yaml", "ablations.yaml", "images.yaml")
@@ -45,3 +48,15 @@ def test_a_file_alone_takes_what_it_leaves_out_from_the_schema(root):
 def test_ablations_alone_are_refused_with_the_command_that_is_meant(tmp_path, root):
     done = snakemake(tmp_path, "-n", "--configfile", str(root / "config" / "ablations.yaml"))
     assert done.returncode and "--configfile config/config.yaml config/ablations.yaml" in done.stdout + done.stderr
+
+
+def test_the_protocol_of_the_paper_names_settings_and_values_that_there_are(root):
+    settings = complete(yaml.safe_load((root / "config" / "config.yaml").read_text()))
+    rows = list(csv.DictReader((root / "report" / "protocol.csv").read_text().splitlines()))
+    for row in rows:
+        if row["setting"] in ("", "dataset"):
+            continue
+        section, key = row["setting"].split(".")
+        assert key in settings[section], row["item"]
+        for value in json.loads(row["same"]):
+            Validator(schema()["$defs"][section]["properties"][key]).validate(value)
