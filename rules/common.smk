@@ -42,7 +42,9 @@ try:
     if workflow.is_main_process:
         archloop_settings.check_prompt_files(SETTINGS, Path(ROOT))
 except InputError as error:
-    raise WorkflowError(str(error))
+    # Snakemake names this file; the one to change is the user's.
+    given = ", then ".join(str(path) for path in workflow.configfiles) or "--config"
+    raise WorkflowError(str(error).replace("settings: ", f"settings in {given}: ", 1))
 
 CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
 RUN = SETTINGS["run"]

@@ -96,7 +96,13 @@ def test_a_chain_starts_from_the_seed_a_last_cycle_or_a_named_one(config):
         ({"chains": {"seed": {"dataset": "digits"}, "main": {"dataset": "digits"}}}, "chains.main.cycles is missing"),
         ({"admission": {"threshold": 1.5}}, "admission.threshold: 1.5 is greater than the maximum of 1"),
         ({"finetuning": {"learning_rate": "1e-5"}}, "write the number with a point, as in 1.0e-5"),
-        ({"chains": {"main": {"dataset": "digits", "cycles": 1}}}, "chains.seed is missing"),
+        ({"chains": {"main": {"dataset": "digits", "cycles": 1}}}, "add seed: {dataset: cifar10}"),
+        ({"chains": {"seed": DIGITS, "report": DIGITS | {"cycles": 1}}}, "chains.report: not a valid name of a chain"),
+        (
+            {"model": {"name": "m", "reference": "Qwen/Qwen2.5"}},
+            "has no prefix; for a model of Hugging Face write hub:Q",
+        ),
+        ({"admission": None}, "admission is empty; delete the line, or give it keys"),
         ({"chains": {"seed": {"dataset": "imagenet"}}}, "chains.seed.dataset: 'imagenet' is not one of"),
     ],
 )
