@@ -43,7 +43,7 @@ try:
         archloop_settings.check_prompt_files(SETTINGS, Path(ROOT))
 except InputError as error:
     # Snakemake names this file; the one to change is the user's.
-    given = ", then ".join(str(path) for path in workflow.configfiles) or "--config"
+    given = ", then ".join(str(path) for path in workflow.configfiles) or "the configuration"
     raise WorkflowError(str(error).replace("settings: ", f"settings in {given}: ", 1))
 
 CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]

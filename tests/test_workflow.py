@@ -164,7 +164,7 @@ def test_settings_that_are_wrong_stop_the_run_with_one_line_and_lose_nothing(cop
     path.write_text(yaml.safe_dump(config))
     done = snakemake(copy, "--configfile", str(path))
     assert done.returncode != 0
-    assert "settings: generation.temprature is no setting; did you mean temperature?" in done.stderr + done.stdout
+    assert ": generation.temprature is no setting; did you mean temperature?" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
     assert contents(copy, EQUAL) == before
 
