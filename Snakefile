@@ -1,6 +1,6 @@
 # archloop: a language model designs convolutional networks, learns from how they score, and designs again.
 #
-#   snakemake --profile slurm                                             the paper's run on a cluster
+#   snakemake --profile slurm                                             the paper's experiment on a cluster
 #   snakemake --profile profiles/local --configfile config/demo.yaml      a small real run on any machine
 #
 # The settings are in config/, their meaning and defaults in config/schema.yaml.

@@ -111,7 +111,7 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
     seconds = time.monotonic() - started
     while tokens(candidates) > budget:
         candidates.pop()
-    records, _ = evaluate(candidates, run["dataset"], config["evaluation"], config["seed"], run["store"], run)
+    records, _ = evaluate(candidates, run["dataset"], config["evaluation"], config["random_seed"], run["store"], run)
     records = [record | {"protocol": "{}"} for record in records]
     known = read_corpus([corpus], KNOWN_COLUMNS)
     table, admitted = admit(candidates, records, known, facts, config["admission"], config["novelty"])
@@ -140,7 +140,7 @@ def repaired(made: list[dict], answer, kept: Path, config: dict, run: dict) -> l
     All of it stands in one turn of the user. The generate stage does not do this, for it runs no program: its
     `repairs` are of faults that are seen unrun.
     """
-    records, _ = evaluate(made, run["dataset"], config["evaluation"], config["seed"], run["store"], run)
+    records, _ = evaluate(made, run["dataset"], config["evaluation"], config["random_seed"], run["store"], run)
     failed = [at for at, record in enumerate(records) if record["outcome"] != "trained" and made[at]["program"]]
     asked = [made[at] | {"seed": derive(made[at]["seed"], "repair")} for at in failed]
     for row, at in zip(asked, failed):
@@ -166,7 +166,7 @@ def trained(changes: dict, seed: int, config: dict, place: Path, parent: Path, c
 
 def one_pass(config: dict) -> dict:
     """Return the settings by which variants of the training go on: a cycle of the demo, on as much of the corpus."""
-    return effective(config, "finetuning", "main", 1) | {"train_on": "seed", "replay": 24}
+    return effective(config, "finetuning", "main", 1) | {"train_on": "seed_corpus", "replay": 24}
 
 
 def per_10k(counts: dict, budget: int) -> float:
@@ -255,7 +255,7 @@ def main(results, model, dataset, output, budget, seeds, first, variants, minute
     run["store"] = output / "evaluations"
     files = [results / "seed" / name for name in ("adapter/adapter_model.safetensors", "corpus.parquet")]
     files += [model, dataset, Path(__file__), *(ROOT / config["prompts"][name] for name in ("template", "hints"))]
-    inputs = [config["seed"], *map(sha256_file, files)]
+    inputs = [config["random_seed"], *map(sha256_file, files)]
     scripts = ("write_prompts", "generate", "evaluate", "admit", "finetune")
     inputs += [code_digest(ROOT / "scripts" / f"{name}.py") for name in scripts]
     sections = ("prompts", "evaluation", "admission", "novelty", "loading")

@@ -82,10 +82,10 @@ def padded(model, example: Example, width: int) -> float:
 @click.option("--configfile", default=ROOT / "config/demo.yaml", type=click.Path(path_type=Path), help="Settings.")
 @click.option("--count", default=4, help="Pairs of the measured epoch.")
 @click.option("--batch-size", default=None, type=int, help="Instead of that of the settings.")
-@click.option("--max-length", default=None, type=int, help="Instead of that of the settings.")
+@click.option("--max-pair-tokens", default=None, type=int, help="Instead of that of the settings.")
 @click.option("--rounds", default=3, help="How often each is measured, in turn.")
 @click.option("--device", default="auto", help="auto, cpu or cuda.")
-def main(model, configfile, count, batch_size, max_length, rounds, device) -> None:
+def main(model, configfile, count, batch_size, max_pair_tokens, rounds, device) -> None:
     whole = complete(yaml.safe_load(configfile.read_text()))
     settings, device = whole["finetuning"], choose_device(device)
     settings |= {"batch_size": batch_size} if batch_size else {}
@@ -97,7 +97,10 @@ def main(model, configfile, count, batch_size, max_length, rounds, device) -> No
         print(f"padding, batches of {size}: {shares[0]:.1%} grouped by length, {shares[1]:.1%} in random order")
     chosen = generator(1, "measured").sample(examples, count)
     adapted = attach_adapter(load_model(model.parent, whole["loading"], device), None, settings)
-    widths = {"finetuning.max_length": max_length or settings["max_length"], "the longest pair": max(lengths)}
+    widths = {
+        "finetuning.max_pair_tokens": max_pair_tokens or settings["max_pair_tokens"],
+        "the longest pair": max(lengths),
+    }
     epoch(adapted, chosen[:2], settings)  # warm-up
     ours, plain = [], {name: [] for name in widths}
     for _ in range(rounds):

@@ -39,7 +39,7 @@ def demo_prompts(settings: dict, count: int) -> list[dict]:
     digits = {"name": "digits", "channels": 1, "size": 32, "classes": 10}
     goal = {"epochs": 1, "parameter_budget": prompts["parameter_budget"]}
     return cycle_prompts(
-        "main", 1, settings["seed"], count, read_template(template), read_hints(hints), digits, goal, [], 0
+        "main", 1, settings["random_seed"], count, read_template(template), read_hints(hints), digits, goal, [], 0
     )
 
 

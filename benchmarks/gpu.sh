@@ -42,7 +42,7 @@ run_cycles() {
   echo "run: {device: $1, isolation: ${ISOLATION:-auto}}" > "$WORK/flow-$1/device.yaml"
   PATH=$(dirname "$(command -v "$PYTHON")"):$PATH "$PYTHON" -m snakemake --snakefile "$ROOT/Snakefile" \
     --directory "$WORK/flow-$1" --profile "$ROOT/profiles/local" --cores "$CORES" \
-    --configfile "$ROOT/config/test.yaml" "$ROOT/benchmarks/gpu.yaml" "$WORK/flow-$1/device.yaml" \
+    --configfile "$ROOT/tests/test.yaml" "$ROOT/benchmarks/gpu.yaml" "$WORK/flow-$1/device.yaml" \
     -- results/main/cycle-{1,2}/summary.json results/main/architectures/index.json
 }
 flow() { run_cycles "$DEVICE"; }

@@ -171,7 +171,7 @@ def _data(dataset: Path) -> tuple[dict, train.Protocol]:
 
     with safe_open(dataset, "pt") as opened:
         facts = json.loads(opened.metadata()["facts"])
-    return load_file(dataset) | facts, train.PROTOCOLS["native32"]
+    return load_file(dataset) | facts, train.PROTOCOLS["native"]
 
 
 @click.command()

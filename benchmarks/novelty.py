@@ -32,9 +32,9 @@ from archloop.novelty import neighbours, with_signatures
 from archloop.shingles import SCHEME, jaccard, normalised_tokens, shingle_sets, shingles, signatures
 
 SHARD = 100_000
-NOVELTY = {"gate": "both", "threshold": 0.9, "shingle_tokens": 10}
+NOVELTY = {"gate": "either", "threshold": 0.9, "shingle_tokens": 10}
 ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "measure": "accuracy"}
-ADMISSION |= {"fill_minimum": 0, "fill_down_to": None}
+ADMISSION |= {"minimum_admitted": 0, "fill_accuracy": None}
 
 
 @click.group(invoke_without_command=True)

@@ -58,7 +58,7 @@ class Comparison:
         path = self.output / "prompts.jsonl"
         texts = {key: str(ROOT / self.of("prompts")[key]) for key in ("template", "hints")}
         asked = options(self.of("prompts") | texts | {"candidates": count})
-        seed, epochs = derive(self.settings["seed"], "preferences"), self.of("evaluation")["epochs"]
+        seed, epochs = derive(self.settings["random_seed"], "preferences"), self.of("evaluation")["epochs"]
         self.script(
             "write_prompts",
             path,

@@ -28,7 +28,7 @@ def in_order(wildcards):
 
 
 def chain_seed(wildcards):
-    return SETTINGS["chains"][wildcards.chain]["seed"]
+    return SETTINGS["chains"][wildcards.chain]["random_seed"]
 
 
 def of_cycle(chain, cycle, name):

@@ -42,12 +42,14 @@ try:
     if workflow.is_main_process:
         archloop_settings.check_prompt_files(SETTINGS, Path(ROOT))
 except InputError as error:
-    raise WorkflowError(str(error))
+    # Snakemake names this file; the one to change is the user's.
+    given = ", then ".join(str(path) for path in workflow.configfiles) or "the configuration"
+    raise WorkflowError(str(error).replace("settings: ", f"settings in {given}: ", 1))
 
 CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
 RUN = SETTINGS["run"]
 # Params are options as text: names keep two swapped numbers apart, and provenance can hold them.
-SEED = archloop_options.options({"seed": SETTINGS["seed"]})
+SEED = archloop_options.options({"seed": SETTINGS["random_seed"]})
 REFERENCE = SETTINGS["model"]["reference"]
 MODEL = f"resources/models/{SETTINGS['model']['name']}/manifest.json"
 SEED_ADAPTER = "results/seed/adapter/adapter_model.safetensors"
@@ -76,8 +78,8 @@ def options(section, prefix="", only=None):
 
 def data_options(wildcards):
     """The settings that a data set depends on: what only others use rebuilds nothing of it."""
-    users = dict.fromkeys(("folder", "folder_name", "folder_size"), "folder")
-    users |= {"digits_size": "digits", "test_share": "digits folder"}
+    users = dict.fromkeys(("folder", "folder_name", "folder_pixels"), "folder")
+    users |= {"digits_pixels": "digits", "test_share": "digits folder"}
 
     def used(key):
         return key not in users or wildcards.dataset in users[key].split()

@@ -79,7 +79,7 @@ rule finetune_seed:
             archloop_settings.of_cycle_zero(effective("finetuning", wildcards))
         ),
         loading=options("loading", "loading_"),
-        seed=training_seed(SETTINGS["seed"], "seed", 0),
+        seed=training_seed(SETTINGS["random_seed"], "seed", 0),
         code=code("finetune", "finetune_seed"),
     message:
         "Cycle 0: fine-tuning on the seed corpus"

@@ -56,7 +56,7 @@ rule generate:
         ENVIRONMENT
     threads: 8
     resources:
-        gpu=RUN["gpus"],
+        gpu=min(RUN["gpus"], 1),  # more would lie idle
         device=RUN["device"],
         cache_mb=RUN["cache_mb"],
         mem_mb=lambda wildcards, attempt: 24000 * attempt,

@@ -58,8 +58,8 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def smallest() -> dict:
-    """The settings of config/test.yaml as a user writes them, for all tests to read."""
-    return yaml.safe_load((ROOT / "config" / "test.yaml").read_text())
+    """The settings of tests/test.yaml as a user writes them, for all tests to read."""
+    return yaml.safe_load((ROOT / "tests" / "test.yaml").read_text())
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def config(smallest) -> dict:
 
 @pytest.fixture(scope="session")
 def settings(smallest) -> dict:
-    """Section evaluation of config/test.yaml, whole, with time enough on a busy machine: what a judge is given."""
+    """Section evaluation of tests/test.yaml, whole, with time enough on a busy machine: what a judge is given."""
     from archloop.settings import complete
 
     return complete(smallest)["evaluation"] | {"timeout_s": 60}
@@ -122,7 +122,7 @@ def tiny_model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(one_at_a_time, shared_folder, scratch_model) -> Path:
-    """A clone with a finished run of config/test.yaml in it, made once for all tests, which leave it as it is."""
+    """A clone with a finished run of tests/test.yaml in it, made once for all tests, which leave it as it is."""
     from small_run import finish, make_clone
 
     clone = shared_folder / "finished" / "clone"

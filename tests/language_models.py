@@ -41,7 +41,7 @@ def trained(config: dict, state: Path) -> Path:
 
     if not _prepared(folder):
         asked = read_template(template), read_hints(hints)
-        train_model(reference, scratch_model(file), *asked, folder, state, "cpu", settings["seed"])
+        train_model(reference, scratch_model(file), *asked, folder, state, "cpu", settings["random_seed"])
     return folder
 
 

@@ -7,8 +7,8 @@ from archloop.seed_programs import family_programs
 
 DATASET = {"name": "digits", "chance": 0.1}
 ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "measure": "accuracy"}
-ADMISSION |= {"fill_minimum": 15, "fill_down_to": None}
-NOVELTY = {"gate": "both", "threshold": 0.9, "shingle_tokens": 10}
+ADMISSION |= {"minimum_admitted": 15, "fill_accuracy": None}
+NOVELTY = {"gate": "either", "threshold": 0.9, "shingle_tokens": 10}
 EMPTY = pl.DataFrame(schema=CORPUS)
 # Programs of different families: none is a near-copy of another.
 FAMILIES = ("plain", "residual", "dense", "inception", "shuffle", "convnext", "gated", "dilated")

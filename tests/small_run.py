@@ -1,4 +1,4 @@
-"""A clone of the repository with a finished run of config/test.yaml in it, copies of it, and changes to them."""
+"""A clone of the repository with a finished run of tests/test.yaml in it, copies of it, and changes to them."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from snakemake.utils import update_config
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "rules", "scripts", "config", "envs", "report", "profiles")
@@ -14,9 +15,17 @@ SETTINGS = "small.yaml"
 
 
 def small_settings() -> dict:
-    """Return the settings of config/test.yaml, with the model that lies in the clone already."""
-    settings = yaml.safe_load((ROOT / "config" / "test.yaml").read_text())
+    """Return the settings of tests/test.yaml, with the model that lies in the clone already."""
+    settings = yaml.safe_load((ROOT / "tests" / "test.yaml").read_text())
     return settings | {"model": {"name": "tiny", "reference": "folder:model"}}
+
+
+def shipped(*names: str) -> dict:
+    """Return the settings of files in config/, each laid over those before it as Snakemake does."""
+    whole: dict = {}
+    for name in names:
+        update_config(whole, yaml.safe_load((ROOT / "config" / name).read_text()))
+    return whole
 
 
 def make_clone(folder: Path, model: Path) -> Path:

@@ -61,7 +61,7 @@ def test_a_design_of_the_chain_that_the_adapter_comes_from_is_known_and_its_sour
     assert whole["nearest_source"].to_list()[0] == "inherited"
 
 
-@pytest.mark.parametrize("gate", ["text", "graph", "both", "none"])
+@pytest.mark.parametrize("gate", ["text", "graph", "either", "none"])
 @pytest.mark.parametrize("accuracy", [0.3, 0.5])
 def test_repeats_are_told_whatever_they_score(accuracy, gate):
     entries = [(PROGRAMS[0], accuracy, "a")] * 48
@@ -91,7 +91,7 @@ def test_the_nearest_of_a_novel_program_is_an_estimate_and_marked_as_one():
 
 
 @pytest.mark.parametrize(
-    ("gate", "expected"), [("text", "admitted"), ("graph", "near_copy"), ("both", "near_copy")], ids=str
+    ("gate", "expected"), [("text", "admitted"), ("graph", "near_copy"), ("either", "near_copy")], ids=str
 )
 def test_the_same_graph_in_other_words_is_refused_by_the_gates_that_look_at_graphs(gate, expected):
     found = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[1], 0.5, "a"), novelty=NOVELTY | {"gate": gate})
@@ -99,7 +99,7 @@ def test_the_same_graph_in_other_words_is_refused_by_the_gates_that_look_at_grap
 
 
 @pytest.mark.parametrize(
-    ("gate", "expected"), [("text", "near_copy"), ("graph", "admitted"), ("both", "near_copy")], ids=str
+    ("gate", "expected"), [("text", "near_copy"), ("graph", "admitted"), ("either", "near_copy")], ids=str
 )
 def test_the_same_text_with_another_graph_is_refused_by_the_gates_that_look_at_text(gate, expected):
     found = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[0], 0.5, "b"), novelty=NOVELTY | {"gate": gate})
@@ -151,8 +151,8 @@ def test_by_accuracy_whoever_always_says_the_commonest_class_is_at_chance():
 
 
 def test_who_is_exactly_at_the_threshold_or_at_the_floor_is_in():
-    filling = ADMISSION | {"fill_minimum": 3, "fill_down_to": 0.35}
-    found = verdicts(*zip(PROGRAMS, (0.4, 0.3999, 0.35, 0.3499)), admission=filling | {"fill_minimum": 9})
+    filling = ADMISSION | {"minimum_admitted": 3, "fill_accuracy": 0.35}
+    found = verdicts(*zip(PROGRAMS, (0.4, 0.3999, 0.35, 0.3499)), admission=filling | {"minimum_admitted": 9})
     assert found == ["admitted", "admitted", "admitted", "below_threshold"]
     assert verdicts((PROGRAMS[0], 0.4), (PROGRAMS[1], 0.3999)) == ["admitted", "below_threshold"]
 
@@ -214,14 +214,14 @@ def test_a_record_without_what_admission_needs_is_refused_with_its_file(tmp_path
 
 
 def test_filling_goes_best_first_until_enough_are_in_and_never_below_its_floor():
-    filling = ADMISSION | {"fill_minimum": 3, "fill_down_to": 0.35}
+    filling = ADMISSION | {"minimum_admitted": 3, "fill_accuracy": 0.35}
     entries = zip(PROGRAMS, (0.5, 0.36, 0.38, 0.39, 0.34))
     found = verdicts(*entries, admission=filling)
     assert found == ["admitted", "below_threshold", "admitted", "admitted", "below_threshold"]
 
 
 def test_filling_never_lets_a_near_copy_in():
-    filling = ADMISSION | {"fill_minimum": 3, "fill_down_to": 0.35}
+    filling = ADMISSION | {"minimum_admitted": 3, "fill_accuracy": 0.35}
     assert verdicts((PROGRAMS[0], 0.5), (PROGRAMS[0], 0.38), admission=filling) == ["admitted", "near_copy"]
 
 

@@ -4,8 +4,8 @@ import re
 
 import polars as pl
 import pytest
-import yaml
 from refusals import refusal
+from small_run import shipped
 
 from archloop.chains import adapter_after, ancestors, inherited, parent_of, place_pattern, trains, uses_seed_adapter
 from archloop.corpus import CORPUS
@@ -16,7 +16,7 @@ from archloop.seed_programs import family_programs
 from archloop.settings import complete
 from archloop.transfer import transfer
 
-FROZEN = {"finetuning": {"train_on": "nothing"}}
+FROZEN = {"finetuning": {"train_on": "none"}}
 
 
 def chains(config: dict, **more: dict) -> dict:
@@ -26,11 +26,11 @@ def chains(config: dict, **more: dict) -> dict:
 
 
 def test_repeats_are_chains_that_differ_in_their_seed(config):
-    config["seed"] = 5
+    config["random_seed"] = 5
     found = chains(config, hot={"repeats": 3, "generation": {"temperature": 1.0}})["chains"]
     assert list(found) == ["seed", "main", "hot", "hot_s2", "hot_s3"]
-    assert [found[name]["seed"] for name in ("main", "hot", "hot_s2", "hot_s3")] == [5, 5, 6, 7]
-    assert found["hot_s3"] | {"seed": 5} == found["hot"]
+    assert [found[name]["random_seed"] for name in ("main", "hot", "hot_s2", "hot_s3")] == [5, 5, 6, 7]
+    assert found["hot_s3"] | {"random_seed": 5} == found["hot"]
 
 
 def test_complete_settings_are_complete(config):
@@ -59,7 +59,7 @@ def test_what_an_adapter_was_taught_is_inherited_by_the_chains_that_go_on_from_i
     more = {"moved": {"start": "main/1"}, "again": {"start": "moved"}, "stays": FROZEN | {"start": "again"}}
     more |= {"after": {"start": "stays"}, "frozen": FROZEN, "late": {"start": "frozen"}, "bare": {"start": "base"}}
     more |= {"designs": {"source": "main", "cycles": 1}, "random": {"source": "families"}}
-    more |= {"afresh": {"start": "main", "finetuning": {"start_from": "base"}}, "next": {"start": "afresh"}}
+    more |= {"afresh": {"start": "main", "finetuning": {"initialise": "new"}}, "next": {"start": "afresh"}}
     settings = chains(config, **more)
     moved = [("main", 1)]
     again = [*moved, ("moved", 1), ("moved", 2)]
@@ -148,7 +148,7 @@ def test_a_transferred_design_names_where_it_comes_from():
 
 def test_without_a_gate_nothing_is_refused():
     twin = Nearest("main-01-0001", 1.0, True)
-    assert is_copy(twin, "main-01-0001", {"gate": "both", "threshold": 0.9})
+    assert is_copy(twin, "main-01-0001", {"gate": "either", "threshold": 0.9})
     assert not is_copy(twin, "main-01-0001", {"gate": "none", "threshold": 0.9})
 
 
@@ -159,19 +159,20 @@ def test_a_fixed_corpus_trains_as_long_as_a_growing_one(replay, admitted):
     corpus = seeds + [{"id": at, "cycle": 1} for at in range(20, 20 + admitted)]
     fresh = [{"id": at, "cycle": 2} for at in range(100, 104)]
     growing = training_rows(corpus, fresh, {"train_on": "corpus", "replay": replay}, 1)
-    fixed = training_rows(corpus, fresh, {"train_on": "seed", "replay": replay}, 1)
+    fixed = training_rows(corpus, fresh, {"train_on": "seed_corpus", "replay": replay}, 1)
     assert len(growing) == len(fixed)
     times = [sum(row == each for row in fixed) for each in seeds]
     assert sum(times) == len(fixed) and max(times) - min(times) <= 1
 
 
-def test_every_chain_of_the_papers_run_has_the_threshold_of_its_data_set(root):
-    settings = complete(yaml.safe_load((root / "config" / "config.yaml").read_text()))
+@pytest.mark.parametrize("files", [["config.yaml"], ["config.yaml", "ablations.yaml"]])
+def test_every_chain_of_the_papers_run_has_the_threshold_of_its_data_set(files):
+    settings = complete(shipped(*files))
     thresholds: dict[str, set] = {}
     for name, chain in settings["chains"].items():
         if name != "seed":
             own = chain.get("admission", settings["admission"])
-            thresholds.setdefault(chain["dataset"], set()).add((own["threshold"], own["fill_down_to"]))
+            thresholds.setdefault(chain["dataset"], set()).add((own["threshold"], own["fill_accuracy"]))
     assert thresholds == {"cifar10": {(0.4, 0.35)}, "cifar100": {(0.1, None)}, "svhn": {(0.6, None)}}
 
 

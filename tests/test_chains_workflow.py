@@ -17,12 +17,12 @@ from archloop.files import sha256_file
 pytestmark = pytest.mark.workflow
 NOTHING = {"admission": {"threshold": 1.0}}
 ALL = {"admission": {"threshold": 0.0}, "novelty": {"gate": "none"}}
-FROZEN = {"finetuning": {"train_on": "nothing"}}
+FROZEN = {"finetuning": {"train_on": "none"}}
 ONE = {"dataset": "digits", "cycles": 1, "prompts": {"candidates": 3}, "generation": {"shards": 1}}
 KINDS = {
     "frozen": ONE | FROZEN | NOTHING | {"cycles": 2},
     "bare": ONE | FROZEN | {"start": "base"},
-    "seed_only": ONE | NOTHING | {"finetuning": {"train_on": "seed"}},
+    "seed_only": ONE | NOTHING | {"finetuning": {"train_on": "seed_corpus"}},
     "random": ONE | ALL | {"source": "families"},
     "moved": ONE | FROZEN | {"dataset": "folder", "start": "main"},
     "designs": ONE | ALL | {"dataset": "folder", "source": "random"},
@@ -38,7 +38,7 @@ def folder(finished, tmp_path_factory):
     digits, labels = load_digits(return_X_y=True)
     write_pictures(folder / "pictures", digits[:80], labels[:80])
     config = small_settings()
-    config["data"] |= {"folder": "pictures", "folder_size": 8}
+    config["data"] |= {"folder": "pictures", "folder_pixels": 8}
     config["chains"] |= KINDS
     (folder / "chains.yaml").write_text(yaml.safe_dump(config))
     return folder

@@ -249,14 +249,21 @@ def test_torch_is_imported_after_what_must_come_first(start, wanted):
     assert found == wanted + body
 
 
-GIVEN = {"learning_rate": 0.1, "batch_size": 32, "epochs": 3, "momentum": 0.8, "dropout": 0.2, "protocol": "paper256"}
+GIVEN = {
+    "learning_rate": 0.1,
+    "batch_size": 32,
+    "epochs": 3,
+    "momentum": 0.8,
+    "dropout": 0.2,
+    "protocol": "resize256_flip",
+}
 ALWAYS = {"lr": 0.1, "batch": 32, "epoch": 3, "epoch_max": 3, "momentum": 0.8, "dropout": 0.2}
 ALWAYS |= {"transform": "norm_256_flip"}
 
 
 def test_every_program_gets_what_lemur_gives_to_all():
     assert hyperparameters("", GIVEN) == ALWAYS
-    assert hyperparameters("", GIVEN | {"protocol": "native32"}) == ALWAYS | {"transform": "norm_32"}
+    assert hyperparameters("", GIVEN | {"protocol": "native"}) == ALWAYS | {"transform": "norm_32"}
     assert hyperparameters("class (", GIVEN) == ALWAYS
 
 

@@ -216,11 +216,11 @@ def test_digits_have_a_seeded_test_set_of_their_own(settings, tmp_path):
 
 @pytest.mark.parametrize("size", [8, 16, 32])
 def test_digits_come_at_the_size_that_is_set(settings, tmp_path, size):
-    assert prepare_dataset("digits", tmp_path / "out", settings | {"digits_size": size}, 1)["size"] == size
+    assert prepare_dataset("digits", tmp_path / "out", settings | {"digits_pixels": size}, 1)["size"] == size
 
 
 def test_digits_at_eight_pixels_are_the_images_themselves(settings):
-    images = sources.read_source("digits", settings | {"digits_size": 8}).train[0]
+    images = sources.read_source("digits", settings | {"digits_pixels": 8}).train[0]
     assert np.array_equal(images[:, 0], np.round(load_digits().images * 255 / 16))
 
 
@@ -234,8 +234,8 @@ def test_a_family_of_seed_programs_builds_on_digits_at_eight_pixels(family):
 
 
 def test_fewer_training_images_leave_validation_and_test_as_they_are(settings, tmp_path):
-    prepare_dataset("digits", tmp_path / "all", settings | {"digits_size": 8}, 1)
-    facts = prepare_dataset("digits", tmp_path / "few", settings | {"digits_size": 8, "train_images": 200}, 1)
+    prepare_dataset("digits", tmp_path / "all", settings | {"digits_pixels": 8}, 1)
+    facts = prepare_dataset("digits", tmp_path / "few", settings | {"digits_pixels": 8, "train_images": 200}, 1)
     every, few = load_file(tmp_path / "all"), load_file(tmp_path / "few")
     for name in ("validation_images", "validation_labels", "test_images", "test_labels"):
         assert np.array_equal(every[name], few[name])
@@ -267,7 +267,7 @@ def test_a_folder_of_images_gives_rgb_and_sorted_class_names(settings, tmp_path)
     write_images(tmp_path / "photos", {"wolf": 10, "cat": 10, "dog": 10})
     Image.new("L", (9, 9), 200).save(tmp_path / "photos" / "cat" / "grey.jpg")
     (tmp_path / "photos" / ".cache").mkdir()
-    settings |= {"folder": str(tmp_path / "photos"), "folder_size": 16}
+    settings |= {"folder": str(tmp_path / "photos"), "folder_pixels": 16}
     facts = prepare_dataset("folder", tmp_path / "out", settings, 1)
     assert facts["class_names"] == ["cat", "dog", "wolf"]
     assert (facts["channels"], facts["size"]) == (3, 16)
@@ -466,14 +466,14 @@ def test_a_setting_of_your_own_images_rebuilds_no_other_data_set(root, config, t
     write_images(tmp_path / "photos", {"cat": 5, "dog": 5})
     targets = [f"resources/datasets/{name}.safetensors" for name in ("digits", "folder")]
     for size in (16, 24):
-        config["data"] = {"folder": "photos", "folder_size": size}
+        config["data"] = {"folder": "photos", "folder_pixels": size}
         (tmp_path / "settings.yaml").write_text(yaml.safe_dump(config))
         done = snakemake(tmp_path, *targets, "--configfile", str(tmp_path / "settings.yaml"))
         assert done.returncode == 0, done.stderr[-3000:]
     assert "Preparing the data set folder" in done.stdout + done.stderr
     assert "Preparing the data set digits" not in done.stdout + done.stderr
     assert read_facts(tmp_path / targets[1])["size"] == 24
-    config["data"] |= {"digits_size": 8}
+    config["data"] |= {"digits_pixels": 8}
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(config))
     done = snakemake(tmp_path, *targets, "-n", "--configfile", str(tmp_path / "settings.yaml"))
     assert "Preparing the data set digits" in done.stdout + done.stderr
@@ -482,5 +482,5 @@ def test_a_setting_of_your_own_images_rebuilds_no_other_data_set(root, config, t
 
 @pytest.mark.workflow
 def test_a_data_set_that_there_is_not_is_no_target(root, tmp_path):
-    done = snakemake(tmp_path, "resources/datasets/mnist9.safetensors", "-n", "--configfile", root / "config/test.yaml")
+    done = snakemake(tmp_path, "resources/datasets/mnist9.safetensors", "-n", "--configfile", root / "tests/test.yaml")
     assert done.returncode and "No rule to produce resources/datasets/mnist9.safetensors" in done.stdout + done.stderr

@@ -159,7 +159,7 @@ def test_a_program_finds_the_protocol_in_its_hyperparameters(judge, settings):
 def test_paper256_sees_images_of_256_pixels(judge, settings):
     program = net(init="assert in_shape[2:] == (256, 256)", forward="assert x.shape[2] == 256; x = x[:, :, ::32, ::32]")
     program = program.replace("in_shape[1] * in_shape[2] * in_shape[3]", "64")
-    assert judge.judge(program, settings | {"protocol": "paper256"}, 1)["outcome"] == "trained"
+    assert judge.judge(program, settings | {"protocol": "resize256_flip"}, 1)["outcome"] == "trained"
 
 
 def test_a_candidate_may_train_itself_by_the_contract_of_lemur(judge, settings):

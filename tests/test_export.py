@@ -15,7 +15,7 @@ from archloop.files import sha256_file
 from archloop.seed_programs import family_names, family_programs
 
 PROTOCOL = {"batch_size": 8, "learning_rate": 0.05, "momentum": 0.8, "dropout": 0.1, "gradient_clip": 3.0, "epochs": 1}
-PROTOCOL |= {"protocol": "paper256"}
+PROTOCOL |= {"protocol": "resize256_flip"}
 OWN_METHODS = PLAIN + (
     "\n    def train_setup(self, prm):\n        self.optimizer = torch.optim.Adam(self.parameters(), lr=prm['lr'])\n"
 )

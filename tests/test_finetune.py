@@ -35,7 +35,7 @@ SETTINGS = {
     "warmup_steps": 2,
     "batch_size": 2,
     "accumulation": 2,
-    "max_length": 400,
+    "max_pair_tokens": 400,
     "max_grad_norm": 1.0,
     "lora_rank": 4,
     "lora_alpha": 8,
@@ -43,7 +43,7 @@ SETTINGS = {
     "targets": ["v_proj", "q_proj", "down_proj"],
     "layers": [1, 2],
     "train_on": "corpus",
-    "start_from": "previous",
+    "initialise": "previous",
     "replay": None,
     "gradient_checkpointing": False,
     "checkpoint_steps": 1,
@@ -347,7 +347,7 @@ def test_no_dropout_is_left_where_the_reference_has_none(tiny_model):
 
 def test_a_first_adapter_needs_a_pair_that_fits(tiny_model, tmp_path):
     with pytest.raises(InputError, match="all 12 pairs are longer than 8 tokens"):
-        run(tiny_model, tmp_path, max_length=8)
+        run(tiny_model, tmp_path, max_pair_tokens=8)
 
 
 def test_gradient_checkpointing_changes_no_byte(tiny_model, tmp_path, zero):
@@ -497,9 +497,9 @@ def test_batches_are_those_that_a_cut_training_went_through():
         ({"train_on": "corpus", "replay": None}, ["f"], ["f", "s0", "s1", "c"]),
         ({"train_on": "corpus", "replay": 3}, ["f"], ["f", "s0", "s1", "c"]),
         ({"train_on": "corpus", "replay": 0}, ["f"], ["f"]),
-        ({"train_on": "seed", "replay": 0}, [], []),
-        ({"train_on": "seed", "replay": 3}, ["f"], ["s0", "s0", "s1", "s1"]),
-        ({"train_on": "seed", "replay": 1}, ["f"], ["s0", "s1"]),
+        ({"train_on": "seed_corpus", "replay": 0}, [], []),
+        ({"train_on": "seed_corpus", "replay": 3}, ["f"], ["s0", "s0", "s1", "s1"]),
+        ({"train_on": "seed_corpus", "replay": 1}, ["f"], ["s0", "s1"]),
     ],
 )
 def test_a_cycle_trains_on_its_own_rows_and_on_so_many_of_the_earlier_ones(settings, fresh, expected):

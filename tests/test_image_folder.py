@@ -50,7 +50,7 @@ def fill(folder: Path, count: int = 6, first: int = 0) -> None:
 
 def prepare(root: Path, **changed) -> tuple[dict, dict[str, np.ndarray]]:
     output = root.parent / "out.safetensors"
-    facts = prepare_dataset("folder", output, data_settings(folder=str(root), folder_size=16, **changed), 1)
+    facts = prepare_dataset("folder", output, data_settings(folder=str(root), folder_pixels=16, **changed), 1)
     return facts, load_file(output)
 
 

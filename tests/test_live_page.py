@@ -22,8 +22,8 @@ from archloop.live_page import write_beside, write_page
 from archloop.status import plan
 
 CHAINS = {
-    "bare": {"dataset": "cifar10", "cycles": 2, "start": "base", "finetuning": {"train_on": "nothing"}},
-    "frozen": {"dataset": "cifar10", "cycles": 2, "finetuning": {"train_on": "nothing"}},
+    "bare": {"dataset": "cifar10", "cycles": 2, "start": "base", "finetuning": {"train_on": "none"}},
+    "frozen": {"dataset": "cifar10", "cycles": 2, "finetuning": {"train_on": "none"}},
     "main": {"dataset": "cifar10", "cycles": 4, "repeats": 2},
     "random": {"dataset": "cifar10", "cycles": 2, "source": "families"},
 }
@@ -111,7 +111,7 @@ def test_jobs_are_done_running_queued_and_failed(run):
     live = look(run)
     assert (live.jobs["running"], live.jobs["queued"], live.jobs["failed"]) == (1, 2, 1)
     assert [cycle.state for cycle in live.chains["main"]] == ["done", "done", "running", "waiting"]
-    assert live.chains["main"][2].stage == "evaluate, 1 of 4"
+    assert live.chains["main"][2].stage == "evaluate, 1 of 8"
     assert live.chains["main_s2"][1].state == "failed" and live.chains["main_s2"][1].stage == "finetune"
 
 

@@ -207,14 +207,14 @@ def test_what_agrees_as_often_as_is_asked_for_passes_and_what_agrees_once_less_d
 @pytest.mark.parametrize(
     ("gate", "similarity", "exact", "twin", "copy"),
     [
-        ("both", 0.9, True, None, True),
-        ("both", 0.8999, True, None, False),
-        ("both", 0.95, False, None, False),
+        ("either", 0.9, True, None, True),
+        ("either", 0.8999, True, None, False),
+        ("either", 0.95, False, None, False),
         ("text", 0.9, True, None, True),
         ("text", 0.8, True, "b", False),
         ("graph", 0.95, True, None, False),
         ("graph", 0.1, False, "b", True),
-        ("both", 0.1, False, "b", True),
+        ("either", 0.1, False, "b", True),
         ("none", 1.0, True, "b", False),
     ],
 )
@@ -228,7 +228,7 @@ def test_the_most_similar_is_an_exact_one_then_the_higher_then_the_smaller_id():
 
 
 def test_a_copy_among_the_seeds_is_what_it_was_when_models_were_taught_them():
-    assert AMONG_SEEDS == {"gate": "both", "threshold": 0.9, "shingle_tokens": 10}
+    assert AMONG_SEEDS == {"gate": "either", "threshold": 0.9, "shingle_tokens": 10}
 
 
 def test_of_rows_that_resemble_each_other_the_first_stays_and_the_reason_is_told():

@@ -69,7 +69,7 @@ def prepared(tiny_model, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def made(prepared, config, tmp_path):
-    """Return a function that makes a run; given settings replace those of config/test.yaml, others the requests'."""
+    """Return a function that makes a run; given settings replace those of tests/test.yaml, others the requests'."""
 
     def make(executor="local", asked=None, retried=None, pending=(), jobs=100, **sections) -> Run:
         (tmp_path / "resources").exists() or (tmp_path / "resources").symlink_to(prepared / "resources")
@@ -288,7 +288,7 @@ def test_dpo_holds_two_answers_to_a_prompt(tiny_model, config):
         ({"generation": {"max_new_tokens": 8192}}, "the model's context is 2048 tokens", ERROR),
         ({"generation": {"max_new_tokens": 2010}}, "2010 after a prompt of [1-9][0-9]+ tokens .chain main.; ", ERROR),
         ({"generation": {"max_new_tokens": 1800}}, "1800 after a prompt of [1-9][0-9]+ tokens .chain main., in", OK),
-        ({"finetuning": {"max_length": 2049}}, "pairs beyond the model's context of 2048 tokens", WARNING),
+        ({"finetuning": {"max_pair_tokens": 2049}}, "pairs beyond the model's context of 2048 tokens", WARNING),
         ({"run": {"cache_mb": 1}, "generation": {"max_new_tokens": 4000}}, "run.cache_mb: 1 MB hold no answer", ERROR),
         ({"finetuning": {"targets": ["nothing"]}}, "finetuning.targets: the model has no nothing", ERROR),
         ({"finetuning": {"layers": [1, 3]}}, "finetuning.layers: .1, 3., but the model's layers are .0, 2.", ERROR),
@@ -301,7 +301,7 @@ def test_what_the_model_cannot_take_is_found_before_anything_is_queued(made, cha
 
 def test_cycle_0_is_sft_whatever_the_method_and_a_chain_that_trains_on_nothing_needs_no_memory(config):
     config["finetuning"] = {"method": "dpo"}
-    config["chains"]["frozen"] = {"dataset": "digits", "cycles": 3, "finetuning": {"train_on": "nothing"}}
+    config["chains"]["frozen"] = {"dataset": "digits", "cycles": 3, "finetuning": {"train_on": "none"}}
     own = config["chains"]["main"]["cycles"]
     assert [each["method"] for each in finetunings(complete(config))] == ["sft"] + own * ["dpo"]
 

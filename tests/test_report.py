@@ -173,7 +173,7 @@ def test_a_copy_by_its_graph_counts_where_the_gate_looks_at_graphs(tmp_path):
     def twins(row):
         return row | {"graph_match_id": "seed-0001", "repeat_of": None} if row["outcome"] in VALID else row
 
-    for gate, copies in (("both", True), ("text", False), ("graph", True)):
+    for gate, copies in (("either", True), ("text", False), ("graph", True)):
         chain = {"main": {"dataset": "cifar10", "cycles": 1, "novelty": {"gate": gate}}}
         write_results(tmp_path / gate, settings(chain), 30, taint=twins)
         tables, *_ = all_tables(read_all(tmp_path / gate), LOOK)

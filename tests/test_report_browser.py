@@ -5,8 +5,8 @@ import re
 
 import polars as pl
 import pytest
-import yaml
 from browser import browser, needs_chromium
+from small_run import shipped
 from synthetic_results import LOOK, settings, write_results
 
 from archloop.report import write_report
@@ -15,7 +15,7 @@ from archloop.report_parts import FIGURES
 
 pytestmark = needs_chromium()
 
-GAINS = {"frozen": 0.25, "random": 0.6, "seed_only": 0.6}
+GAINS = {"frozen": 0.25, "random": 0.6, "fixed": 0.6}
 READY = "document.getElementById('list')?.dataset.ready"
 # Each would run as code if it reached the page as anything but text.
 HOSTILE = "<script>window.hacked = 1</script>"
@@ -31,9 +31,9 @@ def window(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def large(root, tmp_path_factory):
-    """All 29 chains of the paper's run, cut to a few cycles of eight: as many panels and rows, fewer numbers."""
+    """The 29 chains of config.yaml and ablations.yaml, cut to a few cycles of eight: fewer numbers, as many rows."""
     folder = tmp_path_factory.mktemp("large")
-    chains = yaml.safe_load((root / "config" / "config.yaml").read_text())["chains"]
+    chains = shipped("config.yaml", "ablations.yaml")["chains"]
     for name, facts in chains.items():
         facts["cycles"] = 5 if name in ("main", *GAINS) else min(2, facts.get("cycles", 1))
     del chains["seed"]

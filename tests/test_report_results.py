@@ -15,7 +15,7 @@ from archloop.report_groups import repeat_groups
 from archloop.report_input import read_all
 
 CIFAR10 = {"dataset": "cifar10", "cycles": 3}
-FROZEN = {"finetuning": {"train_on": "nothing", "epochs": 9}}
+FROZEN = {"finetuning": {"train_on": "none", "epochs": 9}}
 CHAINS = {
     "main": CIFAR10 | {"repeats": 3},
     "frozen": CIFAR10 | {"repeats": 2} | FROZEN,
@@ -93,5 +93,5 @@ def test_a_row_covers_the_cycles_that_its_reference_finished_too_and_says_whethe
     assert rows["short"]["cycles"] == 2 and rows["short"]["candidates"] == 80
     assert rows["short"]["matched"] and rows["frozen"]["matched"]
     assert rows["short"]["differs"] == "novelty.gate none (there both)", "shards are no difference"
-    assert rows["frozen"]["differs"] == "finetuning.train_on nothing (there corpus)"
+    assert rows["frozen"]["differs"] == "finetuning.train_on none (there corpus)"
     assert "source main (there model)" in rows["designs"]["differs"]

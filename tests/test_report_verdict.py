@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-import yaml
 from scipy import stats
+from small_run import shipped
 from synthetic_results import LOOK
 from synthetic_results import settings as settings_of
 
@@ -175,15 +175,15 @@ def plan(whole: dict) -> Results:
 
 
 @pytest.mark.parametrize(
-    ("config", "expected"),
+    ("files", "expected"),
     [
-        ("config", {"frozen": "frozen", "fixed": "seed_only", "random": "random"}),
-        ("study", {"frozen": "frozen", "fixed": "fixed", "random": "random"}),
-        ("controls", {"frozen": "frozen", "fixed": "fixed", "random": "random"}),
+        (("config", "ablations"), {"frozen": "frozen", "fixed": "fixed", "random": "random"}),
+        (("study",), {"frozen": "frozen", "fixed": "fixed", "random": "random"}),
+        (("controls",), {"frozen": "frozen", "fixed": "fixed", "random": "random"}),
     ],
 )
-def test_controls_are_known_by_what_they_are_set_to_and_not_by_their_names(root, config, expected):
-    results = plan(complete(yaml.safe_load((root / "config" / f"{config}.yaml").read_text())))
+def test_controls_are_known_by_what_they_are_set_to_and_not_by_their_names(files, expected):
+    results = plan(complete(shipped(*(f"{name}.yaml" for name in files))))
     loop = loop_of(results, "main")
     assert loop[0] == "main"
     found = controls_of(results, loop, ["frozen", "fixed", "random"])
@@ -194,7 +194,7 @@ def test_controls_are_known_by_what_they_are_set_to_and_not_by_their_names(root,
 
 def test_a_chain_that_differs_in_something_else_too_is_no_control():
     own = {"dataset": "cifar10", "cycles": 3}
-    still = {"finetuning": {"train_on": "nothing"}}
+    still = {"finetuning": {"train_on": "none"}}
     chains = {"main": own, "hot": own | still | {"generation": {"temperature": 0.9}}, "bare": own | still}
     chains["bare"] |= {"start": "base"}
     chains |= {"easy": own | {"source": "families", "admission": {"threshold": 0.1}}, "svhn": own | still}

@@ -17,16 +17,23 @@ from archloop.settings import check_prompt_files, complete, scratch_model
 DIGITS = {"dataset": "digits"}
 
 
-@pytest.mark.parametrize("name", ["config", "controls", "demo", "study", "test"])
+@pytest.mark.parametrize(
+    "name", ["config/config", "config/controls", "config/images", "config/demo", "config/study", "tests/test"]
+)
 def test_the_shipped_settings_are_whole(root, name):
-    settings = complete(yaml.safe_load((root / "config" / f"{name}.yaml").read_text()))
+    settings = complete(yaml.safe_load((root / f"{name}.yaml").read_text()))
     assert set(settings) == set(schema()["properties"])
 
 
 def test_what_is_left_out_has_the_default_of_the_schema(config):
     least = complete({key: config[key] for key in ("model", "chains")})
     novelty = least["novelty"]
-    assert (least["seed"], novelty["threshold"], novelty["gate"], novelty["shingle_tokens"]) == (1, 0.9, "both", 10)
+    assert (least["random_seed"], novelty["threshold"], novelty["gate"], novelty["shingle_tokens"]) == (
+        1,
+        0.9,
+        "either",
+        10,
+    )
     assert least["chains"]["main"]["cycles"] == 2 and least["chains"]["seed"]["dataset"] == "digits"
 
 
@@ -84,7 +91,13 @@ def test_a_chain_starts_from_the_seed_a_last_cycle_or_a_named_one(config):
         ({"chains": {"seed": {"dataset": "digits"}, "main": {"dataset": "digits"}}}, "chains.main.cycles is missing"),
         ({"admission": {"threshold": 1.5}}, "admission.threshold: 1.5 is greater than the maximum of 1"),
         ({"finetuning": {"learning_rate": "1e-5"}}, "write the number with a point, as in 1.0e-5"),
-        ({"chains": {"main": {"dataset": "digits", "cycles": 1}}}, "chains.seed is missing"),
+        ({"chains": {"main": {"dataset": "digits", "cycles": 1}}}, "add seed: {dataset: cifar10}"),
+        ({"chains": {"seed": DIGITS, "report": DIGITS | {"cycles": 1}}}, "chains.report: not a valid name of a chain"),
+        (
+            {"model": {"name": "m", "reference": "Qwen/Qwen2.5"}},
+            "has no prefix; for a model of Hugging Face write hub:Q",
+        ),
+        ({"admission": None}, "admission is empty; delete the line, or give it keys"),
         ({"chains": {"seed": {"dataset": "imagenet"}}}, "chains.seed.dataset: 'imagenet' is not one of"),
     ],
 )
@@ -173,7 +186,7 @@ def test_what_would_end_in_a_later_job_is_refused_at_the_start(config, change, s
 def test_a_cycle_cannot_change_the_shape_of_the_adapter_that_it_goes_on_from(config):
     config["chains"]["main"]["at"] = {2: {"finetuning": {"lora_rank": 64}}}
     assert "chains.main, cycle 2: finetuning.lora_rank is 64" in refusal(config)
-    config["chains"]["main"]["at"] = {2: {"finetuning": {"lora_rank": 64, "start_from": "base"}}}
+    config["chains"]["main"]["at"] = {2: {"finetuning": {"lora_rank": 64, "initialise": "new"}}}
     assert complete(config)
 
 

@@ -11,7 +11,7 @@ from archloop import train
 from archloop.formats import Format
 
 SETTINGS = {
-    "protocol": "native32", "training": "evaluator", "repeats": 1, "epochs": 2, "batch_size": 4, "learning_rate": 0.05,
+    "protocol": "native", "training": "evaluator", "repeats": 1, "epochs": 2, "batch_size": 4, "learning_rate": 0.05,
     "momentum": 0.9, "gradient_clip": 0.5, "dropout": 0.0, "parameter_budget": 10**6, "precision": "float32",
 }  # fmt: skip
 MEAN, STD = [0.4], [0.2]
@@ -219,12 +219,12 @@ def test_a_program_may_train_itself(data):
 
 def test_the_protocols_are_these():
     assert {
-        "native32": train.Protocol(size=None, flip=False, predict_batch=256),
-        "paper256": train.Protocol(size=256, flip=True, predict_batch=32),
+        "native": train.Protocol(size=None, flip=False, predict_batch=256),
+        "resize256_flip": train.Protocol(size=256, flip=True, predict_batch=32),
     } == train.PROTOCOLS
 
 
-def prepared(images, flips=None, layout="contiguous", name="paper256"):
+def prepared(images, flips=None, layout="contiguous", name="resize256_flip"):
     facts = {"mean": [0.4, 0.5], "std": [0.2, 0.1]}
     return train._preparer(facts, train.PROTOCOLS[name], "cpu", Format("float32", layout))(images, flips)
 
@@ -233,7 +233,7 @@ def test_an_image_is_normalised_resized_and_flipped():
     images = torch.randint(256, (3, 2, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     mean, std = torch.tensor([0.4, 0.5]).view(1, 2, 1, 1), torch.tensor([0.2, 0.1]).view(1, 2, 1, 1)
     normal = (images.float() / 255 - mean) / std
-    assert torch.allclose(prepared(images, name="native32"), normal, atol=1e-5)
+    assert torch.allclose(prepared(images, name="native"), normal, atol=1e-5)
     large = interpolate(normal, size=(256, 256), mode="bilinear", align_corners=False)
     assert torch.allclose(prepared(images), large, atol=1e-5)
     flipped = prepared(images, torch.tensor([True, False, True]))

@@ -109,5 +109,5 @@ def _check_shape(parent: Path, config, settings: dict) -> None:
     ):
         if wanted != has:
             raise InputError(
-                f"finetuning.{key}: {parent} has {has}, not {wanted}; leave it as it was, or start_from: base"
+                f"finetuning.{key}: {parent} has {has}, not {wanted}; leave it as it was, or finetuning.initialise: new"
             )

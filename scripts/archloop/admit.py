@@ -170,9 +170,9 @@ def accuracy_threshold(admission: dict, dataset: dict, share: float | None = Non
 def _scores_enough(admission: dict, dataset: dict) -> Callable[[float, int], bool]:
     """Return a function of (score, number admitted so far): at the threshold, or while there is room to fill."""
     threshold = accuracy_threshold(admission, dataset)
-    floor = admission["fill_down_to"]
+    floor = admission["fill_accuracy"]
     floor = threshold if floor is None else accuracy_threshold(admission, dataset, floor)
-    return lambda score, count: score >= threshold or (score >= floor and count < admission["fill_minimum"])
+    return lambda score, count: score >= threshold or (score >= floor and count < admission["minimum_admitted"])
 
 
 def _graph(program: str, graph: object) -> dict:

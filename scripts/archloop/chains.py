@@ -21,9 +21,9 @@ ADAPTER_SHAPE = ("lora_rank", "lora_alpha", "targets", "layers")
 def expand(chains: dict[str, dict], defaults: dict, seed: int) -> dict[str, dict]:
     """Return the chains with their defaults, and each repeat as a chain of its own.
 
-    A repeat differs from its chain in `seed`, and in `start` or `source` where what they name is repeated as often; all
-    name their chain as `repeat_of`. seed: of the run. Raises InputError when a repeat's name is taken. Chains that were
-    expanded before stay as they are.
+    A repeat differs from its chain in `random_seed`, and in `start` or `source` where what they name is repeated as
+    often; all name their chain as `repeat_of`. seed: of the run. Raises InputError when a repeat's name is
+    taken. Chains that were expanded before stay as they are.
     """
     whole: dict[str, dict] = {}
     for name, chain in chains.items():
@@ -31,12 +31,12 @@ def expand(chains: dict[str, dict], defaults: dict, seed: int) -> dict[str, dict
             whole[name] = dict(chain)
             continue
         chain = defaults | chain
-        first, count = seed if chain["seed"] is None else chain["seed"], chain.pop("repeats")
+        first, count = seed if chain["random_seed"] is None else chain["random_seed"], chain.pop("repeats")
         for number in range(1, count + 1):
             own = repeat_name(name, number)
             if own in whole or (number > 1 and own in chains):
                 raise InputError(f"settings: chains.{own}: the name is that of a repeat of {name}; give it another one")
-            whole[own] = chain | {"seed": first + number - 1, "repeat_of": chain["repeat_of"] or name}
+            whole[own] = chain | {"random_seed": first + number - 1, "repeat_of": chain["repeat_of"] or name}
             for key in ("start", "source"):
                 other, slash, cycle = chain[key].partition("/")
                 if chains.get(other, {}).get("repeats", 1) >= number:
@@ -82,7 +82,7 @@ def trains(settings: dict, chain: str, cycle: int) -> bool:
     """Say whether a cycle makes an adapter of its own."""
     return (
         settings["chains"][chain].get("source", MODEL) == MODEL
-        and effective(settings, "finetuning", chain, cycle)["train_on"] != "nothing"
+        and effective(settings, "finetuning", chain, cycle)["train_on"] != "none"
     )
 
 
@@ -111,7 +111,7 @@ def inherited(settings: dict, chain: str) -> list[tuple[str, int]]:
         chain, last = place
         found = [*((chain, cycle) for cycle in range(1, last + 1)), *found]
         made = [cycle for cycle in range(1, last + 1) if trains(settings, chain, cycle)]
-        if any(effective(settings, "finetuning", chain, cycle)["start_from"] == "base" for cycle in made):
+        if any(effective(settings, "finetuning", chain, cycle)["initialise"] == "new" for cycle in made):
             break
     return found
 
@@ -130,11 +130,11 @@ def role(settings: dict, chain: str, loop: str) -> str | None:
     if before[0] != before[1] or own.get("at") != other.get("at"):
         return None
     learning = effective(settings, "finetuning", chain)["train_on"]
-    if learning == "nothing":
+    if learning == "none":
         others = [key for key in differs if not key.startswith("finetuning.")]
         return "frozen" if not others else None
     others = [key for key in differs if key != "finetuning.train_on"]
-    return "fixed" if learning == "seed" and not others else None
+    return "fixed" if learning == "seed_corpus" and not others else None
 
 
 def unlike(settings: dict, chain: str, reference: str, sections: tuple[str, ...]) -> list[str]:
@@ -252,7 +252,7 @@ def _check_adapters(settings: dict, name: str) -> None:
                 f"settings: chains.{name}, cycle {cycle}: finetuning.{key}: {own['method']} learns from failed"
                 " programs, which have no accuracy; take sft"
             )
-        if cycle == 0 or own["start_from"] == "base" or not trains(settings, name, cycle):
+        if cycle == 0 or own["initialise"] == "new" or not trains(settings, name, cycle):
             continue
         parent = adapter_after(settings, name, cycle - 1)
         before = effective(settings, "finetuning", *parent) if parent else own
@@ -260,5 +260,5 @@ def _check_adapters(settings: dict, name: str) -> None:
             if own[key] != before[key]:
                 raise InputError(
                     f"settings: chains.{name}, cycle {cycle}: finetuning.{key} is {own[key]}, but the adapter that"
-                    f" it goes on from has {before[key]}; set it for all, or finetuning.start_from: base"
+                    f" it goes on from has {before[key]}; set it for all, or finetuning.initialise: new"
                 )

@@ -29,7 +29,7 @@ LEARN = """
 # Where the judge's protocol says nothing.
 PROTOCOL = {"learning_rate": 0.01, "momentum": 0.9, "gradient_clip": 3.0}
 # LEMUR's names of what happens to an image.
-TRANSFORMS = {"paper256": "norm_256_flip", "native32": "norm_32"}
+TRANSFORMS = {"resize256_flip": "norm_256_flip", "native": "norm_32"}
 # Of a hyperparameter that a program declares and nobody here knows: the middle of the range that LEMUR draws it from.
 UNKNOWN = 0.5
 # Base classes that have neither method.

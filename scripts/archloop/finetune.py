@@ -50,10 +50,10 @@ def finetune(
     without any it is sft. parent: the adapter to go on from (adapter_model.safetensors), None for the bare model.
     state: folder for checkpoints; one that was made for these same inputs, with the same versions and by the same
     `code` (a digest), is resumed. gpus: how many share the work. seed: of this fine-tuning alone. Where nothing is new
-    (no fresh rows; with train_on seed, no rows at all) or nothing to be compared, the parent is carried on unchanged.
+    (no fresh rows; with train_on seed_corpus, no rows at all) or nothing to be compared, the parent is kept unchanged.
     """
     rows = scored(training_rows(corpus, fresh, settings, seed))
-    if parent is not None and not (rows if settings["train_on"] == "seed" else fresh):
+    if parent is not None and not (rows if settings["train_on"] == "seed_corpus" else fresh):
         return _carry_on(parent, output, "nothing was admitted")
     device = choose_device(device)
     method = settings["method"] if candidates else "sft"
@@ -66,7 +66,7 @@ def finetune(
         "rows": chosen,
         "facts": {"method": method, "failed_left_out": left_out},
         "model_folder": model_folder,
-        "parent": parent if settings["start_from"] == "previous" else None,
+        "parent": parent if settings["initialise"] == "previous" else None,
         "output": output,
         "state": state,
         "settings": settings,
@@ -105,12 +105,12 @@ def teach(
         check_base(parent, manifest["files"])
     tokenizer = load_tokenizer(model_folder)
     examples = [encode_example(tokenizer, row) for row in rows]
-    longest = min(settings["max_length"], context_length(model_folder))
+    longest = min(settings["max_pair_tokens"], context_length(model_folder))
     kept = [e for e in examples if all(len(p) + len(a) <= longest for p, a in e.pairs)]
     weights = accuracy_weights([example.score for example in kept], settings["accuracy_weight"])
     kept = [dataclasses.replace(example, weight=weight) for example, weight in zip(kept, weights)]
     if examples and not kept and parent is None:
-        raise InputError(f"finetuning.max_length: all {len(examples)} pairs are longer than {longest} tokens")
+        raise InputError(f"finetuning.max_pair_tokens: all {len(examples)} pairs are longer than {longest} tokens")
     method = facts["method"]
     lineage = {
         "base": {
@@ -139,7 +139,8 @@ def teach(
             losses, tokens = train(model, kept, objective, steps, settings, seed, state / CHECKPOINT, key)
     except torch.OutOfMemoryError:
         raise InputError(
-            "finetuning: the GPU's memory is full; set gradient_checkpointing, or a smaller batch_size or max_length"
+            "finetuning: the GPU's memory is full; set gradient_checkpointing, or a smaller batch_size or"
+            " max_pair_tokens"
         ) from None
     facts = facts | {"pairs": len(kept), "left_out_too_long": len(examples) - len(kept), "carried_on": False}
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:

@@ -118,7 +118,15 @@ def in_order(settings: dict) -> list[str]:
         group = facts.get("repeat_of", name)
         control = role(settings, name, loop) if known and name != SEED else None
         place = CONTROLS.index(control) if control in CONTROLS else len(CONTROLS)
-        return builds_on, facts.get("source", MODEL) != MODEL, group != loop, place, group, facts.get("seed") or 0, name
+        return (
+            builds_on,
+            facts.get("source", MODEL) != MODEL,
+            group != loop,
+            place,
+            group,
+            facts.get("random_seed") or 0,
+            name,
+        )
 
     return sorted(chains, key=rank)
 

@@ -144,7 +144,7 @@ def training_bytes(shapes: dict[str, list[int]], model: dict, finetuning: dict) 
     activations are those of one batch of the longest pairs that the settings let through; dpo has two answers to each
     prompt in it.
     """
-    tokens = finetuning["batch_size"] * finetuning["max_length"] * (2 if finetuning["method"] == "dpo" else 1)
+    tokens = finetuning["batch_size"] * finetuning["max_pair_tokens"] * (2 if finetuning["method"] == "dpo" else 1)
     width, layers = model.get("hidden_size", 0), model.get("num_hidden_layers", 0)
     if finetuning["gradient_checkpointing"]:
         activations = tokens * width * (CHECKPOINT_BYTES * layers + LAYER_BYTES)

@@ -21,7 +21,7 @@ from archloop.shingles import PERMUTATIONS, jaccard, shingle_sets, signatures
 MISS_RATE = 1e-4
 # What counts as a copy among the programs of the seed corpus, whatever the settings say of candidates: another gate is
 # another verdict on candidates, and the seeds that the model was taught are the same.
-AMONG_SEEDS = {"gate": "both", "threshold": 0.9, "shingle_tokens": 10}
+AMONG_SEEDS = {"gate": "either", "threshold": 0.9, "shingle_tokens": 10}
 BLOCK = 65_536
 # Programs that are shingled at once for the exact comparison.
 SHINGLED_AT_ONCE = 5_000
@@ -119,10 +119,10 @@ def nearest(found: Neighbours, known: Programs, sources: pl.Series | str) -> Nea
 
 
 def is_copy(found: Nearest, twin: str | None, novelty: dict) -> bool:
-    """Say whether a program is a near-copy: by its text, by its graph, by either of them (gate `both`), or never."""
+    """Say whether a program is a near-copy: by its text, by its graph, by either of them (gate `either`), or never."""
     by_text = found.id is not None and found.exact and found.similarity >= novelty["threshold"]
-    return (by_text and novelty["gate"] in ("text", "both")) or (
-        twin is not None and novelty["gate"] in ("graph", "both")
+    return (by_text and novelty["gate"] in ("text", "either")) or (
+        twin is not None and novelty["gate"] in ("graph", "either")
     )
 
 

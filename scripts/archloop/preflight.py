@@ -118,7 +118,7 @@ def check_limits(run: Run) -> Iterator[Finding]:
     places = [(name, cycle) for name in written for cycle in cycles_of(run.settings, name)]
     count, shape = prompt_counter(run), text_config(run.model)
     number, room = BYTES.get(run.settings["loading"]["dtype"], 2), run.settings["run"]["cache_mb"]
-    one = cache_bytes(shape, number) / 1e6 if all(map(shape.get, SHAPE[:3])) else 0
+    one = cache_bytes(shape, number) / 2**20 if all(map(shape.get, SHAPE[:3])) else 0
     asked = {place: (count(*place), effective(run.settings, "generation", *place)) for place in places}
     if asked:
         (chain, _), (prompt, own) = max(asked.items(), key=lambda item: item[1][0] + item[1][1]["max_new_tokens"])
@@ -136,12 +136,12 @@ def check_limits(run: Run) -> Iterator[Finding]:
         yield Finding(ERROR, "limits", f"{text}; set it to 0")
     for settings in finetunings(run.settings):
         check_projections(shapes, settings)
-        if settings["max_length"] > context:
+        if settings["max_pair_tokens"] > context:
             yield Finding(
                 WARNING,
                 "limits",
-                f"finetuning.max_length: {settings['max_length']}; pairs beyond the model's context of {context} tokens"
-                " are left out",
+                f"finetuning.max_pair_tokens: {settings['max_pair_tokens']}; pairs beyond the model's context"
+                f" of {context} tokens are left out",
             )
             break
 
@@ -347,6 +347,6 @@ def check_memory(run: Run, facts: dict | None) -> Iterator[Finding]:
     if weights > memory:
         yield Finding(ERROR, "memory", f"{text}; take a larger GPU, or loading.quantization: nf4")
     elif weights + more > memory:
-        yield Finding(WARNING, "memory", f"{text}; set finetuning.gradient_checkpointing, or a smaller max_length")
+        yield Finding(WARNING, "memory", f"{text}; set finetuning.gradient_checkpointing, or a smaller max_pair_tokens")
     else:
         yield Finding(OK, "memory", text)

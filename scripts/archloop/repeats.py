@@ -22,10 +22,10 @@ def repeats(
 
     own, digests, to_own: the candidates, their graphs' digests, and what resembles each among them. known: of each the
     nearest program and the twin that the gate knows. earlier: COLUMNS of the candidates of earlier cycles. A copy is
-    what the gate would call one, or, where it is none, what `both` would. repeat_of: the id of the most similar such
+    what the gate would call one, or, where it is none, what `either` would. repeat_of: the id of the most similar such
     program, or of one that computes the same graph; None where there is none. repeat_similarity: exact, else None.
     """
-    novelty = novelty | {"gate": "both"} if novelty["gate"] == "none" else novelty
+    novelty = novelty | {"gate": "either"} if novelty["gate"] == "none" else novelty
     valid = earlier.filter(pl.col("outcome").is_in(VALID)).sort("id")
     programs = known_programs(valid, novelty["shingle_tokens"])
     to_earlier = neighbours(own, programs, novelty["threshold"], novelty["shingle_tokens"])

@@ -6,7 +6,7 @@ from archloop.chains import JUDGED, MODEL, SECTIONS, SHARDS, effective, role, un
 from archloop.report_input import Results
 
 # What repeats of one chain differ in.
-UNLIKE = ("cycles", "seed", "repeat_of")
+UNLIKE = ("cycles", "random_seed", "repeat_of")
 # What a control does, in a few words for labels, and how a sentence calls it.
 ROLES = {
     "frozen": ("does not learn", "a model that does not learn"),
@@ -85,7 +85,7 @@ def differing(results: Results, chain: str, reference: str) -> str:
     written = own["source"] == other["source"] == MODEL  # else one has no use for an adapter or for prompts
     found += [f"{key} {own[key]} (there {other[key]})" for key in ("start", "source") if own[key] != other[key]]
     found = found if written else [text for text in found if text.startswith("source")]
-    idle = effective(results.settings, "finetuning", chain)["train_on"] == "nothing"
+    idle = effective(results.settings, "finetuning", chain)["train_on"] == "none"
     for path in unlike(results.settings, chain, reference, SECTIONS if written else JUDGED):
         name, _, key = path.partition(".")
         if name == "finetuning" and idle and key != "train_on":  # then how it would train means nothing

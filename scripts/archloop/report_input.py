@@ -21,7 +21,7 @@ from archloop.summarize import summarize
 # Columns of the candidates that no table and no picture needs; `programs` reads the few that the page shows.
 HEAVY = ("raw", "prompt", "signature", "program", "protocol", "references")
 STAGES = {"generated": "generate", "evaluated": "evaluate", "adapter": "finetune"}
-NOVELTY = {"gate": "both", "threshold": 0.9}
+NOVELTY = {"gate": "either", "threshold": 0.9}
 LISTED_NODES = 500  # of a graph, by graph.py
 RECORDS_BEGIN, BETWEEN_RECORDS, RECORDS_END = '"records": [\n  {\n', "\n  },\n  {\n", "\n  }\n ]"
 RECORD_ID = re.compile(r'^   "id": ("(?:[^"\\]|\\.)*")', re.MULTILINE)

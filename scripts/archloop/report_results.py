@@ -36,7 +36,7 @@ def compared(results: Results, fates: pl.DataFrame, settings: dict) -> Compared:
     loop = loop_of(results, settings["loop"])
     controls = controls_of(results, loop, settings["controls"])
     planned = {name: facts["planned"] for name, facts in results.chains.items()}
-    verdict = judge(fates, loop, controls, planned, settings, results.settings.get("seed", 0))
+    verdict = judge(fates, loop, controls, planned, settings, results.settings.get("random_seed", 0))
     return Compared(loop, controls, ordered(results, loop, controls), verdict)
 
 
@@ -51,7 +51,7 @@ def against(
         (row["chain"], row["cycle"]): (row[COUNTED.get(measure, measure)], row[OF[measure]])
         for row in fates.iter_rows(named=True)
     }
-    return compare(rows, found.loop, names, settings, results.settings.get("seed", 0), shares=measure != "test")
+    return compare(rows, found.loop, names, settings, results.settings.get("random_seed", 0), shares=measure != "test")
 
 
 def contrast_table(results: Results, found: Compared, fates: pl.DataFrame, settings: dict) -> pl.DataFrame:

@@ -48,7 +48,7 @@ def cycles(results: Results) -> pl.DataFrame:
 def judged(results: Results) -> pl.DataFrame:
     """Return the valid candidates, each with its `kind` (KINDS), and the source of its nearest neighbour (SOURCES).
 
-    A copy is what the gate of its cycle would call one (with gate `none`, what `both` would), whatever it scored, of
+    A copy is what the gate of its cycle would call one (with gate `none`, what `either` would), whatever it scored, of
     any program that was valid before it: of the seed corpus, of an earlier cycle, or better in its own. The gate
     itself compares with what was admitted alone, which leaves every repetition below the threshold unseen.
     """

@@ -21,7 +21,7 @@ NEXT = {
     "not_apart": "Next: more runs (repeats), if a smaller difference matters; else another way to learn.",
     "two_runs": "Next: a third run (repeats: 3) of the loop and of each control.",
     "one_run": "Next: three runs (repeats: 3) of the loop and of each control.",
-    "no_control": "Next: add a chain that does not learn (finetuning.train_on: nothing), with as many runs.",
+    "no_control": "Next: add a chain that does not learn (finetuning.train_on: none), with as many runs.",
 }
 # What is counted, per 100 generated.
 MEASURES = {"new_good": "new and good enough", "admitted": "admitted", "valid": "valid"}

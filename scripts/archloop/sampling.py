@@ -80,10 +80,10 @@ def batch_limit(config, dtype: torch.dtype, longest: int, settings: dict, cache_
         )
     tokens = -(-(longest + settings["max_new_tokens"]) // GROWTH) * GROWTH
     one = cache_bytes({name: getattr(text, name, None) for name in SHAPE}, dtype.itemsize) * tokens
-    fitting = int(cache_mb * 1e6 // one)
+    fitting = int(cache_mb * 2**20 // one)
     if fitting < 1:
         raise InputError(
-            f"run.cache_mb: {cache_mb} MB hold no sequence; one of {tokens} tokens takes {one / 1e6:.0f} MB"
+            f"run.cache_mb: {cache_mb} MB hold no sequence; one of {tokens} tokens takes {one / 2**20:.0f} MB"
         )
     return min(settings["batch_size"], fitting)
 

@@ -32,7 +32,7 @@ def complete(config: dict) -> dict:
         whole[name] = {key: given.get(key, rule.get("default")) for key, rule in section(name).items()}
     rules = schema()["$defs"]["chain"]["properties"]
     defaults = {key: rule["default"] for key, rule in rules.items() if "default" in rule}
-    whole["chains"] = chains.expand(config["chains"], defaults, whole["seed"])
+    whole["chains"] = chains.expand(config["chains"], defaults, whole["random_seed"])
     chains.check(whole)
     _check_folders(whole)
     return whole
@@ -97,9 +97,31 @@ def _explain(error: jsonschema.ValidationError) -> str:
         return f"settings: {place + '.' if place else ''}{unknown} is no setting; {hint}"
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
+        if not place and missing == "model":
+            return (
+                "settings: model is missing; a file that is given alone stands alone, and one that adds to another is"
+                " given after it: --configfile config/config.yaml config/ablations.yaml"
+            )
+        if (place, missing) == ("chains", "seed"):
+            return (
+                "settings: chains.seed is missing; it names the data set of cycle 0, usually that of your main chain:"
+                " add seed: {dataset: cifar10}"
+            )
         return f"settings: {place + '.' if place else ''}{missing} is missing; see config/schema.yaml"
+    if "propertyNames" in error.absolute_schema_path and place == "chains":
+        return (
+            f"settings: chains.{error.instance}: not a valid name of a chain; allowed are names that match"
+            f" {error.schema.get('pattern', 'the pattern in config/schema.yaml')}"
+        )
     if "propertyNames" in error.absolute_schema_path:
         return f"settings: {place}: {error.instance!r} is no good name here; see config/schema.yaml"
+    if place == "model.reference" and error.validator == "pattern" and ":" not in error.instance:
+        return (
+            f"settings: model.reference: {error.instance!r} has no prefix; for a model of Hugging Face write"
+            f" hub:{error.instance}, for a folder on this machine folder:{error.instance}"
+        )
+    if error.instance is None and error.validator_value == "object":
+        return f"settings: {place} is empty; delete the line, or give it keys"
     if isinstance(error.instance, str) and _is_number(error.instance):
         how = "with a point, as in 1.0e-5" if "e" in error.instance.lower() else "without quotes"
         return f"settings: {place}: YAML reads {error.instance} as text; write the number {how}"

@@ -162,7 +162,7 @@ def _digits(settings: dict) -> Source:
     from sklearn.datasets import load_digits
 
     raw = load_digits()
-    size = (settings["digits_size"], settings["digits_size"])
+    size = (settings["digits_pixels"], settings["digits_pixels"])
     images = torch.from_numpy(raw.images * (255 / 16)).float()[:, None]
     images = torch.nn.functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
     images = images.round().clamp(0, 255).to(torch.uint8).numpy()
@@ -170,7 +170,7 @@ def _digits(settings: dict) -> Source:
 
 
 def _folder(settings: dict) -> Source:
-    found = read_image_folder(settings["folder"], settings["folder_size"], MAXIMUM_CLASSES)
+    found = read_image_folder(settings["folder"], settings["folder_pixels"], MAXIMUM_CLASSES)
     splits = found.splits
     return Source(splits["train"], splits.get("test"), found.class_names, splits.get("validation"), found.notes)
 

@@ -44,7 +44,7 @@ class Protocol:
     predict_batch: int
 
 
-PROTOCOLS = {"native32": Protocol(None, False, 256), "paper256": Protocol(256, True, 32)}
+PROTOCOLS = {"native": Protocol(None, False, 256), "resize256_flip": Protocol(256, True, 32)}
 
 
 def judge(

@@ -61,7 +61,11 @@ class Checked:
 
     def _settings(self) -> dict:
         path = self.results / SETTINGS_FILE
-        return self.read(path, lambda each: complete(read_json(each, "chains", "seed"))) or {} if path.is_file() else {}
+        return (
+            self.read(path, lambda each: complete(read_json(each, "chains", "random_seed"))) or {}
+            if path.is_file()
+            else {}
+        )
 
     def say(self, kind: str, path: Path | str, what: str) -> None:
         self.counts[kind] += 1
@@ -158,9 +162,9 @@ def _other_settings(settings: dict, found: dict, chain: str, cycle: int) -> str 
         told = json.loads(found["options"]["run"])
         other = next((key for key, value in told.items() if settings.get(key) != value), None)
         return f"{other} was other in the settings" if other else None
-    seed, wanted = found["options"].get("seed"), (settings["seed"], _seed(settings, chain))
+    seed, wanted = found["options"].get("seed"), (settings["random_seed"], _seed(settings, chain))
     if seed not in (None, *wanted, *(derive(each, chain, cycle, "finetune") for each in wanted)):
-        return f"its seed {seed} is not that of the settings, {settings['seed']}"
+        return f"its seed {seed} is not that of the settings, {settings['random_seed']}"
     return None
 
 
@@ -173,7 +177,7 @@ def _section_today(settings: dict, section: str, chain: str, cycle: int) -> dict
 
 def _seed(settings: dict, chain: str) -> int:
     """Return the seed of a chain, the run's where it has none of its own."""
-    return settings["chains"][chain].get("seed", settings["seed"])
+    return settings["chains"][chain].get("random_seed", settings["random_seed"])
 
 
 def _check_outputs(checked: Checked, path: Path, found: dict) -> None:

@@ -31,7 +31,7 @@ from archloop.settings import complete
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"batch_size": 16, "learning_rate": 0.01, "momentum": 0.9, "epochs": 1, "dropout": 0.2, "gradient_clip": 3.0}
-SETTINGS |= {"parameter_budget": 300_000, "threads": 1, "timeout_s": 60, "memory_mb": 1500, "protocol": "native32"}
+SETTINGS |= {"parameter_budget": 300_000, "threads": 1, "timeout_s": 60, "memory_mb": 1500, "protocol": "native"}
 METHODS = ("run", "run_honest", "refuse", "finish")
 HONEST_EVERY = 10
 # Longest time beside a program's own: the start of a process, the end of a namespace, on a busy machine.
@@ -58,7 +58,7 @@ class Bench:
         self.gpu, self.judged, self.broken = form == "gpu", 0, False
         self.programs = {each.name: each for each in hostile_programs()}
         self.honest_programs = honest_programs()
-        given = yaml.safe_load((ROOT / "config" / "test.yaml").read_text(encoding="utf-8"))
+        given = yaml.safe_load((ROOT / "tests" / "test.yaml").read_text(encoding="utf-8"))
         self.settings = complete(given)["evaluation"] | SETTINGS
 
     def __enter__(self) -> "Bench":

@@ -30,7 +30,7 @@ OTHER = {
     "prompts.hints": "config/prompts/hints.yaml",
     "finetuning.targets": ["q_proj"],
     "finetuning.layers": [0, 1],
-    "finetuning.train_on": "seed",
+    "finetuning.train_on": "seed_corpus",
     "finetuning.dispreferred": ["unsafe"],
     "report.title": "Another headline",
     "report.loop": "another",
@@ -47,7 +47,7 @@ def sections() -> dict[str, dict]:
 
 
 def keys() -> list[str]:
-    return ["seed", *(f"{name}.{key}" for name, rule in sections().items() for key in rule["properties"])]
+    return ["random_seed", *(f"{name}.{key}" for name, rule in sections().items() for key in rule["properties"])]
 
 
 def marked(key: str) -> bool:
@@ -103,7 +103,7 @@ def test_every_key_rebuilds_something_with_all_that_follows_or_is_marked(table):
 @pytest.mark.parametrize(
     ("key", "first"),
     [
-        ("seed", {"prepare_dataset digits"}),
+        ("random_seed", {"prepare_dataset digits"}),
         ("model.reference", {"prepare_model"}),
         ("loading.dtype", {"finetune_seed"}),
         ("data.validation_share", {"prepare_dataset digits"}),
