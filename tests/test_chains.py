@@ -97,7 +97,7 @@ def test_what_a_chain_builds_on(config):
         ({"b": {"source": "families"}, "c": {"start": "b"}}, "chains.c.start: b has no adapter"),
         ({"b": {"source": "c", "cycles": 1}, "c": {"source": "b", "cycles": 1}}, "chains.b.source: b <- c <- b"),
         ({"b": {"repeats": 2}, "b_s2": {}}, "chains.b_s2: the name is that of a repeat of b"),
-        ({"base": {}}, "no good name"),
+        ({"base": {}}, "not a valid name of a chain"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -137,7 +137,7 @@ def test_chains_come_as_one_reads_them_and_the_controls_are_known(run):
 
 
 def test_the_control_that_does_not_learn_comes_before_the_one_that_learns_from_the_seed_corpus():
-    fixed = CHAINS["main"] | {"finetuning": {"train_on": "seed"}, "repeats": 1}
+    fixed = CHAINS["main"] | {"finetuning": {"train_on": "seed_corpus"}, "repeats": 1}
     whole = settings({"a_fixed": fixed, "frozen": CHAINS["frozen"], "main": CHAINS["main"], "random": CHAINS["random"]})
     assert in_order(whole) == ["seed", "main", "main_s2", "frozen", "a_fixed", "random"]
 

@@ -92,6 +92,6 @@ def test_a_row_covers_the_cycles_that_its_reference_finished_too_and_says_whethe
     }
     assert rows["short"]["cycles"] == 2 and rows["short"]["candidates"] == 80
     assert rows["short"]["matched"] and rows["frozen"]["matched"]
-    assert rows["short"]["differs"] == "novelty.gate none (there both)", "shards are no difference"
+    assert rows["short"]["differs"] == "novelty.gate none (there either)", "shards are no difference"
     assert rows["frozen"]["differs"] == "finetuning.train_on none (there corpus)"
     assert "source main (there model)" in rows["designs"]["differs"]
