@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from archloop import allocation
 from archloop.allocation import SHARED_MB, choose_workers, memory_mb, processors
 
 CORES = len(os.sched_getaffinity(0))
@@ -27,6 +28,7 @@ def machine(folder: Path, own: str, files: dict[str, str], available_mb: int = 6
     [
         ("0::/slurm/job", {"slurm/job/cpu.max": "max 100000", "slurm/cpu.max": "150000 100000"}),
         ("0::/outside/of/it", {"cpu.max": "100000 100000"}),
+        ("0::/a:b", {"a:b/cpu.max": "100000 100000"}),
         ("3:cpu,cpuacct:/a\n2:memory:/b", {"cpu/a/cpu.cfs_quota_us": "50000", "cpu/a/cpu.cfs_period_us": "100000"}),
     ],
 )
@@ -67,6 +69,25 @@ def test_waiting_threads_sleep_whoever_starts_the_program(root):
     environment = {"PYTHONPATH": str(root / "scripts")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.split() == ["1000", "1"], done.stderr
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(None, "1"), ("8", "1"), ("1", "1"), ("many", "1")])
+def test_no_more_threads_are_started_than_a_job_has_processors(monkeypatch, asked, threads):
+    monkeypatch.setattr(allocation, "processors", lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    allocation.wait_patiently()
+    assert os.environ["OMP_NUM_THREADS"] == threads
+
+
+def test_where_there_are_processors_enough_nobody_names_a_number_of_threads(monkeypatch):
+    monkeypatch.setattr(allocation, "processors", lambda: 3)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    allocation.wait_patiently()
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 FAULTS = """
