@@ -42,6 +42,11 @@ def test_without_a_quota_a_job_has_the_processors_of_its_affinity_and_no_more_th
     assert (processors(1, **places), processors(1000, **places)) == (1, CORES)
 
 
+def test_the_affinity_is_that_of_this_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", {0: {3}, 1: {0, 1, 2, 3}}.get)
+    assert processors(**machine(tmp_path, "0::/", {})) == 1
+
+
 def test_memory_is_the_smallest_of_what_is_available_allowed_and_given(tmp_path):
     files = {"memory.max": "max", "job/memory.max": str(9000 * 2**20), "memory/old/memory.limit_in_bytes": str(2**63)}
     places = machine(tmp_path, "0::/job\n9:memory:/old", files, available_mb=12_000)
@@ -71,10 +76,10 @@ def test_waiting_threads_sleep_whoever_starts_the_program(root):
     assert done.stdout.split() == ["1000", "1"], done.stderr
 
 
-@pytest.mark.parametrize(("asked", "threads"), [(None, "1"), ("8", "1"), ("1", "1"), ("many", "1")])
+@pytest.mark.parametrize(("asked", "threads"), [(None, "2"), ("8", "2"), ("1", "1"), ("many", "2")])
 def test_no_more_threads_are_started_than_a_job_has_processors(monkeypatch, asked, threads):
-    monkeypatch.setattr(allocation, "processors", lambda: 1)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    monkeypatch.setattr(allocation, "processors", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", {0: {0, 1, 2}}.get)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if asked:
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
@@ -84,7 +89,7 @@ def test_no_more_threads_are_started_than_a_job_has_processors(monkeypatch, aske
 
 def test_where_there_are_processors_enough_nobody_names_a_number_of_threads(monkeypatch):
     monkeypatch.setattr(allocation, "processors", lambda: 3)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    monkeypatch.setattr(os, "sched_getaffinity", {0: {0, 1, 2}}.get)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     allocation.wait_patiently()
     assert "OMP_NUM_THREADS" not in os.environ
