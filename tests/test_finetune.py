@@ -422,6 +422,38 @@ def test_a_mistake_in_one_of_several_processes_is_one_line(tiny_model, tmp_path)
         together(2, teach, arguments | {"seed": 1, "code": ""}, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("raised", "kind", "says"),
+    [
+        ("InputError: lower it", InputError, "^lower it$"),
+        ("ValueError: of 3", RuntimeError, "^process 1 of 2 failed: Traceback: of 3$"),
+        ("", RuntimeError, "^process 1 of 2 failed: Signal 9"),
+    ],
+)
+def test_what_several_processes_give_or_raise_is_that_of_the_first(tmp_path, monkeypatch, raised, kind, says):
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    def launched(launch, function):
+        return lambda *given: {0: "first", 1: "second"}
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", launched)
+    assert together(2, teach, {}, "cpu") == "first"
+    if raised:
+        told = {"message": raised, "extraInfo": {"py_callstack": "Traceback: of 3", "timestamp": "1"}}
+        (tmp_path / "error").write_text(json.dumps({"message": told}))
+    failure = ProcessFailure(local_rank=1, pid=1, exitcode=-9, error_file=str(tmp_path / "error"))
+
+    def failed(launch, function):
+        def start(*given):
+            raise ChildFailedError("work", {1: failure})
+
+        return start
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", failed)
+    with pytest.raises(kind, match=says):
+        together(2, teach, {}, "cpu")
+
+
 def test_as_many_processes_as_gpus_and_one_on_a_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [processes_for(2, "cpu"), processes_for(2, "cuda"), processes_for(1, "cuda")] == [1, 2, 1]

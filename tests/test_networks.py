@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from archloop.networks import built_to_train, parameters_of, seed_everything, without_numbers
+from archloop.networks import (
+    Stop,
+    built_to_train,
+    checked,
+    multiply_adds,
+    parameters_of,
+    seed_everything,
+    without_numbers,
+)
 
 
 def test_every_generator_begins_at_the_seed():
@@ -32,16 +40,45 @@ def test_layers_that_hold_each_other_are_counted_once():
     assert sorted(weight.numel() for weight in parameters_of(model)) == [2, 8]
 
 
+def test_a_network_is_checked_in_training_mode():
+    assert checked(lambda device: torch.nn.Linear(4, 2).eval(), (3, 4), 2, {}).training
+
+
+def test_multiply_adds_are_counted_in_silence(capsys):
+    assert multiply_adds(torch.nn.Linear(4, 2), (3, 4)) == 8
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ValueError("no such layer"), "construct"),
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("CUDA error: unspecified launch failure"), None),  # the machine's fault, no verdict
+    ],
+)
+def test_an_error_of_the_device_is_not_the_programs(error, outcome):
+    def build(device):
+        raise error
+
+    with pytest.raises(Stop if outcome else RuntimeError) as caught:
+        built_to_train(build, 1, "cpu", (2, 1, 4, 4))
+    assert getattr(caught.value, "outcome", None) == outcome
+
+
 @pytest.mark.parametrize("before", [False, True])
 def test_memory_that_a_program_does_not_write_reads_as_no_number(before):
     class Raw(torch.nn.Module):
         def __init__(self):
             super().__init__()
+            asked.append(torch.are_deterministic_algorithms_enabled())
+            torch.ones(1000)  # memory that was written before and is free again
             self.weight = torch.nn.Parameter(torch.empty(1000))
 
+    asked = []
     torch.use_deterministic_algorithms(before)
     try:
         assert built_to_train(lambda device: Raw(), 1, "cpu", (2, 1, 4, 4)).weight.isnan().all()
-        assert torch.are_deterministic_algorithms_enabled() is before
+        assert asked == [True] and torch.are_deterministic_algorithms_enabled() is before
     finally:
         torch.use_deterministic_algorithms(False)

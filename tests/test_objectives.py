@@ -146,13 +146,15 @@ def test_the_baseline_of_kto_exchanges_the_answers_of_two_and_is_zero_of_one_alo
     assert objective.baseline(model, step[:1], step[:1]).item() == 0.0
 
 
-def test_the_mean_loss_of_kto_at_the_reference_is_a_half(model, tmp_path):
-    """No gain and no baseline; good answers alone, for of a good and a failed one a baseline would cancel out."""
-    objective, settings = make_objective("kto", SETTINGS, trainable(model)), SETTINGS | {"learning_rate": 0.0}
-    examples = [Example([5, 6], [7, 8, 9]), Example([9, 10], [11]), Example([12], [13, 14])]
+@pytest.mark.parametrize(("method", "worse", "loss", "length"), [("kto", None, 0.5, 11), ("dpo", [3], math.log(2), 19)])
+def test_the_mean_loss_at_the_reference_is_that_of_no_gain(model, tmp_path, method, worse, loss, length):
+    """kto: no baseline; good answers alone, for of a good and a failed one a baseline would cancel out."""
+    objective, settings = make_objective(method, SETTINGS, trainable(model)), SETTINGS | {"learning_rate": 0.0}
+    pairs = [([5, 6], [7, 8, 9]), ([9, 10], [11]), ([12], [13, 14])]
+    examples = [Example(*pair, worse=worse) for pair in pairs]
     steps = plan(examples, settings, 3)
     losses, tokens = train(model, examples, objective, steps, settings, 3, tmp_path / "checkpoint.pt", "key")
-    assert losses == pytest.approx([0.5] * 6, abs=1e-4) and tokens == 6 * (5 + 3 + 3)
+    assert losses == pytest.approx([loss] * 6, abs=1e-4) and tokens == 6 * length
 
 
 @pytest.mark.parametrize(("estimate", "baseline"), [(-3.0, 0.0), (0.0, 0.0), (1.5, 0.5)])
