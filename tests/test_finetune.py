@@ -241,7 +241,7 @@ def test_the_first_step_learns_and_the_rate_rises_to_its_peak_and_falls_to_nothi
     rates = [rate_at(step, 3, 10) for step in range(11)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[3:] == sorted(rates[3:], reverse=True) and rates[-1] == 0.0 < rates[-2]
-    assert rate_at(0, 1, 1) == 0.5 and rate_at(0, 0, 1) == 1.0
+    assert rate_at(0, 1, 1) == 0.5 and rate_at(0, 0, 1) == 1.0 and rate_at(1, 0, 1) == 0.0
     run(tiny_model, tmp_path, fresh=CORPUS[:1], epochs=1)
     weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert all(weight.any() for name, weight in weights.items() if "lora_B" in name)
