@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from archloop import allocation
 from archloop.allocation import SHARED_MB, choose_workers, memory_mb, processors
 
 CORES = len(os.sched_getaffinity(0))
@@ -27,6 +28,7 @@ def machine(folder: Path, own: str, files: dict[str, str], available_mb: int = 6
     [
         ("0::/slurm/job", {"slurm/job/cpu.max": "max 100000", "slurm/cpu.max": "150000 100000"}),
         ("0::/outside/of/it", {"cpu.max": "100000 100000"}),
+        ("0::/a:b", {"a:b/cpu.max": "100000 100000"}),
         ("3:cpu,cpuacct:/a\n2:memory:/b", {"cpu/a/cpu.cfs_quota_us": "50000", "cpu/a/cpu.cfs_period_us": "100000"}),
     ],
 )
@@ -38,6 +40,11 @@ def test_without_a_quota_a_job_has_the_processors_of_its_affinity_and_no_more_th
     places = machine(tmp_path, "0::/\n4:cpu:/", {"cpu.max": "max 100000", "cpu/cpu.cfs_quota_us": "-1"})
     assert processors(**places) == CORES
     assert (processors(1, **places), processors(1000, **places)) == (1, CORES)
+
+
+def test_the_affinity_is_that_of_this_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", {0: {3}, 1: {0, 1, 2, 3}}.get)
+    assert processors(**machine(tmp_path, "0::/", {})) == 1
 
 
 def test_memory_is_the_smallest_of_what_is_available_allowed_and_given(tmp_path):
@@ -67,6 +74,25 @@ def test_waiting_threads_sleep_whoever_starts_the_program(root):
     environment = {"PYTHONPATH": str(root / "scripts")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.split() == ["1000", "1"], done.stderr
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(None, "2"), ("8", "2"), ("1", "1"), ("many", "2")])
+def test_no_more_threads_are_started_than_a_job_has_processors(monkeypatch, asked, threads):
+    monkeypatch.setattr(allocation, "processors", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", {0: {0, 1, 2}}.get)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    allocation.wait_patiently()
+    assert os.environ["OMP_NUM_THREADS"] == threads
+
+
+def test_where_there_are_processors_enough_nobody_names_a_number_of_threads(monkeypatch):
+    monkeypatch.setattr(allocation, "processors", lambda: 3)
+    monkeypatch.setattr(os, "sched_getaffinity", {0: {0, 1, 2}}.get)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    allocation.wait_patiently()
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 FAULTS = """

@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import archloop.sampling as sampling
 from archloop.errors import InputError
-from archloop.growing_cache import sees_all
+from archloop.growing_cache import GrowingLayer, sees_all
 from archloop.sampling import Prefix, Sequence, sample
 
 SETTINGS = {"max_new_tokens": 14, "temperature": 0, "top_p": 1.0, "top_k": 0, "line_retries": 0}
@@ -80,3 +80,25 @@ def test_no_line_is_dropped_where_it_would_count_in_a_window():
     with pytest.raises(InputError, match=r"generation\.line_retries: mistral attends to a window"):
         next(sample(model, Words(), [Sequence([1, 2], 0)], 1, SETTINGS | {"line_retries": 1}))
     assert sees_all(small("llama").config) and not sees_all(model.config)
+
+
+def test_room_grows_by_whole_steps_and_keeps_what_is_in_it():
+    layer = GrowingLayer()
+    states = torch.arange(2 * 3 * 257 * 4, dtype=torch.float32).reshape(2, 3, 257, 4)
+    rooms = []
+    for begin, end in ((0, 100), (100, 128), (128, 129), (129, 256), (256, 257)):
+        part = states[:, :, begin:end]
+        keys, values = layer.update(part, -part)
+        assert torch.equal(keys, states[:, :, :end]) and torch.equal(values, -states[:, :, :end])
+        rooms.append(layer.room[0])
+    assert [room.shape[-2] for room in rooms] == [128, 128, 256, 256, 384]
+    assert rooms[0] is rooms[1] and rooms[2] is rooms[3]  # full is no reason to copy
+
+
+def test_sequences_that_leave_take_their_room_with_them():
+    layer, states = GrowingLayer(), torch.arange(3.0).reshape(3, 1, 1, 1)
+    layer.update(states, -states)
+    layer.batch_select_indices(torch.tensor([0, 2]))
+    assert (layer.keys.flatten().tolist(), layer.values.flatten().tolist()) == ([0.0, 2.0], [0.0, -2.0])
+    keys, _ = layer.update(states[:2] + 5, states[:2])
+    assert keys.flatten().tolist() == [0.0, 5.0, 2.0, 6.0]

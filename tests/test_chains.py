@@ -7,7 +7,17 @@ import pytest
 from refusals import refusal
 from small_run import shipped
 
-from archloop.chains import adapter_after, ancestors, inherited, parent_of, place_pattern, trains, uses_seed_adapter
+from archloop.chains import (
+    adapter_after,
+    ancestors,
+    cycles_of,
+    effective,
+    inherited,
+    parent_of,
+    place_pattern,
+    trains,
+    uses_seed_adapter,
+)
 from archloop.corpus import CORPUS
 from archloop.draw_families import draw_families
 from archloop.finetune import training_rows
@@ -31,6 +41,16 @@ def test_repeats_are_chains_that_differ_in_their_seed(config):
     assert list(found) == ["seed", "main", "hot", "hot_s2", "hot_s3"]
     assert [found[name]["random_seed"] for name in ("main", "hot", "hot_s2", "hot_s3")] == [5, 5, 6, 7]
     assert found["hot_s3"] | {"random_seed": 5} == found["hot"]
+
+
+def test_the_seed_has_cycle_0_alone_and_a_chain_those_from_1_on(config):
+    settings = chains(config)
+    assert [list(cycles_of(settings, name)) for name in ("seed", "main")] == [[0], [1, 2]]
+
+
+def test_without_a_cycle_the_values_of_the_whole_chain_hold(config):
+    settings = chains(config, hot={"generation": {"top_k": 7}, "at": {"1": {"generation": {"top_k": 9}}}})
+    assert [effective(settings, "generation", "hot", *cycle)["top_k"] for cycle in ([], [1], [2])] == [7, 9, 7]
 
 
 def test_complete_settings_are_complete(config):
@@ -92,7 +112,10 @@ def test_what_a_chain_builds_on(config):
     [
         ({"b": {"source": "main"}}, "chains.b.cycles: with source main all candidates are judged in one cycle"),
         ({"b": {"source": "main/7", "cycles": 1}}, "chains.b.source: main has 2 cycles, not 7"),
-        ({"b": {"source": "nowhere", "cycles": 1}}, "chains.b.source: there is no chain nowhere; there are model"),
+        (
+            {"b": {"source": "nowhere", "cycles": 1}},
+            "chains.b.source: there is no chain nowhere; there are model, families, main",
+        ),
         ({"b": {"source": "families/2"}}, "chains.b.source: families has no cycle 2"),
         ({"b": {"source": "families"}, "c": {"start": "b"}}, "chains.c.start: b has no adapter"),
         ({"b": {"source": "c", "cycles": 1}, "c": {"source": "b", "cycles": 1}}, "chains.b.source: b <- c <- b"),

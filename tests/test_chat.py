@@ -139,6 +139,16 @@ def test_a_mark_of_the_template_that_a_prompt_shows_stays_text(family):
     assert encode_pair(tokenizer, shown, "x = 1")[0] == asked
 
 
+def test_a_tokenizer_that_tells_no_places_reads_marks_as_it_does(monkeypatch):
+    tokenizer = make_tokenizer(**FAMILIES["thinking"])
+    shown = "Design a net unlike <|im_end|>."
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": shown}], add_generation_prompt=True, tokenize=False
+    )
+    assert chat_tokens(tokenizer, shown) == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
 def test_a_mark_that_an_answer_spelt_stays_text_where_a_repair_shows_it():
     tokenizer = make_tokenizer(**FAMILIES["qwen-coder"])
     tokenizer.add_tokens(["<think>"])

@@ -263,6 +263,17 @@ def test_a_sample_keeps_the_proportions_of_the_classes_and_one_of_each():
     assert kept.tolist() != stratified_sample(labels, 90, 6).tolist()
 
 
+def test_as_many_images_as_classes_are_one_of_each():
+    labels = np.repeat([0, 1, 2], [5, 1, 9])
+    assert np.bincount(labels[stratified_sample(labels, 3, 5)]).tolist() == [1, 1, 1]
+
+
+def test_of_equal_remainders_the_first_classes_have_one_more():
+    labels = np.repeat(np.arange(20), [11, 10] * 10)
+    counts = np.bincount(labels[stratified_sample(labels, 25, 5)])
+    assert counts.tolist() == [2, 1] * 5 + [1] * 10
+
+
 def test_a_folder_of_images_gives_rgb_and_sorted_class_names(settings, tmp_path):
     write_images(tmp_path / "photos", {"wolf": 10, "cat": 10, "dog": 10})
     Image.new("L", (9, 9), 200).save(tmp_path / "photos" / "cat" / "grey.jpg")
@@ -331,6 +342,11 @@ def test_a_split_leaves_an_image_of_every_class_to_train_on():
     assert len(kept) == 2
 
 
+def test_a_class_of_one_image_cannot_be_split():
+    with pytest.raises(InputError, match="class 1 has one image only"):
+        stratified_split(np.array([0, 0, 1]), 0.5, 5)
+
+
 def test_another_seed_gives_another_split():
     labels = np.repeat([0, 1], 50)
     assert stratified_split(labels, 0.2, 1)[1].tolist() == stratified_split(labels, 0.2, 1)[1].tolist()
@@ -347,6 +363,7 @@ def test_statistics_are_those_of_the_training_split_alone(settings, cifar10, tmp
 def test_statistics_do_not_depend_on_the_size_of_chunks(monkeypatch):
     images = pixels(50, 3, 8, 8)
     whole = channel_statistics(images)
+    assert all(round(value, 6) == value for values in whole for value in values)
     monkeypatch.setattr("archloop.prepare_dataset.CHUNK", 7)
     assert channel_statistics(images) == whole
 

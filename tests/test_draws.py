@@ -69,7 +69,8 @@ def test_without_temperature_the_likeliest_token_is_taken_and_a_near_tie_is_unce
 
 
 @pytest.mark.parametrize(
-    ("draw", "certain"), [(0.1, True), (0.4999, False), (0.5001, False), (0.6, True), (0.8, False), (0.975, True)]
+    ("draw", "certain"),
+    [(0.1, True), (0.4994, True), (0.4999, False), (0.5001, False), (0.5006, True), (0.8, False), (0.975, True)],
 )
 def test_a_draw_next_to_the_edge_of_two_tokens_is_uncertain(draw, certain):
     """Of 0.5, 0.3, 0.15, 0.05: edges at 0.5, 0.8 and 0.95."""
@@ -101,6 +102,11 @@ def test_draws_near_an_edge_are_found_whatever_moves_the_logits():
             changed += sum(differs)
             assert not any(was and sure for was, sure in zip(differs, certain))
     assert changed > 100 and unsure < 0.1 * 240_000
+
+
+def test_two_tokens_that_rounding_can_make_equal_are_a_tie():
+    logits, settings = torch.tensor([[1.0, 0.0]]), {"temperature": 0, "top_k": 0, "top_p": 1.0}
+    assert [choose_tokens(logits, [0.5], settings, rounding)[1] for rounding in (0.5, 0.49)] == [[False], [True]]
 
 
 def test_next_to_no_temperature_is_none():

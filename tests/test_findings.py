@@ -131,9 +131,14 @@ def unread(results):
     (results / PLACE / "evaluated" / "0.json").write_text('{"records": [3]}')
 
 
+def torn_shard(results):
+    (results / PLACE / "corpus.parquet").write_bytes(b"PAR1")
+
+
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
+        (torn_shard, f"broken: {PLACE}/corpus.parquet: no whole parquet file; delete it and run again"),
         (other_seed, f"wrong: {PLACE}/prompts.jsonl: the seed of main-01-0001 does not derive from the run's"),
         (fewer_prompts, f"wrong: {PLACE}/prompts.jsonl: 2 prompts for 3 candidates"),
         (fewer_generated, f"wrong: {PLACE}/generated: 2 candidates where candidates.parquet has 3"),
@@ -175,6 +180,15 @@ def test_what_does_not_add_up_is_one_line_that_names_it(results, damage, line):
 def test_a_job_is_out_of_date_when_what_it_was_made_from_is(results, changes, says):
     provenance(results / PLACE / "summary.json", **changes)
     assert found(results, *ODD) == ([f"stale: {PLACE}/summary.json: {says}"] if says else [])
+
+
+def test_a_model_from_scratch_is_out_of_date_where_the_settings_name_another(results):
+    settings = read_json(results / "settings.json")
+    settings["model"]["reference"] = "folder:elsewhere"
+    write_json(results / "settings.json", settings)
+    provenance(results / PLACE / "summary.json", settings={"scratch_model": {"layers": 9}})
+    says = "scratch_model.layers was 9, the settings say None"
+    assert found(results, *ODD) == [f"stale: {PLACE}/summary.json: {says}"]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ import archloop.finetune as module
 import archloop.lower_layers as lower_layers
 import archloop.training as training
 from archloop.adapters import attach_adapter
+from archloop.chat import encode_pair
 from archloop.errors import InputError
 from archloop.finetune import accuracy_weights, finetune, scored, teach
-from archloop.models import load_model
+from archloop.models import load_model, load_tokenizer
 from archloop.objectives import Example, answer_logps, sft_loss
 from archloop.processes import processes_for, together
 from archloop.training import ascending_batches, length_grouped_batches, plan, rate_at
@@ -240,7 +241,7 @@ def test_the_first_step_learns_and_the_rate_rises_to_its_peak_and_falls_to_nothi
     rates = [rate_at(step, 3, 10) for step in range(11)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[3:] == sorted(rates[3:], reverse=True) and rates[-1] == 0.0 < rates[-2]
-    assert rate_at(0, 1, 1) == 0.5 and rate_at(0, 0, 1) == 1.0
+    assert rate_at(0, 1, 1) == 0.5 and rate_at(0, 0, 1) == 1.0 and rate_at(1, 0, 1) == 0.0
     run(tiny_model, tmp_path, fresh=CORPUS[:1], epochs=1)
     weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert all(weight.any() for name, weight in weights.items() if "lora_B" in name)
@@ -269,6 +270,24 @@ def test_pairs_that_are_too_long_are_left_out_and_counted(tiny_model, tmp_path):
     run(tiny_model, tmp_path, fresh=[*CORPUS, CORPUS[0] | {"program": "x = 1\n" * 300}])
     training = json.loads((tmp_path / "adapter" / "training.json").read_text())
     assert (training["pairs"], training["left_out_too_long"]) == (12, 1)
+
+
+def test_the_record_of_a_run_says_where_it_ran_and_what_it_saw(tiny_model, tmp_path):
+    record = run(tiny_model, tmp_path, fresh=CORPUS[:1])
+    prompt, answer = encode_pair(load_tokenizer(tiny_model), CORPUS[0]["prompt"], CORPUS[0]["program"])
+    assert record == {"device": "cpu", "tokens": 2 * (len(prompt) + len(answer)), "pairs": 1}
+
+
+@pytest.mark.parametrize(("processes", "warned"), [(2, False), (3, True)])
+def test_more_gpus_than_batches_in_a_step_are_told_and_used_all_the_same(
+    tiny_model, tmp_path, monkeypatch, processes, warned
+):
+    said = []
+    monkeypatch.setattr(module.logger, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(module, "processes_for", lambda gpus, device: processes)
+    monkeypatch.setattr(module, "together", lambda count, function, arguments, device: {"count": count})
+    assert run(tiny_model, tmp_path) == {"count": processes}
+    assert said == (["finetuning.accumulation is 2: more GPUs have nothing to do"] if warned else [])
 
 
 def test_replay_draws_that_many_pairs_of_the_earlier_corpus(tiny_model, tmp_path):
@@ -340,6 +359,9 @@ def test_no_dropout_is_left_where_the_reference_has_none(tiny_model):
     model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, SETTINGS | {"lora_dropout": 0.5})
     model.model.model.layers[0].self_attn.attention_dropout = 0.5
     module.without_dropout(model.train())
+    with torch.no_grad():
+        for weight in training.trainable(model):
+            weight.add_(0.05)  # a new adapter gives nothing, with dropout or without
     pairs = [([5, 6, 7], [8, 9, 10])]
     one, two = (answer_logps(model, pairs) for _ in range(2))
     assert torch.equal(one, two)
@@ -410,6 +432,38 @@ def test_a_mistake_in_one_of_several_processes_is_one_line(tiny_model, tmp_path)
         together(2, teach, arguments | {"seed": 1, "code": ""}, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("raised", "kind", "says"),
+    [
+        ("InputError: lower it", InputError, "^lower it$"),
+        ("ValueError: of 3", RuntimeError, "^process 1 of 2 failed: Traceback: of 3$"),
+        ("", RuntimeError, "^process 1 of 2 failed: Signal 9"),
+    ],
+)
+def test_what_several_processes_give_or_raise_is_that_of_the_first(tmp_path, monkeypatch, raised, kind, says):
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    def launched(launch, function):
+        return lambda *given: {0: "first", 1: "second"}
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", launched)
+    assert together(2, teach, {}, "cpu") == "first"
+    if raised:
+        told = {"message": raised, "extraInfo": {"py_callstack": "Traceback: of 3", "timestamp": "1"}}
+        (tmp_path / "error").write_text(json.dumps({"message": told}))
+    failure = ProcessFailure(local_rank=1, pid=1, exitcode=-9, error_file=str(tmp_path / "error"))
+
+    def failed(launch, function):
+        def start(*given):
+            raise ChildFailedError("work", {1: failure})
+
+        return start
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", failed)
+    with pytest.raises(kind, match=says):
+        together(2, teach, {}, "cpu")
+
+
 def test_as_many_processes_as_gpus_and_one_on_a_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [processes_for(2, "cpu"), processes_for(2, "cuda"), processes_for(1, "cuda")] == [1, 2, 1]
@@ -471,6 +525,34 @@ def test_what_no_training_changes_is_computed_once_and_changes_no_byte(
     monkeypatch.setattr(lower_layers, "LARGEST_BYTES", 0)
     run(tiny_model, tmp_path / "anew", **changes)
     assert adapter(tmp_path / "kept") == adapter(tmp_path / "anew")
+
+
+@pytest.mark.parametrize("lower", ["as it is", "random", "of a window"])
+def test_a_lower_layer_that_is_random_or_sees_a_window_is_computed_anew(tiny_model, lower):
+    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, SETTINGS)
+    decoder = model.get_base_model().get_decoder()
+    layers = decoder.layers
+    if lower == "random":
+        layers[0].self_attn.attention_dropout = 0.1
+    if lower == "of a window":
+        model.config.sliding_window = 8
+    with lower_layers.computed_once(model):
+        assert (decoder.layers is layers) is (lower != "as it is")
+        assert decoder.layers[0].self_attn is layers[0].self_attn  # some models ask their layers what they are
+        with pytest.raises(AttributeError):
+            decoder.layers[0].nothing  # noqa: B018
+    assert decoder.layers is layers
+
+
+def test_no_more_is_kept_of_the_lower_layers_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(lower_layers, "LARGEST_BYTES", 100)
+    memory, found = lower_layers.Memory(), []
+    for number, size in enumerate((10, 15, 1)):  # numbers of four bytes: 40, 100 and 104 together
+        memory.look_up(torch.full((2,), float(number)))
+        memory.keep(torch.zeros(size))
+        memory.look_up(torch.full((2,), float(number)))
+        found.append(memory.found is not None)
+    assert found == [True, True, False] and memory.bytes == 100
 
 
 def test_a_step_is_so_many_batches_and_every_pass_holds_all():

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
 import archloop.generate as module
 import archloop.sampling as sampling
@@ -206,6 +207,38 @@ def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, 
     assert 0.5e6 < max(largest) <= 1e6
     with pytest.raises(InputError, match=r"run\.cache_mb: 1 MB hold no sequence"):
         batch_limit(model.config, model.dtype, longest, SETTINGS | changes | {"max_new_tokens": 1900}, 1)
+
+
+def test_what_fits_exactly_fits():
+    """8 bytes a number, a token of 2 layers, 2 heads and a head of 4: 256 bytes, 128 tokens 32,768."""
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 8, "max_position_embeddings": 128}
+    config = LlamaConfig(**shape)
+
+    def limit(longest: int, cache_mb: float) -> int:
+        return batch_limit(config, torch.float64, longest, SETTINGS | {"max_new_tokens": 100}, cache_mb)
+
+    assert [limit(28, cache_mb) for cache_mb in (0.032768, 0.065536, 1)] == [1, 2, 4]
+    with pytest.raises(InputError, match=r"100 after a prompt of 29 tokens are more than the model's context of 128"):
+        limit(29, 1)
+    with pytest.raises(InputError, match="one of 128 tokens takes 0 MB"):
+        limit(28, 0.0327)
+
+
+def test_a_draw_that_rounding_could_tip_is_settled_by_the_sequence_alone(model, tokenizer, monkeypatch):
+    whole, real = answers(model, tokenizer, 7), sampling.choose_tokens
+
+    def tipped(logits, draws, settings, *rounding):
+        chosen, certain = real(logits, draws, settings, *rounding)
+        return ([*chosen[:-1], 5], [*certain[:-1], False]) if rounding else (chosen, certain)
+
+    monkeypatch.setattr(sampling, "choose_tokens", tipped)
+    assert answers(model, tokenizer, 7) == whole
+
+
+def test_the_last_tokens_that_a_row_sees_are_hidden():
+    mask = torch.tensor([0, 1, 1, 0, 1, 1])
+    sampling._hide(mask, 3)
+    assert mask.tolist() == [0, 1, 0, 0, 0, 0]
 
 
 def test_a_dropped_line_leaves_no_trace_in_what_follows(smollm2, monkeypatch):

@@ -77,8 +77,10 @@ def test_a_digest_is_the_one_that_corpora_hold():
         (lambda net, x: x.flatten(1).unsqueeze(2), lambda net, x: x.view(x.shape[0], -1, 1)),
         (lambda net, x: x.squeeze(0).clone().contiguous(), lambda net, x: x),
         (lambda net, x: (x.tanh(), x.relu())[1], lambda net, x: x.relu_()),
+        (lambda net, x: torch.unsafe_chunk(x, 3, 1)[1], lambda net, x: x.chunk(3, 1)[1]),
+        (torch.inference_mode()(lambda net, x: x.reshape(2, -1)), lambda net, x: x.view(2, -1)),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_what_computes_the_same_in_other_words_has_one_digest(one, two):
     assert traced(one) == traced(two)
@@ -136,6 +138,7 @@ def test_random_branches_are_taken_the_same_way_every_time():
     def forward(net, x):
         return net.a(x) if random.random() < 0.5 else net.b(net.a(x))
 
+    random.seed(5)  # a state of its own, not the one that a trace leaves
     state = random.getstate()
     digests = {traced(forward, a=conv, b=conv) for _ in range(8)}
     assert digests == {traced(lambda net, x: net.b(net.a(x)), a=conv, b=conv)}  # the first number of seed 0 is 0.84

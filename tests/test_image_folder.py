@@ -3,6 +3,7 @@
 import io
 import logging
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -218,12 +219,23 @@ def test_all_broken_images_are_in_one_message(root):
     assert all(f"{root}/a/0{n}.png: cannot be read as an image" in line for n in range(3))
 
 
-def test_the_line_about_many_broken_images_has_a_bound(root):
+@pytest.mark.parametrize(("broken", "end"), [(30, "mend or remove it"), (35, "; and 5 more")])
+def test_the_line_about_many_broken_images_has_a_bound(root, broken, end):
     fill(root, 40)
-    for n in range(35):
+    for n in range(broken):
         (root / "a" / f"{n:02}.png").write_bytes(b"")
     line = refusal(root)
-    assert line.count("cannot be read") == 30 and line.endswith("; and 5 more")
+    assert line.count("cannot be read") == 30 and line.endswith(end)
+
+
+def test_an_image_that_is_too_large_to_open_is_not_left_out_in_silence(root):
+    """A PNG of 100,000 pixels a side, by its header, with a name that says nothing."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    picture = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    picture += bytes(4) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    fill(root)
+    (root / "a" / "photo").write_bytes(picture)
+    assert "photo" in refusal(root)
 
 
 def jpeg_with_a_tag(tag: int, kind: int, count: int, value: int) -> bytes:

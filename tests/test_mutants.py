@@ -109,7 +109,7 @@ def try_toy(tmp_path, tests: str, *options: str) -> subprocess.CompletedProcess:
         shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     here = f"import sys; sys.path.insert(0, {str(tmp_path / 'tests')!r}); import mutants"
-    code = f"{here}; mutants.HEAVY = (); mutants.LEAST_S = 0.5; mutants.PATIENCE = 2; mutants.main()"
+    code = f"{here}; mutants.HEAVY = (); mutants.LEAST_S = 3; mutants.PATIENCE = 2; mutants.main()"
     return subprocess.run([sys.executable, "-B", "-c", code, "toy", *options], capture_output=True, text=True)
 
 

@@ -22,7 +22,9 @@ needs_namespaces = pytest.mark.skipif(not works(), reason="unshare(1) makes no n
 INSIDE = """
 import encodings.idna, errno, json, os, socket, sys
 from archloop import namespaces
-base, shown, link, processes = sys.argv[1:]
+base, shown, link, processes, old_kernel = sys.argv[1:]
+if old_kernel:
+    namespaces._MOUNT_SETATTR = 100_000  # a system call that no kernel has
 found = {}
 
 def outcome(step):
@@ -51,6 +53,7 @@ def make_files():
 def inside():
     found["in its folder"] = os.getcwd()
     found["root"] = sorted(os.listdir("/"))
+    found["above the root"] = sorted(os.listdir("/..")) == found["root"]
     found["devices"] = sorted(os.listdir("/dev"))
     found["read"] = outcome(lambda: open(f"{shown}/file").read())
     found["by the link"] = outcome(lambda: open(f"{link}/file").read())
@@ -98,7 +101,11 @@ if child == 0:
         namespaces._libc.unshare(namespaces.NEW_MOUNT)
         namespaces._mount("tmpfs", f"{shown}/mounted", "tmpfs", 0)
         open(f"{shown}/mounted/file", "w").write("mounted")
+        own = os.open("/proc/self/ns", os.O_RDONLY)
+        before = [os.readlink(name, dir_fd=own) for name in ("mnt", "cgroup")]
         namespaces.build_root(base, [shown, f"{shown}/below", link], devices, "/scratch", 1, 20, bool(processes))
+        after = [os.readlink(name, dir_fd=own) for name in ("mnt", "cgroup")]
+        found["namespaces of its own"] = [one != two for one, two in zip(before, after)]
         inside()
         found["same users"] = (os.geteuid(), os.getegid()) == users
     except BaseException as error:
@@ -111,7 +118,7 @@ os.waitpid(child, 0)
 """
 
 
-def seen(tmp_path, root, processes: str = "") -> dict:
+def seen(tmp_path, root, processes: str = "", old_kernel: str = "") -> dict:
     """Return what a process finds behind its namespaces: a folder that it is shown, a link to it, /dev/null."""
     for name in ("base", "a/shown/below", "a/shown/covered", "a/shown/mounted", "hidden"):
         (tmp_path / name).mkdir(parents=True)
@@ -119,7 +126,7 @@ def seen(tmp_path, root, processes: str = "") -> dict:
         (tmp_path / name).write_text("kept")
     (tmp_path / "link").symlink_to("a/shown")
     places = [str(tmp_path / name) for name in ("base", "a/shown", "link")]
-    command = [sys.executable, "-c", INSIDE, *places, processes]
+    command = [sys.executable, "-c", INSIDE, *places, processes, old_kernel]
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a" / "shown" / "file").read_text() == "kept" and not os.listdir(tmp_path / "base")  # noqa: PTH208
@@ -131,6 +138,8 @@ RECURSIVE = kernel() >= (5, 12)
 EXPECTED = {
     "pid": 1,
     "in its folder": "/scratch",
+    "above the root": True,
+    "namespaces of its own": [True, True],
     "devices": ["null"],
     "read": "kept",
     "by the link": "kept",
@@ -159,6 +168,13 @@ def test_a_process_sees_what_it_is_shown_and_writes_to_its_scratch_folder_alone(
     found = seen(tmp_path, root)
     assert found.pop("root") == sorted({"dev", "scratch", tmp_path.parts[1]})
     assert found == EXPECTED
+
+
+@needs_namespaces
+def test_a_kernel_before_5_12_makes_the_topmost_mount_read_only(tmp_path, root):
+    found = seen(tmp_path, root, old_kernel="5.11")
+    del found["root"]
+    assert found == EXPECTED | {"write mounted": "done", "flags": [True, True, False, True]}
 
 
 @needs_namespaces

@@ -99,7 +99,7 @@ def test_a_program_shorter_than_a_shingle_is_one_shingle():
 
 
 def test_a_program_is_the_same_alone_and_among_others():
-    together = signatures(PROGRAMS + ["x = (", "y = 1"] + PROGRAMS, 10)
+    together = signatures(PROGRAMS + ["y = 1", "x = ("] + PROGRAMS, 10)
     alone = [signatures([program], 10)[0].tolist() for program in PROGRAMS]
     assert together[: len(PROGRAMS)].tolist() == together[-len(PROGRAMS) :].tolist() == alone
 
@@ -122,6 +122,21 @@ def test_names_of_libraries_stay_and_own_names_go():
         "self . _ = torch.nn . Conv2d ( 1 , 2 , padding = _ ) "
         "def forward ( self , _ ) : return torch.nn.functional . relu ( self . _ ( _ ) ) . view ( 10 , - 1 )"
     )
+
+
+@pytest.mark.parametrize(
+    ("program", "tokens"),
+    [
+        ("import torch\ntorch.nn.Conv2d(1)", "torch.nn . Conv2d ( 1 )"),
+        ("import torch as t\nt.nn.Conv2d(1)", "torch.nn . Conv2d ( 1 )"),
+        ("import torch.nn\ntorch.nn.Conv2d(1)", "torch.nn . Conv2d ( 1 )"),
+        ("from torch.nn import Conv2d as C\nC(1)", "torch.nn . Conv2d ( 1 )"),
+        ("import torch\ntorch.nn.utils.parametrizations.weight_norm", "torch.nn.utils.parametrizations . weight_norm"),
+        ("import torch\nx.torch.nn", "_ . torch . nn"),
+    ],
+)
+def test_a_module_is_one_token_however_it_is_reached(program, tokens):
+    assert " ".join(normalised_tokens(program)) == tokens
 
 
 def test_what_a_program_defines_is_its_own_name_whoever_it_is_reached_through():

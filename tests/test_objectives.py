@@ -7,7 +7,7 @@ import torch
 
 from archloop.adapters import attach_adapter
 from archloop.models import load_model
-from archloop.objectives import Example, answer_logps, dpo_losses, kto_losses, make_objective
+from archloop.objectives import Example, Objective, answer_logps, dpo_losses, kto_losses, make_objective
 from archloop.preferences import compared
 from archloop.training import plan, train, trainable
 
@@ -144,6 +144,33 @@ def test_the_baseline_of_kto_exchanges_the_answers_of_two_and_is_zero_of_one_alo
         expected = answer_logps(model, exchanged).sum().item() - before
     assert objective.baseline(model, step, step).item() == pytest.approx(expected, rel=1e-3)
     assert objective.baseline(model, step[:1], step[:1]).item() == 0.0
+
+
+@pytest.mark.parametrize(("method", "worse", "loss", "length"), [("kto", None, 0.5, 11), ("dpo", [3], math.log(2), 19)])
+def test_the_mean_loss_at_the_reference_is_that_of_no_gain(model, tmp_path, method, worse, loss, length):
+    """kto: no baseline; good answers alone, for of a good and a failed one a baseline would cancel out."""
+    objective, settings = make_objective(method, SETTINGS, trainable(model)), SETTINGS | {"learning_rate": 0.0}
+    pairs = [([5, 6], [7, 8, 9]), ([9, 10], [11]), ([12], [13, 14])]
+    examples = [Example(*pair, worse=worse) for pair in pairs]
+    steps = plan(examples, settings, 3)
+    losses, tokens = train(model, examples, objective, steps, settings, 3, tmp_path / "checkpoint.pt", "key")
+    assert losses == pytest.approx([loss] * 6, abs=1e-4) and tokens == 6 * length
+
+
+@pytest.mark.parametrize(("estimate", "baseline"), [(-3.0, 0.0), (0.0, 0.0), (1.5, 0.5)])
+def test_every_loss_of_a_step_is_given_the_mean_of_the_estimates_but_none_below_zero(
+    model, tmp_path, estimate, baseline
+):
+    given = []
+
+    def loss(model, examples, baseline):
+        given.append(baseline)
+        return -answer_logps(model, [pair for example in examples for pair in example.pairs]).sum()
+
+    examples = [Example([5, 6], [7, 8, 9]), Example([9, 10], [11]), Example([12], [13, 14])]
+    objective = Objective(loss, lambda example: 1, lambda *_: torch.tensor(estimate / 2))  # two batches
+    train(model, examples, objective, [(0, [[0, 1], [2]])], SETTINGS, 3, tmp_path / "checkpoint.pt", "key")
+    assert given == pytest.approx([baseline] * 2)
 
 
 def test_the_cross_entropy_of_the_better_answers_is_added_by_its_weight(model):

@@ -1,6 +1,7 @@
 """The store of known scores: the first writer of a key wins, whoever writes at the same time, in few files."""
 
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -48,6 +49,33 @@ def test_what_is_kept_is_never_written_over(tmp_path):
     assert ScoreStore(tmp_path).put(KEYS[0], record(0.6)) == record(0.5)
     assert ScoreStore(tmp_path).get(KEYS[0]) == record(0.5)
     assert ScoreStore(tmp_path).get(KEYS[1]) is None
+
+
+def test_a_store_knows_what_it_added_itself(tmp_path):
+    store = ScoreStore(tmp_path)
+    for number in (0, 3):
+        store.put(KEYS[number], record(0.5))
+        assert store.get(KEYS[number]) == record(0.5)
+    assert store.put(KEYS[3], record(0.6)) == record(0.5)
+
+
+def test_what_is_no_number_is_not_kept(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        ScoreStore(tmp_path).put(KEYS[0], record(math.nan))
+    assert ScoreStore(tmp_path).get(KEYS[0]) is None
+
+
+def test_a_link_whose_answer_got_lost_was_made(tmp_path, monkeypatch):
+    real = os.link
+
+    def asked_twice(*places):
+        real(*places)
+        raise FileExistsError
+
+    monkeypatch.setattr(os, "link", asked_twice)
+    for number in (0, 3):
+        ScoreStore(tmp_path).put(KEYS[number], record(0.1))
+    assert [path.name for path in tmp_path.iterdir()] == ["00.000002.jsonl.gz"]
 
 
 def test_a_store_sees_what_others_add_after_it_was_opened(tmp_path):

@@ -12,7 +12,7 @@ from archloop.chains import effective, start_of
 from archloop.cli import settings_options
 from archloop.errors import InputError
 from archloop.options import options, schema
-from archloop.settings import check_prompt_files, complete, scratch_model
+from archloop.settings import check_prompt_files, complete, of_cycle_zero, scratch_model
 
 DIGITS = {"dataset": "digits"}
 
@@ -68,6 +68,13 @@ def test_a_cycle_goes_over_its_chain_and_a_chain_over_the_top_level(config):
     assert effective(settings, "generation", "main", 1)["temperature"] == 0.2
     assert effective(settings, "generation", "main", 2)["temperature"] == 0.3
     assert effective(settings, "generation", "main", 2)["top_k"] == 7
+
+
+def test_cycle_0_depends_on_all_of_finetuning_but_what_later_cycles_alone_read(config):
+    whole = complete(config)["finetuning"]
+    later = {"train_on", "method", "beta", "sft_weight", "dispreferred"}
+    assert of_cycle_zero(whole) == {key: value for key, value in whole.items() if key not in later}
+    assert later < set(whole)
 
 
 def test_a_chain_starts_from_the_seed_a_last_cycle_or_a_named_one(config):

@@ -250,6 +250,7 @@ def test_what_does_not_parse_is_unparseable(text):
 
 def test_the_contract_is_asked_for_by_name():
     whole = program()
+    assert check_program("") == check_program("# nothing") == ("contract", "no class Net")
     assert check_program(whole.replace("class Net", "class Model")) == ("contract", "no class Net")
     assert check_program(whole.replace("forward", "call")) == ("contract", "Net has no forward")
     assert check_program(whole.replace("supported_", "known_"))[1] == "no function supported_hyperparameters"

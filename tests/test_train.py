@@ -150,6 +150,7 @@ def test_a_program_is_a_module_of_its_own_name(data):
         (net(forward="if not x.is_meta: raise SystemExit(3)"), "crashed", "SystemExit: 3"),
         (net(forward="if not x.is_meta: raise MemoryError"), "out_of_memory", "MemoryError"),
         (net("raise MemoryError"), "out_of_memory", "MemoryError"),
+        (net("if device.type != 'meta': raise MemoryError"), "out_of_memory", "MemoryError"),
         (net("torch.empty(10**13, device='cpu')"), "out_of_memory", "RuntimeError"),
         (net("self.head.requires_grad_(False)"), "construct", "Net has no parameter to train"),
         ("x = 1", "construct", "KeyError: 'Net'"),

@@ -148,7 +148,7 @@ def _make_read_only(target: str) -> None:
     if _libc.syscall(_MOUNT_SETATTR, -100, target.encode(), _AT_RECURSIVE, ctypes.byref(attributes), 32) == 0:
         return
     kept = os.statvfs(target).f_flag & 0xE  # nosuid, nodev, noexec: locked, so they must be said again
-    _mount(None, target, None, _REMOUNT | _BIND | _READ_ONLY | kept)
+    _mount(None, target, None, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | kept)
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
