@@ -173,7 +173,8 @@ def _under_way(live: Live) -> str:
     names = ("chain", "cycle", "judged", "valid", "most fail at")
     head = "".join(f"<th scope='col'>{name}</th>" for name in names)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows[:UNDER_WAY])}</tbody></table>"
-    return f"<section><h2>Judged so far in cycles under way <small>(in brackets: the last three cycles)</small></h2>{table}{more}</section>"
+    title = "Judged so far in cycles under way <small>(in brackets: the last three cycles)</small>"
+    return f"<section><h2>{title}</h2>{table}{more}</section>"
 
 
 def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:
