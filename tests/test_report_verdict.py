@@ -126,7 +126,7 @@ def test_an_unfinished_run_has_no_verdict_before_its_end():
     assert "cannot be answered yet: the chain that does not learn has no finished cycle" in waiting.headline
     assert waiting.next == found.next == "Next: let the run go on to its end."
     late = verdict_on(*made(1, rates, done={"loop": CYCLES, "frozen": 0}))
-    assert late.headline.startswith("Controls are still to come: cannot be answered yet")
+    assert late.headline.startswith("Cannot be answered yet: the chain that does not learn")
     empty = verdict_on(*made(1, rates, done={"loop": 0, "frozen": 0}))
     assert (empty.kind, empty.sentence) == ("nothing", "")
 

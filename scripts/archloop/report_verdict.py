@@ -164,7 +164,7 @@ def _led(headline: str, kind: str, found: dict, ahead: bool, as_of: int | None, 
         headline = f"Random search is ahead. {headline}"
     elif "random" in found and _below(found["random"]):
         headline = f"In {'this run' if found['random'].runs == 1 else 'these runs'} random search is ahead. {headline}"
-    if as_of is None or kind == "nothing":
+    if as_of is None or kind == "nothing" or (kind == "no_control" and as_of == planned):
         return headline
     # The loop may have finished long before its controls.
     early = f"As of cycle {as_of} of {planned}" if as_of < planned else "Controls are still to come"
