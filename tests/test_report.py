@@ -373,7 +373,7 @@ def test_a_partial_report_is_made_by_hand_from_what_there_is(root, tmp_path):
     done = subprocess.run(script, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "partial" / "index.html").read_text()
-    assert "A partial report." in page and "main 2 of 5 cycles; not started: svhn." in page
+    assert "A partial report." in page and "main 2 of 5 cycles; no finished cycle yet: svhn." in page
     assert "not finished" in page and "As of cycle 2 of 5: cannot be answered" in page
     refused = subprocess.run([*script, "--whole"], capture_output=True, text=True)
     assert refused.returncode == 1 and "no verdict yet" in refused.stderr and "Traceback" not in refused.stderr

@@ -162,19 +162,21 @@ def _state(cycle: Cycle, brief: bool = False) -> str:
 
 def _under_way(live: Live) -> str:
     """Return the funnels of the cycles that are being judged, beside those of the last finished ones."""
-    rows = []
+    rows, has_past = [], False
     for name, cycles in live.chains.items():
         for at, cycle in enumerate(cycles):
             if cycle.state != DONE and cycle.counts:
                 before = [each for each in cycles[:at] if each.state == DONE and each.judged]
                 rows.append(_funnel(name, cycle, before))
+                has_past = has_past or bool(before)
     more = f"<p class='muted'>and {len(rows) - UNDER_WAY} more chains</p>" if len(rows) > UNDER_WAY else ""
     if not rows:
         return ""
     names = ("chain", "cycle", "judged", "valid", "most fail at")
     head = "".join(f"<th scope='col'>{name}</th>" for name in names)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows[:UNDER_WAY])}</tbody></table>"
-    title = "Judged so far in cycles under way <small>(in brackets: the last three cycles)</small>"
+    title = "Judged so far in cycles under way"
+    title += " <small>(in brackets: the last three cycles)</small>" if has_past else ""
     return f"<section><h2>{title}</h2>{table}{more}</section>"
 
 
