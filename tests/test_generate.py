@@ -204,7 +204,7 @@ def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, 
     for _ in sample(model, tokenizer, made, limit, SETTINGS | changes):
         largest.append(sum(room.nbytes for layer in watched.cache.layers for room in layer.room))
     assert 1 <= limit < 7
-    assert 0.5e6 < max(largest) <= 1e6
+    assert 0.5 * 2**20 < max(largest) <= 2**20
     with pytest.raises(InputError, match=r"run\.cache_mb: 1 MB hold no sequence"):
         batch_limit(model.config, model.dtype, longest, SETTINGS | changes | {"max_new_tokens": 1900}, 1)
 
@@ -217,11 +217,11 @@ def test_what_fits_exactly_fits():
     def limit(longest: int, cache_mb: float) -> int:
         return batch_limit(config, torch.float64, longest, SETTINGS | {"max_new_tokens": 100}, cache_mb)
 
-    assert [limit(28, cache_mb) for cache_mb in (0.032768, 0.065536, 1)] == [1, 2, 4]
+    assert [limit(28, cache_mb) for cache_mb in (0.03125, 0.0625, 1)] == [1, 2, 4]
     with pytest.raises(InputError, match=r"100 after a prompt of 29 tokens are more than the model's context of 128"):
         limit(29, 1)
     with pytest.raises(InputError, match="one of 128 tokens takes 0 MB"):
-        limit(28, 0.0327)
+        limit(28, 0.0312)
 
 
 def test_a_draw_that_rounding_could_tip_is_settled_by_the_sequence_alone(model, tokenizer, monkeypatch):
