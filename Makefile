@@ -25,9 +25,10 @@ test-hostile: $(VENV)/.ready-dev
 test-slurm: $(VENV)/.ready-dev
 	@PATH="$(abspath $(BIN)):$$PATH" pytest tests/slurm -m slurm
 
-# What benchmarks/gpu.sh does on a GPU, on the processors, behind the walls for one.
+# What benchmarks/gpu.sh does on a GPU, on the processors, behind the walls for one; on demand some of its PHASES, in a
+# folder WORK in which the next call goes on.
 test-gpu: $(VENV)/.ready-dev
-	@DEVICE=cpu WORK=$$(mktemp -d) PYTHON=$(abspath $(BIN))/python bash benchmarks/gpu.sh
+	@DEVICE=cpu WORK=$(or $(WORK),$$(mktemp -d)) PYTHON=$(abspath $(BIN))/python bash benchmarks/gpu.sh $(PHASES)
 
 check: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .
