@@ -79,7 +79,7 @@ def _score(folder):
 
 
 def _settings_of_another_shape(folder):
-    (folder / "results/settings.json").write_text('{"chains": 3, "seed": []}')
+    (folder / "results/settings.json").write_text('{"chains": 3, "random_seed": []}')
 
 
 @pytest.mark.parametrize(
