@@ -13,10 +13,12 @@ programs whose score is known, the data sets, three files of each exported desig
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 import yaml
+from snakemake.utils import update_config
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -39,24 +41,16 @@ SCORES = 256
 MODEL_GB, ADAPTER_GB = 14.0, 0.24
 
 
-def laid_over(names: list[str]) -> dict:
+def laid_over(names: Iterable[str]) -> dict:
     """Return the settings of files in config/, each laid over those before it as Snakemake does, as a user's dict."""
     whole: dict = {}
     for name in names:
-        _lay(whole, yaml.safe_load((CONFIG / name).read_text(encoding="utf-8")))
+        update_config(whole, yaml.safe_load((CONFIG / name).read_text(encoding="utf-8")))
     return whole
 
 
-def _lay(under: dict, over: dict) -> None:
-    for key, value in over.items():
-        if isinstance(value, dict) and isinstance(under.get(key), dict):
-            _lay(under[key], value)
-        else:
-            under[key] = value
-
-
 def cost(settings: dict) -> Counter:
-    """Return jobs, queued, candidates, files, GB and GPU hours of a complete run; settings: complete ones."""
+    """Return jobs, candidates, files, GB and GPU hours of a complete run; settings: complete ones."""
     found = Counter(files=SCORES, GB=MODEL_GB, candidates=0, hours=0.0)
     seconds = json.loads(RECORDED.read_text())["rules"]
     own_images = any(chain["dataset"] == "folder" for chain in settings["chains"].values())
@@ -64,7 +58,6 @@ def cost(settings: dict) -> Counter:
     for job in jobs:
         stage = job.stage + "_seed" * (job.chain == SEED and job.stage in ("evaluate", "finetune"))
         found["jobs"] += 1
-        found["queued"] += job.stage in ("generate", "evaluate", "finetune")
         found["files"] += FILES[job.stage]
         if stage in ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed"):
             found["hours"] += seconds[stage]["start_s"] / 3600

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from snakemake.utils import update_config
+from benchmark_modules import load
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "rules", "scripts", "config", "envs", "report", "profiles")
@@ -22,10 +22,7 @@ def small_settings() -> dict:
 
 def shipped(*names: str) -> dict:
     """Return the settings of files in config/, each laid over those before it as Snakemake does."""
-    whole: dict = {}
-    for name in names:
-        update_config(whole, yaml.safe_load((ROOT / "config" / name).read_text()))
-    return whole
+    return load("cost").laid_over(names)
 
 
 def make_clone(folder: Path, model: Path) -> Path:

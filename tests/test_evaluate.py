@@ -193,8 +193,8 @@ def test_what_a_candidate_prints_is_text_of_bounded_length(judge, settings):
 
 def test_the_server_that_died_is_started_again(judge, settings):
     judge.judge(HONEST, settings, 1)
-    judge.server.kill()
-    judge.server.wait()
+    judge.server.process.kill()
+    judge.server.process.wait()
     assert judge.judge(HONEST, settings, 1)["outcome"] == "trained"
 
 
@@ -204,15 +204,15 @@ def test_candidates_end_with_the_judges_server_and_whoever_waits_for_it_is_told(
         verdict = pool.submit(own.judge, endless, settings, 1)
         soon(lambda: verdict.done() or (own.server and len(family(own)) == 2))  # the keeper and its candidate
         children = family(own)
-        own.server.kill()
-        with pytest.raises(RuntimeError, match="the judge's own process ended"):
+        own.server.process.kill()
+        with pytest.raises(RuntimeError, match=r"the judge's own process ended \(status -9\)"):
             verdict.result(timeout=60)
         _, alive = psutil.wait_procs(children, timeout=60)
     assert len(children) == 2 and not alive
 
 
 def family(judge: Judge) -> list[psutil.Process]:
-    return psutil.Process(judge.server.pid).children(recursive=True)
+    return psutil.Process(judge.server.process.pid).children(recursive=True)
 
 
 def soon(condition, seconds: float = 120) -> None:
@@ -286,7 +286,7 @@ def test_the_strongest_level_that_works_is_taken(monkeypatch):
         walls.choose_level("namespaces")
 
 
-def test_none_says_so_loudly(digits, caplog, monkeypatch):
+def test_none_says_so_loudly(digits, caplog):
     Judge(digits, "cpu", "none")
     assert "with your rights" in caplog.text
 

@@ -47,7 +47,7 @@ def test_a_module_that_cannot_be_imported_is_no_obstacle_of_the_kernel(elsewhere
 
 def test_a_judge_starts_wherever_the_library_lies(elsewhere, tmp_path):
     with Judge(write_few_digits(tmp_path / "digits.safetensors"), "cpu", "none") as judge:
-        server, _ = judge._ready()
+        server = judge._ready().process
         assert str(elsewhere) in Path(f"/proc/{server.pid}/cmdline").read_text().split("\0")
 
 

@@ -1,16 +1,12 @@
 """The simulation behind docs/scaling.md, on plans whose times are known by hand."""
 
-import importlib.util
-
 import pytest
+from benchmark_modules import load
 
 
 @pytest.fixture(scope="module")
-def scale(root):
-    spec = importlib.util.spec_from_file_location("scale", root / "benchmarks" / "scale.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def scale():
+    return load("scale")
 
 
 # Four shards generate, all of them are admitted at once, one fine-tuning follows.

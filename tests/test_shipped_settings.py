@@ -1,11 +1,11 @@
 """The files in config/: what each says that it costs, and how the second goes on from the results of the first."""
 
 import csv
-import importlib.util
 import json
 
 import pytest
 import yaml
+from benchmark_modules import load
 from workflow import snakemake
 
 from archloop.options import Validator, schema
@@ -15,11 +15,8 @@ FILES = ("config.yaml", "ablations.yaml", "images.yaml")
 
 
 @pytest.fixture(scope="module")
-def cost(root):
-    spec = importlib.util.spec_from_file_location("cost", root / "benchmarks" / "cost.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def cost():
+    return load("cost")
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -93,12 +93,12 @@ def test_a_control_group_that_is_full_is_no_crash(judge, settings, room, says):
     root = next((place for place in groups if (place / "cgroup.procs").exists()), None)
     if root is None:
         pytest.skip("no control groups")
-    before = Path(f"/proc/{judge.server.pid}/cgroup").read_text().splitlines()
+    before = Path(f"/proc/{judge.server.process.pid}/cgroup").read_text().splitlines()
     own = root / f"archloop-test-{os.getpid()}"
     try:
         own.mkdir()
         (own / "pids.max").write_text(str(1 + room))
-        (own / "cgroup.procs").write_text(str(judge.server.pid))
+        (own / "cgroup.procs").write_text(str(judge.server.process.pid))
     except OSError as error:
         with contextlib.suppress(OSError):
             own.rmdir()
@@ -108,7 +108,7 @@ def test_a_control_group_that_is_full_is_no_crash(judge, settings, room, says):
             judge.judge(HONEST, settings | {"threads": 16}, 1)
     finally:
         back = next(line.split(":", 2)[2] for line in before if "pids" in line.split(":")[1] or line.startswith("0::"))
-        (root / back.lstrip("/") / "cgroup.procs").write_text(str(judge.server.pid))
+        (root / back.lstrip("/") / "cgroup.procs").write_text(str(judge.server.process.pid))
         own.rmdir()
     assert judge.judge(HONEST, settings, 1)["outcome"] == "trained"
 
@@ -216,7 +216,7 @@ NO_NAME = "import getpass, os; os.setuid(54321); assert getpass.getuser() == 'ar
 
 @needs_root
 def test_libraries_find_a_user_and_a_folder_for_their_caches_where_there_is_no_name(judge):
-    environment = Path(f"/proc/{judge.server.pid}/environ").read_bytes().decode().split("\0")
+    environment = Path(f"/proc/{judge.server.process.pid}/environ").read_bytes().decode().split("\0")
     found = dict(entry.partition("=")[::2] for entry in environment if entry)
     done = subprocess.run([sys.executable, "-c", NO_NAME], env=found, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -257,10 +257,10 @@ def test_a_colon_in_the_path_of_the_library_weakens_no_wall(tmp_path, root, monk
 def test_the_limits_that_hold_are_reported_and_one_that_is_too_low_fails_the_job(judge, settings):
     """The last test of this judge: its server's limits are lowered, as a site would have done, and stay so."""
     assert judge.judge(HONEST, settings, 1)["limits"]["RLIMIT_NPROC"] == walls.MAXIMUM_THREADS
-    resource.prlimit(judge.server.pid, resource.RLIMIT_NPROC, (40, 40))
+    resource.prlimit(judge.server.process.pid, resource.RLIMIT_NPROC, (40, 40))
     limits = judge.judge(HONEST, settings, 1)["limits"]
     assert (limits["RLIMIT_NPROC"], limits["RLIMIT_CPU"], limits["RLIMIT_NOFILE"]) == (40, 130, 256)
-    resource.prlimit(judge.server.pid, resource.RLIMIT_CPU, (15, 15))
+    resource.prlimit(judge.server.process.pid, resource.RLIMIT_CPU, (15, 15))
     with pytest.raises(InputError, match="cannot judge at level namespaces: RLIMIT_CPU allows 15 s") as caught:
         judge.judge(HONEST, settings, 1)
     assert "\n" not in str(caught.value)

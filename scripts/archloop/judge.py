@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -43,6 +44,29 @@ GRACE_S, START_S = 240, 300
 logger = get_logger("evaluate")
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server at work. instructions: those that PyTorch's kernels for processors are chosen by there."""
+
+    process: subprocess.Popen
+    channel: socket.socket
+    messages: IO[bytes]  # what it and the keepers wrote on their standard error
+    instructions: str = ""
+
+    def last_words(self) -> str:
+        """Return the last line that it wrote; without any, or when it was stopped before, its status."""
+        # Without a seek, which would move the place where the process writes.
+        written = b"" if self.messages.closed else os.pread(self.messages.fileno(), 2**20, 0)
+        said = written.decode("utf-8", "replace").splitlines()
+        return plain_line(said[-1]) if said else f"status {self.process.poll()}"
+
+    def end(self) -> None:
+        self.channel.close()
+        self.process.kill()
+        self.process.wait()
+        self.messages.close()
+
+
 class Judge:
     """A server process that judges programs behind walls, and the labels, which stay here.
 
@@ -69,7 +93,8 @@ class Judge:
             walls.check_hidden(tempfile.gettempdir())
         self.readable = walls.readable_paths()
         self.hidden = hidden_folders(self.readable)
-        self.lock, self.server, self.channel = threading.Lock(), None, None
+        self.lock: threading.Lock = threading.Lock()
+        self.server: Server | None = None
 
     def __enter__(self) -> "Judge":
         walls.check_file_size(self.dataset.stat().st_size)
@@ -87,14 +112,15 @@ class Judge:
         write_json(self.grants, without(self.readable, self.hidden) if apart else [self.readable, []])
         write_json(self.data / "facts.json", {name: self.facts[name] for name in ("mean", "std", "classes")})
         try:
-            self.server, self.channel, instructions = self._start()
+            self.server = self._start()
         except BaseException:
             self.__exit__()
             raise
+        # What a score depends on beside settings, data and device.
+        kind = f"{platform.machine()} {self.server.instructions}"
+        self.versions = versions("torch", "torchvision", "numpy") | {"cpu": kind}
         if self.level == "bubblewrap":  # each program has a server of its own
             self._stop()
-        # What a score depends on beside settings, data and device.
-        self.versions = versions("torch", "torchvision", "numpy") | {"cpu": f"{platform.machine()} {instructions}"}
         return self
 
     def __exit__(self, *_) -> None:
@@ -153,8 +179,6 @@ class Judge:
             result, log, report = self._ask(order, json.dumps(request).encode(), predictions)
         finally:
             remove_tree(place)
-        if not report:
-            raise RuntimeError("the judge's own process ended")
         if report["error"]:
             raise InputError(f"{os.uname().nodename} cannot judge at level {self.level}: {report['error']}")
         record = scored(read_result(report, result, nonce), labels, settings)
@@ -162,8 +186,11 @@ class Judge:
         measured = {name: report[name] for name in ("cpu_s", "peak_mb", "limits")}
         return record | measured | {"isolation": self.level}
 
-    def _ask(self, order: dict, request: bytes, predictions: int) -> tuple[bytes, bytes, dict | None]:
-        """Return (what the candidate wrote as result, what it printed, the keeper's report or None)."""
+    def _ask(self, order: dict, request: bytes, predictions: int) -> tuple[bytes, bytes, dict]:
+        """Return (what the candidate wrote as result, what it printed, the keeper's report).
+
+        Raises RuntimeError where the server or the keeper ended without one.
+        """
         limits = {"result": 20 + MAXIMUM_HEADER + predictions + 1, "log": MAXIMUM_LOG, "report": MAXIMUM_REPORT}
         pipes = {name: os.pipe() for name in limits}
         asked = os.memfd_create("request", os.MFD_CLOEXEC)
@@ -174,39 +201,38 @@ class Judge:
             given = [asked, *(pipes[name][1] for name in limits)]
             message = json.dumps(order).encode()
             if self.level == "bubblewrap":
-                own = self._start((order["scratch"],))[:2]
-                socket.send_fds(own[1], [message], given)
+                own = self._start((order["scratch"],))
+                socket.send_fds(own.channel, [message], given)
             else:
                 with self.lock:
                     own = self._ready()
-                    socket.send_fds(own[1], [message], given)
+                    socket.send_fds(own.channel, [message], given)
         finally:
             for descriptor in (asked, *(pipe[1] for pipe in pipes.values())):
                 os.close(descriptor)
         deadline = time.monotonic() + order["timeout_s"] + GRACE_S
         parts = _drain({name: pipe[0] for name, pipe in pipes.items()}, limits, deadline)
-        if self.level == "bubblewrap":
-            _end(*own)
         try:
             return parts["result"], parts["log"], json.loads(parts["report"])
         except ValueError:
             with self.lock:
-                if self.server is own[0]:
+                why = own.last_words()
+                if self.server is own:
                     self._stop()
-            return b"", b"", None
+            raise RuntimeError(f"the judge's own process ended ({why})") from None
+        finally:
+            if self.level == "bubblewrap":
+                own.end()
 
-    def _ready(self) -> tuple[subprocess.Popen, socket.socket]:
-        """Return the server and its socket; start it if none is at work. Called with the lock held."""
-        if self.server is None or self.server.poll() is not None:
+    def _ready(self) -> Server:
+        """Return the server; start it if none is at work. Called with the lock held."""
+        if self.server is None or self.server.process.poll() is not None:
             self._stop()
-            self.server, self.channel, _ = self._start()
-        return self.server, self.channel
+            self.server = self._start()
+        return self.server
 
-    def _start(self, writable: tuple[str, ...] = ()) -> tuple[subprocess.Popen, socket.socket, str]:
-        """Return a new server, its socket, and the instructions that its kernels for processors are chosen by.
-
-        writable: what bubblewrap lets it write to.
-        """
+    def _start(self, writable: tuple[str, ...] = ()) -> Server:
+        """Return a new server. writable: what bubblewrap lets it write to."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         files = [str(self.data / "data.safetensors"), str(self.data / "facts.json")]
         command = own_python.run_code(SERVER, *files, str(theirs.fileno()))
@@ -221,33 +247,28 @@ class Judge:
         if self.level == "bubblewrap":
             shown = [*self.readable, str(self.data)]
             command = [*walls.bubblewrap_command(shown, writable, self.gpu, self.hidden), "--", *command]
-        with site_limits.usual_stack(), tempfile.TemporaryFile(dir=self.folder) as messages:
-            streams = {"stdin": subprocess.DEVNULL, "stderr": messages}
-            server = subprocess.Popen(command, **streams, env=environment, cwd=self.data, pass_fds=[theirs.fileno()])
-            theirs.close()
-            ours.settimeout(START_S)
-            word, _, instructions = ours.recv(1 << 12).decode().partition(" ")
-            if word != "ready":
-                status = server.wait()
-                messages.seek(0)
-                said = messages.read().decode("utf-8", "replace").splitlines()
-                why = plain_line(said[-1]) if said else f"status {status}"
-                # The libraries of tensors want gigabytes of addresses at once.
-                bound = site_limits.of_memory()
-                raise InputError(f"the judge's own process could not start ({why})" + (f"; {bound}" if bound else ""))
+        messages = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 (it stays open)
+        streams = {"stdin": subprocess.DEVNULL, "stderr": messages}
+        with site_limits.usual_stack():
+            process = subprocess.Popen(command, **streams, env=environment, cwd=self.data, pass_fds=[theirs.fileno()])
+        theirs.close()
+        ours.settimeout(START_S)
+        word, _, instructions = ours.recv(1 << 12).decode().partition(" ")
+        server = Server(process, ours, messages, instructions)
+        if word != "ready":
+            process.wait()
+            why = server.last_words()
+            server.end()
+            # The libraries of tensors want gigabytes of addresses at once.
+            bound = site_limits.of_memory()
+            raise InputError(f"the judge's own process could not start ({why})" + (f"; {bound}" if bound else ""))
         ours.settimeout(None)
-        return server, ours, instructions
+        return server
 
     def _stop(self) -> None:
         if self.server is not None:
-            _end(self.server, self.channel)
+            self.server.end()
             self.server = None
-
-
-def _end(server: subprocess.Popen, channel: socket.socket) -> None:
-    channel.close()
-    server.kill()
-    server.wait()
 
 
 def _hold(folder: Path) -> IO:

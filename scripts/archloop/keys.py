@@ -16,7 +16,7 @@ def protocol_digest(settings: dict, dataset: str, seed: int, device: str, versio
     """Return the part of a key that all programs share.
 
     settings: section evaluation, its precision resolved. dataset: sha256 of its file. seed: of the judge. device: its
-    name. versions: as `judge_versions` gives them. A GPU's scores do not depend on the kind of processor beside it.
+    name. versions: as a `Judge` has them. A GPU's scores do not depend on the kind of processor beside it.
     """
     code = [code_digest(SCRIPTS / "archloop" / f"{name}.py", SCRIPTS) for name in JUDGE]
     used = PACKAGES + (("cpu",) if device == "cpu" else ())

@@ -4,10 +4,11 @@ import re
 import time
 from dataclasses import dataclass
 
-STAMP = re.compile(r"\[(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})\]")
+TIME = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}"
+STAMP = re.compile(rf"\[({TIME})\]")
 # What begins a record of the log; a message in one may hold lines that begin at column 0, too.
 RECORD = re.compile(
-    rf"^(?={STAMP.pattern.replace('(', '(?:')}$|Error in (?:rule|group)|Finished jobid: |Trying to restart job \d+\.$)",
+    rf"^(?=\[{TIME}\]$|Error in (?:rule|group)|Finished jobid: |Trying to restart job \d+\.$)",
     re.MULTILINE,
 )
 # A key with all lines of its value.
