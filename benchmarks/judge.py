@@ -49,7 +49,7 @@ def judging(dataset: Path, settings: dict, rounds: int, folder: Path) -> None:
     ours, fresh = [], []
     with Judge(small_copy(dataset, folder, 2 * BATCH), "cpu", "auto") as judge:
         judge.judge(PROGRAM, settings, 0)
-        server = Path(f"/proc/{judge.server.pid}/stat")
+        server = Path(f"/proc/{judge.server.process.pid}/stat")
         ticks = os.sysconf("SC_CLK_TCK")
 
         def of_server() -> float:
