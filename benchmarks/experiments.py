@@ -22,20 +22,20 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop.admit import KNOWN_COLUMNS, admit  # noqa: E402
-from archloop.chains import effective  # noqa: E402
-from archloop.corpus import read_corpus  # noqa: E402
-from archloop.datasets import read_facts  # noqa: E402
-from archloop.digest import code_digest  # noqa: E402
-from archloop.evaluate import evaluate  # noqa: E402
+from archloop.corpus.admit import KNOWN_COLUMNS, admit  # noqa: E402
+from archloop.corpus.tables import read_corpus  # noqa: E402
+from archloop.data.dataset_file import read_facts  # noqa: E402
+from archloop.evaluation.evaluate import evaluate  # noqa: E402
 from archloop.files import read_json, sha256_file, sha256_text, write_json  # noqa: E402
-from archloop.finetune import finetune  # noqa: E402
-from archloop.funnel import VALID  # noqa: E402
-from archloop.generate import REPAIR, generate  # noqa: E402
-from archloop.intervals import mean_interval, wilson  # noqa: E402
-from archloop.prompts import cycle_prompts, read_hints, read_template  # noqa: E402
-from archloop.seeds import derive  # noqa: E402
-from archloop.settings import complete  # noqa: E402
+from archloop.finetuning.finetune import finetune  # noqa: E402
+from archloop.generation.generate import REPAIR, generate  # noqa: E402
+from archloop.generation.write_prompts import cycle_prompts, read_hints, read_template  # noqa: E402
+from archloop.outcomes import VALID  # noqa: E402
+from archloop.random_seeds import derive  # noqa: E402
+from archloop.report.intervals import mean_interval, wilson  # noqa: E402
+from archloop.settings.chains import effective  # noqa: E402
+from archloop.settings.complete import complete  # noqa: E402
+from archloop.workflow.code_digest import code_digest  # noqa: E402
 
 PATH = click.Path(path_type=Path)
 # What every variant has in common beside config/demo.yaml, and what each changes of it.

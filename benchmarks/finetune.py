@@ -20,15 +20,15 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop.adapters import attach_adapter  # noqa: E402
-from archloop.chat import encode_pair  # noqa: E402
-from archloop.models import choose_device, load_model, load_tokenizer  # noqa: E402
-from archloop.objectives import Example, make_objective  # noqa: E402
-from archloop.prompts import read_hints, read_template, seed_prompt  # noqa: E402
-from archloop.seed_programs import seed_programs  # noqa: E402
-from archloop.seeds import generator  # noqa: E402
-from archloop.settings import complete  # noqa: E402
-from archloop.training import plan, train, trainable  # noqa: E402
+from archloop.families.programs import seed_programs  # noqa: E402
+from archloop.finetuning.objectives import Example, make_objective  # noqa: E402
+from archloop.finetuning.train_loop import plan, train, trainable  # noqa: E402
+from archloop.generation.write_prompts import read_hints, read_template, seed_prompt  # noqa: E402
+from archloop.model.adapters import attach_adapter  # noqa: E402
+from archloop.model.chat_template import encode_pair  # noqa: E402
+from archloop.model.loading import choose_device, load_model, load_tokenizer  # noqa: E402
+from archloop.random_seeds import generator  # noqa: E402
+from archloop.settings.complete import complete  # noqa: E402
 
 DIGITS = {"name": "digits", "channels": 1, "size": 32, "classes": 10}
 GOAL = {"epochs": 1, "parameter_budget": 300_000}

@@ -20,14 +20,14 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop import sampling  # noqa: E402
-from archloop.chat import chat_tokens  # noqa: E402
-from archloop.draws import ROUNDING  # noqa: E402
-from archloop.generate import with_adapter  # noqa: E402
-from archloop.models import choose_device, load_model, load_tokenizer  # noqa: E402
-from archloop.prompts import cycle_prompts, read_hints, read_template  # noqa: E402
-from archloop.sampling import Prefix, Sequence, read_prompts, sample  # noqa: E402
-from archloop.settings import complete  # noqa: E402
+from archloop.generation import decode  # noqa: E402
+from archloop.generation.decode import Prefix, Sequence, read_prompts, sample  # noqa: E402
+from archloop.generation.generate import with_adapter  # noqa: E402
+from archloop.generation.token_sampling import ROUNDING  # noqa: E402
+from archloop.generation.write_prompts import cycle_prompts, read_hints, read_template  # noqa: E402
+from archloop.model.chat_template import chat_tokens  # noqa: E402
+from archloop.model.loading import choose_device, load_model, load_tokenizer  # noqa: E402
+from archloop.settings.complete import complete  # noqa: E402
 
 PATH = click.Path(path_type=Path, exists=True)
 
@@ -71,7 +71,7 @@ def together(model, tokenizer, rows: list[dict], size: int, settings: dict) -> t
 
 def count_settled(counts: list[int]) -> None:
     """Count draws and those that a pass of the candidate alone settled, from now on, in `counts`."""
-    real = sampling.choose_tokens
+    real = decode.choose_tokens
 
     def counting(logits, draws, settings, rounding=0.0):
         tokens, certain = real(logits, draws, settings, rounding)
@@ -79,7 +79,7 @@ def count_settled(counts: list[int]) -> None:
         counts[1] += certain.count(False)
         return tokens, certain
 
-    sampling.choose_tokens = counting
+    decode.choose_tokens = counting
 
 
 @torch.inference_mode()

@@ -32,7 +32,7 @@ packages() {
 walls() { "$PYTHON" scripts/gpu_walls.py --device "$DEVICE" $FORM --output "$OUT/walls.json"; }
 plain() {
   [ "$(id -u)" = 0 ] || { echo "not root: the walls above are those of a plain user"; return; }
-  PYTHONPATH=tests${PYTHONPATH:+:$PYTHONPATH} "$PYTHON" -m pytest -q -rs tests/gpu -k plain_user
+  PYTHONPATH=tests/helpers${PYTHONPATH:+:$PYTHONPATH} "$PYTHON" -m pytest -q -rs tests/gpu -k plain_user
 }
 hostile() {
   "$PYTHON" -m pytest -q -rs tests/gpu -k "not plain_user" && "$PYTHON" -m pytest -q -rs tests/hostile/test_gpu_form.py

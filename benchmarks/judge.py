@@ -22,11 +22,11 @@ from safetensors.torch import load_file, safe_open, save_file
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop import train  # noqa: E402
-from archloop.evaluate import evaluate  # noqa: E402
-from archloop.judge import Judge  # noqa: E402
-from archloop.seed_programs import family_programs  # noqa: E402
-from archloop.settings import complete  # noqa: E402
+from archloop.evaluation import train_candidate  # noqa: E402
+from archloop.evaluation.evaluate import evaluate  # noqa: E402
+from archloop.evaluation.judge import Judge  # noqa: E402
+from archloop.families.programs import family_programs  # noqa: E402
+from archloop.settings.complete import complete  # noqa: E402
 
 PROGRAM = family_programs("plain")[0].program
 BATCH = 16
@@ -100,7 +100,7 @@ def pipeline(dataset: Path, rounds: int) -> None:
         def __getitem__(self, at):
             return transform(pictures[at][0]), pictures[at][1]
 
-    prepare = train._preparer(data | {"mean": mean, "std": std}, protocol, "cpu")
+    prepare = train_candidate._preparer(data | {"mean": mean, "std": std}, protocol, "cpu")
     loader = DataLoader(Pictures(), batch_size=BATCH, shuffle=True, num_workers=0)
     workers = DataLoader(Pictures(), batch_size=BATCH, shuffle=True, num_workers=2, persistent_workers=True)
 
@@ -127,16 +127,16 @@ def training(dataset: Path, settings: dict, rounds: int) -> None:
     """The judge's training against a bare loop over resident tensors, and against the same in channels_last."""
     data, protocol = _data(dataset)
     images, labels = data["train_images"], data["train_labels"]
-    prepare = train._preparer(data, protocol, "cpu")
+    prepare = train_candidate._preparer(data, protocol, "cpu")
     namespace = {}
     exec(PROGRAM, namespace)
 
     def net(layout=torch.contiguous_format):
-        train.seed_everything(0)
+        train_candidate.seed_everything(0)
         return namespace["Net"]((BATCH, *images.shape[1:]), (data["classes"],), {}, "cpu").to(memory_format=layout)
 
     def judged() -> None:
-        next(train._epochs(net(), images, labels, prepare, settings, 0, "cpu", protocol))
+        next(train_candidate._epochs(net(), images, labels, prepare, settings, 0, "cpu", protocol))
 
     def bare(layout=torch.contiguous_format) -> None:
         model = net(layout)
@@ -166,12 +166,12 @@ def training(dataset: Path, settings: dict, rounds: int) -> None:
     print(f"channels_last / contiguous on this processor, pair by pair: {spread(layouts, 'x')}")
 
 
-def _data(dataset: Path) -> tuple[dict, train.Protocol]:
+def _data(dataset: Path) -> tuple[dict, train_candidate.Protocol]:
     import json
 
     with safe_open(dataset, "pt") as opened:
         facts = json.loads(opened.metadata()["facts"])
-    return load_file(dataset) | facts, train.PROTOCOLS["native"]
+    return load_file(dataset) | facts, train_candidate.PROTOCOLS["native"]
 
 
 @click.command()

@@ -26,10 +26,10 @@ import polars as pl
 from datasketch import MinHash
 from synthetic import documents, near_copy
 
-from archloop.admit import KNOWN_COLUMNS, admit
-from archloop.corpus import CORPUS, read_corpus, write_corpus
-from archloop.novelty import neighbours, with_signatures
-from archloop.shingles import SCHEME, jaccard, normalised_tokens, shingle_sets, shingles, signatures
+from archloop.corpus.admit import KNOWN_COLUMNS, admit
+from archloop.corpus.tables import CORPUS, read_corpus, write_corpus
+from archloop.novelty.neighbours import neighbours, with_signatures
+from archloop.novelty.shingles import SCHEME, jaccard, normalised_tokens, shingle_sets, shingles, signatures
 
 SHARD = 100_000
 NOVELTY = {"gate": "either", "threshold": 0.9, "shingle_tokens": 10}

@@ -21,8 +21,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop.corpus import CANDIDATES  # noqa: E402
-from archloop.summarize import summarize  # noqa: E402
+from archloop.corpus.tables import CANDIDATES  # noqa: E402
+from archloop.report.summarize import summarize  # noqa: E402
 
 # The terminal shows one of these a cycle at the end of a run.
 SUMMARY = summarize(pl.DataFrame(schema=CANDIDATES), None, 0.4, "main", 1, "digits")

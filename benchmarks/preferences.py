@@ -18,14 +18,14 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop.chains import adapter_after, effective  # noqa: E402
-from archloop.corpus import read_candidates  # noqa: E402
+from archloop.corpus.tables import read_candidates  # noqa: E402
 from archloop.files import read_json, read_jsonl, write_jsonl  # noqa: E402
-from archloop.funnel import VALID  # noqa: E402
-from archloop.intervals import mean_interval, wilson  # noqa: E402
-from archloop.options import options  # noqa: E402
-from archloop.seeds import derive  # noqa: E402
-from archloop.settings import complete  # noqa: E402
+from archloop.outcomes import VALID  # noqa: E402
+from archloop.random_seeds import derive  # noqa: E402
+from archloop.report.intervals import mean_interval, wilson  # noqa: E402
+from archloop.settings.chains import adapter_after, effective  # noqa: E402
+from archloop.settings.complete import complete  # noqa: E402
+from archloop.settings.options import options  # noqa: E402
 
 
 class Comparison:

@@ -24,7 +24,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop.report_theme import svg  # noqa: E402
+from archloop.report.figures.theme import svg  # noqa: E402
 
 QUEUED = ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed")
 SHARDED = ("generate", "evaluate", "evaluate_seed")

@@ -18,9 +18,9 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.allocation import processors  # noqa: E402
-from archloop.judge import Judge  # noqa: E402
-from archloop.seed_programs import family_names, family_programs  # noqa: E402
-from archloop.settings import complete  # noqa: E402
+from archloop.evaluation.judge import Judge  # noqa: E402
+from archloop.families.programs import family_names, family_programs  # noqa: E402
+from archloop.settings.complete import complete  # noqa: E402
 
 # (workers, threads of each)
 ARRANGEMENTS = ((1, 2), (2, 2), (2, 1))

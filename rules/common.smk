@@ -10,13 +10,13 @@ from snakemake.exceptions import WorkflowError
 # The repository, wherever the run is: this may be a module of another workflow.
 ROOT = os.path.dirname(workflow.current_basedir)
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
-from archloop import chains
-from archloop import options as archloop_options
-from archloop import settings as archloop_settings
-from archloop.digest import code_digest
 from archloop.errors import InputError
 from archloop.files import sha256_text, write_json
-from archloop.seeds import derive
+from archloop.random_seeds import derive
+from archloop.settings import chains
+from archloop.settings import complete as archloop_settings
+from archloop.settings import options as archloop_options
+from archloop.workflow.code_digest import code_digest
 from archloop.yaml_files import read_yaml
 
 # The scripts run with the Python that runs Snakemake, unless an environment of --sdm comes before it.
@@ -113,5 +113,5 @@ def from_root(*parts):
 
 
 # The families are templates; no digest of code sees a change in them.
-FAMILIES = from_root("scripts", "archloop", "families")
+FAMILIES = from_root("scripts", "archloop", "families", "templates")
 FAMILIES = [os.path.join(FAMILIES, name) for name in sorted(os.listdir(FAMILIES)) if name.endswith(".j2")]

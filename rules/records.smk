@@ -1,8 +1,8 @@
 # What a run finds in results/ and leaves there. Included last, when every output is known.
 import fcntl
 
-from archloop.records import other_model, stop_line, unrecorded
-from archloop.terminal import end_with_terminal
+from archloop.workflow.snakemake_records import other_model, stop_line, unrecorded
+from archloop.workflow.terminal import end_with_terminal
 
 # Without its record Snakemake takes an output for fresh, whatever made it.
 if workflow.is_main_process:

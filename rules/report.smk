@@ -1,5 +1,5 @@
 # What a person opens: one page that stands alone, its figures, and its tables.
-from archloop.report_parts import FIGURES, PAGE_PARTS, TABLES
+from archloop.report.parts import FIGURES, PAGE_PARTS, TABLES
 
 REPORT = "results/report"
 

@@ -2,8 +2,8 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-from archloop.orphans import end_orphans
-from archloop.patience import be_patient
+from archloop.cluster.orphaned_jobs import end_orphans
+from archloop.cluster.waiting import be_patient
 
 
 def poll_steadily(plugin):

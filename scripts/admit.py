@@ -7,12 +7,12 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.admit import KNOWN_COLUMNS, ROW, admit, read_records
-from archloop.cli import settings_options, stage
-from archloop.corpus import read_candidates, read_corpus, write_candidates, write_corpus
-from archloop.datasets import read_facts
+from archloop.corpus.admit import KNOWN_COLUMNS, ROW, admit, read_records
+from archloop.corpus.tables import read_candidates, read_corpus, write_candidates, write_corpus
+from archloop.data.dataset_file import read_facts
 from archloop.files import read_jsonl
-from archloop.repeats import COLUMNS
+from archloop.novelty.repeats import COLUMNS
+from archloop.workflow.cli import settings_options, stage
 
 PATH = click.Path(path_type=Path)
 

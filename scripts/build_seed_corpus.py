@@ -7,13 +7,13 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.admit import ROW, read_records
-from archloop.build_seed_corpus import build_seed_corpus
-from archloop.cli import stage
-from archloop.corpus import write_corpus
-from archloop.datasets import read_facts
+from archloop.corpus.admit import ROW, read_records
+from archloop.corpus.tables import write_corpus
+from archloop.data.dataset_file import read_facts
 from archloop.files import read_jsonl, write_json
-from archloop.prompts import read_hints, read_template
+from archloop.generation.write_prompts import read_hints, read_template
+from archloop.seed_corpus.build_seed_corpus import build_seed_corpus
+from archloop.workflow.cli import stage
 
 PATH = click.Path(path_type=Path)
 

@@ -8,9 +8,9 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import stage, value_of
-from archloop.draw_families import draw_families
+from archloop.corpus.draw_families import draw_families
 from archloop.files import write_json, write_jsonl
+from archloop.workflow.cli import stage, value_of
 
 PATH = click.Path(path_type=Path)
 

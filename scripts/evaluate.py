@@ -8,8 +8,8 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import settings_options, stage, value_of
 from archloop.files import read_jsonl, write_json
+from archloop.workflow.cli import settings_options, stage, value_of
 
 PATH = click.Path(path_type=Path)
 
@@ -36,7 +36,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--job-memory-mb", type=click.IntRange(min=1), help="Memory that SLURM gave the job, in MB.")
 def main(candidates, dataset, store, seed, output, run_record, settings, **job) -> dict:
     """Write one record for each candidate, in their order."""
-    from archloop.evaluate import evaluate
+    from archloop.evaluation.evaluate import evaluate
 
     # Outside of SLURM what a rule asks for is no bound on what the machine has.
     memory_mb = job["job_memory_mb"] if "SLURM_JOB_ID" in os.environ else None

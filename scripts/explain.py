@@ -7,8 +7,8 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import command
-from archloop.explain import explain
+from archloop.monitoring.explain import explain
+from archloop.workflow.cli import command
 
 PATH = click.Path(path_type=Path)
 

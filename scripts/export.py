@@ -7,10 +7,10 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import stage
-from archloop.corpus import read_corpus
-from archloop.export import export
+from archloop.corpus.tables import read_corpus
 from archloop.files import write_json
+from archloop.lemur.export import export
+from archloop.workflow.cli import stage
 
 PATH = click.Path(path_type=Path)
 

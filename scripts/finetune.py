@@ -8,11 +8,11 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import settings_options, stage, value_of
-from archloop.corpus import read_candidates, read_corpus
-from archloop.digest import code_digest
+from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.files import write_json
-from archloop.models import spare_bitsandbytes, versions
+from archloop.model.loading import spare_bitsandbytes, versions
+from archloop.workflow.cli import settings_options, stage, value_of
+from archloop.workflow.code_digest import code_digest
 
 # What dpo and kto need of a candidate.
 VERDICTS = ("prompt", "program", "outcome")
@@ -35,7 +35,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--gpus", default=1, type=value_of("run", "gpus"), help="GPUs of this node that share the work.")
 def main(fresh, corpus, candidates, model, output, run_record, state, **given) -> dict:
     """Write the adapter, its configuration and its lineage."""
-    from archloop.finetune import CHECKPOINT, finetune
+    from archloop.finetuning.finetune import CHECKPOINT, finetune
 
     started = time.monotonic()
     spare_bitsandbytes(given["loading"]["quantization"])

@@ -8,10 +8,10 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import settings_options, stage, value_of
-from archloop.digest import code_digest
 from archloop.files import read_jsonl, write_json, write_jsonl
-from archloop.models import spare_bitsandbytes, versions
+from archloop.model.loading import spare_bitsandbytes, versions
+from archloop.workflow.cli import settings_options, stage, value_of
+from archloop.workflow.code_digest import code_digest
 
 PATH = click.Path(path_type=Path)
 
@@ -30,7 +30,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--cache-mb", default=20_000, type=value_of("run", "cache_mb"), help="Bound on keys and values.")
 def main(prompts, shard, model, adapter, output, run_record, state, device, cache_mb, settings, loading) -> dict:
     """Write one candidate a line: prompt, raw answer, program, token counts, seed and adapter."""
-    from archloop.generate import choose_gpu, generate
+    from archloop.generation.generate import choose_gpu, generate
 
     started = time.monotonic()
     spare_bitsandbytes(loading["quantization"])

@@ -10,13 +10,13 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop import options
-from archloop.cli import command, value_of
 from archloop.errors import InputError
 from archloop.files import write_json
+from archloop.preflight.trial import DRIVER_CALLS, which_wall
 from archloop.progress import get_logger
-from archloop.trial import DRIVER_CALLS, which_wall
-from archloop.walls import LEVELS
+from archloop.sandbox.isolation import LEVELS
+from archloop.settings import options
+from archloop.workflow.cli import command, value_of
 
 PATH = click.Path(path_type=Path)
 

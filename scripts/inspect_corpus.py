@@ -14,10 +14,10 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop import inspect_corpus as corpus
-from archloop.cli import command
 from archloop.errors import InputError
 from archloop.texts import visible
+from archloop.tools import inspect_corpus as corpus
+from archloop.workflow.cli import command
 
 ANSWERS = {
     "counts": lambda records, identity, count: corpus.counts(records),

@@ -7,7 +7,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import command, value_of
+from archloop.workflow.cli import command, value_of
 
 PATH = click.Path(path_type=Path)
 
@@ -19,7 +19,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--dtype", default="auto", type=value_of("loading", "dtype"), help="auto is that of the model's files.")
 def main(model: Path, adapter: Path, output: Path, dtype: str) -> None:
     """Write a model with the adapter inside its weights, and its tokenizer."""
-    from archloop.adapters import export_merged
+    from archloop.model.adapters import export_merged
 
     export_merged(model.parent, adapter, output, dtype)
 

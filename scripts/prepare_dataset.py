@@ -7,8 +7,8 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import settings_options, stage
-from archloop.options import schema
+from archloop.settings.options import schema
+from archloop.workflow.cli import settings_options, stage
 
 
 @stage("output", packages=("torch", "torchvision", "numpy", "scikit-learn", "pillow"))
@@ -20,7 +20,7 @@ from archloop.options import schema
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The safetensors file.")
 def main(dataset: str, seed: int, output: Path, settings: dict) -> None:
     """Write the data set and its facts."""
-    from archloop.prepare_dataset import prepare_dataset
+    from archloop.data.prepare_dataset import prepare_dataset
 
     prepare_dataset(dataset, output, settings, seed)
 

@@ -7,8 +7,8 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import settings_options, stage
-from archloop.prepare_model import prepare_model
+from archloop.model.prepare_model import prepare_model
+from archloop.workflow.cli import settings_options, stage
 
 
 @stage("output", packages=("torch", "transformers", "gguf", "safetensors"))

@@ -10,8 +10,8 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import command, value_of
-from archloop.replay import replay
+from archloop.tools.replay import replay
+from archloop.workflow.cli import command, value_of
 
 PATH = click.Path(path_type=Path)
 

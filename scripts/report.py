@@ -11,10 +11,10 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import settings_options, stage
 from archloop.errors import InputError
-from archloop.report import write_report
-from archloop.report_input import read_all, sources
+from archloop.report.report import write_report
+from archloop.report.results import read_all, sources
+from archloop.workflow.cli import settings_options, stage
 
 PATH = click.Path(path_type=Path)
 

@@ -7,9 +7,9 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import command
-from archloop.live_page import write_page
-from archloop.status import plan, settings_of, status
+from archloop.monitoring.live_page import write_page
+from archloop.monitoring.status import plan, settings_of, status
+from archloop.workflow.cli import command
 
 PATH = click.Path(path_type=Path)
 

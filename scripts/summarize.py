@@ -7,13 +7,13 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.admit import accuracy_threshold
-from archloop.cli import settings_options, stage
-from archloop.corpus import read_candidates
-from archloop.datasets import read_facts
+from archloop.corpus.admit import accuracy_threshold
+from archloop.corpus.tables import read_candidates
+from archloop.data.dataset_file import read_facts
 from archloop.files import read_json, write_json
-from archloop.live_page import write_beside
-from archloop.summarize import summarize
+from archloop.monitoring.live_page import write_beside
+from archloop.report.summarize import summarize
+from archloop.workflow.cli import settings_options, stage
 
 PATH = click.Path(path_type=Path)
 

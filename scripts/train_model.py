@@ -7,9 +7,9 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import settings_options, stage, value_of
-from archloop.digest import code_digest
-from archloop.prompts import read_hints, read_template
+from archloop.generation.write_prompts import read_hints, read_template
+from archloop.workflow.cli import settings_options, stage, value_of
+from archloop.workflow.code_digest import code_digest
 
 PATH = click.Path(path_type=Path)
 
@@ -25,7 +25,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--output", required=True, type=PATH, help="The manifest.json in the model's folder.")
 def main(reference, template, hints, seed, device, state, output, settings) -> dict:
     """Train a model and a tokenizer and put them into the folder of OUTPUT, as a prepared model."""
-    from archloop.train_model import train_model
+    from archloop.scratch_model.train_model import train_model
 
     hints, template = read_hints(hints), read_template(template)
     code = code_digest(__file__)

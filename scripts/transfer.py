@@ -8,10 +8,10 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import stage
-from archloop.corpus import read_corpus
+from archloop.corpus.tables import read_corpus
+from archloop.corpus.transfer import KEPT, transfer
 from archloop.files import write_json, write_jsonl
-from archloop.transfer import KEPT, transfer
+from archloop.workflow.cli import stage
 
 PATH = click.Path(path_type=Path)
 

@@ -12,12 +12,12 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import command
 from archloop.errors import InputError
 from archloop.files import write_json
-from archloop.records import record
-from archloop.report_parts import VERIFIED
-from archloop.verify import Checked, not_as_recorded, verify
+from archloop.report.parts import VERIFIED
+from archloop.tools.verify import Checked, not_as_recorded, verify
+from archloop.workflow.cli import command
+from archloop.workflow.snakemake_records import record
 
 
 @command

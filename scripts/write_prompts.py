@@ -7,12 +7,12 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import settings_options, stage, value_of
-from archloop.corpus import read_corpus
-from archloop.datasets import read_facts
+from archloop.corpus.tables import read_corpus
+from archloop.data.dataset_file import read_facts
 from archloop.files import write_jsonl
+from archloop.generation.write_prompts import cycle_prompts, read_hints, read_template, room_for_answer
 from archloop.progress import get_logger
-from archloop.prompts import cycle_prompts, read_hints, read_template, room_for_answer
+from archloop.workflow.cli import settings_options, stage, value_of
 
 PATH = click.Path(path_type=Path)
 

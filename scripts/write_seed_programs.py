@@ -7,11 +7,11 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.cli import settings_options, stage
+from archloop.families.programs import seed_programs
 from archloop.files import write_json, write_jsonl
-from archloop.lemur import read_programs
-from archloop.models import token_counter
-from archloop.seed_programs import seed_programs
+from archloop.model.loading import token_counter
+from archloop.seed_corpus.lemur_programs import read_programs
+from archloop.workflow.cli import settings_options, stage
 
 PATH = click.Path(path_type=Path)
 

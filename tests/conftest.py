@@ -71,7 +71,7 @@ def config(smallest) -> dict:
 @pytest.fixture(scope="session")
 def settings(smallest) -> dict:
     """Section evaluation of tests/test.yaml, whole, with time enough on a busy machine: what a judge is given."""
-    from archloop.settings import complete
+    from archloop.settings.complete import complete
 
     return complete(smallest)["evaluation"] | {"timeout_s": 60}
 

@@ -1,6 +1,6 @@
 """Changes lines of a module, one at a time, and runs its tests with each: what none of them notices is printed.
 
-    python tests/mutants.py MODULE... [--seed N] [--count 20] [--jobs 1] [--line N]
+    python tests/mutants.py PACKAGE/MODULE... [--seed N] [--count 20] [--jobs 1] [--line N]
 
 The modules' tests stand in tests/mutants.toml: fast ones alone, so that a module takes a minute or a few. A survivor is
 a change that no test would notice: a test is missing, or nothing that matters changes. Those of another seed are other
@@ -147,7 +147,7 @@ def make_copy(folder: Path) -> Path:
 def try_mutants(module: str, found: list, jobs: int) -> list:
     """Return what no test noticed, as mutants; raise SystemExit where the tests fail on the module as it is."""
     tests = table()["tests"][module]
-    arguments = [f"tests/{word}" if word.startswith("test_") else word for word in shlex.split(tests)]
+    arguments = [f"tests/{word}" if word.endswith(".py") else word for word in shlex.split(tests)]
     with contextlib.ExitStack() as stack:
         folders = [Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mut-"))) for _ in range(jobs)]
         for folder in folders:
@@ -180,7 +180,12 @@ def _try_share(path: Path, arguments: list[str], notes: Path, limit_s: float, sh
         path.write_text(each.text)
         # Python keeps what it compiled until the time in seconds, or the size, differs.
         os.utime(path, (number, number))
-        status, _ = run_tests(path.parents[2], arguments, ReachedFirst(each.line, notes), limit_s)
+        status, _ = run_tests(
+            next(each for each in path.parents if each.name == "copy"),
+            arguments,
+            ReachedFirst(each.line, notes),
+            limit_s,
+        )
         path.write_text(plain)
         survivors += [each] if status == 0 else []
     return survivors

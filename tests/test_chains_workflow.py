@@ -11,7 +11,7 @@ from small_run import copy, small_settings
 from small_run import run as run_in
 from workflow import command, contents, snakemake
 
-from archloop.corpus import read_candidates, read_corpus
+from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.files import sha256_file
 
 pytestmark = pytest.mark.workflow

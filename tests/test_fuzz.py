@@ -20,26 +20,26 @@ from small_cycle import ADMISSION, DATASET, EMPTY, NOVELTY, cycle
 from synthetic_results import LOOK, write_results
 from synthetic_results import settings as settings_of
 
-from archloop.admit import admit
-from archloop.contract import complete, modernise, supported
-from archloop.corpus import read_candidates, write_candidates, write_corpus
-from archloop.export import export
+from archloop.corpus.admit import admit
+from archloop.corpus.tables import read_candidates, write_candidates, write_corpus
+from archloop.evaluation.score import FIELDS, plain_line, read_result
+from archloop.evaluation.score_store import ScoreStore
+from archloop.evaluation.static_checks import check_program, without_unused
+from archloop.families.programs import seed_programs
 from archloop.files import write_json, write_jsonl
-from archloop.funnel import OUTCOMES
-from archloop.generate import extract_program
-from archloop.inspect_corpus import counts, difference, read_results
-from archloop.provenance import KEYS, OBJECTS, provenance_path
-from archloop.report import write_report
-from archloop.report_graph import blocks
-from archloop.report_input import read_all
-from archloop.result import FIELDS, plain_line, read_result
-from archloop.scores import ScoreStore
-from archloop.seed_programs import seed_programs
-from archloop.shingles import normalised_tokens, signatures, text_digest
-from archloop.static_checks import check_program, without_unused
-from archloop.summarize import summarize
+from archloop.generation.generate import extract_program
+from archloop.lemur.contract import complete, modernise, supported
+from archloop.lemur.export import export
+from archloop.novelty.shingles import normalised_tokens, signatures, text_digest
+from archloop.outcomes import OUTCOMES
+from archloop.report.graph_drawing import blocks
+from archloop.report.report import write_report
+from archloop.report.results import read_all
+from archloop.report.summarize import summarize
 from archloop.texts import one_layout, parsed
-from archloop.verify import verify
+from archloop.tools.inspect_corpus import counts, difference, read_results
+from archloop.tools.verify import verify
+from archloop.workflow.provenance import KEYS, OBJECTS, provenance_path
 
 REAL = [PLAIN, RESIDUAL, SEPARABLE, BRANCHES, EXCITATION, *(each.program for each in seed_programs(1))]
 PIECES = [

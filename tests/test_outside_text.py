@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from archloop import seed_programs
-from archloop.digest import code_digest
-from archloop.prompts import read_hints, read_template, write_prompt
+from archloop.families import programs
+from archloop.generation.write_prompts import read_hints, read_template, write_prompt
+from archloop.workflow.code_digest import code_digest
 
 FACTS = {"name": "digits", "channels": 1, "size": 32, "classes": 10}
 GOAL = {"epochs": 1, "parameter_budget": 1000}
@@ -46,14 +46,14 @@ def test_a_script_saved_with_a_byte_order_mark_has_the_same_digest(root, tmp_pat
 
 
 def test_a_family_saved_with_a_byte_order_mark_gives_the_same_programs(tmp_path, monkeypatch):
-    variant = {axis: values[0] for axis, values in seed_programs.AXES.items()}
-    plain = seed_programs.render("plain", variant)
-    shutil.copytree(seed_programs.FOLDER, tmp_path / "families")
+    variant = {axis: values[0] for axis, values in programs.AXES.items()}
+    plain = programs.render("plain", variant)
+    shutil.copytree(programs.FOLDER, tmp_path / "families")
     for path in (tmp_path / "families").iterdir():
         path.write_bytes(resaved(path.read_bytes(), "utf-8-sig"))
-    monkeypatch.setattr(seed_programs, "FOLDER", tmp_path / "families")
-    monkeypatch.setattr(seed_programs, "_templates", seed_programs._templates.__wrapped__)
-    assert seed_programs.render("plain", variant) == plain
+    monkeypatch.setattr(programs, "FOLDER", tmp_path / "families")
+    monkeypatch.setattr(programs, "_templates", programs._templates.__wrapped__)
+    assert programs.render("plain", variant) == plain
 
 
 SAYS = """

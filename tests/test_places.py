@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from small_data import write_few_digits
 
-from archloop import own_python, walls
+from archloop import python_command
 from archloop.errors import InputError
+from archloop.evaluation.judge import Judge
 from archloop.files import write_json
-from archloop.judge import Judge
 from archloop.progress import get_logger, start_logging
+from archloop.sandbox import isolation
 
 ODD = "run 12:30 [ü] {b}"
 
@@ -23,17 +24,17 @@ def elsewhere(root, tmp_path, monkeypatch) -> Path:
     """The library in a folder whose name means something to PYTHONPATH, shells, globs and formats."""
     library = tmp_path / ODD / "scripts"
     shutil.copytree(root / "scripts" / "archloop", library / "archloop", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(own_python, "LIBRARY", library)
-    walls.obstacle.cache_clear()
+    monkeypatch.setattr(python_command, "LIBRARY", library)
+    isolation.obstacle.cache_clear()
     yield library
-    walls.obstacle.cache_clear()
+    isolation.obstacle.cache_clear()
 
 
 @pytest.mark.parametrize("level", ["namespaces", "bubblewrap"])
 def test_walls_are_tried_wherever_the_library_lies(elsewhere, level):
     if level == "bubblewrap" and not shutil.which("bwrap"):
         pytest.skip("bwrap is not installed")
-    assert walls.obstacle(level) is None
+    assert isolation.obstacle(level) is None
 
 
 @pytest.mark.parametrize("level", ["namespaces", "bubblewrap"])
@@ -42,7 +43,7 @@ def test_a_module_that_cannot_be_imported_is_no_obstacle_of_the_kernel(elsewhere
         pytest.skip("bwrap is not installed")
     shutil.rmtree(elsewhere / "archloop")
     with pytest.raises(InputError, match=r"No module named .archloop.*mend the environment"):
-        walls.choose_level("auto" if level == "namespaces" else level)
+        isolation.choose_level("auto" if level == "namespaces" else level)
 
 
 def test_a_judge_starts_wherever_the_library_lies(elsewhere, tmp_path):
@@ -54,7 +55,7 @@ def test_a_judge_starts_wherever_the_library_lies(elsewhere, tmp_path):
 def test_a_library_of_the_same_name_in_pythonpath_does_not_come_first(root, tmp_path):
     (tmp_path / "archloop").mkdir()
     (tmp_path / "archloop" / "__init__.py").write_text("raise RuntimeError('another project')")
-    command = own_python.run_code("import archloop; print(archloop.__file__)")
+    command = python_command.run_code("import archloop; print(archloop.__file__)")
     done = subprocess.run(
         command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path), "PATH": os.defpath}, capture_output=True, text=True
     )

@@ -7,13 +7,14 @@ import sys
 import click
 import pytest
 
-from archloop.cli import command
 from archloop.errors import InputError
+from archloop.workflow.cli import command
 
 # In a fork of one process each: a script is loaded, not run; printed is what it imported, or why it could not.
 LOAD = """
 import json, os, pathlib, runpy, sys
 import click, jsonschema, yaml
+wanted = {"torch", "transformers", "datasketch", "scipy.stats", "archloop.workflow.cli"}
 if sys.argv[2] == "all": import altair, polars, safetensors.torch, torch
 for path in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
     if sys.argv[2] not in ("all", path.stem): continue
@@ -22,7 +23,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
         sys.argv = [str(path)]
         try: runpy.run_path(str(path), run_name="loaded")
         except BaseException as error: found = repr(error)
-        else: found = sorted({"torch", "transformers", "datasketch", "scipy.stats", "archloop.cli"} & set(sys.modules))
+        else: found = sorted(wanted & set(sys.modules))
         os.write(tell, json.dumps({path.stem: found}).encode())
         os._exit(0)
     os.close(tell)
@@ -43,7 +44,7 @@ def loaded(root, which: str) -> dict:
 def test_every_script_finds_the_library_by_its_own_place(root):
     found = loaded(root, "all")
     assert len(found) == len(list((root / "scripts").glob("*.py")))
-    assert [name for name, names in found.items() if "archloop.cli" not in names] == []
+    assert [name for name, names in found.items() if "archloop.workflow.cli" not in names] == []
 
 
 def test_a_script_runs_where_python_leaves_its_folder_out(root, tmp_path):
@@ -54,7 +55,7 @@ def test_a_script_runs_where_python_leaves_its_folder_out(root, tmp_path):
 
 @pytest.mark.parametrize("name", [*LIGHT, "write_seed_programs"])
 def test_a_script_that_needs_no_tensor_starts_without_torch(root, name):
-    assert loaded(root, name) == {name: ["archloop.cli"]}
+    assert loaded(root, name) == {name: ["archloop.workflow.cli"]}
 
 
 def test_a_mistake_with_a_file_of_an_odd_name_is_one_line(tmp_path, capfd):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from workflow import ROOT
 
+from archloop.evaluation.score_store import ScoreStore
 from archloop.files import remove_tree, write_json
-from archloop.provenance import KEYS, OBJECTS
-from archloop.scores import ScoreStore
+from archloop.workflow.provenance import KEYS, OBJECTS
 
 # Records lost outputs as a member of the group 30000 who made none of them; the sum of records is printed.
 AS_ANOTHER = """
@@ -20,7 +20,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from snakemake.persistence.file import FilePersistence
 from archloop.errors import InputError
-from archloop.records import record
+from archloop.workflow.snakemake_records import record
 os.umask(0o002)
 os.setgroups([])
 os.setgid(30000)
@@ -82,7 +82,7 @@ ADDS = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from archloop.scores import ScoreStore
+from archloop.evaluation.score_store import ScoreStore
 os.umask(0o002)
 os.setgroups([])
 os.setgid(30000)

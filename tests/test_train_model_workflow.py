@@ -76,7 +76,11 @@ def test_what_the_model_is_made_of_trains_it_again_and_a_comment_does_not(cut):
     file.write_text("# a comment\n" + file.read_text())
     assert not planned(cut)
 
-    for path in (file, cut / "config/prompts/hints_demo.yaml", cut / "scripts/archloop/scratch_programs.py"):
+    for path in (
+        file,
+        cut / "config/prompts/hints_demo.yaml",
+        cut / "scripts/archloop/scratch_model/scratch_programs.py",
+    ):
         before = path.read_text()
         other = {"steps: 60": "steps: 61", "Use dilated": "Do use dilated", "100_000,": "100_001,"}
         for old, new in other.items():

@@ -12,9 +12,9 @@ from small_run import SETTINGS, run, small_settings
 from small_run import copy as copy_of
 from workflow import ROOT, contents, kill_when, snakemake
 
-from archloop.corpus import read_candidates, read_corpus
-from archloop.funnel import OUTCOMES, VALID
-from archloop.report_parts import FIGURES, TABLES
+from archloop.corpus.tables import read_candidates, read_corpus
+from archloop.outcomes import OUTCOMES, VALID
+from archloop.report.parts import FIGURES, TABLES
 
 TEST = ("--configfile", SETTINGS)
 UNMADE = ("--configfile", str(ROOT / "tests" / "test.yaml"))  # where the model is to be trained first
@@ -213,7 +213,7 @@ def test_the_papers_run_is_planned_without_gpu_model_or_data(papers_plan):
 
 def test_the_templates_of_the_families_are_inputs_of_the_seed_corpus(tmp_path):
     graph = snakemake(tmp_path, *UNMADE, "--filegraph")
-    assert "scripts/archloop/families/plain.py.j2" in graph.stdout, graph.stderr[-2000:]
+    assert "scripts/archloop/families/templates/plain.py.j2" in graph.stdout, graph.stderr[-2000:]
 
 
 def test_results_that_cannot_be_written_stop_the_run_in_one_line(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archloop.judge import Judge
+from archloop.evaluation.judge import Judge
 
 DEVICE = os.environ.get("DEVICE") or ("cuda" if Path("/dev/nvidiactl").exists() else "")
 

@@ -10,10 +10,10 @@ import time
 import pytest
 from plain_user import ROOT, as_plain_user
 
-from archloop import walls
-from archloop.card_memory import shares
-from archloop.judge import Judge
-from archloop.seed_programs import family_names, family_programs
+from archloop.evaluation.judge import Judge
+from archloop.families.programs import family_names, family_programs
+from archloop.sandbox import isolation
+from archloop.sandbox.gpu_memory import shares
 
 HONEST = family_programs("plain")[0].program
 NET = """
@@ -84,17 +84,17 @@ def trained(judge: Judge, settings: dict) -> bool:
     return judge.judge(HONEST, settings, 1)["outcome"] == "trained"
 
 
-@pytest.mark.parametrize("level", walls.LEVELS)
+@pytest.mark.parametrize("level", isolation.LEVELS)
 def test_the_judge_trains_behind_every_wall(digits, device, settings, level):
-    if walls.obstacle(level, gpu=True):
-        pytest.skip(f"{level}: {walls.obstacle(level, gpu=True)}")
+    if isolation.obstacle(level, gpu=True):
+        pytest.skip(f"{level}: {isolation.obstacle(level, gpu=True)}")
     with Judge(digits, device, level) as judge:
         judge.gpu = True
         record = judge.judge(HONEST, settings, 1)
     assert (record["outcome"], record["isolation"]) == ("trained", level), record
 
 
-@pytest.mark.parametrize("level", walls.LEVELS)
+@pytest.mark.parametrize("level", isolation.LEVELS)
 def test_the_judge_trains_as_a_plain_user(device, level, tmp_path):
     if not shutil.which("setpriv"):
         pytest.skip("setpriv is not installed")
@@ -134,7 +134,7 @@ def test_a_neighbour_of_an_endless_kernel_gets_no_timeout(judge, settings):
 
 
 def test_a_candidate_beyond_its_share_of_a_card_is_stopped(judge, device, settings, monkeypatch):
-    """The keeper measures from outside; on a processor tests/test_card_memory.py has a stand-in for NVML."""
+    """The keeper measures from outside; on a processor tests/sandbox/test_gpu_memory.py has a stand-in for NVML."""
     if device == "cpu":
         pytest.skip("no GPU here: nothing measures its memory")
     share = next(iter(shares([judge.device], 8).values()))

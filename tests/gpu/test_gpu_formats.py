@@ -2,7 +2,7 @@
 
 import pytest
 
-from archloop.evaluate import evaluate
+from archloop.evaluation.evaluate import evaluate
 
 NET = """
 import torch

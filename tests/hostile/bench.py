@@ -24,10 +24,10 @@ import yaml
 from canaries import Canaries
 from catalogue import Hostile, honest_programs, hostile_programs
 
-from archloop import judge
 from archloop.errors import InputError
-from archloop.judge import Judge
-from archloop.settings import complete
+from archloop.evaluation import judge
+from archloop.evaluation.judge import Judge
+from archloop.settings.complete import complete
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"batch_size": 16, "learning_rate": 0.01, "momentum": 0.9, "epochs": 1, "dropout": 0.2, "gradient_clip": 3.0}

@@ -70,7 +70,7 @@ def hostile_programs() -> list[Hostile]:
 
 def honest_programs() -> dict[str, str]:
     """Return the honest programs by name: those in honest/ and the first of six of the project's families."""
-    from archloop.seed_programs import family_programs
+    from archloop.families.programs import family_programs
 
     programs = {path.stem: path.read_text() for path in sorted((FOLDER / "honest").glob("*.py"))}
     for family in ("plain", "residual", "dense", "inception", "convnext", "squeeze_excitation"):

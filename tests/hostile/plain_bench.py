@@ -36,7 +36,7 @@ class PlainBench:
         if probe.returncode:
             raise Unavailable(f"a plain user cannot run this Python here: {' '.join(probe.stderr.splitlines()[-1:])}")
         driver = [sys.executable, "-B", str(Path(__file__).with_name("bench.py")), self.level]
-        modules = os.pathsep.join(map(str, (ROOT / "scripts", ROOT / "tests", Path(__file__).parent)))
+        modules = os.pathsep.join(map(str, (ROOT / "scripts", ROOT / "tests" / "helpers", Path(__file__).parent)))
         environment = {"PYTHONPATH": modules, "PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
         self.complaints = open(self.stage / "driver.log", "w+b")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.complaints}

@@ -8,8 +8,8 @@ import pytest
 from catalogue import FOLDER, GROUPS, honest_programs, hostile_programs
 from plain_user import closed_folder
 
-from archloop.funnel import NOT_VALID
-from archloop.static_checks import check_program
+from archloop.evaluation.static_checks import check_program
+from archloop.outcomes import NOT_VALID
 
 HOSTILE = hostile_programs()
 HONEST = honest_programs()

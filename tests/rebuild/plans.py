@@ -78,8 +78,9 @@ def _in_child(folder: str, arguments: list[str], told: Path, jobs: Path) -> int:
 def _read_code_once(clone: Path) -> None:
     """Do what every plan of this clone begins with: its children find the digests of its code, by file and time."""
     sys.path.insert(0, str(clone / "scripts"))
-    from archloop import chains, files, options, seeds, settings  # noqa: F401 (what the Snakefile imports)
-    from archloop.digest import code_digest
+    from archloop import files, random_seeds  # noqa: F401 (what the Snakefile imports)
+    from archloop.settings import chains, complete, options  # noqa: F401 (what the Snakefile imports)
+    from archloop.workflow.code_digest import code_digest
 
     options.schema()
     for script in clone.glob("scripts/*.py"):

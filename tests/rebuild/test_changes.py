@@ -109,20 +109,26 @@ def _touch(folder):
 def _comments(folder):
     for path in folder.glob("scripts/**/*.py"):
         path.write_text(path.read_text().replace('"""', '"""Reworded. ', 1) + "\n\n# a comment\n")
-    edit(folder / "scripts/archloop/seeds.py", "*parts: object) -> int:", "*parts: object\n) -> int:  # laid out anew")
+    edit(
+        folder / "scripts/archloop/random_seeds.py",
+        "*parts: object) -> int:",
+        "*parts: object\n) -> int:  # laid out anew",
+    )
     edit(folder / "scripts/generate.py", "import time\n", "import time  # seconds\n")
 
 
 def _a_message_of_the_settings(folder):
-    edit(folder / "scripts/archloop/settings.py", "see config/schema.yaml", "have a look at config/schema.yaml")
+    edit(
+        folder / "scripts/archloop/settings/complete.py", "see config/schema.yaml", "have a look at config/schema.yaml"
+    )
 
 
 def _an_indirect_module(folder):
-    edit(folder / "scripts/archloop/intervals.py", "0.5 + confidence / 2", "0.5 + confidence / 2 + 0")
+    edit(folder / "scripts/archloop/report/intervals.py", "0.5 + confidence / 2", "0.5 + confidence / 2 + 0")
 
 
 def _a_direct_module(folder):
-    path = folder / "scripts/archloop/generate.py"
+    path = folder / "scripts/archloop/generation/generate.py"
     path.write_text(path.read_text() + "\n\nMORE = 1\n")
 
 
@@ -131,7 +137,7 @@ def _a_template(folder):
 
 
 def _a_family(folder):
-    path = folder / "scripts/archloop/families/plain.py.j2"
+    path = folder / "scripts/archloop/families/templates/plain.py.j2"
     path.write_text(path.read_text() + "\n")
 
 

@@ -7,7 +7,7 @@ from readme import rows_of_settings
 from small_run import small_settings
 from stages import graph, heads, words
 
-from archloop.options import schema
+from archloop.settings.options import schema
 
 JOBS = graph({"main": 2})
 MORE_SHARDS = {

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 from small_run import edit, run
 
-from archloop.corpus import read_candidates, write_candidates
+from archloop.corpus.tables import read_candidates, write_candidates
+from archloop.evaluation.score_store import ScoreStore, all_records
 from archloop.files import read_json, write_json
-from archloop.scores import ScoreStore, all_records
 
 pytestmark = pytest.mark.workflow
 CYCLE = "results/main/cycle-1"
@@ -53,7 +53,7 @@ def _stray(folder):
 
 
 def _code(folder):
-    edit(folder / "scripts/archloop/summarize.py", "total = candidates.height", "total = candidates.height + 0")
+    edit(folder / "scripts/archloop/report/summarize.py", "total = candidates.height", "total = candidates.height + 0")
 
 
 def _settings(folder):

@@ -10,7 +10,7 @@ from itertools import combinations
 import pytest
 from clone import GPU_RULES, processes_of, wait_for
 
-from archloop.scores import all_records
+from archloop.evaluation.score_store import all_records
 
 pytestmark = pytest.mark.slurm
 

@@ -17,7 +17,7 @@ SNAKEFILE = """
 import sys
 sys.path.insert(0, {scripts!r})
 import snakemake_executor_plugin_slurm
-from archloop.patience import be_patient
+from archloop.cluster.waiting import be_patient
 be_patient(snakemake_executor_plugin_slurm, logger.warning)
 
 rule all:

@@ -1,0 +1,29 @@
+"""The key that a score is kept under: all that it is a function of."""
+
+import json
+
+from archloop.files import sha256_text
+from archloop.layout import SCRIPTS
+from archloop.workflow.code_digest import code_digest
+
+# The judge's own code, as far as it can change a score.
+JUDGE = ("evaluation/fork_server", "evaluation/score", "evaluation/static_checks")
+# What runs a program and what it may import.
+PACKAGES = ("python", "torch", "torchvision", "numpy")
+
+
+def protocol_digest(settings: dict, dataset: str, seed: int, device: str, versions: dict[str, str]) -> str:
+    """Return the part of a key that all programs share.
+
+    settings: section evaluation, its precision resolved. dataset: sha256 of its file. seed: of the judge. device: its
+    name. versions: as a `Judge` has them. A GPU's scores do not depend on the kind of processor beside it.
+    """
+    code = [code_digest(SCRIPTS / "archloop" / f"{name}.py", SCRIPTS) for name in JUDGE]
+    used = PACKAGES + (("cpu",) if device == "cpu" else ())
+    parts = [settings, dataset, seed, device, code, [versions.get(name) for name in used]]
+    return sha256_text(json.dumps(parts, sort_keys=True))
+
+
+def score_key(protocol: str, program: str | None) -> str:
+    """Return the key of a program's score under a protocol."""
+    return sha256_text(f"{protocol} {json.dumps(program)}")

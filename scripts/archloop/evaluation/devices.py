@@ -1,0 +1,53 @@
+"""The devices of a judge: which of a machine's GPUs it deals out, what they are called, and on what a score depends.
+
+Torch is imported for GPUs alone: a judge on processors leaves it to the processes that train.
+"""
+
+from archloop.finetuning.distributed import processes_for
+from archloop.model.loading import choose_device
+from archloop.progress import get_logger
+from archloop.sandbox.isolation import gpu_devices
+
+logger = get_logger("evaluate")
+
+
+def judging_device(wanted: str) -> str:
+    """Return the device for run.device as `choose_device` does; `auto` is a GPU only where a candidate can reach it."""
+    if wanted == "auto" and not gpu_devices():
+        return "cpu"
+    return choose_device(wanted)
+
+
+def dealt_out(device: str, gpus: int) -> list[str]:
+    """Return the devices that candidates are dealt out to: one, or the first `gpus` GPUs where they are of one kind.
+
+    device: as `choose_device` gives it. Raises InputError when torch sees fewer GPUs than were asked for.
+    """
+    count = processes_for(gpus, device)
+    if count < 2:
+        return [device]
+    names = [device_name(f"cuda:{number}") for number in range(count)]
+    alike = [f"cuda:{number}" for number in range(count) if names[number] == names[0]]
+    if len(alike) < count:
+        logger.warning("%d GPUs are no %s and stay idle: scores depend on the kind", count - len(alike), names[0])
+    return alike
+
+
+def device_name(device: str) -> str:
+    """Return cpu, or the name of a GPU."""
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def resolved_precision(precision: str, device: str) -> str:
+    """Return evaluation.precision as it holds on a device: `auto` is bfloat16 where a GPU has it in hardware."""
+    if precision != "auto":
+        return precision
+    if not device.startswith("cuda"):
+        return "float32"
+    import torch
+
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

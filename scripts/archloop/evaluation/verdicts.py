@@ -1,0 +1,55 @@
+"""A fault of the machine is no verdict: what a crash is worth, by whether a sound program goes through there."""
+
+import os
+
+from archloop.errors import InputError
+from archloop.evaluation.faults import is_device
+from archloop.evaluation.score import NO_RESULT
+
+# Outcomes that another try on another day may not have: they are not kept for good.
+TRANSIENT = ("timeout", "out_of_memory")
+# What a machine that does not work makes of every program.
+FAILURES = (*TRANSIENT, "crashed")
+# A program that any working machine trains, and how: a few steps.
+SOUND = """
+import torch.nn as nn
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(in_shape[1], 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        self.head = nn.Linear(4, out_shape[0])
+
+    def forward(self, x):
+        return self.head(self.layers(x).flatten(1))
+"""
+PROBE = {"training": "evaluator", "epochs": 1, "repeats": 1, "batch_size": 16, "learning_rate": 0.01, "momentum": 0.9}
+PROBE |= {"gradient_clip": 3.0, "parameter_budget": 10**6, "timeout_s": 120}
+PROBE_IMAGES = 64
+
+
+def judge_fairly(judge, program: str | None, settings: dict, seed: int, device: str) -> tuple[dict, bool]:
+    """Return (the record of a program, whether another try on another day would give it, too).
+
+    A crash counts only where the machine works: a sound program shows that. What sounds like a device that fails is
+    tried once more, and never kept for good. Raises InputError when the sound program fails.
+    """
+    record = judge.judge(program, settings, seed, device=device)
+    if record["outcome"] == "crashed" and (device != "cpu" or not judge.sound):
+        prove(judge, settings, device)
+        if is_device(record["detail"]) or record["detail"].startswith(NO_RESULT):
+            record = judge.judge(program, settings, seed, device=device)
+    judge.sound = judge.sound or record["outcome"] == "trained"
+    failing = record["outcome"] == "crashed" and is_device(record["detail"])
+    return record, record["outcome"] not in TRANSIENT and not failing
+
+
+def prove(judge, settings: dict, device: str) -> None:
+    """Judge a program that is sound; raise InputError when it fails, for then no verdict of this machine counts."""
+    record = judge.train_once(SOUND, judge.settled(settings) | PROBE, 0, device, PROBE_IMAGES)
+    if record["outcome"] != "trained":
+        raise InputError(
+            f"{os.uname().nodename}: on {device} a sound program fails, too ({record['outcome']}: {record['detail']});"
+            " no candidate is blamed for it: free the device, or take another node"
+        )
+    judge.sound = True

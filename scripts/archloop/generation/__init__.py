@@ -1,0 +1,1 @@
+"""Prompts, and the answers of the language model to them."""

@@ -1,0 +1,1 @@
+"""The language model: made ready, loaded, its chat template, its adapters, its size in memory."""

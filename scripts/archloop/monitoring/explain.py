@@ -1,0 +1,103 @@
+"""Why a run stopped: for every job that failed, where its log is, what it says, and what to do about it.
+
+Reads the log that Snakemake keeps of its run, and the logs of the jobs named there. Standard library only.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from archloop.monitoring.snakemake_log import failed_attempts
+
+# What SLURM, the kernel or a script writes into a log -> what it means, and the remedy. The first that is found counts.
+CAUSES = [
+    (
+        r"oom[-_ ]kill|Out Of Memory|exceeded memory limit|Exceeded job memory limit",
+        "it ran out of memory",
+        "give {rule} more mem_mb in set-resources of the profile",
+    ),
+    (r"DUE TO TIME LIMIT", "it ran out of time", "give {rule} more runtime (minutes) in set-resources of the profile"),
+    (r"DUE TO NODE FAILURE", "its node failed", "start the run again; what is finished stays"),
+    (r"DUE TO PREEMPTION", "it was preempted", "start the run again; what is finished stays"),
+    (r"No space left on device|Disk quota exceeded", "the disk is full", "make room and start the run again"),
+    (r"Read-only file system", "the folder cannot be written", "make it writable and start the run again"),
+    (r"CUDA out of memory|CUDA error: out of memory", "the GPU's memory is full", "lower the batch size of {rule}"),
+    # As start_logging writes it, to the terminal and to the log.
+    (r"^(?: {4}|\S+ \S+ ERROR \S+: )error: (.+)$", "{0}", "mend that and start the run again"),
+    (
+        r"^(?:.*')?sbatch: error: Batch job submission failed: (.+?)'?\.?$",
+        "SLURM does not take it: {0}",
+        "mend its line in the profile, or ask for what the account allows; preflight.py says more",
+    ),
+    (r"CANCELLED AT", "it was cancelled", "start the run again; what is finished stays"),
+    (r"^MemoryError", "it ran out of memory", "give {rule} more mem_mb in set-resources of the profile"),
+    (r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", "{0}", "mend that and start the run again"),
+]
+UNKNOWN = "it ended without a message", "look into the log; start the run again, what is finished stays"
+TAIL_BYTES = 20_000
+
+
+@dataclass
+class Failure:
+    """The last failure of one job, and how often it had failed."""
+
+    rule: str
+    attempts: int
+    slurm: str | None
+    message: str
+    logs: list[Path]
+    output: str
+
+
+def explain(log: Path) -> list[str]:
+    """Return lines that name every job that failed for good, its log, the cause, and the remedy.
+
+    log: Snakemake's own log of the run. Nothing failed, or no log: no lines.
+    """
+    return [line for failure in failures(log.read_text(errors="replace")) for line in _describe(failure)]
+
+
+def failures(text: str) -> list[Failure]:
+    """Return the jobs that failed and were not finished by a later attempt, in the order of the log."""
+    found: dict[str, Failure] = {}
+    for each in failed_attempts(text):
+        # The place is that of the last attempt.
+        before = found.pop(each.job, None)
+        if each.mended:
+            continue
+        values = each.values
+        found[each.job] = Failure(
+            rule=each.rule,
+            attempts=before.attempts + 1 if before else 1,
+            slurm=values.get("external_jobid"),
+            message=values.get("message", ""),
+            logs=[Path(name) for name in each.logs],
+            output=values.get("output", "").split(", ")[0],
+        )
+    return list(found.values())
+
+
+def _describe(failure: Failure) -> list[str]:
+    what, remedy = _cause(failure)
+    where = f"SLURM job {failure.slurm}, " if failure.slurm else ""
+    often = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
+    lines = [f"failed: {failure.rule}, which makes {failure.output} ({where}{often}): {what}"]
+    lines += [f"  log: {path}" for path in failure.logs if path.is_file()]
+    return [*lines, f"  remedy: {remedy}"]
+
+
+def _cause(failure: Failure) -> tuple[str, str]:
+    text = "\n".join([*(_tail(path) for path in failure.logs), failure.message])
+    for pattern, what, remedy in CAUSES:
+        if found := list(re.finditer(pattern, text, re.MULTILINE)):
+            return what.format(*found[-1].groups()), remedy.format(rule=failure.rule)
+    return UNKNOWN
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""The walls around a candidate's process: namespaces, Landlock, system calls, memory of a GPU."""

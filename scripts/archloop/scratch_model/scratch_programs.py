@@ -1,0 +1,113 @@
+"""What a language model is trained on from scratch: programs of the seed families with the prompts that ask for them.
+
+The programs of the seed corpus are not among them, neither their text nor any other text of the same graph: cycle 0 has
+to teach what the model has never seen.
+"""
+
+import itertools
+import random
+from collections import defaultdict
+
+import jinja2
+import torch
+
+from archloop.errors import InputError
+from archloop.families.programs import AXES, family_names, render, seed_programs
+from archloop.generation.write_prompts import write_prompt
+from archloop.novelty.graph_fingerprint import fingerprint
+from archloop.progress import Progress
+from archloop.random_seeds import generator
+
+# What prompts name: (data set, channels, pixels, classes). The programs take all of these from their arguments.
+SHAPES = [
+    ("mnist", 1, 28, 10),
+    ("fashion_mnist", 1, 28, 10),
+    ("digits", 1, 32, 10),
+    ("digits", 1, 16, 10),
+    ("digits", 1, 8, 10),
+    ("cifar10", 3, 32, 10),
+    ("cifar100", 3, 32, 100),
+    ("svhn", 3, 32, 10),
+]
+BUDGETS = [100_000, 200_000, 300_000, 500_000, 1_000_000]
+EPOCHS = [1, 2, 3, 5]
+# The shape that graphs are compared at: (batch, channels, height, width).
+IN_SHAPE, CLASSES = (2, 3, 32, 32), 10
+PRM = {"lr": 0.01, "momentum": 0.9, "dropout": 0.2, "batch": 16}
+
+
+def training_pairs(count: int, seed: int, template: jinja2.Template, hints: dict[str, str]) -> list[tuple[str, str]]:
+    """Return `count` different (prompt, program), in random order.
+
+    Programs are of the families that the hints name, of all where they name none, with settings drawn as random search
+    draws them. Each prompt is the run's own template about a data set, a goal and a hint, without references. Raises
+    InputError when the families have fewer programs.
+    """
+    families = [name for name in family_names() if name in hints] or family_names()
+    variants = list(itertools.product(families, *AXES.values()))
+    rng = generator(seed, "scratch programs")
+    rng.shuffle(variants)
+    held_out = HeldOut()
+    pairs: dict[str, str] = {}
+
+    with Progress(count, "program", "drawing") as progress:
+        for family, *values in variants if count <= len(variants) else []:
+            program = render(family, dict(zip(AXES, values)))
+            if len(pairs) == count:
+                break
+            if program in pairs or program in held_out:
+                continue
+            pairs[program] = _prompt(template, hints.get(family, ""), rng)
+            progress.step()
+
+    if len(pairs) < count:
+        have = len(pairs) or f"fewer than {len(variants)}"
+        raise InputError(f"programs: {count} are asked for; the families have {have} outside the seed corpus")
+    return [(prompt, program) for program, prompt in pairs.items()]
+
+
+class HeldOut:
+    """The programs that any seed corpus of the families may hold; `in` asks for text and graph."""
+
+    def __init__(self):
+        self.texts = {each.program for each in seed_programs()}
+        self.by_shapes: dict[tuple, list[torch.nn.Module]] = defaultdict(list)
+        self.graphs: dict[tuple, set[str]] = {}
+        for text in sorted(self.texts):
+            network = _network(text)
+            self.by_shapes[_weight_shapes(network)].append(network)
+
+    def __contains__(self, program: str) -> bool:
+        if program in self.texts:
+            return True
+        # Every weight of a family's program is part of its graph, so equal graphs have weights of equal shapes. To
+        # compare shapes first saves most of the tracing.
+        network = _network(program)
+        shapes = _weight_shapes(network)
+        if shapes not in self.by_shapes:
+            return False
+        if shapes not in self.graphs:
+            self.graphs[shapes] = {_graph(known) for known in self.by_shapes[shapes]}
+        return _graph(network) in self.graphs[shapes]
+
+
+def _prompt(template: jinja2.Template, hint: str, rng: random.Random) -> str:
+    facts = dict(zip(("name", "channels", "size", "classes"), rng.choice(SHAPES)))
+    goal = {"epochs": rng.choice(EPOCHS), "parameter_budget": rng.choice(BUDGETS)}
+    return write_prompt(template, facts, goal, hint, [])
+
+
+def _network(program: str) -> torch.nn.Module:
+    """Build a program of the families, which are this project's own and need no sandbox, on the meta device."""
+    namespace = {"__name__": "family"}
+    exec(compile(program, "<family>", "exec"), namespace)
+    with torch.device("meta"):
+        return namespace["Net"](IN_SHAPE, (CLASSES,), PRM, torch.device("meta"))
+
+
+def _weight_shapes(network: torch.nn.Module) -> tuple:
+    return tuple(sorted(tuple(weight.shape) for weight in network.parameters()))
+
+
+def _graph(network: torch.nn.Module) -> str:
+    return fingerprint(network, IN_SHAPE)["digest"]

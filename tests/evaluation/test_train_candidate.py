@@ -1,0 +1,267 @@
+"""What happens to a candidate behind its walls, in this process: the training compared with one written out here."""
+
+import math
+
+import pytest
+import torch
+from linear_net import net
+from torch.nn.functional import cross_entropy, interpolate
+
+from archloop.evaluation import train_candidate
+from archloop.evaluation.number_formats import Format
+
+SETTINGS = {
+    "protocol": "native", "training": "evaluator", "repeats": 1, "epochs": 2, "batch_size": 4, "learning_rate": 0.05,
+    "momentum": 0.9, "gradient_clip": 0.5, "dropout": 0.0, "parameter_budget": 10**6, "precision": "float32",
+}  # fmt: skip
+MEAN, STD = [0.4], [0.2]
+
+
+@pytest.fixture(scope="module")
+def data() -> dict:
+    """Images of 4 pixels a side: 21 to train on, so that one is left over, 6 and 5 to predict."""
+    draw = torch.Generator().manual_seed(5)
+    sizes = {"train": 21, "validation": 6, "test": 5}
+    images = {
+        f"{split}_images": torch.randint(256, (count, 1, 4, 4), generator=draw, dtype=torch.uint8)
+        for split, count in sizes.items()
+    }
+    labels = torch.randint(3, (21,), generator=draw)
+    return images | {"train_labels": labels, "mean": MEAN, "std": STD, "classes": 3}
+
+
+def judged(data, program: str | None = None, images: int | None = None, seed: int = 3, **changed) -> tuple[dict, bytes]:
+    program = program or net()
+    return train_candidate.judge(program, data, SETTINGS | changed, seed, "cpu", images)
+
+
+def ended(data, program: str, **changed) -> tuple[str, str]:
+    facts, predictions = judged(data, program, **changed)
+    assert (predictions == b"") == (facts["outcome"] != "trained")
+    return facts["outcome"], facts["detail"]
+
+
+def seen(images: torch.Tensor) -> torch.Tensor:
+    return (images.float() / 255 - MEAN[0]) / STD[0]
+
+
+def by_hand(data, steps_of: int | None = None, seed: int = 3, epochs: int = 2):
+    """Return (losses of each epoch, share right of each, predictions): SGD written out."""
+    torch.manual_seed(seed)
+    model = torch.nn.Linear(16, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    order, losses, shares, predictions = torch.Generator().manual_seed(seed), [], [], []
+    for _ in range(epochs):
+        places, own, right = torch.randperm(21, generator=order), [], 0
+        for batch in places.split(4)[:5]:  # the sixth has one image
+            answers = model(seen(data["train_images"][batch]).flatten(1))
+            loss = cross_entropy(answers, data["train_labels"][batch])
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+            own.append(loss.item())
+            right += (answers.argmax(1) == data["train_labels"][batch]).sum().item()
+        losses.append(own)
+        shares.append(right / 20)
+        predictions.append(model(seen(data["validation_images"]).flatten(1)).argmax(1))
+    predictions.append(model(seen(data["test_images"]).flatten(1)).argmax(1))
+    return losses, shares, bytes(torch.cat(predictions).tolist())
+
+
+def test_a_training_is_that_of_the_protocol(data):
+    losses, shares, expected = by_hand(data)
+    facts, predictions = judged(data)
+    assert predictions == expected and len(predictions) == 2 * 6 + 5
+    assert [epoch["train_accuracy"] for epoch in facts["epochs"]] == shares
+    assert [epoch["loss"] for epoch in facts["epochs"]] == pytest.approx([sum(own) / 5 for own in losses], abs=2e-5)
+    assert facts["losses"] == pytest.approx([loss for own in losses for loss in own], abs=1e-4)
+    assert [epoch["repeat"] for epoch in facts["epochs"]] == [0, 0]
+    assert [round(loss, 4) for loss in facts["losses"]] == facts["losses"]
+    assert [round(epoch["loss"], 5) for epoch in facts["epochs"]] == [epoch["loss"] for epoch in facts["epochs"]]
+
+
+def test_the_facts_of_a_training_are_these(data):
+    facts, _ = judged(data)
+    assert set(facts) == {
+        "outcome", "detail", "parameters", "multiply_adds", "graph", "epochs", "losses", "format", "seconds",
+    }  # fmt: skip
+    assert (facts["outcome"], facts["detail"], facts["format"]) == ("trained", "", "float32, contiguous")
+    assert (facts["parameters"], facts["multiply_adds"]) == (16 * 3 + 3, 16 * 3)
+    assert list(facts["seconds"]) == ["check", "build", "train", "predict"]
+    assert all(0 <= value < 60 and round(value, 4) == value for value in facts["seconds"].values())
+    assert facts["graph"]["nodes"] and len(facts["graph"]["digest"]) == 64
+
+
+def test_another_seed_is_another_order_and_other_weights(data):
+    assert judged(data, seed=4)[0]["losses"] != judged(data)[0]["losses"]
+    assert judged(data, seed=4)[1] == by_hand(data, seed=4)[2]
+
+
+def test_a_trial_takes_the_first_images_of_each_split(data):
+    facts, predictions = judged(data, images=4, epochs=1)
+    assert (len(facts["losses"]), len(predictions)) == (1, 8)
+
+
+def test_a_curve_has_at_most_50_points_evenly_apart(data):
+    whole = judged(data, epochs=10)[0]["losses"]  # 50 steps
+    assert len(whole) == 50
+    longer = judged(data, epochs=12)[0]["losses"]
+    assert longer[:25] == whole[::2] and len(longer) == 30
+    assert len(judged(data, images=12, epochs=17)[0]["losses"]) == 26  # of 51 steps
+
+
+def test_a_batch_of_one_is_left_out_and_one_of_two_is_not(data):
+    assert [len(judged(data, images=count, epochs=1)[0]["losses"]) for count in (8, 9, 10)] == [2, 2, 3]
+
+
+def test_a_format_is_taken_in_which_a_step_and_a_prediction_go_through(data):
+    assert judged(data, precision="bfloat16")[0]["format"] == "bfloat16, contiguous"
+    fails = "h = self.head(x.flatten(1)); torch.lerp(h, torch.zeros(h.shape), 0.5)"  # wants one format of both
+    for when in ("self.training", "not self.training"):
+        facts, _ = judged(data, net(forward=f"if {when}: {fails}"), precision="bfloat16")
+        assert (facts["outcome"], facts["format"]) == ("trained", "float32, contiguous")
+
+
+def test_a_program_is_a_module_of_its_own_name(data):
+    assert ended(data, net("assert __name__ == 'candidate'")) == ("trained", "")
+
+
+@pytest.mark.parametrize(
+    ("program", "outcome", "detail"),
+    [
+        (net("nonsense"), "construct", "NameError: name 'nonsense' is not defined"),
+        (net(forward="x = x[:, :, :3]"), "forward", "RuntimeError"),
+        (net("self.more = nn.Linear(1000, 1000)"), "over_budget", "1,001,051 parameters, 1,000,000 allowed"),
+        (net("self.many = device.type != 'meta' and nn.Linear(1000, 1000)"), "over_budget", "1,001,051 parameters, 1,"),
+        (net(forward="x = x * (1 if x.is_meta else float('inf'))"), "diverged", "the loss is no finite number in the"),
+        (
+            net(forward="x = x * (1 if self.training else float('nan'))"),
+            "diverged",
+            "its answers are no finite numbers",
+        ),
+        (
+            net(forward="if not self.training: return x.flatten(1)"),
+            "forward",
+            "its answers have another type or shape in evaluation mode",
+        ),
+        (net(forward="assert x.is_meta, 'late'"), "crashed", "AssertionError: late"),
+        (net(forward="raise KeyboardInterrupt"), "forward", "KeyboardInterrupt"),
+        (net(forward="if not x.is_meta: raise SystemExit(3)"), "crashed", "SystemExit: 3"),
+        (net(forward="if not x.is_meta: raise MemoryError"), "out_of_memory", "MemoryError"),
+        (net("raise MemoryError"), "out_of_memory", "MemoryError"),
+        (net("if device.type != 'meta': raise MemoryError"), "out_of_memory", "MemoryError"),
+        (net("torch.empty(10**13, device='cpu')"), "out_of_memory", "RuntimeError"),
+        (net("self.head.requires_grad_(False)"), "construct", "Net has no parameter to train"),
+        ("x = 1", "construct", "KeyError: 'Net'"),
+        ("Net = lambda *_: 5", "construct", "Net makes a int, no torch.nn.Module"),
+    ],
+)
+def test_a_program_that_fails_ends_with_what_it_is_to_blame_for(data, program, outcome, detail):
+    found = ended(data, program)
+    assert found[0] == outcome and found[1].startswith(detail), found
+
+
+def test_facts_that_were_found_before_the_end_stay(data):
+    facts, _ = judged(data, net(forward="assert x.is_meta"))
+    assert (facts["parameters"], facts["multiply_adds"]) == (51, 48) and facts["graph"] and facts["seconds"]["check"]
+    facts, _ = judged(data, net("nonsense"))
+    assert facts["parameters"] is facts["multiply_adds"] is facts["graph"] is None
+    assert facts["epochs"] == facts["losses"] == [] and facts["format"] == ""
+
+
+def test_a_loss_is_looked_at_every_50_steps(data):
+    late = net("self.seen = 0", "self.seen += self.training; x = x * (float('nan') if self.seen > 30 else 1)")
+    more = data | {
+        "train_images": data["train_images"].repeat(12, 1, 1, 1),
+        "train_labels": data["train_labels"].repeat(12),
+    }
+    assert ended(more, late, epochs=1) == ("diverged", "the loss is no finite number in the first 50 steps")
+
+
+def test_weights_that_no_module_holds_are_counted_where_a_result_depends_on_them(data):
+    init = "hidden = nn.Linear(16, 16).to(device); self.hidden = [hidden]"
+    facts, _ = judged(data, net(init, "x = self.hidden[0].to(x.device)(x.flatten(1))"))
+    assert (facts["outcome"], facts["parameters"]) == ("trained", 51 + 16 * 17)
+    found = ended(data, net(init, "x = self.hidden[0].to(x.device)(x.flatten(1))"), parameter_budget=100)
+    assert found == ("over_budget", "323 parameters, 100 allowed")
+
+
+def test_a_network_is_in_training_mode_where_it_has_gradients_and_in_evaluation_mode_elsewhere(data):
+    checks = "assert x.is_meta or self.training == torch.is_grad_enabled()"
+    assert ended(data, net(forward=checks)) == ("trained", "")
+
+
+LEARNS = """
+    def train_setup(self, prm):
+        assert prm["lr"] == 0.05 and prm["batch"] == 4, prm
+        self.epochs = 0
+
+    def learn(self, train_data):
+        assert self.training and len(train_data) == 6
+        sizes = [(tuple(inputs.shape), tuple(labels.shape)) for inputs, labels in train_data]
+        assert sizes == [((4, 1, 4, 4), (4,))] * 5, sizes
+        self.epochs += 1
+        with torch.no_grad():
+            self.head.weight.fill_(0)
+            self.head.bias.copy_(torch.eye(3)[self.epochs])
+"""
+
+
+def test_a_program_may_train_itself(data):
+    facts, predictions = judged(data, net() + LEARNS, training="candidate")
+    assert facts["outcome"] == "trained", facts
+    assert predictions == bytes([1] * 6 + [2] * 6 + [2] * 5)
+    assert facts["epochs"] == [{"repeat": 0, "loss": None, "train_accuracy": None}] * 2 and facts["losses"] == []
+    lacks = ("contract", "training: candidate, but Net has no train_setup and learn")
+    assert ended(data, net(), training="candidate") == lacks
+    assert ended(data, net() + LEARNS.replace("def learn", "def other"), training="candidate") == lacks
+
+
+def test_the_protocols_are_these():
+    assert {
+        "native": train_candidate.Protocol(size=None, flip=False, predict_batch=256),
+        "resize256_flip": train_candidate.Protocol(size=256, flip=True, predict_batch=32),
+    } == train_candidate.PROTOCOLS
+
+
+def prepared(images, flips=None, layout="contiguous", name="resize256_flip"):
+    facts = {"mean": [0.4, 0.5], "std": [0.2, 0.1]}
+    return train_candidate._preparer(facts, train_candidate.PROTOCOLS[name], "cpu", Format("float32", layout))(
+        images, flips
+    )
+
+
+def test_an_image_is_normalised_resized_and_flipped():
+    images = torch.randint(256, (3, 2, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    mean, std = torch.tensor([0.4, 0.5]).view(1, 2, 1, 1), torch.tensor([0.2, 0.1]).view(1, 2, 1, 1)
+    normal = (images.float() / 255 - mean) / std
+    assert torch.allclose(prepared(images, name="native"), normal, atol=1e-5)
+    large = interpolate(normal, size=(256, 256), mode="bilinear", align_corners=False)
+    assert torch.allclose(prepared(images), large, atol=1e-5)
+    flipped = prepared(images, torch.tensor([True, False, True]))
+    assert torch.allclose(flipped, torch.stack([large[0].flip(2), large[1], large[2].flip(2)]), atol=1e-5)
+    last = prepared(images, layout="channels_last")
+    assert last.is_contiguous(memory_format=torch.channels_last) and not last.is_contiguous()
+    assert prepared(images).is_contiguous()
+
+
+def test_half_of_the_images_are_flipped_each_time_they_are_seen(data):
+    protocol, counts = train_candidate.Protocol(None, True, 8), []
+
+    def prepare(images, flips):
+        counts.append(flips.tolist())
+        return images.float()
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    many = data["train_images"].repeat(20, 1, 1, 1), data["train_labels"].repeat(20)
+    epochs = train_candidate._epochs(model, *many, prepare, SETTINGS | {"batch_size": 32}, 1, "cpu", protocol)
+    for _ in range(2):
+        next(epochs)
+    flips = [flip for batch in counts for flip in batch]
+    assert len(flips) == 840 and abs(sum(flips) / 840 - 0.5) < 4 * math.sqrt(0.25 / 840)
+    assert flips[:420] != flips[420:]
+
+
+def test_a_warm_up_goes_through():
+    train_candidate.warm_up()

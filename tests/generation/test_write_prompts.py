@@ -1,0 +1,233 @@
+"""Prompts: references are shown while the model's context holds them and the answer, and prompts are counted before."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import numpy
+import polars as pl
+import pytest
+from safetensors.numpy import save_file
+
+from archloop.corpus.tables import CANDIDATES, write_corpus
+from archloop.corpus.tables import CORPUS as SCHEMA
+from archloop.errors import InputError
+from archloop.files import read_jsonl
+from archloop.generation.generate import OPENINGS
+from archloop.generation.write_prompts import (
+    cycle_prompts,
+    read_hints,
+    read_template,
+    room_for_answer,
+    seed_prompt,
+    write_prompt,
+)
+from archloop.model.chat_template import chat_tokens, opening_tokens
+from archloop.model.loading import load_tokenizer
+from archloop.model.memory import context_length, sees_part
+from archloop.preflight.planned_run import Run
+from archloop.preflight.prompt_checks import prompt_counter
+from archloop.settings.complete import complete
+from archloop.tools.replay import _prompt
+
+DATASET = {"name": "digits", "channels": 1, "size": 8, "classes": 10}
+GOAL = {"epochs": 1, "parameter_budget": 300_000}
+CORPUS = [
+    {"id": str(at), "program": "x = 1\n" * length, "parameters": 1000, "accuracy": 0.5, "dataset": "digits"}
+    for at, length in enumerate([10, 20, 30, 250])
+]
+
+
+def written(root, fits, references: int = 3, count: int = 12) -> list[dict]:
+    template = read_template(root / "config" / "prompts" / "design.md.j2")
+    hints = {"a": "Be bold.", "b": "Be brief."}
+    more = {"fits": fits} if fits else {}
+    return cycle_prompts("main", 1, 1, count, template, hints, DATASET, GOAL, CORPUS, references, **more)
+
+
+def test_references_are_shown_while_they_fit(root, tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+    without = max(len(chat_tokens(tokenizer, row["prompt"])) for row in written(root, None, references=0))
+    context = context_length(tiny_model)
+    answer = context - without - 600  # room for the short programs alone
+    fits = room_for_answer(tiny_model, answer, "class")
+    room = context - answer - len(opening_tokens(tokenizer, OPENINGS["class"]))
+    rows, all_of_them = written(root, fits), written(root, None)
+    assert any(len(row["references"]) == 3 for row in rows)
+    for row, whole in zip(rows, all_of_them):
+        assert row["references"] == [each for each in whole["references"] if each != "3"]
+        assert len(chat_tokens(tokenizer, row["prompt"])) <= room
+        assert (row["seed"], row["hint"]) == (whole["seed"], whole["hint"])
+
+
+def test_what_fits_is_written_as_ever(root, tiny_model):
+    assert written(root, room_for_answer(tiny_model, 16, "none")) == written(root, None)
+
+
+def test_a_prompt_without_room_for_any_reference_is_written_bare(root):
+    bare = written(root, None, references=0)
+    assert [row["prompt"] for row in written(root, lambda prompt: False)] == [row["prompt"] for row in bare]
+
+
+def test_prompts_with_references_are_made_again_from_their_record(root, tiny_model, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "resources" / "models").mkdir(parents=True)
+    (tmp_path / "resources" / "models" / "tiny").symlink_to(tiny_model)
+    (tmp_path / "resources" / "datasets").mkdir()
+    images = {"test_labels": numpy.zeros(1)}
+    save_file(images, tmp_path / "resources" / "datasets" / "digits.safetensors", {"facts": json.dumps(DATASET)})
+    rows = [{name: row.get(name) for name in SCHEMA} | {"outcome": "trained"} for row in CORPUS]
+    write_corpus(pl.DataFrame(rows, schema=SCHEMA), tmp_path / "results" / "corpus.parquet")
+    prompts = root / "config" / "prompts"
+    command = (
+        f"--chain main --cycle 1 --seed 1 --epochs 1 --candidates 8 --references 3 --template {prompts}/design.md.j2"
+    )
+    command += f" --hints {prompts}/hints.yaml --parameter-budget 300000"
+    command += " --max-new-tokens 1200 --opening class --model resources/models/tiny/manifest.json"
+    command += " --dataset resources/datasets/digits.safetensors --corpus results/corpus.parquet"
+    command += " --output results/main/cycle-1/prompts.jsonl"
+    script = [sys.executable, root / "scripts" / "write_prompts.py", *command.split()]
+    inputs = ["--", "--", f"{prompts}/design.md.j2", f"{prompts}/hints.yaml"]
+    subprocess.run([*script, *inputs], cwd=tmp_path, check=True, capture_output=True)
+    place = tmp_path / "results" / "main" / "cycle-1"
+    made = read_jsonl(place / "prompts.jsonl")
+    assert {len(row["references"]) for row in made} >= {2, 3}
+    assert all(_prompt(tmp_path / "results", place, row).same for row in made)
+
+
+@pytest.mark.parametrize("opening", ["none", "class"])
+def test_the_preflight_counts_the_prompt_that_generate_will_read(root, tiny_model, config, tmp_path, opening):
+    tokenizer = load_tokenizer(tiny_model)
+    models = tmp_path / "resources" / "models"
+    models.mkdir(parents=True)
+    (models / config["model"]["name"]).symlink_to(tiny_model)
+    manifest = json.loads((tiny_model / "manifest.json").read_text())
+    overhead = len(chat_tokens(tokenizer, "x")) - 1
+    config["generation"]["opening"] = opening
+    settings = complete(copy.deepcopy(config))
+    run = Run(tmp_path / "results", settings, "local", {}, {}, [], 1)
+    asked = settings["prompts"]
+    template, hints = read_template(root / asked["template"]), read_hints(root / asked["hints"])
+    facts = {"name": "digits", "channels": 3, "size": 256, "classes": 1000}
+    longest = max(len(chat_tokens(tokenizer, write_prompt(template, facts, GOAL, hint, []))) for hint in hints.values())
+    expected = longest + len(opening_tokens(tokenizer, OPENINGS[opening]))
+    counted = prompt_counter(run)("main", 1) + (0 if "chat_tokens" in manifest else overhead)
+    assert counted == pytest.approx(expected, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        ({"sliding_window": 512}, True),
+        ({"sliding_window": 512, "use_sliding_window": False}, False),
+        ({"sliding_window": None}, False),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, True),
+        ({"layer_types": ["full_attention"], "sliding_window": 512}, False),
+        ({"attention_chunk_size": 8192}, True),
+        ({}, False),
+    ],
+)
+def test_a_window_is_known_from_the_configuration(config, part):
+    assert sees_part(config) is part
+
+
+PROMPT = """Design a PyTorch image classifier for digits: 1x8x8 images, 10 classes. Reach the highest accuracy \
+after 1 epoch with at most 300,000 parameters. Be bold.
+
+This program has 1,234 parameters and reached 50.0 % on digits; design a different and better one:
+```python
+x = 1
+```
+
+Write one Python program: supported_hyperparameters() and class Net(nn.Module) with __init__(self, in_shape, \
+out_shape, prm, device) and forward(self, x), \
+where in_shape is (batch, channels, height, width) and out_shape is (classes,).
+"""
+KNOWN = [
+    {"id": "s1", "program": "x = 1\n", "parameters": 1234, "accuracy": 0.5, "dataset": "digits"},
+    {"id": "s2", "program": "y = 2\n", "parameters": 99, "accuracy": 0.25, "dataset": "digits"},
+]
+
+
+def test_a_prompt_of_the_shipped_template_is_this_text_and_its_row_says_where_it_comes_from(root):
+    template = read_template(root / "config" / "prompts" / "design.md.j2")
+    first, second = cycle_prompts(
+        "main", 3, 1, 2, template, {"b": "Be bold.", "a": "Be brief."}, DATASET, GOAL, KNOWN, 1
+    )
+    assert first == {
+        "id": "main-03-0000",
+        "chain": "main",
+        "cycle": 3,
+        "index": 0,
+        "prompt_id": "main-03-p0000",
+        "hint": "b",
+        "references": ["s1"],
+        "prompt": PROMPT,
+        "seed": 1244593503207084,
+    }
+    assert (second["hint"], second["references"], second["seed"]) == ("a", ["s2"], 7356256524834439)
+    assert "with at most 300,000 parameters. Be brief." in second["prompt"] and "after 2 epochs" in (
+        write_prompt(template, DATASET, GOAL | {"epochs": 2}, "", [])
+    )
+
+
+def test_a_row_of_a_prompt_has_columns_that_candidates_take_over(root):
+    (row,) = written(root, None, count=1)
+    assert set(row) <= set(CANDIDATES)
+
+
+@pytest.mark.parametrize(("references", "shown"), [(0, 0), (1, 1), (2, 2), (9, 2)])
+def test_as_many_references_are_shown_as_there_are(root, references, shown):
+    template = read_template(root / "config" / "prompts" / "design.md.j2")
+    rows = cycle_prompts("main", 1, 1, 5, template, {"a": "A."}, DATASET, GOAL, KNOWN, references)
+    assert [len(set(row["references"])) for row in rows] == [shown] * 5
+    assert [row["index"] for row in rows] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("row", "hint"),
+    [
+        ({"family": "plain"}, "Plain."),
+        ({"family": "other"}, ""),
+        ({"family": "other", "id": "a", "hints": ["dense"]}, "Dense."),
+        ({"family": "plain", "id": "x", "hints": ["dense"]}, "Plain."),
+        ({"family": "other", "id": "a", "hints": []}, "Gated."),  # drawn by its id
+    ],
+)
+def test_a_seed_program_answers_the_hint_of_its_family_or_one_that_fits(root, row, hint):
+    template = read_template(root / "config" / "prompts" / "design.md.j2")
+    hints = {"plain": "Plain.", "dense": "Dense.", "gated": "Gated."}
+    assert seed_prompt(template, hints, DATASET, GOAL, row) == write_prompt(template, DATASET, GOAL, hint, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{{ unknown }}", "'unknown' is undefined"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ hint[9] }}", "no element 9"),
+    ],
+)
+def test_a_template_that_cannot_be_filled_is_one_line(tmp_path, text, says):
+    (tmp_path / "t.j2").write_text(text)
+    with pytest.raises(InputError, match=f"the prompt's template cannot be filled: .*{says}"):
+        write_prompt(read_template(tmp_path / "t.j2"), DATASET, GOAL, "", [])
+
+
+def test_a_template_that_is_none_is_named(tmp_path):
+    (tmp_path / "t.j2").write_text("{% if %}")
+    with pytest.raises(InputError, match=r"t\.j2: no Jinja2 template"):
+        read_template(tmp_path / "t.j2")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: 1", "a: [b", "{}", "- a"])
+def test_hints_that_are_none_are_named(tmp_path, text):
+    (tmp_path / "hints.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"hints\.yaml: (no YAML|wants lines of the form)"):
+        read_hints(tmp_path / "hints.yaml")
+
+
+def test_hints_are_trimmed_and_named_by_text(tmp_path):
+    (tmp_path / "hints.yaml").write_text("1: ' One. '\nb: Two.\n")
+    assert read_hints(tmp_path / "hints.yaml") == {"1": "One.", "b": "Two."}

@@ -1,0 +1,95 @@
+"""What a candidate holds on a card that it shares is bounded from outside: with a library that stands in for NVML's.
+
+The binding, the judge, its keeper and the candidates are real; what is measured as memory of a card is their own.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from archloop.errors import InputError
+from archloop.evaluation.judge import Judge
+from archloop.families.programs import family_programs
+from archloop.sandbox import gpu_memory
+
+HONEST = family_programs("plain")[0].program
+MEMORY_MB, SHARE_MB = 3000, 1500  # of which the judge's own modules, mapped, are some hundreds
+TAKES = """
+import torch
+import torch.nn as nn
+
+class Net(nn.Module):
+    def __init__(self, in_shape, out_shape, prm, device):
+        super().__init__()
+        self.head = nn.Linear(in_shape[1] * in_shape[2] * in_shape[3], out_shape[0])
+        self.kept = []
+
+    def forward(self, x):
+        if not x.is_meta:
+            self.kept.append(torch.ones(2**24))
+        return self.head(x.flatten(1))
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(settings):
+    return settings | {"memory_mb": MEMORY_MB, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def library(root, tmp_path_factory):
+    """The folder of the stand-in."""
+    if not shutil.which("cc"):
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("nvml")
+    source = root / "tests" / "helpers" / "nvml_stand_in.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", source], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judge(library, digits):
+    """A judge whose candidates share a card, a half for each."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("LD_LIBRARY_PATH", str(library))
+        with Judge(digits, "cpu", "landlock") as opened:
+            opened.gpu = True
+            opened.shares = {"cpu": {"uuid": "any", "mb": SHARE_MB}}
+            yield opened
+
+
+def test_a_candidate_beyond_its_share_of_the_card_is_stopped(judge, settings):
+    record = judge.judge(TAKES, settings, 1, static=False)
+    assert (record["outcome"], record["detail"]) == (
+        "out_of_memory",
+        f"more than {SHARE_MB} MB of the GPU in use, its share",
+    )
+
+
+def test_a_candidate_within_its_share_is_trained(judge, settings):
+    assert judge.judge(HONEST, settings, 1)["outcome"] == "trained"
+
+
+def test_where_nvml_does_not_show_a_candidate_no_card_is_shared(judge, settings, monkeypatch):
+    monkeypatch.setattr(judge, "shares", {"cpu": {"uuid": "empty", "mb": SHARE_MB}})
+    with pytest.raises(InputError, match=r"not measured \(NVML does not show its process\): set run.workers to auto"):
+        judge.judge(HONEST, settings, 1)
+
+
+def test_without_nvidias_driver_nothing_is_measured():
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("NVIDIA's driver is here")
+    with pytest.raises(gpu_memory.Unmeasured, match="NVML: NVML Shared Library Not Found"):
+        gpu_memory.meter("any")
+
+
+def test_each_candidate_of_a_card_has_a_share_and_one_alone_has_all(monkeypatch):
+    card = SimpleNamespace(uuid="f00", total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    both = ["cuda:0", "cuda:1"]
+    assert gpu_memory.shares(both, 2) == gpu_memory.shares(["cpu"], 8) == {}
+    assert gpu_memory.shares(both, 5) == {device: {"uuid": "f00", "mb": 80 * 2**10 // 3} for device in both}

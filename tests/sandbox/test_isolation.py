@@ -1,0 +1,398 @@
+"""What the machine does not give is no verdict on a program, and nothing that a program does ends its judge."""
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from linear_net import net
+from plain_user import ROOT, as_plain_user
+
+from archloop.errors import InputError
+from archloop.evaluation import fork_server
+from archloop.evaluation.judge import Judge
+from archloop.sandbox import isolation
+
+HONEST = net()
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, or changes control groups")
+
+
+@pytest.fixture(scope="module")
+def settings(settings):
+    return settings | {"threads": 2}
+
+
+@pytest.fixture(scope="module")
+def judge(digits):
+    with Judge(digits, "cpu", "namespaces") as opened:
+        opened._ready()
+        yield opened
+
+
+UNDER_A_LIMIT = """
+import resource, sys
+from archloop import site_limits; from archloop.sandbox import isolation as walls
+resource.setrlimit(getattr(resource, sys.argv[1]), (int(sys.argv[2]),) * 2)
+order = {"level": "namespaces", "gpu": False, "cpu_s": 130, "memory_mb": 7000}
+print("; ".join(site_limits.shortfalls(walls.limits(order))))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("RLIMIT_CPU", 15, "allows 15 s of processor time, a candidate is promised 130: raise it (ulimit -t"),
+        ("RLIMIT_CPU", 130, ""),
+        ("RLIMIT_AS", 4 * 2**30, "allows 4096 MB of address space, a candidate is promised 70"),
+        ("RLIMIT_DATA", 3 * 2**30, "allows 3072 MB of data, a candidate is promised 70"),
+        ("RLIMIT_NOFILE", 128, "allows 128 open files, a candidate is promised 256: raise it (ulimit -n"),
+        ("RLIMIT_FSIZE", 20 * 1024, "allows 0.02 MB a file, a candidate is promised 16: raise it (ulimit -f"),
+        ("RLIMIT_STACK", 2**20, "allows 1 MB of stack, a candidate is promised 8: raise it (ulimit -s"),
+        ("RLIMIT_NPROC", 20, ""),
+    ],
+)
+def test_a_limit_below_what_is_promised_is_named_with_what_to_do(root, name, value, says):
+    command = [sys.executable, "-c", UNDER_A_LIMIT, name, str(value)]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{name} {says}" if says else "\n") and len(done.stdout.splitlines()) == 1
+
+
+LARGE_STACK = """
+import resource, subprocess
+from archloop import site_limits
+resource.setrlimit(resource.RLIMIT_STACK, (2**32, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+with site_limits.usual_stack():
+    subprocess.run(["sh", "-c", "ulimit -s"])
+subprocess.run(["sh", "-c", "ulimit -s"])
+"""
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_STACK)[1] != resource.RLIM_INFINITY, reason="a bounded stack")
+def test_the_stack_that_a_shell_hands_on_is_none_of_the_judges(root):
+    """One of 4 GB for each thread would fill the address space of a candidate, whose threads then fail."""
+    environment = {"PYTHONPATH": str(root / "scripts"), "PATH": os.environ["PATH"]}
+    done = subprocess.run([sys.executable, "-c", LARGE_STACK], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["8192", str(2**22)], done.stderr
+
+
+def test_a_judge_that_cannot_write_its_copy_of_the_images_says_so(monkeypatch, digits):
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: (20 * 2**20, 20 * 2**20))
+    isolation.check_file_size(10 * 2**20)
+    with pytest.raises(InputError, match=r"RLIMIT_FSIZE allows 20 MB a file, the judge needs 30: raise it .ulimit -f"):
+        isolation.check_file_size(30 * 2**20)
+
+
+@needs_root
+@pytest.mark.parametrize(("room", "says"), [(0, "starts no process more"), (3, "refuses the 16 threads of")])
+def test_a_control_group_that_is_full_is_no_crash(judge, settings, room, says):
+    groups = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
+    root = next((place for place in groups if (place / "cgroup.procs").exists()), None)
+    if root is None:
+        pytest.skip("no control groups")
+    before = Path(f"/proc/{judge.server.process.pid}/cgroup").read_text().splitlines()
+    own = root / f"archloop-test-{os.getpid()}"
+    try:
+        own.mkdir()
+        (own / "pids.max").write_text(str(1 + room))
+        (own / "cgroup.procs").write_text(str(judge.server.process.pid))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            own.rmdir()
+        pytest.skip(f"control groups cannot be changed here ({error})")
+    try:
+        with pytest.raises(InputError, match=f"{says} .*pids.max {1 + room}"):
+            judge.judge(HONEST, settings | {"threads": 16}, 1)
+    finally:
+        back = next(line.split(":", 2)[2] for line in before if "pids" in line.split(":")[1] or line.startswith("0::"))
+        (root / back.lstrip("/") / "cgroup.procs").write_text(str(judge.server.process.pid))
+        own.rmdir()
+    assert judge.judge(HONEST, settings, 1)["outcome"] == "trained"
+
+
+ELSEWHERE = """
+import json, sys, tempfile
+from pathlib import Path
+from archloop.evaluation.judge import Judge
+from small_data import write_few_digits
+level, settings, programs = json.loads(sys.argv[1])
+with tempfile.TemporaryDirectory() as place, Judge(write_few_digits(Path(place) / "d"), "cpu", level) as judge:
+    for program in programs:
+        try:
+            record = judge.judge(program, settings, 1, static=False)
+            print(json.dumps([record["outcome"], record["detail"]]))
+        except Exception as error:
+            print(json.dumps([type(error).__name__, str(error)]))
+"""
+MODULES = {"PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT / 'tests' / 'helpers'}", "PATH": os.environ["PATH"]}
+
+
+def judged(prepared: str, level: str, settings: dict, programs: list[str], tmp_path: Path) -> list:
+    """Return (outcome, detail) of programs that a plain user judges; prepared: lines of shell that root runs before."""
+    arguments = [sys.executable, "-B", "-c", ELSEWHERE, json.dumps([level, settings, programs])]
+    command = as_plain_user(arguments, tmp_path)
+    command[-1] = command[-1].replace("exec setpriv", f"{prepared}\nexec setpriv")
+    done = subprocess.run(command, capture_output=True, text=True, env=MODULES, cwd="/")
+    if not done.stdout:
+        pytest.skip(f"a plain user cannot judge here: {done.stderr[-300:]}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+MANY_THREADS = (
+    "import threading, time\n        for _ in range(80): threading.Thread(target=time.sleep, args=(9,)).start()"
+)
+
+
+@needs_root
+def test_a_keeper_watches_where_proc_hides_the_candidate_from_it(settings, tmp_path):
+    programs = [HONEST, net(MANY_THREADS + "\n        time.sleep(9)")]
+    hidden = "mount -t proc -o hidepid=2 proc /proc"
+    trained, crashed = judged(hidden, "landlock", settings, programs, tmp_path)
+    assert trained == ["trained", ""]
+    assert crashed == ["crashed", "more than 64 threads"]
+
+
+@needs_root
+def test_a_limit_on_the_users_processes_is_no_crash(settings, tmp_path):
+    more = settings | {"threads": 8}
+    found = judged("prlimit --pid $$ --nproc=9", "landlock", more, [HONEST], tmp_path)
+    assert found[0][0] == "InputError" and "refuses the 8 threads of evaluation.threads (RLIMIT_NPROC 9" in found[0][1]
+
+
+OLD_KERNEL = """
+import ctypes, errno, json, os, struct, sys
+absent = (434, 435, 442, 444, 445, 446)  # pidfd_open, clone3, mount_setattr, Landlock
+code = [(0x20, 0, 0, 0)]
+for number in absent:
+    code += [(0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | errno.ENOSYS)]
+code.append((0x06, 0, 0, 0x7FFF0000))
+text = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *step) for step in code))
+class Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+libc = ctypes.CDLL(None)
+libc.prctl(38, 1, 0, 0, 0)
+assert libc.prctl(22, 2, ctypes.byref(Program(len(code), ctypes.addressof(text))), 0, 0) == 0
+"""
+
+
+def test_a_kernel_without_descriptors_of_processes_and_without_landlock_judges(settings):
+    given = json.dumps(["auto", settings, [HONEST, "raise SystemExit"]])
+    command = [sys.executable, "-c", OLD_KERNEL + ELSEWHERE, given]
+    done = subprocess.run(command, capture_output=True, text=True, env=MODULES)
+    assert [json.loads(line)[0] for line in done.stdout.splitlines()] == ["trained", "construct"], done.stderr
+
+
+def test_a_keeper_that_fails_behind_the_walls_is_an_outcome_of_its_candidate(judge, settings, monkeypatch):
+    real = json.dumps
+    monkeypatch.setattr(
+        "archloop.evaluation.judge.json.dumps", lambda value, **o: real(value | {"timeout_s": "x"}, **o)
+    )
+    record = judge.judge(HONEST, settings, 1)
+    assert record["outcome"] == "crashed" and "could not be watched any longer (TypeError" in record["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "threads", "outcome"),
+    [
+        (b"\xff\xfe", 1, None),
+        (b"x\nThreads:\t99", 1, None),
+        (b"\nVmSwap: x kB", 1, None),
+        (b"\nRssAnon: 9e9", 1, None),
+        (b"x\nThreads:\t1", 99, "crashed"),
+    ],
+)
+def test_a_process_is_watched_whatever_it_calls_itself(tmp_path, name, threads, outcome):
+    path = tmp_path / "status"
+    path.write_bytes(b"Name:\t" + name + b"\nVmSize:\t9 kB\nRssAnon:\t 1000 kB\nThreads:\t%d\n" % threads)
+    order = {"level": "namespaces", "gpu": False, "memory_mb": 100, "card": None}
+    with open(path, "rb", buffering=0) as status:
+        broken = fork_server._broken_limit(status, lambda: None, order, float("inf"))
+    assert (broken and broken[0]) == outcome
+
+
+NO_NAME = "import getpass, os; os.setuid(54321); assert getpass.getuser() == 'archloop'"
+
+
+@needs_root
+def test_libraries_find_a_user_and_a_folder_for_their_caches_where_there_is_no_name(judge):
+    environment = Path(f"/proc/{judge.server.process.pid}/environ").read_bytes().decode().split("\0")
+    found = dict(entry.partition("=")[::2] for entry in environment if entry)
+    done = subprocess.run([sys.executable, "-c", NO_NAME], env=found, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert found["TORCHINDUCTOR_CACHE_DIR"] and found["TRITON_CACHE_DIR"] and found["HOME"] == "/nonexistent"
+
+
+# All modules first, for the Python may lie in a folder that nobody else can enter.
+UNNAMED = "import getpass, os; from archloop import python_command; os.setuid(54321); python_command.name_the_user(); "
+UNNAMED += "print(getpass.getuser())"
+
+
+@needs_root
+@pytest.mark.parametrize(("given", "name"), [({}, "user54321"), ({"LOGNAME": "ada"}, "ada")])
+def test_a_script_runs_for_a_user_without_a_name(root, given, name):
+    environment = {"PYTHONPATH": str(root / "scripts")} | given
+    done = subprocess.run([sys.executable, "-c", UNNAMED], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == name, done.stderr
+
+
+def test_a_trial_that_cannot_run_is_no_fault_of_the_kernel(monkeypatch):
+    monkeypatch.setattr(isolation.python_command, "LIBRARY", Path("/nowhere"))
+    isolation.obstacle.cache_clear()
+    with pytest.raises(InputError, match=r"cannot try the walls \(.*No module named 'archloop'"):
+        isolation.obstacle("namespaces")
+    isolation.obstacle.cache_clear()
+
+
+def test_a_colon_in_the_path_of_the_library_weakens_no_wall(tmp_path, root, monkeypatch):
+    place = tmp_path / "run_12:30"
+    place.symlink_to(root / "scripts")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from archloop.sandbox import isolation; "
+        "print(isolation.obstacle('namespaces'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(place)], capture_output=True, text=True)
+    assert done.stdout.strip() == str(isolation.obstacle("namespaces")), done.stderr
+
+
+def test_the_limits_that_hold_are_reported_and_one_that_is_too_low_fails_the_job(judge, settings):
+    """The last test of this judge: its server's limits are lowered, as a site would have done, and stay so."""
+    assert judge.judge(HONEST, settings, 1)["limits"]["RLIMIT_NPROC"] == isolation.MAXIMUM_THREADS
+    resource.prlimit(judge.server.process.pid, resource.RLIMIT_NPROC, (40, 40))
+    limits = judge.judge(HONEST, settings, 1)["limits"]
+    assert (limits["RLIMIT_NPROC"], limits["RLIMIT_CPU"], limits["RLIMIT_NOFILE"]) == (40, 130, 256)
+    resource.prlimit(judge.server.process.pid, resource.RLIMIT_CPU, (15, 15))
+    with pytest.raises(InputError, match="cannot judge at level namespaces: RLIMIT_CPU allows 15 s") as caught:
+        judge.judge(HONEST, settings, 1)
+    assert "\n" not in str(caught.value)
+
+
+EVALUATION = {"timeout_s": 1.5, "repeats": 3, "memory_mb": 100, "threads": 2}
+
+
+def test_what_a_judgement_may_take_follows_from_the_settings():
+    assert isolation.bounds(EVALUATION) == {"timeout_s": 4.5, "cpu_s": 19, "memory_mb": 100, "threads": 2}
+
+
+ORDER = {"level": "namespaces", "gpu": False, "cpu_s": 19, "memory_mb": 100}
+
+
+def test_a_candidate_has_these_limits(monkeypatch):
+    monkeypatch.setattr(isolation, "kernel", lambda: (5, 14))
+    found = isolation.limits(ORDER)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    assert abs(found.pop(resource.RLIMIT_AS) - mapped - 100 * 2**20) < 16 * 2**20
+    files = {resource.RLIMIT_FSIZE: 2**24, resource.RLIMIT_NOFILE: 256, resource.RLIMIT_STACK: 2**23}
+    assert found == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
+    gpu = isolation.limits(ORDER | {"gpu": True})
+    assert gpu == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
+    assert resource.RLIMIT_NPROC not in isolation.limits(ORDER | {"level": "landlock"})
+    monkeypatch.setattr(isolation, "kernel", lambda: (5, 13))
+    assert resource.RLIMIT_NPROC not in isolation.limits(ORDER)
+
+
+def test_a_scratch_folder_has_these_bounds():
+    assert (isolation.SCRATCH_MB, isolation.SCRATCH_FILES, isolation.SCRATCH_DEPTH) == (16, 1024, 32)
+    assert (isolation.MAXIMUM_THREADS, isolation.OPEN_FILES) == (64, 256)
+    assert isolation.LEVELS == ("namespaces", "bubblewrap", "landlock")
+
+
+def test_the_version_of_the_kernel_is_its_first_two_numbers(monkeypatch):
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "host", "6.18.44-rc7", "", "x86_64")))
+    assert isolation.kernel() == (6, 18)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "found"),
+    [(0, "", None), (3, "no user namespaces", "no user namespaces"), (1, "Traceback", InputError)],
+)
+def test_a_trial_of_namespaces_tells_the_machine_from_the_installation(monkeypatch, status, said, found):
+    asked = []
+    monkeypatch.setattr(isolation, "_try", lambda command: asked.append(command) or (status, said))
+    if found is InputError:
+        with pytest.raises(InputError, match=r"cannot try namespaces \(Traceback\); mend the environment"):
+            isolation.obstacle.__wrapped__("namespaces")
+    else:
+        assert isolation.obstacle.__wrapped__("namespaces") == found
+    isolation.obstacle.__wrapped__("landlock")
+    assert [command[-2:] for command in asked] == [[isolation.scratch_base(), ""]]
+
+
+def test_landlock_works_where_the_kernel_has_it(monkeypatch):
+    for version, reason in ((0, "the kernel has no Landlock"), (1, None)):
+        monkeypatch.setattr(isolation.landlock, "abi", lambda version=version: version)
+        assert isolation.obstacle.__wrapped__("landlock") == reason
+
+
+def test_levels_are_tried_from_the_strongest_on(monkeypatch):
+    asked = []
+    monkeypatch.setattr(isolation, "obstacle", lambda level, gpu: asked.append((level, gpu)) or f"no {level}")
+    for wanted, levels in (
+        ("auto", isolation.LEVELS),
+        ("namespaces", isolation.LEVELS[:2]),
+        ("bubblewrap", ("bubblewrap",)),
+    ):
+        asked.clear()
+        said = "; ".join(f"{level}: no {level}" for level in levels)
+        with pytest.raises(InputError, match=rf"run.isolation: {wanted} does not work on .*\({said}\), so nothing"):
+            isolation.choose_level(wanted, gpu=True)
+        assert asked == [(level, True) for level in levels]
+    assert isolation.choose_level("none") == "none"
+
+
+CONFINED = """
+import json, os, resource, signal, sys, tempfile
+from archloop.sandbox import isolation as walls
+scratch, grants = sys.argv[1:]
+tempfile.gettempdir()
+os.environ.update(SECRET="x", CUDA_VISIBLE_DEVICES="2", CUDA_DEVICE_ORDER="PCI_BUS_ID")
+order = {"level": "none", "gpu": False, "readable": [], "scratch": scratch, "memory_mb": 500, "cpu_s": 30}
+walls.confine(order | {"grants": grants})()
+names = ("CPU", "FSIZE", "NOFILE", "CORE", "MEMLOCK", "MSGQUEUE", "RTPRIO")
+limits = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in names}
+ignored = signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN
+print(json.dumps([dict(os.environ), limits, ignored, tempfile.gettempdir()]))
+"""
+
+
+def test_a_candidate_has_this_environment_and_these_limits(tmp_path, root):
+    (tmp_path / "grants").write_text("[[], []]")
+    command = [sys.executable, "-c", CONFINED, str(tmp_path), str(tmp_path / "grants")]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
+    environment, limits, ignored, temporary = json.loads(done.stdout or done.stderr)
+    caches = ("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
+    assert environment == {
+        "PATH": "/usr/bin:/bin",
+        "TMPDIR": str(tmp_path),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "USER": "archloop",
+        "LOGNAME": "archloop",
+        "HOME": str(tmp_path),
+        "CUDA_VISIBLE_DEVICES": "2",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    } | dict.fromkeys(caches, f"{tmp_path}/cache")
+    nothing = {name: [0, 0] for name in ("CORE", "MEMLOCK", "MSGQUEUE", "RTPRIO")}
+    assert limits == nothing | {"CPU": [30, 30], "FSIZE": [2**24, 2**24], "NOFILE": [256, 256]}
+    assert ignored and temporary == str(tmp_path)
+
+
+def test_a_limit_that_is_lower_already_stays(root):
+    code = "import resource; from archloop.sandbox import isolation; "
+    code += "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)); "
+    code += "isolation._limit({resource.RLIMIT_NOFILE: 256}); print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")}
+    )
+    assert done.stdout == "(100, 100)\n", done.stderr
+
+
+def test_the_gpus_of_a_machine_are_its_files(monkeypatch, tmp_path):
+    for name in ("nvidia0", "nvidiactl", "null", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    real = Path
+    monkeypatch.setattr(isolation, "Path", lambda place: tmp_path if place == "/dev" else real(place))
+    assert isolation.gpu_devices() == [str(tmp_path / name) for name in ("nvidia-uvm", "nvidia0", "nvidiactl")]

@@ -1,0 +1,180 @@
+"""A language model trained from scratch: its settings, its tokenizer, what is held out of it, and equal bytes."""
+
+import hashlib
+
+import pytest
+import torch
+import yaml
+
+from archloop.errors import InputError
+from archloop.families.programs import AXES, render, seed_programs
+from archloop.finetuning import train_loop
+from archloop.generation.write_prompts import read_hints, read_template
+from archloop.model.chat_template import encode_pair
+from archloop.model.loading import check_model, load_model, load_tokenizer
+from archloop.scratch_model.scratch_programs import HeldOut, training_pairs
+from archloop.scratch_model.train_model import train_model, train_tokenizer
+from archloop.settings.complete import scratch_model
+
+SMALLEST = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 400, "programs": 40, "steps": 6, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def asked(root):
+    """The template and the hints of the prompts."""
+    prompts = root / "config" / "prompts"
+    return read_template(prompts / "design.md.j2"), read_hints(prompts / "hints.yaml")
+
+
+@pytest.fixture(scope="module")
+def pairs(asked):
+    return training_pairs(120, 1, *asked)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(pairs):
+    return train_tokenizer(pairs, 1024, 2048)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    path = tmp_path / "model.yaml"
+    path.write_text(yaml.safe_dump(SMALLEST | {"checkpoint_steps": 2}))
+    return scratch_model(path)
+
+
+def trained(folder, settings, asked, seed=1) -> dict[str, str]:
+    """Train in a folder and return the digest of each file of the model."""
+    train_model("scratch:x", settings, *asked, folder / "model", folder / "state", "cpu", seed)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / "model").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("widht: 3\n", "widht is no setting; did you mean width?"),
+        ("steps: many\n", "steps: 'many' is not of type 'integer'"),
+        ("steps: 0\n", "steps: 0 is less than the minimum of 1"),
+        ("learning_rate: 1e-3\n", "learning_rate: YAML reads 1e-3 as text"),
+        ("- steps\n", "the file: ['steps'] is not of type 'object'"),
+        ("steps: [\n", "no YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_name_and_one_line(tmp_path, text, says):
+    path = tmp_path / "model.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        scratch_model(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.yaml"):
+        scratch_model(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize("name", ["small", "tiny"])
+def test_the_shipped_files_are_whole(root, name):
+    assert scratch_model(root / "config" / "models" / f"{name}.yaml")["context"] == 2048
+
+
+def test_pairs_are_different_programs_outside_the_seed_corpus(pairs):
+    programs = {program for _, program in pairs}
+    assert len(programs) == 120
+    assert programs.isdisjoint(each.program for each in seed_programs())
+
+
+def test_a_prompt_asks_for_the_family_of_its_program(pairs):
+    asks = [prompt for prompt, program in pairs if "class ShuffleBlock" in program]
+    assert len(asks) > 2
+    assert all("shuffle the channels" in prompt for prompt in asks)
+
+
+def test_equal_seeds_give_equal_pairs_and_others_others(asked, pairs):
+    assert training_pairs(120, 1, *asked) == pairs
+    assert training_pairs(120, 2, *asked) != pairs
+
+
+def test_families_that_no_hint_names_are_left_out(asked):
+    template, hints = asked
+    shown = training_pairs(40, 1, template, {"vgg": hints["vgg"]})
+    assert {prompt.count(hints["vgg"]) for prompt, _ in shown} == {1}
+
+
+def test_more_programs_than_there_are_is_refused(asked):
+    template, hints = asked
+    with pytest.raises(InputError, match="programs: 1000000 are asked for; the families have fewer than 6048"):
+        training_pairs(1_000_000, 1, template, {"plain": hints["plain"]})
+
+
+def test_a_seed_program_in_other_words_is_held_out_and_a_changed_width_is_not():
+    known = next(each.program for each in seed_programs() if each.family == "vgg")
+    held_out = HeldOut()
+    assert known in held_out
+    assert known.replace("self.head", "self.answer").replace("\n\n\n", "\n\n") in held_out
+    plain = {axis: values[0] for axis, values in AXES.items()}
+    assert render("vgg", plain | {"widths": (10, 18, 34)}) not in held_out
+
+
+def test_tokens_end_with_their_line_and_numbers_stand_apart(tokenizer):
+    texts = [tokenizer.decode([token]) for token in range(len(tokenizer)) if token not in tokenizer.all_special_ids]
+    assert all("\n" not in text[:-1] for text in texts)
+    assert not [text for text in texts if any(c.isdigit() for c in text) and not text.isdigit()]
+
+
+def test_a_program_is_short_and_comes_back_whole(tokenizer, pairs):
+    lengths = [len(encode_pair(tokenizer, *pair)[1]) for pair in pairs]
+    assert sum(lengths) / len(lengths) < 150
+    for _, program in pairs[:20]:
+        assert tokenizer.decode(tokenizer(program)["input_ids"]) == program
+
+
+def test_any_text_comes_back_whole(tokenizer):
+    text = "def é(x):\t# 漢字 \r\n    return x ** 2_000  \n\n🙂 <b>"
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_what_comes_out_is_a_prepared_model(tmp_path, settings, asked):
+    trained(tmp_path, settings, asked)
+    manifest = check_model(tmp_path / "model")
+    assert manifest["reference"] == "scratch:x" and "model.safetensors" in manifest["files"]
+    model = load_model(tmp_path / "model", {"dtype": "float32", "quantization": "none"}, "cpu")
+    tokenizer = load_tokenizer(tmp_path / "model")
+    ids = torch.tensor([tokenizer("import torch\n")["input_ids"]])
+    assert model(ids).logits.shape[-1] == len(tokenizer)
+
+
+def test_equal_seeds_give_equal_bytes_and_others_others(tmp_path, settings, asked):
+    first = trained(tmp_path / "first", settings, asked)
+    assert trained(tmp_path / "second", settings, asked) == first
+    assert trained(tmp_path / "third", settings, asked, seed=2)["model.safetensors"] != first["model.safetensors"]
+
+
+def test_a_training_that_was_cut_goes_on_to_the_same_bytes(tmp_path, settings, asked, monkeypatch, caplog):
+    whole = trained(tmp_path / "whole", settings, asked)
+    counted = []
+
+    def cut(*arguments):
+        counted.append(1)
+        if len(counted) == 5:
+            raise KeyboardInterrupt
+        return gradients(*arguments)
+
+    gradients = train_loop._gradients
+    monkeypatch.setattr(train_loop, "_gradients", cut)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "cut", settings, asked)
+    assert not (tmp_path / "cut" / "model" / "manifest.json").exists()
+    assert trained(tmp_path / "cut", settings, asked) == whole
+    assert len(counted) == 5 + 2  # four steps and the cut one, then what followed the checkpoint
+
+
+def test_pairs_that_do_not_fit_the_context_are_refused(tmp_path, settings, asked):
+    with pytest.raises(InputError, match="context: 100 tokens, but a prompt with its program takes"):
+        trained(tmp_path, settings | {"context": 100}, asked)
+
+
+def test_a_width_that_the_heads_do_not_share_evenly_is_refused(tmp_path, settings, asked):
+    with pytest.raises(InputError, match="width: 18 is no multiple of twice the 2 heads"):
+        trained(tmp_path, settings | {"width": 18}, asked)
