@@ -20,7 +20,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--examples", type=int, default=0, help="How many programs a fuzzer tries; else a few, always the same."
     )
-    parser.addoption("--write-readme", action="store_true", help="Rewrite the README's tables of what rebuilds.")
+    parser.addoption(
+        "--write-docs", action="store_true", help="Rewrite the tables that tests hold, in README and docs."
+    )
 
 
 def pytest_configure(config):

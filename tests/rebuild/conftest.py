@@ -39,5 +39,5 @@ def plan_settings(finished, tmp_path_factory):
 
 @pytest.fixture
 def readme_table(request):
-    """A function that compares a table of the README with the rows that were found; --write-readme rewrites it."""
-    return lambda name, rows: check(name, rows, request.config.getoption("--write-readme"))
+    """A function that compares a table of the README with the rows that were found; --write-docs rewrites it."""
+    return lambda name, rows: check(name, rows, request.config.getoption("--write-docs"))

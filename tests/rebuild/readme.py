@@ -43,4 +43,4 @@ def check(name: str, rows: list[tuple[str, str]], rewrite: bool) -> None:
     if rewrite:
         README.write_text(text.replace(old, block(name, rows)), encoding="utf-8")
     else:
-        assert old == block(name, rows), "the README says otherwise; pytest tests/rebuild --write-readme rewrites it"
+        assert old == block(name, rows), "the README says otherwise; pytest tests/rebuild --write-docs rewrites it"

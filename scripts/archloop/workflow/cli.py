@@ -15,6 +15,7 @@ from archloop.errors import InputError
 from archloop.files import parse_json
 from archloop.progress import get_logger, start_logging
 from archloop.settings import options as schema
+from archloop.settings.sections import SECTIONS
 from archloop.texts import visible
 from archloop.workflow.provenance import leave_provenance
 
@@ -50,20 +51,23 @@ def value_of(section: str, key: str) -> Value:
     return Value(schema.section(section)[key])
 
 
-def settings_options(section: str, parameter: str = "settings") -> Callable:
+def settings_options(section: str | type, parameter: str = "settings") -> Callable:
     """Give a click command one option for each key of a section of config/schema.yaml.
 
-    The command's function gets them all as one dict, named `parameter`. A name other than `settings` goes before the
-    options too (`--novelty-threshold`), so that a script can take several sections.
+    section: its type (archloop.settings.sections). The command's function gets one value of that type, named
+    `parameter`. A name other than `settings` goes before the options too (`--novelty-threshold`), so that a script can
+    take several sections.
     """
-    keys = schema.section(section)
+    name = section if isinstance(section, str) else SECTIONS[section]
+    make = dict if isinstance(section, str) else section
+    keys = schema.section(name)
     prefix = "" if parameter == "settings" else f"{parameter}_"
 
     def decorate(function):
         @functools.wraps(function)
         def gathered(**arguments):
             values = {key: arguments.pop(prefix + key) for key in keys}
-            return function(**arguments, **{parameter: values})
+            return function(**arguments, **{parameter: make(**values)})
 
         for key, rule in reversed(keys.items()):
             gathered = click.option(
@@ -74,7 +78,7 @@ def settings_options(section: str, parameter: str = "settings") -> Callable:
                 required="default" not in rule,
                 help=rule["description"],
             )(gathered)
-        gathered.sections = {section: dict(zip(keys, map(prefix.__add__, keys)))} | getattr(function, "sections", {})
+        gathered.sections = {name: dict(zip(keys, map(prefix.__add__, keys)))} | getattr(function, "sections", {})
         return gathered
 
     return decorate

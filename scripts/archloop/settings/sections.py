@@ -1,0 +1,210 @@
+"""The sections of the settings as types: a function's signature then says which of them it reads.
+
+What each key means, its bounds and its default stand in config/schema.yaml alone; a test holds the fields against it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Model:
+    """The language model and where it comes from."""
+
+    name: str
+    reference: str
+    revision: str | None
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How its weights are held in memory."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    quantization: Literal["none", "nf4"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Data sets and how they are divided."""
+
+    root: str
+    validation_share: float
+    test_share: float
+    train_images: int | None
+    digits_pixels: Literal[8, 16, 32]
+    folder: str | None
+    folder_name: str | None
+    folder_pixels: int
+
+
+@dataclass(frozen=True)
+class SeedCorpus:
+    """The programs of cycle 0."""
+
+    source: Literal["families", "lemur"]
+    lemur_folder: str | None
+    families: list[str] | None
+    per_family: int | None
+    max_program_tokens: int | None
+    shards: int
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What the model is asked."""
+
+    candidates: int
+    template: str
+    hints: str
+    references: int
+    parameter_budget: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How its answers are sampled."""
+
+    shards: int
+    batch_size: int
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    opening: Literal["none", "fence", "imports", "class"]
+    line_retries: int
+    repairs: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The protocol that a candidate is trained and scored by: part of the key of a score."""
+
+    protocol: Literal["native", "resize256_flip"]
+    training: Literal["evaluator", "candidate"]
+    repeats: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    dropout: float
+    gradient_clip: float
+    parameter_budget: int
+    threads: int
+    precision: Literal["auto", "float32", "bfloat16"]
+    timeout_s: float
+    memory_mb: int
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What a program must score to be admitted."""
+
+    threshold: float
+    relative_to_chance: bool
+    measure: Literal["accuracy", "balanced_accuracy"]
+    minimum_admitted: int
+    fill_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """What counts as a copy."""
+
+    gate: Literal["text", "graph", "either", "none"]
+    threshold: float
+    shingle_tokens: int
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """How the adapter is trained."""
+
+    method: Literal["sft", "dpo", "kto"]
+    beta: float
+    sft_weight: float
+    dispreferred: list[str]
+    order: Literal["random", "accuracy"]
+    accuracy_weight: float
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    batch_size: int
+    accumulation: int
+    max_pair_tokens: int
+    max_grad_norm: float
+    lora_rank: int
+    lora_alpha: float
+    lora_dropout: float
+    targets: list[str]
+    layers: list[int] | None
+    train_on: Literal["corpus", "seed_corpus", "none"]
+    initialise: Literal["previous", "new"]
+    replay: int | None
+    gradient_checkpointing: bool
+    checkpoint_steps: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the report compares and shows."""
+
+    title: str
+    loop: str
+    measure: Literal["new_good", "admitted", "valid"]
+    controls: list[str]
+    window: float
+    resamples: int
+    gallery_rows: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """How jobs run; no result depends on it."""
+
+    device: str
+    isolation: Literal["auto", "namespaces", "bubblewrap", "landlock", "none"]
+    driver_calls: Literal["refuse", "log"]
+    workers: int | str
+    cache_mb: int
+    gpus: int
+    preflight_wait_min: float
+
+
+@dataclass(frozen=True)
+class ScratchModel:
+    """A language model that is trained from scratch: a file of its own."""
+
+    vocabulary: int
+    layers: int
+    width: int
+    heads: int
+    context: int
+    programs: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    max_grad_norm: float
+    checkpoint_steps: int
+
+
+# Class -> the section's name in config/schema.yaml.
+SECTIONS: dict[type, str] = {
+    Model: "model",
+    Loading: "loading",
+    Data: "data",
+    SeedCorpus: "seed_corpus",
+    Prompts: "prompts",
+    Generation: "generation",
+    Evaluation: "evaluation",
+    Admission: "admission",
+    Novelty: "novelty",
+    Finetuning: "finetuning",
+    Report: "report",
+    Run: "run",
+    ScratchModel: "scratch_model",
+}
