@@ -94,15 +94,21 @@ def line(name: str) -> str:
     if len(files) > 1:
         found.subtract(cost(complete(laid_over(files[:-1]))))
     start = "Beyond config.yaml" if len(files) > 1 else "A complete run"
-    hours = f"about {round(found['hours'], -1 if found['hours'] > 20 else 0):,.0f} GPU hours (estimate)"
+    hours = (
+        f"about {round(found['hours'], -1 if found['hours'] > 20 else 0):,.0f} GPU hours (estimate)"
+    )
     room = f"{found['GB']:,.0f} GB of disk, {round(found['files'], -2):,} files"
-    return f"# {start}: {found['jobs']:,} jobs, {found['candidates']:,} candidates, {hours}, {room}."
+    return (
+        f"# {start}: {found['jobs']:,} jobs, {found['candidates']:,} candidates, {hours}, {room}."
+    )
 
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--write", is_flag=True, help="Rewrite the first lines of the files in config/ that state what they cost."
+    "--write",
+    is_flag=True,
+    help="Rewrite the first lines of the files in config/ that state what they cost.",
 )
 def main(files: tuple[Path, ...], write: bool) -> None:
     """Print what a run of FILES costs; of several, what the last adds. Without FILES: the three in config/."""

@@ -71,7 +71,9 @@ REFERENCES = {
 }
 
 
-def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, results: Path, run: dict) -> dict:
+def cell(
+    changes: dict, seed: int, budget: int, config: dict, place: Path, results: Path, run: dict
+) -> dict:
     """Return the counts of one variant with one seed.
 
     The candidates count, in their order, up to the first that would go beyond `budget` new tokens; yields are of the
@@ -111,10 +113,14 @@ def cell(changes: dict, seed: int, budget: int, config: dict, place: Path, resul
     seconds = time.monotonic() - started
     while tokens(candidates) > budget:
         candidates.pop()
-    records, _ = evaluate(candidates, run["dataset"], config["evaluation"], config["random_seed"], run["store"], run)
+    records, _ = evaluate(
+        candidates, run["dataset"], config["evaluation"], config["random_seed"], run["store"], run
+    )
     records = [record | {"protocol": "{}"} for record in records]
     known = read_corpus([corpus], KNOWN_COLUMNS)
-    table, admitted = admit(candidates, records, known, facts, config["admission"], config["novelty"])
+    table, admitted = admit(
+        candidates, records, known, facts, config["admission"], config["novelty"]
+    )
     outcomes = dict(table["outcome"].value_counts().sort("outcome").iter_rows())
     valid = table.filter(pl.col("outcome").is_in(VALID))
     return {
@@ -140,8 +146,14 @@ def repaired(made: list[dict], answer, kept: Path, config: dict, run: dict) -> l
     All of it stands in one turn of the user. The generate stage does not do this, for it runs no program: its
     `repairs` are of faults that are seen unrun.
     """
-    records, _ = evaluate(made, run["dataset"], config["evaluation"], config["random_seed"], run["store"], run)
-    failed = [at for at, record in enumerate(records) if record["outcome"] != "trained" and made[at]["program"]]
+    records, _ = evaluate(
+        made, run["dataset"], config["evaluation"], config["random_seed"], run["store"], run
+    )
+    failed = [
+        at
+        for at, record in enumerate(records)
+        if record["outcome"] != "trained" and made[at]["program"]
+    ]
     asked = [made[at] | {"seed": derive(made[at]["seed"], "repair")} for at in failed]
     for row, at in zip(asked, failed):
         reason = ": ".join(filter(None, (records[at]["outcome"], records[at]["detail"])))
@@ -153,7 +165,9 @@ def repaired(made: list[dict], answer, kept: Path, config: dict, run: dict) -> l
     return last
 
 
-def trained(changes: dict, seed: int, config: dict, place: Path, parent: Path, corpus: Path, run: dict) -> Path:
+def trained(
+    changes: dict, seed: int, config: dict, place: Path, parent: Path, corpus: Path, run: dict
+) -> Path:
     """Return the adapter that goes on from `parent` with some of the seed corpus."""
     output = place / "adapter"
     if not (output / "adapter_model.safetensors").is_file():
@@ -180,15 +194,25 @@ def rows_of_table(cells: dict[str, dict[int, dict]], budget: int) -> list[dict]:
     """
     rows = []
     for name, by_seed in cells.items():
-        valid, made = (sum(counts[key] for counts in by_seed.values()) for key in ("valid", "candidates"))
+        valid, made = (
+            sum(counts[key] for counts in by_seed.values()) for key in ("valid", "candidates")
+        )
         yields = {seed: per_10k(counts, budget) for seed, counts in by_seed.items()}
         reference = REFERENCES.get(name, BASELINE) if name != BASELINE else None
         base = cells.get(reference, {})
         paired = [yields[seed] - per_10k(base[seed], budget) for seed in yields if seed in base]
-        both = [(counts["accuracy"], base[seed]["accuracy"]) for seed, counts in by_seed.items() if seed in base]
+        both = [
+            (counts["accuracy"], base[seed]["accuracy"])
+            for seed, counts in by_seed.items()
+            if seed in base
+        ]
         accurate = [ours - theirs for ours, theirs in both if None not in (ours, theirs)]
-        accuracies = [counts["accuracy"] for counts in by_seed.values() if counts["accuracy"] is not None]
-        distinct, spent = (sum(counts[key] for counts in by_seed.values()) for key in ("distinct", "new_tokens"))
+        accuracies = [
+            counts["accuracy"] for counts in by_seed.values() if counts["accuracy"] is not None
+        ]
+        distinct, spent = (
+            sum(counts[key] for counts in by_seed.values()) for key in ("distinct", "new_tokens")
+        )
         rows.append(
             {
                 "variant": name,
@@ -216,12 +240,28 @@ def rows_of_table(cells: dict[str, dict[int, dict]], budget: int) -> list[dict]:
 
 def show(rows: list[dict]) -> None:
     def span(interval, scale=1.0, digits=1) -> str:
-        return "" if interval is None else " [{:.{d}f}, {:.{d}f}]".format(*(scale * end for end in interval), d=digits)
+        return (
+            ""
+            if interval is None
+            else " [{:.{d}f}, {:.{d}f}]".format(*(scale * end for end in interval), d=digits)
+        )
 
     def change(row: dict, name: str, scale=1.0) -> str:
-        return "" if row[name] is None else f"{scale * row[name]:+.1f}{span(row[f'{name}_interval'], scale)}"
+        return (
+            ""
+            if row[name] is None
+            else f"{scale * row[name]:+.1f}{span(row[f'{name}_interval'], scale)}"
+        )
 
-    heads = ("variant", "seeds", "candidates", "valid %", "distinct %", "accuracy %", "admitted per 10,000 new tokens")
+    heads = (
+        "variant",
+        "seeds",
+        "candidates",
+        "valid %",
+        "distinct %",
+        "accuracy %",
+        "admitted per 10,000 new tokens",
+    )
     heads += ("difference", "of accuracy %", "from")
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for row in rows:
@@ -236,25 +276,49 @@ def show(rows: list[dict]) -> None:
 
 
 @click.command()
-@click.option("--results", type=PATH, required=True, help="Results of a finished demo run: seed/adapter, seed/corpus.")
-@click.option("--model", type=PATH, default=Path("resources/models/smollm2-135m-instruct/manifest.json"))
+@click.option(
+    "--results",
+    type=PATH,
+    required=True,
+    help="Results of a finished demo run: seed/adapter, seed/corpus.",
+)
+@click.option(
+    "--model", type=PATH, default=Path("resources/models/smollm2-135m-instruct/manifest.json")
+)
 @click.option("--dataset", type=PATH, default=Path("resources/datasets/digits.safetensors"))
-@click.option("--output", type=PATH, required=True, help="Folder of the cells and of experiments.json.")
+@click.option(
+    "--output", type=PATH, required=True, help="Folder of the cells and of experiments.json."
+)
 @click.option("--budget", default=4000, help="New tokens of a cell.")
 @click.option("--seeds", default=3, help="Seeds of a variant.")
 @click.option("--first", default=1, help="The first of them.")
 @click.option("--variants", help=f"Some of them, separated by semicolons: {'; '.join(VARIANTS)}")
-@click.option("--minutes", default=600.0, help="No cell is begun after that time; run again to go on.")
+@click.option(
+    "--minutes", default=600.0, help="No cell is begun after that time; run again to go on."
+)
 @click.option("--device", default="auto")
 def main(results, model, dataset, output, budget, seeds, first, variants, minutes, device) -> None:
     """Run the cells that are missing, one seed of all variants after the other, and print the table."""
     config = complete(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()))
     names = [name.strip() for name in variants.split(";")] if variants else list(VARIANTS)
-    run = {"device": device, "isolation": "auto", "workers": "auto", "model": model, "dataset": dataset}
+    run = {
+        "device": device,
+        "isolation": "auto",
+        "workers": "auto",
+        "model": model,
+        "dataset": dataset,
+    }
     run |= {"gpus": 1, "cores": None, "memory_mb": None}
     run["store"] = output / "evaluations"
-    files = [results / "seed" / name for name in ("adapter/adapter_model.safetensors", "corpus.parquet")]
-    files += [model, dataset, Path(__file__), *(ROOT / config["prompts"][name] for name in ("template", "hints"))]
+    files = [
+        results / "seed" / name for name in ("adapter/adapter_model.safetensors", "corpus.parquet")
+    ]
+    files += [
+        model,
+        dataset,
+        Path(__file__),
+        *(ROOT / config["prompts"][name] for name in ("template", "hints")),
+    ]
     inputs = [config["random_seed"], *map(sha256_file, files)]
     scripts = ("write_prompts", "generate", "evaluate", "admit", "finetune")
     inputs += [code_digest(ROOT / "scripts" / f"{name}.py") for name in scripts]
@@ -269,7 +333,9 @@ def main(results, model, dataset, output, budget, seeds, first, variants, minute
             if not path.is_file():
                 if time.monotonic() - started > 60 * minutes:
                     continue
-                counts = cell(VARIANTS[name], seed, budget, config, output / "state" / key, results, run)
+                counts = cell(
+                    VARIANTS[name], seed, budget, config, output / "state" / key, results, run
+                )
                 write_json(path, {"variant": name, "seed": seed, **counts})
                 print(f"seed {seed}, {name}: {counts}", flush=True)
             cells.setdefault(name, {})[seed] = read_json(path, "candidates", "admitted")

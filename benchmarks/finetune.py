@@ -37,8 +37,14 @@ GOAL = {"epochs": 1, "parameter_budget": 300_000}
 def pairs(tokenizer) -> list[Example]:
     prompts = ROOT / "config" / "prompts"
     template, hints = read_template(prompts / "design.md.j2"), read_hints(prompts / "hints.yaml")
-    asked = [seed_prompt(template, hints, DIGITS, GOAL, {"family": each.family}) for each in seed_programs()]
-    return [Example(*encode_pair(tokenizer, text, each.program)) for text, each in zip(asked, seed_programs())]
+    asked = [
+        seed_prompt(template, hints, DIGITS, GOAL, {"family": each.family})
+        for each in seed_programs()
+    ]
+    return [
+        Example(*encode_pair(tokenizer, text, each.program))
+        for text, each in zip(asked, seed_programs())
+    ]
 
 
 def padding(examples: list[Example], settings: dict, grouped: bool) -> float:
@@ -47,7 +53,10 @@ def padding(examples: list[Example], settings: dict, grouped: bool) -> float:
     batches = [batch for _, step in plan(examples, settings | {"epochs": 1}, 1) for batch in step]
     if not grouped:
         order = generator(1, "random").sample(range(len(lengths)), len(lengths))
-        batches = [order[at : at + settings["batch_size"]] for at in range(0, len(order), settings["batch_size"])]
+        batches = [
+            order[at : at + settings["batch_size"]]
+            for at in range(0, len(order), settings["batch_size"])
+        ]
     return 1 - sum(lengths) / sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
 
 
@@ -71,15 +80,27 @@ def padded(model, example: Example, width: int) -> float:
     labels[0, len(example.prompt) : len(tokens)] = torch.tensor(tokens[len(example.prompt) :])
     mask = (torch.arange(width) < len(tokens)).long()[None]
     started = time.monotonic()
-    model(input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device)).loss.backward()
+    model(
+        input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device)
+    ).loss.backward()
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.monotonic() - started
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--model", required=True, type=click.Path(path_type=Path), help="manifest.json of a prepared model.")
-@click.option("--configfile", default=ROOT / "config/demo.yaml", type=click.Path(path_type=Path), help="Settings.")
+@click.option(
+    "--model",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="manifest.json of a prepared model.",
+)
+@click.option(
+    "--configfile",
+    default=ROOT / "config/demo.yaml",
+    type=click.Path(path_type=Path),
+    help="Settings.",
+)
 @click.option("--count", default=4, help="Pairs of the measured epoch.")
 @click.option("--batch-size", default=None, type=int, help="Instead of that of the settings.")
 @click.option("--max-pair-tokens", default=None, type=int, help="Instead of that of the settings.")
@@ -91,10 +112,16 @@ def main(model, configfile, count, batch_size, max_pair_tokens, rounds, device) 
     settings |= {"batch_size": batch_size} if batch_size else {}
     examples = pairs(load_tokenizer(model.parent))
     lengths = [example.length for example in examples]
-    print(f"{len(lengths)} pairs of {min(lengths)} to {max(lengths)} tokens, {statistics.mean(lengths):.0f} on average")
+    print(
+        f"{len(lengths)} pairs of {min(lengths)} to {max(lengths)} tokens, {statistics.mean(lengths):.0f} on average"
+    )
     for size in (1, 4, 8, 16):
-        shares = [padding(examples, settings | {"batch_size": size}, grouped) for grouped in (True, False)]
-        print(f"padding, batches of {size}: {shares[0]:.1%} grouped by length, {shares[1]:.1%} in random order")
+        shares = [
+            padding(examples, settings | {"batch_size": size}, grouped) for grouped in (True, False)
+        ]
+        print(
+            f"padding, batches of {size}: {shares[0]:.1%} grouped by length, {shares[1]:.1%} in random order"
+        )
     chosen = generator(1, "measured").sample(examples, count)
     adapted = attach_adapter(load_model(model.parent, whole["loading"], device), None, settings)
     widths = {
@@ -111,7 +138,9 @@ def main(model, configfile, count, batch_size, max_pair_tokens, rounds, device) 
     tokens = sum(example.length for example in chosen)
     share = padding(chosen, settings, True)
     rate = tokens / statistics.median(ours)
-    print(f"epoch of {count} pairs, batches of {settings['batch_size']}, {device}, {torch.get_num_threads()} threads:")
+    print(
+        f"epoch of {count} pairs, batches of {settings['batch_size']}, {device}, {torch.get_num_threads()} threads:"
+    )
     print(f"  {statistics.median(ours):.1f} s, {rate:.0f} tokens/s, padding {share:.1%}")
     for name, width in widths.items():
         ratios = sorted(theirs / mine for theirs, mine in zip(plain[name], ours))

@@ -39,7 +39,16 @@ def demo_prompts(settings: dict, count: int) -> list[dict]:
     digits = {"name": "digits", "channels": 1, "size": 32, "classes": 10}
     goal = {"epochs": 1, "parameter_budget": prompts["parameter_budget"]}
     return cycle_prompts(
-        "main", 1, settings["random_seed"], count, read_template(template), read_hints(hints), digits, goal, [], 0
+        "main",
+        1,
+        settings["random_seed"],
+        count,
+        read_template(template),
+        read_hints(hints),
+        digits,
+        goal,
+        [],
+        0,
     )
 
 
@@ -60,7 +69,9 @@ def alone(model, tokenizer, ids: list[int], settings: dict) -> tuple[int, float]
     return out.shape[1] - len(ids), time.perf_counter() - started
 
 
-def together(model, tokenizer, rows: list[dict], size: int, settings: dict) -> tuple[list[list[int]], float]:
+def together(
+    model, tokenizer, rows: list[dict], size: int, settings: dict
+) -> tuple[list[list[int]], float]:
     """Return (new tokens of each answer, seconds) of this project's sampling, reading the prompts included."""
     started = time.perf_counter()
     sequences = [Sequence(chat_tokens(tokenizer, row["prompt"]), row["seed"]) for row in rows]
@@ -87,12 +98,16 @@ def largest_change(model, tokenizer, rows: list[dict]) -> float:
     """Return by how much batching changes a logit, over all prompts, read together and alone."""
     tokens = [chat_tokens(tokenizer, row["prompt"]) for row in rows]
     _, _, logits = read_prompts(model, tokens, Prefix(model, tokens), tokenizer.pad_token_id)
-    singles = [model(input_ids=torch.tensor([ids], device=model.device)).logits[:, -1] for ids in tokens]
+    singles = [
+        model(input_ids=torch.tensor([ids], device=model.device)).logits[:, -1] for ids in tokens
+    ]
     return (logits - torch.cat(singles)).abs().max().item()
 
 
 @click.command()
-@click.option("--model", "manifest", type=PATH, required=True, help="manifest.json of the prepared model.")
+@click.option(
+    "--model", "manifest", type=PATH, required=True, help="manifest.json of the prepared model."
+)
 @click.option("--adapter", type=PATH, help="adapter_model.safetensors.")
 @click.option("--sizes", default="4,8,16", help="Batch sizes.")
 @click.option("--rounds", default=3, type=click.IntRange(min=1), help="Rounds that are counted.")
@@ -111,24 +126,38 @@ def main(manifest, adapter, sizes, rounds, max_new_tokens, device, threads) -> N
     model = with_adapter(model, adapter) if adapter else model
     sizes = [int(size) for size in sizes.split(",")]
     rows = demo_prompts(config, max(sizes))
-    print(f"device {device}, {threads} threads, {model.dtype}, answers of up to {settings['max_new_tokens']} tokens")
+    print(
+        f"device {device}, {threads} threads, {model.dtype}, answers of up to {settings['max_new_tokens']} tokens"
+    )
     change = largest_change(model, tokenizer, rows[: sizes[0]])
-    print(f"batching changes a logit by {change:.1e} at most; the tolerance in float32 is {ROUNDING:.0e}")
+    print(
+        f"batching changes a logit by {change:.1e} at most; the tolerance in float32 is {ROUNDING:.0e}"
+    )
     rates: dict[object, list[float]] = {name: [] for name in ("alone", *sizes)}
     first: dict[int, list[int]] = {}
     differing = 0
     dice, counts = random.Random(0), [0, 0]
     count_settled(counts)
-    alone(model, tokenizer, chat_tokens(tokenizer, rows[0]["prompt"]), settings | {"max_new_tokens": 8})
+    alone(
+        model,
+        tokenizer,
+        chat_tokens(tokenizer, rows[0]["prompt"]),
+        settings | {"max_new_tokens": 8},
+    )
     for _ in range(rounds):
         row = dice.choice(rows)
         torch.manual_seed(row["seed"])
         tokens, seconds = alone(model, tokenizer, chat_tokens(tokenizer, row["prompt"]), settings)
         rates["alone"].append(tokens / seconds)
-        print(f"model.generate, one prompt: {tokens / seconds:.1f} tokens/s ({tokens} tokens)", flush=True)
+        print(
+            f"model.generate, one prompt: {tokens / seconds:.1f} tokens/s ({tokens} tokens)",
+            flush=True,
+        )
         for size in sizes:
             answers, seconds = together(model, tokenizer, rows[:size], size, settings)
-            differing += sum(first.setdefault(place, answer) != answer for place, answer in enumerate(answers))
+            differing += sum(
+                first.setdefault(place, answer) != answer for place, answer in enumerate(answers)
+            )
             tokens = sum(map(len, answers))
             rates[size].append(tokens / seconds)
             print(f"batch of {size}: {tokens / seconds:.1f} tokens/s ({tokens} tokens)", flush=True)

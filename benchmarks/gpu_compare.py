@@ -27,9 +27,15 @@ def seconds_by_stage(folder: Path) -> dict[str, float]:
 def seed_accuracies(folder: Path) -> dict[str, float]:
     """Return the accuracy of each seed program that was trained, by its id."""
     records = (
-        json.loads(path.read_text())["records"] for path in (folder / "results" / "seed" / "evaluated").glob("?.json")
+        json.loads(path.read_text())["records"]
+        for path in (folder / "results" / "seed" / "evaluated").glob("?.json")
     )
-    return {record["id"]: record["accuracy"] for shard in records for record in shard if record["outcome"] == "trained"}
+    return {
+        record["id"]: record["accuracy"]
+        for shard in records
+        for record in shard
+        if record["outcome"] == "trained"
+    }
 
 
 def admitted(folder: Path) -> list[int]:
@@ -49,7 +55,10 @@ def main(folder: Path, reference: Path) -> int:
     if not shared or len(here) != len(there):
         print(f"seed programs trained: {len(here)} and {len(there)}")
         return 1
-    off = abs(statistics.fmean(here[name] for name in shared) - statistics.fmean(there[name] for name in shared))
+    off = abs(
+        statistics.fmean(here[name] for name in shared)
+        - statistics.fmean(there[name] for name in shared)
+    )
     most = max(abs(here[name] - there[name]) for name in shared)
     counts = admitted(folder), admitted(reference)
     print(

@@ -65,15 +65,26 @@ def judging(dataset: Path, settings: dict, rounds: int, folder: Path) -> None:
             subprocess.run([sys.executable, "-c", "import torch, torchvision"], check=True)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             fresh.append(after.ru_utime + after.ru_stime - children.ru_utime - children.ru_stime)
-        print(f"judging a candidate, level {judge.level}, two training steps included: {spread(ours, 'CPU s')}")
+        print(
+            f"judging a candidate, level {judge.level}, two training steps included: {spread(ours, 'CPU s')}"
+        )
     print(f'a fresh python -c "import torch, torchvision": {spread(fresh, "CPU s")}')
     print(f"ratio: {statistics.median(fresh) / statistics.median(ours):.1f}x less")
 
 
 def known_programs(dataset: Path, settings: dict, folder: Path, count: int = 3000) -> None:
     """Programs a second that are answered from the store."""
-    rows = [{"id": str(at), "program": f"x = {at}\n"} for at in range(count)]  # no class Net: nothing is trained
-    run = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
+    rows = [
+        {"id": str(at), "program": f"x = {at}\n"} for at in range(count)
+    ]  # no class Net: nothing is trained
+    run = {
+        "device": "cpu",
+        "isolation": "auto",
+        "workers": 1,
+        "gpus": 1,
+        "cores": None,
+        "memory_mb": None,
+    }
     for _ in range(2):
         _, record = evaluate(rows, dataset, settings, 1, folder / "store", run)
     assert record["reused"] == count
@@ -89,8 +100,15 @@ def pipeline(dataset: Path, rounds: int) -> None:
     data, protocol = _data(dataset)
     data["train_images"] = data["train_images"].expand(-1, 3, -1, -1).contiguous()
     mean, std = [0.5] * 3, [0.25] * 3
-    pictures = [(to_pil_image(image), int(label)) for image, label in zip(data["train_images"], data["train_labels"])]
-    steps = [transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(mean, std)]
+    pictures = [
+        (to_pil_image(image), int(label))
+        for image, label in zip(data["train_images"], data["train_labels"])
+    ]
+    steps = [
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(mean, std),
+    ]
     transform = transforms.Compose(steps)
 
     class Pictures(Dataset):
@@ -102,14 +120,23 @@ def pipeline(dataset: Path, rounds: int) -> None:
 
     prepare = train_candidate._preparer(data | {"mean": mean, "std": std}, protocol, "cpu")
     loader = DataLoader(Pictures(), batch_size=BATCH, shuffle=True, num_workers=0)
-    workers = DataLoader(Pictures(), batch_size=BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+    workers = DataLoader(
+        Pictures(), batch_size=BATCH, shuffle=True, num_workers=2, persistent_workers=True
+    )
 
     def resident() -> None:
         order = torch.randperm(len(pictures))
         for places in order.split(BATCH):
-            prepare(data["train_images"][places], torch.rand(len(places)) < 0.5), data["train_labels"][places]
+            (
+                prepare(data["train_images"][places], torch.rand(len(places)) < 0.5),
+                data["train_labels"][places],
+            )
 
-    kinds = {"resident tensors": resident, "DataLoader": lambda: list(loader), "2 workers": lambda: list(workers)}
+    kinds = {
+        "resident tensors": resident,
+        "DataLoader": lambda: list(loader),
+        "2 workers": lambda: list(workers),
+    }
     rates = {name: [] for name in kinds}
     for at in range(rounds + 1):
         for name, epoch in kinds.items():
@@ -133,7 +160,9 @@ def training(dataset: Path, settings: dict, rounds: int) -> None:
 
     def net(layout=torch.contiguous_format):
         train_candidate.seed_everything(0)
-        return namespace["Net"]((BATCH, *images.shape[1:]), (data["classes"],), {}, "cpu").to(memory_format=layout)
+        return namespace["Net"]((BATCH, *images.shape[1:]), (data["classes"],), {}, "cpu").to(
+            memory_format=layout
+        )
 
     def judged() -> None:
         next(train_candidate._epochs(net(), images, labels, prepare, settings, 0, "cpu", protocol))
@@ -175,7 +204,12 @@ def _data(dataset: Path) -> tuple[dict, train_candidate.Protocol]:
 
 
 @click.command()
-@click.option("--dataset", type=click.Path(path_type=Path, exists=True), required=True, help="Prepared data set.")
+@click.option(
+    "--dataset",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="Prepared data set.",
+)
 @click.option("--rounds", default=7, type=click.IntRange(min=5), help="Rounds that are counted.")
 @click.option("--threads", default=2, help="Processor threads of the training.")
 def main(dataset: Path, rounds: int, threads: int) -> None:

@@ -29,7 +29,14 @@ from synthetic import documents, near_copy
 from archloop.corpus.admit import KNOWN_COLUMNS, admit
 from archloop.corpus.tables import CORPUS, read_corpus, write_corpus
 from archloop.novelty.neighbours import neighbours, with_signatures
-from archloop.novelty.shingles import SCHEME, jaccard, normalised_tokens, shingle_sets, shingles, signatures
+from archloop.novelty.shingles import (
+    SCHEME,
+    jaccard,
+    normalised_tokens,
+    shingle_sets,
+    shingles,
+    signatures,
+)
 
 SHARD = 100_000
 NOVELTY = {"gate": "either", "threshold": 0.9, "shingle_tokens": 10}
@@ -38,7 +45,9 @@ ADMISSION |= {"minimum_admitted": 0, "fill_accuracy": None}
 
 
 @click.group(invoke_without_command=True)
-@click.option("--size", "sizes", multiple=True, type=int, default=(10_000, 100_000), show_default=True)
+@click.option(
+    "--size", "sizes", multiple=True, type=int, default=(10_000, 100_000), show_default=True
+)
 @click.pass_context
 def main(context, sizes) -> None:
     """Print all measurements."""
@@ -97,8 +106,12 @@ def measure_exactness(count: int) -> None:
         similarity = jaccard(*shingle_sets([program, other], 10))
         if 0.85 <= similarity <= 0.95:
             pairs.append((program, other, similarity))
-    known = with_signatures([f"p{at:06d}" for at in range(len(pairs))], [pair[0] for pair in pairs], 10)
-    asked = with_signatures([f"q{at:06d}" for at in range(len(pairs))], [pair[1] for pair in pairs], 10)
+    known = with_signatures(
+        [f"p{at:06d}" for at in range(len(pairs))], [pair[0] for pair in pairs], 10
+    )
+    asked = with_signatures(
+        [f"q{at:06d}" for at in range(len(pairs))], [pair[1] for pair in pairs], 10
+    )
     found = neighbours(asked, known, 0.9, 10)
     called = {at for at, each in enumerate(found) if each.exact.get(at, 0) >= 0.9}
     true = {at for at, pair in enumerate(pairs) if pair[2] >= 0.9}
@@ -116,7 +129,9 @@ def measure_gate(size: int) -> None:
         examples = write_shards(Path(folder), size)
         built = time.perf_counter() - started
         (Path(folder) / "examples.json").write_text(json.dumps(examples))
-        done = subprocess.run([sys.executable, __file__, "gate", folder], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, __file__, "gate", folder], capture_output=True, text=True, check=True
+        )
         click.echo(f"{size:>9,} known: {done.stdout.strip()} (made in {built:.0f} s)")
 
 
@@ -127,13 +142,22 @@ def write_shards(folder: Path, size: int) -> list[str]:
         count = min(SHARD, size - start)
         programs = list(documents(count, seed=1000 + start))
         known = with_signatures([f"main-{start + at:07d}" for at in range(count)], programs, 10)
-        columns = {"id": known.ids, "program": known.texts, "signature": known.signatures, "prompt": known.texts}
+        columns = {
+            "id": known.ids,
+            "program": known.texts,
+            "signature": known.signatures,
+            "prompt": known.texts,
+        }
         frame = pl.DataFrame(columns).with_columns(
             pl.lit("main").alias("chain"),
             pl.lit(10).alias("shingle_tokens"),
             (pl.col("id") + "-graph").alias("graph_digest"),
         )
-        missing = [pl.lit(None).cast(kind).alias(name) for name, kind in CORPUS.items() if name not in frame.columns]
+        missing = [
+            pl.lit(None).cast(kind).alias(name)
+            for name, kind in CORPUS.items()
+            if name not in frame.columns
+        ]
         write_corpus(frame.with_columns(missing), folder / f"{start:07d}.parquet")
         examples += programs[:: max(1, size // 120)]
         start += count
@@ -146,9 +170,21 @@ def gate(folder) -> None:
     """Judge 200 candidates against the shards of a folder; print seconds and peak memory."""
     examples = json.loads((folder / "examples.json").read_text())
     fresh = list(documents(60, seed=3))
-    programs = examples[:60] + [near_copy(text, 1, at) for at, text in enumerate(examples[60:])] + fresh + fresh[:20]
+    programs = (
+        examples[:60]
+        + [near_copy(text, 1, at) for at, text in enumerate(examples[60:])]
+        + fresh
+        + fresh[:20]
+    )
     rows = [{"id": f"c-{at:03d}", "index": at, "program": text} for at, text in enumerate(programs)]
-    empty = {"outcome": "trained", "detail": "", "parameters": 1, "multiply_adds": 1, "graph": None, "key": ""}
+    empty = {
+        "outcome": "trained",
+        "detail": "",
+        "parameters": 1,
+        "multiply_adds": 1,
+        "graph": None,
+        "key": "",
+    }
     records = [{"id": row["id"], "accuracy": 0.5} | empty for row in rows]
     started = time.perf_counter()
     corpus = read_corpus(sorted(folder.glob("*.parquet")), KNOWN_COLUMNS)
@@ -157,7 +193,9 @@ def gate(folder) -> None:
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     outcomes = dict(sorted(whole["outcome"].value_counts().iter_rows()))
-    click.echo(f"{len(rows)} candidates in {seconds:.1f} s, {read:.1f} s of it reading; {peak:.2f} GB; {outcomes}")
+    click.echo(
+        f"{len(rows)} candidates in {seconds:.1f} s, {read:.1f} s of it reading; {peak:.2f} GB; {outcomes}"
+    )
 
 
 if __name__ == "__main__":

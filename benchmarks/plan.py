@@ -30,8 +30,22 @@ SUMMARY = summarize(pl.DataFrame(schema=CANDIDATES), None, 0.4, "main", 1, "digi
 
 def snakemake(folder: Path, *arguments: str) -> tuple[str, float, float]:
     """Return what it printed, its wall seconds, its processor seconds; a failure ends the benchmark with its output."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    command += ["--profile", str(ROOT / "profiles" / "local"), "--configfile", str(folder / "plan.yaml"), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(folder),
+    ]
+    command += [
+        "--profile",
+        str(ROOT / "profiles" / "local"),
+        "--configfile",
+        str(folder / "plan.yaml"),
+        *arguments,
+    ]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -53,13 +67,19 @@ def finish(folder: Path) -> None:
     summary, *_ = snakemake(folder, "--summary")
     model = yaml.safe_load((folder / "plan.yaml").read_text())["model"]
     made = {"summary.json": SUMMARY, "manifest.json": {"revision": None} | model}
-    lines = [line.split("\t") for line in summary.splitlines() if line.startswith(("results/", "resources/"))]
+    lines = [
+        line.split("\t")
+        for line in summary.splitlines()
+        if line.startswith(("results/", "resources/"))
+    ]
     for name, *_ in lines:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(made.get(path.name, name)))
         # Under way, for Snakemake: without this mark or a record, a run would stop at a file that nobody has made.
-        mark = folder / ".snakemake" / "incomplete" / base64.urlsafe_b64encode(name.encode()).decode()
+        mark = (
+            folder / ".snakemake" / "incomplete" / base64.urlsafe_b64encode(name.encode()).decode()
+        )
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
     snakemake(folder, "--forceall", "--touch")
@@ -76,12 +96,18 @@ def measure(repeats: int) -> None:
         real, *start = snakemake(folder)
         if "Nothing to be done" not in dry or "Nothing to be done" not in real:
             sys.exit(f"the folder is not finished:\n{dry[-2000:]}")
-    for what, (wall, processor) in (("plan of a new run", new), ("finished, -n", finished), ("finished, start", start)):
+    for what, (wall, processor) in (
+        ("plan of a new run", new),
+        ("finished, -n", finished),
+        ("finished, start", start),
+    ):
         print(f"{jobs} jobs, {what}: {wall:.1f} s, {processor:.1f} CPU s", flush=True)
 
 
 @click.command()
-@click.option("--repeats", multiple=True, default=(4, 8, 15), help="Repeats of the chain; each is 265 jobs.")
+@click.option(
+    "--repeats", multiple=True, default=(4, 8, 15), help="Repeats of the chain; each is 265 jobs."
+)
 def main(repeats: tuple[int, ...]) -> None:
     """Print the times of all sizes."""
     for count in repeats:

@@ -31,8 +31,16 @@ from archloop.settings.options import options  # noqa: E402
 class Comparison:
     """The files of one cycle, the settings that hold there, and the scripts run on them one after the other."""
 
-    def __init__(self, settings: dict, results: Path, chain: str, cycle: int, output: Path, device: str):
-        self.settings, self.chain, self.cycle, self.output, self.device = settings, chain, cycle, output, device
+    def __init__(
+        self, settings: dict, results: Path, chain: str, cycle: int, output: Path, device: str
+    ):
+        self.settings, self.chain, self.cycle, self.output, self.device = (
+            settings,
+            chain,
+            cycle,
+            output,
+            device,
+        )
         self.place = results / chain / f"cycle-{cycle}"
         adapter = adapter_after(settings, chain, cycle - 1)
         if adapter is None:
@@ -51,14 +59,19 @@ class Comparison:
     def script(self, name: str, output: Path, words: str) -> None:
         if not output.is_file():
             output.parent.mkdir(parents=True, exist_ok=True)
-            if subprocess.run([sys.executable, ROOT / "scripts" / f"{name}.py", *shlex.split(words)]).returncode:
+            if subprocess.run(
+                [sys.executable, ROOT / "scripts" / f"{name}.py", *shlex.split(words)]
+            ).returncode:
                 sys.exit(f"{name}.py failed; what it said stands above")
 
     def prompts(self, count: int) -> Path:
         path = self.output / "prompts.jsonl"
         texts = {key: str(ROOT / self.of("prompts")[key]) for key in ("template", "hints")}
         asked = options(self.of("prompts") | texts | {"candidates": count})
-        seed, epochs = derive(self.settings["random_seed"], "preferences"), self.of("evaluation")["epochs"]
+        seed, epochs = (
+            derive(self.settings["random_seed"], "preferences"),
+            self.of("evaluation")["epochs"],
+        )
         self.script(
             "write_prompts",
             path,
@@ -124,18 +137,26 @@ def line(name: str, rows: list[dict], trained: dict | None) -> str:
     if valid:
         accuracies = [row["accuracy"] for row in valid]
         ends = mean_interval(accuracies) if len(valid) > 1 else None
-        mean = f"mean {sum(accuracies) / len(valid):.1%}" + (f" [{ends[0]:.1%}, {ends[1]:.1%}]" if ends else "")
+        mean = f"mean {sum(accuracies) / len(valid):.1%}" + (
+            f" [{ends[0]:.1%}, {ends[1]:.1%}]" if ends else ""
+        )
     cost = "" if trained is None else f"; {trained['tokens']} tokens in {trained['seconds']:.0f} s"
     share = f"{len(valid) / len(rows):.1%} [{low:.1%}, {high:.1%}]"
     return f"{name:7} valid {len(valid):3} of {len(rows)} ({share}), admitted {admitted:3}, {mean}{cost}"
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--configfile", required=True, type=click.Path(path_type=Path), help="The settings of that run.")
+@click.option(
+    "--configfile", required=True, type=click.Path(path_type=Path), help="The settings of that run."
+)
 @click.option("--chain", default="main", help="A chain of it.")
 @click.option("--cycle", default=1, help="A finished cycle of that chain.")
-@click.option("--candidates", default=None, type=int, help="New prompts; by default as many as in a cycle.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for what is made.")
+@click.option(
+    "--candidates", default=None, type=int, help="New prompts; by default as many as in a cycle."
+)
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), help="Folder for what is made."
+)
 @click.option("--device", default="auto", help="auto, cpu or cuda.")
 def main(configfile, chain, cycle, candidates, output, device) -> None:
     settings = complete(yaml.safe_load(configfile.read_text()))
@@ -143,7 +164,9 @@ def main(configfile, chain, cycle, candidates, output, device) -> None:
     prompts = work.prompts(candidates or work.of("prompts")["candidates"])
     print(line("before", work.judge("before", work.parent, prompts), None), flush=True)
     trained = {(method, 1): work.train(method, 1) for method in ("sft", "dpo", "kto")}
-    passes = round(max(facts["tokens"] for facts in trained.values()) / max(1, trained["sft", 1]["tokens"]))
+    passes = round(
+        max(facts["tokens"] for facts in trained.values()) / max(1, trained["sft", 1]["tokens"])
+    )
     trained["sft", passes] = work.train("sft", passes)
     for (method, epochs), facts in sorted(trained.items()):
         name = f"{method}-{epochs}"

@@ -61,16 +61,29 @@ def plan(config: dict, chains: int, shards: int) -> tuple[dict[int, str], list[t
 
     The chains are copies of `main`, each from the seed's adapter.
     """
-    main = {key: value for key, value in config["chains"]["main"].items() if key not in ("at", "repeats")}
+    main = {
+        key: value
+        for key, value in config["chains"]["main"].items()
+        if key not in ("at", "repeats")
+    }
     names = ["main", *(f"repeat{number}" for number in range(1, chains))]
     config = config | {"chains": {"seed": config["chains"]["seed"], **dict.fromkeys(names, main)}}
     for section in ("generation", "seed_corpus"):
         config[section] = config.get(section, {}) | {"shards": shards}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "settings.json").write_text(json.dumps(config))
-        command = [sys.executable, "-m", "snakemake", "--d3dag", "--snakefile", str(ROOT / "Snakefile")]
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--d3dag",
+            "--snakefile",
+            str(ROOT / "Snakefile"),
+        ]
         command += ["--directory", folder, "--profile", str(ROOT / "profiles" / "local")]
-        done = subprocess.run([*command, "--configfile", f"{folder}/settings.json"], capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, "--configfile", f"{folder}/settings.json"], capture_output=True, text=True
+        )
     if done.returncode or not done.stdout.startswith("{"):
         raise click.ClickException((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
     graph = json.loads(done.stdout)
@@ -78,7 +91,13 @@ def plan(config: dict, chains: int, shards: int) -> tuple[dict[int, str], list[t
     return rules, [(edge["u"], edge["v"]) for edge in graph["edges"]]
 
 
-def simulate(rules: dict[int, str], edges: list[tuple[int, int]], seconds: dict[str, float], gpus: int, over: Overhead):
+def simulate(
+    rules: dict[int, str],
+    edges: list[tuple[int, int]],
+    seconds: dict[str, float],
+    gpus: int,
+    over: Overhead,
+):
     """Return the Result of running a plan: first come, first served, one GPU a queued job, local steps at once.
 
     seconds: rule -> of one job. A job is ready when Snakemake has seen the end of all that it waits for.
@@ -112,7 +131,9 @@ def simulate(rules: dict[int, str], edges: list[tuple[int, int]], seconds: dict[
         while queue and free:
             _, started = heapq.heappop(queue)
             free, working, busy = free - 1, working + 1, busy + seconds[rules[started]]
-            heapq.heappush(events, (now + over.inside_s + seconds[rules[started]], started, "ended"))
+            heapq.heappush(
+                events, (now + over.inside_s + seconds[rules[started]], started, "ended")
+            )
     return Result(len(rules), sum(rule in QUEUED for rule in rules.values()), last, busy, alone)
 
 
@@ -120,7 +141,8 @@ def durations(recorded: dict, shards: int) -> dict[str, float]:
     """Return rule -> seconds of one job: its start and, where shards divide the work, its part of it."""
     facts = recorded["rules"]
     return {
-        rule: fact["start_s"] + fact["work_s"] / (shards if rule in SHARDED else 1) for rule, fact in facts.items()
+        rule: fact["start_s"] + fact["work_s"] / (shards if rule in SHARDED else 1)
+        for rule, fact in facts.items()
     } | {"all": 0.0}
 
 
@@ -129,7 +151,12 @@ def picture(rows: list[dict], path: Path) -> None:
     frame = pl.DataFrame(rows)
     first = frame.filter(pl.col("gpus") == 1).select("chains", pl.col("hours").alias("one"))
     frame = frame.join(first, on="chains").with_columns(ideal=pl.col("one") / pl.col("gpus"))
-    gpus = alt.X("gpus:Q", scale=alt.Scale(type="log", base=2), title="GPUs", axis=alt.Axis(values=[1, 4, 16, 64]))
+    gpus = alt.X(
+        "gpus:Q",
+        scale=alt.Scale(type="log", base=2),
+        title="GPUs",
+        axis=alt.Axis(values=[1, 4, 16, 64]),
+    )
     names = sorted(set(frame["chains"].to_list()))
     colors = alt.Scale(domain=names, range=SERIES[: len(names)])
     color = alt.Color("chains:N", scale=colors, title=None, legend=alt.Legend(orient="top"))
@@ -142,22 +169,35 @@ def picture(rows: list[dict], path: Path) -> None:
     )
     size = {"width": 300, "height": 220}
     both = wall.properties(title="Wall time (dashed: divided by the GPUs)", **size)
-    path.write_text(svg(both | use.properties(title="GPU time at work", **size)) + "\n", encoding="utf-8")
+    path.write_text(
+        svg(both | use.properties(title="GPU time at work", **size)) + "\n", encoding="utf-8"
+    )
 
 
 @click.command(context_settings={"show_default": True})
 @click.option(
-    "--recorded", type=click.Path(exists=True, path_type=Path), default=ROOT / "benchmarks/recorded/paper.json"
+    "--recorded",
+    type=click.Path(exists=True, path_type=Path),
+    default=ROOT / "benchmarks/recorded/paper.json",
 )
-@click.option("--config", type=click.Path(exists=True, path_type=Path), default=ROOT / "config/config.yaml")
+@click.option(
+    "--config", type=click.Path(exists=True, path_type=Path), default=ROOT / "config/config.yaml"
+)
 @click.option("--gpus", "counts", multiple=True, type=click.IntRange(min=1), default=(1, 4, 16, 64))
 @click.option(
-    "--chains", "sides", multiple=True, type=click.IntRange(min=1), default=(1, 2), help="Chains side by side."
+    "--chains",
+    "sides",
+    multiple=True,
+    type=click.IntRange(min=1),
+    default=(1, 2),
+    help="Chains side by side.",
 )
 @click.option("--before-s", default=1.0, help="From ready to started, of a queued job.")
 @click.option("--inside-s", default=7.0, help="Snakemake's start inside a job; it holds the GPU.")
 @click.option("--after-s", default=12.0, help="From the end of a job until it is seen.")
-@click.option("--picture", "target", type=click.Path(path_type=Path), help="Also draw it here, as SVG.")
+@click.option(
+    "--picture", "target", type=click.Path(path_type=Path), help="Also draw it here, as SVG."
+)
 def main(recorded, config, counts, sides, before_s, inside_s, after_s, target) -> None:
     """Print the table, its sources, and what one job more costs."""
     facts = json.loads(recorded.read_text())
@@ -165,9 +205,15 @@ def main(recorded, config, counts, sides, before_s, inside_s, after_s, target) -
     over = Overhead(before_s, inside_s, after_s)
     click.echo(f"durations: {facts['name']} ({facts['hardware']})")
     for rule, fact in sorted(facts["rules"].items()):
-        click.echo(f"  {rule:20} {fact['kind']:9} {fact['start_s']:7.1f} s + {fact['work_s']:8.1f} s; {fact['basis']}")
-    click.echo(f"overhead of a queued job: {before_s:g} s before, {inside_s:g} s inside, {after_s:g} s after\n")
-    click.echo("chains  GPUs  shards   jobs  queued  wall h  speed-up  GPU use  at most one GPU  overhead h")
+        click.echo(
+            f"  {rule:20} {fact['kind']:9} {fact['start_s']:7.1f} s + {fact['work_s']:8.1f} s; {fact['basis']}"
+        )
+    click.echo(
+        f"overhead of a queued job: {before_s:g} s before, {inside_s:g} s inside, {after_s:g} s after\n"
+    )
+    click.echo(
+        "chains  GPUs  shards   jobs  queued  wall h  speed-up  GPU use  at most one GPU  overhead h"
+    )
     rows, plans = [], {}
     for chains in sides:
         for gpus in counts:
@@ -179,7 +225,14 @@ def main(recorded, config, counts, sides, before_s, inside_s, after_s, target) -
             bare = simulate(*plans[chains, shards], times, gpus, Overhead(0, 0, 0))
             hours, lost = found.wall_s / 3600, (found.wall_s - bare.wall_s) / 3600
             name = f"{chains} chain{'s' * (chains > 1)}"
-            rows.append({"chains": name, "gpus": gpus, "hours": hours, "used": found.busy_s / gpus / found.wall_s})
+            rows.append(
+                {
+                    "chains": name,
+                    "gpus": gpus,
+                    "hours": hours,
+                    "used": found.busy_s / gpus / found.wall_s,
+                }
+            )
             one = next(row["hours"] for row in rows if row["chains"] == name)
             click.echo(
                 f"{chains:6}  {gpus:4}  {shards:6}  {found.jobs:5}  {found.queued:6}  {hours:6.1f}  {one / hours:8.1f}"

@@ -37,13 +37,25 @@ rule step:
 
 @click.command(context_settings={"show_default": True, "ignore_unknown_options": True})
 @click.option("--jobs", default=8, type=click.IntRange(min=3), help="Jobs of the chain.")
-@click.option("--folder", type=click.Path(exists=True), help="A folder that all nodes see; without it the current one.")
+@click.option(
+    "--folder",
+    type=click.Path(exists=True),
+    help="A folder that all nodes see; without it the current one.",
+)
 @click.argument("more", nargs=-1, type=click.UNPROCESSED)
 def main(jobs: int, folder: str | None, more: tuple[str, ...]) -> None:
     """Print the medians of the chain."""
     with tempfile.TemporaryDirectory(dir=folder or ".", prefix=".overhead-") as place:
         (Path(place) / "Snakefile").write_text(SNAKEFILE.replace("JOBS", str(jobs)))
-        command = [sys.executable, "-m", "snakemake", "--directory", place, "--snakefile", f"{place}/Snakefile"]
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--directory",
+            place,
+            "--snakefile",
+            f"{place}/Snakefile",
+        ]
         command += ["--profile", str(ROOT / "profiles" / "slurm"), *more]
         done = subprocess.run(command, capture_output=True, text=True)
     name = re.search(r"SLURM run ID: (\S+)", done.stderr)

@@ -27,7 +27,13 @@ LAYERS = (
     "nn.MaxPool2d({k}, stride={s}, padding={p})",
     "nn.AdaptiveAvgPool2d({p})",
 )
-CALLS = ("{n}(x)", "torch.relu({n}(x))", "{n}(x) + x", "x * torch.sigmoid({n}(x))", "torch.cat([x, {n}(x)], dim=1)")
+CALLS = (
+    "{n}(x)",
+    "torch.relu({n}(x))",
+    "{n}(x) + x",
+    "x * torch.sigmoid({n}(x))",
+    "torch.cat([x, {n}(x)], dim=1)",
+)
 WIDTHS = (8, 12, 16, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160)
 ACTIVATIONS = ("ReLU", "GELU", "SiLU", "ELU", "LeakyReLU", "Hardswish", "Mish", "CELU")
 

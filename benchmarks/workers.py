@@ -42,9 +42,16 @@ def spread(values: list[float]) -> str:
 
 
 @click.command()
-@click.option("--dataset", type=click.Path(path_type=Path, exists=True), required=True, help="Prepared data set.")
+@click.option(
+    "--dataset",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="Prepared data set.",
+)
 @click.option("--rounds", default=3, type=click.IntRange(min=2), help="Rounds that are counted.")
-@click.option("--programs", default=15, type=click.IntRange(min=2), help="Programs at most, one of a family.")
+@click.option(
+    "--programs", default=15, type=click.IntRange(min=2), help="Programs at most, one of a family."
+)
 def main(dataset: Path, rounds: int, programs: int) -> None:
     """Print the judgements a minute of each arrangement."""
     settings = complete(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()))["evaluation"]
@@ -57,13 +64,17 @@ def main(dataset: Path, rounds: int, programs: int) -> None:
             for workers, threads in ARRANGEMENTS:
                 values = judged(judge, chosen, settings | {"threads": threads}, workers)
                 found[workers, threads].append(values)
-        print(f"{len(chosen)} programs, {dataset.stem}, {processors()} processors, walls: {judge.level}")
+        print(
+            f"{len(chosen)} programs, {dataset.stem}, {processors()} processors, walls: {judge.level}"
+        )
 
     first = [rate for rate, _ in found[ARRANGEMENTS[0]]]
     for (workers, threads), values in found.items():
         rates, spent = zip(*values)
         ratios = [rate / other for rate, other in zip(rates, first)]
-        print(f"workers {workers}, threads {threads}: judgements a minute {spread(rates)}; processor s {spread(spent)}")
+        print(
+            f"workers {workers}, threads {threads}: judgements a minute {spread(rates)}; processor s {spread(spent)}"
+        )
         print(f"    to the first arrangement, round by round: {spread(ratios)}")
 
 

@@ -20,16 +20,46 @@ PATH = click.Path(path_type=Path)
 @stage("candidates_output", "corpus_output", packages=("polars", "numpy", "datasketch"))
 @settings_options("admission")
 @settings_options("novelty", "novelty")
-@click.option("--generated", multiple=True, required=True, type=PATH, help="Candidates, a file a shard.")
-@click.option("--evaluated", multiple=True, required=True, type=PATH, help="Their records, a file a shard.")
-@click.option("--corpus", multiple=True, required=True, type=PATH, help="Seed corpus, earlier and inherited shards.")
-@click.option("--cycle", default=1, type=click.IntRange(min=1), help="Number of the cycle; earlier ones lie beside it.")
-@click.option("--dataset", required=True, type=PATH, help="Prepared data set; its name and chance level.")
+@click.option(
+    "--generated", multiple=True, required=True, type=PATH, help="Candidates, a file a shard."
+)
+@click.option(
+    "--evaluated", multiple=True, required=True, type=PATH, help="Their records, a file a shard."
+)
+@click.option(
+    "--corpus",
+    multiple=True,
+    required=True,
+    type=PATH,
+    help="Seed corpus, earlier and inherited shards.",
+)
+@click.option(
+    "--cycle",
+    default=1,
+    type=click.IntRange(min=1),
+    help="Number of the cycle; earlier ones lie beside it.",
+)
+@click.option(
+    "--dataset", required=True, type=PATH, help="Prepared data set; its name and chance level."
+)
 @click.option("--candidates-output", required=True, type=PATH, help="candidates.parquet")
 @click.option("--corpus-output", required=True, type=PATH, help="corpus.parquet")
-def main(generated, evaluated, corpus, cycle, dataset, candidates_output, corpus_output, settings, novelty) -> None:
+def main(
+    generated,
+    evaluated,
+    corpus,
+    cycle,
+    dataset,
+    candidates_output,
+    corpus_output,
+    settings,
+    novelty,
+) -> None:
     """Write the table of all candidates and the shard of the admitted ones."""
-    earlier = [candidates_output.parents[1] / f"cycle-{k}" / candidates_output.name for k in range(1, cycle)]
+    earlier = [
+        candidates_output.parents[1] / f"cycle-{k}" / candidates_output.name
+        for k in range(1, cycle)
+    ]
     candidates, shard = admit(
         [row for path in generated for row in read_jsonl(path, *ROW)],
         read_records(evaluated),

@@ -19,16 +19,28 @@ PATH = click.Path(path_type=Path)
 
 
 @stage("output", "dropped", packages=("polars", "numpy", "datasketch", "jinja2"))
-@click.option("--generated", multiple=True, required=True, type=PATH, help="Programs, a file a shard.")
-@click.option("--evaluated", multiple=True, required=True, type=PATH, help="Their records, a file a shard.")
-@click.option("--dataset", required=True, type=PATH, help="Prepared data set that they were measured on.")
+@click.option(
+    "--generated", multiple=True, required=True, type=PATH, help="Programs, a file a shard."
+)
+@click.option(
+    "--evaluated", multiple=True, required=True, type=PATH, help="Their records, a file a shard."
+)
+@click.option(
+    "--dataset", required=True, type=PATH, help="Prepared data set that they were measured on."
+)
 @click.option("--template", required=True, type=PATH, help="Template of the prompts.")
-@click.option("--hints", required=True, type=PATH, help="Design hints; a family has the one of its name.")
-@click.option("--parameter-budget", required=True, type=int, help="Parameters that the prompts allow.")
+@click.option(
+    "--hints", required=True, type=PATH, help="Design hints; a family has the one of its name."
+)
+@click.option(
+    "--parameter-budget", required=True, type=int, help="Parameters that the prompts allow."
+)
 @click.option("--epochs", required=True, type=int, help="Epochs that the prompts name.")
 @click.option("--output", required=True, type=PATH, help="corpus.parquet")
 @click.option("--dropped", required=True, type=PATH, help="What was left out and why.")
-def main(generated, evaluated, dataset, template, hints, parameter_budget, epochs, output, dropped) -> None:
+def main(
+    generated, evaluated, dataset, template, hints, parameter_budget, epochs, output, dropped
+) -> None:
     """Write the seed corpus and the list of what was left out."""
     corpus, left_out = build_seed_corpus(
         [row for path in generated for row in read_jsonl(path, *ROW, "family")],

@@ -18,10 +18,20 @@ PATH = click.Path(path_type=Path)
 @stage("output", packages=("jinja2",))
 @click.option("--chain", required=True, help="Name of the chain.")
 @click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")
-@click.option("--candidates", required=True, type=click.IntRange(min=1), help="Candidates of the whole cycle.")
-@click.option("--shard", default=0, type=click.IntRange(min=0), help="Which of the shards to make, from 0.")
-@click.option("--shards", default=1, type=click.IntRange(min=1), help="Number of shards of the cycle.")
-@click.option("--families", type=value_of("seed_corpus", "families"), help="Names, as JSON; null draws from all.")
+@click.option(
+    "--candidates", required=True, type=click.IntRange(min=1), help="Candidates of the whole cycle."
+)
+@click.option(
+    "--shard", default=0, type=click.IntRange(min=0), help="Which of the shards to make, from 0."
+)
+@click.option(
+    "--shards", default=1, type=click.IntRange(min=1), help="Number of shards of the cycle."
+)
+@click.option(
+    "--families",
+    type=value_of("seed_corpus", "families"),
+    help="Names, as JSON; null draws from all.",
+)
 @click.option("--seed", required=True, type=int, help="The seed of the chain.")
 @click.option("--output", required=True, type=PATH, help="Candidates of the shard, one a line.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds.")
@@ -29,7 +39,10 @@ def main(chain, cycle, candidates, shard, shards, families, seed, output, run_re
     """Write one candidate a line."""
     started = time.monotonic()
     rows = draw_families(chain, cycle, candidates, seed, families, shard, shards)
-    write_json(run_record, {"device": None, "new_tokens": 0, "seconds": round(time.monotonic() - started, 2)})
+    write_json(
+        run_record,
+        {"device": None, "new_tokens": 0, "seconds": round(time.monotonic() - started, 2)},
+    )
     write_jsonl(output, rows)
 
 

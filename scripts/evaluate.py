@@ -21,19 +21,41 @@ PATH = click.Path(path_type=Path)
 @click.option("--store", required=True, type=PATH, help="Folder of known evaluations.")
 @click.option("--seed", required=True, type=int, help="The seed of the run.")
 @click.option("--output", required=True, type=PATH, help="Records of the shard.")
-@click.option("--run-record", required=True, type=PATH, help="Seconds, memory, isolation level and device.")
-@click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
-@click.option("--gpus", default=1, type=value_of("run", "gpus"), help="GPUs that candidates are dealt out to.")
+@click.option(
+    "--run-record", required=True, type=PATH, help="Seconds, memory, isolation level and device."
+)
+@click.option(
+    "--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N."
+)
+@click.option(
+    "--gpus", default=1, type=value_of("run", "gpus"), help="GPUs that candidates are dealt out to."
+)
 @click.option(
     "--isolation",
     default="auto",
     type=value_of("run", "isolation"),
     help="auto, namespaces, bubblewrap, landlock or none: see run.isolation.",
 )
-@click.option("--driver-calls", default="refuse", type=value_of("run", "driver_calls"), help="See run.driver_calls.")
-@click.option("--workers", default="auto", type=value_of("run", "workers"), help="Candidates judged at once, or auto.")
-@click.option("--job-cores", type=click.IntRange(min=1), help="Processors of the job; by default all that it may use.")
-@click.option("--job-memory-mb", type=click.IntRange(min=1), help="Memory that SLURM gave the job, in MB.")
+@click.option(
+    "--driver-calls",
+    default="refuse",
+    type=value_of("run", "driver_calls"),
+    help="See run.driver_calls.",
+)
+@click.option(
+    "--workers",
+    default="auto",
+    type=value_of("run", "workers"),
+    help="Candidates judged at once, or auto.",
+)
+@click.option(
+    "--job-cores",
+    type=click.IntRange(min=1),
+    help="Processors of the job; by default all that it may use.",
+)
+@click.option(
+    "--job-memory-mb", type=click.IntRange(min=1), help="Memory that SLURM gave the job, in MB."
+)
 def main(candidates, dataset, store, seed, output, run_record, settings, **job) -> dict:
     """Write one record for each candidate, in their order."""
     from archloop.evaluation.evaluate import evaluate
@@ -42,7 +64,10 @@ def main(candidates, dataset, store, seed, output, run_record, settings, **job) 
     memory_mb = job["job_memory_mb"] if "SLURM_JOB_ID" in os.environ else None
     run = {name: job[name] for name in ("device", "gpus", "isolation", "workers", "driver_calls")}
     run |= {"cores": job["job_cores"], "memory_mb": memory_mb}
-    rows, pending = read_jsonl(candidates, "id", "program"), output.with_name(f".{output.name}.pending")
+    rows, pending = (
+        read_jsonl(candidates, "id", "program"),
+        output.with_name(f".{output.name}.pending"),
+    )
     records, facts = evaluate(rows, dataset, settings, seed, store, run, pending)
     write_json(run_record, facts)
     write_json(output, {"protocol": settings, "records": records})

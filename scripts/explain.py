@@ -14,7 +14,9 @@ PATH = click.Path(path_type=Path)
 
 
 @command
-@click.option("--snakemake-log", required=True, type=PATH, help="Snakemake's own log, under .snakemake/log/.")
+@click.option(
+    "--snakemake-log", required=True, type=PATH, help="Snakemake's own log, under .snakemake/log/."
+)
 def main(snakemake_log: Path) -> None:
     """Print three lines for every failed job; nothing when none failed."""
     for line in explain(snakemake_log):

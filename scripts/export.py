@@ -16,7 +16,9 @@ PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("polars",))
-@click.option("--corpus", multiple=True, required=True, type=PATH, help="Corpus shards of the chain.")
+@click.option(
+    "--corpus", multiple=True, required=True, type=PATH, help="Corpus shards of the chain."
+)
 @click.option("--output", required=True, type=PATH, help="index.json; the programs go beside it.")
 def main(corpus, output) -> dict:
     """Write one file a program, and last the index that names them with their digests."""

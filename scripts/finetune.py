@@ -19,20 +19,47 @@ VERDICTS = ("prompt", "program", "outcome")
 PATH = click.Path(path_type=Path)
 
 
-@stage("output", packages=("torch", "transformers", "peft", "bitsandbytes", "safetensors", "polars"))
+@stage(
+    "output", packages=("torch", "transformers", "peft", "bitsandbytes", "safetensors", "polars")
+)
 @settings_options("finetuning")
 @settings_options("loading", "loading")
-@click.option("--fresh", required=True, type=PATH, help="Corpus shard of this cycle; in cycle 0 the seed corpus.")
+@click.option(
+    "--fresh",
+    required=True,
+    type=PATH,
+    help="Corpus shard of this cycle; in cycle 0 the seed corpus.",
+)
 @click.option("--corpus", multiple=True, type=PATH, help="The corpus before this cycle.")
-@click.option("--candidates", type=PATH, help="candidates.parquet of this cycle, for dpo and kto; without it, sft.")
+@click.option(
+    "--candidates",
+    type=PATH,
+    help="candidates.parquet of this cycle, for dpo and kto; without it, sft.",
+)
 @click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
 @click.option("--parent", type=PATH, help="adapter_model.safetensors to go on from.")
-@click.option("--output", required=True, type=PATH, help="adapter_model.safetensors; two more files go beside it.")
+@click.option(
+    "--output",
+    required=True,
+    type=PATH,
+    help="adapter_model.safetensors; two more files go beside it.",
+)
 @click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
-@click.option("--state", required=True, type=PATH, help="Folder for checkpoints; a job that was cut resumes from it.")
-@click.option("--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Seed of this fine-tuning.")
-@click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
-@click.option("--gpus", default=1, type=value_of("run", "gpus"), help="GPUs of this node that share the work.")
+@click.option(
+    "--state",
+    required=True,
+    type=PATH,
+    help="Folder for checkpoints; a job that was cut resumes from it.",
+)
+@click.option(
+    "--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Seed of this fine-tuning."
+)
+@click.option(
+    "--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N."
+)
+@click.option(
+    "--gpus", default=1, type=value_of("run", "gpus"), help="GPUs of this node that share the work."
+)
 def main(fresh, corpus, candidates, model, output, run_record, state, **given) -> dict:
     """Write the adapter, its configuration and its lineage."""
     from archloop.finetuning.finetune import CHECKPOINT, finetune
@@ -49,7 +76,10 @@ def main(fresh, corpus, candidates, model, output, run_record, state, **given) -
         code=code_digest(__file__),
         **given,
     )
-    facts |= {"seconds": round(time.monotonic() - started, 2), "versions": versions("torch", "transformers", "peft")}
+    facts |= {
+        "seconds": round(time.monotonic() - started, 2),
+        "versions": versions("torch", "transformers", "peft"),
+    }
     write_json(run_record, facts)
     outputs = [output.with_name(name) for name in ("adapter_config.json", "training.json")]
     return {"outputs": outputs, "spent": state / CHECKPOINT}

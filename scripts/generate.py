@@ -20,15 +20,33 @@ PATH = click.Path(path_type=Path)
 @settings_options("generation")
 @settings_options("loading", "loading")
 @click.option("--prompts", required=True, type=PATH, help="prompts.jsonl of the cycle.")
-@click.option("--shard", required=True, type=click.IntRange(min=0), help="Which of the shards to make, from 0.")
+@click.option(
+    "--shard",
+    required=True,
+    type=click.IntRange(min=0),
+    help="Which of the shards to make, from 0.",
+)
 @click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
-@click.option("--adapter", type=PATH, help="adapter_model.safetensors; without it the bare model answers.")
+@click.option(
+    "--adapter", type=PATH, help="adapter_model.safetensors; without it the bare model answers."
+)
 @click.option("--output", required=True, type=PATH, help="Candidates of the shard, one a line.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
-@click.option("--state", required=True, type=PATH, help="Folder for finished answers; a cut job resumes from it.")
-@click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
-@click.option("--cache-mb", default=20_000, type=value_of("run", "cache_mb"), help="Bound on keys and values.")
-def main(prompts, shard, model, adapter, output, run_record, state, device, cache_mb, settings, loading) -> dict:
+@click.option(
+    "--state",
+    required=True,
+    type=PATH,
+    help="Folder for finished answers; a cut job resumes from it.",
+)
+@click.option(
+    "--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N."
+)
+@click.option(
+    "--cache-mb", default=20_000, type=value_of("run", "cache_mb"), help="Bound on keys and values."
+)
+def main(
+    prompts, shard, model, adapter, output, run_record, state, device, cache_mb, settings, loading
+) -> dict:
     """Write one candidate a line: prompt, raw answer, program, token counts, seed and adapter."""
     from archloop.generation.generate import choose_gpu, generate
 
@@ -41,9 +59,14 @@ def main(prompts, shard, model, adapter, output, run_record, state, device, cach
     ]
     kept, code = state / "answers.jsonl", code_digest(__file__)
     device = choose_gpu(device, shard)
-    candidates, facts = generate(rows, model.parent, adapter, settings, loading, device, kept, code, cache_mb)
+    candidates, facts = generate(
+        rows, model.parent, adapter, settings, loading, device, kept, code, cache_mb
+    )
     seconds = round(time.monotonic() - started + facts.pop("earlier_s"), 2)
-    write_json(run_record, facts | {"seconds": seconds, "versions": versions("torch", "transformers", "peft")})
+    write_json(
+        run_record,
+        facts | {"seconds": seconds, "versions": versions("torch", "transformers", "peft")},
+    )
     write_jsonl(output, candidates)
     return {"spent": kept}
 

@@ -22,9 +22,19 @@ PATH = click.Path(path_type=Path)
 
 
 @command
-@click.option("--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N.")
-@click.option("--level", "levels", multiple=True, type=click.Choice(LEVELS), help="Levels to try; by default all.")
-@click.option("--as-gpu", is_flag=True, help="The walls as they are for a GPU, whatever the device.")
+@click.option(
+    "--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N."
+)
+@click.option(
+    "--level",
+    "levels",
+    multiple=True,
+    type=click.Choice(LEVELS),
+    help="Levels to try; by default all.",
+)
+@click.option(
+    "--as-gpu", is_flag=True, help="The walls as they are for a GPU, whatever the device."
+)
 @click.option("--output", type=PATH, help="Also write what was found here, as JSON.")
 def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None) -> None:
     """Judge a seed program at each level, and print one line for each trial; status 1 where no level works."""
@@ -39,9 +49,13 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
         logger.info("%-10s  without %-32s  %s", level, left_out, says)
     if output is not None:
         write_json(output, {"trials": found})
-    works = [each["level"] for each in found if each["left_out"] == "no wall" and "trouble" not in each]
+    works = [
+        each["level"] for each in found if each["left_out"] == "no wall" and "trouble" not in each
+    ]
     if not works:
-        raise InputError("no level of isolation works here: see the lines above, and docs/judge.md, Walls on a GPU")
+        raise InputError(
+            "no level of isolation works here: see the lines above, and docs/judge.md, Walls on a GPU"
+        )
     logger.info("set run.isolation to %s", works[0])
 
 

@@ -31,14 +31,20 @@ ANSWERS = {
 @command
 @click.argument("question", type=click.Choice(list(ANSWERS)))
 @click.argument("identity", required=False)
-@click.option("--results", default="results", type=click.Path(path_type=Path), help="Folder of the results.")
+@click.option(
+    "--results", default="results", type=click.Path(path_type=Path), help="Folder of the results."
+)
 @click.option("--chain", help="Look at this chain alone.")
-@click.option("--count", default=10, type=click.IntRange(min=1), help="Rows of best and neighbours.")
+@click.option(
+    "--count", default=10, type=click.IntRange(min=1), help="Rows of best and neighbours."
+)
 def main(question, identity, results, chain, count) -> None:
     """Answer one QUESTION: counts and verdicts per cycle, the best programs, or of the program with the id IDENTITY its
     neighbours in the corpus, its lineage, or a diff against its nearest neighbour."""
     if question in ("neighbours", "lineage", "diff") and not identity:
-        raise InputError(f"{question} wants the id of a program, as in: inspect_corpus.py {question} main-01-0003")
+        raise InputError(
+            f"{question} wants the id of a program, as in: inspect_corpus.py {question} main-01-0003"
+        )
     # A program may hold what a terminal obeys.
     click.echo(visible(ANSWERS[question](corpus.read_results(results, chain), identity, count)))
 

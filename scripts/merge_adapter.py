@@ -16,7 +16,12 @@ PATH = click.Path(path_type=Path)
 @click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
 @click.option("--adapter", required=True, type=PATH, help="adapter_model.safetensors of a cycle.")
 @click.option("--output", required=True, type=PATH, help="Folder to write, new or empty.")
-@click.option("--dtype", default="auto", type=value_of("loading", "dtype"), help="auto is that of the model's files.")
+@click.option(
+    "--dtype",
+    default="auto",
+    type=value_of("loading", "dtype"),
+    help="auto is that of the model's files.",
+)
 def main(model: Path, adapter: Path, output: Path, dtype: str) -> None:
     """Write a model with the adapter inside its weights, and its tokenizer."""
     from archloop.model.adapters import export_merged

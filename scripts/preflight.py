@@ -20,7 +20,12 @@ PATH = click.Path(path_type=Path)
 
 
 @command
-@click.option("--results", default="results", type=PATH, help="Folder of results; it holds the run's settings.")
+@click.option(
+    "--results",
+    default="results",
+    type=PATH,
+    help="Folder of results; it holds the run's settings.",
+)
 @click.option("--output", type=PATH, help="Also write every finding here, as JSON.")
 def main(results: Path, output: Path | None) -> None:
     """Look at model, data, room, memory, isolation and, on SLURM, at accounts, partitions and a node.
@@ -37,8 +42,12 @@ def main(results: Path, output: Path | None) -> None:
         found = [asdict(finding) for finding in findings]
         write_json(output, {"executor": run.executor, "checks": found, "passed": not counts[ERROR]})
     if counts[ERROR]:
-        names = ", ".join(dict.fromkeys(finding.name for finding in findings if finding.status == ERROR))
-        raise InputError(f"preflight: {counts[ERROR]} of {len(findings)} checks failed ({names}); nothing is queued")
+        names = ", ".join(
+            dict.fromkeys(finding.name for finding in findings if finding.status == ERROR)
+        )
+        raise InputError(
+            f"preflight: {counts[ERROR]} of {len(findings)} checks failed ({names}); nothing is queued"
+        )
     get_logger("preflight").info("preflight: %d ok, %d to mind", counts[OK], counts[WARNING])
 
 

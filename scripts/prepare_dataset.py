@@ -14,10 +14,15 @@ from archloop.workflow.cli import settings_options, stage
 @stage("output", packages=("torch", "torchvision", "numpy", "scikit-learn", "pillow"))
 @settings_options("data")
 @click.option(
-    "--dataset", required=True, type=click.Choice(schema()["$defs"]["dataset"]["enum"]), help="Name of the data set."
+    "--dataset",
+    required=True,
+    type=click.Choice(schema()["$defs"]["dataset"]["enum"]),
+    help="Name of the data set.",
 )
 @click.option("--seed", required=True, type=int, help="Seed of the splits.")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="The safetensors file.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), help="The safetensors file."
+)
 def main(dataset: str, seed: int, output: Path, settings: dict) -> None:
     """Write the data set and its facts."""
     from archloop.data.prepare_dataset import prepare_dataset

@@ -13,7 +13,12 @@ from archloop.workflow.cli import settings_options, stage
 
 @stage("output", packages=("torch", "transformers", "gguf", "safetensors"))
 @settings_options("model")
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="The manifest.json in its folder.")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The manifest.json in its folder.",
+)
 def main(output: Path, settings: dict) -> None:
     """Put a model and its tokenizer into the folder of OUTPUT, checked and converted."""
     prepare_model(settings["reference"], settings["revision"], settings["sha256"], output.parent)

@@ -22,9 +22,18 @@ PATH = click.Path(path_type=Path)
 @stage(packages=("polars", "altair", "vl-convert-python", "jinja2"))
 @settings_options("report")
 @click.option("--results", default="results", type=PATH, help="Folder of results.")
-@click.option("--run", help="Complete settings as JSON; without it those that the last run left in the folder.")
-@click.option("--output", default="results/report", type=PATH, help="Folder that the report is written to.")
-@click.option("--whole", is_flag=True, help="Refuse a run that lacks cycles; without it they are named in the page.")
+@click.option(
+    "--run",
+    help="Complete settings as JSON; without it those that the last run left in the folder.",
+)
+@click.option(
+    "--output", default="results/report", type=PATH, help="Folder that the report is written to."
+)
+@click.option(
+    "--whole",
+    is_flag=True,
+    help="Refuse a run that lacks cycles; without it they are named in the page.",
+)
 def main(results, run, output, whole, settings) -> dict:
     """Write index.html, figures/ and tables/."""
     found = read_all(results, json.loads(run) if run else None)

@@ -21,7 +21,11 @@ PATH = click.Path(path_type=Path)
 @stage("output", packages=("polars",))
 @settings_options("admission")
 @click.option("--candidates", required=True, type=PATH, help="candidates.parquet of the cycle.")
-@click.option("--training", type=PATH, help="training.json of the cycle's adapter; without it the cycle makes none.")
+@click.option(
+    "--training",
+    type=PATH,
+    help="training.json of the cycle's adapter; without it the cycle makes none.",
+)
 @click.option("--chain", required=True, help="Name of the chain.")
 @click.option("--cycle", required=True, type=int, help="Number of the cycle.")
 @click.option("--dataset", required=True, type=PATH, help="Prepared data set; its chance level.")
@@ -31,7 +35,10 @@ def main(candidates, training, chain, cycle, dataset, output, settings) -> None:
     facts = read_facts(dataset)
     threshold = accuracy_threshold(settings, facts)
     lineage = read_json(training) if training else None
-    write_json(output, summarize(read_candidates([candidates]), lineage, threshold, chain, cycle, facts["name"]))
+    write_json(
+        output,
+        summarize(read_candidates([candidates]), lineage, threshold, chain, cycle, facts["name"]),
+    )
     write_beside(output)
 
 

@@ -20,8 +20,15 @@ PATH = click.Path(path_type=Path)
 @click.option("--template", required=True, type=PATH, help="Jinja2 template of the run's prompts.")
 @click.option("--hints", required=True, type=PATH, help="YAML file of the run's design hints.")
 @click.option("--seed", required=True, type=click.IntRange(0), help="The seed of the run.")
-@click.option("--device", type=value_of("run", "device"), default="auto", help="auto, cpu, cuda or cuda:N.")
-@click.option("--state", required=True, type=PATH, help="Folder of the checkpoint; a job that was cut resumes from it.")
+@click.option(
+    "--device", type=value_of("run", "device"), default="auto", help="auto, cpu, cuda or cuda:N."
+)
+@click.option(
+    "--state",
+    required=True,
+    type=PATH,
+    help="Folder of the checkpoint; a job that was cut resumes from it.",
+)
 @click.option("--output", required=True, type=PATH, help="The manifest.json in the model's folder.")
 def main(reference, template, hints, seed, device, state, output, settings) -> dict:
     """Train a model and a tokenizer and put them into the folder of OUTPUT, as a prepared model."""
@@ -29,7 +36,11 @@ def main(reference, template, hints, seed, device, state, output, settings) -> d
 
     hints, template = read_hints(hints), read_template(template)
     code = code_digest(__file__)
-    return {"spent": train_model(reference, settings, template, hints, output.parent, state, device, seed, code)}
+    return {
+        "spent": train_model(
+            reference, settings, template, hints, output.parent, state, device, seed, code
+        )
+    }
 
 
 if __name__ == "__main__":

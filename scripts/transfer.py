@@ -17,18 +17,31 @@ PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("polars",))
-@click.option("--corpus", required=True, multiple=True, type=PATH, help="Corpus shards of the chain they come from.")
+@click.option(
+    "--corpus",
+    required=True,
+    multiple=True,
+    type=PATH,
+    help="Corpus shards of the chain they come from.",
+)
 @click.option("--chain", required=True, help="Name of the chain.")
 @click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")
-@click.option("--shard", default=0, type=click.IntRange(min=0), help="Which of the shards to make, from 0.")
-@click.option("--shards", default=1, type=click.IntRange(min=1), help="Number of shards of the cycle.")
+@click.option(
+    "--shard", default=0, type=click.IntRange(min=0), help="Which of the shards to make, from 0."
+)
+@click.option(
+    "--shards", default=1, type=click.IntRange(min=1), help="Number of shards of the cycle."
+)
 @click.option("--output", required=True, type=PATH, help="Candidates of the shard, one a line.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds.")
 def main(corpus, chain, cycle, shard, shards, output, run_record) -> None:
     """Write one candidate a line."""
     started = time.monotonic()
     rows = transfer(read_corpus(corpus, ("id", *KEPT)), chain, cycle, shard, shards)
-    write_json(run_record, {"device": None, "new_tokens": 0, "seconds": round(time.monotonic() - started, 2)})
+    write_json(
+        run_record,
+        {"device": None, "new_tokens": 0, "seconds": round(time.monotonic() - started, 2)},
+    )
     write_jsonl(output, rows)
 
 

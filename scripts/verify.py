@@ -22,8 +22,18 @@ from archloop.workflow.snakemake_records import record
 
 @command
 @click.argument("results", default="results", type=click.Path(path_type=Path))
-@click.option("--record", "again", is_flag=True, help="Write Snakemake's lost records again, from the provenance.")
-@click.option("--note", "noted", is_flag=True, help=f"Leave what was found in RESULTS/{VERIFIED}, for the next report.")
+@click.option(
+    "--record",
+    "again",
+    is_flag=True,
+    help="Write Snakemake's lost records again, from the provenance.",
+)
+@click.option(
+    "--note",
+    "noted",
+    is_flag=True,
+    help=f"Leave what was found in RESULTS/{VERIFIED}, for the next report.",
+)
 def main(results: Path, again: bool, noted: bool) -> None:
     """Check the folder RESULTS against the provenance of its files; status 1 when anything is wrong."""
     if again:
@@ -36,11 +46,19 @@ def main(results: Path, again: bool, noted: bool) -> None:
     findings, counts = verify(results)
     for line in findings:
         click.echo(line)
-    looked = ", ".join(f"{counts[name]} {name}" for name in ("files", "jobs", "candidates", "scores"))
-    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in ("missing", "altered", "stale", "broken", "wrong"))
+    looked = ", ".join(
+        f"{counts[name]} {name}" for name in ("files", "jobs", "candidates", "scores")
+    )
+    kinds = ", ".join(
+        f"{counts[kind]} {kind}" for kind in ("missing", "altered", "stale", "broken", "wrong")
+    )
     click.echo(f"{looked}: {kinds}")
     if noted:
-        note = {"said": f"{looked}: {kinds}", "findings": len(findings), "candidates": counts["candidates"]}
+        note = {
+            "said": f"{looked}: {kinds}",
+            "findings": len(findings),
+            "candidates": counts["candidates"],
+        }
         write_json(results / VERIFIED, note)
     if findings:
         raise InputError(f"{results}: {len(findings)} findings")

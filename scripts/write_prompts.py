@@ -10,7 +10,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 from archloop.corpus.tables import read_corpus
 from archloop.data.dataset_file import read_facts
 from archloop.files import write_jsonl
-from archloop.generation.write_prompts import cycle_prompts, read_hints, read_template, room_for_answer
+from archloop.generation.write_prompts import (
+    cycle_prompts,
+    read_hints,
+    read_template,
+    room_for_answer,
+)
 from archloop.progress import get_logger
 from archloop.workflow.cli import settings_options, stage, value_of
 
@@ -22,14 +27,34 @@ PATH = click.Path(path_type=Path)
 @click.option("--chain", required=True, help="Name of the chain.")
 @click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")
 @click.option("--seed", required=True, type=int, help="The seed of the run.")
-@click.option("--epochs", required=True, type=int, help="Epochs that the judge trains; the prompt names them.")
-@click.option("--dataset", required=True, type=PATH, help="Prepared data set; its facts go into the prompt.")
+@click.option(
+    "--epochs", required=True, type=int, help="Epochs that the judge trains; the prompt names them."
+)
+@click.option(
+    "--dataset", required=True, type=PATH, help="Prepared data set; its facts go into the prompt."
+)
 @click.option("--corpus", multiple=True, type=PATH, help="Corpus files to draw references from.")
-@click.option("--model", type=PATH, help="manifest.json of the prepared model; with it, references that fit are shown.")
-@click.option("--max-new-tokens", default=2048, type=value_of("generation", "max_new_tokens"), help="Longest answer.")
-@click.option("--opening", default="none", type=value_of("generation", "opening"), help="What an answer begins with.")
+@click.option(
+    "--model",
+    type=PATH,
+    help="manifest.json of the prepared model; with it, references that fit are shown.",
+)
+@click.option(
+    "--max-new-tokens",
+    default=2048,
+    type=value_of("generation", "max_new_tokens"),
+    help="Longest answer.",
+)
+@click.option(
+    "--opening",
+    default="none",
+    type=value_of("generation", "opening"),
+    help="What an answer begins with.",
+)
 @click.option("--output", required=True, type=PATH, help="prompts.jsonl")
-def main(chain, cycle, seed, epochs, dataset, corpus, model, max_new_tokens, opening, output, settings) -> None:
+def main(
+    chain, cycle, seed, epochs, dataset, corpus, model, max_new_tokens, opening, output, settings
+) -> None:
     """Write one prompt a line."""
     more = {"fits": room_for_answer(model.parent, max_new_tokens, opening)} if model else {}
     rows = cycle_prompts(
@@ -47,7 +72,9 @@ def main(chain, cycle, seed, epochs, dataset, corpus, model, max_new_tokens, ope
     )
     fewer = sum(len(row["references"]) < settings["references"] for row in rows)
     if fewer:
-        get_logger("prompts").info("%d of %d prompts show fewer references than asked for", fewer, len(rows))
+        get_logger("prompts").info(
+            "%d of %d prompts show fewer references than asked for", fewer, len(rows)
+        )
     write_jsonl(output, rows)
 
 

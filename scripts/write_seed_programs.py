@@ -18,9 +18,16 @@ PATH = click.Path(path_type=Path)
 
 @stage("output", "left_out", packages=("jinja2", "transformers", "tokenizers"))
 @settings_options("seed_corpus")
-@click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model; its tokenizer counts.")
+@click.option(
+    "--model",
+    required=True,
+    type=PATH,
+    help="manifest.json of the prepared model; its tokenizer counts.",
+)
 @click.option("--output", required=True, multiple=True, type=PATH, help="One file for each shard.")
-@click.option("--left-out", required=True, type=PATH, help="What was left out of a LEMUR checkout, and why.")
+@click.option(
+    "--left-out", required=True, type=PATH, help="What was left out of a LEMUR checkout, and why."
+)
 def main(model, output, left_out, settings) -> None:
     """Deal the programs out to the shards, one a line."""
     count, longest = token_counter(model.parent), settings["max_program_tokens"]
@@ -32,7 +39,10 @@ def main(model, output, left_out, settings) -> None:
     if settings["source"] == "lemur":
         programs, dropped = read_programs(settings["lemur_folder"], *choice)
     else:
-        programs = [{"id": each.id, "family": each.family, "program": each.program} for each in seed_programs(*choice)]
+        programs = [
+            {"id": each.id, "family": each.family, "program": each.program}
+            for each in seed_programs(*choice)
+        ]
     rows = [
         {"chain": "seed", "cycle": 0, "index": index, "shard": index % len(output)} | program
         for index, program in enumerate(programs)

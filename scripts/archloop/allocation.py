@@ -68,7 +68,9 @@ def memory_mb(asked: int | None = None, groups: Path = GROUPS, proc: Path = PROC
     return min(bounds, default=SHARED_MB)
 
 
-def choose_workers(wanted: int | str, threads: int, each_mb: int, cores: int, memory: int, gpus: int) -> int:
+def choose_workers(
+    wanted: int | str, threads: int, each_mb: int, cores: int, memory: int, gpus: int
+) -> int:
     """Return how many candidates are judged at once.
 
     wanted: run.workers. threads, each_mb: of one candidate. cores, memory (MB): of the job. gpus: that it deals out, 0

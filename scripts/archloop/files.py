@@ -49,7 +49,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
                 f" this, or take the bit away: chmod -t {path.parent}"
             ) from None
     except OSError as error:
-        if error.filename is None:  # a full disk, a quota: what fails is a write, which knows no name
+        if (
+            error.filename is None
+        ):  # a full disk, a quota: what fails is a write, which knows no name
             error.filename = str(path)
         raise
     finally:
@@ -58,7 +60,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 def _closed_by_sticky_folder(path: Path) -> bool:
     folder = path.parent.stat()
-    return bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in (folder.st_uid, path.lstat().st_uid)
+    return bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in (
+        folder.st_uid,
+        path.lstat().st_uid,
+    )
 
 
 def set_time_to_now(path: str | Path) -> None:
@@ -69,7 +74,9 @@ def set_time_to_now(path: str | Path) -> None:
     try:
         os.utime(path)
     except PermissionError:  # which names no file
-        raise InputError(f"{path}: its time cannot be set; its owner has to run this, or to let you write it") from None
+        raise InputError(
+            f"{path}: its time cannot be set; its owner has to run this, or to let you write it"
+        ) from None
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -88,7 +95,9 @@ def write_json(path: str | Path, value: object) -> None:
 
 def write_jsonl(path: str | Path, rows: Iterable[dict]) -> None:
     """Write one object a line, keys sorted."""
-    write_text(path, "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows))
+    write_text(
+        path, "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows)
+    )
 
 
 def read_text(path: str | Path) -> str:
@@ -123,7 +132,9 @@ def read_foreign_json(path: str | Path, *keys: str) -> object:
     Many write NaN and Infinity, which are no JSON: for a training that diverged, or for no limit.
     """
     try:
-        value = json.loads(read_text(path), parse_constant=lambda _: None, parse_float=_finite_or_none)
+        value = json.loads(
+            read_text(path), parse_constant=lambda _: None, parse_float=_finite_or_none
+        )
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not whole JSON ({error})") from None
     return has_keys(value, keys, path, remedy="") if keys else value

@@ -21,14 +21,18 @@ def start_logging(log_file: str | None = None, mode: str = "w") -> None:
     root.addHandler(terminal)
     if log_file:
         # A name of a file may be no UTF-8; then its odd bytes are written as \udcXX.
-        whole = logging.FileHandler(log_file, mode=mode, encoding="utf-8", errors="backslashreplace")
+        whole = logging.FileHandler(
+            log_file, mode=mode, encoding="utf-8", errors="backslashreplace"
+        )
         whole.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root.addHandler(whole)
 
 
 def log_file() -> str | None:
     """Return the file that messages go to, for the processes that one starts."""
-    files = (getattr(handler, "baseFilename", None) for handler in logging.getLogger("archloop").handlers)
+    files = (
+        getattr(handler, "baseFilename", None) for handler in logging.getLogger("archloop").handlers
+    )
     return next(filter(None, files), None)
 
 
@@ -70,17 +74,23 @@ class Progress:
             self.said = now
             rate = self.done / (now - self.started)
             left = duration((self.total - self.done) / rate) if rate else "unknown"
-            self._say(f"{self.done:.0f} of {self.total:.0f} {self.unit}s, {_rate(rate, self.unit)}, {left} left")
+            self._say(
+                f"{self.done:.0f} of {self.total:.0f} {self.unit}s, {_rate(rate, self.unit)}, {left} left"
+            )
 
     def __exit__(self, kind, *_) -> None:
         if kind is None:
             spent = time.monotonic() - self.started
             rate = self.done / spent if spent else 0.0
-            self._say(f"{self.done:.0f} {self.unit}s in {duration(spent)}, {_rate(rate, self.unit)}")
+            self._say(
+                f"{self.done:.0f} {self.unit}s in {duration(spent)}, {_rate(rate, self.unit)}"
+            )
 
     def _say(self, text: str) -> None:
         self.logger.info("%s: %s%s", self.label, text, f", {self.note}" if self.note else "")
 
 
 def _rate(per_second: float, unit: str) -> str:
-    return f"{per_second:.1f} {unit}s/s" if per_second >= 1 else f"{per_second * 60:.1f} {unit}s/min"
+    return (
+        f"{per_second:.1f} {unit}s/s" if per_second >= 1 else f"{per_second * 60:.1f} {unit}s/min"
+    )

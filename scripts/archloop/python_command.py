@@ -17,7 +17,9 @@ MODULE = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', a
 
 def name_the_user() -> None:
     """Give a user without a name one, as in a container: torch asks for it when it is imported, to name a folder."""
-    if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):  # where getpass looks
+    if not any(
+        os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")
+    ):  # where getpass looks
         try:
             pwd.getpwuid(os.getuid())
         except KeyError:

@@ -22,14 +22,21 @@ NAMES = {
     "RLIMIT_NPROC": ("-u", "processes and threads of the user", 1),
 }
 # Files of control groups, of version 2 and of version 1, and what they bound.
-GROUP_FILES = {"pids.max": "pids", "memory.max": "memory", "memory.limit_in_bytes": "memory", "cpu.max": "cpu"}
+GROUP_FILES = {
+    "pids.max": "pids",
+    "memory.max": "memory",
+    "memory.limit_in_bytes": "memory",
+    "cpu.max": "cpu",
+}
 GROUP_FILES |= {"cpu.cfs_quota_us": "cpu"}
 STACK = 8 * 2**20  # as Linux has it; the C library takes it for the stack of every thread, too
 NO_LIMIT = 2**60  # version 1 writes the largest number of pages where there is none
 
 
 def shortfalls(
-    wanted: dict[int, int], who: str = "a candidate is promised", found: dict[str, object] | None = None
+    wanted: dict[int, int],
+    who: str = "a candidate is promised",
+    found: dict[str, object] | None = None,
 ) -> list[str]:
     """Return one line for each limit (resource.RLIMIT_*) whose hard value is lower than what is wanted of it.
 
@@ -57,7 +64,9 @@ def usual_stack() -> Iterator[None]:
     With a large one the threads of a candidate do not fit into its address space, in a small one deep calls end it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    resource.setrlimit(resource.RLIMIT_STACK, (STACK if hard == resource.RLIM_INFINITY else min(STACK, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_STACK, (STACK if hard == resource.RLIM_INFINITY else min(STACK, hard), hard)
+    )
     try:
         yield
     finally:
@@ -76,12 +85,18 @@ def hard_limits() -> dict[str, int | None]:
 
 def _each(place: int) -> dict[str, int | None]:
     found = {name: resource.getrlimit(getattr(resource, name))[place] for name in NAMES}
-    return {name: None if value == resource.RLIM_INFINITY else value for name, value in found.items()}
+    return {
+        name: None if value == resource.RLIM_INFINITY else value for name, value in found.items()
+    }
 
 
 def inherited() -> dict[str, object]:
     """Return what bounds the calling process: RLIMIT_* (hard), files of control groups, processors and affinity."""
-    return hard_limits() | group_limits() | {"processors": os.cpu_count(), "affinity": len(os.sched_getaffinity(0))}
+    return (
+        hard_limits()
+        | group_limits()
+        | {"processors": os.cpu_count(), "affinity": len(os.sched_getaffinity(0))}
+    )
 
 
 def group_limits(groups: Path = GROUPS, own: Path = OWN_GROUP) -> dict[str, str]:

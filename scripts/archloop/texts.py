@@ -30,7 +30,9 @@ def one_layout(program: str) -> str:
     if tree is None:
         return program
     texts = [node for node in ast.walk(tree) if isinstance(node, (ast.Constant, ast.JoinedStr))]
-    inside = {number for node in texts for number in range(node.lineno, node.end_lineno or node.lineno)}
+    inside = {
+        number for node in texts for number in range(node.lineno, node.end_lineno or node.lineno)
+    }
     for number, line in enumerate(lines):
         margin = MARGIN.match(line)[0]
         if number not in inside:
@@ -59,14 +61,18 @@ def visible(text: str) -> str:
     'a\\\\u202eb\\\\x1b[2J'
     """
     seen = "\n\t"
-    return "".join(c if c.isprintable() or c in seen else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        c if c.isprintable() or c in seen else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def _dumped(tree: ast.Module) -> list[tuple]:
     """Return a tree as a flat list that says all but the places, however deep it is."""
     found = []
     for node in ast.walk(tree):
-        plain = [value for _, value in ast.iter_fields(node) if not isinstance(value, (ast.AST, list))]
+        plain = [
+            value for _, value in ast.iter_fields(node) if not isinstance(value, (ast.AST, list))
+        ]
         counts = [len(value) for _, value in ast.iter_fields(node) if isinstance(value, list)]
         found.append((type(node).__name__, repr(plain), counts))
     return found

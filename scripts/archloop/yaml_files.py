@@ -21,7 +21,11 @@ def read_yaml(path: str | Path) -> object:
         root = loader.get_single_node()
         _check_nodes(root, loader, path)
         return None if root is None else loader.construct_document(root)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that there is not
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: a date that there is not
         raise InputError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
 
 
@@ -36,8 +40,14 @@ def _check_nodes(root: yaml.Node | None, loader: yaml.SafeLoader, path: str | Pa
             todo += node.value
         elif isinstance(node, yaml.MappingNode):
             todo += _values(node, path)
-        elif node and node.tag.endswith(":float") and not math.isfinite(loader.construct_yaml_float(node)):
-            raise InputError(f"{path}, line {node.start_mark.line + 1}: {node.value} is no finite number")
+        elif (
+            node
+            and node.tag.endswith(":float")
+            and not math.isfinite(loader.construct_yaml_float(node))
+        ):
+            raise InputError(
+                f"{path}, line {node.start_mark.line + 1}: {node.value} is no finite number"
+            )
 
 
 def _values(mapping: yaml.MappingNode, path: str | Path) -> list[yaml.Node]:
@@ -46,6 +56,8 @@ def _values(mapping: yaml.MappingNode, path: str | Path) -> list[yaml.Node]:
     for key, _ in mapping.value:
         name, line = str(key.value), key.start_mark.line + 1
         if name in lines and key.tag != "tag:yaml.org,2002:merge":
-            raise InputError(f"{path}, line {line}: {name} is given twice, first in line {lines[name]}")
+            raise InputError(
+                f"{path}, line {line}: {name} is given twice, first in line {lines[name]}"
+            )
         lines[name] = line
     return [value for _, value in mapping.value]

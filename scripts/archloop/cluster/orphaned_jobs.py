@@ -31,7 +31,9 @@ def end_orphans(folder: Path, patience_s: float = 300, answer_s: float = 60) -> 
     end = time.monotonic() + patience_s
     while left := sorted(set(_jobs_of(folder, answer_s)) & set(ids)):
         if time.monotonic() > end:
-            raise InputError(f"SLURM does not end the jobs {', '.join(left)} of an earlier run; scancel them and go on")
+            raise InputError(
+                f"SLURM does not end the jobs {', '.join(left)} of an earlier run; scancel them and go on"
+            )
         time.sleep(1)
     return ids
 
@@ -40,7 +42,13 @@ def _jobs_of(folder: Path, answer_s: float) -> list[str]:
     lines = _ask(answer_s, "squeue", "--me", "--noheader", "--format=%A|%j|%Z").splitlines()
     jobs = [line.split("|", 2) for line in lines if line.count("|") >= 2]
     here = os.path.realpath(folder)
-    return sorted({job for job, name, place in jobs if name.startswith(PREFIX) and os.path.realpath(place) == here})
+    return sorted(
+        {
+            job
+            for job, name, place in jobs
+            if name.startswith(PREFIX) and os.path.realpath(place) == here
+        }
+    )
 
 
 def _ask(answer_s: float, *command: str) -> str:

@@ -24,9 +24,36 @@ SAY_EVERY_S = 60.0
 KEPT = ("SLURM_CONF",)
 # GB of the smallest card of a model, by a part of the name that a site gives it; the first that fits counts.
 GPU_GB = {
-    **{"h200": 141, "h100": 80, "a100.*80|80.*a100": 80, "a100": 40, "gh200": 96, "b200": 180, "mi300": 192},
-    **{"mi250": 64, "l40": 48, "a40": 48, "a6000|rtx_?6000": 48, "a5000|a30": 24, "a10": 24, "l4": 24, "l20": 48},
-    **{"v100.*32": 32, "v100": 16, "p100": 12, "t4": 16, "4090|3090": 24, "3080": 10, "2080": 11, "1080": 8, "k80": 12},
+    **{
+        "h200": 141,
+        "h100": 80,
+        "a100.*80|80.*a100": 80,
+        "a100": 40,
+        "gh200": 96,
+        "b200": 180,
+        "mi300": 192,
+    },
+    **{
+        "mi250": 64,
+        "l40": 48,
+        "a40": 48,
+        "a6000|rtx_?6000": 48,
+        "a5000|a30": 24,
+        "a10": 24,
+        "l4": 24,
+        "l20": 48,
+    },
+    **{
+        "v100.*32": 32,
+        "v100": 16,
+        "p100": 12,
+        "t4": 16,
+        "4090|3090": 24,
+        "3080": 10,
+        "2080": 11,
+        "1080": 8,
+        "k80": 12,
+    },
 }
 
 
@@ -68,14 +95,24 @@ def ask(*command: str, timeout_s: float = ASK_S) -> Answer:
     except subprocess.TimeoutExpired:
         return Answer(False, "", f"{command[0]} did not answer in {timeout_s:.0f} s")
     why = _complaint(done.stderr or done.stdout)  # scontrol's are on stdout
-    return Answer(done.returncode == 0, done.stdout, why or f"{command[0]} ended with status {done.returncode}")
+    return Answer(
+        done.returncode == 0,
+        done.stdout,
+        why or f"{command[0]} ended with status {done.returncode}",
+    )
 
 
 def _complaint(text: str) -> str:
     """Return the last line, and the name of the limit that is met, without the name of the command that says it."""
-    lines = [line for line in text.splitlines() if line.strip() and "queued and waiting" not in line]
+    lines = [
+        line for line in text.splitlines() if line.strip() and "queued and waiting" not in line
+    ]
     limits = re.findall(r"^\w+: error: (\w+Limit)$", text, re.MULTILINE)
-    return ": ".join([*limits[-1:], re.sub(r"^\w+: (error: )?", "", lines[-1].strip())]) if lines else ""
+    return (
+        ": ".join([*limits[-1:], re.sub(r"^\w+: (error: )?", "", lines[-1].strip())])
+        if lines
+        else ""
+    )
 
 
 def clean() -> dict[str, str]:
@@ -84,7 +121,11 @@ def clean() -> dict[str, str]:
     A user's own defaults go, too: SQUEUE_STATES=R would hide the jobs that still wait, and start later.
     """
     foreign = ("SQUEUE_", "SCANCEL_", *(("SLURM_",) if "SLURM_JOB_ID" in os.environ else ()))
-    return {key: value for key, value in os.environ.items() if not key.startswith(foreign) or key in KEPT}
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(foreign) or key in KEPT
+    }
 
 
 def user_name() -> str:
@@ -119,7 +160,11 @@ def limits(account: str, qos: str) -> list[tuple[str, str, int]]:
         fields = ("Name", "MaxSubmitPU", "MaxSubmitPA", "GrpSubmit", "MaxWall")
         for row in _accounting("qos", fields, f"name={qos}"):
             found += [(f"QOS {row['Name']}", name, row[name]) for name in fields[1:]]
-    values = [(whose, name, minutes(text) if name == "MaxWall" else text) for whose, name, text in found if text]
+    values = [
+        (whose, name, minutes(text) if name == "MaxWall" else text)
+        for whose, name, text in found
+        if text
+    ]
     return [(whose, name, int(value)) for whose, name, value in values if value is not None]
 
 
@@ -137,10 +182,17 @@ def partition(name: str) -> Partition:
     facts = dict(part.partition("=")[::2] for part in answer.text.split())
     nodes = ask("sinfo", "-h", "-N", "-p", name, "-o", "%n|%t|%G")
     rows = [line.split("|") for line in nodes.text.splitlines() if line.count("|") == 2]
-    gres = {part for row in rows for part in re.split(r",(?![^(]*\))", row[2]) if part not in ("", "(null)")}
+    gres = {
+        part
+        for row in rows
+        for part in re.split(r",(?![^(]*\))", row[2])
+        if part not in ("", "(null)")
+    }
     up = sum(1 for row in rows if re.match("idle|mix|alloc|comp|plnd|resv", row[1]))
     gres = sorted({re.sub(r"\(.*?\)", "", part) for part in gres})
-    return Partition(name, facts.get("State", "?"), minutes(facts.get("MaxTime", "")), tuple(gres), len(rows), up)
+    return Partition(
+        name, facts.get("State", "?"), minutes(facts.get("MaxTime", "")), tuple(gres), len(rows), up
+    )
 
 
 def minutes(limit: str) -> int | None:
@@ -180,11 +232,18 @@ def gpu_bytes(model: str) -> int | None:
 def sbatch_options(request: dict) -> list[str]:
     """Return what the executor plugin passes to sbatch for a job with these resources, for place, time and size."""
     options = []
-    for key, option in (("slurm_account", "-A"), ("slurm_partition", "-p"), ("runtime", "-t"), ("constraint", "-C")):
+    for key, option in (
+        ("slurm_account", "-A"),
+        ("slurm_partition", "-p"),
+        ("runtime", "-t"),
+        ("constraint", "-C"),
+    ):
         options += [option, str(request[key])] if request.get(key) else []
     options += [f"--qos={request['qos']}"] if request.get("qos") else []
     memory = {"mem_mb_per_cpu": "--mem-per-cpu", "mem_mb": "--mem"}
-    options += next(([option, str(request[key])] for key, option in memory.items() if request.get(key)), [])
+    options += next(
+        ([option, str(request[key])] for key, option in memory.items() if request.get(key)), []
+    )
     if request.get("gres"):
         options.append(f"--gres={request['gres']}")
     if request.get("gpu_model"):
@@ -205,7 +264,11 @@ def would_take(request: dict) -> Answer:
 
 
 def run_on_node(
-    request: dict, command: list[str], wait_s: float, run_s: float = 60, say: Callable[[str], None] = lambda text: None
+    request: dict,
+    command: list[str],
+    wait_s: float,
+    run_s: float = 60,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Answer:
     """Run a command on a node that such a job would get and return its output.
 
@@ -213,11 +276,29 @@ def run_on_node(
     It waits in the queue for about `wait_s`; then it is taken back, and `why` says so. say: is told every minute how
     long it has been waiting.
     """
-    small = {key: value for key, value in request.items() if key not in ("mem_mb_per_cpu", "cpus_per_gpu")}
+    small = {
+        key: value
+        for key, value in request.items()
+        if key not in ("mem_mb_per_cpu", "cpus_per_gpu")
+    }
     small |= {"gpu": 1} if request.get("gpu") else {}
-    small |= {"mem_mb": 2500, "threads": 1, "cpus_per_task": 1, "runtime": max(1, round(run_s / 60))}
+    small |= {
+        "mem_mb": 2500,
+        "threads": 1,
+        "cpus_per_task": 1,
+        "runtime": max(1, round(run_s / 60)),
+    }
     answer = _srun(
-        ["srun", "-J", JOB_NAME, "--comment=rule_preflight", "-n", "1", *sbatch_options(small), *command],
+        [
+            "srun",
+            "-J",
+            JOB_NAME,
+            "--comment=rule_preflight",
+            "-n",
+            "1",
+            *sbatch_options(small),
+            *command,
+        ],
         wait_s + run_s,
         say,
     )
@@ -228,14 +309,18 @@ def _srun(command: list[str], timeout_s: float, say: Callable[[str], None]) -> A
     environment = clean() | {"PYTHONDONTWRITEBYTECODE": "1"}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     begun, answer = time.monotonic(), None
-    with subprocess.Popen(command, **pipes, text=True, errors="replace", env=environment) as started:
+    with subprocess.Popen(
+        command, **pipes, text=True, errors="replace", env=environment
+    ) as started:
         try:
             while answer is None:
                 waited = time.monotonic() - begun
                 if waited >= timeout_s:
                     return None
                 if waited >= SAY_EVERY_S:
-                    say(f"no word from a node after {duration(waited)}; waiting up to {duration(timeout_s)}")
+                    say(
+                        f"no word from a node after {duration(waited)}; waiting up to {duration(timeout_s)}"
+                    )
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     answer = started.communicate(timeout=min(SAY_EVERY_S, timeout_s - waited))
         finally:

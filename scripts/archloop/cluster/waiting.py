@@ -16,7 +16,9 @@ from types import ModuleType, SimpleNamespace
 from archloop.cluster.slurm import ask
 
 # How sbatch says that the user, the account or the cluster has too many jobs in the queue already.
-FULL = re.compile(r"\w*(?:Max|Grp)SubmitJob\w*|temporarily unable to accept job|Resource temporarily unavailable")
+FULL = re.compile(
+    r"\w*(?:Max|Grp)SubmitJob\w*|temporarily unable to accept job|Resource temporarily unavailable"
+)
 # How it says that slurmctld does not answer. Some of these come when it has taken the job and could not say so.
 AWAY = re.compile(
     r"Unable to contact slurm controller|timed out|Connection refused|Zero Bytes|standby mode|reset by peer"
@@ -50,7 +52,9 @@ def be_patient(plugin: ModuleType, say: Callable[[str], None]) -> None:
     plugin.Executor.cancel_jobs = cancel_jobs
 
 
-def submit(call: str, text: str | None, say: Callable[[str], None], submission: SimpleNamespace) -> tuple[str, str]:
+def submit(
+    call: str, text: str | None, say: Callable[[str], None], submission: SimpleNamespace
+) -> tuple[str, str]:
     """Return (output, complaint) of a call of sbatch, as Popen.communicate does, once SLURM takes or refuses the job.
 
     text: its input. submission: gets the `returncode`. A full queue is waited for as long as this user has jobs in it,
@@ -58,7 +62,9 @@ def submit(call: str, text: str | None, say: Callable[[str], None], submission: 
     """
     end, told = time.monotonic() + PATIENCE_S, False
     while True:
-        done = subprocess.run(call, shell=True, text=True, errors="replace", input=text or "", capture_output=True)
+        done = subprocess.run(
+            call, shell=True, text=True, errors="replace", input=text or "", capture_output=True
+        )
         submission.returncode = done.returncode
         full, away = FULL.search(done.stderr), AWAY.search(done.stderr)
         if done.returncode == 0 or not (full or away) or given_up.is_set():
@@ -101,7 +107,9 @@ def taken(call: str, end: float) -> str | None:
     return None
 
 
-def requeueing(query: Callable[..., Awaitable], say: Callable[[str], None]) -> Callable[..., Awaitable]:
+def requeueing(
+    query: Callable[..., Awaitable], say: Callable[[str], None]
+) -> Callable[..., Awaitable]:
     """Return a query of the states of jobs that has those queued again that were preempted for good.
 
     Where that is not allowed they count as cancelled after a few looks, and Snakemake tries them again.

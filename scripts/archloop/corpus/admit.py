@@ -60,7 +60,9 @@ def admit(
     admitted, known = [], []
     for place, row in enumerate(trained):
         found, twin = compared.nearest(place, admitted), compared.graph_match(place, admitted)
-        known.append({"nearest": compared.nearest(place, []), "twin": compared.graph_match(place, [])})
+        known.append(
+            {"nearest": compared.nearest(place, []), "twin": compared.graph_match(place, [])}
+        )
         row |= {
             "text_digest": text_digest(row["program"]),
             "signature": compared.own.signatures[place],
@@ -84,7 +86,9 @@ def admit(
     rows.sort(key=lambda row: (row["index"], row["id"]))
     for row in rows:
         row["dataset"] = dataset["name"]
-    whole = pl.DataFrame([{name: _storable(row.get(name)) for name in CANDIDATES} for row in rows], schema=CANDIDATES)
+    whole = pl.DataFrame(
+        [{name: _storable(row.get(name)) for name in CANDIDATES} for row in rows], schema=CANDIDATES
+    )
     return whole, whole.filter(pl.col("outcome") == "admitted").select(list(CORPUS))
 
 
@@ -99,22 +103,30 @@ class _Compared:
     def __init__(self, trained: list[dict], corpus: pl.DataFrame, novelty: dict):
         threshold, size = novelty["threshold"], novelty["shingle_tokens"]
         self.digests = [row["graph_digest"] for row in trained]
-        self.own = with_signatures([row["id"] for row in trained], [row["program"] for row in trained], size)
+        self.own = with_signatures(
+            [row["id"] for row in trained], [row["program"] for row in trained], size
+        )
         self.known = known_programs(corpus, size)
         own = trained[0].get("chain", "main") if trained else "main"
         source = pl.when(chain="seed").then(pl.lit("seed")).when(chain=own).then(pl.lit("earlier"))
         self.sources = corpus.select(source.otherwise(pl.lit("inherited"))).to_series()
         self.to_known = neighbours(self.own, self.known, threshold, size)
         self.to_own = neighbours(self.own, self.own, threshold, size)
-        hashes = np.frombuffer(b"".join(self.own.signatures.to_list()), "<u4").reshape(-1, PERMUTATIONS)
+        hashes = np.frombuffer(b"".join(self.own.signatures.to_list()), "<u4").reshape(
+            -1, PERMUTATIONS
+        )
         self.estimates = np.array([(hashes == row).mean(axis=1) for row in hashes])
         earlier = corpus.filter(pl.col("graph_digest").is_in(set(self.digests))).sort("id")
         self.graphs = dict(reversed(list(earlier.select("graph_digest", "id").iter_rows())))
 
     def nearest(self, place: int, admitted: list[int]) -> Nearest:
         """Return the most similar of the corpus and of the better candidates that were admitted."""
-        exact = {row: value for row, value in self.to_own[place].exact.items() if row in set(admitted)}
-        best = min(admitted, key=lambda row: (-self.estimates[place][row], self.own.ids[row]), default=None)
+        exact = {
+            row: value for row, value in self.to_own[place].exact.items() if row in set(admitted)
+        }
+        best = min(
+            admitted, key=lambda row: (-self.estimates[place][row], self.own.ids[row]), default=None
+        )
         here = Neighbours(exact, best, float(self.estimates[place][best]) if admitted else 0.0)
         return pick(
             [
@@ -136,7 +148,9 @@ def read_records(paths: Iterable[Path]) -> list[dict]:
     for path in paths:
         shard = read_json(path, "records")
         protocol = json.dumps(shard.get("protocol"), sort_keys=True)
-        found += [has_keys(record, RECORD, path) | {"protocol": protocol} for record in shard["records"]]
+        found += [
+            has_keys(record, RECORD, path) | {"protocol": protocol} for record in shard["records"]
+        ]
     return found
 
 
@@ -154,9 +168,14 @@ def join(candidates: list[dict], records: list[dict]) -> list[dict]:
     joined = []
     for row in candidates:
         record = by_id[row["id"]]
-        facts = {key: record[key] for key in ("outcome", "detail", "parameters", "multiply_adds", "accuracy")}
+        facts = {
+            key: record[key]
+            for key in ("outcome", "detail", "parameters", "multiply_adds", "accuracy")
+        }
         facts |= {"evaluation": record["key"], "protocol": record.get("protocol")}
-        facts |= {key: record.get(key) for key in ("accuracy_sd", "balanced_accuracy", "test_accuracy")}
+        facts |= {
+            key: record.get(key) for key in ("accuracy_sd", "balanced_accuracy", "test_accuracy")
+        }
         if record["outcome"] == "trained":
             facts |= _graph(row["program"], record.get("graph"))
         joined.append(row | facts)
@@ -181,12 +200,16 @@ def _scores_enough(admission: dict, dataset: dict) -> Callable[[float, int], boo
     threshold = accuracy_threshold(admission, dataset)
     floor = admission["fill_accuracy"]
     floor = threshold if floor is None else accuracy_threshold(admission, dataset, floor)
-    return lambda score, count: score >= threshold or (score >= floor and count < admission["minimum_admitted"])
+    return lambda score, count: (
+        score >= threshold or (score >= floor and count < admission["minimum_admitted"])
+    )
 
 
 def _graph(program: str, graph: object) -> dict:
     """Return the fingerprint that the candidate's process sent, or that of the text where it could not be traced."""
-    digest = graph.get("digest") if isinstance(graph, dict) and graph.get("method") == "trace" else None
+    digest = (
+        graph.get("digest") if isinstance(graph, dict) and graph.get("method") == "trace" else None
+    )
     if isinstance(digest, str) and DIGEST.fullmatch(digest):
         return {"graph_digest": digest, "graph_method": "trace"}
     return {"graph_digest": text_digest(program), "graph_method": "text"}

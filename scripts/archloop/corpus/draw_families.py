@@ -7,7 +7,13 @@ from archloop.random_seeds import derive, generator
 
 
 def draw_families(
-    chain: str, cycle: int, count: int, seed: int, families: Sequence[str] | None, shard: int = 0, shards: int = 1
+    chain: str,
+    cycle: int,
+    count: int,
+    seed: int,
+    families: Sequence[str] | None,
+    shard: int = 0,
+    shards: int = 1,
 ) -> list[dict]:
     """Return one shard of `count` candidates of a cycle; families: names, None takes all.
 
@@ -21,7 +27,10 @@ def draw_families(
         dice = generator(own)
         family = dice.choice(names)
         program = render(family, {axis: dice.choice(values) for axis, values in AXES.items()})
-        rows.append(candidate(chain, cycle, index, shard) | {"program": program, "family": family, "seed": own})
+        rows.append(
+            candidate(chain, cycle, index, shard)
+            | {"program": program, "family": family, "seed": own}
+        )
     return rows
 
 

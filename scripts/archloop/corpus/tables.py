@@ -94,13 +94,18 @@ def _write(frame: pl.DataFrame, path: Path, schema: dict) -> None:
     frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
     facts = {"version": VERSION, "signatures": SCHEME, "rows": frame.height}
     with replacing(path) as temporary:
-        with open(temporary, "wb") as opened:  # polars takes brackets in a name for a pattern, and wants UTF-8
+        with open(
+            temporary, "wb"
+        ) as opened:  # polars takes brackets in a name for a pattern, and wants UTF-8
             frame.write_parquet(
                 opened,
                 compression="zstd",
                 statistics=False,
                 row_group_size=ROWS_AT_ONCE,
-                metadata={"archloop": json.dumps(facts, sort_keys=True), "digest": MARK.decode() + BLANK.decode()},
+                metadata={
+                    "archloop": json.dumps(facts, sort_keys=True),
+                    "digest": MARK.decode() + BLANK.decode(),
+                },
             )
         with open(temporary, "r+b") as opened:
             at, digest, _ = _seal(temporary)
@@ -111,7 +116,11 @@ def _write(frame: pl.DataFrame, path: Path, schema: dict) -> None:
 def _read(paths: Iterable[Path], schema: dict, columns: Sequence[str] | None) -> pl.DataFrame:
     wanted = list(schema) if columns is None else list(columns)
     frames = [_read_one(Path(path), schema, wanted) for path in paths]
-    return pl.concat(frames) if frames else pl.DataFrame(schema={name: schema[name] for name in wanted})
+    return (
+        pl.concat(frames)
+        if frames
+        else pl.DataFrame(schema={name: schema[name] for name in wanted})
+    )
 
 
 def _read_one(path: Path, schema: dict, columns: list[str]) -> pl.DataFrame:
@@ -121,14 +130,20 @@ def _read_one(path: Path, schema: dict, columns: list[str]) -> pl.DataFrame:
     try:
         at, digest, written = _seal(path)
         if at < 0:
-            raise InputError(f"{path}: not written by this version of the workflow; delete it and run again")
+            raise InputError(
+                f"{path}: not written by this version of the workflow; delete it and run again"
+            )
         if digest != written:
-            raise InputError(f"{path}: damaged or edited after it was written; delete it and run again")
+            raise InputError(
+                f"{path}: damaged or edited after it was written; delete it and run again"
+            )
         with open(path, "rb") as opened:
             _check_facts(path, json.loads(pl.read_parquet_metadata(opened)["archloop"]))
             opened.seek(0)
             if dict(pl.read_parquet_schema(opened)) != schema:
-                raise InputError(f"{path}: other columns than a file of version {VERSION} has; delete it and run again")
+                raise InputError(
+                    f"{path}: other columns than a file of version {VERSION} has; delete it and run again"
+                )
             opened.seek(0)
             return pl.read_parquet(opened, columns=columns).select(columns)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
@@ -137,7 +152,9 @@ def _read_one(path: Path, schema: dict, columns: list[str]) -> pl.DataFrame:
 
 def _check_facts(path: Path, facts: dict) -> None:
     if facts["version"] != VERSION:
-        raise InputError(f"{path}: schema version {facts['version']}, this is {VERSION}; delete it and run again")
+        raise InputError(
+            f"{path}: schema version {facts['version']}, this is {VERSION}; delete it and run again"
+        )
     differing = [name for name, value in SCHEME.items() if facts["signatures"].get(name) != value]
     if differing:
         name = differing[0]

@@ -8,10 +8,14 @@ from archloop.corpus.draw_families import candidate
 KEPT = ("program", "family", "prompt_id", "prompt", "references", "adapter", "seed")
 
 
-def transfer(corpus: pl.DataFrame, chain: str, cycle: int, shard: int = 0, shards: int = 1) -> list[dict]:
+def transfer(
+    corpus: pl.DataFrame, chain: str, cycle: int, shard: int = 0, shards: int = 1
+) -> list[dict]:
     """Return one shard of the programs of `corpus` as candidates, in their order; `origin` is the id that each had."""
     return [
-        candidate(chain, cycle, index, shard) | {name: row[name] for name in KEPT} | {"origin": row["id"]}
+        candidate(chain, cycle, index, shard)
+        | {name: row[name] for name in KEPT}
+        | {"origin": row["id"]}
         for index, row in enumerate(corpus.iter_rows(named=True))
         if index % shards == shard
     ]

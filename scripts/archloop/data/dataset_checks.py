@@ -33,7 +33,9 @@ def peculiarities(parts: dict[str, Split], class_names: list[str]) -> list[str]:
         )
     notes = []
     if images.max() <= DARK:
-        notes.append(f"no pixel is brighter than {images.max()} of 255; do the files use fewer bits than they have?")
+        notes.append(
+            f"no pixel is brighter than {images.max()} of 255; do the files use fewer bits than they have?"
+        )
     for channel in range(images.shape[1]):
         if images[:, channel].min() == images[:, channel].max():
             notes.append(f"channel {channel} is the same in every pixel to train on")
@@ -41,7 +43,9 @@ def peculiarities(parts: dict[str, Split], class_names: list[str]) -> list[str]:
     for split, (_, present) in parts.items():
         absent = sorted(set(range(len(class_names))) - set(present.tolist()))
         if absent:
-            names = ", ".join(class_names[label] for label in absent[:5]) + (", ..." if len(absent) > 5 else "")
+            names = ", ".join(class_names[label] for label in absent[:5]) + (
+                ", ..." if len(absent) > 5 else ""
+            )
             notes.append(f"{split} lacks {len(absent)} of {len(class_names)} classes: {names}")
     counts = np.bincount(labels)
     if counts.max() >= UNEVEN * counts[counts > 0].min():
@@ -58,16 +62,23 @@ def _repeated(parts: dict[str, Split], class_names: list[str]) -> list[str]:
     notes, before = [], set()
     labels_of: dict[bytes, set[int]] = {}
     for split, (images, labels) in parts.items():
-        digests = [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
+        digests = [
+            hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
+            for image in images
+        ]
         again = sum(digest in before for digest in digests)
         if again:
             where = "train" if split == "validation" else "train or validation"
-            notes.append(f"{again:,} of {len(digests):,} images of {split} are in {where}, too, so scores mislead")
+            notes.append(
+                f"{again:,} of {len(digests):,} images of {split} are in {where}, too, so scores mislead"
+            )
         before.update(digests)
         for digest, label in zip(digests, labels.tolist()):
             labels_of.setdefault(digest, set()).add(label)
     torn = [sorted(found) for found in labels_of.values() if len(found) > 1]
     if torn:
         first, second = (class_names[label] for label in torn[0][:2])
-        notes.append(f"{len(torn):,} images lie in two classes or more, such as {first} and {second}")
+        notes.append(
+            f"{len(torn):,} images lie in two classes or more, such as {first} and {second}"
+        )
     return notes

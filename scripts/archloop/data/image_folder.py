@@ -63,7 +63,9 @@ def read_image_folder(folder: str | None, size: int, maximum_classes: int) -> Im
     naming the folder or all images that are wrong.
     """
     if not folder:
-        raise InputError("data.folder: names no folder; set it to the path of your images, one folder a class")
+        raise InputError(
+            "data.folder: names no folder; set it to the path of your images, one folder a class"
+        )
     root = Path(folder).expanduser()
     left_out: dict[str, list[Path]] = defaultdict(list)
     found = _find_images(root, maximum_classes, left_out)
@@ -71,7 +73,9 @@ def read_image_folder(folder: str | None, size: int, maximum_classes: int) -> Im
 
     paths = [path for classes in found.values() for files in classes.values() for path in files]
     images, seen = _read_images(root, paths, size)
-    notes = _left_out_line(root, left_out) + [f"{what}: {count:,}" for what, count in sorted(seen.items())]
+    notes = _left_out_line(root, left_out) + [
+        f"{what}: {count:,}" for what, count in sorted(seen.items())
+    ]
 
     splits, start = {}, 0
     for split, classes in found.items():
@@ -97,10 +101,14 @@ def read_image(path: Path, size: int, seen: Counter[str] | None = None) -> np.nd
             if image.mode.startswith("I") or image.mode == "F":
                 return _deep_pixels(image, size)
             image = _on_white(image, seen).convert("RGB")
-            return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+            return np.asarray(
+                ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+            ).transpose(2, 0, 1)
     except MemoryError:  # no fault of the image
         raise
-    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more
+    except (
+        Exception
+    ) as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more
         why = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be read as an image ({why}); mend or remove it") from None
 
@@ -126,13 +134,17 @@ def _read_images(root: Path, paths: list[Path], size: int) -> tuple[np.ndarray, 
         raise InputError(broken[0])
     if broken:
         more = f"; and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
-        raise InputError(f"{root}: {len(broken)} of {len(paths)} images: {'; '.join(broken[:LISTED])}{more}")
+        raise InputError(
+            f"{root}: {len(broken)} of {len(paths)} images: {'; '.join(broken[:LISTED])}{more}"
+        )
 
     bits = max(8, *(int(pixels.max()).bit_length() for pixels in deep.values())) if deep else 8
     for place, pixels in deep.items():
         images[place] = pixels >> (bits - 8)
     if deep:
-        seen[f"images of more than 8 bits, of which {bits} are in use and the upper 8 of these kept"] = len(deep)
+        seen[
+            f"images of more than 8 bits, of which {bits} are in use and the upper 8 of these kept"
+        ] = len(deep)
     return images, +seen
 
 
@@ -159,17 +171,23 @@ def _deep_pixels(image: Image.Image, size: int) -> np.ndarray:
     """Return uint16 (3, size, size) of a grey image of up to 16 bits; Pillow itself would cut values off at 255."""
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() >= 2**16:
-        raise ValueError("its pixels have 32 bits, whose range is unknown; save it with 8 or 16 bits")
+        raise ValueError(
+            "its pixels have 32 bits, whose range is unknown; save it with 8 or 16 bits"
+        )
     exact = Image.fromarray(values.astype(np.float32))
     square = np.asarray(ImageOps.fit(exact, (size, size), Image.Resampling.BILINEAR))
     return np.repeat(square.round().astype(np.uint16)[None], 3, axis=0)
 
 
-def _find_images(folder: Path, maximum_classes: int, left_out: dict) -> dict[str, dict[str, list[Path]]]:
+def _find_images(
+    folder: Path, maximum_classes: int, left_out: dict
+) -> dict[str, dict[str, list[Path]]]:
     """Return split -> class -> its images; all other files go into left_out, kind -> paths."""
     layout = f"images lie at {folder}/CLASS/IMAGE, or at {folder}/train/CLASS/IMAGE and {folder}/test/CLASS/IMAGE"
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; data.folder is the path of your images, one folder a class")
+        raise InputError(
+            f"{folder}: no such folder; data.folder is the path of your images, one folder a class"
+        )
     places = _divided(folder, left_out) or {"train": folder}
     found = {split: _list_classes(place, left_out) for split, place in places.items()}
 
@@ -178,14 +196,18 @@ def _find_images(folder: Path, maximum_classes: int, left_out: dict) -> dict[str
         only = f"only one class, {next(iter(train))}" if train else "no class"
         raise InputError(f"{place}: {only}; a data set has two or more, and {layout}")
     if len(train) > maximum_classes:
-        raise InputError(f"{place}: {len(train)} classes; at most {maximum_classes} can be told apart")
+        raise InputError(
+            f"{place}: {len(train)} classes; at most {maximum_classes} can be told apart"
+        )
     # One to train on, and one for each split that has no folder of its own.
     fewest = 4 - len(places)
     for name, files in train.items():
         if not files:
             raise InputError(f"{place / name}: no image; {layout}")
         if len(files) < fewest:
-            raise InputError(f"{place / name}: {len(files)} images; a class needs at least {fewest}")
+            raise InputError(
+                f"{place / name}: {len(files)} images; a class needs at least {fewest}"
+            )
     for split, classes in found.items():
         for name in classes:
             if name not in train:
@@ -198,7 +220,12 @@ def _find_images(folder: Path, maximum_classes: int, left_out: dict) -> dict[str
 def _divided(folder: Path, left_out: dict) -> dict[str, Path]:
     """Return split -> its folder where a folder is divided already, nothing where its folders are classes."""
     inside = [path for path in _sorted(folder) if path.is_dir() and not _passed_over(path)]
-    places = {split: path for split, names in SPLIT_FOLDERS.items() for path in inside if path.name.lower() in names}
+    places = {
+        split: path
+        for split, names in SPLIT_FOLDERS.items()
+        for path in inside
+        if path.name.lower() in names
+    }
     if "train" not in places or (len(places) == 1 and len(inside) > 1):
         return {}
     # A class may be named train: then images lie there, no classes.
@@ -238,7 +265,9 @@ def _list_images(folder: Path, left_out: dict) -> list[Path]:
 
 def _left_out_line(root: Path, left_out: dict[str, list[Path]]) -> list[str]:
     """Return one line with the number of files of each kind and an example, or none."""
-    kinds = sorted(((kind, paths) for kind, paths in left_out.items() if paths), key=lambda each: -len(each[1]))
+    kinds = sorted(
+        ((kind, paths) for kind, paths in left_out.items() if paths), key=lambda each: -len(each[1])
+    )
     if not kinds:
         return []
     told = [f"{len(paths):,} {kind}, such as {paths[0].relative_to(root)}" for kind, paths in kinds]
@@ -270,7 +299,9 @@ def _passed_over(path: Path) -> bool:
 
 
 def _files_in(path: Path) -> list[Path]:
-    return sorted(each for each in path.rglob("*") if not each.is_dir()) if path.is_dir() else [path]
+    return (
+        sorted(each for each in path.rglob("*") if not each.is_dir()) if path.is_dir() else [path]
+    )
 
 
 def _sorted(folder: Path) -> Iterable[Path]:

@@ -30,13 +30,20 @@ def prepare_dataset(name: str, output: Path, settings: dict, seed: int) -> dict:
     InputError when the source is missing or broken, or nothing can be learned from it.
     """
     source = read_source(name, settings)
-    train, validation, test, class_names = source.train, source.validation, source.test, source.class_names
+    train, validation, test, class_names = (
+        source.train,
+        source.validation,
+        source.test,
+        source.class_names,
+    )
     notes = list(source.notes)
     del source  # or its arrays would stay in memory beside the splits
     if test is None:
         train, test = _divide(train, settings["test_share"], derive(seed, name, "test"))
     if validation is None:
-        train, validation = _divide(train, settings["validation_share"], derive(seed, name, "validation"))
+        train, validation = _divide(
+            train, settings["validation_share"], derive(seed, name, "validation")
+        )
     if settings.get("train_images") is not None:
         kept = stratified_sample(train[1], settings["train_images"], derive(seed, name, "train"))
         train = (train[0][kept], train[1][kept])
@@ -69,7 +76,9 @@ def prepare_dataset(name: str, output: Path, settings: dict, seed: int) -> dict:
     shape = f"{facts['channels']}x{facts['size']}x{facts['size']}"
     logger = get_logger("prepare")
     logger.info("%s: %s images, %s, %d classes", facts["name"], counts, shape, facts["classes"])
-    logger.info("chance, the share of the commonest class of validation: %.1f %%", 100 * facts["chance"])
+    logger.info(
+        "chance, the share of the commonest class of validation: %.1f %%", 100 * facts["chance"]
+    )
     for note in notes:
         logger.warning("note: %s", note)
     return facts
@@ -85,7 +94,9 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
     for label in np.unique(labels):
         members = dice.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
-            raise InputError(f"class {label} has one image only; a split wants two or more of every class")
+            raise InputError(
+                f"class {label} has one image only; a split wants two or more of every class"
+            )
         held.append(members[: min(max(1, round(share * len(members))), len(members) - 1)])
     held = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels)), held), held
@@ -99,17 +110,24 @@ def stratified_sample(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if number < len(classes):
-        raise InputError(f"data.train_images: {number} for {len(classes)} classes; at least one of each is needed")
+        raise InputError(
+            f"data.train_images: {number} for {len(classes)} classes; at least one of each is needed"
+        )
     if number >= len(labels):
         return np.arange(len(labels))
 
     shares = (number - len(classes)) * (sizes - 1) / (len(labels) - len(classes))
     wanted = 1 + np.floor(shares).astype(np.int64)
-    largest_remainders = np.argsort(np.floor(shares) - shares, kind="stable")[: number - wanted.sum()]
+    largest_remainders = np.argsort(np.floor(shares) - shares, kind="stable")[
+        : number - wanted.sum()
+    ]
     wanted[largest_remainders] += 1
 
     dice = np.random.default_rng(seed)
-    drawn = [dice.permutation(np.flatnonzero(labels == label))[:count] for label, count in zip(classes, wanted)]
+    drawn = [
+        dice.permutation(np.flatnonzero(labels == label))[:count]
+        for label, count in zip(classes, wanted)
+    ]
     return np.sort(np.concatenate(drawn))
 
 
@@ -122,9 +140,13 @@ def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
     counts = np.zeros((images.shape[1], 256), np.int64)
     for start in range(0, len(images), CHUNK):
         for channel in range(images.shape[1]):
-            counts[channel] += np.bincount(images[start : start + CHUNK, channel].ravel(), minlength=256)
+            counts[channel] += np.bincount(
+                images[start : start + CHUNK, channel].ravel(), minlength=256
+            )
     means, deviations = [], []
-    for histogram in counts.tolist():  # Python's integers: the squares of sums would not fit 64 bits
+    for (
+        histogram
+    ) in counts.tolist():  # Python's integers: the squares of sums would not fit 64 bits
         pixels = sum(histogram)
         total = sum(value * count for value, count in enumerate(histogram))
         squares = sum(value**2 * count for value, count in enumerate(histogram))

@@ -63,14 +63,22 @@ def read_source(name: str, settings: dict) -> Source:
     where = settings["folder"] if name == "folder" else settings["root"]
     if classes > MAXIMUM_CLASSES:  # a prediction is one byte
         raise InputError(f"{where}: {classes} classes; at most {MAXIMUM_CLASSES} can be told apart")
-    for split, part in (("training", source.train), ("validation", source.validation), ("test", source.test)):
+    for split, part in (
+        ("training", source.train),
+        ("validation", source.validation),
+        ("test", source.test),
+    ):
         if part is None:
             continue
         images, labels = part
         if len(images) != len(labels) or not len(labels):
-            raise InputError(f"{where}: {name} has {len(images)} {split} images and {len(labels)} labels; get it anew")
+            raise InputError(
+                f"{where}: {name} has {len(images)} {split} images and {len(labels)} labels; get it anew"
+            )
         if labels.min() < 0 or labels.max() >= classes:
-            raise InputError(f"{where}: {name} has a {split} label outside 0 to {classes - 1}; get it anew")
+            raise InputError(
+                f"{where}: {name} has a {split} label outside 0 to {classes - 1}; get it anew"
+            )
     return source
 
 
@@ -80,11 +88,16 @@ def _cifar(name: str) -> Callable[[dict], Source]:
 
         kind, root = getattr(datasets, name), _root(settings)
         archive = root / kind.filename
-        files = [(root / kind.base_folder / file, md5) for file, md5 in kind.train_list + kind.test_list]
+        files = [
+            (root / kind.base_folder / file, md5) for file, md5 in kind.train_list + kind.test_list
+        ]
         files.append((root / kind.base_folder / kind.meta["filename"], kind.meta["md5"]))
         with _one_line(name, [Wanted(path, md5, archive, kind.url) for path, md5 in files]):
             train, test = (kind(root, train=train, download=True) for train in (True, False))
-        parts = [(each.data.transpose(0, 3, 1, 2), np.array(each.targets, np.int64)) for each in (train, test)]
+        parts = [
+            (each.data.transpose(0, 3, 1, 2), np.array(each.targets, np.int64))
+            for each in (train, test)
+        ]
         return Source(*parts, list(train.classes))
 
     return read
@@ -95,10 +108,14 @@ def _svhn(settings: dict) -> Source:
 
     root = _root(settings)
     files = [SVHN.split_list[split] for split in ("train", "test")]
-    with _one_line("SVHN", [Wanted(root / file, md5, root / file, url) for url, file, md5 in files]):
+    with _one_line(
+        "SVHN", [Wanted(root / file, md5, root / file, url) for url, file, md5 in files]
+    ):
         train, test = (SVHN(root, split=split, download=True) for split in ("train", "test"))
     # In the file the image is the fastest index; everything after this goes image by image.
-    parts = [(np.ascontiguousarray(each.data), np.atleast_1d(each.labels)) for each in (train, test)]
+    parts = [
+        (np.ascontiguousarray(each.data), np.atleast_1d(each.labels)) for each in (train, test)
+    ]
     return Source(*parts, DIGITS)
 
 
@@ -126,7 +143,9 @@ def _unpack(packed: Path, plain: Path) -> None:
         with gzip.open(packed) as source, open(plain, "wb") as target:
             shutil.copyfileobj(source, target)
     except (OSError, EOFError) as error:
-        raise InputError(f"{packed}: no whole gzip file ({error}); reinstall dataset-fashion-mnist") from None
+        raise InputError(
+            f"{packed}: no whole gzip file ({error}); reinstall dataset-fashion-mnist"
+        ) from None
 
 
 def _idx_files(name: str) -> list[str]:
@@ -164,7 +183,9 @@ def _digits(settings: dict) -> Source:
     raw = load_digits()
     size = (settings["digits_pixels"], settings["digits_pixels"])
     images = torch.from_numpy(raw.images * (255 / 16)).float()[:, None]
-    images = torch.nn.functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
+    images = torch.nn.functional.interpolate(
+        images, size=size, mode="bilinear", align_corners=False
+    )
     images = images.round().clamp(0, 255).to(torch.uint8).numpy()
     return Source((images, raw.target.astype(np.int64)), None, DIGITS)
 
@@ -172,7 +193,13 @@ def _digits(settings: dict) -> Source:
 def _folder(settings: dict) -> Source:
     found = read_image_folder(settings["folder"], settings["folder_pixels"], MAXIMUM_CLASSES)
     splits = found.splits
-    return Source(splits["train"], splits.get("test"), found.class_names, splits.get("validation"), found.notes)
+    return Source(
+        splits["train"],
+        splits.get("test"),
+        found.class_names,
+        splits.get("validation"),
+        found.notes,
+    )
 
 
 def _root(settings: dict) -> Path:
@@ -183,10 +210,14 @@ def _root(settings: dict) -> Path:
 def _one_line(name: str, files: list[Wanted]) -> Iterator[None]:
     """Turn whatever torchvision raises while it downloads and parses into one line that names the file at fault."""
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_SILENCE_S)  # torchvision sets none: behind a firewall it would wait for hours
+    socket.setdefaulttimeout(
+        DOWNLOAD_SILENCE_S
+    )  # torchvision sets none: behind a firewall it would wait for hours
     try:
         yield
-    except Exception as error:  # its parsers raise EOFError, ValueError, AssertionError, KeyError and more
+    except (
+        Exception
+    ) as error:  # its parsers raise EOFError, ValueError, AssertionError, KeyError and more
         raise InputError(_complaint(name, files, error)) from None
     finally:
         socket.setdefaulttimeout(timeout)
@@ -198,7 +229,9 @@ def _complaint(name: str, files: list[Wanted], error: Exception) -> str:
     if not faults:
         return f"{files[0].path.parent}: {name} cannot be read from there ({why}); delete its files and run again"
     # With one plain file missing, torchvision asks for all packed ones.
-    needed = dict.fromkeys(file.download for file in files if file.path in faults or file.md5 is None)
+    needed = dict.fromkeys(
+        file.download for file in files if file.path in faults or file.md5 is None
+    )
     names, site = ", ".join(path.name for path in needed), files[0].url.rpartition("/")[0]
     mend = f"put {names} from {site}/ into {files[0].download.parent} and run again"
     if name == "FashionMNIST":

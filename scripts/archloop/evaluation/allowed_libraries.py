@@ -13,20 +13,90 @@ from types import ModuleType
 
 # Modules whose names may be used, but for those that are DENIED.
 MODULES = {
-    *("__future__", "abc", "bisect", "contextlib", "copy", "dataclasses", "decimal", "enum", "fractions"),
-    *("functools", "heapq", "itertools", "math", "numbers", "operator", "random", "re", "statistics", "string"),
-    *("textwrap", "typing", "typing_extensions", "warnings", "torch", "torch.functional", "torch.overrides"),
+    *(
+        "__future__",
+        "abc",
+        "bisect",
+        "contextlib",
+        "copy",
+        "dataclasses",
+        "decimal",
+        "enum",
+        "fractions",
+    ),
+    *(
+        "functools",
+        "heapq",
+        "itertools",
+        "math",
+        "numbers",
+        "operator",
+        "random",
+        "re",
+        "statistics",
+        "string",
+    ),
+    *(
+        "textwrap",
+        "typing",
+        "typing_extensions",
+        "warnings",
+        "torch",
+        "torch.functional",
+        "torch.overrides",
+    ),
     *("torch.quasirandom", "torch.random", "torch.return_types", "torch.types", "torch.utils"),
-    *("torch.utils.checkpoint", "torch.version", "torch._vmap_internals", "torch._jit_internal", "torchvision"),
-    *("torchvision.utils", "torchvision._utils", "torchvision._internally_replaced_utils", "numpy", "numpy.dtypes"),
+    *(
+        "torch.utils.checkpoint",
+        "torch.version",
+        "torch._vmap_internals",
+        "torch._jit_internal",
+        "torchvision",
+    ),
+    *(
+        "torchvision.utils",
+        "torchvision._utils",
+        "torchvision._internally_replaced_utils",
+        "numpy",
+        "numpy.dtypes",
+    ),
     *("numpy.emath", "numpy.exceptions", "numpy.typing", "torch.utils.backend_registration"),
 }
 # Packages of which every module may be used.
 PACKAGES = (
-    *("collections", "torch.amp", "torch.ao", "torch.autograd", "torch.backends", "torch.cpu", "torch.cuda"),
-    *("torch.distributions", "torch.fft", "torch.func", "torch.linalg", "torch.masked", "torch.mps"),
-    *("torch.nested", "torch.nn", "torch.optim", "torch.quantization", "torch.signal", "torch.sparse"),
-    *("torch.special", "torchvision.models", "torchvision.ops", "torchvision.transforms", "einops", "numpy.fft"),
+    *(
+        "collections",
+        "torch.amp",
+        "torch.ao",
+        "torch.autograd",
+        "torch.backends",
+        "torch.cpu",
+        "torch.cuda",
+    ),
+    *(
+        "torch.distributions",
+        "torch.fft",
+        "torch.func",
+        "torch.linalg",
+        "torch.masked",
+        "torch.mps",
+    ),
+    *(
+        "torch.nested",
+        "torch.nn",
+        "torch.optim",
+        "torch.quantization",
+        "torch.signal",
+        "torch.sparse",
+    ),
+    *(
+        "torch.special",
+        "torchvision.models",
+        "torchvision.ops",
+        "torchvision.transforms",
+        "einops",
+        "numpy.fft",
+    ),
     *("numpy.linalg", "numpy.ma", "numpy.polynomial", "numpy.random"),
 )
 # Modules of which a network needs no more than these names.
@@ -86,7 +156,9 @@ def look_up(path: str) -> tuple[str, str]:
     if kind != "module":
         return kind, place if kind == "refused" else path
     whole = f"{place}.{name}"
-    if name in DENIED.get(place, "").split() or (place in PARTS and name not in PARTS[place].split()):
+    if name in DENIED.get(place, "").split() or (
+        place in PARTS and name not in PARTS[place].split()
+    ):
         return "refused", whole
     found = _module(place, name)
     if found is None:

@@ -12,7 +12,9 @@ JUDGE = ("evaluation/fork_server", "evaluation/score", "evaluation/static_checks
 PACKAGES = ("python", "torch", "torchvision", "numpy")
 
 
-def protocol_digest(settings: dict, dataset: str, seed: int, device: str, versions: dict[str, str]) -> str:
+def protocol_digest(
+    settings: dict, dataset: str, seed: int, device: str, versions: dict[str, str]
+) -> str:
     """Return the part of a key that all programs share.
 
     settings: section evaluation, its precision resolved. dataset: sha256 of its file. seed: of the judge. device: its

@@ -29,7 +29,11 @@ def dealt_out(device: str, gpus: int) -> list[str]:
     names = [device_name(f"cuda:{number}") for number in range(count)]
     alike = [f"cuda:{number}" for number in range(count) if names[number] == names[0]]
     if len(alike) < count:
-        logger.warning("%d GPUs are no %s and stay idle: scores depend on the kind", count - len(alike), names[0])
+        logger.warning(
+            "%d GPUs are no %s and stay idle: scores depend on the kind",
+            count - len(alike),
+            names[0],
+        )
     return alike
 
 

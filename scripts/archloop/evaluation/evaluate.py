@@ -51,7 +51,9 @@ def evaluate(
     own = Judge(dataset, run["device"], run["isolation"], run.get("driver_calls", "refuse"))
     with own as judge, _Pending(pending) as waiting:
         settings, devices = judge.settled(settings), dealt_out(judge.device, run["gpus"])
-        protocol = protocol_digest(settings, sha256_file(dataset), seed, judge.device_name, judge.versions)
+        protocol = protocol_digest(
+            settings, sha256_file(dataset), seed, judge.device_name, judge.versions
+        )
         programs = list(dict.fromkeys(row["program"] for row in candidates))
         kept = ScoreStore(store)
         workers = _workers(run, settings, gpus=0 if judge.device == "cpu" else len(devices))
@@ -78,7 +80,11 @@ def evaluate(
             concurrent.futures.ThreadPoolExecutor(workers) as pool,
         ):
             found = dict(zip(programs, pool.map(one, programs)))
-        ran = [record["outcome"] for record, known in found.values() if not known and record.get("isolation")]
+        ran = [
+            record["outcome"]
+            for record, known in found.values()
+            if not known and record.get("isolation")
+        ]
         if ran and all(outcome in FAILURES for outcome in ran):
             prove(judge, settings, devices[0])
         run_record = {
@@ -90,13 +96,16 @@ def evaluate(
             "seconds": round(time.monotonic() - started, 2),
             "versions": judge.versions,
             "candidates": {
-                row["id"]: {name: found[row["program"]][0].get(name) for name in MEASURED} for row in candidates
+                row["id"]: {name: found[row["program"]][0].get(name) for name in MEASURED}
+                for row in candidates
             },
         }
     records = []
     for row in candidates:
         record, _ = found[row["program"]]
-        records.append({"id": row["id"], "key": record["key"]} | {name: record.get(name) for name in FIELDS})
+        records.append(
+            {"id": row["id"], "key": record["key"]} | {name: record.get(name) for name in FIELDS}
+        )
     return records, run_record
 
 
@@ -129,7 +138,9 @@ class _Pending:
 def _workers(run: dict, settings: dict, gpus: int) -> int:
     """Return how many candidates are judged at once; say so where they are more than the job's processors carry."""
     cores, memory = processors(run["cores"]), memory_mb(run["memory_mb"])
-    workers = choose_workers(run["workers"], settings["threads"], settings["memory_mb"], cores, memory, gpus)
+    workers = choose_workers(
+        run["workers"], settings["threads"], settings["memory_mb"], cores, memory, gpus
+    )
     if not gpus and workers * settings["threads"] > cores:
         logger.warning(
             "%d workers of %d threads (run.workers, evaluation.threads) are more than the job's %d processors",

@@ -1,8 +1,22 @@
 """What an error says: that memory is missing, or that a device fails. Texts alone: a program can raise anything."""
 
 # As PyTorch, CUDA and its libraries put it; the last is what cuBLAS says when its first workspace does not fit.
-MEMORY = ("out of memory", "alloc_failed", "bad_alloc", "memoryallocation", "cublas_status_not_initialized")
-DEVICE = ("cuda error", "cudnn error", "cudnn_status_", "cublas_status_", "cufft_", "cusolver_", "hip error")
+MEMORY = (
+    "out of memory",
+    "alloc_failed",
+    "bad_alloc",
+    "memoryallocation",
+    "cublas_status_not_initialized",
+)
+DEVICE = (
+    "cuda error",
+    "cudnn error",
+    "cudnn_status_",
+    "cublas_status_",
+    "cufft_",
+    "cusolver_",
+    "hip error",
+)
 # A check in a kernel that found an index out of range, which is the program's doing.
 ASSERTION = "device-side assert"
 
@@ -18,7 +32,11 @@ def line(error: BaseException) -> str:
 def is_memory(error: BaseException) -> bool:
     """Say whether an error is one of memory that is missing, on the machine or on its GPU."""
     text = line(error).lower()
-    return isinstance(error, MemoryError) or any(part in text for part in MEMORY) or _is_allocation(text)
+    return (
+        isinstance(error, MemoryError)
+        or any(part in text for part in MEMORY)
+        or _is_allocation(text)
+    )
 
 
 def is_device(text: str) -> bool:

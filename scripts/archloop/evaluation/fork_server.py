@@ -38,11 +38,15 @@ START_S = 180
 # What a process goes through before it reads a program, as a message names it; it failed at the last one it began.
 WALLS, THREADS, DEVICE = "the walls", "the threads", "the start of the device"
 CLOSING, AGAIN = "the closing of the walls", "a training step behind the closed walls"
-OTHER_WALL = (
-    "python scripts/gpu_walls.py says which wall it is; set run.isolation to another level, or take another node"
-)
-SHARED, OWN_CARD = "what a candidate holds on a card that it shares is not measured", "set run.workers to auto"
-MENDS = {WALLS: "set run.isolation to another level, or take another node", DEVICE: OTHER_WALL, AGAIN: OTHER_WALL}
+OTHER_LEVEL = "set run.isolation to another level, or take another node"
+OTHER_WALL = f"python scripts/gpu_walls.py says which wall it is; {OTHER_LEVEL}"
+SHARED = "what a candidate holds on a card that it shares is not measured"
+OWN_CARD = "set run.workers to auto"
+MENDS = {
+    WALLS: OTHER_LEVEL,
+    DEVICE: OTHER_WALL,
+    AGAIN: OTHER_WALL,
+}
 
 
 def serve(data_file: str, facts_file: str, channel: int) -> None:
@@ -127,7 +131,11 @@ def _start_and_watch(order: dict, descriptors: list[int], data: dict) -> dict:
     except (OSError, isolation.Refused) as error:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        why = f"the keeper cannot see its candidate in /proc ({error})" if isinstance(error, OSError) else str(error)
+        why = (
+            f"the keeper cannot see its candidate in /proc ({error})"
+            if isinstance(error, OSError)
+            else str(error)
+        )
         return {"error": why}
     started = time.monotonic()
     try:
@@ -135,7 +143,9 @@ def _start_and_watch(order: dict, descriptors: list[int], data: dict) -> dict:
     except Exception as error:  # the walls stood: whatever it is, the program brought it about
         os.kill(child, signal.SIGKILL)
         stopped = ["crashed", f"it could not be watched any longer ({train_candidate.line(error)})"]
-    _, code, usage = os.wait4(child, 0)  # of a namespace's first process: all others in it have ended, too
+    _, code, usage = os.wait4(
+        child, 0
+    )  # of a namespace's first process: all others in it have ended, too
     used = usage.ru_utime + usage.ru_stime
     if code == signal.SIGKILL and not stopped and used >= limits["RLIMIT_CPU"] - LOOK_EVERY_S:
         stopped = ["timeout", f"more than {limits['RLIMIT_CPU']} s of processor time"]
@@ -190,11 +200,17 @@ def _behind_walls(told: int, order: dict) -> dict[str, int | None]:
             f"the machine refuses the {order['threads']} threads of evaluation.threads ({site_limits.of_processes()}): "
             "raise the limit on processes and threads (ulimit -u, or that of the container, job or login node)"
         )
-    raise isolation.Refused(f"{step}: the candidate's process ended there, before a program was read")
+    raise isolation.Refused(
+        f"{step}: the candidate's process ended there, before a program was read"
+    )
 
 
 def _last_step(said: bytes) -> str:
-    steps = [line.removeprefix(b"step ").decode() for line in said.splitlines() if line.startswith(b"step ")]
+    steps = [
+        line.removeprefix(b"step ").decode()
+        for line in said.splitlines()
+        if line.startswith(b"step ")
+    ]
     return steps[-1] if steps else "the start of the candidate's process"
 
 
@@ -209,11 +225,15 @@ def _watch(
         if broken:
             os.kill(child, signal.SIGKILL)
             return broken
-        signal.sigtimedwait({signal.SIGCHLD}, min(LOOK_EVERY_S, max(0.0, deadline - time.monotonic())))
+        signal.sigtimedwait(
+            {signal.SIGCHLD}, min(LOOK_EVERY_S, max(0.0, deadline - time.monotonic()))
+        )
     return None
 
 
-def _broken_limit(status: IO[bytes], held: Callable[[], int | None], order: dict, deadline: float) -> list[str] | None:
+def _broken_limit(
+    status: IO[bytes], held: Callable[[], int | None], order: dict, deadline: float
+) -> list[str] | None:
     if time.monotonic() >= deadline:
         return ["timeout", f"still at work after {order['timeout_s']:g} s"]
     try:
@@ -253,9 +273,15 @@ def _too_much(folder: str) -> bool:
                     size += entry.stat(follow_symlinks=False).st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
                         todo.append((entry.path, depth + 1))
-        except OSError:  # nothing in it is ever removed, so what is seen can be read unless somebody hides it
+        except (
+            OSError
+        ):  # nothing in it is ever removed, so what is seen can be read unless somebody hides it
             return True
-        if files > isolation.SCRATCH_FILES or size > isolation.SCRATCH_MB * 2**20 or depth > isolation.SCRATCH_DEPTH:
+        if (
+            files > isolation.SCRATCH_FILES
+            or size > isolation.SCRATCH_MB * 2**20
+            or depth > isolation.SCRATCH_DEPTH
+        ):
             return True
     return False
 
@@ -269,7 +295,9 @@ def _live(order: dict, descriptors: list[int], tell: int, wait: int, data: dict)
         try:
             limits = _go_behind_walls(order)
         except BaseException as error:
-            text = str(error) if isinstance(error, isolation.Refused) else train_candidate.line(error)
+            text = (
+                str(error) if isinstance(error, isolation.Refused) else train_candidate.line(error)
+            )
             os.write(READY, f"refused {' '.join(text.split())}\n".encode())
             os._exit(1)
         os.write(READY, json.dumps(limits).encode())
@@ -304,7 +332,9 @@ def _go_behind_walls(order: dict) -> dict[str, int | None]:
             warm_up.take_a_step(order["device"])
             step = _begin(CLOSING)
             close()
-        step = _begin(THREADS)  # behind the closed walls, for threads stay behind those that they were started behind
+        step = _begin(
+            THREADS
+        )  # behind the closed walls, for threads stay behind those that they were started behind
         warm_up.start_threads(order["threads"])
         if order["gpu"]:
             step = _begin(AGAIN)

@@ -25,7 +25,15 @@ from archloop.allocation import PATIENT
 from archloop.data.dataset_file import read_facts, read_split
 from archloop.errors import InputError
 from archloop.evaluation.devices import device_name, judging_device, resolved_precision
-from archloop.evaluation.score import FIELDS, MAXIMUM_HEADER, merged, plain_line, plain_text, read_result, scored
+from archloop.evaluation.score import (
+    FIELDS,
+    MAXIMUM_HEADER,
+    merged,
+    plain_line,
+    plain_text,
+    read_result,
+    scored,
+)
 from archloop.evaluation.static_checks import check_program, without_unused
 from archloop.files import remove_tree, write_json
 from archloop.model.loading import versions
@@ -76,7 +84,11 @@ class Judge:
     """
 
     def __init__(
-        self, dataset: Path, device: str = "auto", isolation: str = "auto", driver_calls: str = "refuse"
+        self,
+        dataset: Path,
+        device: str = "auto",
+        isolation: str = "auto",
+        driver_calls: str = "refuse",
     ) -> None:
         self.facts, self.dataset = read_facts(dataset), dataset
         self.device = judging_device(device)
@@ -84,11 +96,15 @@ class Judge:
         self.sound = False
         self.gpu, self.log_unlisted = self.device != "cpu", driver_calls == "log"
         labels = {split: read_split(dataset, split)[1] for split in ("validation", "test")}
-        self.shares: dict[str, dict] = {}  # of a card, for each device on which candidates share one
+        self.shares: dict[
+            str, dict
+        ] = {}  # of a card, for each device on which candidates share one
         self.labels = {split: values.astype(np.uint8) for split, values in labels.items()}
         self.level = walls.choose_level(isolation, self.gpu)
         if self.level == "none":
-            logger.warning("isolation: none. Generated programs run with your rights and see your files.")
+            logger.warning(
+                "isolation: none. Generated programs run with your rights and see your files."
+            )
         else:
             walls.check_hidden(dataset)
             walls.check_hidden(tempfile.gettempdir())
@@ -105,13 +121,23 @@ class Judge:
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
         train, labels = read_split(self.dataset, "train")
-        shown = {f"{split}_images": read_split(self.dataset, split)[0] for split in ("validation", "test")}
-        save_file({"train_images": train, "train_labels": labels, **shown}, self.data / "data.safetensors")
+        shown = {
+            f"{split}_images": read_split(self.dataset, split)[0]
+            for split in ("validation", "test")
+        }
+        save_file(
+            {"train_images": train, "train_labels": labels, **shown}, self.data / "data.safetensors"
+        )
         # By a file, for these may be many.
         self.grants = str(self.data / "grants.json")
         apart = self.level == "landlock"  # elsewhere empty folders lie over the hidden ones
-        write_json(self.grants, without(self.readable, self.hidden) if apart else [self.readable, []])
-        write_json(self.data / "facts.json", {name: self.facts[name] for name in ("mean", "std", "classes")})
+        write_json(
+            self.grants, without(self.readable, self.hidden) if apart else [self.readable, []]
+        )
+        write_json(
+            self.data / "facts.json",
+            {name: self.facts[name] for name in ("mean", "std", "classes")},
+        )
         try:
             self.server = self._start()
         except BaseException:
@@ -131,10 +157,17 @@ class Judge:
 
     def settled(self, settings: dict) -> dict:
         """Return the settings as they hold here: the key of a score names the precision, not `auto`."""
-        return settings | {"precision": resolved_precision(settings.get("precision", "auto"), self.device)}
+        return settings | {
+            "precision": resolved_precision(settings.get("precision", "auto"), self.device)
+        }
 
     def judge(
-        self, program: str | None, settings: dict, seed: int, static: bool = True, device: str | None = None
+        self,
+        program: str | None,
+        settings: dict,
+        seed: int,
+        static: bool = True,
+        device: str | None = None,
     ) -> dict:
         """Return the record of one program: refused unread, or run behind the walls and scored here.
 
@@ -144,11 +177,19 @@ class Judge:
         settings = self.settled(settings)
         refused = check_program(program) if static or program is None else None
         if refused:
-            record = dict.fromkeys(FIELDS) | {"outcome": refused[0], "detail": plain_line(refused[1])}
+            record = dict.fromkeys(FIELDS) | {
+                "outcome": refused[0],
+                "detail": plain_line(refused[1]),
+            }
         else:
             shown = without_unused(program) if static else program
             record = self._repeated(shown, settings, seed, device or self.device)
-        facts = {"protocol": settings, "seed": seed, "device": self.device_name, "versions": self.versions}
+        facts = {
+            "protocol": settings,
+            "seed": seed,
+            "device": self.device_name,
+            "versions": self.versions,
+        }
         return record | facts
 
     def _repeated(self, program: str, settings: dict, seed: int, device: str) -> dict:
@@ -161,10 +202,18 @@ class Judge:
                 break
         return merged(records)
 
-    def train_once(self, program: str, settings: dict, seed: int, device: str, images: int | None = None) -> dict:
+    def train_once(
+        self, program: str, settings: dict, seed: int, device: str, images: int | None = None
+    ) -> dict:
         """Return the record of one training behind the walls. images: of each split, the first; None takes all."""
         nonce = secrets.token_bytes(16)
-        request = {"program": program, "settings": settings, "seed": seed, "device": device, "nonce": nonce.hex()}
+        request = {
+            "program": program,
+            "settings": settings,
+            "seed": seed,
+            "device": device,
+            "nonce": nonce.hex(),
+        }
         request["images"] = images
         labels = {split: values[:images] for split, values in self.labels.items()}
         place = Path(tempfile.mkdtemp(prefix="scratch-", dir=self.folder))
@@ -172,16 +221,33 @@ class Judge:
         try:
             scratch.mkdir(mode=0o700)
             base.mkdir()
-            order = {"level": self.level, "readable": self.readable, "base": str(base), "scratch": str(scratch)}
-            order |= walls.bounds(settings) | {"gpu": self.gpu, "device": device, "log_unlisted": self.log_unlisted}
-            order |= {"devices": walls.gpu_devices() if self.gpu else [], "hidden": self.hidden, "grants": self.grants}
+            order = {
+                "level": self.level,
+                "readable": self.readable,
+                "base": str(base),
+                "scratch": str(scratch),
+            }
+            order |= walls.bounds(settings) | {
+                "gpu": self.gpu,
+                "device": device,
+                "log_unlisted": self.log_unlisted,
+            }
+            order |= {
+                "devices": walls.gpu_devices() if self.gpu else [],
+                "hidden": self.hidden,
+                "grants": self.grants,
+            }
             order["card"] = self.shares.get(device)
-            predictions = settings["repeats"] * (settings["epochs"] * len(labels["validation"]) + len(labels["test"]))
+            predictions = settings["repeats"] * (
+                settings["epochs"] * len(labels["validation"]) + len(labels["test"])
+            )
             result, log, report = self._ask(order, json.dumps(request).encode(), predictions)
         finally:
             remove_tree(place)
         if report["error"]:
-            raise InputError(f"{os.uname().nodename} cannot judge at level {self.level}: {report['error']}")
+            raise InputError(
+                f"{os.uname().nodename} cannot judge at level {self.level}: {report['error']}"
+            )
         record = scored(read_result(report, result, nonce), labels, settings)
         record["log"] = plain_text(log)
         measured = {name: report[name] for name in ("cpu_s", "peak_mb", "limits")}
@@ -192,7 +258,11 @@ class Judge:
 
         Raises RuntimeError where the server or the keeper ended without one.
         """
-        limits = {"result": 20 + MAXIMUM_HEADER + predictions + 1, "log": MAXIMUM_LOG, "report": MAXIMUM_REPORT}
+        limits = {
+            "result": 20 + MAXIMUM_HEADER + predictions + 1,
+            "log": MAXIMUM_LOG,
+            "report": MAXIMUM_REPORT,
+        }
         pipes = {name: os.pipe() for name in limits}
         asked = os.memfd_create("request", os.MFD_CLOEXEC)
         try:
@@ -237,21 +307,38 @@ class Judge:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         files = [str(self.data / "data.safetensors"), str(self.data / "facts.json")]
         command = python_command.run_code(SERVER, *files, str(theirs.fileno()))
-        modules = filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(":"))  # a site's own packages
-        environment = {"PATH": os.defpath, "PYTHONPATH": ":".join(modules)} | walls.identity("/nonexistent")
+        modules = filter(
+            os.path.isabs, os.environ.get("PYTHONPATH", "").split(":")
+        )  # a site's own packages
+        environment = {"PATH": os.defpath, "PYTHONPATH": ":".join(modules)} | walls.identity(
+            "/nonexistent"
+        )
         environment |= {"PYTHONUSERBASE": site.getuserbase()}  # torch may be installed there
-        environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1")
-        environment |= {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "TMPDIR": str(self.folder), "MALLOC_ARENA_MAX": "2"}
+        environment |= dict.fromkeys(
+            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"), "1"
+        )
+        environment |= {
+            "PYTHONHASHSEED": "0",
+            "LANG": "C.UTF-8",
+            "TMPDIR": str(self.folder),
+            "MALLOC_ARENA_MAX": "2",
+        }
         environment |= PATIENT  # candidates share the processors
         passed = ("LD_LIBRARY_PATH", "CUDA_HOME", *walls.GPU_VARIABLES)
         environment |= {name: os.environ[name] for name in passed if name in os.environ}
         if self.level == "bubblewrap":
             shown = [*self.readable, str(self.data)]
-            command = [*walls.bubblewrap_command(shown, writable, self.gpu, self.hidden), "--", *command]
+            command = [
+                *walls.bubblewrap_command(shown, writable, self.gpu, self.hidden),
+                "--",
+                *command,
+            ]
         messages = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 (it stays open)
         streams = {"stdin": subprocess.DEVNULL, "stderr": messages}
         with site_limits.usual_stack():
-            process = subprocess.Popen(command, **streams, env=environment, cwd=self.data, pass_fds=[theirs.fileno()])
+            process = subprocess.Popen(
+                command, **streams, env=environment, cwd=self.data, pass_fds=[theirs.fileno()]
+            )
         theirs.close()
         ours.settimeout(START_S)
         word, _, instructions = ours.recv(1 << 12).decode().partition(" ")
@@ -262,7 +349,9 @@ class Judge:
             server.end()
             # The libraries of tensors want gigabytes of addresses at once.
             bound = site_limits.of_memory()
-            raise InputError(f"the judge's own process could not start ({why})" + (f"; {bound}" if bound else ""))
+            raise InputError(
+                f"the judge's own process could not start ({why})" + (f"; {bound}" if bound else "")
+            )
         ours.settimeout(None)
         return server
 
@@ -291,7 +380,9 @@ def _sweep(place: Path) -> None:
                 remove_tree(folder)
 
 
-def _drain(descriptors: dict[str, int], limits: dict[str, int], deadline: float) -> dict[str, bytes]:
+def _drain(
+    descriptors: dict[str, int], limits: dict[str, int], deadline: float
+) -> dict[str, bytes]:
     """Read all until their ends or the deadline; what is over a limit is read, so that nobody blocks, and dropped."""
     parts = {name: bytearray() for name in descriptors}
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:

@@ -77,7 +77,9 @@ def checked(build, in_shape: tuple, classes: int, facts: dict):
             if device == "cpu" or not _needs_values(error):
                 raise Stop(outcome, line(error)) from None
     if type(answer) is not torch.Tensor or not answer.is_floating_point():
-        raise Stop("forward", f"returns a {type(answer).__name__}, no tensor of floating point numbers")
+        raise Stop(
+            "forward", f"returns a {type(answer).__name__}, no tensor of floating point numbers"
+        )
     if tuple(answer.shape) != (in_shape[0], classes):
         raise Stop("forward", f"returns {tuple(answer.shape)}, not {(in_shape[0], classes)}")
     facts["parameters"] = sum(weight.numel() for weight in parameters_of(model))
@@ -87,7 +89,9 @@ def checked(build, in_shape: tuple, classes: int, facts: dict):
 def without_numbers(model: torch.nn.Module) -> torch.nn.Module:
     """Move a model that had to be built with real numbers to the meta device; what was shared in it stays shared."""
     held = [(holder, _held(holder, "_parameters")) for holder in model.modules()]
-    shared = [(holder, name, id(weight)) for holder, weights in held for name, weight in weights.items()]
+    shared = [
+        (holder, name, id(weight)) for holder, weights in held for name, weight in weights.items()
+    ]
     if all(weight.is_meta for weight in parameters_of(model)):
         return model
     model.to("meta")
@@ -110,7 +114,11 @@ def parameters_of(model: torch.nn.Module) -> list[torch.Tensor]:
         if id(module) in seen:
             continue
         seen.add(id(module))
-        found |= {id(weight): weight for weight in _held(module, "_parameters").values() if weight is not None}
+        found |= {
+            id(weight): weight
+            for weight in _held(module, "_parameters").values()
+            if weight is not None
+        }
         todo += [child for child in _held(module, "_modules").values() if child is not None]
     return list(found.values())
 
@@ -147,7 +155,11 @@ def multiply_adds(model: torch.nn.Module, in_shape: tuple) -> int:
     """Return the multiply-adds of one image: half the floating point operations that torch's own counter finds."""
     device = next(iter(parameters_of(model)), torch.empty((), device="meta")).device
     for batch in (2, in_shape[0]):  # some programs fix the size of a batch
-        with contextlib.suppress(RuntimeError), FlopCounterMode(display=False) as counter, torch.no_grad():
+        with (
+            contextlib.suppress(RuntimeError),
+            FlopCounterMode(display=False) as counter,
+            torch.no_grad(),
+        ):
             model(torch.zeros((batch, *in_shape[1:]), device=device))
             return counter.get_total_flops() // (2 * batch)
     raise ValueError("it runs with no batch")
@@ -181,7 +193,10 @@ def built_to_train(build, seed: int, device: str, in_shape: tuple) -> torch.nn.M
 
 def within_budget(facts: dict, settings: dict) -> None:
     if facts["parameters"] > settings["parameter_budget"]:
-        raise Stop("over_budget", f"{facts['parameters']:,} parameters, {settings['parameter_budget']:,} allowed")
+        raise Stop(
+            "over_budget",
+            f"{facts['parameters']:,} parameters, {settings['parameter_budget']:,} allowed",
+        )
 
 
 def raise_memory(error: BaseException) -> None:

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 LONGEST_TEXT = 200  # parts that a text is put together from
-WORDLESS = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)  # parts that hold no name
+WORDLESS = (
+    ast.expr_context,
+    ast.operator,
+    ast.unaryop,
+    ast.cmpop,
+    ast.boolop,
+)  # parts that hold no name
 
 
 @dataclass(eq=False)
@@ -58,7 +64,9 @@ def binder(name: str, scope: Scope) -> list[tuple[Scope, list[Binding]]]:
     while place is not None:
         if name in place.bound and (first or place.kind != "class"):
             found.append((place, place.bound[name]))
-            if place.kind != "class":  # in a class body a name may be bound later, and then means the outer one
+            if (
+                place.kind != "class"
+            ):  # in a class body a name may be bound later, and then means the outer one
                 return found
         place, first = place.outer, False
     return found
@@ -84,7 +92,9 @@ def text_of(node: ast.expr, scope: Scope | None = None) -> str | None:
     return None
 
 
-def _put_together(node: ast.expr, scope: Scope | None) -> list[tuple[ast.expr, Scope | None]] | None:
+def _put_together(
+    node: ast.expr, scope: Scope | None
+) -> list[tuple[ast.expr, Scope | None]] | None:
     """Return the parts, with their scopes, that make up a text in their order; None for what is no such text."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return [(node.left, scope), (node.right, scope)]
@@ -96,7 +106,9 @@ def _put_together(node: ast.expr, scope: Scope | None) -> list[tuple[ast.expr, S
         return [(each, scope) for each in node.args[0].elts]
     if isinstance(node, ast.Name) and scope is not None:
         bindings = [binding for _, bound in binder(node.id, scope) for binding in bound]
-        values = [(binding.value, binding.scope) for binding in bindings if binding.value is not None]
+        values = [
+            (binding.value, binding.scope) for binding in bindings if binding.value is not None
+        ]
         # Its one assignment binds it twice: as a value, and as a name that is written to.
         return values if len(values) == 1 and len(bindings) == 2 else None
     return None
@@ -142,8 +154,16 @@ def _bindings(node: ast.AST, scope: Scope) -> Iterator[tuple[str, Binding]]:
     elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
         yield node.id, Binding()
     elif isinstance(node, ast.Assign):
-        yield from ((each.id, Binding(None, node.value, scope)) for each in node.targets if isinstance(each, ast.Name))
-    elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and isinstance(node.target, ast.Name) and node.value:
+        yield from (
+            (each.id, Binding(None, node.value, scope))
+            for each in node.targets
+            if isinstance(each, ast.Name)
+        )
+    elif (
+        isinstance(node, (ast.AnnAssign, ast.NamedExpr))
+        and isinstance(node.target, ast.Name)
+        and node.value
+    ):
         yield node.target.id, Binding(None, node.value, scope)
     elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
         yield node.name, Binding()
@@ -155,7 +175,11 @@ def imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str, ast.
     """Yield (name in the program, what it stands for, the part of the statement) of every name that it binds."""
     for alias in node.names:
         if isinstance(node, ast.ImportFrom):
-            yield alias.asname or alias.name, f"{'.' * node.level}{node.module or ''}.{alias.name}", alias
+            yield (
+                alias.asname or alias.name,
+                f"{'.' * node.level}{node.module or ''}.{alias.name}",
+                alias,
+            )
         else:
             root = alias.name.partition(".")[0]
             yield alias.asname or root, alias.name if alias.asname else root, alias
@@ -191,7 +215,9 @@ def _children(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
             else:
                 yield each, inner
     else:
-        yield from ((each, scope) for each in ast.iter_child_nodes(node) if not isinstance(each, WORDLESS))
+        yield from (
+            (each, scope) for each in ast.iter_child_nodes(node) if not isinstance(each, WORDLESS)
+        )
 
 
 def _declare(node: ast.AST, inner: Scope) -> None:

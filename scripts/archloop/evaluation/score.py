@@ -11,7 +11,16 @@ import statistics
 import numpy as np
 
 # What goes into the records of a shard: all that the program, the protocol, the data and the seed determine (on a CPU).
-FIELDS = ("outcome", "detail", "parameters", "multiply_adds", "accuracy", "accuracy_sd", "test_accuracy", "epochs")
+FIELDS = (
+    "outcome",
+    "detail",
+    "parameters",
+    "multiply_adds",
+    "accuracy",
+    "accuracy_sd",
+    "test_accuracy",
+    "epochs",
+)
 FIELDS += ("balanced_accuracy", "losses", "graph", "log")
 MAXIMUM_HEADER = 2**20
 MAXIMUM_TEXT = 2**19  # of what all repeats of a candidate print
@@ -32,13 +41,24 @@ def read_result(report: dict, result: bytes, nonce: bytes) -> dict:
     if report["stopped"]:
         return record | dict(zip(("outcome", "detail"), report["stopped"]))
     length = int.from_bytes(result[16:20], "little")
-    if not result.startswith(nonce) or not 0 < length <= MAXIMUM_HEADER or len(result) < 20 + length:
+    if (
+        not result.startswith(nonce)
+        or not 0 < length <= MAXIMUM_HEADER
+        or len(result) < 20 + length
+    ):
         code = report["status"]
         how = f"signal {-code}" if code < 0 else f"status {code}"
         # A candidate can send no signal, so nobody but the kernel, short of memory, ends it so.
         memory = code in (-signal.SIGKILL, -signal.SIGBUS)
-        detail = f"{NO_RESULT} with {how} and no result" if not result else "its result is not that of the judge"
-        return record | {"outcome": "out_of_memory" if memory and not result else "crashed", "detail": detail}
+        detail = (
+            f"{NO_RESULT} with {how} and no result"
+            if not result
+            else "its result is not that of the judge"
+        )
+        return record | {
+            "outcome": "out_of_memory" if memory and not result else "crashed",
+            "detail": detail,
+        }
     try:
         said = _facts(json.loads(result[20 : 20 + length]))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
@@ -52,13 +72,28 @@ def _facts(said: dict) -> dict:
     Raises ValueError, KeyError, TypeError or OverflowError otherwise: a program can lie about itself, but break no
     record.
     """
-    outcomes = ("trained", "construct", "forward", "contract", "over_budget", "out_of_memory", "crashed", "diverged")
+    outcomes = (
+        "trained",
+        "construct",
+        "forward",
+        "contract",
+        "over_budget",
+        "out_of_memory",
+        "crashed",
+        "diverged",
+    )
     if said["outcome"] not in outcomes:
         raise ValueError(said["outcome"])
-    whole = {name: None if said[name] is None else _whole(said[name]) for name in ("parameters", "multiply_adds")}
+    whole = {
+        name: None if said[name] is None else _whole(said[name])
+        for name in ("parameters", "multiply_adds")
+    }
     epochs = [
         {"repeat": _whole(epoch["repeat"])}
-        | {name: None if epoch[name] is None else _number(epoch[name]) for name in ("loss", "train_accuracy")}
+        | {
+            name: None if epoch[name] is None else _number(epoch[name])
+            for name in ("loss", "train_accuracy")
+        }
         for epoch in said["epochs"][:10_000]
     ]
     return whole | {
@@ -68,7 +103,10 @@ def _facts(said: dict) -> dict:
         "epochs": epochs,
         "losses": [_number(value) for value in said["losses"][:1000]],
         "format": plain_line(said.get("format", ""), 40),
-        "seconds": {plain_line(name, 20): _number(value) for name, value in list(said["seconds"].items())[:10]},
+        "seconds": {
+            plain_line(name, 20): _number(value)
+            for name, value in list(said["seconds"].items())[:10]
+        },
     }
 
 
@@ -79,9 +117,17 @@ def _graph(said: dict) -> dict:
         raise ValueError("digest")
     if not isinstance(nodes, list) or len(nodes) > MAXIMUM_NODES or _depth(nodes) > MAXIMUM_DEPTH:
         raise ValueError("nodes")
-    if any(not isinstance(node, list) or len(node) != 4 or not isinstance(node[0], str) for node in nodes):
+    if any(
+        not isinstance(node, list) or len(node) != 4 or not isinstance(node[0], str)
+        for node in nodes
+    ):
         raise ValueError("nodes")
-    return {"digest": digest, "method": "trace", "operations": _whole(said["operations"]), "nodes": _seen(nodes)}
+    return {
+        "digest": digest,
+        "method": "trace",
+        "operations": _whole(said["operations"]),
+        "nodes": _seen(nodes),
+    }
 
 
 def _depth(value: object) -> int:
@@ -128,8 +174,14 @@ def scored(record: dict, labels: dict[str, np.ndarray], settings: dict) -> dict:
     wanted = np.concatenate([labels[split] for split in splits * settings["repeats"]])
     if len(predictions) != len(wanted):
         return record | {"outcome": "crashed", "detail": "its result is no array of the right size"}
-    if not record["parameters"] or len(record["epochs"]) != settings["repeats"] * settings["epochs"]:
-        return record | {"outcome": "crashed", "detail": "its result tells of another training than it was given"}
+    if (
+        not record["parameters"]
+        or len(record["epochs"]) != settings["repeats"] * settings["epochs"]
+    ):
+        return record | {
+            "outcome": "crashed",
+            "detail": "its result tells of another training than it was given",
+        }
     if record["parameters"] > settings["parameter_budget"]:
         return record | {"outcome": "over_budget", "detail": f"{record['parameters']:,} parameters"}
     ends = np.cumsum([len(labels[split]) for split in splits * settings["repeats"]])[:-1]
@@ -162,7 +214,9 @@ def merged(records: list[dict]) -> dict:
     whole["log"] = "".join(record["log"] for record in records)[:MAXIMUM_TEXT]
     whole["accuracy_sd"] = statistics.stdev(record["accuracy"] for record in records)
     whole["parameters"] = max(record["parameters"] for record in records)
-    stages = {name: [record["seconds"].get(name, 0) for record in records] for name in whole["seconds"]}
+    stages = {
+        name: [record["seconds"].get(name, 0) for record in records] for name in whole["seconds"]
+    }
     whole["seconds"] = {name: round(sum(values), 4) for name, values in stages.items()}
     whole["cpu_s"] = round(sum(record["cpu_s"] for record in records), 3)
     whole["peak_mb"] = max(record["peak_mb"] for record in records)
@@ -184,4 +238,6 @@ def plain_line(text: str, length: int = 300) -> str:
 def plain_text(data: bytes) -> str:
     """Return what a candidate printed: lines of printable characters, all others as their escapes."""
     text = data.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )

@@ -52,7 +52,12 @@ class ScoreStore:
 
     def put(self, key: str, record: dict) -> dict:
         """Keep a record under its key and return the one that is kept there: another where somebody was first."""
-        line = json.dumps({"key": key} | {name: record[name] for name in sorted(record)}, allow_nan=False) + "\n"
+        line = (
+            json.dumps(
+                {"key": key} | {name: record[name] for name in sorted(record)}, allow_nan=False
+            )
+            + "\n"
+        )
         added = gzip.compress(line.encode(), compresslevel=6, mtime=0)
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.lock:
@@ -91,7 +96,9 @@ def all_records(folder: Path) -> Iterator[tuple[Path, str, Callable[[], dict]]]:
     last: dict[str, Path] = {}
     for path in sorted(folder.glob("*.jsonl.gz")):
         if found := NAME.fullmatch(path.name):
-            last[found[1]] = max(last.get(found[1], path), path, key=lambda each: int(NAME.fullmatch(each.name)[2]))
+            last[found[1]] = max(
+                last.get(found[1], path), path, key=lambda each: int(NAME.fullmatch(each.name)[2])
+            )
     for path in last.values():
         known, whole = members(path)
         for key, part in known.items():
@@ -118,7 +125,9 @@ def members(path: Path) -> tuple[dict[str, bytes], bool]:
 
 
 def _refuse(path: Path) -> dict:
-    raise InputError(f"{path}: not whole; a run judges again what it misses, and writes the file anew")
+    raise InputError(
+        f"{path}: not whole; a run judges again what it misses, and writes the file anew"
+    )
 
 
 def _record(part: bytes) -> dict:
@@ -169,7 +178,9 @@ def _take(folder: Path, prefix: str, number: int, content: bytes) -> bool:
         return False
     for old in numbers:
         if old < number:
-            with contextlib.suppress(PermissionError):  # another user's, in a folder where only the owner deletes
+            with contextlib.suppress(
+                PermissionError
+            ):  # another user's, in a folder where only the owner deletes
                 _path(folder, prefix, old).unlink(missing_ok=True)
     return True
 

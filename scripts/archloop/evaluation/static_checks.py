@@ -17,22 +17,88 @@ from archloop.texts import UNREADABLE, line_feeds
 MAXIMUM_BYTES = 200_000
 # Builtins, and names of every module, that are refused unless they are a function's own.
 NAMES = {
-    *("__builtins__", "__file__", "__import__", "__loader__", "__spec__", "breakpoint", "compile", "eval", "exec"),
-    *("exit", "globals", "hash", "help", "id", "input", "locals", "memoryview", "open", "quit", "vars"),
+    *(
+        "__builtins__",
+        "__file__",
+        "__import__",
+        "__loader__",
+        "__spec__",
+        "breakpoint",
+        "compile",
+        "eval",
+        "exec",
+    ),
+    *(
+        "exit",
+        "globals",
+        "hash",
+        "help",
+        "id",
+        "input",
+        "locals",
+        "memoryview",
+        "open",
+        "quit",
+        "vars",
+    ),
 }
 ATTRIBUTES = {
-    *("_C", "ag_frame", "cr_frame", "ctypeslib", "data_ptr", "f_back", "f_builtins", "f_globals", "f_locals"),
-    *("from_buffer", "from_file", "gi_frame", "memmap", "share_memory_", "tb_frame", "tofile", "untyped_storage"),
+    *(
+        "_C",
+        "ag_frame",
+        "cr_frame",
+        "ctypeslib",
+        "data_ptr",
+        "f_back",
+        "f_builtins",
+        "f_globals",
+        "f_locals",
+    ),
+    *(
+        "from_buffer",
+        "from_file",
+        "gi_frame",
+        "memmap",
+        "share_memory_",
+        "tb_frame",
+        "tofile",
+        "untyped_storage",
+    ),
     *("builtins", "ctypes", "import_module", "importlib", "subprocess"),
 }
 DUNDERS = {
-    *("__annotations__", "__call__", "__class__", "__doc__", "__enter__", "__exit__", "__init__", "__len__"),
+    *(
+        "__annotations__",
+        "__call__",
+        "__class__",
+        "__doc__",
+        "__enter__",
+        "__exit__",
+        "__init__",
+        "__len__",
+    ),
     *("__module__", "__name__", "__new__", "__post_init__", "__qualname__", "__version__"),
 }
 # Special methods that a class may call of itself or of the class that it inherits from.
 OWN_DUNDERS = {
-    *("__contains__", "__delattr__", "__delitem__", "__dict__", "__dir__", "__getattr__", "__getitem__", "__iter__"),
-    *("__getstate__", "__init_subclass__", "__repr__", "__setattr__", "__setitem__", "__setstate__"),
+    *(
+        "__contains__",
+        "__delattr__",
+        "__delitem__",
+        "__dict__",
+        "__dir__",
+        "__getattr__",
+        "__getitem__",
+        "__iter__",
+    ),
+    *(
+        "__getstate__",
+        "__init_subclass__",
+        "__repr__",
+        "__setattr__",
+        "__setitem__",
+        "__setstate__",
+    ),
     "__str__",
 }
 TEXTS = (ast.Constant, ast.BinOp, ast.JoinedStr, ast.Call)  # what a text may be written as
@@ -91,9 +157,16 @@ def without_unused(program: str) -> str:
             node.names = kept
             edits.append((node, ast.unparse(node) if kept else "pass"))
     lines = line_feeds(program).encode("utf-8", "surrogatepass").split(b"\n")
-    for node, text in sorted(edits, key=lambda each: (each[0].lineno, each[0].col_offset), reverse=True):
-        before, after = lines[node.lineno - 1][: node.col_offset], lines[node.end_lineno - 1][node.end_col_offset :]
-        blank = [b""] * (node.end_lineno - node.lineno)  # so that the lines of an error stay those of the program
+    for node, text in sorted(
+        edits, key=lambda each: (each[0].lineno, each[0].col_offset), reverse=True
+    ):
+        before, after = (
+            lines[node.lineno - 1][: node.col_offset],
+            lines[node.end_lineno - 1][node.end_col_offset :],
+        )
+        blank = [b""] * (
+            node.end_lineno - node.lineno
+        )  # so that the lines of an error stay those of the program
         lines[node.lineno - 1 : node.end_lineno] = [before + text.encode() + after, *blank]
     return b"\n".join(lines).decode("utf-8", "surrogatepass") if edits else program
 
@@ -105,10 +178,14 @@ class _Read:
         self.script = [node for node in tree.body if _is_script(node)]
         tree.body = [node for node in tree.body if not _is_script(node)]
         self.nodes = scoped(tree)
-        self.known: dict[int, frozenset[str]] = {}  # id of an expression -> the paths of a library that it may be
+        self.known: dict[
+            int, frozenset[str]
+        ] = {}  # id of an expression -> the paths of a library that it may be
         self.names: dict[tuple[str, Scope], frozenset[str]] = {}
         self.tangled: list[str] = []  # names at the end of too long a chain of other names
-        self.imports = [node for node, _ in self.nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+        self.imports = [
+            node for node, _ in self.nodes if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
         self.guarded = {
             id(alias)
             for node, _ in self.nodes
@@ -118,8 +195,17 @@ class _Read:
             for alias in each.names
             if _refused_import(each, alias)
         }
-        names = {(node.id, scope) for node, scope in self.nodes if isinstance(node, ast.Name) and _is_read(node)}
-        read = {id(each.alias) for name, scope in names for _, bound in binder(name, scope) for each in bound}
+        names = {
+            (node.id, scope)
+            for node, scope in self.nodes
+            if isinstance(node, ast.Name) and _is_read(node)
+        }
+        read = {
+            id(each.alias)
+            for name, scope in names
+            for _, bound in binder(name, scope)
+            for each in bound
+        }
         self.unused = {
             id(alias)
             for node in self.imports
@@ -128,8 +214,17 @@ class _Read:
         }
         self.left_out = self.unused | self.guarded
         self.calls = {id(node.func): node for node, _ in self.nodes if isinstance(node, ast.Call)}
-        stars = [node.module for node in self.imports if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"]
-        self.stars = {name: f"{module}.{name}" for module in stars if module in STARS for name in names_of(module)}
+        stars = [
+            node.module
+            for node in self.imports
+            if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+        ]
+        self.stars = {
+            name: f"{module}.{name}"
+            for module in stars
+            if module in STARS
+            for name in names_of(module)
+        }
 
     def paths(self, node: ast.expr, scope: Scope, depth: int = 0) -> frozenset[str]:
         """Return the dotted paths into libraries that an expression may stand for; none for all else."""
@@ -146,9 +241,17 @@ class _Read:
         found = self.known.get(id(node))
         for each in reversed(chain):
             if found is None:
-                found = self._named(each.id, scope, depth) if isinstance(each, ast.Name) else frozenset()
+                found = (
+                    self._named(each.id, scope, depth)
+                    if isinstance(each, ast.Name)
+                    else frozenset()
+                )
             else:
-                found = frozenset(f"{path}.{_part(each, scope)}" for path in found if path.count(".") < LONGEST_CHAIN)
+                found = frozenset(
+                    f"{path}.{_part(each, scope)}"
+                    for path in found
+                    if path.count(".") < LONGEST_CHAIN
+                )
             self.known[id(each)] = found
         return found
 
@@ -198,9 +301,13 @@ def _part(node: ast.expr, scope: Scope) -> str | None:
 def _catches_import(handler: ast.ExceptHandler) -> bool:
     """Say whether a handler answers an import that fails."""
     names = (
-        {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else {"Exception"}
+        {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)}
+        if handler.type
+        else {"Exception"}
     )
-    return not names.isdisjoint({"BaseException", "Exception", "ImportError", "ModuleNotFoundError"})
+    return not names.isdisjoint(
+        {"BaseException", "Exception", "ImportError", "ModuleNotFoundError"}
+    )
 
 
 def _is_script(node: ast.stmt) -> bool:
@@ -233,7 +340,9 @@ def _unsafe(read: _Read) -> Iterator[str]:
         elif isinstance(node, ast.MatchClass):
             yield from (f"uses the attribute {name}" for name in node.kwd_attrs if _is_hidden(name))
         if isinstance(node, ast.expr) and id(node) not in docstrings:
-            found = SPECIAL_NAME.search(text_of(node, scope) or "") if isinstance(node, TEXTS) else None
+            found = (
+                SPECIAL_NAME.search(text_of(node, scope) or "") if isinstance(node, TEXTS) else None
+            )
             if found and found[0] not in SPELLED:
                 yield f"spells {found[0]}"
         if isinstance(node, (ast.Name, ast.Attribute)) and id(node) not in in_place:
@@ -252,7 +361,9 @@ def _may_be_modules(node: ast.AST) -> Iterator[ast.expr]:
         if node.value is not None and all(isinstance(each, ast.Name) for each in targets):
             yield node.value
     elif (
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("dir", "getattr", "hasattr")
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("dir", "getattr", "hasattr")
     ):
         yield from node.args[:1]
     elif isinstance(node, ast.Compare):
@@ -292,13 +403,17 @@ def _unsafe_name(node: ast.Name, scope: Scope, read: _Read) -> Iterator[str]:
 
 def _is_hidden(name: str, own: bool = False, looked_up: bool = False) -> bool:
     """Say whether an attribute is none of a network's. own: of self or super(); looked_up: the allow-list knows it."""
-    special = SPECIAL_NAME.fullmatch(name) and name not in DUNDERS and not (own and name in OWN_DUNDERS)
+    special = (
+        SPECIAL_NAME.fullmatch(name) and name not in DUNDERS and not (own and name in OWN_DUNDERS)
+    )
     return bool(special) or (name in ATTRIBUTES and not looked_up)
 
 
 def _unsafe_attribute(node: ast.Attribute, scope: Scope, read: _Read) -> Iterator[str]:
     paths = read.paths(node, scope)
-    refused = next((whole for kind, whole in map(look_up, sorted(paths)) if kind == "refused"), None)
+    refused = next(
+        (whole for kind, whole in map(look_up, sorted(paths)) if kind == "refused"), None
+    )
     call = read.calls.get(id(node))
     if refused and not (refused in SEEDS and call and call.args):
         yield f"uses {refused}"
@@ -326,7 +441,10 @@ def _unsafe_call(node: ast.Call, scope: Scope, read: _Read) -> Iterator[str]:
         yield f"uses {kind} on something other than self"
         return
     name = text_of(node.args[1], scope) if len(node.args) > 1 else None
-    refused = next((whole for how, whole in map(look_up, sorted(read.paths(node, scope))) if how == "refused"), None)
+    refused = next(
+        (whole for how, whole in map(look_up, sorted(read.paths(node, scope))) if how == "refused"),
+        None,
+    )
     if name is not None and (refused or _is_hidden(name)):
         yield f"uses {refused or name}"
     if name is None and not (modules and all(module in COMPUTED for module in modules)):
@@ -349,7 +467,11 @@ def _missing(tree: ast.Module, read: _Read) -> str | None:
         known = not net.bases or (len(bases) == len(net.bases) and bases <= set(BASES))
         if known and not {"__init__", "forward"} <= methods:
             return f"Net has no {' and no '.join(sorted({'__init__', 'forward'} - methods))}"
-    return None if "supported_hyperparameters" in module.bound else "no function supported_hyperparameters"
+    return (
+        None
+        if "supported_hyperparameters" in module.bound
+        else "no function supported_hyperparameters"
+    )
 
 
 def _defined(node: ast.stmt) -> Iterator[str]:

@@ -59,22 +59,41 @@ def judge(
     predictions: a class (uint8) for each validation image after every epoch, then for each test image; empty unless
     the outcome is `trained`.
     """
-    facts = {"parameters": None, "multiply_adds": None, "graph": None, "epochs": [], "losses": [], "seconds": {}}
+    facts = {
+        "parameters": None,
+        "multiply_adds": None,
+        "graph": None,
+        "epochs": [],
+        "losses": [],
+        "seconds": {},
+    }
     facts["format"] = ""
     try:
-        data = data | {name: tensor[:images] for name, tensor in data.items() if isinstance(tensor, torch.Tensor)}
+        data = data | {
+            name: tensor[:images]
+            for name, tensor in data.items()
+            if isinstance(tensor, torch.Tensor)
+        }
         predictions = _judge(program, data, settings, seed, device, facts)
         return facts | {"outcome": "trained", "detail": ""}, b"".join(predictions)
     except Stop as stop:
         facts |= {"outcome": stop.outcome, "detail": stop.detail}
     except BaseException as error:
-        facts |= {"outcome": "out_of_memory" if is_memory(error) else "crashed", "detail": line(error)}
+        facts |= {
+            "outcome": "out_of_memory" if is_memory(error) else "crashed",
+            "detail": line(error),
+        }
     return facts, b""
 
 
 def warm_up() -> None:
     """Load what torch loads at first use, so that no child has to. No backward pass: its threads survive no fork."""
-    layers = [torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)]
+    layers = [
+        torch.nn.Conv2d(1, 2, 3),
+        torch.nn.BatchNorm2d(2),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+    ]
     net = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(2, 2))
     optimizer = _optimizer(net, {"learning_rate": 0.1, "momentum": 0.9}, "cpu")
     for weight in net.parameters():
@@ -105,20 +124,34 @@ def _judge(program, data, settings, seed, device, facts) -> list[bytes]:
     facts["multiply_adds"] = or_none(multiply_adds, model, in_shape)
     facts["graph"] = or_none(fingerprint, without_numbers(model), in_shape)
     lap("check")
-    train, validation, test = (data[f"{split}_images"].to(device) for split in ("train", "validation", "test"))
+    train, validation, test = (
+        data[f"{split}_images"].to(device) for split in ("train", "validation", "test")
+    )
     labels = data["train_labels"].to(device)
 
     def built(way: Format) -> torch.nn.Module:
         model = built_to_train(build, seed, device, in_shape)
-        return model.to(memory_format=torch.channels_last) if way.layout == "channels_last" else model
+        return (
+            model.to(memory_format=torch.channels_last) if way.layout == "channels_last" else model
+        )
 
     def try_out(way: Format) -> None:
         model, prepare = built(way), _preparer(data, protocol, device, way)
         model.train()
         with autocast(way.precision, device):
-            loss = cross_entropy(model(prepare(train[: settings["batch_size"]])), labels[: settings["batch_size"]])
+            loss = cross_entropy(
+                model(prepare(train[: settings["batch_size"]])), labels[: settings["batch_size"]]
+            )
         loss.backward()
-        _predict(model, validation[: protocol.predict_batch], prepare, protocol, device, data["classes"], way)
+        _predict(
+            model,
+            validation[: protocol.predict_batch],
+            prepare,
+            protocol,
+            device,
+            data["classes"],
+            way,
+        )
 
     way = first_that_works(formats(settings["precision"], device), try_out)
     facts["format"] = str(way)
@@ -130,7 +163,9 @@ def _judge(program, data, settings, seed, device, facts) -> list[bytes]:
 
     def look(loss: torch.Tensor) -> None:
         """Count what the result depends on beside the registered parameters: weights in a closure, or in a list."""
-        facts["parameters"] = registered + sum(weight.numel() for weight in unregistered(loss, model))
+        facts["parameters"] = registered + sum(
+            weight.numel() for weight in unregistered(loss, model)
+        )
         within_budget(facts, settings)
 
     predictions = []
@@ -139,7 +174,9 @@ def _judge(program, data, settings, seed, device, facts) -> list[bytes]:
         facts["epochs"].append({"repeat": 0} | record[0])
         facts["losses"] += record[1]
         lap("train")
-        predictions.append(_predict(model, validation, prepare, protocol, device, data["classes"], way))
+        predictions.append(
+            _predict(model, validation, prepare, protocol, device, data["classes"], way)
+        )
         lap("predict")
     predictions.append(_predict(model, test, prepare, protocol, device, data["classes"], way))
     lap("predict")
@@ -195,7 +232,10 @@ def _learn(model, settings: dict, device: str, way: Format, look: Callable | Non
             if len(losses) % LOOK_FOR_NAN_EVERY == 0:
                 _finite(losses)
         values = _finite(losses)
-        record = {"loss": round(sum(values) / len(values), 5), "train_accuracy": round(right.item() / seen, 5)}
+        record = {
+            "loss": round(sum(values) / len(values), 5),
+            "train_accuracy": round(right.item() / seen, 5),
+        }
         return record, [round(value, 4) for value in values]
 
     return epoch
@@ -236,7 +276,10 @@ def _optimizer(model, settings: dict, device: str) -> torch.optim.Optimizer:
     if not weights:
         raise Stop("construct", "Net has no parameter to train")
     return torch.optim.SGD(
-        weights, lr=settings["learning_rate"], momentum=settings["momentum"], foreach=device.startswith("cuda")
+        weights,
+        lr=settings["learning_rate"],
+        momentum=settings["momentum"],
+        foreach=device.startswith("cuda"),
     )
 
 
@@ -249,15 +292,23 @@ def _preparer(data: dict, protocol: Protocol, device: str, way: Format = PLAIN):
     def prepare(images: torch.Tensor, flips: torch.Tensor | None = None) -> torch.Tensor:
         images = torch.addcmul(shift, images.float(), scale)
         if protocol.size:
-            images = interpolate(images, size=(protocol.size, protocol.size), mode="bilinear", align_corners=False)
+            images = interpolate(
+                images, size=(protocol.size, protocol.size), mode="bilinear", align_corners=False
+            )
         if flips is not None:
             images = torch.where(flips.to(device).view(-1, 1, 1, 1), images.flip(3), images)
-        return images.to(memory_format=torch.channels_last) if way.layout == "channels_last" else images
+        return (
+            images.to(memory_format=torch.channels_last)
+            if way.layout == "channels_last"
+            else images
+        )
 
     return prepare
 
 
-def _predict(model, images, prepare, protocol: Protocol, device: str, classes: int, way: Format) -> bytes:
+def _predict(
+    model, images, prepare, protocol: Protocol, device: str, classes: int, way: Format
+) -> bytes:
     """Return the predicted class of each image, one byte each; raise Stop for answers that are not finite."""
     model.eval()
     parts = []

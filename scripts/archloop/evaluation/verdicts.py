@@ -23,12 +23,21 @@ class Net(nn.Module):
     def forward(self, x):
         return self.head(self.layers(x).flatten(1))
 """
-PROBE = {"training": "evaluator", "epochs": 1, "repeats": 1, "batch_size": 16, "learning_rate": 0.01, "momentum": 0.9}
+PROBE = {
+    "training": "evaluator",
+    "epochs": 1,
+    "repeats": 1,
+    "batch_size": 16,
+    "learning_rate": 0.01,
+    "momentum": 0.9,
+}
 PROBE |= {"gradient_clip": 3.0, "parameter_budget": 10**6, "timeout_s": 120}
 PROBE_IMAGES = 64
 
 
-def judge_fairly(judge, program: str | None, settings: dict, seed: int, device: str) -> tuple[dict, bool]:
+def judge_fairly(
+    judge, program: str | None, settings: dict, seed: int, device: str
+) -> tuple[dict, bool]:
     """Return (the record of a program, whether another try on another day would give it, too).
 
     A crash counts only where the machine works: a sound program shows that. What sounds like a device that fails is

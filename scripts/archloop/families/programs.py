@@ -19,7 +19,15 @@ VARIANTS = 24
 # The plainest settings come first, so that a small corpus for a small model is made of them.
 PLAINEST = {"act": {"ReLU", "GELU", "SiLU"}, "norm": {"batch"}, "head": {"linear", "grid"}}
 AXES = {
-    "widths": [(8, 16, 32), (12, 24, 48), (16, 24, 40), (16, 32, 48), (16, 32, 64), (20, 32, 56), (24, 40, 64)],
+    "widths": [
+        (8, 16, 32),
+        (12, 24, 48),
+        (16, 24, 40),
+        (16, 32, 48),
+        (16, 32, 64),
+        (20, 32, 56),
+        (24, 40, 64),
+    ],
     "act": ["ReLU", "GELU", "SiLU", "LeakyReLU", "ELU", "Hardswish"],
     "norm": ["batch", "batch", "group"],
     "pool": ["max", "avg"],
@@ -55,13 +63,21 @@ def family_programs(family: str) -> tuple[SeedProgram, ...]:
     """Return the programs of one family in their fixed order."""
     grid = list(itertools.product(*AXES.values()))
     programs: dict[str, None] = {}
-    variants = [dict(zip(AXES, values)) for values in generator("seed programs", family).sample(grid, len(grid))]
-    plainest = [variant for variant in variants if all(variant[axis] in PLAINEST[axis] for axis in PLAINEST)]
+    variants = [
+        dict(zip(AXES, values))
+        for values in generator("seed programs", family).sample(grid, len(grid))
+    ]
+    plainest = [
+        variant for variant in variants if all(variant[axis] in PLAINEST[axis] for axis in PLAINEST)
+    ]
     for variant in plainest[: VARIANTS // 2] + variants:
         programs.setdefault(render(family, variant))
         if len(programs) == VARIANTS:
             break
-    return tuple(SeedProgram(f"seed-{family}-{number:03d}", family, text) for number, text in enumerate(programs))
+    return tuple(
+        SeedProgram(f"seed-{family}-{number:03d}", family, text)
+        for number, text in enumerate(programs)
+    )
 
 
 def known_families(families: Sequence[str] | None) -> list[str]:
@@ -92,4 +108,6 @@ def seed_programs(
 @cache
 def _templates() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(FOLDER, encoding="utf-8-sig")
-    return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return jinja2.Environment(
+        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )

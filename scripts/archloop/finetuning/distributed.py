@@ -18,9 +18,13 @@ def processes_for(gpus: int, device: str) -> int:
     if not device.startswith("cuda") or gpus < 2:
         return 1
     if device != "cuda":
-        raise InputError(f"run.gpus: {gpus}, but run.device: {device} names a single one; set run.device to auto")
+        raise InputError(
+            f"run.gpus: {gpus}, but run.device: {device} names a single one; set run.device to auto"
+        )
     if gpus > torch.cuda.device_count():
-        raise InputError(f"run.gpus: {gpus}, but torch sees {torch.cuda.device_count()} here; ask for as many")
+        raise InputError(
+            f"run.gpus: {gpus}, but torch sees {torch.cuda.device_count()} here; ask for as many"
+        )
     return gpus
 
 
@@ -57,7 +61,9 @@ def together(processes: int, function: Callable, arguments: dict, device: str) -
         raise RuntimeError(f"process {rank} of {processes} failed: {failure.message}") from None
 
 
-def _work(function: Callable, arguments: dict, device: str, processes: int, log: str | None) -> object:
+def _work(
+    function: Callable, arguments: dict, device: str, processes: int, log: str | None
+) -> object:
     import torch
     import torch.distributed as dist
 

@@ -58,10 +58,14 @@ def finetune(
     device = choose_device(device)
     method = settings["method"] if candidates else "sft"
     if method != "sft" and (settings["order"] != "random" or settings["accuracy_weight"]):
-        raise InputError(f"finetuning.method: {method} knows no order and no accuracy_weight, which are for sft")
+        raise InputError(
+            f"finetuning.method: {method} knows no order and no accuracy_weight, which are for sft"
+        )
     chosen, left_out = compared(method, rows, candidates, settings["dispreferred"], seed)
     if not chosen and parent is not None:
-        return _carry_on(parent, output, f"no failed program answers a prompt of an admitted one ({method})")
+        return _carry_on(
+            parent, output, f"no failed program answers a prompt of an admitted one ({method})"
+        )
     arguments = {
         "rows": chosen,
         "facts": {"method": method, "failed_left_out": left_out},
@@ -77,7 +81,10 @@ def finetune(
     processes = processes_for(gpus, device)
     if processes > 1:
         if processes > settings["accumulation"]:
-            logger.warning("finetuning.accumulation is %d: more GPUs have nothing to do", settings["accumulation"])
+            logger.warning(
+                "finetuning.accumulation is %d: more GPUs have nothing to do",
+                settings["accumulation"],
+            )
         return together(processes, teach, arguments, device)
     return teach(device=device, **arguments)
 
@@ -110,7 +117,9 @@ def teach(
     weights = accuracy_weights([example.score for example in kept], settings["accuracy_weight"])
     kept = [dataclasses.replace(example, weight=weight) for example, weight in zip(kept, weights)]
     if examples and not kept and parent is None:
-        raise InputError(f"finetuning.max_pair_tokens: all {len(examples)} pairs are longer than {longest} tokens")
+        raise InputError(
+            f"finetuning.max_pair_tokens: all {len(examples)} pairs are longer than {longest} tokens"
+        )
     method = facts["method"]
     lineage = {
         "base": {
@@ -119,7 +128,9 @@ def teach(
             "files": {name: file["sha256"] for name, file in manifest["files"].items()},
         },
         "parent": sha256_file(parent) if parent else None,
-        "training_set": sha256_text("\n".join(sha256_text(repr(sorted(row.items()))) for row in rows)),
+        "training_set": sha256_text(
+            "\n".join(sha256_text(repr(sorted(row.items()))) for row in rows)
+        ),
         "settings": settings,
         "loading": loading,
         "seed": seed,
@@ -136,13 +147,19 @@ def teach(
     repeats = method != "sft" or (settings["batch_size"] == 1 and settings["epochs"] > 1)
     try:
         with computed_once(model) if repeats else contextlib.nullcontext():
-            losses, tokens = train(model, kept, objective, steps, settings, seed, state / CHECKPOINT, key)
+            losses, tokens = train(
+                model, kept, objective, steps, settings, seed, state / CHECKPOINT, key
+            )
     except torch.OutOfMemoryError:
         raise InputError(
             "finetuning: the GPU's memory is full; set gradient_checkpointing, or a smaller batch_size or"
             " max_pair_tokens"
         ) from None
-    facts = facts | {"pairs": len(kept), "left_out_too_long": len(examples) - len(kept), "carried_on": False}
+    facts = facts | {
+        "pairs": len(kept),
+        "left_out_too_long": len(examples) - len(kept),
+        "carried_on": False,
+    }
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         save_adapter(model, output, model_folder, lineage | facts | {"losses": losses})
     return {"device": device, "tokens": tokens, "pairs": len(kept)}
@@ -176,10 +193,17 @@ def scored(rows: list[dict]) -> list[dict]:
     by_dataset: dict[str, list[float]] = {}
     for row in rows:
         if row["accuracy"] is None or not math.isfinite(row["accuracy"]):
-            raise InputError(f"corpus: a program for {row['dataset']} has no accuracy; make the corpus again")
+            raise InputError(
+                f"corpus: a program for {row['dataset']} has no accuracy; make the corpus again"
+            )
         by_dataset.setdefault(row["dataset"], []).append(row["accuracy"])
-    centre = {name: (statistics.fmean(each), statistics.pstdev(each) or 1.0) for name, each in by_dataset.items()}
-    scores = [(row["accuracy"] - centre[row["dataset"]][0]) / centre[row["dataset"]][1] for row in rows]
+    centre = {
+        name: (statistics.fmean(each), statistics.pstdev(each) or 1.0)
+        for name, each in by_dataset.items()
+    }
+    scores = [
+        (row["accuracy"] - centre[row["dataset"]][0]) / centre[row["dataset"]][1] for row in rows
+    ]
     return [row | {"score": score} for row, score in zip(rows, scores)]
 
 
@@ -197,7 +221,9 @@ def accuracy_weights(scores: list[float], strength: float) -> list[float]:
 def encode_example(tokenizer, row: dict) -> Example:
     """Return the token ids of a row: prompt, program, worse (a program or None), good; score."""
     prompt, answer = encode_pair(tokenizer, row["prompt"], row["program"])
-    worse = encode_pair(tokenizer, row["prompt"], row["worse"])[1] if row["worse"] is not None else None
+    worse = (
+        encode_pair(tokenizer, row["prompt"], row["worse"])[1] if row["worse"] is not None else None
+    )
     return Example(prompt, answer, worse, row["good"], score=row["score"])
 
 

@@ -32,7 +32,9 @@ def computed_once(model) -> Iterator[None]:
         yield
         return
     memory = Memory()
-    lower = [Remembering(layers[place], memory, place == 0, place == first - 1) for place in range(first)]
+    lower = [
+        Remembering(layers[place], memory, place == 0, place == first - 1) for place in range(first)
+    ]
     decoder.layers = torch.nn.ModuleList([*lower, *layers[first:]])
     try:
         yield
@@ -96,6 +98,7 @@ def _first_trained(layers: torch.nn.ModuleList) -> int:
 def _is_random(layer: torch.nn.Module) -> bool:
     """Tell whether a layer drops anything out in training."""
     return any(
-        (isinstance(module, torch.nn.Dropout) and module.p) or getattr(module, "attention_dropout", 0.0)
+        (isinstance(module, torch.nn.Dropout) and module.p)
+        or getattr(module, "attention_dropout", 0.0)
         for module in layer.modules()
     )

@@ -92,13 +92,21 @@ def make_objective(method: str, settings: dict, weights: list[torch.nn.Parameter
         return answer_logps(model, pairs), before
 
     def dpo(model, examples: list[Example], _: float) -> torch.Tensor:
-        now, before = compare(model, [pair for column in zip(*(e.pairs for e in examples)) for pair in column])
-        return dpo_losses(now, before, beta).sum() + share * _per_token(now[: len(examples)], examples).sum()
+        now, before = compare(
+            model, [pair for column in zip(*(e.pairs for e in examples)) for pair in column]
+        )
+        return (
+            dpo_losses(now, before, beta).sum()
+            + share * _per_token(now[: len(examples)], examples).sum()
+        )
 
     def kto(model, examples: list[Example], baseline: float) -> torch.Tensor:
         now, before = compare(model, [pair for example in examples for pair in example.pairs])
         good = torch.tensor([example.good for example in examples], device=now.device)
-        return kto_losses(now - before, good, baseline, beta).sum() + share * (_per_token(now, examples)[good]).sum()
+        return (
+            kto_losses(now - before, good, baseline, beta).sum()
+            + share * (_per_token(now, examples)[good]).sum()
+        )
 
     def mismatched(model, examples: list[Example], step: list[Example]) -> torch.Tensor:
         """How far the model went from the reference, on answers of the step to other prompts of it."""
@@ -118,7 +126,9 @@ def make_objective(method: str, settings: dict, weights: list[torch.nn.Parameter
 def sft_loss(model, examples: list[Example], _: float) -> torch.Tensor:
     """Return the summed cross-entropy (nats) of the answers' tokens, each times the weight of its answer."""
     logps = answer_logps(model, [(example.prompt, example.answer) for example in examples])
-    return -(logps * torch.tensor([example.weight for example in examples], device=logps.device)).sum()
+    return -(
+        logps * torch.tensor([example.weight for example in examples], device=logps.device)
+    ).sum()
 
 
 def dpo_losses(now: torch.Tensor, before: torch.Tensor, beta: float) -> torch.Tensor:
@@ -131,7 +141,9 @@ def dpo_losses(now: torch.Tensor, before: torch.Tensor, beta: float) -> torch.Te
     return -logsigmoid(beta * (better - worse))
 
 
-def kto_losses(gain: torch.Tensor, good: torch.Tensor, baseline: float, beta: float) -> torch.Tensor:
+def kto_losses(
+    gain: torch.Tensor, good: torch.Tensor, baseline: float, beta: float
+) -> torch.Tensor:
     """Return the loss of each answer: 1 - sigmoid(beta * (gain - baseline)), with the sign turned for a bad one.
 
     gain: log-probability over the reference's. baseline: estimate of the KL divergence from the reference, not

@@ -19,7 +19,10 @@ def compared(
     programs (good: false). dpo: for each failed program one row that answers the very same prompt, taken in turn
     (worse).
     """
-    good = [{key: row[key] for key in ("prompt", "program", "score")} | {"worse": None, "good": True} for row in rows]
+    good = [
+        {key: row[key] for key in ("prompt", "program", "score")} | {"worse": None, "good": True}
+        for row in rows
+    ]
     if method == "sft":
         return good, 0
     dice = generator(seed, "dispreferred")
@@ -33,7 +36,9 @@ def compared(
     dice.shuffle(failed)
     if method == "kto":
         bad = failed[: len(good)]
-        return good + [row | {"score": 0.0, "worse": None, "good": False} for row in bad], len(failed) - len(bad)
+        return good + [row | {"score": 0.0, "worse": None, "good": False} for row in bad], len(
+            failed
+        ) - len(bad)
     by_prompt: dict[str, list[dict]] = {}
     for row in good:
         by_prompt.setdefault(row["prompt"], []).append(row)

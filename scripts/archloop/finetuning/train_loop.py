@@ -31,13 +31,18 @@ def length_grouped_batches(lengths: list[int], size: int, *seed: object) -> list
     order = list(range(len(lengths)))
     dice.shuffle(order)
     pool = 50 * size
-    pools = [sorted(order[at : at + pool], key=lambda i: (lengths[i], i)) for at in range(0, len(order), pool)]
+    pools = [
+        sorted(order[at : at + pool], key=lambda i: (lengths[i], i))
+        for at in range(0, len(order), pool)
+    ]
     batches = [group[at : at + size] for group in pools for at in range(0, len(group), size)]
     dice.shuffle(batches)
     return batches
 
 
-def ascending_batches(examples: list[Example], size: int, width: int, *seed: object) -> list[list[int]]:
+def ascending_batches(
+    examples: list[Example], size: int, width: int, *seed: object
+) -> list[list[int]]:
     """Return batches of indices from the lowest score to the highest, in steps of `width` batches.
 
     The members of a step are sorted by length before they are cut into batches; equal scores are in random order.
@@ -83,15 +88,21 @@ def train(
     lengths = [example.length for example in examples]
     total = sum(lengths[i] for _, batches in steps for batch in batches for i in batch)
     weights = trainable(model)
-    optimizer = torch.optim.AdamW(weights, lr=settings["learning_rate"], weight_decay=settings["weight_decay"])
+    optimizer = torch.optim.AdamW(
+        weights, lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
+    )
     warmup = min(settings["warmup_steps"], math.ceil(len(steps) / 10))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, warmup, len(steps)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: rate_at(step, warmup, len(steps))
+    )
     done, sums, tokens = _resume(checkpoint, key, weights, optimizer, schedule)
     model.train()
     with Progress(total, "token", section) as progress:
         progress.step(tokens)
         for number, (epoch, batches) in enumerate(steps[done:], start=done + 1):
-            loss, size = _gradients(model, weights, examples, batches, objective, derive(seed, "step", number))
+            loss, size = _gradients(
+                model, weights, examples, batches, objective, derive(seed, "step", number)
+            )
             norm = torch.nn.utils.clip_grad_norm_(weights, settings["max_grad_norm"])
             if not (math.isfinite(loss) and norm.isfinite()):
                 raise InputError(
@@ -107,8 +118,12 @@ def train(
             sums[epoch][0] += loss * size
             sums[epoch][1] += size
             progress.step(seen, note=f"step {number} of {len(steps)}, loss {loss:.3f}")
-            if (number % settings["checkpoint_steps"] == 0 or number == len(steps)) and _rank() == 0:
-                _save_checkpoint(checkpoint, key, number, weights, optimizer, schedule, sums, tokens)
+            if (
+                number % settings["checkpoint_steps"] == 0 or number == len(steps)
+            ) and _rank() == 0:
+                _save_checkpoint(
+                    checkpoint, key, number, weights, optimizer, schedule, sums, tokens
+                )
     return [total / count for total, count in sums.values()], tokens
 
 
@@ -133,7 +148,9 @@ def _gradients(model, weights, examples, batches, objective, seed: int) -> tuple
     mine = _share(batches, [example.length for example in examples])
     baseline = 0.0
     if objective.baseline:
-        estimates = [objective.baseline(model, [examples[i] for i in batch], step) for _, batch in mine]
+        estimates = [
+            objective.baseline(model, [examples[i] for i in batch], step) for _, batch in mine
+        ]
         total = sum(estimates, start=torch.zeros((), device=weights[0].device))
         baseline = max(0.0, _added_up(total).item() / len(step))
     step_loss = torch.zeros((), device=weights[0].device)
@@ -143,7 +160,9 @@ def _gradients(model, weights, examples, batches, objective, seed: int) -> tuple
         loss.backward()
         step_loss += loss.detach()
     if dist.is_initialized():
-        parts = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+        parts = [
+            torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights
+        ]
         whole = _added_up(torch.cat([part.flatten() for part in parts] + [step_loss.reshape(1)]))
         *gradients, step_loss = whole.split([part.numel() for part in parts] + [1])
         for weight, gradient in zip(weights, gradients):
@@ -153,7 +172,9 @@ def _gradients(model, weights, examples, batches, objective, seed: int) -> tuple
 
 def _share(batches: list[list[int]], lengths: list[int]) -> list[tuple[int, list[int]]]:
     """Return (place in the step, batch) of this process: the longest are dealt out first, so that all end together."""
-    places = sorted(range(len(batches)), key=lambda place: (-sum(lengths[i] for i in batches[place]), place))
+    places = sorted(
+        range(len(batches)), key=lambda place: (-sum(lengths[i] for i in batches[place]), place)
+    )
     own = places[_rank() :: dist.get_world_size()] if dist.is_initialized() else places
     return [(place, batches[place]) for place in sorted(own)]
 

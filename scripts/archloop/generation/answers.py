@@ -55,10 +55,16 @@ def blocks(answer: str) -> list[Block]:
     found, at = [], 0
     while opened := OPENS.search(answer, at):
         before, fence, label = opened.groups()
-        closing = re.compile(rf"^[ \t]*`{{{len(fence)},}}", re.MULTILINE).search(answer, opened.end())
+        closing = re.compile(rf"^[ \t]*`{{{len(fence)},}}", re.MULTILINE).search(
+            answer, opened.end()
+        )
         text = answer[opened.end() : closing.start() if closing else len(answer)]
         if not before.strip():
-            text = re.sub(rf"^[ \t]{{1,{len(before)}}}", "", text, flags=re.MULTILINE) if before else text
+            text = (
+                re.sub(rf"^[ \t]{{1,{len(before)}}}", "", text, flags=re.MULTILINE)
+                if before
+                else text
+            )
         found.append(Block(text, label.strip().lower(), closing is not None))
         if not closing:
             break
@@ -107,7 +113,9 @@ def _program_in(answer: str) -> str | None:
 def is_finished(answer: str) -> bool:
     """Tell whether the fence that closes the program has come."""
     said = after_thinking(answer)
-    return said is not None and any(block.closed and NET.search(block.text) for block in blocks(said))
+    return said is not None and any(
+        block.closed and NET.search(block.text) for block in blocks(said)
+    )
 
 
 def wrong_line(answer: str) -> bool:

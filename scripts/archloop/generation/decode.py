@@ -39,7 +39,9 @@ class Sequence:
         return uniform(self.seed, "draw", self.drawn)
 
 
-def sample(model, tokenizer, sequences: list[Sequence], size: int, settings: dict) -> Iterator[Sequence]:
+def sample(
+    model, tokenizer, sequences: list[Sequence], size: int, settings: dict
+) -> Iterator[Sequence]:
     """Yield the sequences as they end, `size` of them at once at most.
 
     Where the GPU's memory does not suffice, half as many go on from the tokens that they have. Raises InputError when
@@ -59,10 +61,14 @@ def sample(model, tokenizer, sequences: list[Sequence], size: int, settings: dic
         if full:
             running = sum(each.stopped is None for each in group)
             if running == 1:
-                raise InputError("the GPU's memory does not suffice for one sequence; lower generation.max_new_tokens")
+                raise InputError(
+                    "the GPU's memory does not suffice for one sequence; lower generation.max_new_tokens"
+                )
             size = running // 2
             torch.cuda.empty_cache()
-            get_logger("generate").info("out of memory with %d sequences; going on with %d at once", running, size)
+            get_logger("generate").info(
+                "out of memory with %d sequences; going on with %d at once", running, size
+            )
 
 
 def batch_limit(config, dtype: torch.dtype, longest: int, settings: dict, cache_mb: int) -> int:
@@ -133,7 +139,9 @@ def read_prompts(model, prompts: list[list[int]], prefix: Prefix, pad: int):
     rests = [prompt[shared:] for prompt in prompts]
     width = max(map(len, rests))
     padded = torch.tensor([[pad] * (width - len(rest)) + rest for rest in rests], device=device)
-    own = torch.tensor([[0] * (width - len(rest)) + [1] * len(rest) for rest in rests], device=device)
+    own = torch.tensor(
+        [[0] * (width - len(rest)) + [1] * len(rest) for rest in rests], device=device
+    )
     mask = torch.cat([own.new_ones(len(prompts), shared), own], dim=1)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, shared:]
     out = model(
@@ -148,7 +156,9 @@ def read_prompts(model, prompts: list[list[int]], prefix: Prefix, pad: int):
 
 
 @torch.inference_mode()
-def _together(model, tokenizer, group: list[Sequence], prefix: Prefix, settings: dict) -> Iterator[Sequence]:
+def _together(
+    model, tokenizer, group: list[Sequence], prefix: Prefix, settings: dict
+) -> Iterator[Sequence]:
     rounding = ROUNDING if model.dtype == torch.float32 else 0.0
     ends = _end_tokens(model, tokenizer)
     cache, mask, logits = read_prompts(
@@ -161,7 +171,9 @@ def _together(model, tokenizer, group: list[Sequence], prefix: Prefix, settings:
             ids = torch.tensor([group[row].prompt + group[row].new], device=mask.device)
             alone = model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]
             chosen[row] = choose_tokens(alone, [draws[row]], settings)[0][0]
-        lost = [_append(each, token, tokenizer, ends, settings) for each, token in zip(group, chosen)]
+        lost = [
+            _append(each, token, tokenizer, ends, settings) for each, token in zip(group, chosen)
+        ]
         stay = [row for row, each in enumerate(group) if each.stopped is None]
         yield from (each for each in group if each.stopped is not None)
         if not stay:
@@ -176,7 +188,9 @@ def _together(model, tokenizer, group: list[Sequence], prefix: Prefix, settings:
             group = [group[row] for row in stay]
         mask = torch.cat([mask, mask.new_ones(len(group), 1)], dim=1)
         logits = model(
-            input_ids=torch.tensor([[(each.new or each.prompt)[-1]] for each in group], device=mask.device),
+            input_ids=torch.tensor(
+                [[(each.new or each.prompt)[-1]] for each in group], device=mask.device
+            ),
             attention_mask=mask,
             position_ids=mask.sum(dim=1, keepdim=True) - 1,
             past_key_values=cache,
@@ -225,4 +239,8 @@ def _hide(mask: torch.Tensor, count: int) -> None:
 def _end_tokens(model, tokenizer) -> set[int]:
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
-    return {token for token in [*ends, tokenizer.eos_token_id, end_of_turn(tokenizer)] if token is not None}
+    return {
+        token
+        for token in [*ends, tokenizer.eos_token_id, end_of_turn(tokenizer)]
+        if token is not None
+    }

@@ -17,7 +17,13 @@ from archloop.generation.answers import OPENINGS, THINKING, extract_program
 from archloop.generation.decode import Sequence, batch_limit, sample
 from archloop.model.adapters import check_base
 from archloop.model.chat_template import chat_tokens, opening_tokens
-from archloop.model.loading import check_model, choose_device, load_adapter, load_model, load_tokenizer
+from archloop.model.loading import (
+    check_model,
+    choose_device,
+    load_adapter,
+    load_model,
+    load_tokenizer,
+)
 from archloop.progress import Progress
 from archloop.random_seeds import derive
 from archloop.workflow.provenance import versions
@@ -72,23 +78,33 @@ def generate(
             asked = {
                 place: _sequence(tokenizer, prompts[place], made, settings)
                 for place, made in enumerate(answers)
-                if len(made) == attempt and (not made or check_program(extract_program(made[-1]["raw"])))
+                if len(made) == attempt
+                and (not made or check_program(extract_program(made[-1]["raw"])))
             }
             if asked and model is None:
                 model = load_model(model_folder, loading, device)
                 model = model if adapter is None else with_adapter(model, adapter)
             if attempt:  # where a prompt has grown too long, the answer before stays
-                asked = {p: each for p, each in asked.items() if _fits(model, each, settings, cache_mb)}
+                asked = {
+                    p: each for p, each in asked.items() if _fits(model, each, settings, cache_mb)
+                }
             try:
-                for place, row in _answer(model, tokenizer, asked, settings, cache_mb, LABELS[bool(attempt)]):
-                    row |= {"place": place, "seconds": round(time.monotonic() - started + earlier, 2)}
+                for place, row in _answer(
+                    model, tokenizer, asked, settings, cache_mb, LABELS[bool(attempt)]
+                ):
+                    row |= {
+                        "place": place,
+                        "seconds": round(time.monotonic() - started + earlier, 2),
+                    }
                     answers[place].append(row)
                     keep(row)
             except FloatingPointError as error:
                 raise InputError(
                     f"{adapter or model_folder}: {error}; take another loading.dtype, or an adapter that is sound"
                 ) from None
-    candidates = [_candidate(row, made) | {"adapter": digest} for row, made in zip(prompts, answers)]
+    candidates = [
+        _candidate(row, made) | {"adapter": digest} for row, made in zip(prompts, answers)
+    ]
     return candidates, {
         "device": device,
         "new_tokens": sum(row["new_tokens"] for row in candidates),
@@ -110,7 +126,9 @@ def _sequence(tokenizer, row: dict, made: list[dict], settings: dict) -> Sequenc
     tokens, seed = chat_tokens(tokenizer, row["prompt"]), row["seed"]
     if made:
         _, reason = check_program(extract_program(made[-1]["raw"]))
-        tokens = chat_tokens(tokenizer, row["prompt"], made[-1]["raw"], REPAIR.format(reason=reason))
+        tokens = chat_tokens(
+            tokenizer, row["prompt"], made[-1]["raw"], REPAIR.format(reason=reason)
+        )
         seed = derive(seed, "repair", len(made))
     if not opening and tokenizer.decode(tokens[-8:]).rstrip().endswith(THINKING):
         # The template has opened the thinking; what ends it is no part of the program.
@@ -126,7 +144,9 @@ def _fits(model, sequence: Sequence, settings: dict, cache_mb: int) -> bool:
     return True
 
 
-def _answer(model, tokenizer, asked: dict[int, Sequence], settings: dict, cache_mb: int, label: str):
+def _answer(
+    model, tokenizer, asked: dict[int, Sequence], settings: dict, cache_mb: int, label: str
+):
     """Yield (place, row of the journal) as the answers end."""
     if not asked:
         return

@@ -43,10 +43,14 @@ def choose_tokens(
     chosen = tokens.gather(1, places)[:, 0].tolist()
     if not rounding:
         return chosen, [True] * len(chosen)
-    return chosen, _certain(best, probabilities, heights, last, places, draws, settings, rounding).tolist()
+    return chosen, _certain(
+        best, probabilities, heights, last, places, draws, settings, rounding
+    ).tolist()
 
 
-def _most_likely(scores: torch.Tensor, settings: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _most_likely(
+    scores: torch.Tensor, settings: dict
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (scores, tokens, probabilities) from the most likely token on, as many as top-k and top-p can take.
 
     There may be more scores than probabilities: those show how near the next tokens come.

@@ -14,7 +14,11 @@ from archloop.yaml_files import read_yaml
 def read_hints(path: Path) -> dict[str, str]:
     """Return name -> sentence. Raises InputError when the file is no mapping of names to sentences."""
     hints = read_yaml(path)
-    if not isinstance(hints, dict) or not hints or not all(isinstance(hint, str) for hint in hints.values()):
+    if (
+        not isinstance(hints, dict)
+        or not hints
+        or not all(isinstance(hint, str) for hint in hints.values())
+    ):
         raise InputError(f"{path}: wants lines of the form 'name: sentence', at least one")
     return {str(name): hint.strip() for name, hint in hints.items()}
 
@@ -28,13 +32,18 @@ def read_template(path: Path) -> jinja2.Template:
         raise InputError(f"{path}: no Jinja2 template ({error})") from None
 
 
-def write_prompt(template: jinja2.Template, dataset: dict, goal: dict, hint: str, references: list[dict]) -> str:
+def write_prompt(
+    template: jinja2.Template, dataset: dict, goal: dict, hint: str, references: list[dict]
+) -> str:
     """Return one prompt.
 
     dataset: name, channels, size (pixels), classes. goal: epochs, parameter_budget. references: rows of the corpus with
     program, parameters, accuracy (0 to 1) and dataset.
     """
-    facts = {"dataset": dataset["name"], **{key: dataset[key] for key in ("channels", "size", "classes")}}
+    facts = {
+        "dataset": dataset["name"],
+        **{key: dataset[key] for key in ("channels", "size", "classes")},
+    }
     try:
         text = template.render(**facts, **goal, hint=hint, references=references)
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
@@ -42,7 +51,9 @@ def write_prompt(template: jinja2.Template, dataset: dict, goal: dict, hint: str
     return text.strip() + "\n"
 
 
-def seed_prompt(template: jinja2.Template, hints: dict[str, str], dataset: dict, goal: dict, row: dict) -> str:
+def seed_prompt(
+    template: jinja2.Template, hints: dict[str, str], dataset: dict, goal: dict, row: dict
+) -> str:
     """Return the prompt that a program of the seed corpus answers: its own hint, no references.
 
     row: family and, of a LEMUR program, id and hints: names of those that fit. A family has the hint of its name, if
@@ -109,5 +120,9 @@ def room_for_answer(model_folder: Path, max_new_tokens: int, opening: str) -> Ca
     from archloop.model.memory import context_length
 
     tokenizer = load_tokenizer(model_folder)
-    room = context_length(model_folder) - max_new_tokens - len(opening_tokens(tokenizer, OPENINGS[opening]))
+    room = (
+        context_length(model_folder)
+        - max_new_tokens
+        - len(opening_tokens(tokenizer, OPENINGS[opening]))
+    )
     return lambda prompt: len(chat_tokens(tokenizer, prompt)) <= room

@@ -33,7 +33,10 @@ TRANSFORMS = {"resize256_flip": "norm_256_flip", "native": "norm_32"}
 # Of a hyperparameter that a program declares and nobody here knows: the middle of the range that LEMUR draws it from.
 UNKNOWN = 0.5
 # Base classes that have neither method.
-PLAIN_BASES = {ast.dump(ast.parse(text, mode="eval").body) for text in ("nn.Module", "torch.nn.Module", "Module")}
+PLAIN_BASES = {
+    ast.dump(ast.parse(text, mode="eval").body)
+    for text in ("nn.Module", "torch.nn.Module", "Module")
+}
 
 
 def modernise(program: str) -> str:
@@ -49,14 +52,19 @@ def modernise(program: str) -> str:
     names = [argument.arg for argument in methods["__init__"].args.args[1:]]
     if len(names) == 3:
         last = ", device=None" if methods["__init__"].args.defaults else ", device"
-        edits += [_after_arguments(methods["__init__"], last), _remember(methods["__init__"], "device")]
+        edits += [
+            _after_arguments(methods["__init__"], last),
+            _remember(methods["__init__"], "device"),
+        ]
     elif len(names) != 4:
         raise ValueError(f"Net takes ({', '.join(names)}), neither layout of LEMUR")
     setup = methods.get("train_setup")
     if setup is not None and len(setup.args.args) == 3:
         first, second = setup.args.args[1:]
         if first.arg != "device":
-            raise ValueError(f"train_setup takes ({first.arg}, {second.arg}), neither layout of LEMUR")
+            raise ValueError(
+                f"train_setup takes ({first.arg}, {second.arg}), neither layout of LEMUR"
+            )
         edits.append((_start(first), _start(second), ""))
         edits.append(_first_statement(setup, "device = self.device"))
         if len(names) == 4 and not _assigns_device(net):
@@ -93,10 +101,16 @@ def _completed(program: str, values: dict) -> str:
         raise ValueError("Net may inherit the methods")
     if "train_setup" not in methods:
         arguments = methods["__init__"].args.args
-        device = "self.device" if len(arguments) == 5 or _assigns_device(net) else "next(self.parameters()).device"
+        device = (
+            "self.device"
+            if len(arguments) == 5 or _assigns_device(net)
+            else "next(self.parameters()).device"
+        )
         if len(arguments) == 5 and not _assigns_device(net):
             edits.append(_remember(methods["__init__"], arguments[4].arg))
-        setup = TRAIN_SETUP.format(device=device, lr=values["learning_rate"], momentum=values["momentum"])
+        setup = TRAIN_SETUP.format(
+            device=device, lr=values["learning_rate"], momentum=values["momentum"]
+        )
         added.append(setup)
     if "learn" not in methods:
         added.append(LEARN.format(clip=values["gradient_clip"]))
@@ -113,11 +127,14 @@ def _completed(program: str, values: dict) -> str:
 def _extended(program: str, values: dict) -> str:
     """Return the program with the methods given to Net after it, unless it has them."""
     setup = TRAIN_SETUP.format(
-        device="next(self.parameters()).device", lr=values["learning_rate"], momentum=values["momentum"]
+        device="next(self.parameters()).device",
+        lr=values["learning_rate"],
+        momentum=values["momentum"],
     )
     parts = [("train_setup", setup), ("learn", LEARN.format(clip=values["gradient_clip"]))]
     added = "".join(
-        f'\n\nif not hasattr(Net, "{name}"):\n{text.rstrip()}\n\n    Net.{name} = {name}\n' for name, text in parts
+        f'\n\nif not hasattr(Net, "{name}"):\n{text.rstrip()}\n\n    Net.{name} = {name}\n'
+        for name, text in parts
     )
     return _with_torch(program.rstrip() + "\n" + added)
 
@@ -145,7 +162,9 @@ def hyperparameters(program: str, settings: dict) -> dict:
     given = {"lr": rate, "batch": batch, "epoch": epochs, "epoch_max": epochs}
     given |= {name: settings[name] for name in ("momentum", "dropout")}
     given["transform"] = TRANSFORMS.get(settings.get("protocol"), "norm_32")
-    known = {"learning_rate": rate, "batch_size": batch} | dict.fromkeys(("epochs", "num_epochs"), epochs)
+    known = {"learning_rate": rate, "batch_size": batch} | dict.fromkeys(
+        ("epochs", "num_epochs"), epochs
+    )
     known |= dict.fromkeys(("weight_decay", "label_smoothing", "pretrained"), 0.0)
     for name in sorted(supported(program) - given.keys()):
         given[name] = known.get(name, settings["dropout"] if "drop" in name else UNKNOWN)
@@ -177,7 +196,9 @@ def _inherits(program: str) -> bool:
     tree = parsed(program)
     for node in reversed(tree.body if tree else ()):
         if isinstance(node, ast.ClassDef) and node.name == "Net":
-            return "__init__" not in _methods(node) and any(ast.dump(base) not in PLAIN_BASES for base in node.bases)
+            return "__init__" not in _methods(node) and any(
+                ast.dump(base) not in PLAIN_BASES for base in node.bases
+            )
         if isinstance(node, ast.Assign) and any(
             isinstance(each, ast.Name) and each.id == "Net" for each in node.targets
         ):
@@ -191,7 +212,9 @@ def _methods(net: ast.ClassDef) -> dict[str, ast.FunctionDef]:
 
 def _assigns_device(net: ast.ClassDef) -> bool:
     return any(
-        isinstance(node, ast.Attribute) and node.attr == "device" and isinstance(node.ctx, ast.Store)
+        isinstance(node, ast.Attribute)
+        and node.attr == "device"
+        and isinstance(node.ctx, ast.Store)
         for node in ast.walk(net)
     )
 
@@ -199,7 +222,11 @@ def _assigns_device(net: ast.ClassDef) -> bool:
 def _imports_torch(program: str) -> bool:
     tree = parsed(program)
     imports = [node for node in (tree.body if tree else ()) if isinstance(node, ast.Import)]
-    return any(alias.name.split(".")[0] == "torch" and not alias.asname for node in imports for alias in node.names)
+    return any(
+        alias.name.split(".")[0] == "torch" and not alias.asname
+        for node in imports
+        for alias in node.names
+    )
 
 
 def _start(node: ast.AST) -> tuple[int, int]:
@@ -222,9 +249,22 @@ def _first_statement(function: ast.FunctionDef, statement: str) -> tuple:
 def _remember(init: ast.FunctionDef, name: str) -> tuple:
     """Return the edit that keeps the device as an attribute, after the call of the base class."""
     for node in init.body:
-        call = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
-        base = call.value if isinstance(call, ast.Attribute) and isinstance(call.value, ast.Call) else None
-        if base is not None and isinstance(base.func, ast.Name) and base.func.id == "super" and _own_lines(init, node):
+        call = (
+            node.value.func
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+            else None
+        )
+        base = (
+            call.value
+            if isinstance(call, ast.Attribute) and isinstance(call.value, ast.Call)
+            else None
+        )
+        if (
+            base is not None
+            and isinstance(base.func, ast.Name)
+            and base.func.id == "super"
+            and _own_lines(init, node)
+        ):
             end = (node.end_lineno, node.end_col_offset)
             return end, end, f"\n{' ' * node.col_offset}self.device = {name}"
     return _first_statement(init, f"self.device = {name}")

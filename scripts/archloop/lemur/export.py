@@ -24,17 +24,27 @@ def export(corpus: pl.DataFrame, folder: Path) -> list[dict]:
     for rank, row in enumerate(ranked.iter_rows(named=True), start=1):
         protocol = json.loads(row["protocol"] or "null") or {}
         # Underscores separate the parts of LEMUR's folder names.
-        name, dataset = (text.replace("_", "-") for text in (f"archloop-{row['id']}", row["dataset"]))
+        name, dataset = (
+            text.replace("_", "-") for text in (f"archloop-{row['id']}", row["dataset"])
+        )
         place = f"stat/train/img-classification_{DATASETS.get(row['dataset'], dataset)}_acc_{name}"
         texts = {
             f"nn/{name}.py": complete(row["program"], protocol),
-            f"{place}/{protocol.get('epochs', 1)}.json": json.dumps([trial(row, protocol)], indent=4) + "\n",
+            f"{place}/{protocol.get('epochs', 1)}.json": json.dumps(
+                [trial(row, protocol)], indent=4
+            )
+            + "\n",
         }
         for path, text in texts.items():
             write_text(folder / path, text)
         wanted |= texts.keys()
-        facts = {key: row[key] for key in ("id", "dataset", "accuracy", "parameters", "chain", "cycle")}
-        index.append({"rank": rank, "files": {path: sha256_text(text) for path, text in texts.items()}} | facts)
+        facts = {
+            key: row[key] for key in ("id", "dataset", "accuracy", "parameters", "chain", "cycle")
+        }
+        index.append(
+            {"rank": rank, "files": {path: sha256_text(text) for path, text in texts.items()}}
+            | facts
+        )
     _remove_stale(folder, wanted)
     return index
 
@@ -43,16 +53,23 @@ def trial(row: dict, protocol: dict) -> dict:
     """Return one trial as LEMUR writes them: accuracy, the hyperparameters that the program takes, a stable uid."""
     named = {"lr": "learning_rate", "momentum": "momentum", "dropout": "dropout"}
     takes = supported(row["program"])
-    values = {name: protocol[key] for name, key in named.items() if name in takes and key in protocol}
+    values = {
+        name: protocol[key] for name, key in named.items() if name in takes and key in protocol
+    }
     values |= {"accuracy": row["accuracy"], "uid": row["evaluation"][:32]}
     values |= {"batch": protocol["batch_size"]} if "batch_size" in protocol else {}
-    values["transform"] = TRANSFORMS.get(protocol.get("protocol"), "norm_32")  # LEMUR's reader wants one
+    values["transform"] = TRANSFORMS.get(
+        protocol.get("protocol"), "norm_32"
+    )  # LEMUR's reader wants one
     return dict(sorted(values.items()))
 
 
 def _remove_stale(folder: Path, wanted: set[str]) -> None:
     """Remove what an earlier export wrote and this one does not."""
-    for path in [*folder.glob("nn/archloop-*.py"), *folder.glob("stat/train/*_acc_archloop-*/*.json")]:
+    for path in [
+        *folder.glob("nn/archloop-*.py"),
+        *folder.glob("stat/train/*_acc_archloop-*/*.json"),
+    ]:
         if str(path.relative_to(folder)) not in wanted:
             path.unlink()
             if path.suffix == ".json" and not any(path.parent.iterdir()):

@@ -9,7 +9,14 @@ from safetensors.torch import save_file
 from archloop.errors import InputError
 from archloop.files import has_keys, read_json, replacing, write_json
 from archloop.model.chat_template import ensure_template
-from archloop.model.loading import ADAPTER, check_model, load_adapter, load_model, load_tokenizer, save_model
+from archloop.model.loading import (
+    ADAPTER,
+    check_model,
+    load_adapter,
+    load_model,
+    load_tokenizer,
+    save_model,
+)
 
 LINEAGE = "training.json"
 
@@ -60,8 +67,13 @@ def save_adapter(model, output: Path, model_folder: Path, training: dict) -> Non
 
     config = model.peft_config["default"].to_dict()
     config |= {"base_model_name_or_path": model_folder.name, "inference_mode": True}
-    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-    write_json(output / "adapter_config.json", {key: getattr(value, "value", value) for key, value in plain.items()})
+    plain = {
+        key: sorted(value) if isinstance(value, set) else value for key, value in config.items()
+    }
+    write_json(
+        output / "adapter_config.json",
+        {key: getattr(value, "value", value) for key, value in plain.items()},
+    )
     write_json(output / LINEAGE, training)
     tensors = {
         name: weight.detach().cpu().contiguous()

@@ -30,8 +30,12 @@ logger = get_logger("chat")
 def ensure_template(tokenizer) -> None:
     """Give a tokenizer without a chat template the plain one, with a notice."""
     if tokenizer.chat_template is None:
-        logger.warning("the tokenizer has no chat template; prompts go in as '### Instruction' and '### Response'")
-        begins = tokenizer.bos_token if tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id else ""
+        logger.warning(
+            "the tokenizer has no chat template; prompts go in as '### Instruction' and '### Response'"
+        )
+        begins = (
+            tokenizer.bos_token if tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id else ""
+        )
         tokenizer.chat_template = begins + PLAIN
 
 
@@ -59,7 +63,9 @@ def encode_pair(tokenizer, prompt: str, program: str) -> tuple[list[int], list[i
     answer = f"```python\n{program.strip()}\n```"
     before, lead, tail = _parts(tokenizer, prompt, answer)
     middle = _begun(tokenizer, lead, answer)
-    return _turn_ids(tokenizer, before, [prompt]), middle + _until_end(tokenizer, _ids(tokenizer, tail))
+    return _turn_ids(tokenizer, before, [prompt]), middle + _until_end(
+        tokenizer, _ids(tokenizer, tail)
+    )
 
 
 def end_of_turn(tokenizer) -> int:
@@ -76,10 +82,16 @@ def _turns(tokenizer, *turns: str) -> str:
         template = tokenizer.get_chat_template()
         template = CLOCK + template if "strftime_now" in template else template
         return tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=ask, chat_template=template, date_string=f"{TODAY:%d %b %Y}"
+            messages,
+            tokenize=False,
+            add_generation_prompt=ask,
+            chat_template=template,
+            date_string=f"{TODAY:%d %b %Y}",
         )
     except Exception as error:  # a template is a program of its own
-        raise InputError(f"{tokenizer.name_or_path}: its chat template fails ({one_line(error)})") from None
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template fails ({one_line(error)})"
+        ) from None
 
 
 def _parts(tokenizer, prompt: str, answer: str) -> tuple[str, str, str]:
@@ -98,7 +110,8 @@ def _turn_ids(tokenizer, text: str, turns: Sequence[str]) -> list[int]:
     marks = {
         token: facts
         for token, facts in tokenizer.added_tokens_decoder.items()
-        if (facts.special or facts.content in template) and any(facts.content in turn for turn in turns)
+        if (facts.special or facts.content in template)
+        and any(facts.content in turn for turn in turns)
     }
     if not marks or not tokenizer.is_fast:
         return _ids(tokenizer, text)

@@ -9,7 +9,9 @@ from archloop.model.memory import GROWTH
 def new_cache(config) -> DynamicCache:
     """Return an empty cache for a model; layers that are no plain attention keep transformers' own kind."""
     cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [
+        GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
+    ]
     return cache
 
 
@@ -31,7 +33,9 @@ class GrowingLayer(DynamicLayer):
         added = key_states, value_states
         if self.room is None or self.room[0].shape[-2] < after:
             columns = -(-after // GROWTH) * GROWTH
-            larger = [states.new_empty(*states.shape[:2], columns, states.shape[-1]) for states in added]
+            larger = [
+                states.new_empty(*states.shape[:2], columns, states.shape[-1]) for states in added
+            ]
             if before:
                 for new, old in zip(larger, (self.keys, self.values)):
                     new[:, :, :before] = old

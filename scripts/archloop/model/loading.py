@@ -69,8 +69,14 @@ def check_model(folder: Path, remedy: str | None = None) -> dict:
             raise InputError(f"{path}: not to be read by this user; change its mode")
         now = path.stat()
         if now.st_size != facts["bytes"]:
-            raise InputError(f"{path}: {now.st_size} bytes where the manifest says {facts['bytes']}; {again}")
-        if path.is_symlink() and now.st_mtime > made and _digest(path, now.st_mtime_ns, now.st_size) != facts["sha256"]:
+            raise InputError(
+                f"{path}: {now.st_size} bytes where the manifest says {facts['bytes']}; {again}"
+            )
+        if (
+            path.is_symlink()
+            and now.st_mtime > made
+            and _digest(path, now.st_mtime_ns, now.st_size) != facts["sha256"]
+        ):
             raise InputError(f"{path}: changed since the model was prepared; {again}")
     read_foreign_json(folder / "config.json", "model_type")
     if (folder / "adapter_config.json").exists():  # transformers would load the adapter, too
@@ -119,9 +125,16 @@ def choose_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"run.device: {wanted}, but torch sees no GPU here; set run.device to auto or cpu")
-    if wanted.startswith("cuda:") and int(wanted.removeprefix("cuda:")) >= torch.cuda.device_count():
-        raise InputError(f"run.device: {wanted}, but there are {torch.cuda.device_count()} GPUs, counted from 0")
+        raise InputError(
+            f"run.device: {wanted}, but torch sees no GPU here; set run.device to auto or cpu"
+        )
+    if (
+        wanted.startswith("cuda:")
+        and int(wanted.removeprefix("cuda:")) >= torch.cuda.device_count()
+    ):
+        raise InputError(
+            f"run.device: {wanted}, but there are {torch.cuda.device_count()} GPUs, counted from 0"
+        )
     return wanted
 
 
@@ -132,7 +145,9 @@ def load_tokenizer(folder: Path):
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, padding_side="left"
+        )
     except Exception as error:  # the reader meets a broken file with any kind of error
         raise InputError(f"{folder}: its tokenizer cannot be read ({one_line(error)})") from None
     if tokenizer.eos_token_id is None:
@@ -185,7 +200,9 @@ def load_model(folder: Path, loading: dict, device: str):
         # The weights go straight to where they belong, not through the memory of the host as a whole.
         arguments["device_map"] = {"": device}
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **arguments)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, output_loading_info=True, **arguments
+        )
     except torch.OutOfMemoryError:
         raise InputError(
             "loading: the GPU's memory is full; set loading.quantization: nf4, or take another GPU"
@@ -194,7 +211,9 @@ def load_model(folder: Path, loading: dict, device: str):
         raise InputError(f"{folder}: the model cannot be loaded ({one_line(error)})") from None
     missing = sorted(report["missing_keys"])
     if missing:
-        raise InputError(f"{folder}: {len(missing)} weights of the model are missing, {missing[0]} the first")
+        raise InputError(
+            f"{folder}: {len(missing)} weights of the model are missing, {missing[0]} the first"
+        )
     return model.eval().requires_grad_(False)
 
 
@@ -223,14 +242,18 @@ def load_adapter(model, adapter: Path, dropout: float | None = None):
         config = PeftConfig.from_pretrained(adapter.parent)
         config.lora_dropout = dropout or 0.0
         with warnings.catch_warnings(action="ignore"):
-            wrapped = PeftModel.from_pretrained(model, adapter.parent, config=config, is_trainable=dropout is not None)
+            wrapped = PeftModel.from_pretrained(
+                model, adapter.parent, config=config, is_trainable=dropout is not None
+            )
     except Exception as error:  # the readers meet a broken file with any kind of error
         raise InputError(f"{adapter}: no whole adapter of this model ({one_line(error)})") from None
     weights = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     odd = {name for name in stored ^ set(weights) if name not in stored or "lora_" in name}
     if odd:
         name = min(odd)
-        raise InputError(f"{adapter}: {'has' if name in stored else 'lacks'} {name}; no whole adapter of this model")
+        raise InputError(
+            f"{adapter}: {'has' if name in stored else 'lacks'} {name}; no whole adapter of this model"
+        )
     if not all(weight.isfinite().all() for weight in weights.values()):
         raise InputError(f"{adapter}: not all of its weights are finite numbers")
     return wrapped
@@ -241,7 +264,11 @@ def _dtype(name: str, device: str):
 
     if name != "auto":
         return getattr(torch, name)
-    return torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
+    return (
+        torch.bfloat16
+        if device.startswith("cuda") and torch.cuda.is_bf16_supported()
+        else torch.float32
+    )
 
 
 def _nf4(dtype):
@@ -250,7 +277,9 @@ def _nf4(dtype):
     from transformers import BitsAndBytesConfig
 
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise InputError("loading.quantization: nf4 needs the package bitsandbytes; install it or set it to none")
+        raise InputError(
+            "loading.quantization: nf4 needs the package bitsandbytes; install it or set it to none"
+        )
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

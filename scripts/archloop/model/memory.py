@@ -20,7 +20,13 @@ LAYER_BYTES, CHECKPOINT_BYTES = 34, 2
 # Logits, their softmax and its gradient, in 32 bits.
 LOGIT_BYTES = 12
 # What the size of the cache hangs on; the first three have no default.
-SHAPE = ("num_hidden_layers", "num_attention_heads", "hidden_size", "num_key_value_heads", "head_dim")
+SHAPE = (
+    "num_hidden_layers",
+    "num_attention_heads",
+    "hidden_size",
+    "num_key_value_heads",
+    "head_dim",
+)
 # The names that transformers looks for: the weights in one file, or the index of their parts.
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LARGEST_HEAD = 100 * 2**20
@@ -38,13 +44,26 @@ def read_header(path: Path) -> dict[str, dict]:
         with open(path, "rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
             head = parse_json(opened.read(min(length, LARGEST_HEAD)))
-            end = max((value["data_offsets"][1] for name, value in head.items() if name != "__metadata__"), default=0)
+            end = max(
+                (
+                    value["data_offsets"][1]
+                    for name, value in head.items()
+                    if name != "__metadata__"
+                ),
+                default=0,
+            )
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; delete its folder's manifest, or run prepare again") from None
+        raise InputError(
+            f"{path}: no such file; delete its folder's manifest, or run prepare again"
+        ) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: no whole safetensors file ({error}); delete it and run again") from None
+        raise InputError(
+            f"{path}: no whole safetensors file ({error}); delete it and run again"
+        ) from None
     if path.stat().st_size != 8 + length + end:
-        raise InputError(f"{path}: {path.stat().st_size} bytes, not {8 + length + end}; delete it and run again")
+        raise InputError(
+            f"{path}: {path.stat().st_size} bytes, not {8 + length + end}; delete it and run again"
+        )
     return head
 
 
@@ -66,7 +85,12 @@ def named_weights(index: Path) -> list[str]:
 def weight_shapes(folder: Path) -> dict[str, list[int]]:
     """Return name -> shape of all weights of a prepared model; raise InputError when a file is not whole."""
     heads = [read_header(path) for path in weight_files(folder)]
-    return {name: value["shape"] for head in heads for name, value in head.items() if name != "__metadata__"}
+    return {
+        name: value["shape"]
+        for head in heads
+        for name, value in head.items()
+        if name != "__metadata__"
+    }
 
 
 def check_projections(shapes: dict[str, list[int]], finetuning: dict) -> None:
@@ -77,10 +101,14 @@ def check_projections(shapes: dict[str, list[int]], finetuning: dict) -> None:
         return
     missing = sorted(set(finetuning["targets"]) - names)
     if missing:
-        raise InputError(f"finetuning.targets: the model has no {', '.join(missing)}, but {', '.join(sorted(names))}")
+        raise InputError(
+            f"finetuning.targets: the model has no {', '.join(missing)}, but {', '.join(sorted(names))}"
+        )
     first, last = finetuning["layers"] or (0, len(layers))
     if not 0 <= first < last <= len(layers):
-        raise InputError(f"finetuning.layers: [{first}, {last}], but the model's layers are [0, {len(layers)}]")
+        raise InputError(
+            f"finetuning.layers: [{first}, {last}], but the model's layers are [0, {len(layers)}]"
+        )
 
 
 def text_config(folder: Path) -> dict:
@@ -121,7 +149,11 @@ def loaded_bytes(shapes: dict[str, list[int]], loading: dict, gpu: bool) -> int:
     plain = BYTES.get(loading["dtype"], 2 if gpu else 4)
     total = 0.0
     for name, shape in shapes.items():
-        packed = loading["quantization"] == "nf4" and len(shape) == 2 and not re.search("embed|lm_head", name)
+        packed = (
+            loading["quantization"] == "nf4"
+            and len(shape) == 2
+            and not re.search("embed|lm_head", name)
+        )
         total += math.prod(shape) * (NF4_BYTES if packed else plain)
     return round(total)
 
@@ -144,10 +176,18 @@ def training_bytes(shapes: dict[str, list[int]], model: dict, finetuning: dict) 
     activations are those of one batch of the longest pairs that the settings let through; dpo has two answers to each
     prompt in it.
     """
-    tokens = finetuning["batch_size"] * finetuning["max_pair_tokens"] * (2 if finetuning["method"] == "dpo" else 1)
+    tokens = (
+        finetuning["batch_size"]
+        * finetuning["max_pair_tokens"]
+        * (2 if finetuning["method"] == "dpo" else 1)
+    )
     width, layers = model.get("hidden_size", 0), model.get("num_hidden_layers", 0)
     if finetuning["gradient_checkpointing"]:
         activations = tokens * width * (CHECKPOINT_BYTES * layers + LAYER_BYTES)
     else:
         activations = tokens * width * LAYER_BYTES * layers
-    return 16 * adapter_parameters(shapes, finetuning) + activations + tokens * model.get("vocab_size", 0) * LOGIT_BYTES
+    return (
+        16 * adapter_parameters(shapes, finetuning)
+        + activations
+        + tokens * model.get("vocab_size", 0) * LOGIT_BYTES
+    )

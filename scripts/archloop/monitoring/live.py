@@ -26,7 +26,15 @@ from archloop.monitoring.live_cycles import (
     cycles_by_chain,
 )
 from archloop.monitoring.live_jobs import Records, read_records
-from archloop.monitoring.status import Job, durations, expected, plan, recorded, seconds_left, settings_of
+from archloop.monitoring.status import (
+    Job,
+    durations,
+    expected,
+    plan,
+    recorded,
+    seconds_left,
+    settings_of,
+)
 from archloop.progress import duration
 from archloop.settings.chains import MODEL, SEED, ancestors, effective, role
 
@@ -63,7 +71,11 @@ class Live:
 
 
 def gather(
-    results: Path, logs: Path, now: float | None = None, ended: bool = False, planned: list[Job] | None = None
+    results: Path,
+    logs: Path,
+    now: float | None = None,
+    ended: bool = False,
+    planned: list[Job] | None = None,
 ) -> Live:
     """Look at a results folder. logs: the folder with logs and benchmarks. now: seconds since 1970.
 
@@ -81,7 +93,11 @@ def gather(
     hours = _hours(logs)
     silence = _silence(results, verdicts, records, now)
     waits = any(job.stage == "evaluate" for job in left)
-    alarms = [f"No verdict for {duration(silence)}."] if waits and silence is not None and silence > SILENCE_S else []
+    alarms = (
+        [f"No verdict for {duration(silence)}."]
+        if waits and silence is not None and silence > SILENCE_S
+        else []
+    )
     return Live(
         now=now,
         results=results,
@@ -93,7 +109,9 @@ def gather(
         unknown=sorted({job.stage for job, mean in zip(left, means) if mean is None}),
         an_hour=_pace(verdicts, records, now),
         hours=hours,
-        hours_planned=sum(hours.values()) + sum(filter(None, means)) / 3600 if planned and hours else None,
+        hours_planned=sum(hours.values()) + sum(filter(None, means)) / 3600
+        if planned and hours
+        else None,
         device=_device(results),
         reused=_reused(results, chains),
         disk=_disk(results),
@@ -137,21 +155,32 @@ def roles(settings: dict) -> dict[str, list[str]]:
     names = [name for name in in_order(settings) if name != SEED]
     found: dict[str, str] = {}
     for name in names:
-        same = chains[name].get("dataset") == chains[names[0]].get("dataset") and "finetuning" in settings
+        same = (
+            chains[name].get("dataset") == chains[names[0]].get("dataset")
+            and "finetuning" in settings
+        )
         kind = "main" if name == names[0] else role(settings, name, names[0]) if same else None
         if kind in ("main", "frozen", "random"):
             found.setdefault(kind, chains[name].get("repeat_of", name))
     return {
-        kind: [name for name in names if chains[name].get("repeat_of", name) == group] for kind, group in found.items()
+        kind: [name for name in names if chains[name].get("repeat_of", name) == group]
+        for kind, group in found.items()
     }
 
 
 def _states(planned: list[Job], results: Path, logs: Path, records: Records) -> dict[Job, str]:
     """Return the state of every planned job."""
-    failed = {place for each in records.failures if not (each.again or each.mended) for place in _place(each.log)}
+    failed = {
+        place
+        for each in records.failures
+        if not (each.again or each.mended)
+        for place in _place(each.log)
+    }
     states = {}
     for job in planned:
-        mark = records.marks.get(f"{results.resolve().name}/{job.path.relative_to(results).as_posix()}")
+        mark = records.marks.get(
+            f"{results.resolve().name}/{job.path.relative_to(results).as_posix()}"
+        )
         if mark is not None and records.at_work is not False:
             states[job] = RUNNING if _begun(log_of(job, logs), mark) else QUEUED
         elif mark is not None:
@@ -188,7 +217,9 @@ def _place(log: str) -> list[tuple[str, int, str, str]]:
     return [(found[1] or "", int(found[2] or 0), found[3], found[4] or "")] if found else []
 
 
-def _verdicts(planned: list[Job], states: dict[Job, str], settings: dict) -> list[tuple[float, float]]:
+def _verdicts(
+    planned: list[Job], states: dict[Job, str], settings: dict
+) -> list[tuple[float, float]]:
     """Return (when, how many) for each judged shard of a cycle; how many by the settings, split evenly."""
     found = []
     for job in planned:
@@ -199,7 +230,9 @@ def _verdicts(planned: list[Job], states: dict[Job, str], settings: dict) -> lis
             when = job.path.stat().st_mtime
         except OSError:
             continue
-        found.append((when, effective(settings, "prompts", job.chain, job.cycle)["candidates"] / shards))
+        found.append(
+            (when, effective(settings, "prompts", job.chain, job.cycle)["candidates"] / shards)
+        )
     return found
 
 
@@ -214,7 +247,9 @@ def _pace(verdicts: list[tuple[float, float]], records: Records, now: float) -> 
     return 3600 * count / (end - begin) if count and end - begin >= 60 else None
 
 
-def _silence(results: Path, verdicts: list[tuple[float, float]], records: Records, now: float) -> float | None:
+def _silence(
+    results: Path, verdicts: list[tuple[float, float]], records: Records, now: float
+) -> float | None:
     """Return the seconds since the last verdict, or since the run began; None where no run is known to be at work."""
     if not records.at_work:
         return None
@@ -258,7 +293,10 @@ def _reused(results: Path, chains: dict[str, list[Cycle]]) -> tuple[int, int]:
             if cycle.state != DONE or not cycle.judged:
                 continue
             found = [
-                _number(path) for path in (results / name / f"cycle-{cycle.number}" / "evaluated").glob("*.run.json")
+                _number(path)
+                for path in (results / name / f"cycle-{cycle.number}" / "evaluated").glob(
+                    "*.run.json"
+                )
             ]
             if found and None not in found:
                 reused, total = reused + sum(found), total + cycle.judged
@@ -300,19 +338,27 @@ def _yields(settings: dict, chains: dict[str, list[Cycle]]) -> dict[str, dict[in
         for name in names:
             for cycle in chains[name]:
                 if cycle.state == DONE and cycle.judged:
-                    of_cycle.setdefault(cycle.number, []).append(100 * cycle.counts["admitted"] / cycle.judged)
-        found[kind] = {number: sum(values) / len(values) for number, values in sorted(of_cycle.items())}
+                    of_cycle.setdefault(cycle.number, []).append(
+                        100 * cycle.counts["admitted"] / cycle.judged
+                    )
+        found[kind] = {
+            number: sum(values) / len(values) for number, values in sorted(of_cycle.items())
+        }
     return {kind: values for kind, values in found.items() if values}
 
 
 def _alarms(records: Records, chains: dict[str, list[Cycle]]) -> list[str]:
     """Return what somebody should look at: failed jobs, losses that are no numbers, and cycles that collapse."""
     found = []
-    broken = [each for each in records.failures if "no finite number" in each.reason and not each.mended]
+    broken = [
+        each for each in records.failures if "no finite number" in each.reason and not each.mended
+    ]
     found += [f"{each.log}: the loss was no finite number." for each in broken[-3:]]
     lost = [each for each in records.failures if not (each.again or each.mended)]
     if lost:
-        found.append(f"Failed for good in this run: {len(lost)} job{'s' * (len(lost) > 1)}; the reasons stand below.")
+        found.append(
+            f"Failed for good in this run: {len(lost)} job{'s' * (len(lost) > 1)}; the reasons stand below."
+        )
     for name, cycles in chains.items():
         judged = [cycle for cycle in cycles if cycle.counts and cycle.judged >= ENOUGH]
         if judged:

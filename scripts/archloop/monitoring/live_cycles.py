@@ -14,9 +14,20 @@ from archloop.monitoring.status import Job
 from archloop.outcomes import NOT_VALID, OUTCOMES
 from archloop.settings.chains import cycles_of, effective
 
-DONE, RUNNING, QUEUED, FAILED, CUT, WAITING = "done", "running", "queued", "failed", "cut", "waiting"
+DONE, RUNNING, QUEUED, FAILED, CUT, WAITING = (
+    "done",
+    "running",
+    "queued",
+    "failed",
+    "cut",
+    "waiting",
+)
 BEFORE = 3  # finished cycles that the one under way is compared with
-ENOUGH, FEW_VALID, ONE_REASON = 20, 0.1, 0.4  # judged candidates, and the shares that raise an alarm
+ENOUGH, FEW_VALID, ONE_REASON = (
+    20,
+    0.1,
+    0.4,
+)  # judged candidates, and the shares that raise an alarm
 
 
 @dataclass(frozen=True)
@@ -48,9 +59,15 @@ def cycles_by_chain(
     for name in names:
         chains[name] = []
         for number in cycles_of(settings, name):
-            candidates = effective(settings, "prompts", name, number)["candidates"] if planned and number else 0
+            candidates = (
+                effective(settings, "prompts", name, number)["candidates"]
+                if planned and number
+                else 0
+            )
             jobs = [(job, states[job]) for job in of_cycle.get((name, number), [])]
-            chains[name].append(_cycle(results / name / f"cycle-{number}", number, candidates, jobs))
+            chains[name].append(
+                _cycle(results / name / f"cycle-{number}", number, candidates, jobs)
+            )
     return chains
 
 
@@ -101,15 +118,21 @@ def collapse(judged: list[Cycle]) -> list[str]:
     last, before = judged[-1], judged[:-1][-BEFORE:]
     share = last.valid / last.judged
     usual = sum(each.valid / each.judged for each in before) / len(before) if before else None
-    reason, count = max(((name, last.counts.get(name, 0)) for name in NOT_VALID), key=lambda each: each[1])
+    reason, count = max(
+        ((name, last.counts.get(name, 0)) for name in NOT_VALID), key=lambda each: each[1]
+    )
     found = []
     if share < FEW_VALID:
         found.append(f"{last.valid} of {last.judged} programs are valid")
     elif usual is not None and share < usual / 2:
         found.append(f"{percent(share)} valid, against {percent(usual)} in the cycles before")
     if count > ONE_REASON * last.judged:
-        found.append(f"{percent(count / last.judged)} fail at one check, {reason.replace('_', ' ')}")
-    if last.one_graph or (last.state == DONE and last.valid and last.counts.get("near_copy") == last.valid):
+        found.append(
+            f"{percent(count / last.judged)} fail at one check, {reason.replace('_', ' ')}"
+        )
+    if last.one_graph or (
+        last.state == DONE and last.valid and last.counts.get("near_copy") == last.valid
+    ):
         found.append("all valid programs are copies")
     return found
 

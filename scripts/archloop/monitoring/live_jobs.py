@@ -14,10 +14,16 @@ from archloop.texts import visible
 from archloop.workflow.snakemake_records import FOLDER, outputs_in
 
 LOCK = ".lock"  # the workflow holds it while a run is at work; see rules/records.smk
-LOGS_LOOKED_AT = 5  # a log of another command than a run (a report, a lint) may be newer than the run's
+LOGS_LOOKED_AT = (
+    5  # a log of another command than a run (a report, a lint) may be newer than the run's
+)
 LONGEST_LOG, LONGEST_TAIL, LONGEST_REASON = 2**25, 2**14, 300  # bytes, bytes, characters
-LOGGED = re.compile(r"^\s*([\d-]{10} [\d:,]+ [A-Z]+ [\w.]+: )?(error: )?")  # what our logger puts before a message
-OVERWRITTEN_S = 30  # a log that was written to so long after its job had failed is that of the next attempt
+LOGGED = re.compile(
+    r"^\s*([\d-]{10} [\d:,]+ [A-Z]+ [\w.]+: )?(error: )?"
+)  # what our logger puts before a message
+OVERWRITTEN_S = (
+    30  # a log that was written to so long after its job had failed is that of the next attempt
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,9 @@ def read_records(results: Path) -> Records:
     at_work = is_held(results / LOCK)
     if not at_work and (host is None or host[1].strip() != os.uname().nodename):
         at_work = None
-    return Records(at_work, seconds(stamp[1]) if stamp else None, _marks(folder), failures(text, folder))
+    return Records(
+        at_work, seconds(stamp[1]) if stamp else None, _marks(folder), failures(text, folder)
+    )
 
 
 def is_held(lock: Path, table: Path = Path("/proc/locks")) -> bool:
@@ -58,7 +66,11 @@ def is_held(lock: Path, table: Path = Path("/proc/locks")) -> bool:
     try:
         inode = lock.stat().st_ino
         # 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1315210 0 EOF
-        held = [line.split() for line in table.read_text().splitlines() if " FLOCK " in line and "->" not in line]
+        held = [
+            line.split()
+            for line in table.read_text().splitlines()
+            if " FLOCK " in line and "->" not in line
+        ]
     except OSError:
         return False
     return any(part.endswith(f":{inode}") for line in held for part in line[4:6])
@@ -74,8 +86,14 @@ def failures(text: str, folder: Path) -> list[Failure]:
 
 def _failure(attempt: Attempt, folder: Path) -> Failure:
     message = attempt.values.get("message", "None")
-    errors = (_last_error(folder / path, attempt.when if attempt.again else None) for path in attempt.logs)
-    reasons = [text for text in ("" if message == "None" else message, next(filter(None, errors), "")) if text]
+    errors = (
+        _last_error(folder / path, attempt.when if attempt.again else None) for path in attempt.logs
+    )
+    reasons = [
+        text
+        for text in ("" if message == "None" else message, next(filter(None, errors), ""))
+        if text
+    ]
     return Failure(
         job=attempt.job,
         rule=visible(attempt.rule),

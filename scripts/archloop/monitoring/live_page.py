@@ -12,7 +12,17 @@ from pathlib import Path
 from archloop.files import write_text
 from archloop.layout import PAGE, SETTINGS_FILE
 from archloop.monitoring.live import ON_GPU, Live, gather
-from archloop.monitoring.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING, Cycle, mean_of, percent
+from archloop.monitoring.live_cycles import (
+    CUT,
+    DONE,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    WAITING,
+    Cycle,
+    mean_of,
+    percent,
+)
 from archloop.monitoring.status import Job
 from archloop.outcomes import NOT_VALID
 from archloop.progress import duration, get_logger
@@ -21,8 +31,18 @@ NAME = "live.html"
 STYLE = PAGE / "live.css"
 REFRESH_S = 60
 ERRORS, ALARMS, UNDER_WAY, FAILS = 5, 6, 8, 3  # how many of each are shown
-WORDS = {"write_prompts": "prompts", "generate": "writing", "draw_families": "drawing", "evaluate": "judging"}
-WORDS |= {"admit": "admitting", "finetune": "fine-tuning", "summarize": "summing up", "transfer": "taking over"}
+WORDS = {
+    "write_prompts": "prompts",
+    "generate": "writing",
+    "draw_families": "drawing",
+    "evaluate": "judging",
+}
+WORDS |= {
+    "admit": "admitting",
+    "finetune": "fine-tuning",
+    "summarize": "summing up",
+    "transfer": "taking over",
+}
 DASHES = {"main": "", "frozen": "5 3", "random": "1.5 3"}
 # The page may lie open for hours while nothing writes it; only the reader's clock knows.
 SCRIPT = """
@@ -43,10 +63,14 @@ def write_beside(summary: Path) -> None:
         if (results / SETTINGS_FILE).is_file():
             write_page(results, results.parent / "logs", results / NAME)
     except Exception as error:  # a page for reading is worth no cycle
-        get_logger("live").warning("%s was not written: %s", NAME, " ".join(f"{error!r}".split())[:300])
+        get_logger("live").warning(
+            "%s was not written: %s", NAME, " ".join(f"{error!r}".split())[:300]
+        )
 
 
-def write_page(results: Path, logs: Path, path: Path, ended: bool = False, planned: list[Job] | None = None) -> None:
+def write_page(
+    results: Path, logs: Path, path: Path, ended: bool = False, planned: list[Job] | None = None
+) -> None:
     """Write the page of a results folder.
 
     logs: the folder with the logs and benchmarks of its jobs. ended: the run is over, whoever holds its lock.
@@ -91,7 +115,9 @@ def _facts(live: Live, path: Path) -> str:
     """Return the row of small facts; one that the files do not tell is left out."""
     jobs, found = live.jobs, []
     if jobs:
-        begun = " · ".join(f"{jobs[name]} {name}" for name in (RUNNING, QUEUED, FAILED, CUT) if jobs[name])
+        begun = " · ".join(
+            f"{jobs[name]} {name}" for name in (RUNNING, QUEUED, FAILED, CUT) if jobs[name]
+        )
         again = sum(each.again for each in live.records.failures)
         more = f"{jobs[WAITING]} to come" + (f" · {again} tried again" if again else "")
         found.append(("Jobs", begun or f"{jobs[DONE]} done", more))
@@ -107,13 +133,20 @@ def _facts(live: Live, path: Path) -> str:
         found.append(("Hours of jobs", f"{sum(live.hours.values()):.1f}{planned}", where))
     if live.reused[1]:
         share = percent(live.reused[0] / live.reused[1])
-        found.append(("Answered from the store", share, f"{live.reused[0]} of {live.reused[1]} judgements"))
+        found.append(
+            ("Answered from the store", share, f"{live.reused[0]} of {live.reused[1]} judgements")
+        )
     found.append(("Disk", f"{live.disk[0] / 1e9:.0f} GB free", f"of {live.disk[1] / 1e9:.0f} GB"))
     for report, when in list(live.reports.items())[:1]:
         kind = "report" if report.parent.name == "report" else "partial report"
         link = _relative(report, path)
-        found.append(("Read", f"<a href='{link}'>the {kind}</a>", f"{duration(max(0, live.now - when))} old"))
-    return "".join(f"<div><dt>{name}</dt><dd>{value}<small>{more}</small></dd></div>" for name, value, more in found)
+        found.append(
+            ("Read", f"<a href='{link}'>the {kind}</a>", f"{duration(max(0, live.now - when))} old")
+        )
+    return "".join(
+        f"<div><dt>{name}</dt><dd>{value}<small>{more}</small></dd></div>"
+        for name, value, more in found
+    )
 
 
 def _end(live: Live) -> tuple[str, str]:
@@ -129,7 +162,11 @@ def _strips(live: Live) -> str:
     rows = []
     for name, cycles in live.chains.items():
         done = sum(cycle.state == DONE for cycle in cycles)
-        open_ones = [cycle for cycle in cycles if cycle.state != DONE and (cycle.state != WAITING or cycle.stage)]
+        open_ones = [
+            cycle
+            for cycle in cycles
+            if cycle.state != DONE and (cycle.state != WAITING or cycle.stage)
+        ]
         # What runs is told before what waits, though it be a later cycle: a control's cycles go side by side.
         at = min(open_ones, key=lambda cycle: (cycle.state == WAITING, cycle.number), default=None)
         if done == len(cycles):
@@ -139,7 +176,9 @@ def _strips(live: Live) -> str:
         else:
             words = f"{done} of {len(cycles)} done; cycle {at.number}: {_state(at, brief=True)}"
         boxes = "".join(_box(cycle) for cycle in cycles)
-        rows.append(f"<tr><th scope='row'>{escape(name)}</th><td class='strip' aria-hidden='true'>{boxes}</td>")
+        rows.append(
+            f"<tr><th scope='row'>{escape(name)}</th><td class='strip' aria-hidden='true'>{boxes}</td>"
+        )
         rows.append(f"<td>{escape(words)}</td></tr>")
     head = "<tr><th scope='col'>chain</th><th scope='col' aria-hidden='true'>cycles</th><th scope='col'>state</th></tr>"
     note = "<p class='muted'>Filled: done. Framed: running. Dashed: in the queue, or cut off. Red with !: failed.</p>"
@@ -169,12 +208,18 @@ def _under_way(live: Live) -> str:
                 before = [each for each in cycles[:at] if each.state == DONE and each.judged]
                 rows.append(_funnel(name, cycle, before))
                 has_past = has_past or bool(before)
-    more = f"<p class='muted'>and {len(rows) - UNDER_WAY} more chains</p>" if len(rows) > UNDER_WAY else ""
+    more = (
+        f"<p class='muted'>and {len(rows) - UNDER_WAY} more chains</p>"
+        if len(rows) > UNDER_WAY
+        else ""
+    )
     if not rows:
         return ""
     names = ("chain", "cycle", "judged", "valid", "most fail at")
     head = "".join(f"<th scope='col'>{name}</th>" for name in names)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows[:UNDER_WAY])}</tbody></table>"
+    table = (
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows[:UNDER_WAY])}</tbody></table>"
+    )
     title = "Judged so far in cycles under way"
     title += " <small>(in brackets: the last three cycles)</small>" if has_past else ""
     return f"<section><h2>{title}</h2>{table}{more}</section>"
@@ -188,11 +233,23 @@ def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:
         return f" ({words})" if words else ""
 
     told = []
-    for count, reason in sorted(((cycle.counts.get(each, 0), each) for each in NOT_VALID), reverse=True)[:FAILS]:
+    for count, reason in sorted(
+        ((cycle.counts.get(each, 0), each) for each in NOT_VALID), reverse=True
+    )[:FAILS]:
         before_it = usual(lambda each, reason=reason: each.counts[reason])
-        told += [f"{reason.replace('_', ' ')} {percent(count / cycle.judged)}{before_it}"] if count else []
-    cells = [str(cycle.number), f"{cycle.judged} of {cycle.planned}" if cycle.planned else str(cycle.judged)]
-    cells += [percent(cycle.valid / cycle.judged) + usual(lambda each: each.valid), ", ".join(told) or "none"]
+        told += (
+            [f"{reason.replace('_', ' ')} {percent(count / cycle.judged)}{before_it}"]
+            if count
+            else []
+        )
+    cells = [
+        str(cycle.number),
+        f"{cycle.judged} of {cycle.planned}" if cycle.planned else str(cycle.judged),
+    ]
+    cells += [
+        percent(cycle.valid / cycle.judged) + usual(lambda each: each.valid),
+        ", ".join(told) or "none",
+    ]
     return f"<tr><th scope='row'>{escape(name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
@@ -206,18 +263,30 @@ def _yields(live: Live) -> str:
     ends = {role: 132 - 120 * list(line.values())[-1] / top for role, line in live.yields.items()}
     for role in sorted(ends, key=ends.get):
         line = live.yields[role]
-        newest, height = list(line.values())[-1], max(ends[role], height + 15)  # no label lies on another
-        points = [(40 + 400 * (cycle - 1) / max(1, last - 1), 132 - 120 * share / top) for cycle, share in line.items()]
+        newest, height = (
+            list(line.values())[-1],
+            max(ends[role], height + 15),
+        )  # no label lies on another
+        points = [
+            (40 + 400 * (cycle - 1) / max(1, last - 1), 132 - 120 * share / top)
+            for cycle, share in line.items()
+        ]
         shape = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "h3"
         lines.append(f"<path d='{shape}M456 {height:.1f}h24' stroke-dasharray='{DASHES[role]}'/>")
         lines.append(f"<text x='486' y='{height + 4:.1f}'>{role} {newest:.0f}</text>")
         words.append(f"{role} {newest:.0f} in cycle {list(line)[-1]}")
-    axes = "<line x1='40' y1='132' x2='440' y2='132'/><text x='34' y='136' text-anchor='end'>0</text>"
-    axes += f"<text x='34' y='16' text-anchor='end'>{top:.0f}</text><text x='40' y='150'>cycle 1</text>"
+    axes = (
+        "<line x1='40' y1='132' x2='440' y2='132'/><text x='34' y='136' text-anchor='end'>0</text>"
+    )
+    axes += (
+        f"<text x='34' y='16' text-anchor='end'>{top:.0f}</text><text x='40' y='150'>cycle 1</text>"
+    )
     axes += f"<text x='440' y='150' text-anchor='end'>{last}</text>" if last > 1 else ""
     label = f"Admitted of 100 generated: {'; '.join(words)}"
     note = "the result is in the report" if live.finished else "not a result: unfinished"
-    picture = f"<svg viewBox='0 0 560 156' role='img' aria-label='{label}'>{axes}{''.join(lines)}</svg>"
+    picture = (
+        f"<svg viewBox='0 0 560 156' role='img' aria-label='{label}'>{axes}{''.join(lines)}</svg>"
+    )
     return f"<section><h2>Admitted of 100 generated, by cycle <small>({note})</small></h2>{picture}</section>"
 
 
@@ -227,9 +296,17 @@ def _errors(live: Live) -> str:
         return ""
     items = []
     for each in reversed(failures):
-        fate = "ended well later" if each.mended else "tried again" if each.again else "failed for good"
+        fate = (
+            "ended well later"
+            if each.mended
+            else "tried again"
+            if each.again
+            else "failed for good"
+        )
         reason = escape(each.reason) or "its log tells no reason, or the next attempt wrote over it"
-        items.append(f"<li>{escape(each.rule)}, {fate}: {reason} <code>{escape(each.log)}</code></li>")
+        items.append(
+            f"<li>{escape(each.rule)}, {fate}: {reason} <code>{escape(each.log)}</code></li>"
+        )
     count = len(live.records.failures)
     head = f"Failed attempts: {count}" + (f"; the last {ERRORS}" if count > ERRORS else "")
     return f"<section><h2>{head}</h2><ul class='errors'>{''.join(items)}</ul></section>"
@@ -247,4 +324,6 @@ def _moment(seconds: float) -> str:
 def _relative(target: Path, page: Path) -> str:
     """Return a link from the page to a file: relative where both lie in one folder, for the folder may be copied."""
     target, folder = target.resolve(), page.resolve().parent
-    return escape(target.relative_to(folder).as_posix() if target.is_relative_to(folder) else target.as_uri())
+    return escape(
+        target.relative_to(folder).as_posix() if target.is_relative_to(folder) else target.as_uri()
+    )

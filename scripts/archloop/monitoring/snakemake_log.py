@@ -46,7 +46,9 @@ def failed_attempts(text: str) -> list[Attempt]:
             for last in _last(found, ended[1]):
                 last.mended = True
         elif first.startswith("Error in rule "):
-            found.append(_attempt(first.removeprefix("Error in rule ").rstrip().rstrip(":"), record, when))
+            found.append(
+                _attempt(first.removeprefix("Error in rule ").rstrip().rstrip(":"), record, when)
+            )
     return found
 
 

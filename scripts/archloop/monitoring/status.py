@@ -39,7 +39,9 @@ def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
         return f"nothing finished in {results}/ yet"
     lines = []
     for name, chain in chains.items():
-        lines += _chain_lines(results / name, name, chain["cycles"], 999 if len(chains) <= FEW_CHAINS else 2)
+        lines += _chain_lines(
+            results / name, name, chain["cycles"], 999 if len(chains) <= FEW_CHAINS else 2
+        )
     jobs = plan(results, settings) if jobs is None else jobs
     if jobs:
         left = [job for job in jobs if not job.path.is_file()]
@@ -57,7 +59,9 @@ def plan(results: Path, settings: dict) -> list[Job]:
         return []
     seed, shards = results / "seed", settings["seed_corpus"]["shards"]
     jobs = [Job("seed", 0, "write_seed_programs", seed / "left_out.json")]
-    jobs += [Job("seed", 0, "evaluate", seed / "evaluated" / f"{shard}.json") for shard in range(shards)]
+    jobs += [
+        Job("seed", 0, "evaluate", seed / "evaluated" / f"{shard}.json") for shard in range(shards)
+    ]
     jobs.append(Job("seed", 0, "build_seed_corpus", seed / "corpus.parquet"))
     if uses_seed_adapter(settings):
         jobs.append(Job("seed", 0, "finetune", seed / "adapter" / "adapter_model.safetensors"))
@@ -65,14 +69,24 @@ def plan(results: Path, settings: dict) -> list[Job]:
         for cycle in range(1, chain.get("cycles", 0) + 1):
             folder = results / name / f"cycle-{cycle}"
             shards = effective(settings, "generation", name, cycle)["shards"]
-            writer = {"model": "generate", "families": "draw_families"}.get(chain["source"], "transfer")
+            writer = {"model": "generate", "families": "draw_families"}.get(
+                chain["source"], "transfer"
+            )
             if writer == "generate":
                 jobs.append(Job(name, cycle, "write_prompts", folder / "prompts.jsonl"))
-            jobs += [Job(name, cycle, writer, folder / "generated" / f"{shard}.jsonl") for shard in range(shards)]
-            jobs += [Job(name, cycle, "evaluate", folder / "evaluated" / f"{shard}.json") for shard in range(shards)]
+            jobs += [
+                Job(name, cycle, writer, folder / "generated" / f"{shard}.jsonl")
+                for shard in range(shards)
+            ]
+            jobs += [
+                Job(name, cycle, "evaluate", folder / "evaluated" / f"{shard}.json")
+                for shard in range(shards)
+            ]
             jobs.append(Job(name, cycle, "admit", folder / "candidates.parquet"))
             if trains(settings, name, cycle):
-                jobs.append(Job(name, cycle, "finetune", folder / "adapter" / "adapter_model.safetensors"))
+                jobs.append(
+                    Job(name, cycle, "finetune", folder / "adapter" / "adapter_model.safetensors")
+                )
             jobs.append(Job(name, cycle, "summarize", folder / "summary.json"))
         if name != "seed":
             jobs.append(Job(name, 0, "export", results / name / "architectures" / "index.json"))
@@ -111,10 +125,14 @@ def time_left(left: list[Job], settings: dict, seconds: dict[tuple[str, str], fl
     unknown = sorted({job.stage for job in left if expected(job, seconds) is None})
     text = f"{least} to {most}" if least != most else least
     text += " (shards and chains side by side, to one job after another)" if least != most else ""
-    return text + (f"; more for {', '.join(unknown)}, of which no job has ended yet" if unknown else "")
+    return text + (
+        f"; more for {', '.join(unknown)}, of which no job has ended yet" if unknown else ""
+    )
 
 
-def seconds_left(left: list[Job], settings: dict, seconds: dict[tuple[str, str], float]) -> tuple[float, float] | None:
+def seconds_left(
+    left: list[Job], settings: dict, seconds: dict[tuple[str, str], float]
+) -> tuple[float, float] | None:
     """Return (least, most) seconds of the jobs left: side by side, one after another; None where nothing tells."""
 
     def of(job: Job) -> float:
@@ -166,7 +184,9 @@ def _chain_lines(folder: Path, name: str, planned: int, most: int) -> list[str]:
         place = folder / f"cycle-{cycle}"
         if (place / "summary.json").is_file():
             finished += 1
-            rows.append(_finished_row(read_json(place / "summary.json", "funnel", "accuracy", "valid")))
+            rows.append(
+                _finished_row(read_json(place / "summary.json", "funnel", "accuracy", "valid"))
+            )
         elif place.is_dir():
             rows.append(_row_under_way(cycle, place))
     head = f"chain {name}: {finished} of {planned} cycles finished"
@@ -210,10 +230,22 @@ def _row_under_way(cycle: int, place: Path) -> dict:
 
 def _table(rows: list[dict]) -> list[str]:
     failures = [name for name in NOT_VALID if any(row.get(name) for row in rows)]
-    header = ["cycle", "candidates", *failures, "valid", "below_threshold", "near_copy", "admitted", "mean", "best"]
+    header = [
+        "cycle",
+        "candidates",
+        *failures,
+        "valid",
+        "below_threshold",
+        "near_copy",
+        "admitted",
+        "mean",
+        "best",
+    ]
     table = [header, *([str(row.get(name, "")) for name in header] for row in rows)]
     widths = [max(len(row[place]) for row in table) for place in range(len(header))]
-    return ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in table]
+    return [
+        "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in table
+    ]
 
 
 def _seconds(path: Path) -> float | None:

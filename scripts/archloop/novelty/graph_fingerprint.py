@@ -22,10 +22,26 @@ MAXIMUM_OPERATIONS = 5_000
 MAXIMUM_VALUES = 64  # of a constant that are part of the fingerprint
 MAXIMUM_NODES_LISTED = 500
 
-ALIASES = {"_unsafe_view": "view", "_reshape_alias": "view", "reshape": "view", "squeeze": "view", "unsqueeze": "view"}
+ALIASES = {
+    "_unsafe_view": "view",
+    "_reshape_alias": "view",
+    "reshape": "view",
+    "squeeze": "view",
+    "unsqueeze": "view",
+}
 ALIASES |= {"unsafe_split": "split", "_native_batch_norm_legit": "native_batch_norm"}
 # Operations that return their first argument when type and shape stay the same.
-COPIES = {"view", "clone", "contiguous", "detach", "alias", "_to_copy", "expand", "lift_fresh", "lift"}
+COPIES = {
+    "view",
+    "clone",
+    "contiguous",
+    "detach",
+    "alias",
+    "_to_copy",
+    "expand",
+    "lift_fresh",
+    "lift",
+}
 COMMUTATIVE = {"add", "mul", "maximum", "minimum"}
 REDUCTIONS = {"mean", "sum", "amax", "amin"}
 IGNORED = {"device", "layout", "pin_memory", "memory_format", "dtype", "out", "generator"}
@@ -92,11 +108,25 @@ class _Recorder(TorchDispatchMode):
             raise OverflowError(f"more than {MAXIMUM_OPERATIONS} operations")
         arguments = func._schema.arguments
         given = dict(zip((argument.name for argument in arguments), args)) | (kwargs or {})
-        given = {argument.name: given[argument.name] for argument in arguments if argument.name in given}
+        given = {
+            argument.name: given[argument.name] for argument in arguments if argument.name in given
+        }
         inputs = []
-        settings = [[name, self._plain(value, inputs)] for name, value in given.items() if name not in IGNORED]
-        marked = {argument.name for argument in arguments if argument.alias_info and argument.alias_info.is_write}
-        written = [value for name, value in given.items() if name in marked and isinstance(value, torch.Tensor)]
+        settings = [
+            [name, self._plain(value, inputs)]
+            for name, value in given.items()
+            if name not in IGNORED
+        ]
+        marked = {
+            argument.name
+            for argument in arguments
+            if argument.alias_info and argument.alias_info.is_write
+        }
+        written = [
+            value
+            for name, value in given.items()
+            if name in marked and isinstance(value, torch.Tensor)
+        ]
         result = func(*args, **(kwargs or {}))
         outputs = result if isinstance(result, (tuple, list)) else [result]
         outputs = [tensor for tensor in outputs if isinstance(tensor, torch.Tensor)]
@@ -130,7 +160,9 @@ class _Recorder(TorchDispatchMode):
         self.sources[id(tensor)] = (source, self.writes.get(_memory(tensor), (0, None))[0])
         self.windows[_window(tensor)] = source
 
-    def _node(self, operation: str, settings: list, inputs: list, *tensors: torch.Tensor) -> tuple[int, int]:
+    def _node(
+        self, operation: str, settings: list, inputs: list, *tensors: torch.Tensor
+    ) -> tuple[int, int]:
         self.nodes.append((operation, settings, inputs, [_shape(tensor) for tensor in tensors]))
         return len(self.nodes) - 1, 0
 
@@ -138,7 +170,9 @@ class _Recorder(TorchDispatchMode):
         if _memory(tensor) in self.leaves:
             return self.leaves[_memory(tensor)], []
         if tensor.device.type != "meta" and tensor.numel() <= MAXIMUM_VALUES:
-            return "=constant", [["values", [_number(value) for value in tensor.flatten().tolist()]]]
+            return "=constant", [
+                ["values", [_number(value) for value in tensor.flatten().tolist()]]
+            ]
         return "=constant", []
 
     def _plain(self, value: object, inputs: list) -> object:
@@ -158,7 +192,13 @@ def _memory(tensor: torch.Tensor) -> int:
 def _window(tensor: torch.Tensor) -> tuple:
     if tensor.layout is not torch.strided:
         return (id(tensor),)
-    return (_memory(tensor), tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.storage_offset())
+    return (
+        _memory(tensor),
+        tensor.dtype,
+        tuple(tensor.shape),
+        tensor.stride(),
+        tensor.storage_offset(),
+    )
 
 
 def _number(value: object) -> object:
@@ -184,7 +224,11 @@ def _canonical(nodes: list, output: tuple[int, int]) -> list[list]:
     digests = []
     for at, (operation, settings, inputs, shapes) in enumerate(nodes):
         parts = [[digests[source], place] for source, place in inputs]
-        if operation in COMMUTATIVE and len(inputs) == 2 and not any(name == "alpha" for name, _ in settings):
+        if (
+            operation in COMMUTATIVE
+            and len(inputs) == 2
+            and not any(name == "alpha" for name, _ in settings)
+        ):
             order = sorted(range(2), key=lambda i: parts[i])
             nodes[at] = (operation, settings, [inputs[i] for i in order], shapes)
             parts = [parts[i] for i in order]
@@ -224,11 +268,16 @@ def _simplified(nodes: list, output: tuple[int, int]) -> tuple[list, tuple[int, 
         before = kept[inputs[0][0]][3][inputs[0][1]] if len(inputs) == 1 else None
         neutral = {"add": 0, "sub": 0, "mul": 1, "div": 1}.get(operation)
         same = len(shapes) == 1 and before == shapes[0]
-        if same and (operation in COPIES or (neutral is not None and settings == [["self", "@"], ["other", neutral]])):
+        if same and (
+            operation in COPIES
+            or (neutral is not None and settings == [["self", "@"], ["other", neutral]])
+        ):
             stands_for.append(inputs[0])
         elif operation == "view":
             base = kept[inputs[0][0]]
-            stands_for.append(_view(keep, kept, base[2][0] if base[0] == "view" else inputs[0], shapes))
+            stands_for.append(
+                _view(keep, kept, base[2][0] if base[0] == "view" else inputs[0], shapes)
+            )
         elif operation in REDUCTIONS and before and isinstance(options.get("dim"), list):
             axes = sorted(axis % len(before) for axis in options["dim"])
             shape = [size for axis, size in enumerate(before) if axis not in axes]

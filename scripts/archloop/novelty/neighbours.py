@@ -61,7 +61,9 @@ class Nearest:
     source: str | None = None
 
 
-def neighbours(programs: Programs, known: Programs, threshold: float, shingle_tokens: int) -> list[Neighbours]:
+def neighbours(
+    programs: Programs, known: Programs, threshold: float, shingle_tokens: int
+) -> list[Neighbours]:
     """Return for each program what resembles it among the known ones; ties go to the smaller id."""
     if not len(known) or not len(programs):
         return [Neighbours() for _ in range(len(programs))]
@@ -83,7 +85,9 @@ def with_signatures(ids: list[str], texts: list[str], shingle_tokens: int) -> Pr
     """Return programs with their signatures, computed in bulk."""
     packed = [row.tobytes() for row in signatures(texts, shingle_tokens).astype("<u4")]
     return Programs(
-        pl.Series(ids, dtype=pl.String), pl.Series(texts, dtype=pl.String), pl.Series(packed, dtype=pl.Binary)
+        pl.Series(ids, dtype=pl.String),
+        pl.Series(texts, dtype=pl.String),
+        pl.Series(packed, dtype=pl.Binary),
     )
 
 
@@ -95,14 +99,20 @@ def known_programs(corpus: pl.DataFrame, shingle_tokens: int) -> Programs:
     fitting = corpus["shingle_tokens"].eq_missing(shingle_tokens)
     if fitting.all():
         return Programs(corpus["id"], corpus["program"], corpus["signature"])
-    get_logger("novelty").info("signing %d programs in shingles of %d tokens", corpus.height, shingle_tokens)
+    get_logger("novelty").info(
+        "signing %d programs in shingles of %d tokens", corpus.height, shingle_tokens
+    )
     return with_signatures(corpus["id"].to_list(), corpus["program"].to_list(), shingle_tokens)
 
 
 def pick(options: list[Nearest]) -> Nearest:
     """Return the most similar: exact ones before estimates, then the higher similarity, then the smaller id."""
     options = [option for option in options if option.id is not None]
-    return min(options, key=lambda each: (not each.exact, -each.similarity, each.id), default=Nearest(None, 0.0, True))
+    return min(
+        options,
+        key=lambda each: (not each.exact, -each.similarity, each.id),
+        default=Nearest(None, 0.0, True),
+    )
 
 
 def nearest(found: Neighbours, known: Programs, sources: pl.Series | str) -> Nearest:
@@ -112,7 +122,12 @@ def nearest(found: Neighbours, known: Programs, sources: pl.Series | str) -> Nea
         options = [(found.row, found.estimate, False)]
     return pick(
         [
-            Nearest(known.ids[row], similarity, exact, sources if isinstance(sources, str) else sources[row])
+            Nearest(
+                known.ids[row],
+                similarity,
+                exact,
+                sources if isinstance(sources, str) else sources[row],
+            )
             for row, similarity, exact in options
         ]
     )
@@ -131,16 +146,26 @@ def near_copies(rows: list[dict], novelty: dict) -> tuple[dict[str, str], pl.Ser
 
     rows: id and program, and graph_digest where the gate compares graphs.
     """
-    own = with_signatures([row["id"] for row in rows], [row["program"] for row in rows], novelty["shingle_tokens"])
+    own = with_signatures(
+        [row["id"] for row in rows], [row["program"] for row in rows], novelty["shingle_tokens"]
+    )
     found = neighbours(own, own, novelty["threshold"], novelty["shingle_tokens"])
     why, kept, graphs = {}, set(), {}
     for place, row in enumerate(rows):
-        best = pick([Nearest(own.ids[at], value, True) for at, value in found[place].exact.items() if at in kept])
+        best = pick(
+            [
+                Nearest(own.ids[at], value, True)
+                for at, value in found[place].exact.items()
+                if at in kept
+            ]
+        )
         twin = graphs.get(row.get("graph_digest"))
         if is_copy(best, twin, novelty):
             text = best.id is not None and best.similarity >= novelty["threshold"]
             why[row["id"]] = (
-                f"near-copy of {best.id} ({best.similarity:.3f})" if text else f"computes the same graph as {twin}"
+                f"near-copy of {best.id} ({best.similarity:.3f})"
+                if text
+                else f"computes the same graph as {twin}"
             )
             continue
         kept.add(place)
@@ -155,7 +180,9 @@ def miss_rate(similarity: float, least: int, permutations: int = PERMUTATIONS) -
     Each agrees with a probability that is the similarity (Broder 1997), so the number is binomial.
     """
     terms = (
-        math.comb(permutations, count) * similarity**count * (1 - similarity) ** (permutations - count)
+        math.comb(permutations, count)
+        * similarity**count
+        * (1 - similarity) ** (permutations - count)
         for count in range(least)
     )
     return math.fsum(terms)
@@ -164,7 +191,11 @@ def miss_rate(similarity: float, least: int, permutations: int = PERMUTATIONS) -
 @cache
 def least_matches(threshold: float, permutations: int = PERMUTATIONS) -> int:
     """Return the largest number of agreements to ask for that misses a pair at the threshold with at most MISS_RATE."""
-    return max(least for least in range(permutations + 1) if miss_rate(threshold, least, permutations) <= MISS_RATE)
+    return max(
+        least
+        for least in range(permutations + 1)
+        if miss_rate(threshold, least, permutations) <= MISS_RATE
+    )
 
 
 def low_bytes(packed: pl.Series) -> np.ndarray:
@@ -218,7 +249,9 @@ def _best_estimate(known: Programs, upper: np.ndarray, signature: np.ndarray) ->
     return row, int(matches.max()) / PERMUTATIONS
 
 
-def _compare(programs: Programs, known: Programs, passed: list[np.ndarray], shingle_tokens: int) -> list[dict]:
+def _compare(
+    programs: Programs, known: Programs, passed: list[np.ndarray], shingle_tokens: int
+) -> list[dict]:
     """Return for each program row -> exact Jaccard similarity of the known programs that passed."""
     exact = [{} for _ in passed]
     wanted = np.unique(np.concatenate(passed))
@@ -226,7 +259,9 @@ def _compare(programs: Programs, known: Programs, passed: list[np.ndarray], shin
     own = dict(zip(own, shingle_sets([programs.texts[row] for row in own], shingle_tokens)))
     for start in range(0, len(wanted), SHINGLED_AT_ONCE):
         part = wanted[start : start + SHINGLED_AT_ONCE]
-        sets = dict(zip(part.tolist(), shingle_sets(known.texts.gather(part).to_list(), shingle_tokens)))
+        sets = dict(
+            zip(part.tolist(), shingle_sets(known.texts.gather(part).to_list(), shingle_tokens))
+        )
         for row, mine in own.items():
             for other in np.intersect1d(passed[row], part).tolist():
                 exact[row][other] = jaccard(mine, sets[other])

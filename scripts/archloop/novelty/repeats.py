@@ -8,7 +8,15 @@ its own.
 
 import polars as pl
 
-from archloop.novelty.neighbours import Neighbours, Programs, is_copy, known_programs, nearest, neighbours, pick
+from archloop.novelty.neighbours import (
+    Neighbours,
+    Programs,
+    is_copy,
+    known_programs,
+    nearest,
+    neighbours,
+    pick,
+)
 from archloop.outcomes import VALID
 
 # What is read of earlier candidates.
@@ -16,7 +24,12 @@ COLUMNS = ("id", "program", "signature", "shingle_tokens", "graph_digest", "outc
 
 
 def repeats(
-    own: Programs, digests: list[str], known: list[dict], to_own: list[Neighbours], earlier: pl.DataFrame, novelty: dict
+    own: Programs,
+    digests: list[str],
+    known: list[dict],
+    to_own: list[Neighbours],
+    earlier: pl.DataFrame,
+    novelty: dict,
 ) -> list[dict]:
     """Return {"repeat_of", "repeat_similarity"} for each valid candidate, the better ones first.
 
@@ -32,9 +45,15 @@ def repeats(
     graphs = dict(reversed(list(valid.select("graph_digest", "id").iter_rows())))
     found = []
     for place, (digest, facts) in enumerate(zip(digests, known)):
-        better = Neighbours({row: value for row, value in to_own[place].exact.items() if row < place})
+        better = Neighbours(
+            {row: value for row, value in to_own[place].exact.items() if row < place}
+        )
         best = pick(
-            [facts["nearest"], nearest(to_earlier[place], programs, "earlier"), nearest(better, own, "same_cycle")]
+            [
+                facts["nearest"],
+                nearest(to_earlier[place], programs, "earlier"),
+                nearest(better, own, "same_cycle"),
+            ]
         )
         twin = facts["twin"] or graphs.get(digest)
         graphs.setdefault(digest, own.ids[place])
@@ -42,8 +61,12 @@ def repeats(
         copy = is_copy(best, twin, novelty)
         found.append(
             {
-                "repeat_of": (best.id if by_text and novelty["gate"] != "graph" else twin) if copy else None,
-                "repeat_similarity": best.similarity if best.exact and best.id is not None else None,
+                "repeat_of": (best.id if by_text and novelty["gate"] != "graph" else twin)
+                if copy
+                else None,
+                "repeat_similarity": best.similarity
+                if best.exact and best.id is not None
+                else None,
             }
         )
     return found

@@ -34,7 +34,9 @@ LINE_END = re.compile("\r\n?")
 BATCH_CHARACTERS = 400_000
 MAXIMUM_VOCABULARY = 500_000
 MAXIMUM_PIECES = 8  # names below a module that stand for an imported one
-SIGNED_AT_ONCE = 16_384  # shingles of one program: the memory that their permutations take is bounded
+SIGNED_AT_ONCE = (
+    16_384  # shingles of one program: the memory that their permutations take is bounded
+)
 
 # No part of it looks at the same text from many starts: a string that does not end is one token all the same.
 TOKEN = re.compile(
@@ -57,9 +59,27 @@ torch.fft torch.linalg torch.special torch.utils torch.utils.checkpoint torchvis
 collections.abc
 """
 
-(PLAIN, NAME, MODULE_NAME, NEWLINE, STRING, OPEN, CLOSE, DOT, EQUAL, COMMA, DEF, SELF, IMPORTING) = range(13)
+(
+    PLAIN,
+    NAME,
+    MODULE_NAME,
+    NEWLINE,
+    STRING,
+    OPEN,
+    CLOSE,
+    DOT,
+    EQUAL,
+    COMMA,
+    DEF,
+    SELF,
+    IMPORTING,
+) = range(13)
 KINDS = {"\n": NEWLINE, ";": NEWLINE, ".": DOT, "=": EQUAL, ",": COMMA, "def": DEF, "self": SELF}
-KINDS |= dict.fromkeys("([{", OPEN) | dict.fromkeys(")]}", CLOSE) | dict.fromkeys(("import", "from"), IMPORTING)
+KINDS |= (
+    dict.fromkeys("([{", OPEN)
+    | dict.fromkeys(")]}", CLOSE)
+    | dict.fromkeys(("import", "from"), IMPORTING)
+)
 KEPT_NAMES = """
 False None True and as assert async await break class continue del elif else except finally for global if in is lambda
 nonlocal not or pass raise return try while with yield
@@ -145,7 +165,9 @@ def normalised_tokens(program: str) -> list[str]:
 
 def text_digest(program: str) -> str:
     """Return the sha256, in hexadecimal, of the normalised tokens: what identifies a program that cannot be traced."""
-    return sha256("\x1f".join(normalised_tokens(program)).encode("utf-8", "backslashreplace")).hexdigest()
+    return sha256(
+        "\x1f".join(normalised_tokens(program)).encode("utf-8", "backslashreplace")
+    ).hexdigest()
 
 
 class _Vocabulary(dict):
@@ -257,7 +279,9 @@ def _statements(ids: np.ndarray, documents: np.ndarray, counts: list[int]) -> tu
     kind = kinds[ids]
     depth = np.cumsum((kind == OPEN).astype(np.int64) - (kind == CLOSE))
     ends = np.cumsum(counts) - 1
-    depth -= np.repeat(np.r_[0, depth[ends[:-1]]], counts)  # a program with a bracket too many spoils no other
+    depth -= np.repeat(
+        np.r_[0, depth[ends[:-1]]], counts
+    )  # a program with a bracket too many spoils no other
     last = np.zeros(len(ids), bool)
     last[ends] = True
     keep = (kind != NEWLINE) | (depth <= 0) | last
@@ -286,7 +310,10 @@ def _resolved(ids: np.ndarray, documents: np.ndarray, depth: np.ndarray, imports
     ]
     origins = sorted({origin for _, _, origin in bound})
     pieces = [[VOCABULARY[part] for part in _pieces(origin)] for origin in origins]
-    joined = {(VOCABULARY[name.rpartition(".")[0]], VOCABULARY[name.rpartition(".")[2]]): name for name in MODULES}
+    joined = {
+        (VOCABULARY[name.rpartition(".")[0]], VOCABULARY[name.rpartition(".")[2]]): name
+        for name in MODULES
+    }
     joined = {pair: VOCABULARY[name] for pair, name in joined.items()}
     if not bound:
         return ids, documents, depth, np.zeros(len(ids), bool)
@@ -322,7 +349,9 @@ def _resolved(ids: np.ndarray, documents: np.ndarray, depth: np.ndarray, imports
     return ids, documents, depth, roots
 
 
-def _library_keywords(kind: np.ndarray, depth: np.ndarray, after_dot: np.ndarray, own: np.ndarray) -> np.ndarray:
+def _library_keywords(
+    kind: np.ndarray, depth: np.ndarray, after_dot: np.ndarray, own: np.ndarray
+) -> np.ndarray:
     """Mark the names of keyword arguments in calls of what is not the program's own (`padding=` of nn.Conv2d)."""
     keyword = own & ~after_dot & (depth > 0) & np.r_[kind[1:] == EQUAL, False]
     foreign = np.zeros(len(kind), bool)
@@ -330,7 +359,10 @@ def _library_keywords(kind: np.ndarray, depth: np.ndarray, after_dot: np.ndarray
     # The opener of each: the last one before it at its depth.
     order = np.lexsort((openers, depth[openers]))
     openers = openers[order]
-    at = np.searchsorted(depth[openers] * len(kind) + openers, depth[places] * len(kind) + places) - 1
+    at = (
+        np.searchsorted(depth[openers] * len(kind) + openers, depth[places] * len(kind) + places)
+        - 1
+    )
     opener = openers[at] if len(openers) else places
     callee = np.maximum(opener - 1, 0)
     parameters = kind[np.maximum(opener - 2, 0)] == DEF

@@ -75,12 +75,18 @@ def node_versions() -> dict[str, str]:
 def gpus() -> list[dict]:
     """Return name, memory (bytes, null where it is not told) and compute mode of each GPU that jobs may use here."""
     if shutil.which("nvidia-smi"):
-        command = ["nvidia-smi", "--query-gpu=name,memory.total,compute_mode", "--format=csv,noheader,nounits"]
+        command = [
+            "nvidia-smi",
+            "--query-gpu=name,memory.total,compute_mode",
+            "--format=csv,noheader,nounits",
+        ]
         with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
             done = subprocess.run(command, capture_output=True, text=True, timeout=60)
             if done.returncode == 0:
                 rows = [line.rsplit(",", 2) for line in done.stdout.splitlines() if "," in line]
-                each = [(name.strip(), int(memory) * 2**20, mode.strip()) for name, memory, mode in rows]
+                each = [
+                    (name.strip(), int(memory) * 2**20, mode.strip()) for name, memory, mode in rows
+                ]
                 return [dict(zip(("name", "bytes", "mode"), row)) for row in each]
     devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
     return [{"name": name, "bytes": None, "mode": None} for name in devices]
@@ -104,12 +110,18 @@ def try_judging(asked: Path, gpu: bool) -> dict | None:
         return None
     command = python_command.run_module("archloop.preflight.trial")
     try:
-        done = subprocess.run(command, input=json.dumps(wanted), capture_output=True, text=True, timeout=TRIAL_S)
+        done = subprocess.run(
+            command, input=json.dumps(wanted), capture_output=True, text=True, timeout=TRIAL_S
+        )
         return json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
         return {"trouble": f"a seed program was not judged within {TRIAL_S} s"}
     except (IndexError, ValueError):
-        return {"trouble": (done.stderr.strip().splitlines() or ["its process ended without a word"])[-1]}
+        return {
+            "trouble": (done.stderr.strip().splitlines() or ["its process ended without a word"])[
+                -1
+            ]
+        }
 
 
 def free_space(folder: Path) -> int | None:
@@ -136,7 +148,10 @@ def try_writing(folder: Path, size: int = 2**20) -> None:
 
 def has_route() -> bool:
     """Tell whether the node has a default route, over IPv4 or IPv6; nothing is sent."""
-    for path, place, wanted in (("/proc/net/route", 1, "00000000"), ("/proc/net/ipv6_route", 0, "0" * 32)):
+    for path, place, wanted in (
+        ("/proc/net/route", 1, "00000000"),
+        ("/proc/net/ipv6_route", 0, "0" * 32),
+    ):
         with contextlib.suppress(OSError):
             for line in Path(path).read_text(encoding="ascii").splitlines():
                 parts = line.split()

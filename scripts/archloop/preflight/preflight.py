@@ -42,8 +42,22 @@ from archloop.settings.chains import MODEL, cycles_of, effective, trains
 # What one candidate leaves in results/, in bytes: prompt, answer, record and row of the corpus, with room to spare.
 CANDIDATE_BYTES = 60_000
 # The files that a job leaves: outputs, provenance, log, benchmark, and a record of Snakemake's for each output.
-FILES = {"write_prompts": 5, "generate": 7, "draw_families": 7, "transfer": 7, "evaluate": 7, "admit": 7}
-FILES |= {"finetune": 11, "summarize": 5, "export": 5, "report": 120, "write_seed_programs": 9, "build_seed_corpus": 7}
+FILES = {
+    "write_prompts": 5,
+    "generate": 7,
+    "draw_families": 7,
+    "transfer": 7,
+    "evaluate": 7,
+    "admit": 7,
+}
+FILES |= {
+    "finetune": 11,
+    "summarize": 5,
+    "export": 5,
+    "report": 120,
+    "write_seed_programs": 9,
+    "build_seed_corpus": 7,
+}
 QUEUED = ("generate", "evaluate", "finetune")
 # Seconds from the start of a job at SLURM to that of its script, on an idle node and on a slow file system.
 START_S = (6, 20)
@@ -54,7 +68,12 @@ SHORT_S = 120
 def preflight(run: Run) -> Iterator[Finding]:
     """Yield the findings of all checks as they come, in an order that a person reads: what is there, cluster, node."""
     checks = {"python": check_packages, "model": check_model_files, "limits": check_limits}
-    checks |= {"tokenizer": check_tokenizer, "data": check_datasets, "results": check_room, "plan": check_plan}
+    checks |= {
+        "tokenizer": check_tokenizer,
+        "data": check_datasets,
+        "results": check_room,
+        "plan": check_plan,
+    }
     if run.slurm:
         checks |= {"account": slurm.check_account, "quotas": slurm.check_quotas}
         checks |= {"partition": slurm.check_partitions, "request": slurm.check_requests}
@@ -84,7 +103,9 @@ def preflight(run: Run) -> Iterator[Finding]:
 
 def check_packages(run: Run) -> Iterator[Finding]:
     """Packages that come from a folder in PYTHONPATH: a module system's, or another project's."""
-    folders = [Path(name).resolve() for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if name]
+    folders = [
+        Path(name).resolve() for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if name
+    ]
     for name in node_probe.PACKAGES:
         found = importlib.util.find_spec(name)
         place = Path(found.origin).resolve() if found and found.origin else None
@@ -110,22 +131,32 @@ def check_model_files(run: Run) -> Iterator[Finding]:
     manifest = check_model(run.model)
     shapes = weight_shapes(run.model)
     size = sum(facts["bytes"] for facts in manifest["files"].values())
-    yield Finding(OK, "model", f"{run.model}: {len(shapes)} tensors, {size / GB:.2f} GB, every file whole")
+    yield Finding(
+        OK, "model", f"{run.model}: {len(shapes)} tensors, {size / GB:.2f} GB, every file whole"
+    )
 
 
 def check_limits(run: Run) -> Iterator[Finding]:
     """Texts that the model's context holds, a cache that holds an answer, projections that the model has."""
     context, shapes = context_length(run.model), weight_shapes(run.model)
-    written = [name for name, chain in run.settings["chains"].items() if chain.get("source") == MODEL]
+    written = [
+        name for name, chain in run.settings["chains"].items() if chain.get("source") == MODEL
+    ]
     places = [(name, cycle) for name in written for cycle in cycles_of(run.settings, name)]
     count, shape = prompt_counter(run), text_config(run.model)
     number, room = BYTES.get(run.settings["loading"]["dtype"], 2), run.settings["run"]["cache_mb"]
     one = cache_bytes(shape, number) / 2**20 if all(map(shape.get, SHAPE[:3])) else 0
-    asked = {place: (count(*place), effective(run.settings, "generation", *place)) for place in places}
+    asked = {
+        place: (count(*place), effective(run.settings, "generation", *place)) for place in places
+    }
     if asked:
-        (chain, _), (prompt, own) = max(asked.items(), key=lambda item: item[1][0] + item[1][1]["max_new_tokens"])
+        (chain, _), (prompt, own) = max(
+            asked.items(), key=lambda item: item[1][0] + item[1][1]["max_new_tokens"]
+        )
         answer, tokens = own["max_new_tokens"], prompt + own["max_new_tokens"]
-        what = f"generation.max_new_tokens: {answer} after a prompt of {prompt} tokens (chain {chain})"
+        what = (
+            f"generation.max_new_tokens: {answer} after a prompt of {prompt} tokens (chain {chain})"
+        )
         if tokens > context:
             yield Finding(ERROR, "limits", f"{what}; the model's context is {context} tokens")
         else:
@@ -151,14 +182,20 @@ def check_limits(run: Run) -> Iterator[Finding]:
 def check_tokenizer(run: Run) -> Iterator[Finding]:
     path = run.model / "tokenizer.json"
     if not path.is_file():
-        yield Finding(WARNING, "tokenizer", f"{path}: none; the model's other tokenizer files are used, and not tried")
+        yield Finding(
+            WARNING,
+            "tokenizer",
+            f"{path}: none; the model's other tokenizer files are used, and not tried",
+        )
         return
     from tokenizers import Tokenizer
 
     try:
         words = Tokenizer.from_file(str(path)).get_vocab_size()
     except Exception as error:  # the reader meets a broken file with any kind of error
-        raise InputError(f"{path}: no tokenizer ({error}); delete the model's manifest.json and run again") from None
+        raise InputError(
+            f"{path}: no tokenizer ({error}); delete the model's manifest.json and run again"
+        ) from None
     yield Finding(OK, "tokenizer", f"{words} tokens")
 
 
@@ -174,7 +211,9 @@ def check_datasets(run: Run) -> Iterator[Finding]:
         head = read_header(path)
         try:
             facts = json.loads(head["__metadata__"]["facts"])
-            images = ", ".join(f"{facts['images'][split]} {split}" for split in ("train", "validation", "test"))
+            images = ", ".join(
+                f"{facts['images'][split]} {split}" for split in ("train", "validation", "test")
+            )
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{path}: no facts of a data set; delete it and run again") from None
         yield Finding(OK, "data", f"{name}: {images} images")
@@ -186,7 +225,12 @@ def check_room(run: Run) -> Iterator[Finding]:
     needed = results_bytes(run)
     yield _room("results", run.results, needed, "the run writes")
     if not run.slurm:
-        yield _room("temporary", Path(tempfile.gettempdir()), temporary_bytes(run), "a job of the judge wants")
+        yield _room(
+            "temporary",
+            Path(tempfile.gettempdir()),
+            temporary_bytes(run),
+            "a job of the judge wants",
+        )
 
 
 def _room(name: str, folder: Path, needed: int, who: str) -> Finding:
@@ -195,9 +239,17 @@ def _room(name: str, folder: Path, needed: int, who: str) -> Finding:
     try:
         node_probe.try_writing(folder)
     except OSError as error:
-        return Finding(ERROR, name, f"{folder}: {error.strerror}; make room, or move it to a place that is yours")
+        return Finding(
+            ERROR,
+            name,
+            f"{folder}: {error.strerror}; make room, or move it to a place that is yours",
+        )
     text = f"{folder}: {free / GB:.1f} GB free, {who} about {needed / GB:.2f} GB (estimate)"
-    return Finding(OK, name, text) if free > needed else Finding(ERROR, name, f"{text}; make room or move it elsewhere")
+    return (
+        Finding(OK, name, text)
+        if free > needed
+        else Finding(ERROR, name, f"{text}; make room or move it elsewhere")
+    )
 
 
 def check_plan(run: Run) -> Iterator[Finding]:
@@ -224,12 +276,20 @@ def results_bytes(run: Run) -> int:
     for name in run.settings["chains"]:
         largest = 0
         for cycle in cycles_of(run.settings, name):
-            adapter = 4 * adapter_parameters(shapes, effective(run.settings, "finetuning", name, cycle))
+            adapter = 4 * adapter_parameters(
+                shapes, effective(run.settings, "finetuning", name, cycle)
+            )
             folder = run.results / (f"{name}/cycle-{cycle}" if cycle else name)
             if not (folder / "adapter" / "adapter_model.safetensors").is_file():
                 largest = max(largest, adapter)
-                total += adapter + CANDIDATE_BYTES * effective(run.settings, "prompts", name, cycle)["candidates"]
-        total += 3 * largest  # a checkpoint has the weights and the optimiser's two moments, one at a time
+                total += (
+                    adapter
+                    + CANDIDATE_BYTES
+                    * effective(run.settings, "prompts", name, cycle)["candidates"]
+                )
+        total += (
+            3 * largest
+        )  # a checkpoint has the weights and the optimiser's two moments, one at a time
     return total
 
 
@@ -246,23 +306,39 @@ def check_isolation(run: Run, facts: dict) -> Iterator[Finding]:
     if facts["isolation"] is None:
         yield Finding(ERROR, "isolation", facts["isolation_trouble"])
     elif facts["isolation"] == "none":
-        yield Finding(WARNING, "isolation", f"none: on {facts['node']} generated programs run with your rights")
+        yield Finding(
+            WARNING,
+            "isolation",
+            f"none: on {facts['node']} generated programs run with your rights",
+        )
     else:
         yield Finding(OK, "isolation", f"{facts['isolation']} on {facts['node']}")
 
 
 def check_site(run: Run, facts: dict) -> Iterator[Finding]:
     """What the site lets one process have, against what a candidate of the judge is promised."""
-    places = [(name, cycle) for name in run.settings["chains"] for cycle in cycles_of(run.settings, name)]
-    each = [isolation.bounds(effective(run.settings, "evaluation", *place) | {"repeats": 1}) for place in places]
+    places = [
+        (name, cycle) for name in run.settings["chains"] for cycle in cycles_of(run.settings, name)
+    ]
+    each = [
+        isolation.bounds(effective(run.settings, "evaluation", *place) | {"repeats": 1})
+        for place in places
+    ]
     wanted = {resource.RLIMIT_CPU: max((bounds["cpu_s"] for bounds in each), default=0)}
-    wanted |= {resource.RLIMIT_FSIZE: isolation.SCRATCH_MB * 2**20, resource.RLIMIT_NOFILE: isolation.OPEN_FILES}
+    wanted |= {
+        resource.RLIMIT_FSIZE: isolation.SCRATCH_MB * 2**20,
+        resource.RLIMIT_NOFILE: isolation.OPEN_FILES,
+    }
     wanted[resource.RLIMIT_STACK] = site_limits.STACK
     if not facts["gpus"] or run.settings["run"]["device"] == "cpu":
-        wanted[resource.RLIMIT_AS] = max((bounds["memory_mb"] for bounds in each), default=0) * 2**20
+        wanted[resource.RLIMIT_AS] = (
+            max((bounds["memory_mb"] for bounds in each), default=0) * 2**20
+        )
     for text in site_limits.shortfalls(wanted, found=facts["limits"]):
         yield Finding(ERROR, "site", f"{facts['node']}: {text}")
-    yield Finding(OK, "site", f"{facts['node']} limits a process to: {site_limits.line(facts['limits'])}")
+    yield Finding(
+        OK, "site", f"{facts['node']} limits a process to: {site_limits.line(facts['limits'])}"
+    )
 
 
 def check_versions(run: Run, facts: dict) -> Iterator[Finding]:
@@ -270,30 +346,56 @@ def check_versions(run: Run, facts: dict) -> Iterator[Finding]:
     other = [name for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
     if other:
         what = ", ".join(
-            f"{name} {there.get(name, 'missing')} instead of {here.get(name, 'missing')}" for name in other
+            f"{name} {there.get(name, 'missing')} instead of {here.get(name, 'missing')}"
+            for name in other
         )
-        yield Finding(ERROR, "versions", f"{facts['node']} has {what}; use one environment on a shared file system")
+        yield Finding(
+            ERROR,
+            "versions",
+            f"{facts['node']} has {what}; use one environment on a shared file system",
+        )
     else:
-        yield Finding(OK, "versions", f"Python {there['python']}, torch {there.get('torch', 'missing')} as on the head")
+        yield Finding(
+            OK,
+            "versions",
+            f"Python {there['python']}, torch {there.get('torch', 'missing')} as on the head",
+        )
 
 
 def check_gpu(run: Run, facts: dict) -> Iterator[Finding]:
     """A GPU that the settings count on is there, and 4 bits have what they need."""
     device, found = run.settings["run"]["device"], facts["gpus"]
-    names = ", ".join(f"{gpu['name']} ({gpu['bytes'] / GB:.0f} GB)" if gpu["bytes"] else gpu["name"] for gpu in found)
+    names = ", ".join(
+        f"{gpu['name']} ({gpu['bytes'] / GB:.0f} GB)" if gpu["bytes"] else gpu["name"]
+        for gpu in found
+    )
     node = facts["node"]
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= len(found):
-        what = f"run.device is {device}, but {node} shows {names or 'no GPU'}; set it to auto or cpu"
+        what = (
+            f"run.device is {device}, but {node} shows {names or 'no GPU'}; set it to auto or cpu"
+        )
         yield Finding(ERROR, "device", what)
     elif found:
         yield Finding(OK, "device", f"{names} on {node}")
         yield from check_sharing(run, facts)
     elif run.slurm and run.on_gpu():
-        yield Finding(WARNING, "device", f"jobs ask for a GPU, but {node} shows none: they would run on its CPU")
+        yield Finding(
+            WARNING,
+            "device",
+            f"jobs ask for a GPU, but {node} shows none: they would run on its CPU",
+        )
     else:
         yield Finding(OK, "device", f"no GPU on {node}: jobs run on its processors")
-    if run.settings["loading"]["quantization"] == "nf4" and found and "bitsandbytes" not in facts["versions"]:
-        yield Finding(ERROR, "quantization", "nf4 needs the package bitsandbytes; install it, or set it to none")
+    if (
+        run.settings["loading"]["quantization"] == "nf4"
+        and found
+        and "bitsandbytes" not in facts["versions"]
+    ):
+        yield Finding(
+            ERROR,
+            "quantization",
+            "nf4 needs the package bitsandbytes; install it, or set it to none",
+        )
 
 
 def check_sharing(run: Run, facts: dict) -> Iterator[Finding]:
@@ -314,8 +416,14 @@ def check_trial(run: Run, facts: dict) -> Iterator[Finding]:
     if trial is None:
         return
     if "trouble" in trial:
-        mend = "python scripts/gpu_walls.py there says which wall it is" if facts["gpus"] else "see docs/judge.md"
-        yield Finding(ERROR, "judge", f"{node}: no candidate can be judged ({trial['trouble']}); {mend}")
+        mend = (
+            "python scripts/gpu_walls.py there says which wall it is"
+            if facts["gpus"]
+            else "see docs/judge.md"
+        )
+        yield Finding(
+            ERROR, "judge", f"{node}: no candidate can be judged ({trial['trouble']}); {mend}"
+        )
     else:
         place = f"at level {trial['isolation']} on {trial['device']}"
         yield Finding(OK, "judge", f"{node} trained a seed program {place} in {trial['seconds']} s")
@@ -334,13 +442,20 @@ def check_memory(run: Run, facts: dict | None) -> Iterator[Finding]:
     if run.settings["run"]["device"] == "cpu" or not gpu:
         if loading["quantization"] == "nf4":
             why = "run.device is cpu" if run.settings["run"]["device"] == "cpu" else "there is none"
-            yield Finding(ERROR, "quantization", f"nf4 needs a GPU, and {why}; set loading.quantization to none")
+            yield Finding(
+                ERROR,
+                "quantization",
+                f"nf4 needs a GPU, and {why}; set loading.quantization to none",
+            )
         return
     memory, source = (min(measured), "measured") if measured else slurm.declared_memory(run)
     shapes = weight_shapes(run.model)
     weights = loaded_bytes(shapes, loading, gpu=True)
     model = text_config(run.model)
-    more = max((training_bytes(shapes, model, settings) for settings in finetunings(run.settings)), default=0)
+    more = max(
+        (training_bytes(shapes, model, settings) for settings in finetunings(run.settings)),
+        default=0,
+    )
     text = f"weights {weights / GB:.1f} GB, fine-tuning {more / GB:.1f} GB more (estimate)"
     if memory is None:
         yield Finding(WARNING, "memory", f"{text}; how much the GPU has is not known")
@@ -349,6 +464,10 @@ def check_memory(run: Run, facts: dict | None) -> Iterator[Finding]:
     if weights > memory:
         yield Finding(ERROR, "memory", f"{text}; take a larger GPU, or loading.quantization: nf4")
     elif weights + more > memory:
-        yield Finding(WARNING, "memory", f"{text}; set finetuning.gradient_checkpointing, or a smaller max_pair_tokens")
+        yield Finding(
+            WARNING,
+            "memory",
+            f"{text}; set finetuning.gradient_checkpointing, or a smaller max_pair_tokens",
+        )
     else:
         yield Finding(OK, "memory", text)

@@ -32,7 +32,9 @@ def prompt_counter(run: Run) -> Callable[[str, int], int]:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the reader meets a broken file with any kind of error
-        raise InputError(f"{path}: no tokenizer ({error}); delete the model's manifest.json and run again") from None
+        raise InputError(
+            f"{path}: no tokenizer ({error}); delete the model's manifest.json and run again"
+        ) from None
     chat = read_json(run.model / MANIFEST).get("chat_tokens", 0)
 
     def length(text: str) -> int:
@@ -42,7 +44,9 @@ def prompt_counter(run: Run) -> Callable[[str, int], int]:
     def longest(template: str, hints: str, dataset: str, epochs: int, budget: int) -> int:
         read, goal = read_template(ROOT / template), {"epochs": epochs, "parameter_budget": budget}
         said = read_hints(ROOT / hints).values()
-        return max(length(write_prompt(read, _facts(run, dataset), goal, hint, [])) for hint in said)
+        return max(
+            length(write_prompt(read, _facts(run, dataset), goal, hint, [])) for hint in said
+        )
 
     def count(chain: str, cycle: int) -> int:
         asked = effective(run.settings, "prompts", chain, cycle)

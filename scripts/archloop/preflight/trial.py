@@ -51,7 +51,9 @@ def judge_seed_program(
     started, program = time.monotonic(), family_programs("plain")[0].program
     own = judge.SERVER
     try:
-        judge.SERVER = own.replace("; fork_server.main()", f"\n{LEFT_OUT[left_out]}\nfork_server.main()")
+        judge.SERVER = own.replace(
+            "; fork_server.main()", f"\n{LEFT_OUT[left_out]}\nfork_server.main()"
+        )
         with tempfile.TemporaryDirectory() as folder:
             images = Path(folder) / "images.safetensors"
             write_images(images)
@@ -62,9 +64,15 @@ def judge_seed_program(
         return {"trouble": " ".join(str(error).split())}
     finally:
         judge.SERVER = own
-    facts = {"isolation": opened.level, "device": opened.device_name, "seconds": round(time.monotonic() - started, 1)}
+    facts = {
+        "isolation": opened.level,
+        "device": opened.device_name,
+        "seconds": round(time.monotonic() - started, 1),
+    }
     if record["outcome"] != "trained":
-        return facts | {"trouble": f"a seed program ends as {record['outcome']}: {record['detail']}"}
+        return facts | {
+            "trouble": f"a seed program ends as {record['outcome']}: {record['detail']}"
+        }
     return facts | {"outcome": record["outcome"], "accuracy": record["accuracy"]}
 
 
@@ -74,17 +82,34 @@ def write_images(path: Path) -> None:
     for split in ("train", "validation", "test"):
         arrays[f"{split}_images"] = rng.integers(0, 256, (IMAGES, 1, SIZE, SIZE), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(IMAGES) % CLASSES
-    facts = {"name": "trial", "classes": CLASSES, "class_names": [str(number) for number in range(CLASSES)]}
-    facts |= {"channels": 1, "size": SIZE, "chance": 1 / CLASSES, "mean": [0.5], "std": [0.29], "seed": 1}
+    facts = {
+        "name": "trial",
+        "classes": CLASSES,
+        "class_names": [str(number) for number in range(CLASSES)],
+    }
+    facts |= {
+        "channels": 1,
+        "size": SIZE,
+        "chance": 1 / CLASSES,
+        "mean": [0.5],
+        "std": [0.29],
+        "seed": 1,
+    }
     facts |= {"images": dict.fromkeys(("train", "validation", "test"), IMAGES)}
     save_file(arrays, path, metadata={"facts": json.dumps(facts)})
 
 
-def which_wall(device: str, settings: dict, levels: tuple[str, ...], as_gpu: bool) -> Iterator[tuple[str, str, dict]]:
+def which_wall(
+    device: str, settings: dict, levels: tuple[str, ...], as_gpu: bool
+) -> Iterator[tuple[str, str, dict]]:
     """Yield (level, what is left out, the trial) for each level, and for one that fails with each wall left out."""
     for level in levels:
         reason = walls.obstacle(level, gpu=True)
-        trial = {"trouble": reason} if reason else judge_seed_program(device, level, settings, as_gpu=as_gpu)
+        trial = (
+            {"trouble": reason}
+            if reason
+            else judge_seed_program(device, level, settings, as_gpu=as_gpu)
+        )
         yield level, "no wall", trial
         for left_out in list(LEFT_OUT)[1:] if "trouble" in trial and not reason else ():
             yield level, left_out, judge_seed_program(device, level, settings, left_out, as_gpu)

@@ -48,7 +48,11 @@ class Contrast:
 
 
 def contrasts(
-    loop: dict[str, np.ndarray], controls: dict[str, np.ndarray], resamples: int, seed: int, shares: bool = True
+    loop: dict[str, np.ndarray],
+    controls: dict[str, np.ndarray],
+    resamples: int,
+    seed: int,
+    shares: bool = True,
 ) -> dict[str, Contrast]:
     """Return each control's contrast; the p values are Holm's over all of them.
 
@@ -60,7 +64,9 @@ def contrasts(
     for name, cells in controls.items():
         sides = [_valued(cells_of) for cells_of in (loop[name], cells)]
         if all(len(side) for side in sides):
-            found[name] = _contrast(*sides, resamples, derive(seed, f"contrast {name}"), shares, len(controls))
+            found[name] = _contrast(
+                *sides, resamples, derive(seed, f"contrast {name}"), shares, len(controls)
+            )
     return found | _adjusted({name: each for name, each in found.items() if each.p is not None})
 
 
@@ -103,13 +109,20 @@ def _valued(cells: np.ndarray) -> np.ndarray:
 def _contrast(
     loop: np.ndarray, control: np.ndarray, resamples: int, seed: int, shares: bool, compared: int
 ) -> Contrast:
-    values = [100 * side[:, :, 0].sum(axis=1) / side[:, :, 1].sum(axis=1) for side in (loop, control)]
+    values = [
+        100 * side[:, :, 0].sum(axis=1) / side[:, :, 1].sum(axis=1) for side in (loop, control)
+    ]
     facts = {"loop": tuple(values[0].tolist()), "control": tuple(values[1].tolist())}
     facts["difference"] = float(values[0].mean() - values[1].mean())
     runs = [len(side) for side in values]
     if min(runs) >= LEAST_RUNS:
-        parts = [_variance(side, cells, shares) / len(side) for side, cells in zip(values, (loop, control))]
-        return Contrast(**facts, method="runs", **_welch(facts["difference"], parts, runs, compared))
+        parts = [
+            _variance(side, cells, shares) / len(side)
+            for side, cells in zip(values, (loop, control))
+        ]
+        return Contrast(
+            **facts, method="runs", **_welch(facts["difference"], parts, runs, compared)
+        )
     if max(runs) == 1:
         interval = _bootstrap(loop[0], control[0], resamples, seed)
         if interval:
@@ -134,7 +147,9 @@ def _welch(difference: float, parts: list[float], runs: list[int], compared: int
     error = sum(parts) ** 0.5
     freedom = sum(parts) ** 2 / sum(part**2 / (count - 1) for part, count in zip(parts, runs))
     # Told apart is what survives Holm's first and hardest step.
-    needed = nctdtrinc(freedom, 1 - POWER, stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / compared, freedom))
+    needed = nctdtrinc(
+        freedom, 1 - POWER, stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / compared, freedom)
+    )
     return {
         "error": float(error),
         "freedom": float(freedom),
@@ -143,7 +158,9 @@ def _welch(difference: float, parts: list[float], runs: list[int], compared: int
     }
 
 
-def _bootstrap(loop: np.ndarray, control: np.ndarray, resamples: int, seed: int) -> tuple[float, float] | None:
+def _bootstrap(
+    loop: np.ndarray, control: np.ndarray, resamples: int, seed: int
+) -> tuple[float, float] | None:
     """Return the percentile interval over circular blocks of cycles, drawn for each side apart.
 
     Blocks are as long as the cube root of the number of cycles: neighbours resemble each other. Deviations are widened
@@ -157,10 +174,14 @@ def _bootstrap(loop: np.ndarray, control: np.ndarray, resamples: int, seed: int)
     drawn = []
     for side in (loop, control):
         starts = dice.integers(0, cycles, (resamples, -(-cycles // length)))
-        places = (starts[:, :, None] + np.arange(length)).reshape(resamples, -1)[:, :cycles] % cycles
+        places = (starts[:, :, None] + np.arange(length)).reshape(resamples, -1)[
+            :, :cycles
+        ] % cycles
         sums = side[places].sum(axis=1)
         drawn.append(100 * sums[:, 0] / np.maximum(sums[:, 1], 1e-9))
     differences = drawn[0] - drawn[1]
     middle = differences.mean()
-    ends = np.quantile(middle + (differences - middle) * (cycles / (cycles - 1)) ** 0.5, (0.025, 0.975))
+    ends = np.quantile(
+        middle + (differences - middle) * (cycles / (cycles - 1)) ** 0.5, (0.025, 0.975)
+    )
     return float(ends[0]), float(ends[1])

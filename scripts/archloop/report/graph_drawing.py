@@ -28,12 +28,50 @@ WORDS = {
     "view": ("reshape", "o"),
     "native_dropout": ("dropout", "n"),
 }
-KINDS = {"i": "image", "c": "convolution", "d": "depthwise", "l": "linear", "p": "pooling", "+": "add", "k": "concat"}
+KINDS = {
+    "i": "image",
+    "c": "convolution",
+    "d": "depthwise",
+    "l": "linear",
+    "p": "pooling",
+    "+": "add",
+    "k": "concat",
+}
 KINDS |= {"m": "gate or attention", "n": "other", "o": "other"}
 # What is drawn as part of the block before it, when that feeds nothing else.
-FOLLOWERS = {"native_batch_norm", "native_group_norm", "native_layer_norm", "view", "t", "native_dropout", "bernoulli"}
-FOLLOWERS |= {"relu", "gelu", "silu", "hardswish", "leaky_relu", "elu", "sigmoid", "hardsigmoid", "tanh", "hardtanh"}
-FOLLOWERS |= {"softplus", "mish", "_log_softmax", "_softmax", "permute", "transpose", "clamp", "celu", "selu", "div"}
+FOLLOWERS = {
+    "native_batch_norm",
+    "native_group_norm",
+    "native_layer_norm",
+    "view",
+    "t",
+    "native_dropout",
+    "bernoulli",
+}
+FOLLOWERS |= {
+    "relu",
+    "gelu",
+    "silu",
+    "hardswish",
+    "leaky_relu",
+    "elu",
+    "sigmoid",
+    "hardsigmoid",
+    "tanh",
+    "hardtanh",
+}
+FOLLOWERS |= {
+    "softplus",
+    "mish",
+    "_log_softmax",
+    "_softmax",
+    "permute",
+    "transpose",
+    "clamp",
+    "celu",
+    "selu",
+    "div",
+}
 LONGEST_LABEL, LONGEST_SHAPE = 80, 24
 
 
@@ -51,7 +89,9 @@ def blocks(nodes: object) -> list[list] | None:
 
 def strip(found: list[list]) -> str:
     """Return a graph as a row of letters with the channels of each block, for the small picture: `i3c16c16p16l10`."""
-    return "".join(f"{kind}{shape.split('×')[0] if shape[:1].isdigit() else 0}" for _, kind, shape, _ in found)
+    return "".join(
+        f"{kind}{shape.split('×')[0] if shape[:1].isdigit() else 0}" for _, kind, shape, _ in found
+    )
 
 
 def _folded(nodes: list) -> list[list]:
@@ -69,7 +109,9 @@ def _folded(nodes: list) -> list[list]:
     for at, (operation, settings, _, shape) in enumerate(nodes):
         if constant[at] or operation == "=output":
             continue
-        label, kind = _named(operation, dict(settings), [nodes[source] for source in feeds[at]], len(data[at]))
+        label, kind = _named(
+            operation, dict(settings), [nodes[source] for source in feeds[at]], len(data[at])
+        )
         own = data[at]
         follows = operation in FOLLOWERS or (operation in ("mul", "add") and len(own) == 1)
         if follows and len(own) == 1 and consumers[own[0]] == 1 and found[place[own[0]]][1] != "i":
@@ -79,7 +121,12 @@ def _folded(nodes: list) -> list[list]:
         else:
             place[at] = len(found)
             found.append(
-                [visible(label)[:LONGEST_LABEL], kind, _shape(shape), sorted({place[source] for source in own})]
+                [
+                    visible(label)[:LONGEST_LABEL],
+                    kind,
+                    _shape(shape),
+                    sorted({place[source] for source in own}),
+                ]
             )
     return found
 
@@ -94,7 +141,9 @@ def _named(operation: str, settings: dict, inputs: list, sources: int) -> tuple[
         word = "up-conv" if settings.get("transposed") is True else word
         if settings.get("groups", 1) != 1:
             depthwise = weight[1] == 1
-            word, kind = ("depthwise", "d") if depthwise else (f"conv in {settings['groups']} groups", kind)
+            word, kind = (
+                ("depthwise", "d") if depthwise else (f"conv in {settings['groups']} groups", kind)
+            )
         return f"{word} {_size(weight[2:])}" + (f" /{stride}" if stride != 1 else ""), kind
     if operation in ("max_pool2d_with_indices", "avg_pool2d"):
         return f"{word} {_size(settings['kernel_size'])}", kind

@@ -24,8 +24,16 @@ def repeat_groups(results: Results) -> list[list[str]]:
     groups: dict[str, list[str]] = {}
     known = results.settings.get("chains", {})
     for name in results.chains:
-        own = {key: value for key, value in known.get(name, {"name": name}).items() if key not in UNLIKE}
-        own |= {"generation": {key: value for key, value in own.get("generation", {}).items() if key != SHARDS}}
+        own = {
+            key: value
+            for key, value in known.get(name, {"name": name}).items()
+            if key not in UNLIKE
+        }
+        own |= {
+            "generation": {
+                key: value for key, value in own.get("generation", {}).items() if key != SHARDS
+            }
+        }
         for key in ("start", "source"):
             other, slash, cycle = str(own.get(key)).partition("/")
             own[key] = known.get(other, {}).get("repeat_of", other) + slash + cycle
@@ -37,7 +45,12 @@ def ordered(results: Results, loop: list[str], controls: dict[str, list[str]]) -
     """Return all groups of repeats: the loop, its controls, the others on its data set, then data set by data set."""
     first = [loop, *controls.values()]
     others = [group for group in repeat_groups(results) if group not in first]
-    places = {name: at for at, name in enumerate(dict.fromkeys(facts["dataset"] for facts in results.chains.values()))}
+    places = {
+        name: at
+        for at, name in enumerate(
+            dict.fromkeys(facts["dataset"] for facts in results.chains.values())
+        )
+    }
     places[results.chains[loop[0]]["dataset"]] = -1
     return first + sorted(others, key=lambda group: places[results.chains[group[0]]["dataset"]])
 
@@ -82,13 +95,21 @@ def differing(results: Results, chain: str, reference: str) -> str:
         return "unknown: the folder holds no settings"
     found = []
     own, other = (results.settings["chains"][name] for name in (chain, reference))
-    written = own["source"] == other["source"] == MODEL  # else one has no use for an adapter or for prompts
-    found += [f"{key} {own[key]} (there {other[key]})" for key in ("start", "source") if own[key] != other[key]]
+    written = (
+        own["source"] == other["source"] == MODEL
+    )  # else one has no use for an adapter or for prompts
+    found += [
+        f"{key} {own[key]} (there {other[key]})"
+        for key in ("start", "source")
+        if own[key] != other[key]
+    ]
     found = found if written else [text for text in found if text.startswith("source")]
     idle = effective(results.settings, "finetuning", chain)["train_on"] == "none"
     for path in unlike(results.settings, chain, reference, SECTIONS if written else JUDGED):
         name, _, key = path.partition(".")
-        if name == "finetuning" and idle and key != "train_on":  # then how it would train means nothing
+        if (
+            name == "finetuning" and idle and key != "train_on"
+        ):  # then how it would train means nothing
             continue
         ours, theirs = (effective(results.settings, name, one)[key] for one in (chain, reference))
         found.append(f"{path} {ours} (there {theirs})")

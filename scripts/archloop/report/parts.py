@@ -23,6 +23,14 @@ TABLES = {
 }
 VERIFIED = "verified.json"  # what `verify.py --note` leaves in the folder of the results, for the next report
 # What the page is made of beside the results, in the folder report/.
-PAGE_PARTS = ("page.html.j2", "page.css", "page.js", "gallery.html.j2", "gallery.css", "gallery.js", "design.js")
+PAGE_PARTS = (
+    "page.html.j2",
+    "page.css",
+    "page.js",
+    "gallery.html.j2",
+    "gallery.css",
+    "gallery.js",
+    "design.js",
+)
 PAGE_PARTS += ("paper.csv", "protocol.csv")
 PAGE_PARTS += tuple(f"captions/{name}.rst" for name in FIGURES)

@@ -31,7 +31,10 @@ def write_report(results: Results, settings: dict, folder: Path) -> list[Path]:
     tables, valid, compared = all_tables(results, settings)
     for name, table in tables.items():
         write_text(folder / "tables" / f"{name}.csv", table.write_csv())
-        with replacing(folder / "tables" / f"{name}.parquet") as temporary, open(temporary, "wb") as opened:
+        with (
+            replacing(folder / "tables" / f"{name}.parquet") as temporary,
+            open(temporary, "wb") as opened,
+        ):
             table.write_parquet(opened, compression="zstd", statistics=False)
     drawn = figures.pictures(results, compared, tables, valid, settings)
     with Progress(len(FIGURES), "figure", "report") as progress:
@@ -48,7 +51,9 @@ def write_report(results: Results, settings: dict, folder: Path) -> list[Path]:
     return [folder / "index.html", *made]
 
 
-def all_tables(results: Results, settings: dict) -> tuple[dict[str, pl.DataFrame], pl.DataFrame, Compared]:
+def all_tables(
+    results: Results, settings: dict
+) -> tuple[dict[str, pl.DataFrame], pl.DataFrame, Compared]:
     """Return (name -> table of the report, the valid candidates with their kinds, what is compared with what)."""
     valid = per_cycle.judged(results)
     cycles = per_cycle.cycles(results)
@@ -96,7 +101,10 @@ def page(
         "".join((PAGE / f"{part}.{kind}").read_text(encoding="utf-8") for part in parts)
         for kind, parts in (("css", ("page", "gallery")), ("js", ("page", "design", "gallery")))
     )
-    captions = {name: (PAGE / "captions" / f"{name}.rst").read_text(encoding="utf-8").strip() for name in FIGURES}
+    captions = {
+        name: (PAGE / "captions" / f"{name}.rst").read_text(encoding="utf-8").strip()
+        for name in FIGURES
+    }
     shown = {
         name: [(panel.title, for_page(svg(panel.chart), panel.says)) for panel in picture.panels]
         for name, picture in drawn.items()

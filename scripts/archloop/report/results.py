@@ -46,7 +46,10 @@ class Results:
 
     @property
     def finished(self) -> bool:
-        return all(facts["cycles"] == list(range(1, facts["planned"] + 1)) for facts in self.chains.values())
+        return all(
+            facts["cycles"] == list(range(1, facts["planned"] + 1))
+            for facts in self.chains.values()
+        )
 
     def novelty(self, chain: str, cycle: int) -> dict:
         """Return the gate and threshold that a cycle was judged with."""
@@ -73,14 +76,18 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
     found = {cell: place / "summary.json" for cell, place in zip(cells, places)}
     summaries = {cell: read_json(path) for cell, path in found.items() if path.is_file()}
     made = [cell for cell in cells if not settings or trains(settings, *cell)]
-    training = {cell: folder / cell[0] / f"cycle-{cell[1]}" / "adapter" / "training.json" for cell in made}
+    training = {
+        cell: folder / cell[0] / f"cycle-{cell[1]}" / "adapter" / "training.json" for cell in made
+    }
     training[("seed", 0)] = folder / "seed" / "adapter" / "training.json"
     for cell in cells:
         if cell not in summaries:
             cell_candidates = candidates.filter(chain=cell[0], cycle=cell[1])
             unknown = {"carried_on": False, "pairs": None}
             threshold = _threshold(settings, summaries, *cell)
-            summaries[cell] = summarize(cell_candidates, unknown, threshold, *cell, chains[cell[0]]["dataset"])
+            summaries[cell] = summarize(
+                cell_candidates, unknown, threshold, *cell, chains[cell[0]]["dataset"]
+            )
     corpus = read_corpus([seed] * seed.is_file() + shards)
     admitted = set(corpus["id"]) | set(candidates.filter(outcome="admitted")["id"])
     return Results(
@@ -99,7 +106,9 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
         ],
         training={cell: read_json(path) for cell, path in training.items() if path.is_file()},
         graphs={
-            name: facts for place in (folder / SEED, *places) for name, facts in _graphs(place / "evaluated", admitted)
+            name: facts
+            for place in (folder / SEED, *places)
+            for name, facts in _graphs(place / "evaluated", admitted)
         },
         verified=read_json(folder / VERIFIED, "said", "findings", "candidates")
         if (folder / VERIFIED).is_file()
@@ -109,8 +118,16 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
 
 def programs(results: Results, ids: set[str]) -> dict[str, str]:
     """Return id -> program of some candidates, read from the files of their cycles alone."""
-    places = results.candidates.filter(pl.col("id").is_in(ids)).select("chain", "cycle").unique().sort("chain", "cycle")
-    paths = [results.folder / chain / f"cycle-{cycle}" / "candidates.parquet" for chain, cycle in places.iter_rows()]
+    places = (
+        results.candidates.filter(pl.col("id").is_in(ids))
+        .select("chain", "cycle")
+        .unique()
+        .sort("chain", "cycle")
+    )
+    paths = [
+        results.folder / chain / f"cycle-{cycle}" / "candidates.parquet"
+        for chain, cycle in places.iter_rows()
+    ]
     found = read_candidates(paths, ["id", "program"]) if paths else None
     return {} if found is None else dict(found.filter(pl.col("id").is_in(ids)).iter_rows())
 
@@ -118,7 +135,11 @@ def programs(results: Results, ids: set[str]) -> dict[str, str]:
 def sources(results: Results) -> list[Path]:
     """Return the files that the whole report of a run is made of, those of the page too, as its rule declares them."""
     settings, found = results.settings, [results.folder / SEED / "corpus.parquet"]
-    found += [results.folder / SEED / "adapter" / "training.json"] if settings and uses_seed_adapter(settings) else []
+    found += (
+        [results.folder / SEED / "adapter" / "training.json"]
+        if settings and uses_seed_adapter(settings)
+        else []
+    )
     shards = settings["seed_corpus"]["shards"] if settings else 0
     found += [results.folder / SEED / "evaluated" / f"{shard}.json" for shard in range(shards)]
     for chain, facts in results.chains.items():
@@ -136,12 +157,19 @@ def _chains(folder: Path, settings: dict) -> dict[str, dict]:
     """Return the chains: each after what it builds on, then those of the language model first, `main`, then by name."""
     known = {name: chain for name, chain in settings.get("chains", {}).items() if name != "seed"}
     if not known:
-        names = sorted({path.parent.parent.name for path in folder.glob("*/cycle-*/candidates.parquet")})
+        names = sorted(
+            {path.parent.parent.name for path in folder.glob("*/cycle-*/candidates.parquet")}
+        )
         known = {name: {} for name in names}
     chains = {}
 
     def rank(name: str) -> tuple:
-        return _depth(known, name), known[name].get("source", "model") != "model", name != "main", name
+        return (
+            _depth(known, name),
+            known[name].get("source", "model") != "model",
+            name != "main",
+            name,
+        )
 
     for name in sorted(known, key=rank):
         chain = known[name]
@@ -168,7 +196,9 @@ def _depth(chains: dict[str, dict], name: str) -> int:
 def _dataset(folder: Path, cycles: list[int]) -> str:
     if not cycles:
         return "?"
-    return read_candidates([folder / f"cycle-{cycles[0]}" / "candidates.parquet"], ["dataset"])["dataset"][0]
+    return read_candidates([folder / f"cycle-{cycles[0]}" / "candidates.parquet"], ["dataset"])[
+        "dataset"
+    ][0]
 
 
 def _threshold(settings: dict, summaries: dict, chain: str, cycle: int) -> float:
@@ -178,7 +208,9 @@ def _threshold(settings: dict, summaries: dict, chain: str, cycle: int) -> float
             return summary["at_threshold"]["threshold"]
     admission = effective(settings, "admission", chain, cycle) if settings else {"threshold": 0.4}
     if admission.get("relative_to_chance"):
-        raise InputError(f"chain {chain}: no summary of any cycle yet, and its threshold counts from the chance level")
+        raise InputError(
+            f"chain {chain}: no summary of any cycle yet, and its threshold counts from the chance level"
+        )
     return admission["threshold"]
 
 
@@ -190,10 +222,17 @@ def _run_records(folder: Path, chain: str) -> list[dict]:
     records = []
     for cycle, place in sorted(places):
         for kind, stage in STAGES.items():
-            paths = [place / kind / "run.json"] if kind == "adapter" else sorted((place / kind).glob("*.run.json"))
+            paths = (
+                [place / kind / "run.json"]
+                if kind == "adapter"
+                else sorted((place / kind).glob("*.run.json"))
+            )
             for path in paths:
                 if path.is_file():
-                    records.append(read_json(path, "seconds") | {"chain": chain, "cycle": cycle, "stage": stage})
+                    records.append(
+                        read_json(path, "seconds")
+                        | {"chain": chain, "cycle": cycle, "stage": stage}
+                    )
     return records
 
 
@@ -204,7 +243,10 @@ def _graphs(folder: Path, admitted: set[str]) -> Iterator[tuple[str, dict]]:
             graph = record.get("graph")
             nodes = graph.get("nodes") if isinstance(graph, dict) else None
             found = blocks(nodes) if nodes else None
-            yield record["id"], {"blocks": found, "cut": found is not None and len(nodes) >= LISTED_NODES}
+            yield (
+                record["id"],
+                {"blocks": found, "cut": found is not None and len(nodes) >= LISTED_NODES},
+            )
 
 
 def _records(path: Path, wanted: set[str]) -> list[dict]:
@@ -214,10 +256,14 @@ def _records(path: Path, wanted: set[str]) -> list[dict]:
     """
     text = read_text(path)
     start, end = text.find(RECORDS_BEGIN), text.rfind(RECORDS_END)
-    parts = text[start + len(RECORDS_BEGIN) : end].split(BETWEEN_RECORDS) if 0 <= start < end else []
+    parts = (
+        text[start + len(RECORDS_BEGIN) : end].split(BETWEEN_RECORDS) if 0 <= start < end else []
+    )
     names = [RECORD_ID.search(part) for part in parts]
     if not parts or not all(names):
-        return [record for record in read_json(path, "records")["records"] if record["id"] in wanted]
+        return [
+            record for record in read_json(path, "records")["records"] if record["id"] in wanted
+        ]
     try:
         chosen = [part for part, name in zip(parts, names) if json.loads(name[1]) in wanted]
         return [parse_json(f"{{{part}}}") for part in chosen]

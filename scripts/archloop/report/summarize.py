@@ -9,7 +9,12 @@ from archloop.report.intervals import mean_interval, wilson
 
 
 def summarize(
-    candidates: pl.DataFrame, training: dict | None, threshold: float, chain: str, cycle: int, dataset: str
+    candidates: pl.DataFrame,
+    training: dict | None,
+    threshold: float,
+    chain: str,
+    cycle: int,
+    dataset: str,
 ) -> dict:
     """Return the summary of one cycle.
 
@@ -21,7 +26,9 @@ def summarize(
     total = candidates.height
     valid = candidates.filter(pl.col("outcome").is_in(VALID))
     accuracies = sorted(valid["accuracy"].to_list())
-    if total != sum(counts.values()) or valid.height != total - sum(counts[name] for name in NOT_VALID):
+    if total != sum(counts.values()) or valid.height != total - sum(
+        counts[name] for name in NOT_VALID
+    ):
         raise AssertionError("the funnel does not add up")
     above = valid.filter(pl.col("score") >= threshold).height
     return {

@@ -48,7 +48,9 @@ class Verdict:
     @property
     def next(self) -> str:
         """What to do with it; before the end that is to wait."""
-        return NEXT.get(self.kind, "") if self.as_of is None else "Next: let the run go on to its end."
+        return (
+            NEXT.get(self.kind, "") if self.as_of is None else "Next: let the run go on to its end."
+        )
 
     @property
     def positive(self) -> bool:
@@ -76,9 +78,13 @@ def judge(
     begun = [name for name in loop if finished[name]]
     as_of = None
     if any(len(cycles) < planned[name] for name, cycles in finished.items()):
-        as_of = min([cycles[-1] for _, cycles in compared.values()] or [len(_common(finished, begun))])
+        as_of = min(
+            [cycles[-1] for _, cycles in compared.values()] or [len(_common(finished, begun))]
+        )
     kind, headline = _headline(found, bool(begun), "frozen" in controls)
-    own = next((each.loop for each in found.values()), None) or _alone(cells, begun, finished, settings["window"])
+    own = next((each.loop for each in found.values()), None) or _alone(
+        cells, begun, finished, settings["window"]
+    )
     ahead = "random" in found and found["random"].told_apart and found["random"].difference < 0
     return Verdict(
         kind=kind,
@@ -114,7 +120,9 @@ def compare(
         if cycles:
             windows[name] = cycles
             for side, names in zip(sides, members):
-                side[name] = np.array([[cells[run, cycle] for cycle in cycles] for run in names], float)
+                side[name] = np.array(
+                    [[cells[run, cycle] for cycle in cycles] for run in names], float
+                )
     found = contrasts(*sides, settings["resamples"], seed, shares)
     return {name: (each, windows[name]) for name, each in found.items()}
 
@@ -136,11 +144,19 @@ def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[s
     if not begun:
         return "nothing", "Nothing to judge yet: no cycle of the loop has a verdict."
     if frozen is None and awaited:
-        return "no_control", "Cannot be answered yet: the chain that does not learn has no finished cycle."
+        return (
+            "no_control",
+            "Cannot be answered yet: the chain that does not learn has no finished cycle.",
+        )
     if frozen is None:
-        return "no_control", "Cannot be answered: no chain here shows what happens without learning."
+        return (
+            "no_control",
+            "Cannot be answered: no chain here shows what happens without learning.",
+        )
     if frozen.runs == 1:
-        side = "One run" if max(len(frozen.loop), len(frozen.control)) == 1 else "One run on one side"
+        side = (
+            "One run" if max(len(frozen.loop), len(frozen.control)) == 1 else "One run on one side"
+        )
         return "one_run", f"{side}: no answer about other runs."
     if frozen.runs < LEAST_RUNS:
         return "two_runs", "Two runs: too few for an answer about other runs."
@@ -152,14 +168,27 @@ def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[s
         return "works", "It works here."
     if fixed.told_apart or fixed.difference < frozen.difference / 2:
         return "training", "What helps is more training, not its own designs."
-    return "unsettled", "It works here; whether its own designs help, or more training would do, is open."
+    return (
+        "unsettled",
+        "It works here; whether its own designs help, or more training would do, is open.",
+    )
 
 
-def _led(headline: str, kind: str, found: dict, ahead: bool, as_of: int | None, planned: int) -> str:
+def _led(
+    headline: str, kind: str, found: dict, ahead: bool, as_of: int | None, planned: int
+) -> str:
     """Return the headline after what has to be said before it: that it is early, that random search is ahead."""
     if as_of is not None and kind in ("works", "training", "unsettled", "worse", "not_apart"):
-        side = "not clearly ahead of" if kind == "not_apart" else "behind" if kind == "worse" else "ahead of"
-        headline = f"No verdict before the end; so far the loop is {side} a model that does not learn."
+        side = (
+            "not clearly ahead of"
+            if kind == "not_apart"
+            else "behind"
+            if kind == "worse"
+            else "ahead of"
+        )
+        headline = (
+            f"No verdict before the end; so far the loop is {side} a model that does not learn."
+        )
     if ahead:
         headline = f"Random search is ahead. {headline}"
     elif "random" in found and _below(found["random"]):
@@ -182,7 +211,11 @@ def _beside(random: Contrast, early: bool) -> str:
     if early:
         return f"So far {said}."
     ahead, behind = (random.control, random.loop) if more else (random.loop, random.control)
-    pairs = "in every pair of runs" if min(ahead) > max(behind) else "on average, not in every pair of runs"
+    pairs = (
+        "in every pair of runs"
+        if min(ahead) > max(behind)
+        else "on average, not in every pair of runs"
+    )
     holds = "holds" if random.told_apart else "does not hold"
     p = "< 0.001" if random.p < 0.001 else f"{random.p:.3f}"
     return f"R{said[1:]}, {pairs}; that {holds} after Holm's adjustment (p {p})."
@@ -192,10 +225,16 @@ def _below(contrast: Contrast) -> bool:
     """Say whether the loop lies below a control in the few runs that there are: in all cycles drawn, or run by run."""
     if contrast.method == "cycles":
         return contrast.high < 0
-    return contrast.method == "points" and contrast.runs > 1 and max(contrast.loop) < min(contrast.control)
+    return (
+        contrast.method == "points"
+        and contrast.runs > 1
+        and max(contrast.loop) < min(contrast.control)
+    )
 
 
-def _alone(cells: dict, runs: list[str], finished: dict[str, set[int]], share: float) -> tuple[float, ...]:
+def _alone(
+    cells: dict, runs: list[str], finished: dict[str, set[int]], share: float
+) -> tuple[float, ...]:
     """Return the value of each run of the loop where nothing stands beside it."""
     cycles = window(_common(finished, runs), share)
     sums = [np.sum([cells[run, cycle] for cycle in cycles], axis=0) for run in runs if cycles]
@@ -210,11 +249,15 @@ def _sentence(found: dict[str, Contrast], loop: tuple[float, ...], measure: str)
     frozen = found.get("frozen")
     if frozen and frozen.method == "cycles":
         ends = f"{frozen.low:+.0f} to {frozen.high:+.0f}".replace("-", "−")
-        parts.append(f"Within this one run the difference is {_signed(frozen)} ({ends} over its cycles).")
+        parts.append(
+            f"Within this one run the difference is {_signed(frozen)} ({ends} over its cycles)."
+        )
     elif frozen and frozen.method == "points" and frozen.runs > 1:
         apart = min(frozen.loop) > max(frozen.control), max(frozen.loop) < min(frozen.control)
         place = "above" if apart[0] else "below" if apart[1] else "among"
-        parts.append(f"Every run of the loop lies {place} those that do not learn." if any(apart) else "")
+        parts.append(
+            f"Every run of the loop lies {place} those that do not learn." if any(apart) else ""
+        )
     elif frozen and frozen.p is not None and not frozen.told_apart:
         ends = f"{frozen.low:+.0f} to {frozen.high:+.0f}".replace("-", "−")
         parts.append(f"What learning adds: {_signed(frozen)}, 95 % interval {ends}.")
@@ -222,7 +265,14 @@ def _sentence(found: dict[str, Contrast], loop: tuple[float, ...], measure: str)
             f"With {frozen.runs} runs each, a true difference of {frozen.detectable:.0f} would be found 4 times in 5."
         )
     fixed = found.get("fixed")
-    if frozen and frozen.told_apart and frozen.difference > 0 and fixed and fixed.p and not fixed.told_apart:
+    if (
+        frozen
+        and frozen.told_apart
+        and frozen.difference > 0
+        and fixed
+        and fixed.p
+        and not fixed.told_apart
+    ):
         parts.append(
             f"Against the seed corpus alone, a true difference of {fixed.detectable:.0f} would be found 4 times in 5."
         )

@@ -23,7 +23,10 @@ def shares(devices: list[str], workers: int) -> dict[str, dict]:
     if each < 2 or not devices[0].startswith("cuda"):
         return {}
     found = {device: torch.cuda.get_device_properties(device) for device in devices}
-    return {device: {"uuid": str(card.uuid), "mb": card.total_memory // MB // each} for device, card in found.items()}
+    return {
+        device: {"uuid": str(card.uuid), "mb": card.total_memory // MB // each}
+        for device, card in found.items()
+    }
 
 
 def meter(uuid: str) -> Callable[[int], int | None]:
@@ -44,7 +47,9 @@ def meter(uuid: str) -> Callable[[int], int | None]:
     def held(process: int) -> int | None:
         try:
             rows = pynvml.nvmlDeviceGetComputeRunningProcesses(card)
-        except pynvml.NVMLError:  # for a moment; whether it tells at all is seen before a program is read
+        except (
+            pynvml.NVMLError
+        ):  # for a moment; whether it tells at all is seen before a program is read
             return None
         told = [row.usedGpuMemory for row in rows if row.pid == process]
         return None if None in told or not told else sum(told) // MB

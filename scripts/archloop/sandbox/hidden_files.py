@@ -15,7 +15,11 @@ SOURCES = ("sklearn/datasets", "share/datasets/fashion-mnist")
 
 def hidden_folders(readable: Iterable[str]) -> list[str]:
     """Return the folders with sources of data sets below readable ones, as these are spelled; links are no folders."""
-    above = ("", *PACKAGES, *(f"{library}/{place}" for library in ("lib*", "local/lib*") for place in PACKAGES))
+    above = (
+        "",
+        *PACKAGES,
+        *(f"{library}/{place}" for library in ("lib*", "local/lib*") for place in PACKAGES),
+    )
     patterns = [os.path.join(place, source) for place in above for source in SOURCES]  # noqa: PTH118
     found = []
     for folder in readable:
@@ -23,7 +27,8 @@ def hidden_folders(readable: Iterable[str]) -> list[str]:
             continue
         for path in (path for pattern in patterns for path in Path(folder).glob(pattern)):
             inside = os.path.relpath(path, folder)
-            if path.is_dir() and os.path.realpath(path) == os.path.join(os.path.realpath(folder), inside):  # noqa: PTH118
+            without_links = os.path.join(os.path.realpath(folder), inside)  # noqa: PTH118
+            if path.is_dir() and os.path.realpath(path) == without_links:
                 found.append(str(path))
     return sorted(set(found))
 

@@ -40,7 +40,16 @@ SCRATCH_MB, SCRATCH_FILES, SCRATCH_DEPTH = 16, 1024, 32
 MAXIMUM_THREADS, OPEN_FILES = 64, 256
 # Inside its namespaces a candidate finds its scratch folder here.
 SCRATCH = "/scratch"
-SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/opt/lib", "/etc/ld.so.cache", "/etc/localtime")
+SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/lib32",
+    "/bin",
+    "/opt/lib",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+)
 PYTHON = ("bin", "lib", "lib64", "pyvenv.cfg")
 GPU_SYSTEM = ("/sys", "/proc/driver/nvidia", "/etc/nvidia", "/etc/alternatives")
 # Which of a machine's GPUs a job has; the driver reads them at its start.
@@ -104,12 +113,16 @@ def obstacle(level: str, gpu: bool = False) -> str | None:
         if not landlock.abi():
             return "the kernel has no Landlock"
         bubblewrap = bubblewrap_command(readable_paths(), (), gpu=False)
-        status, said = _try([*bubblewrap, "--", *python_command.run_code("import archloop.sandbox.isolation")])
+        status, said = _try(
+            [*bubblewrap, "--", *python_command.run_code("import archloop.sandbox.isolation")]
+        )
         return None if status == 0 else said
     code = "from archloop.sandbox.isolation import try_namespaces; try_namespaces(*sys.argv[1:])"
     status, said = _try(python_command.run_code(code, scratch_base(), "gpu" if gpu else ""))
     if status not in (0, DOES_NOT_WORK):
-        raise InputError(f"run.isolation: {sys.executable} cannot try {level} ({said}); mend the environment")
+        raise InputError(
+            f"run.isolation: {sys.executable} cannot try {level} ({said}); mend the environment"
+        )
     return None if status == 0 else said
 
 
@@ -118,10 +131,14 @@ def _try(command: list[str]) -> tuple[int, str]:
     # What Python itself may need to start, and nothing that would differ from the judge's process.
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     environment = {"PATH": os.defpath} | identity("/nonexistent") | kept
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", env=environment
+    )
     said = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
     if done.returncode and said.startswith(("ModuleNotFoundError:", "ImportError:")):
-        raise InputError(f"run.isolation: {sys.executable} cannot try the walls ({said}); mend the environment")
+        raise InputError(
+            f"run.isolation: {sys.executable} cannot try the walls ({said}); mend the environment"
+        )
     return done.returncode, said
 
 
@@ -143,7 +160,9 @@ def try_namespaces(base: str, gpu: str) -> None:
 def identity(home: str) -> dict[str, str]:
     """Return the variables by which libraries choose where to keep things; a user need have neither name nor home."""
     caches = ("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
-    return {"USER": "archloop", "LOGNAME": "archloop", "HOME": home} | dict.fromkeys(caches, f"{home}/cache")
+    return {"USER": "archloop", "LOGNAME": "archloop", "HOME": home} | dict.fromkeys(
+        caches, f"{home}/cache"
+    )
 
 
 def confine(order: dict) -> Callable[[], None]:
@@ -177,7 +196,9 @@ def confine(order: dict) -> Callable[[], None]:
     home = SCRATCH if level == "namespaces" else scratch
     kept = {name: os.environ[name] for name in GPU_VARIABLES if name in os.environ}
     os.environ.clear()
-    os.environ.update(PATH="/usr/bin:/bin", TMPDIR=home, LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
+    os.environ.update(
+        PATH="/usr/bin:/bin", TMPDIR=home, LANG="C.UTF-8", PYTHONDONTWRITEBYTECODE="1"
+    )
     os.environ.update(identity(home) | kept)
     tempfile.tempdir = None  # it may have been asked for before
     _limit(promised)
@@ -190,11 +211,16 @@ def confine(order: dict) -> Callable[[], None]:
     grants = [(path, landlock.READ) for path in (*granted, *(GPU_SYSTEM if gpu else ()))]
     grants += [(path, landlock.READ_DIR) for path in listed] + [(scratch, landlock.READ_WRITE)]
     grants += [(path, landlock.READ | landlock.WRITE_FILE) for path in plain]
-    grants += [(path, landlock.READ | landlock.WRITE_FILE | landlock.IOCTL_DEV) for path in order["devices"]]
+    grants += [
+        (path, landlock.READ | landlock.WRITE_FILE | landlock.IOCTL_DEV)
+        for path in order["devices"]
+    ]
 
     def stand(starting: bool) -> None:
         if not starting:
-            libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: nobody of the same user traces it or reads its memory
+            libc.prctl(
+                4, 0, 0, 0, 0
+            )  # PR_SET_DUMPABLE: nobody of the same user traces it or reads its memory
         if level != "namespaces":
             rights = [(f"/proc/{os.getpid()}", own if starting else landlock.READ)] if gpu else []
             landlock.restrict([*grants, *rights])
@@ -231,7 +257,9 @@ def readable_paths() -> list[str]:
     ]
     paths += os.environ.get("LD_LIBRARY_PATH", "").split(":")
     paths = [os.path.normpath(path) for path in paths if os.path.isabs(path)]  # noqa: PTH117
-    both = [path for name in paths for path in (name, os.path.realpath(name)) if not _holds_home(path)]
+    both = [
+        path for name in paths for path in (name, os.path.realpath(name)) if not _holds_home(path)
+    ]
     both += [path for name in SYSTEM for path in (name, os.path.realpath(name))]
     return [path for path in dict.fromkeys(both) if os.path.lexists(path)]
 
@@ -266,9 +294,16 @@ def bubblewrap_command(
 
     hidden: folders below readable ones that are empty inside.
     """
-    command = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--die-with-parent", "--new-session"]
+    command = [
+        shutil.which("bwrap") or "bwrap",
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+    ]
     command += ["--dev", "/dev", "--proc", "/proc"]
-    for path in namespaces.outermost([*readable, *(GPU_SYSTEM if gpu else ()), str(python_command.LIBRARY)]):
+    for path in namespaces.outermost(
+        [*readable, *(GPU_SYSTEM if gpu else ()), str(python_command.LIBRARY)]
+    ):
         link = os.path.islink(path)  # noqa: PTH114
         command += ["--symlink", os.readlink(path), path] if link else ["--ro-bind", path, path]  # noqa: PTH115
     for path in hidden:
@@ -297,14 +332,18 @@ def limits(order: dict) -> dict[int, int]:
     if not order["gpu"]:
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         found[resource.RLIMIT_AS] = mapped + order["memory_mb"] * 2**20
-    if order["level"] == "namespaces" and kernel() >= PROCESSES_BY_NAMESPACE:  # elsewhere the keeper looks
+    if (
+        order["level"] == "namespaces" and kernel() >= PROCESSES_BY_NAMESPACE
+    ):  # elsewhere the keeper looks
         found[resource.RLIMIT_NPROC] = MAXIMUM_THREADS
     return found
 
 
 def check_file_size(size: int) -> None:
     """Raise InputError when the judge may not write a file of this size (bytes): its own copy of the images."""
-    lower = site_limits.shortfalls({resource.RLIMIT_FSIZE: max(size, SCRATCH_MB * 2**20)}, "the judge needs")
+    lower = site_limits.shortfalls(
+        {resource.RLIMIT_FSIZE: max(size, SCRATCH_MB * 2**20)}, "the judge needs"
+    )
     if lower:
         raise InputError(lower[0])
 
@@ -317,4 +356,6 @@ def _limit(wanted: dict[int, int]) -> None:
         hard = resource.getrlimit(limit)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (value, value))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing too much is an error of the write, not the end
+    signal.signal(
+        signal.SIGXFSZ, signal.SIG_IGN
+    )  # writing too much is an error of the write, not the end

@@ -10,7 +10,13 @@ EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REMOVE_DIR, REMOVE_FILE, MAKE_DIR, MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
 TRUNCATE, IOCTL_DEV = 1 << 14, 1 << 15
 # Rights on files that a kernel of each ABI version knows; what is handled and not granted is denied.
-_HANDLED = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
+_HANDLED = {
+    1: (1 << 13) - 1,
+    2: (1 << 14) - 1,
+    3: (1 << 15) - 1,
+    4: (1 << 15) - 1,
+    5: (1 << 16) - 1,
+}
 _ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 _NETWORK_ABI, _SCOPE_ABI, _THREADS_ABI = 4, 6, 8
 _ALL_THREADS = 1 << 3
@@ -20,7 +26,11 @@ READ_WRITE = READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG 
 
 
 class _Ruleset(ctypes.Structure):
-    _fields_ = (("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+    _fields_ = (
+        ("files", ctypes.c_uint64),
+        ("network", ctypes.c_uint64),
+        ("scoped", ctypes.c_uint64),
+    )
 
 
 class _PathBeneath(ctypes.Structure):
@@ -43,7 +53,9 @@ def restrict(grants: Iterable[tuple[str, int]]) -> None:
     """
     libc, version = ctypes.CDLL(None, use_errno=True), abi()
     handled = _HANDLED[min(version, max(_HANDLED))] if version else 0
-    rules = _Ruleset(handled, 3 if version >= _NETWORK_ABI else 0, 3 if version >= _SCOPE_ABI else 0)
+    rules = _Ruleset(
+        handled, 3 if version >= _NETWORK_ABI else 0, 3 if version >= _SCOPE_ABI else 0
+    )
     size = 8 if version < _NETWORK_ABI else 16 if version < _SCOPE_ABI else 24
     ruleset = libc.syscall(_CREATE, ctypes.byref(rules), ctypes.c_size_t(size), 0)
     if ruleset < 0:

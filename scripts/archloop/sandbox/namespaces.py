@@ -13,7 +13,15 @@ from pathlib import Path
 
 NEW_USER, NEW_MOUNT, NEW_PID, NEW_NETWORK = 0x10000000, 0x00020000, 0x20000000, 0x40000000
 NEW_IPC, NEW_HOST, NEW_CGROUP = 0x08000000, 0x04000000, 0x02000000
-_READ_ONLY, _NO_SUID, _NO_DEVICES, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+_READ_ONLY, _NO_SUID, _NO_DEVICES, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = (
+    1,
+    2,
+    4,
+    32,
+    4096,
+    16384,
+    1 << 18,
+)
 _NO_EXECUTE, _DETACH = 8, 2
 _MOUNT_SETATTR, _PIVOT_ROOT, _AT_RECURSIVE = 442, {"x86_64": 155, "aarch64": 41}, 0x8000
 DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -32,7 +40,11 @@ def leave() -> None:
     """
     user, group = os.geteuid(), os.getegid()
     _check(_libc.unshare(NEW_USER | NEW_PID | NEW_NETWORK | NEW_IPC | NEW_HOST), "unshare")
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
         Path(f"/proc/self/{name}").write_text(text)
 
 
@@ -69,13 +81,21 @@ def build_root(
             _bind(device, root / device.lstrip("/"))
     inside = root / scratch.lstrip("/")
     inside.mkdir(parents=True, exist_ok=True)
-    _mount("tmpfs", str(inside), "tmpfs", _NO_SUID | _NO_DEVICES, f"size={megabytes}m,nr_inodes={files},mode=700")
+    _mount(
+        "tmpfs",
+        str(inside),
+        "tmpfs",
+        _NO_SUID | _NO_DEVICES,
+        f"size={megabytes}m,nr_inodes={files},mode=700",
+    )
     if processes:
         _mount_processes(root / "proc")
     _mount(None, base, None, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES)
     os.chdir(base)
     number = _PIVOT_ROOT[os.uname().machine]
-    _check(_libc.syscall(number, b".", b"."), "pivot_root")  # the old root ends on top of the new one ...
+    _check(
+        _libc.syscall(number, b".", b"."), "pivot_root"
+    )  # the old root ends on top of the new one ...
     _check(_libc.umount2(b".", _DETACH), "umount")  # ... and goes
     os.chdir(scratch)
 
@@ -145,13 +165,22 @@ def _bind(source: str, target: Path) -> None:
 def _make_read_only(target: str) -> None:
     """Make a bind and all that is mounted below it read-only; kernels before 5.12 do the topmost alone."""
     attributes = _MountAttributes(set=_READ_ONLY | _NO_SUID)
-    if _libc.syscall(_MOUNT_SETATTR, -100, target.encode(), _AT_RECURSIVE, ctypes.byref(attributes), 32) == 0:
+    if (
+        _libc.syscall(
+            _MOUNT_SETATTR, -100, target.encode(), _AT_RECURSIVE, ctypes.byref(attributes), 32
+        )
+        == 0
+    ):
         return
-    kept = os.statvfs(target).f_flag & 0xE  # nosuid, nodev, noexec: locked, so they must be said again
+    kept = (
+        os.statvfs(target).f_flag & 0xE
+    )  # nosuid, nodev, noexec: locked, so they must be said again
     _mount(None, target, None, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | kept)
 
 
-def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+def _mount(
+    source: str | None, target: str, kind: str | None, flags: int, data: str | None = None
+) -> None:
     arguments = [text.encode() if text is not None else None for text in (source, target, kind)]
     done = _libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() if data else None)
     _check(done, f"mount of {source or target}")
@@ -159,7 +188,13 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int, data: 
 
 def cover(folder: str) -> None:
     """Lay an empty folder over one of the calling process's own root, for good. Raises OSError."""
-    _mount("tmpfs", folder, "tmpfs", _READ_ONLY | _NO_SUID | _NO_DEVICES, "size=4k,nr_inodes=1,mode=555")
+    _mount(
+        "tmpfs",
+        folder,
+        "tmpfs",
+        _READ_ONLY | _NO_SUID | _NO_DEVICES,
+        "size=4k,nr_inodes=1,mode=555",
+    )
 
 
 def drop_capabilities() -> None:

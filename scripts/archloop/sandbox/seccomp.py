@@ -60,24 +60,58 @@ _START_SOCKETS = ((41, 198), 0, (1,))  # socket, of AF_UNIX alone
 _GPU_NUMBERS = (0x27, 0x29, 0x2A, 0x2B, 0x34, 0x35, 0x4A, 0x4E, 0x4F, 0x5E)
 _GPU_NUMBERS += (200, 201, 206, 207, 210, 212, 214, 215, 218)
 # Of /dev/nvidia-uvm; not 62 and 63, which read and write another process's memory for a debugger.
-_UVM_COMMANDS = (0x30000001, 0x30000002, *range(23, 32), 33, 34, 37, 38, 39, *range(42, 48), 51, 53, 65, 66, 68)
+_UVM_COMMANDS = (
+    0x30000001,
+    0x30000002,
+    *range(23, 32),
+    33,
+    34,
+    37,
+    38,
+    39,
+    *range(42, 48),
+    51,
+    53,
+    65,
+    66,
+    68,
+)
 _UVM_COMMANDS += (*range(70, 76),)
 # Calls with one argument that decides: (number on x86_64, aarch64), which argument, its permitted values.
 _BY_ARGUMENT = {
-    "fcntl": ((72, 25), 1, (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1034)),  # no F_SETOWN: it sends signals to others
+    "fcntl": (
+        (72, 25),
+        1,
+        (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1034),
+    ),  # no F_SETOWN: it sends signals to others
     "ioctl": ((16, 29), 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
-    "prctl": ((157, 167), 0, (3, 15, 16, 21, 39, 0x53564D41)),  # reading, and names of threads and memory
+    "prctl": (
+        (157, 167),
+        0,
+        (3, 15, 16, 21, 39, 0x53564D41),
+    ),  # reading, and names of threads and memory
     "prlimit64": ((302, 261), 0, (0,)),  # of itself; the hard limits hold
 }
 _OPEN = {"open": ((2, None), 1), "openat": ((257, 56), 2)}  # with the argument that holds the flags
-_ACCESS, _TRUNCATE, _NAMELESS = 3, 0x200, 0x400000  # O_ACCMODE, O_TRUNC, the bit of O_TMPFILE on its own
+_ACCESS, _TRUNCATE, _NAMELESS = (
+    3,
+    0x200,
+    0x400000,
+)  # O_ACCMODE, O_TRUNC, the bit of O_TMPFILE on its own
 _TO_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}
 _CLONE, _CLONE3 = (56, 220), 435
 _CLONE_THREAD = 0x00010000
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody's terminal
 _SET_DUMPABLE = 4
 
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN, _AND = (
+    0x20,
+    0x15,
+    0x35,
+    0x45,
+    0x06,
+    0x54,
+)
 _ALLOW, _LOG, _KILL_PROCESS = 0x7FFF0000, 0x7FFC0000, 0x80000000
 _DENY, _MISSING = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -93,7 +127,10 @@ def supported() -> bool:
     """Say whether this machine's architecture has a filter here and its kernel takes one."""
     libc = ctypes.CDLL(None, use_errno=True)
     # Without an address a kernel that knows filters answers EFAULT.
-    known = libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, None, 0, 0) == -1 and ctypes.get_errno() == errno.EFAULT
+    known = (
+        libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, None, 0, 0) == -1
+        and ctypes.get_errno() == errno.EFAULT
+    )
     return platform.machine() in _MACHINES and known
 
 
@@ -117,7 +154,12 @@ def install(gpu: bool, removing: bool, starting: bool = False, log_unlisted: boo
 
 
 def filter_program(
-    machine: str, own_pid: int, gpu: bool, removing: bool, starting: bool = False, log_unlisted: bool = False
+    machine: str,
+    own_pid: int,
+    gpu: bool,
+    removing: bool,
+    starting: bool = False,
+    log_unlisted: bool = False,
 ) -> bytes:
     """Return the BPF instructions, 8 bytes each, for `x86_64` or `aarch64`.
 
@@ -133,8 +175,15 @@ def filter_program(
     ]
     if machine == "x86_64":  # the x32 calls, which would go round the numbers
         code += [(_JUMP_GREATER_EQUAL, 0, 1, 0x40000000), (_RETURN, 0, 0, _DENY)]
-    code += _if_equal(_CLONE3, [(_RETURN, 0, 0, _MISSING)])  # its flags cannot be read; the C library falls back
-    threads = [(_LOAD, 0, 0, 16), (_JUMP_SET, 0, 1, _CLONE_THREAD), (_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _DENY)]
+    code += _if_equal(
+        _CLONE3, [(_RETURN, 0, 0, _MISSING)]
+    )  # its flags cannot be read; the C library falls back
+    threads = [
+        (_LOAD, 0, 0, 16),
+        (_JUMP_SET, 0, 1, _CLONE_THREAD),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _DENY),
+    ]
     code += _if_equal(_CLONE[column], threads)
     for numbers in _TO_ITSELF.values():
         code += _if_equal(numbers[column], _one_of(0, (own_pid,)))
@@ -146,7 +195,10 @@ def filter_program(
         if name == "prctl" and starting:
             values = (*values, _SET_DUMPABLE)
         device = name == "ioctl" and gpu
-        code += _if_equal(numbers[column], _of_driver(values, log_unlisted) if device else _one_of(argument, values))
+        code += _if_equal(
+            numbers[column],
+            _of_driver(values, log_unlisted) if device else _one_of(argument, values),
+        )
     tables = [_CALLS, *([_GPU_CALLS] if gpu else []), *([_REMOVING] if removing else [])]
     tables += [_START_CALLS] if starting else []
     for number in sorted(set().union(*(_numbers(table, column) for table in tables))):

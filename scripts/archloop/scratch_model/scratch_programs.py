@@ -36,7 +36,9 @@ IN_SHAPE, CLASSES = (2, 3, 32, 32), 10
 PRM = {"lr": 0.01, "momentum": 0.9, "dropout": 0.2, "batch": 16}
 
 
-def training_pairs(count: int, seed: int, template: jinja2.Template, hints: dict[str, str]) -> list[tuple[str, str]]:
+def training_pairs(
+    count: int, seed: int, template: jinja2.Template, hints: dict[str, str]
+) -> list[tuple[str, str]]:
     """Return `count` different (prompt, program), in random order.
 
     Programs are of the families that the hints name, of all where they name none, with settings drawn as random search
@@ -62,7 +64,9 @@ def training_pairs(count: int, seed: int, template: jinja2.Template, hints: dict
 
     if len(pairs) < count:
         have = len(pairs) or f"fewer than {len(variants)}"
-        raise InputError(f"programs: {count} are asked for; the families have {have} outside the seed corpus")
+        raise InputError(
+            f"programs: {count} are asked for; the families have {have} outside the seed corpus"
+        )
     return [(prompt, program) for program, prompt in pairs.items()]
 
 

@@ -59,8 +59,12 @@ def train_model(
     longest = max(example.length for example in examples)
     mean = sum(example.length for example in examples) / len(examples)
     if longest > settings["context"]:
-        raise InputError(f"context: {settings['context']} tokens, but a prompt with its program takes {longest}")
-    logger.info("%d programs, %.0f tokens each with their prompts, %d at most", len(examples), mean, longest)
+        raise InputError(
+            f"context: {settings['context']} tokens, but a prompt with its program takes {longest}"
+        )
+    logger.info(
+        "%d programs, %.0f tokens each with their prompts, %d at most", len(examples), mean, longest
+    )
 
     device = choose_device(device)
     if device == "cpu":
@@ -108,7 +112,9 @@ def train_tokenizer(pairs: list[tuple[str, str]], vocabulary: int, context: int)
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = (f"user\n{prompt}\nassistant\n```python\n{program.strip()}\n```" for prompt, program in pairs)
+    texts = (
+        f"user\n{prompt}\nassistant\n```python\n{program.strip()}\n```" for prompt, program in pairs
+    )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -31,11 +31,17 @@ def build_seed_corpus(
     kept = []
     for row, signature in zip(fit, signatures):
         if reasons[row["id"]] is None:
-            row |= {"signature": signature, "shingle_tokens": AMONG_SEEDS["shingle_tokens"], "outcome": "admitted"}
+            row |= {
+                "signature": signature,
+                "shingle_tokens": AMONG_SEEDS["shingle_tokens"],
+                "outcome": "admitted",
+            }
             row |= {"prompt": seed_prompt(template, hints, dataset, goal, row)}
             kept.append({name: row.get(name) for name in CORPUS} | {"dataset": dataset["name"]})
     dropped = [
-        {"id": row["id"], "family": row["family"], "why": reasons[row["id"]]} for row in rows if reasons[row["id"]]
+        {"id": row["id"], "family": row["family"], "why": reasons[row["id"]]}
+        for row in rows
+        if reasons[row["id"]]
     ]
     if not kept:
         why = dropped[0]["why"] if dropped else "there were none"

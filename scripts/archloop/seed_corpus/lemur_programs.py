@@ -44,7 +44,11 @@ def read_programs(
     measured, unfit = read_statistics(root / "stat")
     rows, left_out = [], []
     for path in sorted((root / "nn").glob("*.py")):
-        row = {"id": f"lemur-{path.stem}", "family": family_of(path.stem), "measured": measured.get(path.stem)}
+        row = {
+            "id": f"lemur-{path.stem}",
+            "family": family_of(path.stem),
+            "measured": measured.get(path.stem),
+        }
         if path.stem == "__init__" or (families and row["family"] not in families):
             continue
         row["program"], why = _usable(path, row["measured"], keep)
@@ -63,7 +67,12 @@ def read_programs(
         else:
             of_family.append(row)
     longest = max((len(each) for each in chosen.values()), default=0)
-    turns = [chosen[name][at] for at in range(longest) for name in sorted(chosen) if at < len(chosen[name])]
+    turns = [
+        chosen[name][at]
+        for at in range(longest)
+        for name in sorted(chosen)
+        if at < len(chosen[name])
+    ]
     return turns, sorted(left_out, key=lambda row: row["id"])
 
 
@@ -82,7 +91,9 @@ def read_statistics(folder: Path) -> tuple[dict[str, dict], dict[str, str]]:
         for trial in _trials(path):
             found = {"dataset": parts[1], "epoch": int(path.stem)} | trial
             if not 0 <= trial["accuracy"] <= 1:
-                unfit[parts[3]] = f"{path}: an accuracy of {trial['accuracy']}, which is no share from 0 to 1"
+                unfit[parts[3]] = (
+                    f"{path}: an accuracy of {trial['accuracy']}, which is no share from 0 to 1"
+                )
             elif parts[3] not in best or found["accuracy"] > best[parts[3]]["accuracy"]:
                 best[parts[3]] = found
     return best, unfit
@@ -98,11 +109,16 @@ def _trials(path: Path) -> Iterable[dict]:
     trials = trials if isinstance(trials, list) else [trials]
     wanted = ("accuracy", "batch", "dropout", "lr", "momentum", "transform")
     for trial in trials:
-        if isinstance(trial, dict) and type(trial.get("accuracy")) in (int, float):  # true is an int to isinstance
+        if isinstance(trial, dict) and type(trial.get("accuracy")) in (
+            int,
+            float,
+        ):  # true is an int to isinstance
             yield {name: trial[name] for name in wanted if trial.get(name) is not None}
 
 
-def _usable(path: Path, measured: dict | None, keep: Callable[[str], bool]) -> tuple[str | None, str | None]:
+def _usable(
+    path: Path, measured: dict | None, keep: Callable[[str], bool]
+) -> tuple[str | None, str | None]:
     """Return (the program in the present contract, None) or (None, why not)."""
     if measured is None:
         return None, "no accuracy at image classification was measured"
@@ -122,7 +138,9 @@ def _without_copies(rows: list[dict], left_out: list[dict]) -> list[dict]:
         if same == row["id"]:
             distinct.append(row)
         else:
-            left_out.append(_left_out(row, f"the same as {same} but for names, comments and layout"))
+            left_out.append(
+                _left_out(row, f"the same as {same} but for names, comments and layout")
+            )
     copies, _ = near_copies(distinct, AMONG_SEEDS)
     left_out += [_left_out(row, copies[row["id"]]) for row in distinct if row["id"] in copies]
     return [row for row in distinct if row["id"] not in copies]

@@ -31,12 +31,20 @@ def expand(chains: dict[str, dict], defaults: dict, seed: int) -> dict[str, dict
             whole[name] = dict(chain)
             continue
         chain = defaults | chain
-        first, count = seed if chain["random_seed"] is None else chain["random_seed"], chain.pop("repeats")
+        first, count = (
+            seed if chain["random_seed"] is None else chain["random_seed"],
+            chain.pop("repeats"),
+        )
         for number in range(1, count + 1):
             own = repeat_name(name, number)
             if own in whole or (number > 1 and own in chains):
-                raise InputError(f"settings: chains.{own}: the name is that of a repeat of {name}; give it another one")
-            whole[own] = chain | {"random_seed": first + number - 1, "repeat_of": chain["repeat_of"] or name}
+                raise InputError(
+                    f"settings: chains.{own}: the name is that of a repeat of {name}; give it another one"
+                )
+            whole[own] = chain | {
+                "random_seed": first + number - 1,
+                "repeat_of": chain["repeat_of"] or name,
+            }
             for key in ("start", "source"):
                 other, slash, cycle = chain[key].partition("/")
                 if chains.get(other, {}).get("repeats", 1) >= number:
@@ -111,7 +119,9 @@ def inherited(settings: dict, chain: str) -> list[tuple[str, int]]:
         chain, last = place
         found = [*((chain, cycle) for cycle in range(1, last + 1)), *found]
         made = [cycle for cycle in range(1, last + 1) if trains(settings, chain, cycle)]
-        if any(effective(settings, "finetuning", chain, cycle)["initialise"] == "new" for cycle in made):
+        if any(
+            effective(settings, "finetuning", chain, cycle)["initialise"] == "new" for cycle in made
+        ):
             break
     return found
 
@@ -153,7 +163,9 @@ def place_pattern(settings: dict, chain: str) -> str:
     """
     cycles_with: dict[int, list[str]] = {}
     for cycle in cycles_of(settings, chain):
-        cycles_with.setdefault(effective(settings, "generation", chain, cycle)["shards"], []).append(str(cycle))
+        cycles_with.setdefault(
+            effective(settings, "generation", chain, cycle)["shards"], []
+        ).append(str(cycle))
     places = ["(?!cycle-)"]
     for shards, cycles in cycles_with.items():
         of_shard = rf"(?:generated|evaluated)/(?:{'|'.join(map(str, range(shards)))})\."
@@ -179,11 +191,15 @@ def check(settings: dict) -> None:
     """Raise InputError for the first thing in which the chains do not fit together."""
     chains = {name: chain for name, chain in settings["chains"].items() if name != SEED}
     if not chains:
-        raise InputError("settings: chains: there is none but seed; add one with a dataset and its cycles")
+        raise InputError(
+            "settings: chains: there is none but seed; add one with a dataset and its cycles"
+        )
     for name, chain in chains.items():
         for cycle in chain["at"]:
             if int(cycle) > chain["cycles"]:
-                raise InputError(f"settings: chains.{name}.at.{cycle}: the chain has only {chain['cycles']} cycles")
+                raise InputError(
+                    f"settings: chains.{name}.at.{cycle}: the chain has only {chain['cycles']} cycles"
+                )
         _check_place(chains, name, "start", (SEED, BASE))
         _check_place(chains, name, "source", (MODEL, FAMILIES))
         if chain["source"] not in (MODEL, FAMILIES) and chain["cycles"] != 1:
@@ -207,13 +223,19 @@ def _check_place(chains: dict[str, dict], name: str, key: str, words: tuple[str,
     other, _, cycle = chains[name][key].partition("/")
     if other in words:
         if cycle:
-            raise InputError(f"settings: chains.{name}.{key}: {other} has no cycle {cycle}; write {key}: {other}")
+            raise InputError(
+                f"settings: chains.{name}.{key}: {other} has no cycle {cycle}; write {key}: {other}"
+            )
         return
     if other not in chains:
         known = ", ".join([*words, *(each for each in chains if each != name)])
-        raise InputError(f"settings: chains.{name}.{key}: there is no chain {other}; there are {known}")
+        raise InputError(
+            f"settings: chains.{name}.{key}: there is no chain {other}; there are {known}"
+        )
     if cycle and int(cycle) > chains[other]["cycles"]:
-        raise InputError(f"settings: chains.{name}.{key}: {other} has {chains[other]['cycles']} cycles, not {cycle}")
+        raise InputError(
+            f"settings: chains.{name}.{key}: {other} has {chains[other]['cycles']} cycles, not {cycle}"
+        )
     if key == "start" and chains[other]["source"] != MODEL:
         raise InputError(
             f"settings: chains.{name}.start: {other} has no adapter, its candidates come from {chains[other]['source']}"
@@ -225,7 +247,9 @@ def _check_ends(settings: dict, name: str) -> None:
     while parent not in (SEED, BASE):
         if parent in seen:
             key = "start" if settings["chains"][name]["source"] == MODEL else "source"
-            raise InputError(f"settings: chains.{name}.{key}: {' <- '.join([*seen, parent])} starts from itself")
+            raise InputError(
+                f"settings: chains.{name}.{key}: {' <- '.join([*seen, parent])} starts from itself"
+            )
         seen.append(parent)
         parent = parent_of(settings, parent)[0]
 
@@ -235,8 +259,14 @@ def _check_adapters(settings: dict, name: str) -> None:
     for cycle in cycles_of(settings, name):
         own = effective(settings, "finetuning", name, cycle)
         if own["layers"] and own["layers"][0] >= own["layers"][1]:
-            raise InputError(f"settings: finetuning.layers: {own['layers']} holds no layer; it is [first, last + 1]")
-        if cycle and own["method"] == "dpo" and effective(settings, "prompts", name, cycle)["references"]:
+            raise InputError(
+                f"settings: finetuning.layers: {own['layers']} holds no layer; it is [first, last + 1]"
+            )
+        if (
+            cycle
+            and own["method"] == "dpo"
+            and effective(settings, "prompts", name, cycle)["references"]
+        ):
             raise InputError(
                 f"settings: chains.{name}, cycle {cycle}: finetuning.method: dpo wants failed and admitted answers"
                 " to the same prompt, but with prompts.references every prompt is another; take kto"

@@ -22,14 +22,17 @@ def complete(config: dict) -> dict:
     """
     config = _text_keys(copy.deepcopy(config))
     errors = sorted(
-        Validator(schema()).iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path]
+        Validator(schema()).iter_errors(config),
+        key=lambda error: [str(part) for part in error.absolute_path],
     )
     if errors:
         raise InputError(_explain(errors[0]))
     whole = {key: config.get(key, _default(key)) for key in schema()["properties"]}
     for name in _sections():
         given = config.get(name, {})
-        whole[name] = {key: given.get(key, rule.get("default")) for key, rule in section(name).items()}
+        whole[name] = {
+            key: given.get(key, rule.get("default")) for key, rule in section(name).items()
+        }
     rules = schema()["$defs"]["chain"]["properties"]
     defaults = {key: rule["default"] for key, rule in rules.items() if "default" in rule}
     whole["chains"] = chains.expand(config["chains"], defaults, whole["random_seed"])
@@ -63,9 +66,13 @@ def check_prompt_files(settings: dict, root: Path) -> None:
             for key in ("template", "hints"):
                 if not (root / prompts[key]).is_file():
                     where = f"chain {name}, cycle {cycle}: " if name != chains.SEED else ""
-                    raise InputError(f"settings: {where}prompts.{key}: {root / prompts[key]}: no such file")
+                    raise InputError(
+                        f"settings: {where}prompts.{key}: {root / prompts[key]}: no such file"
+                    )
                 if set(prompts[key]) & set("{}"):
-                    raise InputError(f"settings: prompts.{key}: {prompts[key]}: Snakemake takes braces for wildcards")
+                    raise InputError(
+                        f"settings: prompts.{key}: {prompts[key]}: Snakemake takes braces for wildcards"
+                    )
 
 
 def of_cycle_zero(finetuning: dict) -> dict:
@@ -74,7 +81,11 @@ def of_cycle_zero(finetuning: dict) -> dict:
 
 
 def _sections() -> list[str]:
-    return [key for key, value in schema()["properties"].items() if value.get("$ref", "").startswith("#/$defs/")]
+    return [
+        key
+        for key, value in schema()["properties"].items()
+        if value.get("$ref", "").startswith("#/$defs/")
+    ]
 
 
 def _default(key: str) -> object:
@@ -107,7 +118,9 @@ def _explain(error: jsonschema.ValidationError) -> str:
                 "settings: chains.seed is missing; it names the data set of cycle 0, usually that of your main chain:"
                 " add seed: {dataset: cifar10}"
             )
-        return f"settings: {place + '.' if place else ''}{missing} is missing; see config/schema.yaml"
+        return (
+            f"settings: {place + '.' if place else ''}{missing} is missing; see config/schema.yaml"
+        )
     if "propertyNames" in error.absolute_schema_path and place == "chains":
         return (
             f"settings: chains.{error.instance}: not a valid name of a chain; allowed are names that match"
@@ -141,6 +154,13 @@ def _check_folders(settings: dict) -> None:
     """Refuse what names no folder before the first job runs."""
     for name, chain in settings["chains"].items():
         if chain["dataset"] == "folder" and settings["data"]["folder"] is None:
-            raise InputError(f"settings: chains.{name}.dataset: folder wants the path of your images in data.folder")
-    if settings["seed_corpus"]["source"] == "lemur" and settings["seed_corpus"]["lemur_folder"] is None:
-        raise InputError("settings: seed_corpus.source: lemur wants the path of a checkout in seed_corpus.lemur_folder")
+            raise InputError(
+                f"settings: chains.{name}.dataset: folder wants the path of your images in data.folder"
+            )
+    if (
+        settings["seed_corpus"]["source"] == "lemur"
+        and settings["seed_corpus"]["lemur_folder"] is None
+    ):
+        raise InputError(
+            "settings: seed_corpus.source: lemur wants the path of a checkout in seed_corpus.lemur_folder"
+        )

@@ -31,12 +31,18 @@ def read_results(folder: Path, chain: str | None = None) -> Records:
     Raises InputError when there are none or a file is broken.
     """
     seed = [path for path in [folder / "seed" / "corpus.parquet"] if path.is_file()]
-    cycles = sorted(folder.glob(f"{chain or '*'}/cycle-*"), key=lambda path: (path.parent.name, _number(path)))
+    cycles = sorted(
+        folder.glob(f"{chain or '*'}/cycle-*"), key=lambda path: (path.parent.name, _number(path))
+    )
     shards = [path / "corpus.parquet" for path in cycles if (path / "corpus.parquet").is_file()]
-    tables = [path / "candidates.parquet" for path in cycles if (path / "candidates.parquet").is_file()]
+    tables = [
+        path / "candidates.parquet" for path in cycles if (path / "candidates.parquet").is_file()
+    ]
     if chain and not cycles:
         chains = sorted({path.parent.name for path in folder.glob("*/cycle-*")})
-        raise InputError(f"{folder}: there is no chain {chain}; there are {', '.join(chains) or 'none'}")
+        raise InputError(
+            f"{folder}: there is no chain {chain}; there are {', '.join(chains) or 'none'}"
+        )
     if not seed and not shards:
         raise InputError(f"{folder}: no corpus here; run the workflow first")
     return Records(read_corpus(seed + shards), read_candidates(tables))
@@ -68,7 +74,9 @@ def neighbours(records: Records, identity: str, count: int) -> str:
     """Return the corpus programs most similar to one: the best by MinHash, in the order of their exact similarity."""
     row = find(records, identity)
     size = row["shingle_tokens"] or 10
-    others = records.corpus.filter(pl.col("id") != identity, shingle_tokens=size).unique("id", maintain_order=True)
+    others = records.corpus.filter(pl.col("id") != identity, shingle_tokens=size).unique(
+        "id", maintain_order=True
+    )
     if not others.height:
         return f"the corpus holds nothing beside {identity}"
     matches = count_matches(low_bytes(others["signature"]), signatures([row["program"]], size)[0])
@@ -98,11 +106,15 @@ def lineage(records: Records, identity: str) -> str:
         if row["chain"] == "seed":
             lines.append(f"{margin}  seed corpus, family {row['family']}")
         else:
-            lines.append(f"{margin}  chain {row['chain']}, cycle {row['cycle']}, candidate {row['index']}")
+            lines.append(
+                f"{margin}  chain {row['chain']}, cycle {row['cycle']}, candidate {row['index']}"
+            )
             if row["prompt_id"] is None and row["family"]:
                 lines.append(f"{margin}  drawn from family {row['family']}, seed {row['seed']}")
             else:
-                lines.append(f"{margin}  prompt {row['prompt_id']}, adapter {row['adapter']}, seed {row['seed']}")
+                lines.append(
+                    f"{margin}  prompt {row['prompt_id']}, adapter {row['adapter']}, seed {row['seed']}"
+                )
         if row["origin"]:
             lines.append(f"{margin}  the same program as")
             describe(row["origin"], depth + 1)
@@ -120,7 +132,9 @@ def difference(records: Records, identity: str) -> str:
     row = find(records, identity)
     other = row.get("nearest_id")
     if other is None:
-        raise InputError(f"{identity} has no nearest neighbour on record; the command neighbours looks for some")
+        raise InputError(
+            f"{identity} has no nearest neighbour on record; the command neighbours looks for some"
+        )
     known = find(records, other)
     how = "exact" if row["nearest_exact"] else "MinHash estimate"
     likeness = f"similarity {row['nearest_similarity']:.3f} ({how})"
@@ -141,7 +155,9 @@ def find(records: Records, identity: str) -> dict:
             if row["program"] is None:
                 raise InputError(f"{identity} has no program: {row['outcome']}, {row['detail']}")
             return row
-    near = difflib.get_close_matches(identity, [*records.candidates["id"], *records.corpus["id"]], n=1)
+    near = difflib.get_close_matches(
+        identity, [*records.candidates["id"], *records.corpus["id"]], n=1
+    )
     raise InputError(f"there is no {identity}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
@@ -149,7 +165,9 @@ def table(rows: list[tuple]) -> str:
     """Return rows as aligned text, the first as headings."""
     cells = [[_text(value) for value in row] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells
+    )
 
 
 def _text(value: object) -> str:

@@ -20,10 +20,22 @@ from archloop.corpus.transfer import KEPT, transfer
 from archloop.data.dataset_file import read_facts
 from archloop.errors import InputError
 from archloop.files import read_jsonl
-from archloop.generation.write_prompts import cycle_prompts, read_hints, read_template, room_for_answer
+from archloop.generation.write_prompts import (
+    cycle_prompts,
+    read_hints,
+    read_template,
+    room_for_answer,
+)
 from archloop.workflow.provenance import host, locate, provenance_path, read_provenance, versions
 
-VERDICT = ("outcome", "accuracy", "nearest_id", "nearest_similarity", "nearest_source", "graph_match_id")
+VERDICT = (
+    "outcome",
+    "accuracy",
+    "nearest_id",
+    "nearest_similarity",
+    "nearest_source",
+    "graph_match_id",
+)
 GPU_TOLERANCE = 0.02  # of the accuracy, where both trainings were on a GPU
 # What a program, its protocol, data and seed determine on a CPU.
 SCORE = ("outcome", "detail", "parameters", "accuracy", "accuracy_sd", "test_accuracy")
@@ -63,15 +75,23 @@ def find(results: Path, identity: str) -> tuple[str, int, dict]:
         known += frame["id"].to_list()
         found = frame.filter(id=identity)
         if found.height:
-            return path.parent.parent.name, int(path.parent.name.removeprefix("cycle-")), found.row(0, named=True)
+            return (
+                path.parent.parent.name,
+                int(path.parent.name.removeprefix("cycle-")),
+                found.row(0, named=True),
+            )
     near = difflib.get_close_matches(identity, known, n=1)
-    raise InputError(f"{results}: no candidate {identity}" + (f"; did you mean {near[0]}?" if near else ""))
+    raise InputError(
+        f"{results}: no candidate {identity}" + (f"; did you mean {near[0]}?" if near else "")
+    )
 
 
 def _prompt(results: Path, place: Path, row: dict) -> Step:
     made = _made(place / "prompts.jsonl")
     paths = _inputs(results, made)
-    template, hints = (next(path for path in paths if path.suffix == suffix) for suffix in (".j2", ".yaml"))
+    template, hints = (
+        next(path for path in paths if path.suffix == suffix) for suffix in (".j2", ".yaml")
+    )
     options, settings = made["options"], made["settings"]["prompts"]
     shown = settings["references"]
     model = next((path for path in paths if path.name == "manifest.json"), None)
@@ -97,7 +117,9 @@ def _design(results: Path, made: dict, row: dict) -> Step:
     options = {name: made["options"][name] for name in ("chain", "cycle", "shard", "shards")}
     if made["script"] == "draw_families":
         count, families = made["options"]["candidates"], made["options"]["families"]
-        rows = draw_families(count=count, seed=made["options"]["seed"], families=families, **options)
+        rows = draw_families(
+            count=count, seed=made["options"]["seed"], families=families, **options
+        )
     else:
         rows = transfer(read_corpus(_corpora(_inputs(results, made)), ("id", *KEPT)), **options)
     (again,) = (each["program"] for each in rows if each["index"] == row["index"])
@@ -119,7 +141,9 @@ def _answer(results: Path, made: dict, place: Path, row: dict, device: str) -> I
     yield _compare("program", again["program"] or "", row["program"] or "", made, facts["device"])
 
 
-def _evaluation(results: Path, place: Path, row: dict, device: str, isolation: str) -> Iterator[Step]:
+def _evaluation(
+    results: Path, place: Path, row: dict, device: str, isolation: str
+) -> Iterator[Step]:
     from archloop.evaluation.judge import Judge
     from archloop.random_seeds import derive
 
@@ -135,7 +159,10 @@ def _evaluation(results: Path, place: Path, row: dict, device: str, isolation: s
         yield Step("evaluation", True, said)
         return
     said += f" on record; again {again['outcome']}, accuracy {again['accuracy']}{_why(made, where)}"
-    near = again["outcome"] == record["outcome"] and None not in (again["accuracy"], record["accuracy"])
+    near = again["outcome"] == record["outcome"] and None not in (
+        again["accuracy"],
+        record["accuracy"],
+    )
     near = near and abs(again["accuracy"] - record["accuracy"]) <= GPU_TOLERANCE
     yield Step("evaluation", near and "cpu" not in (where, made["host"].get("device")), said)
 
@@ -143,14 +170,27 @@ def _evaluation(results: Path, place: Path, row: dict, device: str, isolation: s
 def _verdict(results: Path, place: Path, row: dict) -> Step:
     made = _made(place / "candidates.parquet")
     paths = _inputs(results, made)
-    candidates = [each for path in paths if path.parent.name == "generated" for each in read_jsonl(path)]
+    candidates = [
+        each for path in paths if path.parent.name == "generated" for each in read_jsonl(path)
+    ]
     records = read_records(path for path in paths if path.parent.name == "evaluated")
     corpus, facts = read_corpus(_corpora(paths), KNOWN_COLUMNS), read_facts(_dataset(paths))
-    whole, _ = admit(candidates, records, corpus, facts, made["settings"]["admission"], made["settings"]["novelty"])
+    whole, _ = admit(
+        candidates,
+        records,
+        corpus,
+        facts,
+        made["settings"]["admission"],
+        made["settings"]["novelty"],
+    )
     again = whole.filter(id=row["id"]).row(0, named=True)
     differing = [name for name in VERDICT if again[name] != row[name]]
     said = f"{row['outcome']}, nearest {row['nearest_id']}"
-    return Step("verdict", not differing, said + (f"; {', '.join(differing)} came out otherwise" if differing else ""))
+    return Step(
+        "verdict",
+        not differing,
+        said + (f"; {', '.join(differing)} came out otherwise" if differing else ""),
+    )
 
 
 def _made(output: Path) -> dict:
@@ -176,17 +216,27 @@ def _corpora(paths: list[Path]) -> list[Path]:
     return sorted(found, key=lambda path: int(path.parent.name.partition("-")[2] or 0))
 
 
-def _compare(name: str, again: str, recorded: str, made: dict | None = None, where: str = "cpu") -> Step:
+def _compare(
+    name: str, again: str, recorded: str, made: dict | None = None, where: str = "cpu"
+) -> Step:
     if again == recorded:
         return Step(name, True, f"{len(recorded)} characters, byte for byte")
-    place = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(again, recorded)))
-    return Step(name, False, f"differs from character {place} on{_why(made, where) if made else ''}")
+    place = sum(
+        1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(again, recorded))
+    )
+    return Step(
+        name, False, f"differs from character {place} on{_why(made, where) if made else ''}"
+    )
 
 
 def _why(made: dict, where: str) -> str:
     """Return what was other when a job was done, for a reader who wonders why something came out otherwise."""
     now, then = host(where), made["host"]
-    other = [f"{key} {then.get(key)}, now {value}" for key, value in now.items() if then.get(key) != value]
+    other = [
+        f"{key} {then.get(key)}, now {value}"
+        for key, value in now.items()
+        if then.get(key) != value
+    ]
     installed = versions(made["versions"])
     for name, version in made["versions"].items():
         if installed.get(name) != version:

@@ -28,10 +28,22 @@ from archloop.report.parts import VERIFIED
 from archloop.settings.chains import MODEL, adapter_after, effective
 from archloop.settings.complete import complete, scratch_model
 from archloop.workflow.code_digest import code_digest
-from archloop.workflow.provenance import WITHOUT, locate, outputs_of, provenance_path, provenances, read_provenance
+from archloop.workflow.provenance import (
+    WITHOUT,
+    locate,
+    outputs_of,
+    provenance_path,
+    provenances,
+    read_provenance,
+)
 
 # Settings that some stage takes without the rest of their section.
-ALONE = {"epochs": "evaluation", "parameter_budget": "prompts", "candidates": "prompts", "shards": "generation"}
+ALONE = {
+    "epochs": "evaluation",
+    "parameter_budget": "prompts",
+    "candidates": "prompts",
+    "shards": "generation",
+}
 KEY = re.compile("[0-9a-f]{64}")
 # Files of a results folder that are no output of a job.
 UNMADE = (SETTINGS_FILE, REQUESTS_FILE, "preflight.json", live_page.NAME, VERIFIED)
@@ -54,7 +66,11 @@ class Checked:
 
     def _leave_out_unused(self) -> None:
         """Leave out models and data sets that no result was made from: they may belong to other runs."""
-        read = {os.path.normpath(locate(self.results, name)) for each in self.jobs.values() for name in each["inputs"]}
+        read = {
+            os.path.normpath(locate(self.results, name))
+            for each in self.jobs.values()
+            for name in each["inputs"]
+        }
         for path in [path for path in self.jobs if self.results not in path.parents]:
             if not any(os.fspath(output) in read for output in outputs_of(path, self.jobs[path])):
                 del self.jobs[path]
@@ -79,7 +95,11 @@ class Checked:
             self.counts["broken"] += 1
             self.findings.append(f"broken: {error}")
         except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
-            self.say("broken", path, f"not as this workflow writes it ({' '.join(repr(error).split())[:80]})")
+            self.say(
+                "broken",
+                path,
+                f"not as this workflow writes it ({' '.join(repr(error).split())[:80]})",
+            )
         return None
 
     def digest(self, path: Path) -> str | None:
@@ -193,7 +213,12 @@ def _check_outputs(checked: Checked, path: Path, found: dict) -> None:
 
 def _check_models(checked: Checked) -> None:
     """Check that every file of the models is there and as long as it was; their digests are in the manifests."""
-    names = {name for found in checked.jobs.values() for name in found["inputs"] if Path(name).name == MANIFEST}
+    names = {
+        name
+        for found in checked.jobs.values()
+        for name in found["inputs"]
+        if Path(name).name == MANIFEST
+    }
     for path in sorted(locate(checked.results, name) for name in names):
         if path.is_file():
             checked.read(path, lambda each: check_model(each.parent))
@@ -201,19 +226,34 @@ def _check_models(checked: Checked) -> None:
 
 def _check_unknown(checked: Checked) -> None:
     """Name the files that no provenance tells of."""
-    known = {each for path, found in checked.jobs.items() for each in outputs_of(path, found, run_records=True)}
+    known = {
+        each
+        for path, found in checked.jobs.items()
+        for each in outputs_of(path, found, run_records=True)
+    }
     for place, folders, names in os.walk(checked.results):
         folders[:] = sorted(name for name in folders if name not in WITHOUT)
         for name in sorted(names):
             path = Path(place) / name
-            if path not in known and name not in UNMADE and not name.endswith(PROVENANCE_SUFFIX) and name[0] != ".":
-                checked.say("missing", provenance_path(path), "no provenance tells how this file was made")
+            if (
+                path not in known
+                and name not in UNMADE
+                and not name.endswith(PROVENANCE_SUFFIX)
+                and name[0] != "."
+            ):
+                checked.say(
+                    "missing", provenance_path(path), "no provenance tells how this file was made"
+                )
 
 
 def _check_settings(checked: Checked) -> None:
     """Name the cycles that the run's settings want and that have no verdict."""
     if not checked.settings:
-        checked.say("missing", checked.results / SETTINGS_FILE, "the settings of the run, which a run leaves there")
+        checked.say(
+            "missing",
+            checked.results / SETTINGS_FILE,
+            "the settings of the run, which a run leaves there",
+        )
     for chain, facts in checked.settings.get("chains", {}).items():
         for cycle in range(1, facts.get("cycles", 0) + 1):
             place = checked.results / chain / f"cycle-{cycle}" / "summary.json"
@@ -250,16 +290,32 @@ def _check_cycle(checked: Checked, chain: str, cycle: int, place: Path) -> None:
         for path in sorted((place / kind).glob(f"*.{suffix}")):
             if path.name.endswith(".run.json"):
                 continue
-            reader = read_jsonl if kind == "generated" else lambda each: read_json(each, "records")["records"]
+            reader = (
+                read_jsonl
+                if kind == "generated"
+                else lambda each: read_json(each, "records")["records"]
+            )
             found += checked.read(path, lambda each: [str(row["id"]) for row in reader(each)]) or []  # noqa: B023
         if sorted(found) != ids:
-            checked.say("wrong", place / kind, f"{len(found)} candidates where candidates.parquet has {len(ids)}")
+            checked.say(
+                "wrong",
+                place / kind,
+                f"{len(found)} candidates where candidates.parquet has {len(ids)}",
+            )
     if asked and sorted(name for name, _, _ in prompts) != ids:
-        checked.say("wrong", place / "prompts.jsonl", f"{len(prompts)} prompts for {len(ids)} candidates")
+        checked.say(
+            "wrong", place / "prompts.jsonl", f"{len(prompts)} prompts for {len(ids)} candidates"
+        )
     if sorted(shard["id"]) != sorted(rows.filter(outcome="admitted")["id"]):
-        checked.say("wrong", place / "corpus.parquet", "other programs than candidates.parquet has as admitted")
+        checked.say(
+            "wrong",
+            place / "corpus.parquet",
+            "other programs than candidates.parquet has as admitted",
+        )
     if (place / "summary.json").is_file():
-        summary = checked.read(place / "summary.json", lambda path: read_json(path, "funnel", "candidates"))
+        summary = checked.read(
+            place / "summary.json", lambda path: read_json(path, "funnel", "candidates")
+        )
         counted = {"funnel": count_outcomes(rows["outcome"].to_list()), "candidates": len(ids)}
         if summary and any(summary[name] != value for name, value in counted.items()):
             checked.say("wrong", place / "summary.json", "other counts than candidates.parquet has")
@@ -267,17 +323,32 @@ def _check_cycle(checked: Checked, chain: str, cycle: int, place: Path) -> None:
         return
     for name, index, seed in prompts:
         if seed != derive(_seed(checked.settings, chain), chain, cycle, "generate", index):
-            checked.say("wrong", place / "prompts.jsonl", f"the seed of {name} does not derive from the run's")
+            checked.say(
+                "wrong",
+                place / "prompts.jsonl",
+                f"the seed of {name} does not derive from the run's",
+            )
             break
     before = adapter_after(checked.settings, chain, cycle - 1)
-    parent = checked.results / (f"{before[0]}/cycle-{before[1]}" if before and before[1] else "seed") / "adapter"
+    parent = (
+        checked.results
+        / (f"{before[0]}/cycle-{before[1]}" if before and before[1] else "seed")
+        / "adapter"
+    )
     digest = checked.digest(parent / "adapter_model.safetensors") if before else None
     if set(rows["adapter"]) - {digest}:
-        checked.say("stale", place / "candidates.parquet", f"generated with another adapter than {parent} holds")
+        checked.say(
+            "stale",
+            place / "candidates.parquet",
+            f"generated with another adapter than {parent} holds",
+        )
 
 
 def _prompts(path: Path) -> list[tuple[str, int, int]]:
-    return [(str(row["id"]), row["index"], row["seed"]) for row in read_jsonl(path, "id", "index", "seed")]
+    return [
+        (str(row["id"]), row["index"], row["seed"])
+        for row in read_jsonl(path, "id", "index", "seed")
+    ]
 
 
 def _check_scores(checked: Checked) -> None:
@@ -288,7 +359,9 @@ def _check_scores(checked: Checked) -> None:
         found = checked.read(path, lambda _: _kept(path, read()))  # noqa: B023
         if found is not None:
             kept[key] = found
-        if found and not (KEY.fullmatch(key) and key[:2] in (path.name.partition(".")[0], path.parent.name)):
+        if found and not (
+            KEY.fullmatch(key) and key[:2] in (path.name.partition(".")[0], path.parent.name)
+        ):
             checked.say("wrong", path, f"{key} is no key of a score there")
     protocols: dict[str, str] = {}
     for path, made in checked.jobs.items():
@@ -296,7 +369,9 @@ def _check_scores(checked: Checked) -> None:
             checked.read(path, lambda each: _check_shard(checked, each, made, kept, protocols))  # noqa: B023
 
 
-def _check_shard(checked: Checked, path: Path, made: dict, kept: dict, protocols: dict[str, str]) -> None:
+def _check_shard(
+    checked: Checked, path: Path, made: dict, kept: dict, protocols: dict[str, str]
+) -> None:
     """Check the scores of one shard. kept: key -> (digest, protocol) of the store; protocols: their digests so far."""
     shard = path.with_name(path.name.removesuffix(PROVENANCE_SUFFIX))
     (source,) = (locate(checked.results, name) for name in made["inputs"] if "/generated/" in name)
@@ -311,13 +386,17 @@ def _check_shard(checked: Checked, path: Path, made: dict, kept: dict, protocols
             text = json.dumps([data, protocol], sort_keys=True)
             protocols[text] = protocols.get(text) or protocol_digest(dataset=data, **protocol)
             if score_key(protocols[text], rows[name]) != key:
-                checked.say("wrong", shard, f"the score of {name} is kept under {key}, which is not its key")
+                checked.say(
+                    "wrong", shard, f"the score of {name} is kept under {key}, which is not its key"
+                )
 
 
 def _kept(path: Path, record: dict) -> tuple[str, dict]:
     """Return (digest of what a kept score says, what its key is made of beside the program and the data)."""
     has_keys(record, ("outcome", "protocol", "seed", "device", "versions"), path)
-    protocol = {name: record[name] for name in ("seed", "device", "versions")} | {"settings": record["protocol"]}
+    protocol = {name: record[name] for name in ("seed", "device", "versions")} | {
+        "settings": record["protocol"]
+    }
     return _facts(record), protocol
 
 

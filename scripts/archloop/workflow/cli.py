@@ -20,7 +20,15 @@ from archloop.texts import visible
 from archloop.workflow.provenance import leave_provenance
 
 # What a place that a user names can be: not there, not to be written, another kind, full.
-UNUSABLE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+UNUSABLE = {
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+}
 UNUSABLE |= {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -78,7 +86,9 @@ def settings_options(section: str | type, parameter: str = "settings") -> Callab
                 required="default" not in rule,
                 help=rule["description"],
             )(gathered)
-        gathered.sections = {name: dict(zip(keys, map(prefix.__add__, keys)))} | getattr(function, "sections", {})
+        gathered.sections = {name: dict(zip(keys, map(prefix.__add__, keys)))} | getattr(
+            function, "sections", {}
+        )
         return gathered
 
     return decorate
@@ -107,7 +117,9 @@ def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable:
             context, sections = click.get_current_context(), getattr(function, "sections", {})
             leave_provenance(script, context, arguments, sections, outputs, more, packages)
             if "spent" in more:
-                with contextlib.suppress(OSError):  # all is written; in a shared folder it may be another user's
+                with contextlib.suppress(
+                    OSError
+                ):  # all is written; in a shared folder it may be another user's
                     more["spent"].unlink(missing_ok=True)
                     more["spent"].parent.rmdir()
 
@@ -119,7 +131,9 @@ def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable:
 def _command(function: Callable, **settings: object) -> Callable:
     @functools.wraps(function)
     def guarded(log, **arguments):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names and programs hold any character
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # as stderr is: names and programs hold any character
         start_logging()
         try:
             start_logging(log)
@@ -130,13 +144,24 @@ def _command(function: Callable, **settings: object) -> Callable:
         except OSError as error:
             if error.errno not in UNUSABLE or error.filename is None:
                 raise
-            get_logger("error").error("error: %s: %s", error.filename2 or error.filename, error.strerror)
-        except (ImportError, MemoryError) as error:  # the libraries of tensors want gigabytes of addresses at once
+            get_logger("error").error(
+                "error: %s: %s", error.filename2 or error.filename, error.strerror
+            )
+        except (
+            ImportError,
+            MemoryError,
+        ) as error:  # the libraries of tensors want gigabytes of addresses at once
             bound = site_limits.of_memory()
             if bound is None:
                 raise
-            get_logger("error").error("error: %s; %s", " ".join(str(error).split()) or "memory is full", bound)
+            get_logger("error").error(
+                "error: %s; %s", " ".join(str(error).split()) or "memory is full", bound
+            )
         sys.exit(1)
 
-    wrapped = click.option("--log", type=click.Path(dir_okay=False), help="Also write messages here, with the time.")
-    return click.command(context_settings={"show_default": True, "max_content_width": 120} | settings)(wrapped(guarded))
+    wrapped = click.option(
+        "--log", type=click.Path(dir_okay=False), help="Also write messages here, with the time."
+    )
+    return click.command(
+        context_settings={"show_default": True, "max_content_width": 120} | settings
+    )(wrapped(guarded))

@@ -30,7 +30,8 @@ def code_digest(script: str | Path, root: Path | None = None) -> str:
     script = Path(script)
     root = root or script.parent
     parts = [
-        f"{path.relative_to(root)} {_tree_digest(path, path.stat().st_mtime_ns)}" for path in reached(script, root)
+        f"{path.relative_to(root)} {_tree_digest(path, path.stat().st_mtime_ns)}"
+        for path in reached(script, root)
     ]
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
 
@@ -51,7 +52,9 @@ def reached(script: Path, root: Path | None = None) -> set[Path]:
 
 @cache
 def _parse(path: Path, _mtime: int) -> ast.Module:
-    return ast.parse(path.read_bytes(), filename=str(path))  # as Python reads it: with or without a byte order mark
+    return ast.parse(
+        path.read_bytes(), filename=str(path)
+    )  # as Python reads it: with or without a byte order mark
 
 
 @cache
@@ -70,8 +73,12 @@ def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
             if parts[0] != PACKAGE:
                 continue
             found.add(root.joinpath(*parts).with_suffix(".py"))
-            found.update(root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1))
-    return sorted(each for each in found if each.is_file() and each.relative_to(root).as_posix() not in FRAME)
+            found.update(
+                root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)
+            )
+    return sorted(
+        each for each in found if each.is_file() and each.relative_to(root).as_posix() not in FRAME
+    )
 
 
 def _imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
@@ -113,7 +120,11 @@ def _canonical(node: object) -> object:
     for name, value in ast.iter_fields(node):
         if name == "body" and _has_docstring(node):
             value = value[1:]
-        if value is not None and value != [] and name not in ("kind", "type_comment", "type_ignores"):
+        if (
+            value is not None
+            and value != []
+            and name not in ("kind", "type_comment", "type_ignores")
+        ):
             fields.append((name, _canonical(value)))
     return (type(node).__name__, fields)
 

@@ -20,13 +20,27 @@ from archloop.files import read_json, sha256_file, write_json
 from archloop.layout import PROVENANCE_SUFFIX
 from archloop.workflow.code_digest import code_digest
 
-WITHOUT = ("evaluations", "state")  # folders of the results that hold none: known scores, work under way
+WITHOUT = (
+    "evaluations",
+    "state",
+)  # folders of the results that hold none: known scores, work under way
 OBJECTS = ("settings", "options", "inputs", "outputs", "versions", "host")
 KEYS = ("script", "code", "params", "waited_for", "run_records", *OBJECTS)
 # From this size on a file's digest is taken from its own provenance, where that is not older than the file.
 LARGE_BYTES = 2**25
 # Options that say how a job runs, not what it makes.
-RUN_ONLY = {"log", "device", "isolation", "workers", "gpus", "cache_mb", "state", "store", "results", "run_record"}
+RUN_ONLY = {
+    "log",
+    "device",
+    "isolation",
+    "workers",
+    "gpus",
+    "cache_mb",
+    "state",
+    "store",
+    "results",
+    "run_record",
+}
 RUN_ONLY |= {"job_cores", "job_memory_mb", "driver_calls"}
 # Inputs that a job waits for and does not read.
 WAITED_FOR = {Path("results/preflight.json")}
@@ -62,8 +76,18 @@ def leave_provenance(
         for name, value in arguments.items()
         if name not in RUN_ONLY and context.get_parameter_source(name).name == "COMMANDLINE"
     }
-    inputs |= {path for name, value in given.items() if name not in named for path in _paths(value) if path.is_file()}
-    plain = {name: value for name, value in given.items() if not _paths(value) and Path(str(value)) not in inputs}
+    inputs |= {
+        path
+        for name, value in given.items()
+        if name not in named
+        for path in _paths(value)
+        if path.is_file()
+    }
+    plain = {
+        name: value
+        for name, value in given.items()
+        if not _paths(value) and Path(str(value)) not in inputs
+    }
     slices = {
         section: {key: plain.pop(option) for key, option in keys.items() if option in plain}
         for section, keys in sections.items()
@@ -82,7 +106,9 @@ def leave_provenance(
             "inputs": {str(path): digest_of(path) for path in sorted(inputs)},
             "waited_for": sorted(map(str, waited_for)),
             "outputs": {os.path.relpath(path, place): sha256_file(path) for path in outputs},
-            "run_records": [os.path.relpath(path, place) for path in _paths(arguments.get("run_record"))],
+            "run_records": [
+                os.path.relpath(path, place) for path in _paths(arguments.get("run_record"))
+            ],
             "versions": versions(packages),
             "host": host(arguments.get("device")) | more.get("host", {}),
         },
@@ -93,7 +119,9 @@ def read_provenance(path: Path) -> dict:
     """Return a provenance; raise InputError naming the file when it is broken or no provenance."""
     found = read_json(path, *KEYS)
     whole = all(isinstance(found[key], dict) for key in OBJECTS) and all(
-        isinstance(found[key], list) for key in ("params", "waited_for", "run_records") if found[key] is not None
+        isinstance(found[key], list)
+        for key in ("params", "waited_for", "run_records")
+        if found[key] is not None
     )
     texts = [found["script"], found["code"]]
     if whole:
@@ -104,7 +132,11 @@ def read_provenance(path: Path) -> dict:
             *found["run_records"],
         ]
         whole = all(isinstance(values, dict) for values in found["settings"].values())
-    if not whole or not found["outputs"] or not all(isinstance(text, str) and "\0" not in text for text in texts):
+    if (
+        not whole
+        or not found["outputs"]
+        or not all(isinstance(text, str) and "\0" not in text for text in texts)
+    ):
         raise InputError(f"{path}: no provenance of this workflow; delete the file")
     return found
 
@@ -124,7 +156,11 @@ def locate(results: Path, name: str) -> Path:
 def digest_of(path: Path) -> str:
     """Return the sha256 of an input; of a large one that of its own provenance, so that no job reads it for this."""
     beside = provenance_path(path)
-    if path.stat().st_size >= LARGE_BYTES and beside.is_file() and beside.stat().st_mtime >= path.stat().st_mtime:
+    if (
+        path.stat().st_size >= LARGE_BYTES
+        and beside.is_file()
+        and beside.stat().st_mtime >= path.stat().st_mtime
+    ):
         known = read_provenance(beside)["outputs"].get(path.name)
         if known:
             return known
@@ -156,7 +192,9 @@ def provenances(*folders: Path) -> Iterable[Path]:
     for folder in folders:
         for place, names, files in os.walk(folder):
             names[:] = sorted(name for name in names if name not in WITHOUT and name[0] != ".")
-            yield from (Path(place) / name for name in sorted(files) if name.endswith(PROVENANCE_SUFFIX))
+            yield from (
+                Path(place) / name for name in sorted(files) if name.endswith(PROVENANCE_SUFFIX)
+            )
 
 
 def _of_inputs(param: str, inputs: set[Path]) -> bool:

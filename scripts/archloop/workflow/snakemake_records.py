@@ -37,7 +37,11 @@ def unrecorded(patterns: Iterable[str], records: Path = FOLDER) -> list[str]:
         for place, folders, names in os.walk(top):
             folders[:] = [name for name in folders if not (place == "results" and name in WITHOUT)]
             paths = [os.path.join(place, name) for name in names]  # noqa: PTH118 (text, as in the patterns)
-            found += [path for path in paths if path not in known and path not in marked and wanted.fullmatch(path)]
+            found += [
+                path
+                for path in paths
+                if path not in known and path not in marked and wanted.fullmatch(path)
+            ]
     return sorted(found)
 
 
@@ -59,11 +63,16 @@ def other_model(manifest: str, wanted: dict, records: Path = FOLDER) -> str | No
     Models are shared between folders, so their manifest decides. One of this machine (folder:, gguf:) has no name that
     would hold elsewhere.
     """
-    if not Path(manifest).is_file() or any(key == manifest for key, _ in outputs_in(records / "metadata")):
+    if not Path(manifest).is_file() or any(
+        key == manifest for key, _ in outputs_in(records / "metadata")
+    ):
         return None
     found = read_json(manifest, "reference", "revision")
     local = str(found["reference"]).startswith(("folder:", "gguf:"))
-    if local or (found["reference"], found["revision"]) == (wanted["reference"], wanted["revision"]):
+    if local or (found["reference"], found["revision"]) == (
+        wanted["reference"],
+        wanted["revision"],
+    ):
         return None
     return (
         f"{manifest}: this is {found['reference']} (revision {found['revision']}), not what model.reference names;"
@@ -71,7 +80,9 @@ def other_model(manifest: str, wanted: dict, records: Path = FOLDER) -> str | No
     )
 
 
-def record(results: Path, fresh: Callable[[Path, dict], str | None], records: Path = FOLDER) -> tuple[int, list[str]]:
+def record(
+    results: Path, fresh: Callable[[Path, dict], str | None], records: Path = FOLDER
+) -> tuple[int, list[str]]:
     """Write the records that are missing; return (how many, a line for each job that Snakemake will make again).
 
     fresh: tells of (path of a provenance, the provenance) why its outputs are no longer what it says, or None. Such a
@@ -101,11 +112,16 @@ def record(results: Path, fresh: Callable[[Path, dict], str | None], records: Pa
                 set_time_to_now(output)
             if output not in declared or os.fspath(output) in known:
                 continue
-            checksums = {str(locate(results, name)): f"sha256:{digest}" for name, digest in found["inputs"].items()}
+            checksums = {
+                str(locate(results, name)): f"sha256:{digest}"
+                for name, digest in found["inputs"].items()
+            }
             entry = MetadataRecord(
                 rule=_rule(found["script"], path.relative_to(results.parent)),
                 input=sorted([*checksums, *found["waited_for"]]),
-                params=[f"not as recorded: {why}"] if why else sorted(map(repr, found["params"] or ["made by hand"])),
+                params=[f"not as recorded: {why}"]
+                if why
+                else sorted(map(repr, found["params"] or ["made by hand"])),
                 record_format_version=RECORD_FORMAT_VERSION,
                 starttime=now,
                 endtime=now,
@@ -136,7 +152,11 @@ def _inputs_first(results: Path, paths: list[Path]) -> Iterable[Path]:
 
 def _rule(script: str, path: Path) -> str:
     """Return the rule that made an output: that of its script, in cycle 0 of its own name."""
-    return f"{script}_seed" if path.parts[1] == "seed" and script in ("evaluate", "finetune") else script
+    return (
+        f"{script}_seed"
+        if path.parts[1] == "seed" and script in ("evaluate", "finetune")
+        else script
+    )
 
 
 def _told(path: Path) -> list[Path]:
@@ -155,7 +175,9 @@ def outputs_in(folder: Path) -> Iterable[tuple[str, str]]:
         parts = Path(place).relative_to(folder).parts
         for name in names:
             try:
-                key = base64.urlsafe_b64decode("".join([*(part[1:] for part in parts), name])).decode()
+                key = base64.urlsafe_b64decode(
+                    "".join([*(part[1:] for part in parts), name])
+                ).decode()
             except ValueError:
                 continue
             yield key, os.path.join(place, name)  # noqa: PTH118

@@ -42,10 +42,21 @@ def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says:
     rows = shares.with_columns(order=pl.col("fate").replace_strict(order)).sort("cycle", "order")
     x = _cycles(last)
     scale = alt.Scale(domain=list(FATES), range=[color(name) for name, _ in FATES.values()])
-    y = alt.Y("share:Q", title="of 100 generated", scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(tickCount=5))
-    base = _chart(rows).encode(x=x, y=y, color=alt.Color("fate:N", scale=scale, legend=None), order="order:Q")
+    y = alt.Y(
+        "share:Q",
+        title="of 100 generated",
+        scale=alt.Scale(domain=[0, 100]),
+        axis=alt.Axis(tickCount=5),
+    )
+    base = _chart(rows).encode(
+        x=x, y=y, color=alt.Color("fate:N", scale=scale, legend=None), order="order:Q"
+    )
     few = shares["cycle"].n_unique() <= BARS_UP_TO
-    body = base.mark_bar(size=min(44, 200 / last)) if few else base.mark_area(stroke=color("card"), strokeWidth=1)
+    body = (
+        base.mark_bar(size=min(44, 200 / last))
+        if few
+        else base.mark_area(stroke=color("card"), strokeWidth=1)
+    )
     layers = [body]
     if runs["chain"].n_unique() > 1 and not few:
         line = _chart(runs).mark_line(color=color("ink"), strokeWidth=0.8, opacity=0.7)
@@ -53,7 +64,9 @@ def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says:
     labels = [] if few else _band_labels(rows, last)
     if labels:
         text = alt.Chart(alt.Data(values=labels)).mark_text(fontSize=11, align="center")
-        fill = alt.Color("ground:N", scale=alt.Scale(domain=["dark", "light"], range=_over()), legend=None)
+        fill = alt.Color(
+            "ground:N", scale=alt.Scale(domain=["dark", "light"], range=_over()), legend=None
+        )
         under = alt.Color("fate:N", scale=scale, legend=None)
         # The lines of the single runs do not strike the words.
         halo = alt.Chart(alt.Data(values=labels)).mark_text(
@@ -76,7 +89,10 @@ def _band_labels(rows: pl.DataFrame, last: int) -> list[dict]:
     half, found = max(1, round(last * 0.26)), []
     for fate, (name, label) in FATES.items():
         own = tops.filter(fate=fate).sort("cycle")
-        ends = {cycle: (top - share, top) for cycle, share, top in own.select("cycle", "share", "top").iter_rows()}
+        ends = {
+            cycle: (top - share, top)
+            for cycle, share, top in own.select("cycle", "share", "top").iter_rows()
+        }
         room = []
         for cycle in range(1 + half, last - half + 1):
             near = [ends[at] for at in range(cycle - half, cycle + half + 1) if at in ends]
@@ -86,7 +102,9 @@ def _band_labels(rows: pl.DataFrame, last: int) -> list[dict]:
         if room and max(room)[0] >= LABELLED:
             _, cycle, middle = max(room)
             ground = "dark" if name in ("new-above", "copy-own") else "light"
-            found.append({"cycle": -cycle, "at": middle, "label": label, "fate": fate, "ground": ground})
+            found.append(
+                {"cycle": -cycle, "at": middle, "label": label, "fate": fate, "ground": ground}
+            )
     return found
 
 
@@ -104,7 +122,9 @@ def forest(title: str, rows: list[tuple[str, Contrast]], unit: str, says: str) -
         ends += [value - middle for value in (*each.loop, *each.control)]
         if each.low is not None:
             ends += [each.low, each.high]
-            (dashed if each.method == "cycles" else spans).append({"y": y, "low": each.low, "high": each.high})
+            (dashed if each.method == "cycles" else spans).append(
+                {"y": y, "low": each.low, "high": each.high}
+            )
     pad = 0.08 * (max(ends) - min(ends) or 1)
     x = alt.Scale(domain=[min(ends) - pad, max(ends) + pad], nice=False)
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-len(rows) + 0.6, 0.6], nice=False))
@@ -114,7 +134,9 @@ def forest(title: str, rows: list[tuple[str, Contrast]], unit: str, says: str) -
     zeros = [{"x": 0, "y": -at - 0.35, "y2": -at + 0.18} for at in range(len(rows))]
     zero = _data(zeros).mark_rule(color=color("muted"), strokeWidth=1.5, opacity=0.6)
     layers = [zero.encode(x=place, y=y, y2="y2:Q")]
-    layers.append(_data(ticks).mark_tick(color=color("muted"), orient="vertical", size=7).encode(x=place, y=y))
+    layers.append(
+        _data(ticks).mark_tick(color=color("muted"), orient="vertical", size=7).encode(x=place, y=y)
+    )
     for values, dash in ((spans, [1, 0]), (dashed, [3, 3])):
         if values:
             rule = _data(values).mark_rule(color=color("ink"), strokeWidth=2, strokeDash=dash)
@@ -131,7 +153,9 @@ def forest(title: str, rows: list[tuple[str, Contrast]], unit: str, says: str) -
 
 def said(each: Contrast) -> str:
     """Return a contrast in figures: the difference, its interval, Holm's p, of how many runs."""
-    parts = f"{each.difference:+.1f}" + ("" if each.low is None else f" [{each.low:.1f}, {each.high:.1f}]")
+    parts = f"{each.difference:+.1f}" + (
+        "" if each.low is None else f" [{each.low:.1f}, {each.high:.1f}]"
+    )
     if each.p is not None:
         parts += " · p < 0.001" if each.p < 0.001 else f" · p {each.p:.3f}"
     return f"{parts} · {'one run' if each.runs == 1 else f'{each.runs} runs'}".replace("-", "−")
@@ -140,22 +164,43 @@ def said(each: Contrast) -> str:
 def newer(title: str, points: pl.DataFrame, gate: float, noise: float | None, says: str) -> Panel:
     """Similarity to the nearest known program against the gain in accuracy over it. points: similarity, gain."""
     bins = points.with_columns(
-        x=(pl.col("similarity") * 20).floor().clip(0, 19) / 20, y=(pl.col("gain") * 20).floor().clip(-10, 9) / 20
+        x=(pl.col("similarity") * 20).floor().clip(0, 19) / 20,
+        y=(pl.col("gain") * 20).floor().clip(-10, 9) / 20,
     )
     counts = bins.group_by("x", "y").len("count").sort("x", "y")
     rows = counts.with_columns(share=100 * pl.col("count") / max(1, points.height))
-    rows = rows.select("share", x="x", x2=pl.col("x") + 0.05, y=100 * pl.col("y"), y2=100 * pl.col("y") + 5)
-    across = alt.X(
-        "x:Q", scale=alt.Scale(domain=[0, 1], nice=False), title="similarity to the nearest", axis=alt.Axis(tickCount=5)
+    rows = rows.select(
+        "share", x="x", x2=pl.col("x") + 0.05, y=100 * pl.col("y"), y2=100 * pl.col("y") + 5
     )
-    up = alt.Y("y:Q", scale=alt.Scale(domain=[-50, 50]), title="points better than that", axis=alt.Axis(tickCount=5))
-    shade = alt.Opacity("share:Q", legend=None, scale=alt.Scale(domain=[0, 6], range=[0.06, 1], clamp=True))
-    layers = [_chart(rows).mark_rect(color=color("muted")).encode(x=across, x2="x2", y=up, y2="y2", opacity=shade)]
+    across = alt.X(
+        "x:Q",
+        scale=alt.Scale(domain=[0, 1], nice=False),
+        title="similarity to the nearest",
+        axis=alt.Axis(tickCount=5),
+    )
+    up = alt.Y(
+        "y:Q",
+        scale=alt.Scale(domain=[-50, 50]),
+        title="points better than that",
+        axis=alt.Axis(tickCount=5),
+    )
+    shade = alt.Opacity(
+        "share:Q", legend=None, scale=alt.Scale(domain=[0, 6], range=[0.06, 1], clamp=True)
+    )
+    layers = [
+        _chart(rows)
+        .mark_rect(color=color("muted"))
+        .encode(x=across, x2="x2", y=up, y2="y2", opacity=shade)
+    ]
     layers.append(_data([{"y": 0}]).mark_rule(color=color("ink")).encode(y=up))
-    layers.append(_data([{"x": gate}]).mark_rule(color=color("ink"), strokeDash=[4, 3]).encode(x=across))
+    layers.append(
+        _data([{"x": gate}]).mark_rule(color=color("ink"), strokeDash=[4, 3]).encode(x=across)
+    )
     if noise:
         bar = _data([{"x": 0.015, "y": -100 * noise, "y2": 100 * noise}])
-        layers.append(bar.mark_rule(color=color("ink"), strokeWidth=3).encode(x=across, y=up, y2="y2"))
+        layers.append(
+            bar.mark_rule(color=color("ink"), strokeWidth=3).encode(x=across, y=up, y2="y2")
+        )
     layers.append(_quadrants(points, gate, across, up))
     return Panel(title, alt.layer(*layers).properties(width=NARROW, height=HEIGHT), says)
 
@@ -177,26 +222,44 @@ def effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) 
     high = max([*lines["test"].to_list(), *([seed_best] if seed_best else [])], default=100)
     y = alt.Y("test:Q", title="test accuracy of the best, %", axis=alt.Axis(tickCount=5))
     y.scale = alt.Scale(domain=[low - 2, high + 2], nice=False)
-    x = alt.X("programs:Q", title="programs generated by a run", axis=alt.Axis(tickCount=4, format=",d"))
+    x = alt.X(
+        "programs:Q", title="programs generated by a run", axis=alt.Axis(tickCount=4, format=",d")
+    )
     layers = []
     single = _chart(lines.filter(pl.col("chain").is_not_null()))
     layers.append(
-        single.mark_line(color=color("muted"), strokeWidth=0.7, opacity=0.6).encode(x=x, y=y, detail="chain:N")
+        single.mark_line(color=color("muted"), strokeWidth=0.7, opacity=0.6).encode(
+            x=x, y=y, detail="chain:N"
+        )
     )
     ends = []
     for role in DASHES:
         own = lines.filter(pl.col("chain").is_null(), role=role).sort("programs")
         if own.height:
             mark = _chart(own).mark_line(color=color("ink"), strokeDash=DASHES[role])
-            layers.append(mark.encode(x=x, y=y, strokeWidth=alt.value(2.6 if role == "loop" else 1.5)))
+            layers.append(
+                mark.encode(x=x, y=y, strokeWidth=alt.value(2.6 if role == "loop" else 1.5))
+            )
             text = f"{own['label'][-1]} {own['test'][-1]:.1f}"
             ends.append({"programs": own["programs"][-1], "test": own["test"][-1], "text": text})
     if seed_best:
         rule = _data([{"test": seed_best}]).mark_rule(color=color("ink"), strokeDash=DASHES["seed"])
         layers.append(rule.encode(y=y))
-        ends.append({"programs": lines["programs"].max() or 1, "test": seed_best, "text": f"best seed {seed_best:.1f}"})
-    text = _data(_apart(ends, "test", (high - low + 4) / HEIGHT * 13)).mark_text(align="left", fontSize=11, dx=6)
-    layers.append(text.encode(x=alt.value(BESIDE), y=alt.Y("place:Q"), text="text:N", color=alt.value(color("ink"))))
+        ends.append(
+            {
+                "programs": lines["programs"].max() or 1,
+                "test": seed_best,
+                "text": f"best seed {seed_best:.1f}",
+            }
+        )
+    text = _data(_apart(ends, "test", (high - low + 4) / HEIGHT * 13)).mark_text(
+        align="left", fontSize=11, dx=6
+    )
+    layers.append(
+        text.encode(
+            x=alt.value(BESIDE), y=alt.Y("place:Q"), text="text:N", color=alt.value(color("ink"))
+        )
+    )
     return Panel(title, alt.layer(*layers).properties(width=BESIDE, height=HEIGHT), says)
 
 
@@ -215,16 +278,31 @@ def sizes(title: str, cloud: pl.DataFrame, fronts: pl.DataFrame, says: str) -> P
         x=(pl.col("parameters").log10() * 12).floor() / 12, y=(pl.col("test") * 50).floor() / 50
     )
     bins = spots.group_by("x", "y").len("count").sort("x", "y")
-    rows = bins.select("count", x=10 ** pl.col("x"), x2=10 ** (pl.col("x") + 1 / 12), y=100 * pl.col("y"))
+    rows = bins.select(
+        "count", x=10 ** pl.col("x"), x2=10 ** (pl.col("x") + 1 / 12), y=100 * pl.col("y")
+    )
     rows = rows.with_columns(y2=pl.col("y") + 2)
     across = alt.X("x:Q", scale=alt.Scale(type="log", nice=False), title="parameters")
     across.axis = alt.Axis(format="~s", values=SIZES, grid=False)
-    up = alt.Y("y:Q", scale=alt.Scale(zero=False, nice=False), title="test accuracy, %", axis=alt.Axis(tickCount=5))
+    up = alt.Y(
+        "y:Q",
+        scale=alt.Scale(zero=False, nice=False),
+        title="test accuracy, %",
+        axis=alt.Axis(tickCount=5),
+    )
     shade = alt.Opacity("count:Q", legend=None, scale=alt.Scale(type="log", range=[0.12, 0.6]))
-    layers = [_chart(rows).mark_rect(color=color("muted")).encode(x=across, x2="x2", y=up, y2="y2", opacity=shade)]
+    layers = [
+        _chart(rows)
+        .mark_rect(color=color("muted"))
+        .encode(x=across, x2="x2", y=up, y2="y2", opacity=shade)
+    ]
     ends = []
     for role in DASHES:
-        own = fronts.filter(role=role).sort("parameters").with_columns(x="parameters", y=100 * pl.col("test"))
+        own = (
+            fronts.filter(role=role)
+            .sort("parameters")
+            .with_columns(x="parameters", y=100 * pl.col("test"))
+        )
         if own.height:
             line = _chart(own).mark_line(color=color("ink"), strokeDash=DASHES[role])
             width = alt.value(2.4 if role == "loop" else 1.3)
@@ -233,13 +311,19 @@ def sizes(title: str, cloud: pl.DataFrame, fronts: pl.DataFrame, says: str) -> P
     numbered = fronts.filter(pl.col("number").is_not_null())
     if numbered.height:
         links = pl.Series([f"#design={quote(name)}" for name in numbered["id"]])
-        points = _chart(numbered.select("number", x="parameters", y=100 * pl.col("test"), link=links))
-        dot = points.mark_circle(color=color("ink"), size=190, opacity=1).encode(x=across, y=up, href="link:N")
+        points = _chart(
+            numbered.select("number", x="parameters", y=100 * pl.col("test"), link=links)
+        )
+        dot = points.mark_circle(color=color("ink"), size=190, opacity=1).encode(
+            x=across, y=up, href="link:N"
+        )
         number = points.mark_text(color=color("card"), fontSize=10, fontWeight=600)
         layers += [dot, number.encode(x=across, y=up, text="number:Q", href="link:N")]
     spread = 100 * (cloud["test"].max() - cloud["test"].min()) if cloud.height else 1.0
     text = _data(_apart(ends, "y", spread / HEIGHT * 13)).mark_text(align="left", dx=5, fontSize=11)
-    layers.append(text.encode(x=across, y=alt.Y("place:Q"), text="text:N", color=alt.value(color("ink"))))
+    layers.append(
+        text.encode(x=across, y=alt.Y("place:Q"), text="text:N", color=alt.value(color("ink")))
+    )
     return Panel(title, alt.layer(*layers).properties(width=WIDTH, height=HEIGHT), says)
 
 
@@ -253,7 +337,9 @@ def whole(panels: list[Panel]) -> alt.TopLevelMixin:
 
 def _cycles(planned: int) -> alt.X:
     step = 1 if planned <= 8 else 5 if planned <= 60 else 5 * -(-planned // 60)
-    inner = [cycle for cycle in range(1, planned) if cycle % step == 0 and planned - cycle >= step / 3]
+    inner = [
+        cycle for cycle in range(1, planned) if cycle % step == 0 and planned - cycle >= step / 3
+    ]
     axis = alt.Axis(values=sorted({1, *inner, planned}), grid=False, title="cycle")
     ends = [0.4, planned + 0.6] if planned <= BARS_UP_TO else [1, planned]
     return alt.X("cycle:Q", axis=axis, scale=alt.Scale(domain=ends, nice=False))

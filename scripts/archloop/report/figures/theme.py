@@ -61,12 +61,42 @@ def color(name: str) -> str:
 
 def themed(chart: alt.TopLevelMixin) -> dict:
     """Return the Vega-Lite specification of a chart in the house style."""
-    axis = {"labelColor": COLORS["muted"], "titleColor": COLORS["muted"], "gridColor": COLORS["grid"]}
-    axis |= {"domainColor": COLORS["grid"], "tickColor": COLORS["grid"], "labelFontSize": 11, "titleFontSize": 11}
-    axis |= {"labelFont": FONT, "titleFont": FONT, "titleFontWeight": "normal", "domain": False, "ticks": False}
-    title = {"font": FONT, "fontSize": 12, "anchor": "start", "color": COLORS["ink"], "fontWeight": 600, "offset": 8}
-    config = {"axis": axis | {"labelPadding": 5, "titlePadding": 8, "aria": False}, "axisX": {"grid": False}}
-    config |= {"background": COLORS["card"], "view": {"stroke": None}, "text": {"font": FONT}, "title": title}
+    axis = {
+        "labelColor": COLORS["muted"],
+        "titleColor": COLORS["muted"],
+        "gridColor": COLORS["grid"],
+    }
+    axis |= {
+        "domainColor": COLORS["grid"],
+        "tickColor": COLORS["grid"],
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+    }
+    axis |= {
+        "labelFont": FONT,
+        "titleFont": FONT,
+        "titleFontWeight": "normal",
+        "domain": False,
+        "ticks": False,
+    }
+    title = {
+        "font": FONT,
+        "fontSize": 12,
+        "anchor": "start",
+        "color": COLORS["ink"],
+        "fontWeight": 600,
+        "offset": 8,
+    }
+    config = {
+        "axis": axis | {"labelPadding": 5, "titlePadding": 8, "aria": False},
+        "axisX": {"grid": False},
+    }
+    config |= {
+        "background": COLORS["card"],
+        "view": {"stroke": None},
+        "text": {"font": FONT},
+        "title": title,
+    }
     return chart.to_dict() | {"config": config | {"mark": {"aria": False}}}
 
 

@@ -6,7 +6,9 @@ Such a line says what was near, not what a design was made from: a language mode
 from collections.abc import Container
 
 
-def ends(nearest: dict[str, str | None], seeds: Container[str]) -> dict[str, tuple[str, int] | None]:
+def ends(
+    nearest: dict[str, str | None], seeds: Container[str]
+) -> dict[str, tuple[str, int] | None]:
     """Return design -> (the seed program that its line ends at, how many steps away); None where it ends elsewhere.
 
     nearest: design -> its nearest neighbour. Those of a real run lie before it; in a circle there is no end.

@@ -32,7 +32,9 @@ def cards(results: Results, rows: pl.DataFrame) -> list[dict]:
         | {
             "why": why,
             "href": f"#design={quote(row['id'], safe='')}",
-            "nearest_href": f"#design={quote(row['nearest_id'], safe='')}" if row["nearest_id"] else None,
+            "nearest_href": f"#design={quote(row['nearest_id'], safe='')}"
+            if row["nearest_id"]
+            else None,
             "picture": drawing((results.graphs.get(row["id"]) or {}).get("blocks") or []),
             "scale": scale(scores, row[measure]),
             "better": None if row[measure] is None else (scores < row[measure]).mean(),
@@ -54,11 +56,19 @@ def chosen(own: pl.DataFrame) -> list[tuple[dict, str]]:
                 most -= 1
 
     for low, high in zip((0, *SIZES), (*SIZES, None)):
-        inside = pl.col("parameters") >= low if high is None else pl.col("parameters").is_between(low, high, "left")
+        inside = (
+            pl.col("parameters") >= low
+            if high is None
+            else pl.col("parameters").is_between(low, high, "left")
+        )
         bounds = f"of {low:,} and more" if high is None else f"below {high:,}"
         take(own.filter(inside), f"best {bounds} parameters")
     good = own.head(max(1, own.height // 4)).drop_nulls("nearest_similarity")
-    take(good.sort("nearest_similarity", "id"), "least like anything known, among the best quarter", NEWEST)
+    take(
+        good.sort("nearest_similarity", "id"),
+        "least like anything known, among the best quarter",
+        NEWEST,
+    )
     for (family,), members in own.drop_nulls("family").group_by("family", maintain_order=True):
         take(members, f"best whose line leads to the family {family}")
     take(own, "among the best", CARDS)
@@ -67,12 +77,18 @@ def chosen(own: pl.DataFrame) -> list[tuple[dict, str]]:
 
 def changes(graphs: dict[str, dict], before: str | None, after: str) -> dict[str, list[str]] | None:
     """Return the blocks that a design has more of than its neighbour, and fewer; None where a graph is not known."""
-    labels = [Counter(block[0] for block in (graphs.get(name) or {}).get("blocks") or []) for name in (before, after)]
+    labels = [
+        Counter(block[0] for block in (graphs.get(name) or {}).get("blocks") or [])
+        for name in (before, after)
+    ]
     if not all(labels):
         return None
     more, less = labels[1] - labels[0], labels[0] - labels[1]
     return {
-        sign: [f"{count} × {label}" if count > 1 else label for label, count in found.most_common(MOST_CHANGES)]
+        sign: [
+            f"{count} × {label}" if count > 1 else label
+            for label, count in found.most_common(MOST_CHANGES)
+        ]
         for sign, found in (("more", more), ("less", less))
     }
 
@@ -90,16 +106,26 @@ def drawing(blocks: list[list]) -> Markup:
         wide = 1.5 * (sizes[1] if len(sizes) > 2 else 1).bit_length()
         left = at * (BAR_WIDTH + 1)
         name = {"+": "a"}.get(kind, kind)
-        parts.append(f'<rect class="b-{name}" x="{left}" y="{40 - high:.1f}" width="{BAR_WIDTH}" height="{high:.1f}"/>')
-        parts.append(f'<rect class="b-n" x="{left}" y="41" width="{BAR_WIDTH}" height="{wide:.1f}"/>')
+        parts.append(
+            f'<rect class="b-{name}" x="{left}" y="{40 - high:.1f}" width="{BAR_WIDTH}" height="{high:.1f}"/>'
+        )
+        parts.append(
+            f'<rect class="b-n" x="{left}" y="41" width="{BAR_WIDTH}" height="{wide:.1f}"/>'
+        )
         for source in inputs:
             if at - source > 1 and len(arcs) < MOST_ARCS:
                 start, end = (each * (BAR_WIDTH + 1) + BAR_WIDTH / 2 for each in (source, at))
-                arcs.append(f"M{start:g} 15Q{(start + end) / 2:g} {15 - min(26, 5 + (end - start) / 4):.1f} {end:g} 15")
+                arcs.append(
+                    f"M{start:g} 15Q{(start + end) / 2:g} {15 - min(26, 5 + (end - start) / 4):.1f} {end:g} 15"
+                )
     wide = max(1, len(shown)) * (BAR_WIDTH + 1)
     size = f'width="{wide}" height="52" viewBox="0 0 {wide} 52"'
     more = f'<path class="arc" d="{"".join(arcs)}"/>' if arcs else ""
-    return Markup(f'<svg class="net" {size} aria-hidden="true">{more}{"".join(parts)}</svg>') if shown else Markup("")
+    return (
+        Markup(f'<svg class="net" {size} aria-hidden="true">{more}{"".join(parts)}</svg>')
+        if shown
+        else Markup("")
+    )
 
 
 def scale(scores: pl.Series, value: float | None) -> Markup:
@@ -110,7 +136,9 @@ def scale(scores: pl.Series, value: float | None) -> Markup:
     places = ((scores - low) / (high - low) * (BINS - 1e-9)).cast(pl.Int32)
     counts = Counter(places.to_list())
     most = max(counts.values())
-    bars = "".join(f"M{4 * at + 2} 20v-{2 + 16 * count / most:.1f}" for at, count in sorted(counts.items()))
+    bars = "".join(
+        f"M{4 * at + 2} 20v-{2 + 16 * count / most:.1f}" for at, count in sorted(counts.items())
+    )
     mark = 4 * BINS * (value - low) / (high - low)
     return Markup(
         f'<svg class="scale" width="{4 * BINS}" height="21" aria-hidden="true"><path class="all" d="{bars}"/>'

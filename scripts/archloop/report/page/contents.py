@@ -20,7 +20,11 @@ from archloop.report.wording import GLOSSARY
 from archloop.texts import visible
 
 REASONS_SHOWN, EXAMPLE_LINES = 3, 60
-SAYS = {"runs": "t over runs", "points": "too few runs: no interval", "cycles": "one run: blocks of its cycles"}
+SAYS = {
+    "runs": "t over runs",
+    "points": "too few runs: no interval",
+    "cycles": "one run: blocks of its cycles",
+}
 
 
 def facts(results: Results, tables: dict[str, pl.DataFrame], found: Compared) -> dict:
@@ -38,8 +42,12 @@ def facts(results: Results, tables: dict[str, pl.DataFrame], found: Compared) ->
         "tested": sum(each.p is not None for each in found.verdict.contrasts.values()),
         "elsewhere": _elsewhere(results, found.loop),
         "spent": _spent(tables["cost"]),
-        "groups": {role: {"name": named(role, group), "label": called(role, group)} for role, group in groups.items()},
-        "own": results.chains[found.loop[0]] | {"runs": len(found.loop), "label": label(found.loop)},
+        "groups": {
+            role: {"name": named(role, group), "label": called(role, group)}
+            for role, group in groups.items()
+        },
+        "own": results.chains[found.loop[0]]
+        | {"runs": len(found.loop), "label": label(found.loop)},
         "status": _status(results, found),
         "best": _best(results, tables, groups),
         "results": [row | {"label": label(row["chain"].split(", "))} for row in own],
@@ -60,7 +68,11 @@ def facts(results: Results, tables: dict[str, pl.DataFrame], found: Compared) ->
 def _elsewhere(results: Results, loop: list[str]) -> list[str]:
     """Return the data sets that other chains are on."""
     own = results.chains[loop[0]]["dataset"]
-    return [name for name in dict.fromkeys(facts["dataset"] for facts in results.chains.values()) if name != own]
+    return [
+        name
+        for name in dict.fromkeys(facts["dataset"] for facts in results.chains.values())
+        if name != own
+    ]
 
 
 def _status(results: Results, found: Compared) -> list[dict]:
@@ -70,17 +82,25 @@ def _status(results: Results, found: Compared) -> list[dict]:
     rows = []
     for group in found.groups:
         done = [len(results.chains[name]["cycles"]) for name in group]
-        facts = {"label": label(group), "done": done, "planned": results.chains[group[0]]["planned"]}
+        facts = {
+            "label": label(group),
+            "done": done,
+            "planned": results.chains[group[0]]["planned"],
+        }
         rows.append(facts | {"begun": any(done)})
     return rows
 
 
-def _best(results: Results, tables: dict[str, pl.DataFrame], groups: dict[str, list[str]]) -> dict | None:
+def _best(
+    results: Results, tables: dict[str, pl.DataFrame], groups: dict[str, list[str]]
+) -> dict | None:
     """Return the loop's best design by validation, with the test accuracy of the best of others, chosen alike."""
     designs = tables["architectures"]
     tops = {}
     for role, group in groups.items():
-        own = designs.filter(pl.col("chain").is_in(group)).sort(["accuracy", "id"], descending=[True, False])
+        own = designs.filter(pl.col("chain").is_in(group)).sort(
+            ["accuracy", "id"], descending=[True, False]
+        )
         if own.height:
             generated = tables["fates"].filter(pl.col("chain").is_in(group))["candidates"].sum()
             tops[role] = own.row(0, named=True) | {"of": generated, "called": called(role, group)}
@@ -96,7 +116,9 @@ def _best(results: Results, tables: dict[str, pl.DataFrame], groups: dict[str, l
         if role in tops
     }
     others |= {"the best seed program": seeds["test_accuracy"][0]} if seeds.height else {}
-    known = {name: score for name, score in others.items() if score is not None and share is not None}
+    known = {
+        name: score for name, score in others.items() if score is not None and share is not None
+    }
     picture = (results.graphs.get(tops["loop"]["id"]) or {}).get("blocks")
     return tops["loop"] | {
         "more": {name: score for name, score in known.items() if score > share},
@@ -117,7 +139,11 @@ def _test_images(results: Results, dataset: str) -> int | None:
         texts = [str(check.get("what")) for check in checks if check.get("name") == "data"]
     except (InputError, AttributeError, TypeError):
         return None
-    found = [re.search(r"([\d,]+) test images", text) for text in texts if text.startswith(f"{dataset}: ")]
+    found = [
+        re.search(r"([\d,]+) test images", text)
+        for text in texts
+        if text.startswith(f"{dataset}: ")
+    ]
     return int(found[0][1].replace(",", "")) if found and found[0] else None
 
 
@@ -130,14 +156,22 @@ def _threshold(cycles: pl.DataFrame, loop: list[str]) -> float | None:
 def _spent(cost: pl.DataFrame) -> dict:
     """Return the seconds of all jobs of all chains and of cycle 0, on GPUs or else in all, in all and by stage."""
     column = "gpu_seconds" if cost["gpu_seconds"].sum() else "seconds"
-    stages = {name: cost.filter(stage=name)[column].sum() for name in ("generate", "evaluate", "finetune")}
-    return {"all": sum(stages.values()), "on": "GPU" if column == "gpu_seconds" else "processor", **stages}
+    stages = {
+        name: cost.filter(stage=name)[column].sum() for name in ("generate", "evaluate", "finetune")
+    }
+    return {
+        "all": sum(stages.values()),
+        "on": "GPU" if column == "gpu_seconds" else "processor",
+        **stages,
+    }
 
 
 def _made_of(picture: list[list]) -> str:
     words = [text.split(" · ")[0] for text, *_ in picture if text != "image"]
     counts = {word: words.count(word) for word in dict.fromkeys(words)}
-    return ", ".join(word if count == 1 else f"{word} ({count} times)" for word, count in counts.items())
+    return ", ".join(
+        word if count == 1 else f"{word} ({count} times)" for word, count in counts.items()
+    )
 
 
 def _trust(results: Results, tables: dict[str, pl.DataFrame]) -> dict:
@@ -152,7 +186,9 @@ def _trust(results: Results, tables: dict[str, pl.DataFrame]) -> dict:
     }
 
 
-def _failures(results: Results, tables: dict[str, pl.DataFrame], groups: dict[str, list[str]]) -> dict:
+def _failures(
+    results: Results, tables: dict[str, pl.DataFrame], groups: dict[str, list[str]]
+) -> dict:
     """Return what fails where, of 100 generated in the last third of the cycles, and the most frequent reasons."""
     shares, totals = {}, {}
     for role, group in groups.items():
@@ -164,12 +200,20 @@ def _failures(results: Results, tables: dict[str, pl.DataFrame], groups: dict[st
     shown = [name for name in NOT_VALID if any(each[name] for each in shares.values())]
     largest = max((each[name] for each in shares.values() for name in shown), default=1.0)
     reasons = {
-        role: _reasons(tables["failures"], group) for role, group in groups.items() if role in ("loop", "frozen")
+        role: _reasons(tables["failures"], group)
+        for role, group in groups.items()
+        if role in ("loop", "frozen")
     }
     texts = programs(results, {row["example_id"] for rows in reasons.values() for row in rows})
     for row in (row for rows in reasons.values() for row in rows):
         row["program"] = _cut(texts.get(row["example_id"]) or "")
-    return {"checks": shown, "shares": shares, "largest": largest, "reasons": reasons, "finding": _worst(shares, shown)}
+    return {
+        "checks": shown,
+        "shares": shares,
+        "largest": largest,
+        "reasons": reasons,
+        "finding": _worst(shares, shown),
+    }
 
 
 def _worst(shares: dict[str, dict], shown: list[str]) -> str:
@@ -187,7 +231,9 @@ def _reasons(failures: pl.DataFrame, group: list[str]) -> list[dict]:
     grouped = own.group_by("outcome", "reason", maintain_order=True).agg(
         pl.col("count").sum(), pl.col("example_id", "example_detail").first()
     )
-    grouped = grouped.sort(["count", "outcome", "reason"], descending=[True, False, False]).head(REASONS_SHOWN)
+    grouped = grouped.sort(["count", "outcome", "reason"], descending=[True, False, False]).head(
+        REASONS_SHOWN
+    )
     return [row | {"of": total} for row in grouped.to_dicts()]
 
 
@@ -201,13 +247,19 @@ def _chains(tables: dict[str, pl.DataFrame], found: Compared) -> list[dict]:
     """Return every chain with its cycles, in the order of the groups."""
     columns = ("cycle", "candidates", "new_good", "valid", "admitted", "distinct")
     cycles = tables["fates"].join(
-        tables["cycles"].select("chain", "cycle", "accuracy_mean", "accuracy_best"), on=["chain", "cycle"], how="left"
+        tables["cycles"].select("chain", "cycle", "accuracy_mean", "accuracy_best"),
+        on=["chain", "cycle"],
+        how="left",
     )
     parts = cycles.partition_by("chain", as_dict=True)
     rows = []
     for row in tables["chains"].to_dicts():
         own = parts.get((row["chain"],))
-        lines = [] if own is None else own.select(*columns, "accuracy_mean", "accuracy_best").sort("cycle").to_dicts()
+        lines = (
+            []
+            if own is None
+            else own.select(*columns, "accuracy_mean", "accuracy_best").sort("cycle").to_dicts()
+        )
         rows.append(row | {"cycles": lines})
     return rows
 
@@ -227,5 +279,9 @@ def _versions(results: Results) -> list[tuple[str, str]]:
     found = set()
     for run in results.runs:
         versions = run.get("versions")
-        found |= {(str(name), str(value)) for name, value in versions.items()} if isinstance(versions, dict) else set()
+        found |= (
+            {(str(name), str(value)) for name, value in versions.items()}
+            if isinstance(versions, dict)
+            else set()
+        )
     return sorted(found)

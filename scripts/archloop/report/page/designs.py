@@ -26,10 +26,16 @@ def listed(results: Results, architectures: pl.DataFrame) -> pl.DataFrame:
     order = {name: place for place, name in enumerate(datasets)}
     line_ends = ends(dict(architectures.select("id", "nearest_id").iter_rows()), families)
     lines = [
-        {"id": name, "family": families[end[0]], "steps": end[1]} for name, end in line_ends.items() if end is not None
+        {"id": name, "family": families[end[0]], "steps": end[1]}
+        for name, end in line_ends.items()
+        if end is not None
     ]
-    graphs = results.candidates.drop_nulls("graph_digest").group_by("graph_digest").agg(found=pl.len())
-    neighbours = known.select(nearest_id="id", nearest_accuracy="accuracy", nearest_dataset="dataset")
+    graphs = (
+        results.candidates.drop_nulls("graph_digest").group_by("graph_digest").agg(found=pl.len())
+    )
+    neighbours = known.select(
+        nearest_id="id", nearest_accuracy="accuracy", nearest_dataset="dataset"
+    )
     rows = (
         architectures.unique("id", keep="first", maintain_order=True)
         .join(known.select("id"), on="id", how="semi", maintain_order="left")
@@ -37,9 +43,15 @@ def listed(results: Results, architectures: pl.DataFrame) -> pl.DataFrame:
         .join(graphs, on="graph_digest", how="left", maintain_order="left")
         .join(pl.DataFrame(lines, LINE), on="id", how="left", maintain_order="left")
         .with_columns(
-            nearest_accuracy=pl.when(pl.col("nearest_dataset") == pl.col("dataset")).then("nearest_accuracy"),
-            group=pl.col("chain").replace_strict(groups, default=pl.col("chain"), return_dtype=pl.String),
-            place=pl.col("dataset").replace_strict(order, default=len(order), return_dtype=pl.Int32),
+            nearest_accuracy=pl.when(pl.col("nearest_dataset") == pl.col("dataset")).then(
+                "nearest_accuracy"
+            ),
+            group=pl.col("chain").replace_strict(
+                groups, default=pl.col("chain"), return_dtype=pl.String
+            ),
+            place=pl.col("dataset").replace_strict(
+                order, default=len(order), return_dtype=pl.Int32
+            ),
         )
         .sort("place", "accuracy", "id", descending=[False, True, False], nulls_last=True)
     )

@@ -22,7 +22,18 @@ from archloop.texts import visible
 
 PART, PARTS_A_FILE = 50, 10  # programs packed together, and parts in a script beside the page
 MOST_INSIDE = 5_000_000  # characters that the page carries itself
-COLUMNS = ("id", "chain", "dataset", "group", "rank", "cycle", "accuracy", "test_accuracy", "accuracy_sd", "parameters")
+COLUMNS = (
+    "id",
+    "chain",
+    "dataset",
+    "group",
+    "rank",
+    "cycle",
+    "accuracy",
+    "test_accuracy",
+    "accuracy_sd",
+    "parameters",
+)
 COLUMNS += ("nearest_id", "nearest_source", "nearest_accuracy", "hint", "family", "found")
 DATA = "data"  # the folder beside the page
 
@@ -44,7 +55,10 @@ def gallery(results: Results, architectures: pl.DataFrame) -> Gallery:
     packed = _packed(results, rows)
     inside, beside = apart(packed)
     kinds = {name: word for name, word in KINDS.items() if name not in "in"}
-    choices = {name: rows[name].drop_nulls().unique(maintain_order=True).to_list() for name in ("dataset", "group")}
+    choices = {
+        name: rows[name].drop_nulls().unique(maintain_order=True).to_list()
+        for name in ("dataset", "group")
+    }
     choices["family"] = rows["family"].drop_nulls().unique().sort().to_list()
     return Gallery(cards(results, rows), inside, beside, kinds, choices)
 
@@ -84,12 +98,16 @@ def _packed(results: Results, rows: pl.DataFrame) -> dict[str, str]:
     designs = rows.to_dicts()
     wanted = set(rows["id"])
     corpus = results.corpus.unique("id", keep="first", maintain_order=True)
-    stored = {row["id"]: row for row in corpus.filter(pl.col("id").is_in(wanted)).iter_rows(named=True)}
+    stored = {
+        row["id"]: row for row in corpus.filter(pl.col("id").is_in(wanted)).iter_rows(named=True)
+    }
     shown = {row["nearest_id"] for row in designs}
     shown.update(name for row in stored.values() for name in row["references"] or [])
     others = corpus.filter(pl.col("id").is_in(shown - wanted)).sort("id").to_dicts()
     graphs = results.graphs
-    pictures = {row["id"]: (graphs.get(row["id"]) or {}).get("blocks") or [] for row in designs + others}
+    pictures = {
+        row["id"]: (graphs.get(row["id"]) or {}).get("blocks") or [] for row in designs + others
+    }
     words = sorted({word for row in designs for word in _words(pictures[row["id"]])})
     places = {word: place for place, word in enumerate(words)}
     index = {name: rows[name].to_list() for name in COLUMNS}
@@ -100,7 +118,10 @@ def _packed(results: Results, rows: pl.DataFrame) -> dict[str, str]:
         "strips": [strip(pictures[row["id"]]) for row in designs],
         "words": words,
         "has": [sorted(places[word] for word in _words(pictures[row["id"]])) for row in designs],
-        "others": {row["id"]: [row["family"], row["accuracy"], strip(pictures[row["id"]])] for row in others},
+        "others": {
+            row["id"]: [row["family"], row["accuracy"], strip(pictures[row["id"]])]
+            for row in others
+        },
         "programs": [row["id"] for row in designs + others],
         "kinds": KINDS,
         "part": PART,
@@ -111,12 +132,16 @@ def _packed(results: Results, rows: pl.DataFrame) -> dict[str, str]:
     programs = [_design(row, stored[row["id"]], graphs.get(row["id"], {})) for row in designs]
     programs += [_other(row, graphs.get(row["id"], {})) for row in others]
     parts = [programs[at : at + PART] for at in range(0, len(programs), PART)]
-    return {"index": pack(index)} | {f"part-{number}": pack(part) for number, part in enumerate(parts)}
+    return {"index": pack(index)} | {
+        f"part-{number}": pack(part) for number, part in enumerate(parts)
+    }
 
 
 def pack(value: object) -> str:
     """Return a value as gzipped JSON in base64; equal values give equal text."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(
+        value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False
+    )
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
@@ -125,12 +150,20 @@ def _design(row: dict, stored: dict, graph: dict) -> dict:
     # A seed has more digits than JavaScript keeps.
     found |= {"seed": str(row["seed"])}
     found |= {name: visible(stored[name] or "") for name in ("program", "prompt")}
-    found |= {"references": stored["references"] or [], "origin": stored["origin"], "drawn_from": stored["family"]}
+    found |= {
+        "references": stored["references"] or [],
+        "origin": stored["origin"],
+        "drawn_from": stored["family"],
+    }
     return found | {"blocks": graph.get("blocks"), "cut": graph.get("cut", False)}
 
 
 def _other(row: dict, graph: dict) -> dict:
-    return {"program": visible(row["program"]), "blocks": graph.get("blocks"), "cut": graph.get("cut", False)}
+    return {
+        "program": visible(row["program"]),
+        "blocks": graph.get("blocks"),
+        "cut": graph.get("cut", False),
+    }
 
 
 def _words(picture: list[list]) -> set[str]:
@@ -144,8 +177,14 @@ def _lineage(results: Results, chain: str) -> dict:
     if start in results.chains and not cycle:
         cycle = results.chains[start]["planned"]
     planned = range(1, results.chains[chain]["planned"] + 1)
-    made = [number for number in planned if not results.settings or trains(results.settings, chain, number)]
-    trained = {number: _training(results, chain, number) for number in results.chains[chain]["cycles"]}
+    made = [
+        number
+        for number in planned
+        if not results.settings or trains(results.settings, chain, number)
+    ]
+    trained = {
+        number: _training(results, chain, number) for number in results.chains[chain]["cycles"]
+    }
     return {"start": start, "start_cycle": int(cycle or 0), "trains": made, "training": trained}
 
 

@@ -19,20 +19,33 @@ def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
 
     Cycle `all`: the mean of the cycles' valid rates, the best, the mean over all valid candidates, all admitted.
     """
-    schema = {"chain": TEXT, "cycle": TEXT, "measure": TEXT, "paper": SHARE, "paper_low": SHARE, "paper_high": SHARE}
+    schema = {
+        "chain": TEXT,
+        "cycle": TEXT,
+        "measure": TEXT,
+        "paper": SHARE,
+        "paper_low": SHARE,
+        "paper_high": SHARE,
+    }
     schema |= {"here": SHARE, "here_low": SHARE, "here_high": SHARE}
     rows = []
     for chain in results.chains:
         own = {str(row["cycle"]): row for row in cycles.filter(chain=chain).iter_rows(named=True)}
         for given in _read(PAGE / "paper.csv"):
-            published = {f"paper{end}": _number(given[key]) for end, key in (("", "value"), ("_low", "low"))}
+            published = {
+                f"paper{end}": _number(given[key]) for end, key in (("", "value"), ("_low", "low"))
+            }
             published["paper_high"] = _number(given["high"])
             if given["cycle"] == "all":
                 here = _over_all(given["measure"], list(own.values()))
             else:
                 here = _of_cycle(given["measure"], own.get(given["cycle"]))
             found = dict(zip(("here", "here_low", "here_high"), here))
-            rows.append({"chain": chain, "cycle": given["cycle"], "measure": given["measure"]} | published | found)
+            rows.append(
+                {"chain": chain, "cycle": given["cycle"], "measure": given["measure"]}
+                | published
+                | found
+            )
     return frame(rows, schema)
 
 
@@ -44,7 +57,9 @@ def _of_cycle(measure: str, row: dict | None) -> tuple:
     if measure in ("valid", "at_threshold"):
         return tuple(_percent(row[f"{measure}_{part}"]) for part in ("share", "low", "high"))
     interval = ("low", "high") if measure == "mean" else (None, None)
-    return tuple(_percent(row[f"accuracy_{part}"]) if part else None for part in (measure, *interval))
+    return tuple(
+        _percent(row[f"accuracy_{part}"]) if part else None for part in (measure, *interval)
+    )
 
 
 def _over_all(measure: str, rows: list[dict]) -> tuple:
@@ -64,7 +79,9 @@ def _over_all(measure: str, rows: list[dict]) -> tuple:
         mean = float(np.mean(shares)) if shares else None
         if len(shares) < 2:
             return _percent(mean), None, None
-        half = float(stats.t.ppf(0.975, len(shares) - 1) * np.std(shares, ddof=1) / len(shares) ** 0.5)
+        half = float(
+            stats.t.ppf(0.975, len(shares) - 1) * np.std(shares, ddof=1) / len(shares) ** 0.5
+        )
         return _percent(mean), _percent(max(0.0, mean - half)), _percent(min(1.0, mean + half))
     trained = [row for row in rows if row["accuracy_n"]]
     total = sum(row["accuracy_n"] for row in trained)
@@ -90,7 +107,10 @@ def protocol(results: Results) -> pl.DataFrame:
                 row |= {"here": given["here"], "differs": True}
             elif results.settings:
                 value = _setting(results, chain, given["setting"])
-                row |= {"here": _plain(value), "differs": not _same(value, json.loads(given["same"]))}
+                row |= {
+                    "here": _plain(value),
+                    "differs": not _same(value, json.loads(given["same"])),
+                }
             rows.append(row)
     return frame(rows, schema)
 
@@ -99,7 +119,11 @@ def _setting(results: Results, chain: str, place: str) -> object:
     if place == "dataset":
         return results.chains[chain]["dataset"]
     section, key = place.split(".")
-    return (effective(results.settings, section, chain) if section in SECTIONS else results.settings[section])[key]
+    return (
+        effective(results.settings, section, chain)
+        if section in SECTIONS
+        else results.settings[section]
+    )[key]
 
 
 def _same(value: object, accepted: list) -> bool:
@@ -143,4 +167,6 @@ def paper_rows(paper: pl.DataFrame, chain: str) -> list[dict]:
 def _cell(value: float | None, low: float | None, high: float | None, digits: int) -> str:
     if value is None:
         return "–"
-    return f"{value:.{digits}f}" + (f" [{low:.{digits}f}, {high:.{digits}f}]" if low is not None else "")
+    return f"{value:.{digits}f}" + (
+        f" [{low:.{digits}f}, {high:.{digits}f}]" if low is not None else ""
+    )

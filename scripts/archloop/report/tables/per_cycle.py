@@ -15,7 +15,9 @@ KINDS = ("new_good", "new_below", "copy_own", "copy_seed")
 # What becomes of a candidate: every one has one of these fates.
 FATES = (*KINDS, "fails")
 SOURCES = ("seed", "own")
-MOST_COMPARED = 300  # admitted designs of a cycle whose diversity is measured; of more, evenly spaced ones
+MOST_COMPARED = (
+    300  # admitted designs of a cycle whose diversity is measured; of more, evenly spaced ones
+)
 
 TEXT, COUNT, SHARE = pl.String, pl.Int64, pl.Float64
 RATE = {"count": COUNT, "of": COUNT, "share": SHARE, "low": SHARE, "high": SHARE}
@@ -24,7 +26,11 @@ CELL = {"chain": TEXT, "cycle": COUNT}
 
 def cycles(results: Results) -> pl.DataFrame:
     """Return one row a cycle: every outcome of the funnel, rates with intervals, accuracies, tokens."""
-    schema = CELL | {"dataset": TEXT, "candidates": COUNT, "threshold": SHARE} | dict.fromkeys(OUTCOMES, COUNT)
+    schema = (
+        CELL
+        | {"dataset": TEXT, "candidates": COUNT, "threshold": SHARE}
+        | dict.fromkeys(OUTCOMES, COUNT)
+    )
     rates = ("valid", "at_threshold", "near_copies", "yield")
     schema |= {f"{name}_{part}": kind for name in rates for part, kind in RATE.items()}
     schema |= {"accuracy_n": COUNT}
@@ -53,19 +59,39 @@ def judged(results: Results) -> pl.DataFrame:
     itself compares with what was admitted alone, which leaves every repetition below the threshold unseen.
     """
     facts = [
-        {"chain": summary["chain"], "cycle": summary["cycle"], "threshold": summary["at_threshold"]["threshold"]}
+        {
+            "chain": summary["chain"],
+            "cycle": summary["cycle"],
+            "threshold": summary["at_threshold"]["threshold"],
+        }
         | {"copy_at": (novelty := results.novelty(summary["chain"], summary["cycle"]))["threshold"]}
-        | {"by_text": novelty["gate"] != "graph", "by_graph": novelty["gate"] != "text"}  # where nothing gates, both
+        | {
+            "by_text": novelty["gate"] != "graph",
+            "by_graph": novelty["gate"] != "text",
+        }  # where nothing gates, both
         for summary in results.summaries
     ]
-    kinds = CELL | {"threshold": SHARE, "copy_at": SHARE, "by_text": pl.Boolean, "by_graph": pl.Boolean}
+    kinds = CELL | {
+        "threshold": SHARE,
+        "copy_at": SHARE,
+        "by_text": pl.Boolean,
+        "by_graph": pl.Boolean,
+    }
     seeds = results.corpus.filter(chain="seed")["id"].implode()
-    valid = results.candidates.filter(pl.col("outcome").is_in(VALID)).with_columns(pl.col("cycle").cast(COUNT))
-    valid = valid.join(frame(facts, kinds), on=["chain", "cycle"], how="left", maintain_order="left")
-    exact = pl.col("nearest_exact").fill_null(False) & (pl.col("nearest_similarity") >= pl.col("copy_at"))
+    valid = results.candidates.filter(pl.col("outcome").is_in(VALID)).with_columns(
+        pl.col("cycle").cast(COUNT)
+    )
+    valid = valid.join(
+        frame(facts, kinds), on=["chain", "cycle"], how="left", maintain_order="left"
+    )
+    exact = pl.col("nearest_exact").fill_null(False) & (
+        pl.col("nearest_similarity") >= pl.col("copy_at")
+    )
     text = exact & pl.col("by_text")
     graph = pl.col("graph_match_id").is_not_null() & pl.col("by_graph")
-    of_seed = (text & (pl.col("nearest_source") == "seed")) | (graph & pl.col("graph_match_id").is_in(seeds))
+    of_seed = (text & (pl.col("nearest_source") == "seed")) | (
+        graph & pl.col("graph_match_id").is_in(seeds)
+    )
     of_seed = of_seed | pl.col("repeat_of").is_in(seeds).fill_null(False)
     kind = (
         pl.when(of_seed)
@@ -77,7 +103,11 @@ def judged(results: Results) -> pl.DataFrame:
         .otherwise(pl.lit("new_below"))
     )
     source = pl.when(pl.col("nearest_source").is_null()).then(None)
-    source = source.when(pl.col("nearest_source") == "seed").then(pl.lit("seed")).otherwise(pl.lit("own"))
+    source = (
+        source.when(pl.col("nearest_source") == "seed")
+        .then(pl.lit("seed"))
+        .otherwise(pl.lit("own"))
+    )
     return valid.with_columns(kind=kind, source=source)
 
 
@@ -87,11 +117,16 @@ def fates(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
     distinct: different programs among the valid, by their normalised text. test_n, test_sum: of the admitted, those
     whose accuracy on the test set is known, and its sum.
     """
-    schema = CELL | dict.fromkeys(("candidates", *FATES, "valid", "admitted", "distinct", "test_n"), COUNT)
+    schema = CELL | dict.fromkeys(
+        ("candidates", *FATES, "valid", "admitted", "distinct", "test_n"), COUNT
+    )
     rows = {
         (summary["chain"], summary["cycle"]): {"chain": summary["chain"], "cycle": summary["cycle"]}
         | {"candidates": summary["candidates"], "valid": summary["valid"]["count"]}
-        | {"fails": summary["candidates"] - summary["valid"]["count"], "admitted": summary["funnel"]["admitted"]}
+        | {
+            "fails": summary["candidates"] - summary["valid"]["count"],
+            "admitted": summary["funnel"]["admitted"],
+        }
         | dict.fromkeys((*KINDS, "distinct", "test_n"), 0)
         | {"test_sum": 0.0}
         for summary in results.summaries
@@ -114,12 +149,21 @@ def similarity(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
     quantiles = {"q10": 0.1, "q25": 0.25, "median": 0.5, "q75": 0.75, "q90": 0.9}
     value, counted = pl.col("nearest_similarity"), valid.group_by("chain", "cycle").len()
     totals = {(chain, cycle): count for chain, cycle, count in counted.iter_rows()}
-    wanted = [value.count().alias("n"), pl.col("nearest_exact").fill_null(False).sum().alias("exact")]
-    wanted += [value.mean().alias("mean"), *(value.quantile(q, "linear").alias(name) for name, q in quantiles.items())]
+    wanted = [
+        value.count().alias("n"),
+        pl.col("nearest_exact").fill_null(False).sum().alias("exact"),
+    ]
+    wanted += [
+        value.mean().alias("mean"),
+        *(value.quantile(q, "linear").alias(name) for name, q in quantiles.items()),
+    ]
     both = [valid.with_columns(source=pl.lit("all")), valid.drop_nulls("source")]
     found = {}
     for part in both:
-        found |= {row[:3]: row for row in part.group_by("chain", "cycle", "source").agg(*wanted).iter_rows()}
+        found |= {
+            row[:3]: row
+            for row in part.group_by("chain", "cycle", "source").agg(*wanted).iter_rows()
+        }
     names = ("chain", "cycle", "source", "n", "exact", "mean", *quantiles)
     rows = []
     for chain, facts in results.chains.items():
@@ -138,9 +182,16 @@ def diversity(results: Results) -> pl.DataFrame:
     and Dieng, 2023), the number of entirely unlike designs that would be as diverse: exp of the entropy of the
     eigenvalues of the similarity matrix over n. distinct_graphs: computed graphs that occur.
     """
-    schema = CELL | {"admitted": COUNT, "distinct_graphs": COUNT, "mean_distance": SHARE, "effective": SHARE}
+    schema = CELL | {
+        "admitted": COUNT,
+        "distinct_graphs": COUNT,
+        "mean_distance": SHARE,
+        "effective": SHARE,
+    }
     rows = []
-    for (chain, cycle), cell in _cells(results, results.corpus.with_columns(pl.col("cycle").cast(COUNT))):
+    for (chain, cycle), cell in _cells(
+        results, results.corpus.with_columns(pl.col("cycle").cast(COUNT))
+    ):
         row = {"chain": chain, "cycle": cycle, "admitted": cell.height}
         rows.append(row | {"distinct_graphs": cell["graph_digest"].n_unique()} | _unlikeness(cell))
     return frame(rows, schema)
@@ -150,7 +201,9 @@ def _unlikeness(cell: pl.DataFrame) -> dict:
     if not cell.height:
         return {"mean_distance": None, "effective": None}
     rows = np.linspace(0, cell.height - 1, min(cell.height, MOST_COMPARED)).astype(int)
-    hashes = np.frombuffer(b"".join(cell["signature"][rows.tolist()]), "<u4").reshape(-1, PERMUTATIONS)
+    hashes = np.frombuffer(b"".join(cell["signature"][rows.tolist()]), "<u4").reshape(
+        -1, PERMUTATIONS
+    )
     alike = np.array([(hashes == one).mean(axis=1) for one in hashes])
     n = len(alike)
     shares = np.clip(np.linalg.eigvalsh(alike / n), 1e-12, None)
@@ -166,17 +219,37 @@ def architectures(results: Results) -> pl.DataFrame:
     nothing was chosen by.
     pareto: no other design of the chain is as small and as accurate.
     """
-    schema = {"chain": TEXT, "rank": COUNT, "id": TEXT, "cycle": COUNT, "dataset": TEXT, "accuracy": SHARE}
+    schema = {
+        "chain": TEXT,
+        "rank": COUNT,
+        "id": TEXT,
+        "cycle": COUNT,
+        "dataset": TEXT,
+        "accuracy": SHARE,
+    }
     schema |= {"accuracy_sd": SHARE, "balanced_accuracy": SHARE, "test_accuracy": SHARE}
     schema |= {"parameters": COUNT, "multiply_adds": COUNT}
     schema |= {"pareto": pl.Boolean, "nearest_id": TEXT}
-    schema |= {"nearest_similarity": SHARE, "nearest_exact": pl.Boolean, "nearest_source": TEXT, "hint": TEXT}
-    schema |= {"graph_digest": TEXT, "prompt_id": TEXT, "adapter": TEXT, "seed": COUNT, "evaluation": TEXT}
+    schema |= {
+        "nearest_similarity": SHARE,
+        "nearest_exact": pl.Boolean,
+        "nearest_source": TEXT,
+        "hint": TEXT,
+    }
+    schema |= {
+        "graph_digest": TEXT,
+        "prompt_id": TEXT,
+        "adapter": TEXT,
+        "seed": COUNT,
+        "evaluation": TEXT,
+    }
     parts = []
     for chain in results.chains:
         admitted = results.candidates.filter(chain=chain, outcome="admitted")
         ranked = admitted.sort(["accuracy", "id"], descending=[True, False])
-        ranked = ranked.with_columns(rank=pl.int_range(1, ranked.height + 1, dtype=COUNT), pareto=front(ranked))
+        ranked = ranked.with_columns(
+            rank=pl.int_range(1, ranked.height + 1, dtype=COUNT), pareto=front(ranked)
+        )
         parts.append(ranked.select(pl.col(name).cast(kind) for name, kind in schema.items()))
     return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
 
@@ -184,7 +257,9 @@ def architectures(results: Results) -> pl.DataFrame:
 def front(ranked: pl.DataFrame) -> pl.Series:
     """Mark the rows that are smaller than all that are as accurate."""
     smallest, front = None, set()
-    order = ranked.sort(["accuracy", "parameters", "id"], descending=[True, False, False], nulls_last=True)
+    order = ranked.sort(
+        ["accuracy", "parameters", "id"], descending=[True, False, False], nulls_last=True
+    )
     for name, parameters in order.select("id", "parameters").iter_rows():
         if parameters is not None and (smallest is None or parameters < smallest):
             smallest = parameters
@@ -197,9 +272,13 @@ def failures(results: Results) -> pl.DataFrame:
     schema = {"chain": TEXT, "outcome": TEXT, "reason": TEXT, "count": COUNT, "first_cycle": COUNT}
     schema |= {"last_cycle": COUNT, "example_id": TEXT, "example_detail": TEXT}
     failed = results.candidates.filter(pl.col("outcome").is_in(NOT_VALID))
-    failed = failed.with_columns(pl.col("detail").fill_null(""), order=pl.col("outcome").replace_strict(_PLACES))
+    failed = failed.with_columns(
+        pl.col("detail").fill_null(""), order=pl.col("outcome").replace_strict(_PLACES)
+    )
     reasons = pl.Series("reason", [reason(detail) for detail in failed["detail"]], dtype=TEXT)
-    grouped = failed.with_columns(reasons).group_by("chain", "order", "outcome", "reason", maintain_order=True)
+    grouped = failed.with_columns(reasons).group_by(
+        "chain", "order", "outcome", "reason", maintain_order=True
+    )
     found = grouped.agg(
         pl.len().alias("count"),
         pl.col("cycle").min().alias("first_cycle"),
@@ -207,7 +286,9 @@ def failures(results: Results) -> pl.DataFrame:
         pl.col("id").last().alias("example_id"),
         pl.col("detail").last().alias("example_detail"),
     )
-    found = found.sort(["chain", "count", "order", "reason"], descending=[False, True, False, False])
+    found = found.sort(
+        ["chain", "count", "order", "reason"], descending=[False, True, False, False]
+    )
     return found.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
@@ -227,17 +308,32 @@ def reason(detail: str) -> str:
 
 def cost(results: Results) -> pl.DataFrame:
     """Return what each stage of each cycle took: seconds, of which on a GPU, tokens, evaluations and reused ones."""
-    schema = CELL | {"stage": TEXT, "jobs": COUNT, "seconds": SHARE, "gpu_seconds": SHARE, "tokens": COUNT}
+    schema = CELL | {
+        "stage": TEXT,
+        "jobs": COUNT,
+        "seconds": SHARE,
+        "gpu_seconds": SHARE,
+        "tokens": COUNT,
+    }
     schema |= {"evaluations": COUNT, "reused": COUNT, "isolation": TEXT, "device": TEXT}
     rows: dict[tuple, dict] = {}
     for run in results.runs:
-        empty = dict.fromkeys(("jobs", "tokens", "evaluations", "reused"), 0) | {"seconds": 0.0, "gpu_seconds": 0.0}
+        empty = dict.fromkeys(("jobs", "tokens", "evaluations", "reused"), 0) | {
+            "seconds": 0.0,
+            "gpu_seconds": 0.0,
+        }
         empty |= {"isolation": set(), "device": set()}
         row = rows.setdefault((run["chain"], run["cycle"], run["stage"]), empty)
         row["jobs"] += 1
         row["seconds"] += run.get("seconds") or 0
-        row["gpu_seconds"] += (run.get("seconds") or 0) if run.get("device") not in (None, "cpu") else 0
-        row["tokens"] += (run.get("new_tokens") or 0) + (run.get("prompt_tokens") or 0) + (run.get("tokens") or 0)
+        row["gpu_seconds"] += (
+            (run.get("seconds") or 0) if run.get("device") not in (None, "cpu") else 0
+        )
+        row["tokens"] += (
+            (run.get("new_tokens") or 0)
+            + (run.get("prompt_tokens") or 0)
+            + (run.get("tokens") or 0)
+        )
         row["evaluations"] += len(run.get("candidates") or ())
         row["reused"] += run.get("reused") or 0
         row["isolation"] |= {str(run["isolation"])} if run.get("isolation") else set()
