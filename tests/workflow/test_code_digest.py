@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from archloop.workflow.code_digest import FRAME, code_digest, reached
+from archloop.workflow.code_digest import FRAME, KNOWN, code_digest, reached
 
 SCRIPT = '"""Doc."""\nfrom archloop.a import work\n\nwork(1)\n'
 MODULE_A = 'def work(x):\n    """Work."""\n    from archloop import b\n    return b.twice(x)\n'
@@ -137,3 +137,40 @@ def test_the_digest_does_not_depend_on_the_place_or_the_hash_seed(root, tmp_path
         for seed, folder in (("0", root), ("1", tmp_path))
     }
     assert len(found) == 1 and re.fullmatch("[0-9a-f]{16}\n", found.pop())
+
+
+def in_a_process(tree, before=""):
+    """Return the digest as a process of its own gives it, or what that process failed with."""
+    code = f"from archloop.workflow import code_digest\n{before}\nprint(code_digest.code_digest(sys.argv[1]))"
+    command = [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{code}", str(tree / "s.py")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip() or done.stderr
+
+
+NO_PARSER = "code_digest.ast.parse = None"
+
+
+def test_a_module_is_parsed_once_for_all_processes(tree):
+    assert "TypeError" in in_a_process(tree, NO_PARSER)
+    first = in_a_process(tree)
+    assert in_a_process(tree, NO_PARSER) == first
+
+    # What another process knows is no word on other bytes, whatever the time of the file.
+    (tree / "archloop" / "b.py").write_text("def twice(x):\n    return x * 3\n")
+    assert in_a_process(tree) not in ("", first)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 3}', '{"a": {"digest": "b"}}'])
+def test_a_broken_file_of_known_modules_is_made_again(tree, text):
+    first = in_a_process(tree)
+    (tree / KNOWN).write_text(text)
+    assert in_a_process(tree) == first
+    assert in_a_process(tree, NO_PARSER) == first
+
+
+def test_where_nothing_can_be_written_the_digest_is_the_same(tree):
+    first = in_a_process(tree)
+    (tree / KNOWN).unlink()
+    (tree / KNOWN.parent).rmdir()
+    (tree / KNOWN.parent).write_text("no folder")
+    assert in_a_process(tree) == first

@@ -6,8 +6,13 @@ Snakefile asks for it at every start.
 """
 
 import ast
+import contextlib
 import hashlib
+import json
+import os
 import re
+import sys
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +25,18 @@ FRAME = (
     "archloop/progress.py",
     "archloop/workflow/provenance.py",
 )
+# Beside the compiled modules: what is found in a module, by the digest of its bytes. Parsing all of them again takes a
+# second of every start of Snakemake, on every node.
+KNOWN = Path("__pycache__", "code_digests.json")
+MOST_KNOWN = 5_000
+
+
+@dataclass(frozen=True)
+class Module:
+    """What counts of a module: the digest of its syntax tree, and the dotted names that it imports or may."""
+
+    digest: str
+    names: list[str]
 
 
 def code_digest(script: str | Path, root: Path | None = None) -> str:
@@ -29,10 +46,13 @@ def code_digest(script: str | Path, root: Path | None = None) -> str:
     """
     script = Path(script)
     root = root or script.parent
-    parts = [
-        f"{path.relative_to(root)} {_tree_digest(path, path.stat().st_mtime_ns)}"
-        for path in reached(script, root)
-    ]
+    known = _known(root)
+
+    parts = []
+    for path in reached(script, root):
+        module = _module(path, root, path.stat().st_mtime_ns)
+        parts.append(f"{path.relative_to(root)} {module.digest}")
+    known.save()
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
 
 
@@ -41,44 +61,97 @@ def reached(script: Path, root: Path | None = None) -> set[Path]:
 
     Modules of the frame are left out, and what they alone import.
     """
-    found, todo = set(), [script]
+    root = root or script.parent
+    found: set[Path] = set()
+    todo = [script]
     while todo:
         path = todo.pop()
         if path not in found:
             found.add(path)
-            todo += _imports(path, root or script.parent, path.stat().st_mtime_ns)
+            todo += _imports(path, root, path.stat().st_mtime_ns)
     return found
-
-
-@cache
-def _parse(path: Path, _mtime: int) -> ast.Module:
-    return ast.parse(
-        path.read_bytes(), filename=str(path)
-    )  # as Python reads it: with or without a byte order mark
-
-
-@cache
-def _tree_digest(path: Path, mtime: int) -> str:
-    return hashlib.sha256(repr(_canonical(_parse(path, mtime))).encode()).hexdigest()
 
 
 @cache
 def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
     """Return the modules that one imports in any form, and every package that Python runs on the way to them."""
-    package = path.relative_to(root).parent.parts
     found: set[Path] = set()
-    for node in ast.walk(_parse(path, mtime)):
-        for name in _imported_names(node, package):
-            parts = name.split(".")
-            if parts[0] != PACKAGE:
-                continue
-            found.add(root.joinpath(*parts).with_suffix(".py"))
-            found.update(
-                root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)
-            )
+    for name in _module(path, root, mtime).names:
+        parts = name.split(".")
+        found.add(root.joinpath(*parts).with_suffix(".py"))
+        for depth in range(1, len(parts) + 1):
+            found.add(root.joinpath(*parts[:depth], "__init__.py"))
     return sorted(
         each for each in found if each.is_file() and each.relative_to(root).as_posix() not in FRAME
     )
+
+
+@cache
+def _module(path: Path, root: Path, _mtime: int) -> Module:
+    source = path.read_bytes()  # as Python reads it: with or without a byte order mark
+    package = path.relative_to(root).parent.parts
+    known = _known(root)
+
+    key = known.key(source, package)
+    module = known.modules.get(key)
+    if module is None:
+        module = known.modules[key] = _parsed(ast.parse(source, filename=str(path)), package)
+        known.added = True
+    return module
+
+
+def _parsed(tree: ast.Module, package: tuple[str, ...]) -> Module:
+    names = set()
+    for node in ast.walk(tree):
+        names.update(_imported_names(node, package))
+    ours = [name for name in names if name.partition(".")[0] == PACKAGE]
+    return Module(hashlib.sha256(repr(_canonical(tree)).encode()).hexdigest(), sorted(ours))
+
+
+@dataclass
+class Known:
+    """The modules that were parsed before, in this process or another. What cannot be read or written is done again."""
+
+    file: Path
+    modules: dict[str, Module] = field(default_factory=dict)
+    added: bool = False
+
+    def key(self, source: bytes, package: tuple[str, ...]) -> str:
+        """Return what a module's entry depends on: its bytes, where it lies, who reads it."""
+        digest = hashlib.sha256(_reader())
+        digest.update(repr(package).encode())
+        digest.update(source)
+        return digest.hexdigest()
+
+    def load(self) -> None:
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            for key, entry in json.loads(self.file.read_bytes()).items():
+                self.modules[key] = Module(**entry)
+
+    def save(self) -> None:
+        if not self.added:
+            return
+        self.added = False
+        latest = list(self.modules.items())[-MOST_KNOWN:]
+        text = json.dumps({key: vars(module) for key, module in latest})
+        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            self.file.parent.mkdir(exist_ok=True)
+            temporary.write_text(text)
+            temporary.replace(self.file)
+
+
+@cache
+def _known(root: Path) -> Known:
+    known = Known(root / KNOWN)
+    known.load()
+    return known
+
+
+@cache
+def _reader() -> bytes:
+    """Return what another version of this module, or of Python, has another of."""
+    return repr(sys.version_info).encode() + Path(__file__).read_bytes()
 
 
 def _imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
