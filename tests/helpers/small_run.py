@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import warm_snakemake
 import yaml
 from benchmark_modules import load
 
@@ -30,7 +31,7 @@ def make_clone(folder: Path, model: Path) -> Path:
     folder.mkdir(parents=True)
     for name in PARTS:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc"))
         else:
             shutil.copy2(ROOT / name, folder / name)
     (folder / SETTINGS).write_text(yaml.safe_dump(small_settings()))
@@ -49,7 +50,8 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
 
 def finish(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Let Snakemake make what there is to make; what it said is in terminal.txt."""
-    done = run(folder, "-m", "snakemake", "--profile", "profiles/local", "--configfile", SETTINGS, *arguments)
+    options = ["--profile", "profiles/local", "--configfile", SETTINGS, *arguments]
+    done = warm_snakemake.run(folder, options)
     (folder / "terminal.txt").write_text(done.stdout + done.stderr)
     return done
 

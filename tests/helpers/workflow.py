@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import warm_snakemake
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -31,9 +33,9 @@ def work_folder(folder: Path, model_folder: Path) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command(folder, *arguments), cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
+    """Run the workflow to its end."""
+    _, _, _, *options = command(folder, *arguments)
+    return warm_snakemake.run(folder, options)
 
 
 def kill_when(ready: Callable[[], object], folder: Path, *arguments: str) -> None:
