@@ -28,13 +28,17 @@ os.environ.update(SCRIPTS=scripts)
 # Snakemake reads braces in a path as wildcards; here alone they can be escaped.
 ENVIRONMENT = os.path.join(ROOT, "envs", "archloop.yaml").replace("{", "{{").replace("}", "}}")
 if set("{}") & set(scripts):
-    raise WorkflowError(f"{ROOT}: Snakemake takes braces in a path for wildcards; run in that folder, or rename it")
+    raise WorkflowError(
+        f"{ROOT}: Snakemake takes braces in a path for wildcards; run in that folder, or rename it"
+    )
 
 try:
     if workflow.is_main_process:
         for name, value in workflow.config_settings.config.items():
             if isinstance(value, (dict, list)):
-                raise InputError(f"--config {name}: inside brackets all is text; write it to a file for --configfile")
+                raise InputError(
+                    f"--config {name}: inside brackets all is text; write it to a file for --configfile"
+                )
         for path in workflow.configfiles:
             if not str(path).endswith(".json"):
                 read_yaml(path)  # stricter than Snakemake, which takes the last of two equal keys
@@ -47,7 +51,7 @@ except InputError as error:
     raise WorkflowError(str(error).replace("settings: ", f"settings in {given}: ", 1))
 
 CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
-RUN = SETTINGS["run"]
+EXECUTION = SETTINGS["execution"]
 # Params are options as text: names keep two swapped numbers apart, and provenance can hold them.
 SEED = archloop_options.options({"seed": SETTINGS["random_seed"]})
 REFERENCE = SETTINGS["model"]["reference"]
@@ -63,7 +67,9 @@ rule_name = workflow.modifier.modify_rulename
 
 def effective(section, wildcards):
     """The settings of a section that hold for the job's chain and cycle."""
-    return chains.effective(SETTINGS, section, wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0)))
+    return chains.effective(
+        SETTINGS, section, wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0))
+    )
 
 
 def options(section, prefix="", only=None):
@@ -84,7 +90,9 @@ def data_options(wildcards):
     def used(key):
         return key not in users or wildcards.dataset in users[key].split()
 
-    return archloop_options.options({key: value for key, value in SETTINGS["data"].items() if used(key)})
+    return archloop_options.options(
+        {key: value for key, value in SETTINGS["data"].items() if used(key)}
+    )
 
 
 def setting(section, key):
@@ -94,7 +102,9 @@ def setting(section, key):
 
 def code(script, of=None):
     """A params function: the digest of a script with all modules that it can reach, and that of its rule's command."""
-    digest, rule = code_digest(os.path.join(ROOT, "scripts", f"{script}.py")), rule_name(of or script)
+    digest, rule = code_digest(os.path.join(ROOT, "scripts", f"{script}.py")), rule_name(
+        of or script
+    )
     return lambda wildcards: f"{digest} {sha256_text(workflow.get_rule(rule).shellcmd)[:16]}"
 
 
@@ -114,4 +124,6 @@ def from_root(*parts):
 
 # The families are templates; no digest of code sees a change in them.
 FAMILIES = from_root("scripts", "archloop", "families", "templates")
-FAMILIES = [os.path.join(FAMILIES, name) for name in sorted(os.listdir(FAMILIES)) if name.endswith(".j2")]
+FAMILIES = [
+    os.path.join(FAMILIES, name) for name in sorted(os.listdir(FAMILIES)) if name.endswith(".j2")
+]

@@ -7,7 +7,12 @@ from archloop.workflow.terminal import end_with_terminal
 # Without its record Snakemake takes an output for fresh, whatever made it.
 if workflow.is_main_process:
     # The preflight rebuilds nothing; it is looked at again before every run.
-    OUTPUTS = [path for each in workflow.rules if each.name != rule_name("preflight") for path in each.output]
+    OUTPUTS = [
+        path
+        for each in workflow.rules
+        if each.name != rule_name("preflight")
+        for path in each.output
+    ]
     LOST = unrecorded([path.regex().pattern for path in OUTPUTS])
     try:
         OTHER = stop_line(LOST) if LOST else other_model(MODEL, SETTINGS["model"])
@@ -32,4 +37,6 @@ def hold_results():
     except OSError as error:
         if isinstance(error, BlockingIOError):
             raise WorkflowError("results: another run is at work there; wait for it, or end it")
-        raise WorkflowError(f"results: {error.strerror}; it wants a folder with room that can be written and locked")
+        raise WorkflowError(
+            f"results: {error.strerror}; it wants a folder with room that can be written and locked"
+        )

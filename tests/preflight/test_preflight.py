@@ -290,7 +290,11 @@ def test_dpo_holds_two_answers_to_a_prompt(tiny_model, config):
         ({"generation": {"max_new_tokens": 2010}}, "2010 after a prompt of [1-9][0-9]+ tokens .chain main.; ", ERROR),
         ({"generation": {"max_new_tokens": 1800}}, "1800 after a prompt of [1-9][0-9]+ tokens .chain main., in", OK),
         ({"finetuning": {"max_pair_tokens": 2049}}, "pairs beyond the model's context of 2048 tokens", WARNING),
-        ({"run": {"cache_mb": 1}, "generation": {"max_new_tokens": 4000}}, "run.cache_mb: 1 MB hold no answer", ERROR),
+        (
+            {"execution": {"cache_mb": 1}, "generation": {"max_new_tokens": 4000}},
+            "execution.cache_mb: 1 MB hold no answer",
+            ERROR,
+        ),
         ({"finetuning": {"targets": ["nothing"]}}, "finetuning.targets: the model has no nothing", ERROR),
         ({"finetuning": {"layers": [1, 3]}}, "finetuning.layers: .1, 3., but the model's layers are .0, 2.", ERROR),
     ],
@@ -526,9 +530,7 @@ def test_jobs_too_short_for_a_submission_of_their_own_are_named(made, tmp_path):
         path = tmp_path / "logs" / "main" / "cycle-1" / f"{stage}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\th:m:s\n{seconds}\t0:00:45\n")
-    assert told(check_plan(run), "plan", WARNING).startswith(
-        "generate took 45 s a job so far; with fewer generation.shards"
-    )
+    assert told(check_plan(run), "plan", WARNING).startswith("generate took 45 s a job so far; with fewer cycle.shards")
 
 
 def test_what_a_partition_config_chooses_is_what_is_asked_for(root, slurm, config, tmp_path):

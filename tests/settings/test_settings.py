@@ -176,7 +176,7 @@ def test_a_script_refuses_a_value_that_the_schema_refuses():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"prompts": {"candidates": 4.0}}, "prompts.candidates: 4.0 is not of type 'integer'"),
+        ({"cycle": {"candidates": 4.0}}, "cycle.candidates: 4.0 is not of type 'integer'"),
         ({"admission": {"threshold": float("nan")}}, "admission.threshold: nan is not of type 'number'"),
         ({"admission": {"threshold": "0.4"}}, "write the number without quotes"),
         ({"finetuning": {"layers": [20, 10]}}, "finetuning.layers: [20, 10] holds no layer"),
