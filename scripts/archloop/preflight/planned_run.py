@@ -73,7 +73,7 @@ def read_run(results: Path) -> Run:
         raise InputError(
             f"{results}: no run was started there; `snakemake --profile slurm preflight` checks before one"
         )
-    settings = read_json(results / SETTINGS_FILE, "chains", "model", "loading", "run")
+    settings = read_json(results / SETTINGS_FILE, "chains", "model", "loading", "execution")
     keys = ("executor", "rules", "retried", "pending", "jobs")
     requests = read_json(results / REQUESTS_FILE, *keys)
     return Run(results, settings, **{key: requests[key] for key in keys})
