@@ -177,7 +177,7 @@ def test_the_script_writes_every_finding_and_imports_nothing_heavy(made, tmp_pat
 
 
 def test_an_error_ends_with_status_1_and_one_line_that_names_it(made, tmp_path):
-    run = made(loading={"quantization": "nf4"}, run={"device": "cpu"})
+    run = made(loading={"quantization": "nf4"}, execution={"device": "cpu"})
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "preflight.py", "--results", run.results], capture_output=True, text=True
     )
@@ -232,7 +232,7 @@ def test_four_bits_without_a_gpu_are_an_error(made, monkeypatch):
 
 
 def test_a_gpu_that_the_settings_name_must_be_there(made):
-    run = made(run={"device": "cuda"})
+    run = made(execution={"device": "cuda"})
     facts = {"node": "n1", "gpus": [], "versions": {}}
     assert "cuda, but n1 shows no GPU" in told(check_gpu(run, facts), "device", ERROR)
 
@@ -246,7 +246,7 @@ def test_weights_and_training_are_held_against_the_gpus_memory(made, share, stat
 
 
 def test_memory_is_known_by_the_name_of_the_gpu_where_no_node_was_looked_at(made, slurm):
-    run = made("slurm", run={"preflight_wait_min": 0})
+    run = made("slurm", execution={"preflight_wait_min": 0})
     findings = [*preflight(run)]
     assert "no node was looked at" in told(findings, "node", WARNING)
     assert "the GPU has 16 GB (a100, t4 by its name)" in told(findings, "memory", OK)
