@@ -61,4 +61,4 @@ def check_again():
         return
     os.makedirs("logs", exist_ok=True)
     if os.system(f"{CHECK} --log logs/preflight.log"):
-        raise WorkflowError("preflight: see the lines above; results/ is as it was")
+        stop("preflight: see the lines above; results/ is as it was")

@@ -5,8 +5,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 # The repository, wherever the run is: this may be a module of another workflow.
 ROOT = os.path.dirname(workflow.current_basedir)
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
@@ -27,8 +25,16 @@ scripts = os.path.relpath(os.path.join(ROOT, "scripts"))
 os.environ.update(SCRIPTS=scripts)
 # Snakemake reads braces in a path as wildcards; here alone they can be escaped.
 ENVIRONMENT = os.path.join(ROOT, "envs", "archloop.yaml").replace("{", "{{").replace("}", "}}")
+
+
+def stop(line):
+    """End with one line. An exception would come with the place of a rule file, but what to change is the user's."""
+    logger.error(line)
+    raise SystemExit(1)
+
+
 if set("{}") & set(scripts):
-    raise WorkflowError(
+    stop(
         f"{ROOT}: Snakemake takes braces in a path for wildcards; run in that folder, or rename it"
     )
 
@@ -46,9 +52,8 @@ try:
     if workflow.is_main_process:
         archloop_settings.check_prompt_files(SETTINGS, Path(ROOT))
 except InputError as error:
-    # Snakemake names this file; the one to change is the user's.
     given = ", then ".join(str(path) for path in workflow.configfiles) or "the configuration"
-    raise WorkflowError(str(error).replace("settings: ", f"settings in {given}: ", 1))
+    stop(str(error).replace("settings: ", f"settings in {given}: ", 1))
 
 CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
 EXECUTION = SETTINGS["execution"]

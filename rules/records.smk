@@ -19,7 +19,7 @@ if workflow.is_main_process:
     except InputError as error:
         OTHER = str(error)
     if OTHER:
-        raise WorkflowError(OTHER)
+        stop(OTHER)
 
 
 def hold_results():
@@ -33,10 +33,10 @@ def hold_results():
         write_json("results/settings.json", SETTINGS)
         write_json("results/requests.json", requests())
     except InputError as error:
-        raise WorkflowError(str(error))
+        stop(str(error))
     except OSError as error:
         if isinstance(error, BlockingIOError):
-            raise WorkflowError("results: another run is at work there; wait for it, or end it")
-        raise WorkflowError(
+            stop("results: another run is at work there; wait for it, or end it")
+        stop(
             f"results: {error.strerror}; it wants a folder with room that can be written and locked"
         )

@@ -37,7 +37,7 @@ def end_jobs_of_a_killed_run():
         ids = end_orphans(Path.cwd(), answer_s=0 if workflow.local_exec else 60)
     except InputError as error:
         if not workflow.local_exec:
-            raise WorkflowError(str(error))
+            stop(str(error))
         logger.warning(f"{error}. Jobs of an earlier run may still be at work in this folder.")
         return
     if ids:

@@ -2,7 +2,7 @@
 try:
     SCRATCH = archloop_settings.scratch_model(from_root(REFERENCE.removeprefix("scratch:")))
 except InputError as error:
-    raise WorkflowError(f"model.reference: {error}")
+    stop(f"model.reference: {error}")
 
 
 rule train_model:
