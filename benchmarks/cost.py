@@ -69,7 +69,7 @@ def cost(settings: dict) -> Counter:
                 found["hours"] += seconds["finetune"]["work_s"] / 3600
             if source_of(settings, name):
                 continue
-            candidates = effective(settings, "prompts", name, cycle)["candidates"]
+            candidates = effective(settings, "cycle", name, cycle)["candidates"]
             found["candidates"] += candidates
             if chain["source"] == "model":
                 found["hours"] += candidates / CYCLE * seconds["generate"]["work_s"] / 3600

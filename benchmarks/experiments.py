@@ -92,7 +92,7 @@ def cell(
         read_template(template),
         read_hints(hints),
         facts,
-        {"epochs": 1, "parameter_budget": prompts["parameter_budget"]},
+        {"epochs": 1, "parameter_budget": config["evaluation"]["parameter_budget"]},
         read_corpus([corpus]).to_dicts(),
         prompts["references"],
     )

@@ -37,7 +37,7 @@ def demo_prompts(settings: dict, count: int) -> list[dict]:
     prompts = settings["prompts"]
     template, hints = (ROOT / prompts[name] for name in ("template", "hints"))
     digits = {"name": "digits", "channels": 1, "size": 32, "classes": 10}
-    goal = {"epochs": 1, "parameter_budget": prompts["parameter_budget"]}
+    goal = {"epochs": 1, "parameter_budget": settings["evaluation"]["parameter_budget"]}
     return cycle_prompts(
         "main",
         1,

@@ -39,7 +39,7 @@ hostile() {
 }
 run_cycles() {
   mkdir -p "$WORK/flow-$1"
-  echo "run: {device: $1, isolation: ${ISOLATION:-auto}}" > "$WORK/flow-$1/device.yaml"
+  echo "execution: {device: $1, isolation: ${ISOLATION:-auto}}" > "$WORK/flow-$1/device.yaml"
   PATH=$(dirname "$(command -v "$PYTHON")"):$PATH "$PYTHON" -m snakemake --snakefile "$ROOT/Snakefile" \
     --directory "$WORK/flow-$1" --profile "$ROOT/profiles/local" --cores "$CORES" \
     --configfile "$ROOT/tests/test.yaml" "$ROOT/benchmarks/gpu.yaml" "$WORK/flow-$1/device.yaml" \

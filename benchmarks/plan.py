@@ -57,7 +57,7 @@ def snakemake(folder: Path, *arguments: str) -> tuple[str, float, float]:
 
 def write_settings(folder: Path, repeats: int) -> None:
     config = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
-    config["generation"]["shards"] = 4
+    config["cycle"]["shards"] = 4
     config["chains"]["main"] |= {"cycles": 22, "repeats": repeats}
     (folder / "plan.yaml").write_text(yaml.safe_dump(config))
 

@@ -67,16 +67,15 @@ class Comparison:
     def prompts(self, count: int) -> Path:
         path = self.output / "prompts.jsonl"
         texts = {key: str(ROOT / self.of("prompts")[key]) for key in ("template", "hints")}
-        asked = options(self.of("prompts") | texts | {"candidates": count})
-        seed, epochs = (
-            derive(self.settings["random_seed"], "preferences"),
-            self.of("evaluation")["epochs"],
-        )
+        judged = self.of("evaluation")
+        goal = {key: judged[key] for key in ("epochs", "parameter_budget")}
+        asked = options(self.of("prompts") | texts | goal | {"candidates": count})
+        seed = derive(self.settings["random_seed"], "preferences")
         self.script(
             "write_prompts",
             path,
             f"--chain {self.chain} --cycle {self.cycle + 1} --dataset {self.dataset} {words('corpus', self.corpus)}"
-            f" {asked} --seed {seed} --epochs {epochs} --output {path}",
+            f" {asked} --seed {seed} --output {path}",
         )
         return path
 
@@ -89,7 +88,7 @@ class Comparison:
             f"--fresh {self.place}/corpus.parquet {words('corpus', self.corpus)} --parent {self.parent}"
             f" --model {self.model} --candidates {self.place}/candidates.parquet {options(settings)}"
             f" {options(self.settings['loading'], 'loading_')}"
-            f" --seed {derive(self.settings['seed'], 'preferences', 'finetune')} --device {self.device}"
+            f" --seed {derive(self.settings['random_seed'], 'preferences', 'finetune')} --device {self.device}"
             f" --state {folder}/state --output {folder}/adapter_model.safetensors --run-record {folder}/run.json",
         )
         return read_json(folder / "run.json") | {"adapter": folder / "adapter_model.safetensors"}
@@ -161,7 +160,7 @@ def line(name: str, rows: list[dict], trained: dict | None) -> str:
 def main(configfile, chain, cycle, candidates, output, device) -> None:
     settings = complete(yaml.safe_load(configfile.read_text()))
     work = Comparison(settings, Path("results"), chain, cycle, output, device)
-    prompts = work.prompts(candidates or work.of("prompts")["candidates"])
+    prompts = work.prompts(candidates or work.of("cycle")["candidates"])
     print(line("before", work.judge("before", work.parent, prompts), None), flush=True)
     trained = {(method, 1): work.train(method, 1) for method in ("sft", "dpo", "kto")}
     passes = round(

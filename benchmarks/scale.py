@@ -4,7 +4,7 @@
 
 The jobs and what they wait for are Snakemake's own (`--d3dag` on the Snakefile with these settings); nothing is run.
 How long a job takes comes from a file: benchmarks/recorded/demo.json is measured, paper.json says what is measured and
-what estimated. From 16 GPUs on, generation.shards and seed_corpus.shards are as many as the GPUs. The overhead of a job
+what estimated. From 16 GPUs on, cycle.shards and seed_corpus.shards are as many as the GPUs. The overhead of a job
 is that of benchmarks/slurm_overhead.py. Results: docs/scaling.md.
 """
 
@@ -68,7 +68,7 @@ def plan(config: dict, chains: int, shards: int) -> tuple[dict[int, str], list[t
     }
     names = ["main", *(f"repeat{number}" for number in range(1, chains))]
     config = config | {"chains": {"seed": config["chains"]["seed"], **dict.fromkeys(names, main)}}
-    for section in ("generation", "seed_corpus"):
+    for section in ("cycle", "seed_corpus"):
         config[section] = config.get(section, {}) | {"shards": shards}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "settings.json").write_text(json.dumps(config))
@@ -217,7 +217,7 @@ def main(recorded, config, counts, sides, before_s, inside_s, after_s, target) -
     rows, plans = [], {}
     for chains in sides:
         for gpus in counts:
-            shards = gpus if gpus >= 16 else settings.get("generation", {}).get("shards", 4)
+            shards = gpus if gpus >= 16 else settings.get("cycle", {}).get("shards", 4)
             if (chains, shards) not in plans:
                 plans[chains, shards] = plan(settings, chains, shards)
             times = durations(facts, shards)

@@ -1,7 +1,9 @@
 # Which files a cycle of a chain is made of: its adapter, corpus, candidates. Settings alone decide, never results.
 CYCLES = {chain: range(1, SETTINGS["chains"][chain]["cycles"] + 1) for chain in CHAINS}
 # Cycles that make no adapter ask for no job that would.
-TRAINED = {chain: [k for k in CYCLES[chain] if chains.trains(SETTINGS, chain, k)] for chain in CHAINS}
+TRAINED = {
+    chain: [k for k in CYCLES[chain] if chains.trains(SETTINGS, chain, k)] for chain in CHAINS
+}
 
 
 def one_of(names):
@@ -18,7 +20,10 @@ wildcard_constraints:
 def written_by(wanted):
     """The wildcard of the chains whose candidates come from there."""
     kinds = {name: SETTINGS["chains"][name]["source"] for name in CHAINS}
-    kinds = {name: kind if kind in (chains.MODEL, chains.FAMILIES) else "chain" for name, kind in kinds.items()}
+    kinds = {
+        name: kind if kind in (chains.MODEL, chains.FAMILIES) else "chain"
+        for name, kind in kinds.items()
+    }
     return one_of(name for name in CHAINS if kinds[name] == wanted)
 
 
@@ -43,7 +48,10 @@ def adapter_before(wildcards):
 
 def corpus_before(wildcards):
     """The seed corpus and the shards that earlier cycles of the chain admitted."""
-    return [SEED_CORPUS, *(of_cycle(wildcards.chain, k, "corpus.parquet") for k in range(1, int(wildcards.cycle)))]
+    return [
+        SEED_CORPUS,
+        *(of_cycle(wildcards.chain, k, "corpus.parquet") for k in range(1, int(wildcards.cycle))),
+    ]
 
 
 def corpus_known(wildcards):
@@ -54,7 +62,9 @@ def corpus_known(wildcards):
 
 def candidates_before(wildcards):
     """The candidates of earlier cycles, with their verdicts."""
-    return [of_cycle(wildcards.chain, k, "candidates.parquet") for k in range(1, int(wildcards.cycle))]
+    return [
+        of_cycle(wildcards.chain, k, "candidates.parquet") for k in range(1, int(wildcards.cycle))
+    ]
 
 
 def corpus_to_show(wildcards):
@@ -76,7 +86,9 @@ def training_of(wildcards):
 
 def file_option(name):
     """A params function: the files of an input as a script's options, nothing where there are none."""
-    return lambda wildcards, input: " ".join(f"--{name} {shlex.quote(path)}" for path in one_or_more(input[name]))
+    return lambda wildcards, input: " ".join(
+        f"--{name} {shlex.quote(path)}" for path in one_or_more(input[name])
+    )
 
 
 def one_or_more(paths):
@@ -89,7 +101,7 @@ def of_shards(kind, suffix):
 
 
 def shard_files(kind, suffix, chain, cycle):
-    shards = range(chains.effective(SETTINGS, "generation", chain, cycle)["shards"])
+    shards = range(chains.effective(SETTINGS, "cycle", chain, cycle)["shards"])
     return [of_cycle(chain, cycle, f"{kind}/{shard}.{suffix}") for shard in shards]
 
 

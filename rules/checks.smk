@@ -8,7 +8,9 @@ CHECK = f'python "$SCRIPTS/preflight.py" --results results --output {PREFLIGHT}'
 
 # A preflight that has to run would hide from Snakemake what has changed behind it, for what it makes is ancient to them.
 # So the rule is there for the first start alone; at later ones check_again() is. Where there are results, there is a file.
-STARTED = glob.glob("results/seed/evaluated/*.json") or glob.glob("results/*/cycle-1/generated/*.jsonl")
+STARTED = glob.glob("results/seed/evaluated/*.json") or glob.glob(
+    "results/*/cycle-1/generated/*.jsonl"
+)
 if workflow.is_main_process and STARTED and not os.path.exists(PREFLIGHT):
     with contextlib.suppress(OSError):  # where nothing can be written, no job is started either
         write_json(PREFLIGHT, {"checks": [], "executor": None, "passed": False})
@@ -19,9 +21,15 @@ def requests():
 
     def asked(name, attempt):
         # None of these rules asks for resources by its wildcards.
-        found = dict(workflow.get_rule(rule_name(name)).expand_resources({}, [], attempt, {"tmpdir"}).items())
+        found = dict(
+            workflow.get_rule(rule_name(name)).expand_resources({}, [], attempt, {"tmpdir"}).items()
+        )
         threads = found["_cores"]
-        found = {key: value for key, value in found.items() if key[0] != "_" and isinstance(value, (int, str))}
+        found = {
+            key: value
+            for key, value in found.items()
+            if key[0] != "_" and isinstance(value, (int, str))
+        }
         found = {**found, "threads": threads}
         if workflow.executor_plugin.name == "slurm" and not found.get("slurm_partition"):
             found["slurm_partition"] = chosen_partition(name, found) or ""
@@ -53,4 +61,4 @@ def check_again():
         return
     os.makedirs("logs", exist_ok=True)
     if os.system(f"{CHECK} --log logs/preflight.log"):
-        raise WorkflowError("preflight: see the lines above; results/ is as it was")
+        stop("preflight: see the lines above; results/ is as it was")

@@ -5,8 +5,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 # The repository, wherever the run is: this may be a module of another workflow.
 ROOT = os.path.dirname(workflow.current_basedir)
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
@@ -27,14 +25,26 @@ scripts = os.path.relpath(os.path.join(ROOT, "scripts"))
 os.environ.update(SCRIPTS=scripts)
 # Snakemake reads braces in a path as wildcards; here alone they can be escaped.
 ENVIRONMENT = os.path.join(ROOT, "envs", "archloop.yaml").replace("{", "{{").replace("}", "}}")
+
+
+def stop(line):
+    """End with one line. An exception would come with the place of a rule file, but what to change is the user's."""
+    logger.error(line)
+    raise SystemExit(1)
+
+
 if set("{}") & set(scripts):
-    raise WorkflowError(f"{ROOT}: Snakemake takes braces in a path for wildcards; run in that folder, or rename it")
+    stop(
+        f"{ROOT}: Snakemake takes braces in a path for wildcards; run in that folder, or rename it"
+    )
 
 try:
     if workflow.is_main_process:
         for name, value in workflow.config_settings.config.items():
             if isinstance(value, (dict, list)):
-                raise InputError(f"--config {name}: inside brackets all is text; write it to a file for --configfile")
+                raise InputError(
+                    f"--config {name}: inside brackets all is text; write it to a file for --configfile"
+                )
         for path in workflow.configfiles:
             if not str(path).endswith(".json"):
                 read_yaml(path)  # stricter than Snakemake, which takes the last of two equal keys
@@ -42,12 +52,11 @@ try:
     if workflow.is_main_process:
         archloop_settings.check_prompt_files(SETTINGS, Path(ROOT))
 except InputError as error:
-    # Snakemake names this file; the one to change is the user's.
     given = ", then ".join(str(path) for path in workflow.configfiles) or "the configuration"
-    raise WorkflowError(str(error).replace("settings: ", f"settings in {given}: ", 1))
+    stop(str(error).replace("settings: ", f"settings in {given}: ", 1))
 
 CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
-RUN = SETTINGS["run"]
+EXECUTION = SETTINGS["execution"]
 # Params are options as text: names keep two swapped numbers apart, and provenance can hold them.
 SEED = archloop_options.options({"seed": SETTINGS["random_seed"]})
 REFERENCE = SETTINGS["model"]["reference"]
@@ -63,7 +72,9 @@ rule_name = workflow.modifier.modify_rulename
 
 def effective(section, wildcards):
     """The settings of a section that hold for the job's chain and cycle."""
-    return chains.effective(SETTINGS, section, wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0)))
+    return chains.effective(
+        SETTINGS, section, wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0))
+    )
 
 
 def options(section, prefix="", only=None):
@@ -84,7 +95,9 @@ def data_options(wildcards):
     def used(key):
         return key not in users or wildcards.dataset in users[key].split()
 
-    return archloop_options.options({key: value for key, value in SETTINGS["data"].items() if used(key)})
+    return archloop_options.options(
+        {key: value for key, value in SETTINGS["data"].items() if used(key)}
+    )
 
 
 def setting(section, key):
@@ -94,7 +107,9 @@ def setting(section, key):
 
 def code(script, of=None):
     """A params function: the digest of a script with all modules that it can reach, and that of its rule's command."""
-    digest, rule = code_digest(os.path.join(ROOT, "scripts", f"{script}.py")), rule_name(of or script)
+    digest, rule = code_digest(os.path.join(ROOT, "scripts", f"{script}.py")), rule_name(
+        of or script
+    )
     return lambda wildcards: f"{digest} {sha256_text(workflow.get_rule(rule).shellcmd)[:16]}"
 
 
@@ -114,4 +129,6 @@ def from_root(*parts):
 
 # The families are templates; no digest of code sees a change in them.
 FAMILIES = from_root("scripts", "archloop", "families", "templates")
-FAMILIES = [os.path.join(FAMILIES, name) for name in sorted(os.listdir(FAMILIES)) if name.endswith(".j2")]
+FAMILIES = [
+    os.path.join(FAMILIES, name) for name in sorted(os.listdir(FAMILIES)) if name.endswith(".j2")
+]

@@ -16,11 +16,11 @@ rule evaluate:
         ENVIRONMENT
     threads: judge_cores
     resources:
-        gpu=RUN["gpus"],
-        device=RUN["device"],
-        isolation=RUN["isolation"],
-        driver_calls=RUN["driver_calls"],
-        workers=RUN["workers"],
+        gpu=EXECUTION["gpus"],
+        device=EXECUTION["device"],
+        isolation=EXECUTION["isolation"],
+        driver_calls=EXECUTION["driver_calls"],
+        workers=EXECUTION["workers"],
         mem_mb=judge_memory_mb,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:

@@ -26,9 +26,9 @@ rule finetune:
         ENVIRONMENT
     threads: 8
     resources:
-        gpu=RUN["gpus"],
+        gpu=EXECUTION["gpus"],
         nodes=1,
-        device=RUN["device"],
+        device=EXECUTION["device"],
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
@@ -36,7 +36,9 @@ rule finetune:
         settings=options("finetuning"),
         candidates=file_option("candidates"),
         loading=options("loading", "loading_"),
-        seed=lambda wildcards: training_seed(chain_seed(wildcards), wildcards.chain, int(wildcards.cycle)),
+        seed=lambda wildcards: training_seed(
+            chain_seed(wildcards), wildcards.chain, int(wildcards.cycle)
+        ),
         code=code("finetune"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
@@ -69,9 +71,9 @@ rule finetune_seed:
         ENVIRONMENT
     threads: 8
     resources:
-        gpu=RUN["gpus"],
+        gpu=EXECUTION["gpus"],
         nodes=1,
-        device=RUN["device"],
+        device=EXECUTION["device"],
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:

@@ -22,6 +22,8 @@ rule write_prompts:
     params:
         corpus=file_option("corpus"),
         settings=prompt_options,
+        candidates=options("cycle", only="candidates"),
+        budget=options("evaluation", only="parameter_budget"),
         model=file_option("model"),
         epochs=options("evaluation", only="epochs"),
         seed=lambda wildcards: archloop_options.options({"seed": chain_seed(wildcards)}),
@@ -32,7 +34,7 @@ rule write_prompts:
         'python "$SCRIPTS/write_prompts.py" --chain {wildcards.chain} --cycle {wildcards.cycle}'
         " --dataset {input.dataset} {params.corpus} {params.model}"
         " {params.settings} --template {input.template:q} --hints {input.hints:q}"
-        " {params.seed} {params.epochs} --output {output} --log {log}"
+        " {params.seed} {params.candidates} {params.budget} {params.epochs} --output {output} --log {log}"
         " -- {params:q} -- {input:q}"
 
 
@@ -56,20 +58,21 @@ rule generate:
         ENVIRONMENT
     threads: 8
     resources:
-        gpu=min(RUN["gpus"], 1),  # more would lie idle
-        device=RUN["device"],
-        cache_mb=RUN["cache_mb"],
+        gpu=min(EXECUTION["gpus"], 1),  # more would lie idle
+        device=EXECUTION["device"],
+        cache_mb=EXECUTION["cache_mb"],
         mem_mb=lambda wildcards, attempt: 24000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         adapter=file_option("adapter"),
+        shards=options("cycle", only="shards"),
         settings=options("generation"),
         loading=options("loading", "loading_"),
         code=code("generate"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: generating candidates, shard {wildcards.shard}"
     shell:
-        'python "$SCRIPTS/generate.py" --prompts {input.prompts} --shard {wildcards.shard}'
+        'python "$SCRIPTS/generate.py" --prompts {input.prompts} --shard {wildcards.shard} {params.shards}'
         " --model {input.model} {params.adapter} {params.settings} {params.loading}"
         " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}/generate-{wildcards.shard}"
         " --device {resources.device} --cache-mb {resources.cache_mb}"

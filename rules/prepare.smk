@@ -29,7 +29,8 @@ else:
         message:
             f"Preparing the language model {SETTINGS['model']['name']}"
         shell:
-            'python "$SCRIPTS/prepare_model.py" {params.settings} --output {output} --log {log}' " -- {params:q}"
+            'python "$SCRIPTS/prepare_model.py" {params.settings} --output {output} --log {log}'
+            " -- {params:q}"
 
 
 rule prepare_dataset:

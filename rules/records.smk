@@ -7,14 +7,19 @@ from archloop.workflow.terminal import end_with_terminal
 # Without its record Snakemake takes an output for fresh, whatever made it.
 if workflow.is_main_process:
     # The preflight rebuilds nothing; it is looked at again before every run.
-    OUTPUTS = [path for each in workflow.rules if each.name != rule_name("preflight") for path in each.output]
+    OUTPUTS = [
+        path
+        for each in workflow.rules
+        if each.name != rule_name("preflight")
+        for path in each.output
+    ]
     LOST = unrecorded([path.regex().pattern for path in OUTPUTS])
     try:
         OTHER = stop_line(LOST) if LOST else other_model(MODEL, SETTINGS["model"])
     except InputError as error:
         OTHER = str(error)
     if OTHER:
-        raise WorkflowError(OTHER)
+        stop(OTHER)
 
 
 def hold_results():
@@ -28,8 +33,10 @@ def hold_results():
         write_json("results/settings.json", SETTINGS)
         write_json("results/requests.json", requests())
     except InputError as error:
-        raise WorkflowError(str(error))
+        stop(str(error))
     except OSError as error:
         if isinstance(error, BlockingIOError):
-            raise WorkflowError("results: another run is at work there; wait for it, or end it")
-        raise WorkflowError(f"results: {error.strerror}; it wants a folder with room that can be written and locked")
+            stop("results: another run is at work there; wait for it, or end it")
+        stop(
+            f"results: {error.strerror}; it wants a folder with room that can be written and locked"
+        )

@@ -23,11 +23,16 @@ rule report:
         # The computed graphs of the seed programs.
         seed_records=expand("results/seed/evaluated/{shard}.json", shard=SEED_SHARDS),
         training=of_cycles("adapter/training.json", TRAINED),
-        seed_training="results/seed/adapter/training.json" if chains.uses_seed_adapter(SETTINGS) else [],
+        seed_training=(
+            "results/seed/adapter/training.json" if chains.uses_seed_adapter(SETTINGS) else []
+        ),
         parts=[from_root("report", name) for name in PAGE_PARTS],
     output:
         page=report(
-            f"{REPORT}/index.html", caption="../report/index.rst", category="Report", labels={"part": "the whole page"}
+            f"{REPORT}/index.html",
+            caption="../report/index.rst",
+            category="Report",
+            labels={"part": "the whole page"},
         ),
         pictures=[
             report(
@@ -59,7 +64,7 @@ rule report:
         settings=options("report"),
         # The settings that made the results; how jobs run and what the report looks like is left out.
         run=lambda wildcards: archloop_options.options(
-            {"run": {key: SETTINGS[key] for key in SETTINGS if key not in ("run", "report")}}
+            {"run": {key: SETTINGS[key] for key in SETTINGS if key not in ("execution", "report")}}
         ),
         code=code("report"),
     message:

@@ -1,15 +1,15 @@
 # What jobs of the judge ask for, which grows with the candidates that they judge at once.
 def judge_cores(wildcards):
     """Processors of a job: those of its workers; with `auto` eight, which --set-threads evaluate=N changes."""
-    workers = RUN["workers"]
+    workers = EXECUTION["workers"]
     return 8 if workers == "auto" else workers * effective("evaluation", wildcards)["threads"]
 
 
 def judge_memory_mb(wildcards, threads, attempt):
     """Memory of a job: that of all candidates judged at once, and what the judge itself takes."""
-    settings, workers = effective("evaluation", wildcards), RUN["workers"]
-    if workers == "auto" and RUN["gpus"] and RUN["device"] != "cpu":
-        workers = RUN["gpus"]
+    settings, workers = effective("evaluation", wildcards), EXECUTION["workers"]
+    if workers == "auto" and EXECUTION["gpus"] and EXECUTION["device"] != "cpu":
+        workers = EXECUTION["gpus"]
     elif workers == "auto":
         workers = max(1, threads // settings["threads"])
     return (workers * settings["memory_mb"] + 8000) * attempt

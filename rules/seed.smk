@@ -68,7 +68,7 @@ rule build_seed_corpus:
     conda:
         ENVIRONMENT
     params:
-        budget=options("prompts", only="parameter_budget"),
+        budget=options("evaluation", only="parameter_budget"),
         epochs=options("evaluation", only="epochs"),
         code=code("build_seed_corpus"),
     message:

@@ -20,7 +20,9 @@ def poll_steadily(plugin):
 
 def chosen_partition(name, asked):
     """The partition that slurm-partition-config picks for a job that names none."""
-    path = workflow.executor_settings.partition_config or os.environ.get("SNAKEMAKE_SLURM_PARTITIONS")
+    path = workflow.executor_settings.partition_config or os.environ.get(
+        "SNAKEMAKE_SLURM_PARTITIONS"
+    )
     if not path:
         return None
     from snakemake_executor_plugin_slurm.partitions import get_best_partition, read_partition_file
@@ -35,11 +37,13 @@ def end_jobs_of_a_killed_run():
         ids = end_orphans(Path.cwd(), answer_s=0 if workflow.local_exec else 60)
     except InputError as error:
         if not workflow.local_exec:
-            raise WorkflowError(str(error))
+            stop(str(error))
         logger.warning(f"{error}. Jobs of an earlier run may still be at work in this folder.")
         return
     if ids:
-        logger.info(f"SLURM still had jobs of an earlier run: {', '.join(ids)}; they are ended, their work goes on")
+        logger.info(
+            f"SLURM still had jobs of an earlier run: {', '.join(ids)}; they are ended, their work goes on"
+        )
 
 
 if executor := sys.modules.get("snakemake_executor_plugin_slurm"):

@@ -2,7 +2,7 @@
 try:
     SCRATCH = archloop_settings.scratch_model(from_root(REFERENCE.removeprefix("scratch:")))
 except InputError as error:
-    raise WorkflowError(f"model.reference: {error}")
+    stop(f"model.reference: {error}")
 
 
 rule train_model:
@@ -21,8 +21,8 @@ rule train_model:
         ENVIRONMENT
     threads: 8
     resources:
-        gpu=min(1, RUN["gpus"]),
-        device=RUN["device"],
+        gpu=min(1, EXECUTION["gpus"]),
+        device=EXECUTION["device"],
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:

@@ -5,7 +5,9 @@ localrules:
 
 
 # The families of the seed corpus; those of a LEMUR checkout are no templates.
-DRAWN = SETTINGS["seed_corpus"]["families"] if SETTINGS["seed_corpus"]["source"] == "families" else None
+DRAWN = (
+    SETTINGS["seed_corpus"]["families"] if SETTINGS["seed_corpus"]["source"] == "families" else None
+)
 
 
 rule draw_families:
@@ -24,8 +26,8 @@ rule draw_families:
     conda:
         ENVIRONMENT
     params:
-        candidates=options("prompts", only="candidates"),
-        shards=options("generation", only="shards"),
+        candidates=options("cycle", only="candidates"),
+        shards=options("cycle", only="shards"),
         families=archloop_options.options({"families": DRAWN}),
         seed=lambda wildcards: archloop_options.options({"seed": chain_seed(wildcards)}),
         code=code("draw_families"),
@@ -54,7 +56,7 @@ rule transfer:
     conda:
         ENVIRONMENT
     params:
-        shards=options("generation", only="shards"),
+        shards=options("cycle", only="shards"),
         code=code("transfer"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: taking the designs of its source, shard {wildcards.shard}"

@@ -25,27 +25,33 @@ PATH = click.Path(path_type=Path)
     "--run-record", required=True, type=PATH, help="Seconds, memory, isolation level and device."
 )
 @click.option(
-    "--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N."
+    "--device",
+    default="auto",
+    type=value_of("execution", "device"),
+    help="auto, cpu, cuda or cuda:N.",
 )
 @click.option(
-    "--gpus", default=1, type=value_of("run", "gpus"), help="GPUs that candidates are dealt out to."
+    "--gpus",
+    default=1,
+    type=value_of("execution", "gpus"),
+    help="GPUs that candidates are dealt out to.",
 )
 @click.option(
     "--isolation",
     default="auto",
-    type=value_of("run", "isolation"),
-    help="auto, namespaces, bubblewrap, landlock or none: see run.isolation.",
+    type=value_of("execution", "isolation"),
+    help="auto, namespaces, bubblewrap, landlock or none: see execution.isolation.",
 )
 @click.option(
     "--driver-calls",
     default="refuse",
-    type=value_of("run", "driver_calls"),
-    help="See run.driver_calls.",
+    type=value_of("execution", "driver_calls"),
+    help="See execution.driver_calls.",
 )
 @click.option(
     "--workers",
     default="auto",
-    type=value_of("run", "workers"),
+    type=value_of("execution", "workers"),
     help="Candidates judged at once, or auto.",
 )
 @click.option(

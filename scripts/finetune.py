@@ -55,10 +55,16 @@ PATH = click.Path(path_type=Path)
     "--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Seed of this fine-tuning."
 )
 @click.option(
-    "--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N."
+    "--device",
+    default="auto",
+    type=value_of("execution", "device"),
+    help="auto, cpu, cuda or cuda:N.",
 )
 @click.option(
-    "--gpus", default=1, type=value_of("run", "gpus"), help="GPUs of this node that share the work."
+    "--gpus",
+    default=1,
+    type=value_of("execution", "gpus"),
+    help="GPUs of this node that share the work.",
 )
 def main(fresh, corpus, candidates, model, output, run_record, state, **given) -> dict:
     """Write the adapter, its configuration and its lineage."""

@@ -19,6 +19,12 @@ PATH = click.Path(path_type=Path)
 @stage("output", packages=("torch", "transformers", "peft", "bitsandbytes", "tokenizers"))
 @settings_options("generation")
 @settings_options("loading", "loading")
+@click.option(
+    "--shards",
+    required=True,
+    type=value_of("cycle", "shards"),
+    help="Jobs that share the candidates of the cycle.",
+)
 @click.option("--prompts", required=True, type=PATH, help="prompts.jsonl of the cycle.")
 @click.option(
     "--shard",
@@ -39,13 +45,30 @@ PATH = click.Path(path_type=Path)
     help="Folder for finished answers; a cut job resumes from it.",
 )
 @click.option(
-    "--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N."
+    "--device",
+    default="auto",
+    type=value_of("execution", "device"),
+    help="auto, cpu, cuda or cuda:N.",
 )
 @click.option(
-    "--cache-mb", default=20_000, type=value_of("run", "cache_mb"), help="Bound on keys and values."
+    "--cache-mb",
+    default=20_000,
+    type=value_of("execution", "cache_mb"),
+    help="Bound on keys and values.",
 )
 def main(
-    prompts, shard, model, adapter, output, run_record, state, device, cache_mb, settings, loading
+    prompts,
+    shard,
+    shards,
+    model,
+    adapter,
+    output,
+    run_record,
+    state,
+    device,
+    cache_mb,
+    settings,
+    loading,
 ) -> dict:
     """Write one candidate a line: prompt, raw answer, program, token counts, seed and adapter."""
     from archloop.generation.generate import choose_gpu, generate
@@ -55,7 +78,7 @@ def main(
     rows = [
         row | {"shard": shard}
         for row in read_jsonl(prompts, "index", "prompt", "seed")
-        if row["index"] % settings["shards"] == shard
+        if row["index"] % shards == shard
     ]
     kept, code = state / "answers.jsonl", code_digest(__file__)
     device = choose_gpu(device, shard)

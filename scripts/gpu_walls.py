@@ -23,7 +23,10 @@ PATH = click.Path(path_type=Path)
 
 @command
 @click.option(
-    "--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N."
+    "--device",
+    default="auto",
+    type=value_of("execution", "device"),
+    help="auto, cpu, cuda or cuda:N.",
 )
 @click.option(
     "--level",
@@ -45,7 +48,7 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
         found.append({"level": level, "left_out": left_out} | trial)
         says = trial.get("trouble") or f"trained on {trial['device']} in {trial['seconds']} s"
         if left_out == DRIVER_CALLS and "trouble" not in trial:
-            says += ": set run.driver_calls to log"
+            says += ": set execution.driver_calls to log"
         logger.info("%-10s  without %-32s  %s", level, left_out, says)
     if output is not None:
         write_json(output, {"trials": found})
@@ -56,7 +59,7 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
         raise InputError(
             "no level of isolation works here: see the lines above, and docs/judge.md, Walls on a GPU"
         )
-    logger.info("set run.isolation to %s", works[0])
+    logger.info("set execution.isolation to %s", works[0])
 
 
 if __name__ == "__main__":

@@ -20,10 +20,16 @@ PATH = click.Path(path_type=Path)
 @click.argument("identities", nargs=-1, required=True, metavar="ID...")
 @click.option("--results", default="results", type=PATH, help="Folder of results.")
 @click.option(
-    "--device", default="auto", type=value_of("run", "device"), help="auto, cpu, cuda or cuda:N."
+    "--device",
+    default="auto",
+    type=value_of("execution", "device"),
+    help="auto, cpu, cuda or cuda:N.",
 )
 @click.option(
-    "--isolation", default="auto", type=value_of("run", "isolation"), help="See run.isolation."
+    "--isolation",
+    default="auto",
+    type=value_of("execution", "isolation"),
+    help="See execution.isolation.",
 )
 def main(identities: tuple[str, ...], results: Path, device: str, isolation: str) -> None:
     """Replay the candidates of each ID: prompt, answer and program, evaluation, verdict; status 1 where one differs."""

@@ -21,7 +21,10 @@ PATH = click.Path(path_type=Path)
 @click.option("--hints", required=True, type=PATH, help="YAML file of the run's design hints.")
 @click.option("--seed", required=True, type=click.IntRange(0), help="The seed of the run.")
 @click.option(
-    "--device", type=value_of("run", "device"), default="auto", help="auto, cpu, cuda or cuda:N."
+    "--device",
+    type=value_of("execution", "device"),
+    default="auto",
+    help="auto, cpu, cuda or cuda:N.",
 )
 @click.option(
     "--state",

@@ -28,6 +28,18 @@ PATH = click.Path(path_type=Path)
 @click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")
 @click.option("--seed", required=True, type=int, help="The seed of the run.")
 @click.option(
+    "--candidates",
+    required=True,
+    type=value_of("cycle", "candidates"),
+    help="Candidates of the cycle; each answers one prompt.",
+)
+@click.option(
+    "--parameter-budget",
+    required=True,
+    type=value_of("evaluation", "parameter_budget"),
+    help="Parameters that the judge allows; the prompt names them.",
+)
+@click.option(
     "--epochs", required=True, type=int, help="Epochs that the judge trains; the prompt names them."
 )
 @click.option(
@@ -53,7 +65,19 @@ PATH = click.Path(path_type=Path)
 )
 @click.option("--output", required=True, type=PATH, help="prompts.jsonl")
 def main(
-    chain, cycle, seed, epochs, dataset, corpus, model, max_new_tokens, opening, output, settings
+    chain,
+    cycle,
+    seed,
+    candidates,
+    parameter_budget,
+    epochs,
+    dataset,
+    corpus,
+    model,
+    max_new_tokens,
+    opening,
+    output,
+    settings,
 ) -> None:
     """Write one prompt a line."""
     more = {"fits": room_for_answer(model.parent, max_new_tokens, opening)} if model else {}
@@ -61,11 +85,11 @@ def main(
         chain=chain,
         cycle=cycle,
         seed=seed,
-        count=settings["candidates"],
+        count=candidates,
         template=read_template(Path(settings["template"])),
         hints=read_hints(Path(settings["hints"])),
         dataset=read_facts(dataset),
-        goal={"epochs": epochs, "parameter_budget": settings["parameter_budget"]},
+        goal={"epochs": epochs, "parameter_budget": parameter_budget},
         corpus=read_corpus(corpus).to_dicts() if settings["references"] else [],
         references=settings["references"],
         **more,

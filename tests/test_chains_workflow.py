@@ -18,7 +18,7 @@ pytestmark = pytest.mark.workflow
 NOTHING = {"admission": {"threshold": 1.0}}
 ALL = {"admission": {"threshold": 0.0}, "novelty": {"gate": "none"}}
 FROZEN = {"finetuning": {"train_on": "none"}}
-ONE = {"dataset": "digits", "cycles": 1, "prompts": {"candidates": 3}, "generation": {"shards": 1}}
+ONE = {"dataset": "digits", "cycles": 1, "cycle": {"candidates": 3, "shards": 1}}
 KINDS = {
     "frozen": ONE | FROZEN | NOTHING | {"cycles": 2},
     "bare": ONE | FROZEN | {"start": "base"},

@@ -18,7 +18,7 @@ def test_the_loop_closes_with_the_demos_language_model(smollm2, tmp_path, root):
 
     settings = yaml.safe_load((root / "config" / "demo.yaml").read_text())
     settings["seed_corpus"] |= {"per_family": 1, "families": ["plain", "vgg"]}
-    settings["prompts"]["candidates"] = 2
+    settings["cycle"]["candidates"] = 2
     settings["generation"]["max_new_tokens"] = 48
     settings["finetuning"]["epochs"] = 1
     settings["chains"]["main"]["cycles"] = 1

@@ -290,7 +290,7 @@ def test_a_new_data_set_hides_no_other_change_from_the_plan(copy, config, tmp_pa
 
 def test_a_run_that_goes_on_checks_again_and_queues_nothing_when_a_check_fails(copy, config, tmp_path):
     config["chains"]["main"]["cycles"] = 3
-    config["run"] = {"device": "cuda:99"}
+    config["execution"] = {"device": "cuda:99"}
     path = tmp_path / "other.yaml"
     path.write_text(yaml.safe_dump(config))
     before = contents(copy, EQUAL)

@@ -73,8 +73,9 @@ def choose_workers(
 ) -> int:
     """Return how many candidates are judged at once.
 
-    wanted: run.workers. threads, each_mb: of one candidate. cores, memory (MB): of the job. gpus: that it deals out, 0
-    on processors. `auto` is one for each GPU, or as many as processors and memory hold, at least one.
+    wanted: execution.workers. threads, each_mb: of one candidate. cores, memory (MB): of the job.
+    gpus: that it deals out, 0 on processors. `auto` is one for each GPU, or as many as processors and
+    memory hold, at least one.
     """
     if wanted != "auto":
         return wanted

@@ -388,7 +388,9 @@ def test_more_workers_than_processors_are_said_in_one_line(digits, settings, tmp
     _, run = evaluate(rows, digits, settings | {"threads": 2}, 1, tmp_path, RUN | {"workers": 3, "cores": 1})
     said = [record.getMessage() for record in caplog.records if "workers" in record.getMessage()]
     assert run["workers"] == 3
-    assert said == ["3 workers of 2 threads (run.workers, evaluation.threads) are more than the job's 1 processors"]
+    assert said == [
+        "3 workers of 2 threads (execution.workers, evaluation.threads) are more than the job's 1 processors"
+    ]
 
 
 def test_workers_are_as_many_as_the_job_has_processors(digits, settings, tmp_path):

@@ -150,7 +150,7 @@ def test_a_report_is_one_line_of_json_and_a_reader_that_is_gone_no_error():
 def test_too_many_processes_are_said_with_what_to_do():
     said = fork_server._no_process(OSError(11, "Resource temporarily unavailable"))
     assert said.startswith("the machine starts no process more (Resource temporarily unavailable; ")
-    assert said.endswith("or set run.workers lower")
+    assert said.endswith("or set execution.workers lower")
 
 
 def test_a_candidate_has_six_descriptors_and_no_other():

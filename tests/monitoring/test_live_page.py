@@ -67,9 +67,9 @@ def write_log(top, text: str = LOG) -> None:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """main judges its third cycle (one shard of four done, one at work, two queued); main_s2 lost its second."""
+    """main judges its third cycle (one shard of eight done, one at work, two queued); main_s2 lost its second."""
     tmp_path = tmp_path_factory.mktemp("written")
-    whole = settings(CHAINS, prompts={"candidates": 24})
+    whole = settings(CHAINS, cycle={"candidates": 24, "shards": 8})
     results, logs = tmp_path / "results", tmp_path / "logs"
     write_results(results, whole, 24, unfinished={"main": 2, "main_s2": 1, "bare": 0, "random": 2})
     for job in plan(results, whole):

@@ -21,7 +21,7 @@ CHAINS = {"main": {"dataset": "cifar10", "cycles": 4}, "svhn": {"dataset": "svhn
 @pytest.fixture
 def run(tmp_path):
     """A run in its third cycle: two are finished, the third is generated and half judged, svhn has not begun."""
-    whole = settings(CHAINS, generation={"shards": 2}, seed_corpus={"shards": 1})
+    whole = settings(CHAINS, cycle={"shards": 2}, seed_corpus={"shards": 1})
     results = write_results(tmp_path / "results", whole, 12, unfinished={"main": 2, "svhn": 0})
     for cycle in (1, 2):
         place = results / "main" / f"cycle-{cycle}"

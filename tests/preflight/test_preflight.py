@@ -177,7 +177,7 @@ def test_the_script_writes_every_finding_and_imports_nothing_heavy(made, tmp_pat
 
 
 def test_an_error_ends_with_status_1_and_one_line_that_names_it(made, tmp_path):
-    run = made(loading={"quantization": "nf4"}, run={"device": "cpu"})
+    run = made(loading={"quantization": "nf4"}, execution={"device": "cpu"})
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "preflight.py", "--results", run.results], capture_output=True, text=True
     )
@@ -232,7 +232,7 @@ def test_four_bits_without_a_gpu_are_an_error(made, monkeypatch):
 
 
 def test_a_gpu_that_the_settings_name_must_be_there(made):
-    run = made(run={"device": "cuda"})
+    run = made(execution={"device": "cuda"})
     facts = {"node": "n1", "gpus": [], "versions": {}}
     assert "cuda, but n1 shows no GPU" in told(check_gpu(run, facts), "device", ERROR)
 
@@ -246,7 +246,7 @@ def test_weights_and_training_are_held_against_the_gpus_memory(made, share, stat
 
 
 def test_memory_is_known_by_the_name_of_the_gpu_where_no_node_was_looked_at(made, slurm):
-    run = made("slurm", run={"preflight_wait_min": 0})
+    run = made("slurm", execution={"preflight_wait_min": 0})
     findings = [*preflight(run)]
     assert "no node was looked at" in told(findings, "node", WARNING)
     assert "the GPU has 16 GB (a100, t4 by its name)" in told(findings, "memory", OK)
@@ -290,7 +290,11 @@ def test_dpo_holds_two_answers_to_a_prompt(tiny_model, config):
         ({"generation": {"max_new_tokens": 2010}}, "2010 after a prompt of [1-9][0-9]+ tokens .chain main.; ", ERROR),
         ({"generation": {"max_new_tokens": 1800}}, "1800 after a prompt of [1-9][0-9]+ tokens .chain main., in", OK),
         ({"finetuning": {"max_pair_tokens": 2049}}, "pairs beyond the model's context of 2048 tokens", WARNING),
-        ({"run": {"cache_mb": 1}, "generation": {"max_new_tokens": 4000}}, "run.cache_mb: 1 MB hold no answer", ERROR),
+        (
+            {"execution": {"cache_mb": 1}, "generation": {"max_new_tokens": 4000}},
+            "execution.cache_mb: 1 MB hold no answer",
+            ERROR,
+        ),
         ({"finetuning": {"targets": ["nothing"]}}, "finetuning.targets: the model has no nothing", ERROR),
         ({"finetuning": {"layers": [1, 3]}}, "finetuning.layers: .1, 3., but the model's layers are .0, 2.", ERROR),
     ],
@@ -526,9 +530,7 @@ def test_jobs_too_short_for_a_submission_of_their_own_are_named(made, tmp_path):
         path = tmp_path / "logs" / "main" / "cycle-1" / f"{stage}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\th:m:s\n{seconds}\t0:00:45\n")
-    assert told(check_plan(run), "plan", WARNING).startswith(
-        "generate took 45 s a job so far; with fewer generation.shards"
-    )
+    assert told(check_plan(run), "plan", WARNING).startswith("generate took 45 s a job so far; with fewer cycle.shards")
 
 
 def test_what_a_partition_config_chooses_is_what_is_asked_for(root, slurm, config, tmp_path):

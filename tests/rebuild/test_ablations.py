@@ -15,7 +15,7 @@ def test_nothing_that_is_there_is_made_again(finished, tmp_path):
     added = {name: chain for name, chain in chains.items() if chain.get("dataset", "cifar10") == "cifar10"}
     for chain in added.values():
         chain |= {"dataset": "digits", "cycles": 2}
-        chain.pop("generation", None)
+        chain.pop("cycle", None)
     for name, settings in (("first", small_settings()), ("more", {"chains": added})):
         (tmp_path / f"{name}.yaml").write_text(json.dumps(settings))
     files = [str(tmp_path / f"{name}.yaml") for name in ("first", "more")]

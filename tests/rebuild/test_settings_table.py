@@ -11,7 +11,7 @@ from archloop.settings.options import schema
 
 JOBS = graph({"main": 2})
 MORE_SHARDS = {
-    "generation.shards": graph({"main": 2}, shards=3),
+    "cycle.shards": graph({"main": 2}, shards=3),
     "seed_corpus.shards": graph({"main": 2}, seed_shards=2),
 }
 # Values of keys whose rule does not suggest another one.
@@ -35,8 +35,8 @@ OTHER = {
     "report.title": "Another headline",
     "report.loop": "another",
     "report.controls": ["random"],
-    "run.device": "cpu",
-    "run.workers": 2,
+    "execution.device": "cpu",
+    "execution.workers": 2,
 }
 NOTHING = "rebuilds nothing"
 
@@ -108,7 +108,7 @@ def test_every_key_rebuilds_something_with_all_that_follows_or_is_marked(table):
         ("loading.dtype", {"finetune_seed"}),
         ("data.validation_share", {"prepare_dataset digits"}),
         ("seed_corpus.per_family", {"write_seed_programs"}),
-        ("prompts.candidates", {"write_prompts main/1", "write_prompts main/2"}),
+        ("cycle.candidates", {"write_prompts main/1", "write_prompts main/2"}),
         ("generation.temperature", {"generate main/1/0", "generate main/1/1"}),
         ("evaluation.learning_rate", {"evaluate_seed 0"}),
         ("admission.threshold", {"admit main/1"}),

@@ -76,7 +76,9 @@ def test_a_candidate_within_its_share_is_trained(judge, settings):
 
 def test_where_nvml_does_not_show_a_candidate_no_card_is_shared(judge, settings, monkeypatch):
     monkeypatch.setattr(judge, "shares", {"cpu": {"uuid": "empty", "mb": SHARE_MB}})
-    with pytest.raises(InputError, match=r"not measured \(NVML does not show its process\): set run.workers to auto"):
+    with pytest.raises(
+        InputError, match=r"not measured \(NVML does not show its process\): set execution.workers to auto"
+    ):
         judge.judge(HONEST, settings, 1)
 
 

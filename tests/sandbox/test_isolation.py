@@ -337,7 +337,9 @@ def test_levels_are_tried_from_the_strongest_on(monkeypatch):
     ):
         asked.clear()
         said = "; ".join(f"{level}: no {level}" for level in levels)
-        with pytest.raises(InputError, match=rf"run.isolation: {wanted} does not work on .*\({said}\), so nothing"):
+        with pytest.raises(
+            InputError, match=rf"execution.isolation: {wanted} does not work on .*\({said}\), so nothing"
+        ):
             isolation.choose_level(wanted, gpu=True)
         assert asked == [(level, True) for level in levels]
     assert isolation.choose_level("none") == "none"

@@ -214,6 +214,6 @@ def test_every_chain_of_the_papers_run_has_the_threshold_of_its_data_set(files):
     ],
 )
 def test_the_name_of_a_chain_stands_before_what_is_planned_alone(config, place, planned):
-    config["chains"]["main"]["at"] = {1: {"generation": {"shards": 4}}}
+    config["chains"]["main"]["at"] = {1: {"cycle": {"shards": 4}}}
     pattern = f"results/(?:{place_pattern(complete(config), 'main')})/.*"
     assert bool(re.fullmatch(pattern, f"results/main/{place}")) == planned

@@ -113,6 +113,40 @@ def test_a_wrong_setting_gets_one_line_that_names_it(config, change, says):
 
 
 @pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"run": {"workers": 2}}, "run has another name now: execution"),
+        ({"seed": 3}, "seed has another name now: random_seed"),
+        ({"prompts": {"candidates": 4}}, "prompts.candidates has another name now: cycle.candidates"),
+        (
+            {"prompts": {"parameter_budget": 300000}},
+            "prompts.parameter_budget has another name now: evaluation.parameter_budget, which prompts name too",
+        ),
+        (
+            {"chains": {"seed": DIGITS, "main": DIGITS | {"cycles": 1, "generation": {"shards": 2}}}},
+            "chains.main.generation.shards has another name now: cycle.shards",
+        ),
+        (
+            {"chains": {"seed": DIGITS, "main": DIGITS | {"cycles": 1, "at": {1: {"prompts": {"candidates": 2}}}}}},
+            "chains.main.at.1.prompts.candidates has another name now: cycle.candidates",
+        ),
+        (
+            {"chains": {"seed": DIGITS, "main": DIGITS | {"cycles": 1, "seed": 2}}},
+            "chains.main.seed has another name now: random_seed",
+        ),
+    ],
+)
+def test_an_old_name_of_a_setting_is_refused_with_the_new_one(config, change, says):
+    assert refusal(config | change) == f"settings: {says}"
+
+
+def test_what_the_workflow_fills_in_is_not_among_the_known_keys(config):
+    config["chains"]["main"]["colour"] = "red"
+    line = refusal(config)
+    assert "chains.main.colour is no setting; known are dataset, " in line and "repeat_of" not in line
+
+
+@pytest.mark.parametrize(
     ("start", "says"),
     [
         ("main", "main <- main starts from itself"),
@@ -176,7 +210,7 @@ def test_a_script_refuses_a_value_that_the_schema_refuses():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"prompts": {"candidates": 4.0}}, "prompts.candidates: 4.0 is not of type 'integer'"),
+        ({"cycle": {"candidates": 4.0}}, "cycle.candidates: 4.0 is not of type 'integer'"),
         ({"admission": {"threshold": float("nan")}}, "admission.threshold: nan is not of type 'number'"),
         ({"admission": {"threshold": "0.4"}}, "write the number without quotes"),
         ({"finetuning": {"layers": [20, 10]}}, "finetuning.layers: [20, 10] holds no layer"),

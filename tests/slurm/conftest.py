@@ -30,12 +30,13 @@ def settings(smallest) -> dict:
     """tests/test.yaml with the tiny model, and a second chain that starts from the same seed adapter."""
     settings = copy.deepcopy(smallest)
     settings["model"] = {"name": "tiny", "reference": "folder:resources/models/tiny"}
-    settings["generation"] |= {"max_new_tokens": 60, "shards": 1}
+    settings["generation"]["max_new_tokens"] = 60
+    settings["cycle"]["shards"] = 1
     # Long enough to be met while they run.
     settings["data"] = {"digits_pixels": 32}
-    settings["run"] = {"workers": 1}
+    settings["execution"] = {"workers": 1}
     settings["chains"]["seed"]["finetuning"] = {"epochs": 100}
-    settings["chains"]["other"] = {"dataset": "digits", "cycles": 1, "generation": {"shards": 2}}
+    settings["chains"]["other"] = {"dataset": "digits", "cycles": 1, "cycle": {"shards": 2}}
     return settings
 
 

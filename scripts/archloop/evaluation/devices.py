@@ -12,7 +12,10 @@ logger = get_logger("evaluate")
 
 
 def judging_device(wanted: str) -> str:
-    """Return the device for run.device as `choose_device` does; `auto` is a GPU only where a candidate can reach it."""
+    """Return the device for execution.device as `choose_device` does.
+
+    `auto` is a GPU only where a candidate can reach it.
+    """
     if wanted == "auto" and not gpu_devices():
         return "cpu"
     return choose_device(wanted)

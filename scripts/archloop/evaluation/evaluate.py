@@ -143,7 +143,7 @@ def _workers(run: dict, settings: dict, gpus: int) -> int:
     )
     if not gpus and workers * settings["threads"] > cores:
         logger.warning(
-            "%d workers of %d threads (run.workers, evaluation.threads) are more than the job's %d processors",
+            "%d workers of %d threads (execution.workers, evaluation.threads) are more than the job's %d processors",
             *(workers, settings["threads"], cores),
         )
     return workers

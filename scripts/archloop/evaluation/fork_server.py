@@ -38,10 +38,10 @@ START_S = 180
 # What a process goes through before it reads a program, as a message names it; it failed at the last one it began.
 WALLS, THREADS, DEVICE = "the walls", "the threads", "the start of the device"
 CLOSING, AGAIN = "the closing of the walls", "a training step behind the closed walls"
-OTHER_LEVEL = "set run.isolation to another level, or take another node"
+OTHER_LEVEL = "set execution.isolation to another level, or take another node"
 OTHER_WALL = f"python scripts/gpu_walls.py says which wall it is; {OTHER_LEVEL}"
 SHARED = "what a candidate holds on a card that it shares is not measured"
-OWN_CARD = "set run.workers to auto"
+OWN_CARD = "set execution.workers to auto"
 MENDS = {
     WALLS: OTHER_LEVEL,
     DEVICE: OTHER_WALL,
@@ -99,7 +99,7 @@ def _report(place: int, facts: dict) -> None:
 def _no_process(error: OSError) -> str:
     return (
         f"the machine starts no process more ({error.strerror}; {site_limits.of_processes()}): raise the limit on "
-        "processes (ulimit -u, or that of the container, job or login node), or set run.workers lower"
+        "processes (ulimit -u, or that of the container, job or login node), or set execution.workers lower"
     )
 
 

@@ -19,11 +19,11 @@ def processes_for(gpus: int, device: str) -> int:
         return 1
     if device != "cuda":
         raise InputError(
-            f"run.gpus: {gpus}, but run.device: {device} names a single one; set run.device to auto"
+            f"execution.gpus: {gpus}, but execution.device: {device} names a single one; set execution.device to auto"
         )
     if gpus > torch.cuda.device_count():
         raise InputError(
-            f"run.gpus: {gpus}, but torch sees {torch.cuda.device_count()} here; ask for as many"
+            f"execution.gpus: {gpus}, but torch sees {torch.cuda.device_count()} here; ask for as many"
         )
     return gpus
 

@@ -89,7 +89,7 @@ def batch_limit(config, dtype: torch.dtype, longest: int, settings: dict, cache_
     fitting = int(cache_mb * 2**20 // one)
     if fitting < 1:
         raise InputError(
-            f"run.cache_mb: {cache_mb} MB hold no sequence; one of {tokens} tokens takes {one / 2**20:.0f} MB"
+            f"execution.cache_mb: {cache_mb} MB hold no sequence; one of {tokens} tokens takes {one / 2**20:.0f} MB"
         )
     return min(settings["batch_size"], fitting)
 

@@ -31,7 +31,7 @@ from archloop.workflow.provenance import versions
 REPAIR = "This program is refused: {reason}. Write the whole program again without this fault."
 LABELS = ("generate", "repair")
 # Settings that do not change what an answer is.
-HOW = ("batch_size", "shards")
+HOW = ("batch_size",)
 
 
 def generate(

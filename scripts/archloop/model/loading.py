@@ -126,14 +126,14 @@ def choose_device(wanted: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(
-            f"run.device: {wanted}, but torch sees no GPU here; set run.device to auto or cpu"
+            f"execution.device: {wanted}, but torch sees no GPU here; set execution.device to auto or cpu"
         )
     if (
         wanted.startswith("cuda:")
         and int(wanted.removeprefix("cuda:")) >= torch.cuda.device_count()
     ):
         raise InputError(
-            f"run.device: {wanted}, but there are {torch.cuda.device_count()} GPUs, counted from 0"
+            f"execution.device: {wanted}, but there are {torch.cuda.device_count()} GPUs, counted from 0"
         )
     return wanted
 

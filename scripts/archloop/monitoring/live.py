@@ -225,13 +225,13 @@ def _verdicts(
     for job in planned:
         if job.stage != "evaluate" or states[job] != DONE or not job.cycle:
             continue
-        shards = effective(settings, "generation", job.chain, job.cycle)["shards"]
+        shards = effective(settings, "cycle", job.chain, job.cycle)["shards"]
         try:
             when = job.path.stat().st_mtime
         except OSError:
             continue
         found.append(
-            (when, effective(settings, "prompts", job.chain, job.cycle)["candidates"] / shards)
+            (when, effective(settings, "cycle", job.chain, job.cycle)["candidates"] / shards)
         )
     return found
 

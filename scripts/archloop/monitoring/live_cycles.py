@@ -60,7 +60,7 @@ def cycles_by_chain(
         chains[name] = []
         for number in cycles_of(settings, name):
             candidates = (
-                effective(settings, "prompts", name, number)["candidates"]
+                effective(settings, "cycle", name, number)["candidates"]
                 if planned and number
                 else 0
             )

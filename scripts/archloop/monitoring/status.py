@@ -68,7 +68,7 @@ def plan(results: Path, settings: dict) -> list[Job]:
     for name, chain in settings["chains"].items():
         for cycle in range(1, chain.get("cycles", 0) + 1):
             folder = results / name / f"cycle-{cycle}"
-            shards = effective(settings, "generation", name, cycle)["shards"]
+            shards = effective(settings, "cycle", name, cycle)["shards"]
             writer = {"model": "generate", "families": "draw_families"}.get(
                 chain["source"], "transfer"
             )

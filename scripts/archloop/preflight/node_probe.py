@@ -28,10 +28,11 @@ MARK = "archloop-node "  # before the line of JSON: a site's own greetings may c
 def probe(shared: Path, isolation: str) -> dict:
     """Return the facts of this node, and leave a file in the folder that it shares with the head.
 
-    isolation: the setting run.isolation. Keys: node, isolation (the level, or null), isolation_trouble, versions, gpus
-    (name, memory in bytes and compute mode of each), limits (as site_limits.inherited gives them), shares_gpu (does
-    NVIDIA's MPS run), trial (as trial.py gives it, null where none was asked for), sees_head, free_tmp (bytes, or
-    null), trouble (of writing to the shared or the temporary folder), route (is there a way out of the node).
+    isolation: the setting execution.isolation. Keys: node, isolation (the level, or null),
+    isolation_trouble, versions, gpus (name, memory in bytes and compute mode of each), limits (as
+    site_limits.inherited gives them), shares_gpu (does NVIDIA's MPS run), trial (as trial.py gives it, null
+    where none was asked for), sees_head, free_tmp (bytes, or null), trouble (of writing to the shared or the
+    temporary folder), route (is there a way out of the node).
     """
     facts = {
         "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,

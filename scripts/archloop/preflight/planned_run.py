@@ -58,7 +58,7 @@ class Run:
         """Return the request of the fine-tuning where it wants a GPU: it needs the most memory."""
         asked = self.rules.get("finetune_seed", {})
         wants = asked.get("gpu") or "gpu" in str(asked.get("gres", ""))
-        return asked if wants and self.settings["run"]["device"] != "cpu" else None
+        return asked if wants and self.settings["execution"]["device"] != "cpu" else None
 
     def dataset(self, name: str) -> Path:
         return self.results.parent / "resources" / "datasets" / f"{name}.safetensors"
@@ -73,7 +73,7 @@ def read_run(results: Path) -> Run:
         raise InputError(
             f"{results}: no run was started there; `snakemake --profile slurm preflight` checks before one"
         )
-    settings = read_json(results / SETTINGS_FILE, "chains", "model", "loading", "run")
+    settings = read_json(results / SETTINGS_FILE, "chains", "model", "loading", "execution")
     keys = ("executor", "rules", "retried", "pending", "jobs")
     requests = read_json(results / REQUESTS_FILE, *keys)
     return Run(results, settings, **{key: requests[key] for key in keys})
@@ -83,5 +83,5 @@ def temporary_bytes(run: Run) -> int:
     """Return an estimate of what a job of the judge keeps in the temporary folder: its own copy of the images."""
     sizes = [path.stat().st_size for path in map(run.dataset, run.datasets()) if path.is_file()]
     largest = max(sizes, default=0)
-    workers = run.settings["run"]["workers"]
+    workers = run.settings["execution"]["workers"]
     return largest + (AUTO_WORKERS if workers == "auto" else workers) * 64 * 2**20

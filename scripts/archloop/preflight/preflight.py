@@ -144,7 +144,10 @@ def check_limits(run: Run) -> Iterator[Finding]:
     ]
     places = [(name, cycle) for name in written for cycle in cycles_of(run.settings, name)]
     count, shape = prompt_counter(run), text_config(run.model)
-    number, room = BYTES.get(run.settings["loading"]["dtype"], 2), run.settings["run"]["cache_mb"]
+    number, room = (
+        BYTES.get(run.settings["loading"]["dtype"], 2),
+        run.settings["execution"]["cache_mb"],
+    )
     one = cache_bytes(shape, number) / 2**20 if all(map(shape.get, SHAPE[:3])) else 0
     asked = {
         place: (count(*place), effective(run.settings, "generation", *place)) for place in places
@@ -162,7 +165,7 @@ def check_limits(run: Run) -> Iterator[Finding]:
         else:
             yield Finding(OK, "limits", f"{what}, in a context of {context}")
         if one * tokens > room:
-            text = f"run.cache_mb: {room} MB hold no answer; one of {tokens} tokens takes {one * tokens:.0f} MB"
+            text = f"execution.cache_mb: {room} MB hold no answer; one of {tokens} tokens takes {one * tokens:.0f} MB"
             yield Finding(ERROR, "limits", text)
     if sees_part(shape) and any(own["line_retries"] for _, own in asked.values()):
         text = "generation.line_retries: the model attends to a window of the text, in which dropped lines would count"
@@ -265,7 +268,7 @@ def check_plan(run: Run) -> Iterator[Finding]:
     seconds = durations(run.results.parent / "logs")
     for stage in ("generate", "evaluate") if run.slurm else ():
         if 0 < seconds.get(("", stage), 0) < SHORT_S:
-            text = f"{stage} took {seconds['', stage]:.0f} s a job so far; with fewer generation.shards a run holds its"
+            text = f"{stage} took {seconds['', stage]:.0f} s a job so far; with fewer cycle.shards a run holds its"
             yield Finding(WARNING, "plan", f"{text} GPUs for less of Snakemake's own start")
 
 
@@ -284,8 +287,7 @@ def results_bytes(run: Run) -> int:
                 largest = max(largest, adapter)
                 total += (
                     adapter
-                    + CANDIDATE_BYTES
-                    * effective(run.settings, "prompts", name, cycle)["candidates"]
+                    + CANDIDATE_BYTES * effective(run.settings, "cycle", name, cycle)["candidates"]
                 )
         total += (
             3 * largest
@@ -330,7 +332,7 @@ def check_site(run: Run, facts: dict) -> Iterator[Finding]:
         resource.RLIMIT_NOFILE: isolation.OPEN_FILES,
     }
     wanted[resource.RLIMIT_STACK] = site_limits.STACK
-    if not facts["gpus"] or run.settings["run"]["device"] == "cpu":
+    if not facts["gpus"] or run.settings["execution"]["device"] == "cpu":
         wanted[resource.RLIMIT_AS] = (
             max((bounds["memory_mb"] for bounds in each), default=0) * 2**20
         )
@@ -364,16 +366,14 @@ def check_versions(run: Run, facts: dict) -> Iterator[Finding]:
 
 def check_gpu(run: Run, facts: dict) -> Iterator[Finding]:
     """A GPU that the settings count on is there, and 4 bits have what they need."""
-    device, found = run.settings["run"]["device"], facts["gpus"]
+    device, found = run.settings["execution"]["device"], facts["gpus"]
     names = ", ".join(
         f"{gpu['name']} ({gpu['bytes'] / GB:.0f} GB)" if gpu["bytes"] else gpu["name"]
         for gpu in found
     )
     node = facts["node"]
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= len(found):
-        what = (
-            f"run.device is {device}, but {node} shows {names or 'no GPU'}; set it to auto or cpu"
-        )
+        what = f"execution.device is {device}, but {node} shows {names or 'no GPU'}; set it to auto or cpu"
         yield Finding(ERROR, "device", what)
     elif found:
         yield Finding(OK, "device", f"{names} on {node}")
@@ -399,12 +399,14 @@ def check_gpu(run: Run, facts: dict) -> Iterator[Finding]:
 
 
 def check_sharing(run: Run, facts: dict) -> Iterator[Finding]:
-    """Whether several candidates may use one GPU at once, as run.workers wants it."""
+    """Whether several candidates may use one GPU at once, as execution.workers wants it."""
     modes = sorted({gpu["mode"] for gpu in facts["gpus"] if gpu.get("mode")})
     alone = [mode for mode in modes if mode != "Default"]
     if alone:
         text = f"compute mode {', '.join(alone)} lets one process at a time use a GPU of {facts['node']}"
-        yield Finding(WARNING, "device", f"{text}; set run.workers to 1, or the mode to Default")
+        yield Finding(
+            WARNING, "device", f"{text}; set execution.workers to 1, or the mode to Default"
+        )
     if facts["shares_gpu"]:
         text = f"MPS serves {facts['node']}: candidates do not use it, for the walls let them connect to nobody"
         yield Finding(WARNING, "device", f"{text}; in mode EXCLUSIVE_PROCESS they find no GPU")
@@ -439,9 +441,13 @@ def check_memory(run: Run, facts: dict | None) -> Iterator[Finding]:
     loading = run.settings["loading"]
     measured = [gpu["bytes"] for gpu in facts["gpus"] if gpu["bytes"]] if facts else []
     gpu = bool(facts and facts["gpus"]) or bool(run.slurm and run.on_gpu() and not facts)
-    if run.settings["run"]["device"] == "cpu" or not gpu:
+    if run.settings["execution"]["device"] == "cpu" or not gpu:
         if loading["quantization"] == "nf4":
-            why = "run.device is cpu" if run.settings["run"]["device"] == "cpu" else "there is none"
+            why = (
+                "execution.device is cpu"
+                if run.settings["execution"]["device"] == "cpu"
+                else "there is none"
+            )
             yield Finding(
                 ERROR,
                 "quantization",

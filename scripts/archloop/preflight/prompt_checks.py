@@ -50,10 +50,11 @@ def prompt_counter(run: Run) -> Callable[[str, int], int]:
 
     def count(chain: str, cycle: int) -> int:
         asked = effective(run.settings, "prompts", chain, cycle)
-        epochs = effective(run.settings, "evaluation", chain, cycle)["epochs"]
+        judged = effective(run.settings, "evaluation", chain, cycle)
+        goal = judged["epochs"], judged["parameter_budget"]
         opening = OPENINGS[effective(run.settings, "generation", chain, cycle)["opening"]]
         dataset = run.settings["chains"][chain]["dataset"]
-        own = longest(asked["template"], asked["hints"], dataset, epochs, asked["parameter_budget"])
+        own = longest(asked["template"], asked["hints"], dataset, *goal)
         return chat + own + length(opening)
 
     return count

@@ -128,7 +128,7 @@ def _gpus_of(found: slurm.Partition, model: str) -> Finding:
         return Finding(
             ERROR,
             "gpu",
-            f"{found.name} declares no GPUs; take a partition with some, or set run.gpus to 0",
+            f"{found.name} declares no GPUs; take a partition with some, or set execution.gpus to 0",
         )
     if model and model not in types:
         return Finding(
@@ -178,9 +178,10 @@ def look_at_node(run: Run) -> tuple[dict | None, list[Finding]]:
     run.results.mkdir(parents=True, exist_ok=True)
     shared = Path(tempfile.mkdtemp(dir=run.results, prefix=".preflight-"))
     try:
-        isolation = run.settings["run"]["isolation"]
+        isolation = run.settings["execution"]["isolation"]
         trial = {
-            name: run.settings["run"][name] for name in ("device", "isolation", "driver_calls")
+            name: run.settings["execution"][name]
+            for name in ("device", "isolation", "driver_calls")
         }
         trial["always"] = run.slurm
         (shared / node_probe.FROM_HEAD).write_text(
@@ -188,16 +189,18 @@ def look_at_node(run: Run) -> tuple[dict | None, list[Finding]]:
         )
         if not run.slurm:
             return node_probe.probe(shared, isolation), []
-        wait_min = run.settings["run"]["preflight_wait_min"]
+        wait_min = run.settings["execution"]["preflight_wait_min"]
         if not wait_min:
             return None, [
-                Finding(WARNING, "node", "no node was looked at, for run.preflight_wait_min is 0")
+                Finding(
+                    WARNING, "node", "no node was looked at, for execution.preflight_wait_min is 0"
+                )
             ]
         asked = run.rules.get("finetune_seed") or next(iter(run.rules.values()), {})
         command = slurm.probe_command(str(shared.resolve()), isolation)
         say = get_logger("preflight").info
         say(
-            "asking SLURM for a node like the jobs', for up to %d min (run.preflight_wait_min)",
+            "asking SLURM for a node like the jobs', for up to %d min (execution.preflight_wait_min)",
             wait_min,
         )
         answer = slurm.run_on_node(asked, command, 60 * wait_min, 60 + node_probe.TRIAL_S, say)

@@ -46,7 +46,7 @@ def judge_seed_program(
     """Return outcome, isolation, device and seconds of one judgement, or trouble: one line that says why there is none.
 
     settings: section evaluation. left_out: of LEFT_OUT. as_gpu: the walls for a GPU, whatever the device is.
-    driver_calls: as run.driver_calls.
+    driver_calls: as execution.driver_calls.
     """
     started, program = time.monotonic(), family_programs("plain")[0].program
     own = judge.SERVER

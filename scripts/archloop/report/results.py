@@ -146,7 +146,7 @@ def sources(results: Results) -> list[Path]:
         for cycle in facts["cycles"] if settings else ():
             names = ["summary.json", "candidates.parquet", "corpus.parquet"]
             names += ["adapter/training.json"] if trains(settings, chain, cycle) else []
-            shards = effective(settings, "generation", chain, cycle)["shards"]
+            shards = effective(settings, "cycle", chain, cycle)["shards"]
             names += [f"evaluated/{shard}.json" for shard in range(shards)]
             found += [results.folder / chain / f"cycle-{cycle}" / name for name in names]
     found += [Path(os.path.relpath(PAGE / name)) for name in PAGE_PARTS]

@@ -80,7 +80,9 @@ def choose_level(wanted: str, gpu: bool = False) -> str:
     if wanted == "none":
         return wanted
     if wanted not in ("auto", *LEVELS):
-        raise InputError(f"run.isolation: {wanted} is none of auto, {', '.join(LEVELS)}, none")
+        raise InputError(
+            f"execution.isolation: {wanted} is none of auto, {', '.join(LEVELS)}, none"
+        )
     levels = {"auto": LEVELS, "namespaces": LEVELS[:2]}.get(wanted, (wanted,))
     reasons = []
     for level in levels:
@@ -90,7 +92,7 @@ def choose_level(wanted: str, gpu: bool = False) -> str:
         reasons.append(f"{level}: {reason}")
     where = f"on {os.uname().nodename} ({'; '.join(reasons)})"
     raise InputError(
-        f"run.isolation: {wanted} does not work {where}, so nothing is run; allow user namespaces "
+        f"execution.isolation: {wanted} does not work {where}, so nothing is run; allow user namespaces "
         "(sysctl user.max_user_namespaces), install bubblewrap, or use a kernel with Landlock (5.13); "
         "isolation: none would run programs with your rights"
     )
@@ -121,7 +123,7 @@ def obstacle(level: str, gpu: bool = False) -> str | None:
     status, said = _try(python_command.run_code(code, scratch_base(), "gpu" if gpu else ""))
     if status not in (0, DOES_NOT_WORK):
         raise InputError(
-            f"run.isolation: {sys.executable} cannot try {level} ({said}); mend the environment"
+            f"execution.isolation: {sys.executable} cannot try {level} ({said}); mend the environment"
         )
     return None if status == 0 else said
 
@@ -137,7 +139,7 @@ def _try(command: list[str]) -> tuple[int, str]:
     said = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
     if done.returncode and said.startswith(("ModuleNotFoundError:", "ImportError:")):
         raise InputError(
-            f"run.isolation: {sys.executable} cannot try the walls ({said}); mend the environment"
+            f"execution.isolation: {sys.executable} cannot try the walls ({said}); mend the environment"
         )
     return done.returncode, said
 

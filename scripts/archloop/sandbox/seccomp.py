@@ -55,8 +55,9 @@ seccomp 317 277 | landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | 
 """
 _START_SOCKETS = ((41, 198), 0, (1,))  # socket, of AF_UNIX alone
 # ioctl of NVIDIA's driver that computing needs: those that gVisor's nvproxy publishes for it, and a few beside them
-# that only ask or map. 580.159 was seen without a list; with this one no driver was yet. run.driver_calls: log lets
-# others through. Of /dev/nvidiactl and /dev/nvidia*: type F and one of these numbers, of any size.
+# that only ask or map. 580.159 was seen without a list; with this one no driver was yet.
+# execution.driver_calls: log lets others through.
+# Of /dev/nvidiactl and /dev/nvidia*: type F and one of these numbers, of any size.
 _GPU_NUMBERS = (0x27, 0x29, 0x2A, 0x2B, 0x34, 0x35, 0x4A, 0x4E, 0x4F, 0x5E)
 _GPU_NUMBERS += (200, 201, 206, 207, 210, 212, 214, 215, 218)
 # Of /dev/nvidia-uvm; not 62 and 63, which read and write another process's memory for a debugger.

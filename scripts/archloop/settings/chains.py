@@ -9,7 +9,15 @@ from archloop.errors import InputError
 
 SEED, BASE = "seed", "base"
 MODEL, FAMILIES = "model", "families"
-SECTIONS = ("prompts", "generation", "evaluation", "admission", "novelty", "finetuning")
+SECTIONS = (
+    "cycle",
+    "prompts",
+    "generation",
+    "evaluation",
+    "admission",
+    "novelty",
+    "finetuning",
+)
 # Of which also chains have a use whose candidates no language model writes.
 JUDGED = ("evaluation", "admission", "novelty")
 # Into how many jobs the work of a cycle is cut, which changes none of its candidates.
@@ -163,9 +171,9 @@ def place_pattern(settings: dict, chain: str) -> str:
     """
     cycles_with: dict[int, list[str]] = {}
     for cycle in cycles_of(settings, chain):
-        cycles_with.setdefault(
-            effective(settings, "generation", chain, cycle)["shards"], []
-        ).append(str(cycle))
+        cycles_with.setdefault(effective(settings, "cycle", chain, cycle)["shards"], []).append(
+            str(cycle)
+        )
     places = ["(?!cycle-)"]
     for shards, cycles in cycles_with.items():
         of_shard = rf"(?:generated|evaluated)/(?:{'|'.join(map(str, range(shards)))})\."

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 import jsonschema
@@ -13,6 +14,23 @@ from archloop.yaml_files import read_yaml
 
 # What of fine-tuning means nothing to cycle 0, which has no candidates and one corpus.
 LATER = ("train_on", "method", "beta", "sft_weight", "dispreferred")
+# Old names of settings -> what they are called now, for the message that refuses them.
+RENAMED = {
+    "seed": "random_seed",
+    "run": "execution",
+    "prompts.candidates": "cycle.candidates",
+    "prompts.parameter_budget": "evaluation.parameter_budget, which prompts name too",
+    "generation.shards": "cycle.shards",
+    "finetuning.start_from": "finetuning.initialise",
+    "finetuning.max_length": "finetuning.max_pair_tokens",
+    "seed_corpus.max_tokens": "seed_corpus.max_program_tokens",
+    "admission.fill_minimum": "admission.minimum_admitted",
+    "admission.fill_down_to": "admission.fill_accuracy",
+    "data.digits_size": "data.digits_pixels",
+    "data.folder_size": "data.folder_pixels",
+}
+# Keys of a chain that the workflow fills in itself.
+INTERNAL = ("repeat_of",)
 
 
 def complete(config: dict) -> dict:
@@ -101,8 +119,10 @@ def _text_keys(value: object) -> object:
 def _explain(error: jsonschema.ValidationError) -> str:
     place = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        unknown = sorted(set(error.instance) - set(known))[0]
+        known = [key for key in error.schema.get("properties", {}) if key not in INTERNAL]
+        unknown = sorted(set(error.instance) - set(known) - set(INTERNAL))[0]
+        if now := _renamed(error.absolute_path, unknown):
+            return f"settings: {place + '.' if place else ''}{unknown} has another name now: {now}"
         near = difflib.get_close_matches(unknown, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
         return f"settings: {place + '.' if place else ''}{unknown} is no setting; {hint}"
@@ -140,6 +160,15 @@ def _explain(error: jsonschema.ValidationError) -> str:
         return f"settings: {place}: YAML reads {error.instance} as text; write the number {how}"
     wanted = error.schema.get("description", "")
     return f"settings: {place or 'the file'}: {error.message}; {wanted or 'see config/schema.yaml'}"
+
+
+def _renamed(path: Iterable[str | int], key: str) -> str | None:
+    """Return the new name of a setting that `key` below `path` once was, None where it never was one."""
+    parts = [str(part) for part in path]
+    if parts[:1] == ["chains"] and len(parts) == 2:
+        return RENAMED.get(key) if key == "seed" else None
+    # Below a chain or one of its cycles a section has the keys that it has at the top.
+    return RENAMED.get(".".join([*parts[-1:], key]))
 
 
 def _is_number(text: str) -> bool:

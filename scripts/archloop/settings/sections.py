@@ -52,21 +52,26 @@ class SeedCorpus:
 
 
 @dataclass(frozen=True)
+class Cycle:
+    """How large a cycle is, and how many jobs share its work."""
+
+    candidates: int
+    shards: int
+
+
+@dataclass(frozen=True)
 class Prompts:
     """What the model is asked."""
 
-    candidates: int
     template: str
     hints: str
     references: int
-    parameter_budget: int
 
 
 @dataclass(frozen=True)
 class Generation:
     """How its answers are sampled."""
 
-    shards: int
     batch_size: int
     max_new_tokens: int
     temperature: float
@@ -161,7 +166,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Run:
+class Execution:
     """How jobs run; no result depends on it."""
 
     device: str
@@ -198,6 +203,7 @@ SECTIONS: dict[type, str] = {
     Loading: "loading",
     Data: "data",
     SeedCorpus: "seed_corpus",
+    Cycle: "cycle",
     Prompts: "prompts",
     Generation: "generation",
     Evaluation: "evaluation",
@@ -205,6 +211,6 @@ SECTIONS: dict[type, str] = {
     Novelty: "novelty",
     Finetuning: "finetuning",
     Report: "report",
-    Run: "run",
+    Execution: "execution",
     ScratchModel: "scratch_model",
 }

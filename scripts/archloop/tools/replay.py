@@ -104,7 +104,7 @@ def _prompt(results: Path, place: Path, row: dict) -> Step:
         template=read_template(template),
         hints=read_hints(hints),
         dataset=read_facts(_dataset(paths)),
-        goal={"epochs": options["epochs"], "parameter_budget": settings["parameter_budget"]},
+        goal={key: options[key] for key in ("epochs", "parameter_budget")},
         corpus=read_corpus(_corpora(paths)).to_dicts() if shown else [],
         references=shown,
         **({"fits": room_for_answer(model.parent, *room)} if model else {}),

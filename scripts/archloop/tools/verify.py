@@ -40,9 +40,9 @@ from archloop.workflow.provenance import (
 # Settings that some stage takes without the rest of their section.
 ALONE = {
     "epochs": "evaluation",
-    "parameter_budget": "prompts",
-    "candidates": "prompts",
-    "shards": "generation",
+    "parameter_budget": "evaluation",
+    "candidates": "cycle",
+    "shards": "cycle",
 }
 KEY = re.compile("[0-9a-f]{64}")
 # Files of a results folder that are no output of a job.

@@ -19,7 +19,7 @@ FROZEN = {"finetuning": {"train_on": "none", "epochs": 9}}
 CHAINS = {
     "main": CIFAR10 | {"repeats": 3},
     "frozen": CIFAR10 | {"repeats": 2} | FROZEN,
-    "short": CIFAR10 | {"cycles": 2, "novelty": {"gate": "none"}, "generation": {"shards": 9}},
+    "short": CIFAR10 | {"cycles": 2, "novelty": {"gate": "none"}, "cycle": {"shards": 9}},
     "bare": CIFAR10 | {"start": "base"} | FROZEN,
     "moved": {"dataset": "svhn", "start": "main/2", "cycles": 1, "repeats": 2},
     "designs": {"dataset": "svhn", "source": "main", "cycles": 1},
