@@ -34,7 +34,7 @@ from archloop.report.tables.per_cycle import FATES, front, reason
 
 CHAINS = {
     "main": {"dataset": "cifar10", "cycles": 3},
-    "again": {"dataset": "cifar10", "cycles": 3},
+    "again": {"dataset": "cifar10", "cycles": 3, "cycle": {"shards": 2}},  # which changes no candidate
     "hot": {"dataset": "cifar10", "cycles": 3, "generation": {"temperature": 0.9}},
     "svhn": {"dataset": "svhn", "start": "main", "cycles": 2},
 }

@@ -30,9 +30,7 @@ def repeat_groups(results: Results) -> list[list[str]]:
             if key not in UNLIKE
         }
         own |= {
-            "generation": {
-                key: value for key, value in own.get("generation", {}).items() if key != SHARDS
-            }
+            "cycle": {key: value for key, value in own.get("cycle", {}).items() if key != SHARDS}
         }
         for key in ("start", "source"):
             other, slash, cycle = str(own.get(key)).partition("/")
