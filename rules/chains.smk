@@ -8,7 +8,7 @@ TRAINED = {
 
 def one_of(names):
     """The wildcard of these chains, in front of what the plan holds of them; it matches nothing where there is none."""
-    return "|".join(chains.place_pattern(SETTINGS, name) for name in names) or "-"
+    return "|".join(chains.chain_pattern(SETTINGS, name) for name in names) or "-"
 
 
 wildcard_constraints:
@@ -121,4 +121,4 @@ def prompt_options(wildcards):
     if not effective("prompts", wildcards)["references"]:
         return spelt
     answer = effective("generation", wildcards)
-    return f"{spelt} {archloop_options.options({key: answer[key] for key in ('max_new_tokens', 'opening')})}"
+    return f"{spelt} {spell_options({key: answer[key] for key in ('max_new_tokens', 'opening')})}"

@@ -11,9 +11,10 @@ sys.path.insert(0, os.path.join(ROOT, "scripts"))
 from archloop.errors import InputError
 from archloop.files import sha256_text, write_json
 from archloop.random_seeds import derive
-from archloop.settings import chains
+from archloop.settings import chains, checks
 from archloop.settings import complete as archloop_settings
-from archloop.settings import options as archloop_options
+from archloop.settings.options import options as spell_options
+from archloop.settings.schema import schema
 from archloop.workflow.code_digest import code_digest
 from archloop.yaml_files import read_yaml
 
@@ -50,7 +51,9 @@ try:
                 read_yaml(path)  # stricter than Snakemake, which takes the last of two equal keys
     SETTINGS = archloop_settings.complete(config)
     if workflow.is_main_process:
-        archloop_settings.check_prompt_files(SETTINGS, Path(ROOT))
+        checks.check_inputs(SETTINGS, Path(ROOT))
+        for line in checks.warnings(SETTINGS):
+            logger.warning(f"Settings: {line}")
 except InputError as error:
     given = ", then ".join(str(path) for path in workflow.configfiles) or "the configuration"
     stop(str(error).replace("settings: ", f"settings in {given}: ", 1))
@@ -58,7 +61,7 @@ except InputError as error:
 CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
 EXECUTION = SETTINGS["execution"]
 # Params are options as text: names keep two swapped numbers apart, and provenance can hold them.
-SEED = archloop_options.options({"seed": SETTINGS["random_seed"]})
+SEED = spell_options({"seed": SETTINGS["random_seed"]})
 REFERENCE = SETTINGS["model"]["reference"]
 MODEL = f"resources/models/{SETTINGS['model']['name']}/manifest.json"
 SEED_ADAPTER = "results/seed/adapter/adapter_model.safetensors"
@@ -82,7 +85,7 @@ def options(section, prefix="", only=None):
 
     def spelt(wildcards):
         values = effective(section, wildcards)
-        return archloop_options.options({only: values[only]} if only else values, prefix)
+        return spell_options({only: values[only]} if only else values, prefix)
 
     return spelt
 
@@ -95,7 +98,7 @@ def data_options(wildcards):
     def used(key):
         return key not in users or wildcards.dataset in users[key].split()
 
-    return archloop_options.options(
+    return spell_options(
         {key: value for key, value in SETTINGS["data"].items() if used(key)}
     )
 
@@ -115,7 +118,7 @@ def code(script, of=None):
 
 def training_seed(seed, chain, cycle):
     """The seed of one fine-tuning, as an option."""
-    return archloop_options.options({"seed": derive(seed, chain, cycle, "finetune")})
+    return spell_options({"seed": derive(seed, chain, cycle, "finetune")})
 
 
 def dataset(wildcards):

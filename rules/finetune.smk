@@ -77,7 +77,7 @@ rule finetune_seed:
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
-        settings=lambda wildcards: archloop_options.options(
+        settings=lambda wildcards: spell_options(
             archloop_settings.of_cycle_zero(effective("finetuning", wildcards))
         ),
         loading=options("loading", "loading_"),

@@ -26,7 +26,7 @@ rule write_prompts:
         budget=options("evaluation", only="parameter_budget"),
         model=file_option("model"),
         epochs=options("evaluation", only="epochs"),
-        seed=lambda wildcards: archloop_options.options({"seed": chain_seed(wildcards)}),
+        seed=lambda wildcards: spell_options({"seed": chain_seed(wildcards)}),
         code=code("write_prompts"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"

@@ -24,7 +24,7 @@ else:
         conda:
             ENVIRONMENT
         params:
-            settings=lambda wildcards: archloop_options.options(SETTINGS["model"]),
+            settings=lambda wildcards: spell_options(SETTINGS["model"]),
             code=code("prepare_model"),
         message:
             f"Preparing the language model {SETTINGS['model']['name']}"
@@ -41,7 +41,7 @@ rule prepare_dataset:
     benchmark:
         "logs/prepare/{dataset}.tsv"
     wildcard_constraints:
-        dataset="|".join(archloop_options.schema()["$defs"]["dataset"]["enum"]),
+        dataset="|".join(schema()["$defs"]["dataset"]["enum"]),
     priority: in_order
     conda:
         ENVIRONMENT

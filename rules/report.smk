@@ -63,7 +63,7 @@ rule report:
     params:
         settings=options("report"),
         # The settings that made the results; how jobs run and what the report looks like is left out.
-        run=lambda wildcards: archloop_options.options(
+        run=lambda wildcards: spell_options(
             {"run": {key: SETTINGS[key] for key in SETTINGS if key not in ("execution", "report")}}
         ),
         code=code("report"),

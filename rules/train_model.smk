@@ -26,8 +26,8 @@ rule train_model:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        reference=archloop_options.options({"reference": REFERENCE}),
-        settings=archloop_options.options(SCRATCH),
+        reference=spell_options({"reference": REFERENCE}),
+        settings=spell_options(SCRATCH),
         seed=SEED,
         code=code("train_model"),
     message:

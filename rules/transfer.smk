@@ -28,8 +28,8 @@ rule draw_families:
     params:
         candidates=options("cycle", only="candidates"),
         shards=options("cycle", only="shards"),
-        families=archloop_options.options({"families": DRAWN}),
-        seed=lambda wildcards: archloop_options.options({"seed": chain_seed(wildcards)}),
+        families=spell_options({"families": DRAWN}),
+        seed=lambda wildcards: spell_options({"seed": chain_seed(wildcards)}),
         code=code("draw_families"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: drawing candidates at random, shard {wildcards.shard}"

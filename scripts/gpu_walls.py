@@ -15,7 +15,7 @@ from archloop.files import write_json
 from archloop.preflight.trial import DRIVER_CALLS, which_wall
 from archloop.progress import get_logger
 from archloop.sandbox.isolation import LEVELS
-from archloop.settings import options
+from archloop.settings import schema
 from archloop.workflow.cli import command, value_of
 
 PATH = click.Path(path_type=Path)
@@ -42,7 +42,7 @@ PATH = click.Path(path_type=Path)
 def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None) -> None:
     """Judge a seed program at each level, and print one line for each trial; status 1 where no level works."""
     logger, found = get_logger("gpu_walls"), []
-    settings = {name: rule.get("default") for name, rule in options.section("evaluation").items()}
+    settings = {name: rule.get("default") for name, rule in schema.section("evaluation").items()}
     settings |= {"parameter_budget": 10**6, "memory_mb": 16000, "timeout_s": 120}
     for level, left_out, trial in which_wall(device, settings, levels or LEVELS, as_gpu):
         found.append({"level": level, "left_out": left_out} | trial)

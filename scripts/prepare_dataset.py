@@ -7,7 +7,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.settings.options import schema
+from archloop.settings.schema import schema
 from archloop.workflow.cli import settings_options, stage
 
 

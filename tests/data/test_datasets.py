@@ -27,7 +27,7 @@ from archloop.data.dataset_file import read_facts, read_split
 from archloop.data.prepare_dataset import channel_statistics, prepare_dataset, stratified_sample, stratified_split
 from archloop.errors import InputError
 from archloop.families.programs import family_names, family_programs
-from archloop.settings.options import schema
+from archloop.settings.schema import schema
 
 CIFAR10_FILES = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
 

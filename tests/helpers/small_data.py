@@ -5,7 +5,7 @@ from pathlib import Path
 from safetensors.torch import load_file, safe_open, save_file
 
 from archloop.data.prepare_dataset import prepare_dataset
-from archloop.settings.options import section
+from archloop.settings.schema import section
 
 
 def data_settings(**changed: object) -> dict:

@@ -79,10 +79,11 @@ def _read_code_once(clone: Path) -> None:
     """Do what every plan of this clone begins with: its children find the digests of its code, by file and time."""
     sys.path.insert(0, str(clone / "scripts"))
     from archloop import files, random_seeds  # noqa: F401 (what the Snakefile imports)
-    from archloop.settings import chains, complete, options  # noqa: F401 (what the Snakefile imports)
+    from archloop.settings import chains, complete  # noqa: F401 (what the Snakefile imports)
+    from archloop.settings.schema import schema
     from archloop.workflow.code_digest import code_digest
 
-    options.schema()
+    schema()
     for script in clone.glob("scripts/*.py"):
         code_digest(script)
 

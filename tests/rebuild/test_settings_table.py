@@ -7,7 +7,7 @@ from readme import rows_of_settings
 from small_run import small_settings
 from stages import graph, heads, words
 
-from archloop.settings.options import schema
+from archloop.settings.schema import schema
 
 JOBS = graph({"main": 2})
 MORE_SHARDS = {
@@ -81,7 +81,7 @@ def with_other(key: str) -> dict:
     section = settings.setdefault(name, {})
     section[inner] = other(key, section.get(inner, rule.get("default")), rule)
     if key == "seed_corpus.source":
-        section |= {"source": "lemur", "lemur_folder": "elsewhere"}
+        section |= {"source": "lemur", "lemur_folder": "config"}  # any folder that is there
     return copy.deepcopy(settings)
 
 

@@ -17,7 +17,7 @@ from archloop.evaluation.judge import Judge
 from archloop.families.programs import family_programs
 from archloop.preflight import trial
 from archloop.sandbox import isolation
-from archloop.settings import options
+from archloop.settings import schema
 
 HONEST = family_programs("plain")[0].program
 
@@ -103,7 +103,7 @@ def test_nobody_receives_over_the_drivers_socket_where_landlock_scopes_none(digi
 
 
 def test_a_trial_says_which_wall_keeps_a_driver_out(monkeypatch):
-    given = {name: rule.get("default") for name, rule in options.section("evaluation").items()}
+    given = {name: rule.get("default") for name, rule in schema.section("evaluation").items()}
     own = stand_in.server("", "late name").replace("\nfork_server.main()", "; fork_server.main()")
     monkeypatch.setattr("archloop.evaluation.judge.SERVER", own)
     monkeypatch.setattr(

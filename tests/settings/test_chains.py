@@ -16,11 +16,11 @@ from archloop.novelty.neighbours import Nearest, is_copy
 from archloop.settings.chains import (
     adapter_after,
     ancestors,
+    chain_pattern,
     cycles_of,
     effective,
     inherited,
     parent_of,
-    place_pattern,
     trains,
     uses_seed_adapter,
 )
@@ -110,7 +110,7 @@ def test_what_a_chain_builds_on(config):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"b": {"source": "main"}}, "chains.b.cycles: with source main all candidates are judged in one cycle"),
+        ({"b": {"source": "main"}}, "chains.b.cycles: with source main all candidates are evaluated in one cycle"),
         ({"b": {"source": "main/7", "cycles": 1}}, "chains.b.source: main has 2 cycles, not 7"),
         (
             {"b": {"source": "nowhere", "cycles": 1}},
@@ -215,5 +215,5 @@ def test_every_chain_of_the_papers_run_has_the_threshold_of_its_data_set(files):
 )
 def test_the_name_of_a_chain_stands_before_what_is_planned_alone(config, place, planned):
     config["chains"]["main"]["at"] = {1: {"cycle": {"shards": 4}}}
-    pattern = f"results/(?:{place_pattern(complete(config), 'main')})/.*"
+    pattern = f"results/(?:{chain_pattern(complete(config), 'main')})/.*"
     assert bool(re.fullmatch(pattern, f"results/main/{place}")) == planned

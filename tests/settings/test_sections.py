@@ -6,7 +6,7 @@ import typing
 
 import pytest
 
-from archloop.settings.options import schema
+from archloop.settings.schema import schema
 from archloop.settings.sections import SECTIONS
 
 OF_JSON = {"string": str, "integer": int, "number": float, "boolean": bool, "null": types.NoneType}

@@ -10,8 +10,10 @@ from refusals import refusal
 
 from archloop.errors import InputError
 from archloop.settings.chains import effective, start_of
-from archloop.settings.complete import check_prompt_files, complete, of_cycle_zero, scratch_model
-from archloop.settings.options import options, schema
+from archloop.settings.checks import check_inputs
+from archloop.settings.complete import complete, of_cycle_zero, scratch_model
+from archloop.settings.options import options
+from archloop.settings.schema import schema
 from archloop.workflow.cli import settings_options
 
 DIGITS = {"dataset": "digits"}
@@ -87,66 +89,6 @@ def test_a_chain_starts_from_the_seed_a_last_cycle_or_a_named_one(config):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"generation": {"temprature": 1}}, "generation.temprature is no setting; did you mean temperature?"),
-        ({"colour": "red"}, "colour is no setting"),
-        (
-            {"chains": {"seed": {"dataset": "digits"}, "main": {"dataset": "digits", "cycles": -1}}},
-            "chains.main.cycles",
-        ),
-        ({"chains": {"seed": {"dataset": "digits"}, "main": {"dataset": "digits"}}}, "chains.main.cycles is missing"),
-        ({"admission": {"threshold": 1.5}}, "admission.threshold: 1.5 is greater than the maximum of 1"),
-        ({"finetuning": {"learning_rate": "1e-5"}}, "write the number with a point, as in 1.0e-5"),
-        ({"chains": {"main": {"dataset": "digits", "cycles": 1}}}, "add seed: {dataset: cifar10}"),
-        ({"chains": {"seed": DIGITS, "report": DIGITS | {"cycles": 1}}}, "chains.report: not a valid name of a chain"),
-        (
-            {"model": {"name": "m", "reference": "Qwen/Qwen2.5"}},
-            "has no prefix; for a model of Hugging Face write hub:Q",
-        ),
-        ({"admission": None}, "admission is empty; delete the line, or give it keys"),
-        ({"chains": {"seed": {"dataset": "imagenet"}}}, "chains.seed.dataset: 'imagenet' is not one of"),
-    ],
-)
-def test_a_wrong_setting_gets_one_line_that_names_it(config, change, says):
-    assert says in refusal(config | change)
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"run": {"workers": 2}}, "run has another name now: execution"),
-        ({"seed": 3}, "seed has another name now: random_seed"),
-        ({"prompts": {"candidates": 4}}, "prompts.candidates has another name now: cycle.candidates"),
-        (
-            {"prompts": {"parameter_budget": 300000}},
-            "prompts.parameter_budget has another name now: evaluation.parameter_budget, which prompts name too",
-        ),
-        (
-            {"chains": {"seed": DIGITS, "main": DIGITS | {"cycles": 1, "generation": {"shards": 2}}}},
-            "chains.main.generation.shards has another name now: cycle.shards",
-        ),
-        (
-            {"chains": {"seed": DIGITS, "main": DIGITS | {"cycles": 1, "at": {1: {"prompts": {"candidates": 2}}}}}},
-            "chains.main.at.1.prompts.candidates has another name now: cycle.candidates",
-        ),
-        (
-            {"chains": {"seed": DIGITS, "main": DIGITS | {"cycles": 1, "seed": 2}}},
-            "chains.main.seed has another name now: random_seed",
-        ),
-    ],
-)
-def test_an_old_name_of_a_setting_is_refused_with_the_new_one(config, change, says):
-    assert refusal(config | change) == f"settings: {says}"
-
-
-def test_what_the_workflow_fills_in_is_not_among_the_known_keys(config):
-    config["chains"]["main"]["colour"] = "red"
-    line = refusal(config)
-    assert "chains.main.colour is no setting; known are dataset, " in line and "repeat_of" not in line
-
-
-@pytest.mark.parametrize(
     ("start", "says"),
     [
         ("main", "main <- main starts from itself"),
@@ -215,7 +157,7 @@ def test_a_script_refuses_a_value_that_the_schema_refuses():
         ({"admission": {"threshold": "0.4"}}, "write the number without quotes"),
         ({"finetuning": {"layers": [20, 10]}}, "finetuning.layers: [20, 10] holds no layer"),
         ({"seed_corpus": {"source": "lemur"}}, "seed_corpus.lemur_folder"),
-        ({"chains": {"seed": DIGITS, "main": {"dataset": "folder", "cycles": 1}}}, "chains.main.dataset: folder wants"),
+        ({"chains": {"seed": DIGITS, "main": {"dataset": "folder", "cycles": 1}}}, "chains.main.dataset: folder needs"),
         ({"chains": {"seed": DIGITS}}, "chains: there is none but seed"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -235,7 +177,7 @@ def test_dpo_wants_prompts_that_several_candidates_share(config):
     config["chains"]["main"]["finetuning"] = {"method": "dpo"}
     assert complete(config)["finetuning"]["method"] == "sft"
     config["chains"]["main"]["at"] = {2: {"prompts": {"references": 1}}}
-    assert "chains.main, cycle 2: finetuning.method: dpo wants" in refusal(config)
+    assert "chains.main, cycle 2: finetuning.method: dpo needs" in refusal(config)
     config["chains"]["main"]["finetuning"] = {"method": "kto"}
     complete(config)
 
@@ -249,10 +191,10 @@ def test_failed_programs_have_no_accuracy_to_order_or_weigh_by(config, key, valu
 
 
 def test_a_template_that_is_not_there_is_named_for_any_cycle(config, root):
-    check_prompt_files(complete(config), root)
+    check_inputs(complete(config), root)
     config["chains"]["main"]["at"] = {2: {"prompts": {"hints": "config/prompts/hint.yaml"}}}
     with pytest.raises(InputError, match=r"chain main, cycle 2: prompts.hints: .*/hint.yaml: no such file"):
-        check_prompt_files(complete(config), root)
+        check_inputs(complete(config), root)
 
 
 def test_a_touched_adapter_or_data_set_of_the_papers_run_rebuilds_nothing(root):
@@ -269,7 +211,7 @@ def test_a_template_whose_name_has_braces_is_refused(config, tmp_path, root):
     (tmp_path / "a{b}.j2").touch()
     config["prompts"]["template"] = str(tmp_path / "a{b}.j2")
     with pytest.raises(InputError, match=r"prompts\.template: .*a\{b\}\.j2: Snakemake takes braces for wildcards"):
-        check_prompt_files(complete(config), root)
+        check_inputs(complete(config), root)
 
 
 def test_settings_of_a_model_from_scratch_are_checked_and_completed(tmp_path):

@@ -9,7 +9,7 @@ from benchmark_modules import load
 from workflow import snakemake
 
 from archloop.settings.complete import complete
-from archloop.settings.options import Validator, schema
+from archloop.settings.schema import Validator, schema
 
 FILES = ("config.yaml", "ablations.yaml", "images.yaml")
 

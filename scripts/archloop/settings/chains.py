@@ -4,11 +4,17 @@
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from archloop.errors import InputError
+from archloop.layout import SEED as SEED
+from archloop.layout import Cell
 
-SEED, BASE = "seed", "base"
+BASE = "base"  # what a chain starts from that has no adapter
+# Where candidates come from, but for another chain: the language model, or the seed families at random.
 MODEL, FAMILIES = "model", "families"
+
+# Sections that a chain, or one of its cycles, may have values of its own of.
 SECTIONS = (
     "cycle",
     "prompts",
@@ -18,285 +24,221 @@ SECTIONS = (
     "novelty",
     "finetuning",
 )
-# Of which also chains have a use whose candidates no language model writes.
+# Those of them that matter to a chain whose candidates no language model writes, too.
 JUDGED = ("evaluation", "admission", "novelty")
-# Into how many jobs the work of a cycle is cut, which changes none of its candidates.
+# How many jobs share the work of a cycle, which changes none of its candidates.
 SHARDS = "shards"
-# What an adapter keeps from the one that it goes on from.
-ADAPTER_SHAPE = ("lora_rank", "lora_alpha", "targets", "layers")
+
+# A section of the settings, a chain, or all of them: text, numbers, lists and dicts, as in YAML.
+Settings = dict[str, Any]
 
 
-def expand(chains: dict[str, dict], defaults: dict, seed: int) -> dict[str, dict]:
+def expand(chains: dict[str, Settings], defaults: Settings, seed: int) -> dict[str, Settings]:
     """Return the chains with their defaults, and each repeat as a chain of its own.
 
     A repeat differs from its chain in `random_seed`, and in `start` or `source` where what they name is repeated as
-    often; all name their chain as `repeat_of`. seed: of the run. Raises InputError when a repeat's name is
-    taken. Chains that were expanded before stay as they are.
+    often; all name their chain as `repeat_of`. seed: of the run. Raises InputError when a repeat's name is taken.
+    Chains that were expanded before stay as they are.
     """
-    whole: dict[str, dict] = {}
-    for name, chain in chains.items():
+    expanded: dict[str, Settings] = {}
+    for name, given in chains.items():
         if name == SEED:
-            whole[name] = dict(chain)
+            expanded[name] = dict(given)
             continue
-        chain = defaults | chain
-        first, count = (
-            seed if chain["random_seed"] is None else chain["random_seed"],
-            chain.pop("repeats"),
-        )
-        for number in range(1, count + 1):
-            own = repeat_name(name, number)
-            if own in whole or (number > 1 and own in chains):
+        chain = defaults | given
+        first_seed = seed if chain["random_seed"] is None else chain["random_seed"]
+
+        for number in range(1, chain.pop("repeats") + 1):
+            repeat = repeat_name(name, number)
+            if repeat in expanded or (number > 1 and repeat in chains):
                 raise InputError(
-                    f"settings: chains.{own}: the name is that of a repeat of {name}; give it another one"
+                    f"settings: chains.{repeat}: the name is that of a repeat of {name}; give it another one"
                 )
-            whole[own] = chain | {
-                "random_seed": first + number - 1,
+            expanded[repeat] = chain | {
+                "random_seed": first_seed + number - 1,
                 "repeat_of": chain["repeat_of"] or name,
+                "start": _same_repeat(chain["start"], number, chains),
+                "source": _same_repeat(chain["source"], number, chains),
             }
-            for key in ("start", "source"):
-                other, slash, cycle = chain[key].partition("/")
-                if chains.get(other, {}).get("repeats", 1) >= number:
-                    whole[own][key] = repeat_name(other, number) + slash + cycle
-    return whole
+    return expanded
 
 
 def repeat_name(chain: str, number: int) -> str:
     return chain if number == 1 else f"{chain}_s{number}"
 
 
-def effective(settings: dict, name: str, chain: str, cycle: int = 0) -> dict:
+def _same_repeat(reference: str, number: int, chains: dict[str, Settings]) -> str:
+    """Return what a start or source (`main`, `main/18`) is for the repeat of this number, where there is one."""
+    other, slash, cycle = reference.partition("/")
+    if chains.get(other, {}).get("repeats", 1) < number:
+        return reference
+    return repeat_name(other, number) + slash + cycle
+
+
+def effective(settings: Settings, name: str, chain: str, cycle: int = 0) -> Settings:
     """Return section `name` for one cycle: the cycle's own values over the chain's over the top level's."""
-    layers = [settings[name], settings["chains"][chain].get(name, {})]
-    layers.append(settings["chains"][chain].get("at", {}).get(str(cycle), {}).get(name, {}))
-    return {key: value for layer in layers for key, value in layer.items()}
+    of_chain = settings["chains"][chain]
+    of_cycle = of_chain.get("at", {}).get(str(cycle), {})
+    section: Settings = settings[name] | of_chain.get(name, {}) | of_cycle.get(name, {})
+    return section
 
 
-def cycles_of(settings: dict, chain: str) -> range:
+def cycles_of(settings: Settings, chain: str) -> range:
     """Return the numbers of a chain's cycles; the seed has cycle 0 alone."""
-    return range(1, settings["chains"][chain].get("cycles", 0) + 1) if chain != SEED else range(1)
+    if chain == SEED:
+        return range(1)
+    return range(1, settings["chains"][chain].get("cycles", 0) + 1)
 
 
-def start_of(settings: dict, chain: str) -> tuple[str, int]:
-    """Return (chain, cycle) whose adapter a chain starts from; the seed is cycle 0 of the chain seed, base has none."""
-    return _place(settings, settings["chains"][chain]["start"])
+def start_of(settings: Settings, chain: str) -> Cell:
+    """Return the cell whose adapter a chain starts from; the seed is cycle 0 of the chain seed, base has none."""
+    return _cell(settings, settings["chains"][chain]["start"])
 
 
-def source_of(settings: dict, chain: str) -> tuple[str, int] | None:
-    """Return (chain, cycle) up to which the admitted programs of another chain are this one's candidates, or None."""
+def source_of(settings: Settings, chain: str) -> Cell | None:
+    """Return the cell up to which the admitted programs of another chain are this one's candidates, or None."""
     source = settings["chains"][chain]["source"]
-    return None if source in (MODEL, FAMILIES) else _place(settings, source)
+    return None if source in (MODEL, FAMILIES) else _cell(settings, source)
 
 
-def parent_of(settings: dict, chain: str) -> tuple[str, int]:
-    """Return (chain, cycle) that must have ended before a chain can begin."""
+def parent_of(settings: Settings, chain: str) -> Cell:
+    """Return the cell that must have ended before a chain can begin."""
     if settings["chains"][chain]["source"] == MODEL:
         return start_of(settings, chain)
-    return source_of(settings, chain) or (SEED, 0)
+    return source_of(settings, chain) or Cell(SEED, 0)
 
 
-def trains(settings: dict, chain: str, cycle: int) -> bool:
+def trains(settings: Settings, chain: str, cycle: int) -> bool:
     """Say whether a cycle makes an adapter of its own."""
-    return (
-        settings["chains"][chain].get("source", MODEL) == MODEL
-        and effective(settings, "finetuning", chain, cycle)["train_on"] != "none"
-    )
+    if settings["chains"][chain].get("source", MODEL) != MODEL:
+        return False
+    return bool(effective(settings, "finetuning", chain, cycle)["train_on"] != "none")
 
 
-def adapter_after(settings: dict, chain: str, cycle: int) -> tuple[str, int] | None:
-    """Return (chain, cycle) of the adapter that there is after a cycle; None is the language model without one."""
+def adapter_after(settings: Settings, chain: str, cycle: int) -> Cell | None:
+    """Return the cell whose adapter there is after a cycle; None is the language model without one."""
     while chain != BASE:
-        if trains(settings, chain, cycle) and (cycle or chain == SEED):
-            return chain, cycle
+        has_training = cycle > 0 or chain == SEED
+        if has_training and trains(settings, chain, cycle):
+            return Cell(chain, cycle)
         if cycle:
             cycle -= 1
+        elif chain == SEED:
+            return None
         else:
-            chain, cycle = start_of(settings, chain) if chain != SEED else (BASE, 0)
+            chain, cycle = start_of(settings, chain)
     return None
 
 
-def inherited(settings: dict, chain: str) -> list[tuple[str, int]]:
-    """Return the (chain, cycle) of all whose admitted programs the adapter that a chain starts from was taught.
+def inherited(settings: Settings, chain: str) -> list[Cell]:
+    """Return the cells whose admitted programs the adapter that a chain starts from was trained on, the oldest first.
 
-    The oldest first; none for a chain whose candidates no language model writes.
+    None for a chain whose candidates no language model writes.
     """
-    found = []
+    found: list[Cell] = []
     while settings["chains"].get(chain, {}).get("source", FAMILIES) == MODEL:
-        place = adapter_after(settings, chain, 0)
-        if place is None or place[0] == SEED:
+        start = adapter_after(settings, chain, 0)
+        if start is None or start.chain == SEED:
             break
-        chain, last = place
-        found = [*((chain, cycle) for cycle in range(1, last + 1)), *found]
-        made = [cycle for cycle in range(1, last + 1) if trains(settings, chain, cycle)]
-        if any(
-            effective(settings, "finetuning", chain, cycle)["initialise"] == "new" for cycle in made
-        ):
+        chain = start.chain
+        cycles = range(1, start.cycle + 1)
+        found = [*(Cell(chain, cycle) for cycle in cycles), *found]
+        # A new adapter has seen nothing of what the chain itself started from.
+        if any(_starts_anew(settings, chain, cycle) for cycle in cycles):
             break
     return found
 
 
-def role(settings: dict, chain: str, loop: str) -> str | None:
-    """Return which control of a loop a chain is, None where it is none or differs in something else too."""
-    own, other = (settings["chains"][name] for name in (chain, loop))
-    if own["source"] == FAMILIES:
-        return "random" if not unlike(settings, chain, loop, JUDGED) else None
-    if own["source"] != MODEL:
-        return None
-    starts = [str(each["start"]).partition("/") for each in (own, other)]
-    known = settings["chains"]
-    before = [(known.get(name, {}).get("repeat_of", name), cycle) for name, _, cycle in starts]
-    differs = unlike(settings, chain, loop, SECTIONS)
-    if before[0] != before[1] or own.get("at") != other.get("at"):
-        return None
-    learning = effective(settings, "finetuning", chain)["train_on"]
-    if learning == "none":
-        others = [key for key in differs if not key.startswith("finetuning.")]
-        return "frozen" if not others else None
-    others = [key for key in differs if key != "finetuning.train_on"]
-    return "fixed" if learning == "seed_corpus" and not others else None
+def _starts_anew(settings: Settings, chain: str, cycle: int) -> bool:
+    if not trains(settings, chain, cycle):
+        return False
+    return bool(effective(settings, "finetuning", chain, cycle)["initialise"] == "new")
 
 
-def unlike(settings: dict, chain: str, reference: str, sections: tuple[str, ...]) -> list[str]:
+def role(settings: Settings, chain: str, loop: str) -> str | None:
+    """Return which control of a loop a chain is (frozen, fixed, random).
+
+    None where it is none, or differs from the loop in something else too.
+    """
+    source = settings["chains"][chain]["source"]
+    if source == FAMILIES:
+        return None if unlike(settings, chain, loop, JUDGED) else "random"
+    if source != MODEL or not _begin_alike(settings, chain, loop):
+        return None
+
+    train_on = effective(settings, "finetuning", chain)["train_on"]
+    differences = unlike(settings, chain, loop, SECTIONS)
+    if train_on == "none":  # how it would train means nothing then
+        differences = [key for key in differences if not key.startswith("finetuning.")]
+        return None if differences else "frozen"
+    differences = [key for key in differences if key != "finetuning.train_on"]
+    return "fixed" if train_on == "seed_corpus" and not differences else None
+
+
+def _begin_alike(settings: Settings, chain: str, loop: str) -> bool:
+    """Say whether two chains start from the same adapter, repeats aside, and change the same in single cycles."""
+    first, second = settings["chains"][chain], settings["chains"][loop]
+    if first.get("at") != second.get("at"):
+        return False
+    return _start_without_repeat(settings, first) == _start_without_repeat(settings, second)
+
+
+def _start_without_repeat(settings: Settings, chain: Settings) -> tuple[str, str]:
+    name, _, cycle = str(chain["start"]).partition("/")
+    return settings["chains"].get(name, {}).get("repeat_of", name), cycle
+
+
+def unlike(settings: Settings, chain: str, reference: str, sections: tuple[str, ...]) -> list[str]:
     """Return the settings of these sections (`section.key`) in which two chains differ."""
     found = []
     for name in sections:
-        ours, theirs = (effective(settings, name, one) for one in (chain, reference))
-        found += [f"{name}.{key}" for key in ours if ours[key] != theirs[key] and key != SHARDS]
+        values = effective(settings, name, chain)
+        others = effective(settings, name, reference)
+        for key in values:
+            if key != SHARDS and values[key] != others[key]:
+                found.append(f"{name}.{key}")
     return found
 
 
-def place_pattern(settings: dict, chain: str) -> str:
+def chain_pattern(settings: Settings, chain: str) -> str:
     """Return a regular expression for the name of a chain in front of what belongs to one of its cycles and shards.
 
     With it Snakemake has no rule for what the plan does not hold: cycle 23 of 22, shard 2 of 2.
     """
-    cycles_with: dict[int, list[str]] = {}
+    cycles_by_shards: dict[int, list[str]] = {}
     for cycle in cycles_of(settings, chain):
-        cycles_with.setdefault(effective(settings, "cycle", chain, cycle)["shards"], []).append(
-            str(cycle)
-        )
-    places = ["(?!cycle-)"]
-    for shards, cycles in cycles_with.items():
-        of_shard = rf"(?:generated|evaluated)/(?:{'|'.join(map(str, range(shards)))})\."
-        places.append(f"cycle-(?:{'|'.join(cycles)})/(?:{of_shard}|(?!generated|evaluated))")
-    return f"{chain}(?=/(?:{'|'.join(places)}))"
+        shards = effective(settings, "cycle", chain, cycle)["shards"]
+        cycles_by_shards.setdefault(shards, []).append(str(cycle))
+
+    allowed = ["(?!cycle-)"]
+    for shards, cycles in cycles_by_shards.items():
+        numbers = "|".join(map(str, range(shards)))
+        of_shard = rf"(?:generated|evaluated)/(?:{numbers})\."
+        allowed.append(f"cycle-(?:{'|'.join(cycles)})/(?:{of_shard}|(?!generated|evaluated))")
+    return f"{chain}(?=/(?:{'|'.join(allowed)}))"
 
 
-def uses_seed_adapter(settings: dict, names: Iterable[str] | None = None) -> bool:
+def uses_seed_adapter(settings: Settings, names: Iterable[str] | None = None) -> bool:
     """Say whether any chain, or one of those named, starts from the adapter of cycle 0, at once or through others."""
     chains = settings["chains"]
-    written = [name for name in names or chains if chains[name].get("source") == MODEL]
-    return any(adapter_after(settings, name, 0) == (SEED, 0) for name in written)
+    for name in names or chains:
+        written = chains[name].get("source") == MODEL
+        if written and adapter_after(settings, name, 0) == Cell(SEED, 0):
+            return True
+    return False
 
 
-def ancestors(settings: dict, chain: str) -> Iterator[tuple[str, int]]:
-    """Yield (chain, last cycle) of all that a chain builds on, the nearest first, cycle 0 last."""
+def ancestors(settings: Settings, chain: str) -> Iterator[Cell]:
+    """Yield the last cells of all that a chain builds on, the nearest first, cycle 0 last."""
     while chain not in (SEED, BASE):
-        chain, cycle = parent_of(settings, chain)
-        yield (chain, cycle) if chain != BASE else (SEED, 0)
+        parent = parent_of(settings, chain)
+        yield Cell(SEED, 0) if parent.chain == BASE else parent
+        chain = parent.chain
 
 
-def check(settings: dict) -> None:
-    """Raise InputError for the first thing in which the chains do not fit together."""
-    chains = {name: chain for name, chain in settings["chains"].items() if name != SEED}
-    if not chains:
-        raise InputError(
-            "settings: chains: there is none but seed; add one with a dataset and its cycles"
-        )
-    for name, chain in chains.items():
-        for cycle in chain["at"]:
-            if int(cycle) > chain["cycles"]:
-                raise InputError(
-                    f"settings: chains.{name}.at.{cycle}: the chain has only {chain['cycles']} cycles"
-                )
-        _check_place(chains, name, "start", (SEED, BASE))
-        _check_place(chains, name, "source", (MODEL, FAMILIES))
-        if chain["source"] not in (MODEL, FAMILIES) and chain["cycles"] != 1:
-            raise InputError(
-                f"settings: chains.{name}.cycles: with source {chain['source']} all candidates are judged in one cycle;"
-                " write cycles: 1"
-            )
-    for name in chains:
-        _check_ends(settings, name)
-        _check_adapters(settings, name)
-    _check_adapters(settings, SEED)
-
-
-def _place(settings: dict, text: str) -> tuple[str, int]:
-    name, _, cycle = text.partition("/")
-    return name, 0 if name in (SEED, BASE) else int(cycle or settings["chains"][name]["cycles"])
-
-
-def _check_place(chains: dict[str, dict], name: str, key: str, words: tuple[str, ...]) -> None:
-    """Refuse a start or a source that is neither one of the words nor a cycle of a chain that fits."""
-    other, _, cycle = chains[name][key].partition("/")
-    if other in words:
-        if cycle:
-            raise InputError(
-                f"settings: chains.{name}.{key}: {other} has no cycle {cycle}; write {key}: {other}"
-            )
-        return
-    if other not in chains:
-        known = ", ".join([*words, *(each for each in chains if each != name)])
-        raise InputError(
-            f"settings: chains.{name}.{key}: there is no chain {other}; there are {known}"
-        )
-    if cycle and int(cycle) > chains[other]["cycles"]:
-        raise InputError(
-            f"settings: chains.{name}.{key}: {other} has {chains[other]['cycles']} cycles, not {cycle}"
-        )
-    if key == "start" and chains[other]["source"] != MODEL:
-        raise InputError(
-            f"settings: chains.{name}.start: {other} has no adapter, its candidates come from {chains[other]['source']}"
-        )
-
-
-def _check_ends(settings: dict, name: str) -> None:
-    seen, parent = [name], parent_of(settings, name)[0]
-    while parent not in (SEED, BASE):
-        if parent in seen:
-            key = "start" if settings["chains"][name]["source"] == MODEL else "source"
-            raise InputError(
-                f"settings: chains.{name}.{key}: {' <- '.join([*seen, parent])} starts from itself"
-            )
-        seen.append(parent)
-        parent = parent_of(settings, parent)[0]
-
-
-def _check_adapters(settings: dict, name: str) -> None:
-    """Refuse another shape of the adapter in a cycle that goes on from the one before: it would be left unheeded."""
-    for cycle in cycles_of(settings, name):
-        own = effective(settings, "finetuning", name, cycle)
-        if own["layers"] and own["layers"][0] >= own["layers"][1]:
-            raise InputError(
-                f"settings: finetuning.layers: {own['layers']} holds no layer; it is [first, last + 1]"
-            )
-        if (
-            cycle
-            and own["method"] == "dpo"
-            and effective(settings, "prompts", name, cycle)["references"]
-        ):
-            raise InputError(
-                f"settings: chains.{name}, cycle {cycle}: finetuning.method: dpo wants failed and admitted answers"
-                " to the same prompt, but with prompts.references every prompt is another; take kto"
-            )
-        if (
-            cycle
-            and trains(settings, name, cycle)
-            and own["method"] != "sft"
-            and (own["order"] != "random" or own["accuracy_weight"])
-        ):
-            key = "accuracy_weight" if own["accuracy_weight"] else "order"
-            raise InputError(
-                f"settings: chains.{name}, cycle {cycle}: finetuning.{key}: {own['method']} learns from failed"
-                " programs, which have no accuracy; take sft"
-            )
-        if cycle == 0 or own["initialise"] == "new" or not trains(settings, name, cycle):
-            continue
-        parent = adapter_after(settings, name, cycle - 1)
-        before = effective(settings, "finetuning", *parent) if parent else own
-        for key in ADAPTER_SHAPE:
-            if own[key] != before[key]:
-                raise InputError(
-                    f"settings: chains.{name}, cycle {cycle}: finetuning.{key} is {own[key]}, but the adapter that"
-                    f" it goes on from has {before[key]}; set it for all, or finetuning.initialise: new"
-                )
+def _cell(settings: Settings, reference: str) -> Cell:
+    """Return the cell that a start or source names: `main` is its last cycle, `main/18` the one given."""
+    name, _, cycle = reference.partition("/")
+    if name in (SEED, BASE):
+        return Cell(name, 0)
+    return Cell(name, int(cycle or settings["chains"][name]["cycles"]))

@@ -14,7 +14,7 @@ from archloop import site_limits
 from archloop.errors import InputError
 from archloop.files import parse_json
 from archloop.progress import get_logger, start_logging
-from archloop.settings import options as schema
+from archloop.settings import schema
 from archloop.settings.sections import SECTIONS
 from archloop.texts import visible
 from archloop.workflow.provenance import leave_provenance
