@@ -258,15 +258,16 @@ def test_a_colon_in_the_path_of_the_library_weakens_no_wall(tmp_path, root, monk
     assert done.stdout.strip() == str(isolation.obstacle("namespaces")), done.stderr
 
 
-def test_the_limits_that_hold_are_reported_and_one_that_is_too_low_fails_the_job(judge, settings):
-    """The last test of this judge: its server's limits are lowered, as a site would have done, and stay so."""
-    assert judge.judge(HONEST, settings, 1)["limits"]["RLIMIT_NPROC"] == isolation.MAXIMUM_THREADS
-    resource.prlimit(judge.server.process.pid, resource.RLIMIT_NPROC, (40, 40))
-    limits = judge.judge(HONEST, settings, 1)["limits"]
-    assert (limits["RLIMIT_NPROC"], limits["RLIMIT_CPU"], limits["RLIMIT_NOFILE"]) == (40, 130, 256)
-    resource.prlimit(judge.server.process.pid, resource.RLIMIT_CPU, (15, 15))
-    with pytest.raises(InputError, match="cannot judge at level namespaces: RLIMIT_CPU allows 15 s") as caught:
-        judge.judge(HONEST, settings, 1)
+def test_the_limits_that_hold_are_reported_and_one_that_is_too_low_fails_the_job(digits, settings):
+    """A judge of its own: its server's limits are lowered, as a site would have done, and stay so."""
+    with Judge(digits, "cpu", "namespaces") as judge:
+        assert judge.judge(HONEST, settings, 1)["limits"]["RLIMIT_NPROC"] == isolation.MAXIMUM_THREADS
+        resource.prlimit(judge.server.process.pid, resource.RLIMIT_NPROC, (40, 40))
+        limits = judge.judge(HONEST, settings, 1)["limits"]
+        assert (limits["RLIMIT_NPROC"], limits["RLIMIT_CPU"], limits["RLIMIT_NOFILE"]) == (40, 130, 256)
+        resource.prlimit(judge.server.process.pid, resource.RLIMIT_CPU, (15, 15))
+        with pytest.raises(InputError, match="cannot judge at level namespaces: RLIMIT_CPU allows 15 s") as caught:
+            judge.judge(HONEST, settings, 1)
     assert "\n" not in str(caught.value)
 
 
