@@ -2,11 +2,12 @@
 
 import json
 import os
+import time
 
 import pytest
 
-from archloop.evaluation import fork_server
-from archloop.sandbox import isolation
+from archloop.evaluation import fork_server, train_candidate, warm_up
+from archloop.sandbox import gpu_memory, isolation
 
 ORDER = {"level": "namespaces", "gpu": False, "memory_mb": 100, "threads": 3, "timeout_s": 2.5, "scratch": "/nowhere"}
 ORDER["card"] = None
@@ -172,3 +173,76 @@ def test_a_candidate_has_six_descriptors_and_no_other():
     for place in (asked, *given):
         for descriptor in place:
             os.close(descriptor)
+
+
+def answers_at_once(**given: object) -> tuple[dict, bytes]:
+    return given, b"\1\2"
+
+
+def kept(tmp_path, monkeypatch, training=answers_at_once, **changed) -> tuple[dict, bytes, list[str]]:
+    """Be a keeper whose walls, device and training are stand-ins; return (its report, the result, the steps)."""
+    steps = tmp_path / "steps"
+    steps.touch()
+    (tmp_path / "scratch").mkdir(exist_ok=True)
+
+    def step(name: str):
+        def write(*given: object) -> None:
+            with steps.open("a") as opened:
+                opened.write(" ".join([name, *map(str, given)]) + "\n")
+
+        return write
+
+    monkeypatch.setattr(isolation, "confine", lambda order: step("walls")(order["level"]) or step("close"))
+    monkeypatch.setattr(warm_up, "take_a_step", step("step"))
+    monkeypatch.setattr(warm_up, "start_threads", step("threads"))
+    monkeypatch.setattr(train_candidate, "judge", training)
+    pipes = [os.pipe() for _ in range(3)]
+    asked = os.memfd_create("request")
+    os.write(asked, json.dumps({"nonce": "ab" * 16, "program": "p", "device": "d"}).encode())
+    os.lseek(asked, 0, os.SEEK_SET)
+    order = ORDER | {"level": "landlock", "cpu_s": 100, "timeout_s": 60, "device": "cuda:0", "memory_mb": 10**5}
+    order["scratch"] = str(tmp_path / "scratch")
+    child = os.fork()
+    if child == 0:
+        fork_server.keep(order | changed, [asked, *(pipe[1] for pipe in pipes)], {"mean": 0.5})
+    for descriptor in (asked, *(pipe[1] for pipe in pipes)):
+        os.close(descriptor)
+    found = []
+    for end, _ in pipes:
+        with open(end, "rb") as opened:
+            found.append(opened.read())
+    os.waitpid(child, 0)
+    return json.loads(found[2]), found[0], steps.read_text().splitlines()
+
+
+def test_a_keeper_reports_how_its_candidate_ended_and_the_result_comes_under_the_nonce(tmp_path, monkeypatch):
+    report, result, steps = kept(tmp_path, monkeypatch)
+    header = json.dumps({"program": "p", "device": "d", "data": {"mean": 0.5}}).encode()
+    assert result == bytes.fromhex("ab" * 16) + len(header).to_bytes(4, "little") + header + b"\1\2"
+    assert (report["error"], report["stopped"], report["status"]) == (None, None, 0)
+    assert 0 <= report["cpu_s"] < 60 and 0 < report["wall_s"] < 60 and 10 < report["peak_mb"] < 10**5
+    assert set(report["limits"]) >= {"RLIMIT_CPU", "RLIMIT_NOFILE"} and steps == ["walls landlock", "threads 3"]
+
+
+def test_a_gpu_is_started_before_the_walls_close_and_tried_behind_them(tmp_path, monkeypatch):
+    report, _, steps = kept(tmp_path, monkeypatch, gpu=True)
+    assert report["error"] is None
+    assert steps == ["walls landlock", "step cuda:0", "close", "threads 3", "step cuda:0"]
+
+
+def test_a_share_of_a_card_that_nobody_measures_is_no_outcome(tmp_path, monkeypatch):
+    def meter(uuid: str):
+        raise gpu_memory.Unmeasured(f"no {uuid}")
+
+    monkeypatch.setattr(gpu_memory, "meter", meter)
+    report, result, steps = kept(tmp_path, monkeypatch, card={"uuid": "f00", "mb": 50})
+    why = "what a candidate holds on a card that it shares is not measured (no f00): set run.workers to auto"
+    assert (report, result, steps) == ({"error": why}, b"", [])
+    monkeypatch.setattr(gpu_memory, "meter", lambda uuid: lambda process: None)
+    report, _, _ = kept(tmp_path, monkeypatch, card={"uuid": "f00", "mb": 50})
+    assert report == {"error": why.replace("no f00", "NVML does not show its process")}
+
+
+def test_a_training_that_goes_on_for_too_long_is_ended(tmp_path, monkeypatch):
+    report, result, _ = kept(tmp_path, monkeypatch, lambda **_: time.sleep(60), timeout_s=0.3)
+    assert (report["stopped"], report["status"], result) == (["timeout", "still at work after 0.3 s"], -9, b"")

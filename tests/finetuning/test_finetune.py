@@ -609,3 +609,26 @@ def test_each_of_several_processes_takes_its_share_the_longest_first(monkeypatch
         monkeypatch.setattr(training.dist, "get_rank", lambda rank=rank: rank)
         shares.append(training._share(batches, lengths))
     assert shares == [[(2, [3]), (3, [4])], [(0, [0]), (1, [1, 2])]]
+
+
+@pytest.mark.parametrize(("method", "rate"), [("sft", 0.1), ("dpo", 0.0), ("kto", 0.0)])
+def test_an_adapter_says_the_dropout_that_it_was_trained_with(tiny_model, tmp_path, method, rate):
+    run(tiny_model, tmp_path, fresh=CORPUS[:2], candidates=FAILED[:2], method=method, epochs=1)
+    assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["lora_dropout"] == rate
+    assert json.loads((tmp_path / "adapter" / "training.json").read_text())["method"] == method
+
+
+def test_a_gpu_that_is_full_is_named_with_the_settings_that_help(tiny_model, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(module, "train", full)
+    with pytest.raises(InputError, match=r"^finetuning: the GPU's memory is full; set gradient_checkpointing, or a sm"):
+        run(tiny_model, tmp_path)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_a_cycle_that_begins_anew_has_no_parent(tiny_model, tmp_path, zero, parent):
+    run(tiny_model, tmp_path, parent=parent, initialise="new")
+    assert adapter(tmp_path) == adapter(zero)
+    assert json.loads((tmp_path / "adapter" / "training.json").read_text())["parent"] is None

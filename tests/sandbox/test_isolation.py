@@ -258,15 +258,16 @@ def test_a_colon_in_the_path_of_the_library_weakens_no_wall(tmp_path, root, monk
     assert done.stdout.strip() == str(isolation.obstacle("namespaces")), done.stderr
 
 
-def test_the_limits_that_hold_are_reported_and_one_that_is_too_low_fails_the_job(judge, settings):
-    """The last test of this judge: its server's limits are lowered, as a site would have done, and stay so."""
-    assert judge.judge(HONEST, settings, 1)["limits"]["RLIMIT_NPROC"] == isolation.MAXIMUM_THREADS
-    resource.prlimit(judge.server.process.pid, resource.RLIMIT_NPROC, (40, 40))
-    limits = judge.judge(HONEST, settings, 1)["limits"]
-    assert (limits["RLIMIT_NPROC"], limits["RLIMIT_CPU"], limits["RLIMIT_NOFILE"]) == (40, 130, 256)
-    resource.prlimit(judge.server.process.pid, resource.RLIMIT_CPU, (15, 15))
-    with pytest.raises(InputError, match="cannot judge at level namespaces: RLIMIT_CPU allows 15 s") as caught:
-        judge.judge(HONEST, settings, 1)
+def test_the_limits_that_hold_are_reported_and_one_that_is_too_low_fails_the_job(digits, settings):
+    """A judge of its own: its server's limits are lowered, as a site would have done, and stay so."""
+    with Judge(digits, "cpu", "namespaces") as judge:
+        assert judge.judge(HONEST, settings, 1)["limits"]["RLIMIT_NPROC"] == isolation.MAXIMUM_THREADS
+        resource.prlimit(judge.server.process.pid, resource.RLIMIT_NPROC, (40, 40))
+        limits = judge.judge(HONEST, settings, 1)["limits"]
+        assert (limits["RLIMIT_NPROC"], limits["RLIMIT_CPU"], limits["RLIMIT_NOFILE"]) == (40, 130, 256)
+        resource.prlimit(judge.server.process.pid, resource.RLIMIT_CPU, (15, 15))
+        with pytest.raises(InputError, match="cannot judge at level namespaces: RLIMIT_CPU allows 15 s") as caught:
+            judge.judge(HONEST, settings, 1)
     assert "\n" not in str(caught.value)
 
 
@@ -398,3 +399,63 @@ def test_the_gpus_of_a_machine_are_its_files(monkeypatch, tmp_path):
     real = Path
     monkeypatch.setattr(isolation, "Path", lambda place: tmp_path if place == "/dev" else real(place))
     assert isolation.gpu_devices() == [str(tmp_path / name) for name in ("nvidia-uvm", "nvidia0", "nvidiactl")]
+
+
+BEHIND = """
+import ctypes, json, os, sys
+from archloop.sandbox import isolation
+kind, scratch, grants = sys.argv[1:]
+prctl = ctypes.CDLL(None).prctl
+order = {"level": "landlock", "gpu": kind == "gpu", "readable": [], "scratch": scratch, "memory_mb": 500, "cpu_s": 30}
+
+def removes():
+    open(scratch + "/file", "w").close()
+    try:
+        os.unlink(scratch + "/file")
+    except OSError:
+        return False
+    return True
+
+close = isolation.confine(order | {"grants": grants, "devices": [], "log_unlisted": False, "hidden": []})
+found = []
+for step in (close, close):
+    found.append([prctl(3, 0, 0, 0, 0), prctl(39, 0, 0, 0, 0), removes()])
+    if len(found) == 1:
+        close()
+print(json.dumps(found))
+"""
+
+
+def seen_behind_walls(root, tmp_path, kind: str) -> list[list]:
+    """Return (may be dumped, has no new privileges, may remove a file) after the start and behind the closed walls."""
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "grants").write_text("[[], []]")
+    command = [sys.executable, "-c", BEHIND, kind, str(tmp_path / "scratch"), str(tmp_path / "grants")]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_nobody_reads_the_memory_of_a_candidate_and_it_hides_no_file(root, tmp_path):
+    assert seen_behind_walls(root, tmp_path, "cpu") == [[0, 1, False], [0, 1, False]]
+
+
+def test_the_start_of_a_gpu_has_wider_walls_that_are_closed_behind_it(root, tmp_path):
+    assert seen_behind_walls(root, tmp_path, "gpu") == [[1, 1, True], [0, 1, False]]
+
+
+def test_a_scratch_folder_in_memory_may_be_emptied_for_its_size_is_bounded(judge, settings):
+    removing = "import os; open('/scratch/x', 'w').close(); os.remove('/scratch/x')"
+    assert judge.judge(net(removing), settings, 1, static=False)["outcome"] == "trained"
+
+
+def test_a_candidate_with_too_many_threads_is_ended_where_no_limit_counts_them(judge, settings, monkeypatch):
+    monkeypatch.setattr(judge, "level", "landlock")
+    record = judge.judge(net(MANY_THREADS + "\n        time.sleep(9)"), settings, 1, static=False)
+    assert (record["outcome"], record["detail"]) == ("crashed", "more than 64 threads")
+
+
+def test_a_candidate_may_read_the_folders_of_the_dynamic_linker(monkeypatch, tmp_path):
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}:/nowhere/at/all:relative")
+    found = isolation.readable_paths()
+    assert str(tmp_path) in found and len(found) == len(set(found)) and all(os.path.lexists(path) for path in found)

@@ -1,0 +1,238 @@
+"""A judge: what its server is given and what not, what it is ordered for a program, and what repeats are made of."""
+
+import json
+import os
+import platform
+import site
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from linear_net import net
+from safetensors.numpy import load_file
+
+from archloop import python_command
+from archloop.data.dataset_file import read_facts, read_split
+from archloop.errors import InputError
+from archloop.evaluation.judge import Judge
+from archloop.random_seeds import derive
+from archloop.sandbox import isolation
+
+HONEST = net()
+
+
+@pytest.fixture(scope="module")
+def site_of_a_cluster():
+    """Environment variables as a cluster sets them, for the servers of this file."""
+    given = {"PYTHONPATH": "/packages:relative:/more", "CUDA_HOME": "/cuda", "CUDA_VISIBLE_DEVICES": "3", "SECRET": "x"}
+    given |= {"LD_LIBRARY_PATH": "/libraries"}
+    with pytest.MonkeyPatch.context() as changed:
+        for name, value in given.items():
+            changed.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def judge(digits, site_of_a_cluster):
+    with Judge(digits, "cpu", "namespaces") as opened:
+        yield opened
+
+
+def environment_of(judge: Judge) -> dict[str, str]:
+    lines = Path(f"/proc/{judge.server.process.pid}/environ").read_bytes().decode().split("\0")
+    return dict(line.partition("=")[::2] for line in lines if line)
+
+
+def test_a_server_has_this_environment_and_nothing_of_the_users(judge):
+    found = environment_of(judge)
+    caches = ("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
+    ones = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
+    assert found == {
+        "PATH": os.defpath,
+        "PYTHONPATH": "/packages:/more",
+        "PYTHONUSERBASE": site.getuserbase(),
+        "PYTHONHASHSEED": "0",
+        "USER": "archloop",
+        "LOGNAME": "archloop",
+        "HOME": "/nonexistent",
+        "LANG": "C.UTF-8",
+        "TMPDIR": str(judge.folder),
+        "MALLOC_ARENA_MAX": "2",
+        "GOMP_SPINCOUNT": "1000",
+        "KMP_BLOCKTIME": "1",
+        "LD_LIBRARY_PATH": "/libraries",
+        "CUDA_HOME": "/cuda",
+        "CUDA_VISIBLE_DEVICES": "3",
+    } | dict.fromkeys(caches, "/nonexistent/cache") | dict.fromkeys(ones, "1")
+
+
+def test_a_server_works_in_the_folder_of_its_data_which_is_its_own(judge):
+    process = Path(f"/proc/{judge.server.process.pid}")
+    assert ((process / "cwd").readlink(), (process / "fd" / "0").readlink()) == (judge.data, Path(os.devnull))
+    assert stat.S_IMODE(judge.data.stat().st_mode) == 0o700
+
+
+def test_no_label_that_scores_is_given_to_the_server(judge, digits):
+    given = load_file(judge.data / "data.safetensors")
+    assert set(given) == {"train_images", "train_labels", "validation_images", "test_images"}
+    for split in ("train", "validation", "test"):
+        assert (given[f"{split}_images"] == read_split(digits, split)[0]).all()
+    assert (given["train_labels"] == read_split(digits, "train")[1]).all()
+    facts = read_facts(digits)
+    assert json.loads((judge.data / "facts.json").read_text()) == {
+        name: facts[name] for name in ("mean", "std", "classes")
+    }
+
+
+def test_versions_name_what_a_score_hangs_on(judge):
+    assert list(judge.versions) == ["python", "kernel", "torch", "torchvision", "numpy", "cpu"]
+    assert judge.versions["cpu"] == f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    assert judge.device_name == "cpu" and judge.level == "namespaces"
+
+
+def ordered(judge, settings, monkeypatch, **given) -> tuple[dict, dict]:
+    """Return (the record of an honest program, what the keeper was ordered)."""
+    orders, real = [], socket.send_fds
+    monkeypatch.setattr(socket, "send_fds", lambda s, buffers, fds: orders.extend(buffers) or real(s, buffers, fds))
+    record = judge.train_once(HONEST, judge.settled(settings) | {"repeats": 1}, 1, "cpu", **given)
+    return record, json.loads(orders[0])
+
+
+def test_a_keeper_is_ordered_the_bounds_of_the_settings_and_a_folder_that_is_gone_afterwards(
+    judge, settings, monkeypatch
+):
+    record, order = ordered(judge, settings | {"timeout_s": 50, "threads": 2, "memory_mb": 3000}, monkeypatch)
+    folder = Path(order.pop("scratch")).parent
+    assert record["outcome"] == "trained" and Path(order.pop("base")) == folder / "root"
+    assert folder.parent == judge.folder and not folder.exists()
+    assert order == {
+        "level": "namespaces",
+        "readable": isolation.readable_paths(),
+        "timeout_s": 50,
+        "cpu_s": 110,
+        "threads": 2,
+        "memory_mb": 3000,
+        "gpu": False,
+        "device": "cpu",
+        "log_unlisted": False,
+        "devices": [],
+        "hidden": judge.hidden,
+        "grants": str(judge.data / "grants.json"),
+        "card": None,
+    }
+    assert json.loads(Path(order["grants"]).read_text()) == [judge.readable, []]
+
+
+def test_a_share_of_a_card_and_the_choice_to_log_are_ordered_too(judge, settings, monkeypatch):
+    monkeypatch.setattr(judge, "shares", {"cpu": {"uuid": "f00", "mb": 9}, "cuda:1": {}})
+    monkeypatch.setattr(judge, "log_unlisted", True)
+    seen, real = [], json.dumps
+    monkeypatch.setattr(
+        "archloop.evaluation.judge.json.dumps",
+        lambda value, **named: (
+            seen.append(value) or real(value | {"card": None} if "card" in value else value, **named)
+        ),
+    )
+    assert judge.train_once(HONEST, judge.settled(settings), 1, "cpu")["outcome"] == "trained"
+    order = next(value for value in seen if "card" in value)
+    assert (order["card"], order["log_unlisted"]) == ({"uuid": "f00", "mb": 9}, True)
+
+
+def test_of_each_split_the_first_images_alone_may_be_used(judge, settings, monkeypatch):
+    asked, real = [], Judge._ask
+    monkeypatch.setattr(Judge, "_ask", lambda self, *given: asked.append(given) or real(self, *given))
+    record = judge.train_once(HONEST, judge.settled(settings) | {"epochs": 2}, 3, "cpu", 16)
+    _, request, predictions = asked[0]
+    request = json.loads(request)
+    assert predictions == 2 * 16 + 16 and len(bytes.fromhex(request.pop("nonce"))) == 16
+    assert request == {
+        "program": HONEST,
+        "settings": judge.settled(settings) | {"epochs": 2},
+        "seed": 3,
+        "device": "cpu",
+        "images": 16,
+    }
+    assert (record["outcome"], record["accuracy"] * 16 % 1, len(record["epochs"])) == ("trained", 0, 2)
+
+
+@pytest.fixture
+def trainings(judge, monkeypatch):
+    """Let trainings end at the next of some outcomes; the list of what was trained."""
+    asked = []
+
+    def train_once(program, settings, seed, device):
+        asked.append((program, settings["repeats"], seed, device))
+        outcome = "timeout" if len(asked) == 3 else "trained"
+        measured = {"log": "", "parameters": 5, "seconds": {}, "cpu_s": 1.0, "peak_mb": 9, "epochs": []}
+        return measured | {"outcome": outcome} | dict.fromkeys(("accuracy", "balanced_accuracy", "test_accuracy"), 0.5)
+
+    monkeypatch.setattr(judge, "train_once", train_once)
+    return asked
+
+
+def test_repeats_are_trained_with_seeds_of_their_own_until_one_fails(judge, settings, trainings):
+    record = judge.judge(HONEST, settings | {"repeats": 4}, 7, device="cuda:1")
+    seeds = [7, derive(7, "repeat", 1), derive(7, "repeat", 2)]
+    assert [(repeats, seed, device) for _, repeats, seed, device in trainings] == [
+        (1, seed, "cuda:1") for seed in seeds
+    ]
+    assert record["outcome"] == "timeout" and record["protocol"]["repeats"] == 4
+    assert (record["seed"], record["device"], record["versions"]) == (7, "cpu", judge.versions)
+
+
+def test_what_a_program_does_not_use_is_not_shown_to_the_sandbox_but_where_nothing_is_checked(
+    judge, settings, trainings
+):
+    program = HONEST + "\nif __name__ == '__main__':\n    print('alone')\n"
+    judge.judge(program, settings | {"repeats": 1}, 7)
+    judge.judge(program, settings | {"repeats": 1}, 7, static=False)
+    assert "alone" not in trainings[0][0] and trainings[1][0] == program
+    assert trainings[0][-1] == "cpu"
+
+
+def test_a_program_that_is_refused_unread_is_not_trained(judge, settings, trainings):
+    record = judge.judge("import socket\n" + net("socket.socket()"), settings, 7)
+    assert (record["outcome"], record["epochs"], record["seed"]) == ("unsafe", None, 7) and not trainings
+    assert judge.judge(None, settings, 7, static=False)["outcome"] == "unparseable" and not trainings
+
+
+def test_a_server_that_does_not_start_says_its_last_words(digits, monkeypatch):
+    real = python_command.run_code
+    monkeypatch.setattr(
+        python_command,
+        "run_code",
+        lambda code, *given: real("import sys; print('one', file=sys.stderr); sys.exit('no torch')"),
+    )
+    folders = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("archloop-*"))
+    with (
+        pytest.raises(InputError, match=r"^the judge's own process could not start \(no torch\)"),
+        Judge(digits, "cpu", "none"),
+    ):
+        pass
+    assert set(Path(os.environ.get("TMPDIR", "/tmp")).glob("archloop-*")) <= folders
+
+
+def test_a_keeper_that_reports_a_fault_of_the_machine_names_it_and_the_level(judge, settings, monkeypatch):
+    fault = b"", b"", {"error": "the walls failed"}
+    monkeypatch.setattr(judge, "_ask", lambda *given: fault)
+    with pytest.raises(
+        InputError, match=rf"^{os.uname().nodename} cannot judge at level namespaces: the walls failed$"
+    ):
+        judge.train_once(HONEST, judge.settled(settings), 1, "cpu")
+
+
+def test_data_below_a_folder_that_candidates_read_is_refused_and_without_walls_nobody_asks(monkeypatch, digits, caplog):
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(digits.parent))
+    with pytest.raises(InputError, match="which generated programs may read"):
+        Judge(digits, "cpu", "namespaces")
+    Judge(digits, "cpu", "none")
+    assert "with your rights" in caplog.text
+
+
+def test_the_judges_own_folder_is_none_that_candidates_read(monkeypatch, digits, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    with pytest.raises(InputError, match="which generated programs may read"):
+        Judge(digits, "cpu", "landlock")
