@@ -1,0 +1,113 @@
+"""The pages: each answers one question, links lead somewhere, and computed numbers are those of the code."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+import settings_page
+from benchmark_modules import load
+from doc_blocks import REWRITE, ROOT, check, table
+
+from archloop.settings.complete import complete
+from archloop.settings.options import schema
+
+# The pages in the order of README's list, most wanted first.
+ORDER = (
+    "profiles/slurm/README.md",
+    "docs/own-model.md",
+    "docs/own-images.md",
+    "docs/chains.md",
+    "docs/admission.md",
+    "docs/settings.md",
+    "docs/reruns.md",
+    "docs/report.md",
+    "docs/gallery.md",
+    "docs/live.md",
+    "docs/troubleshooting.md",
+    "docs/judge.md",
+    "docs/novelty.md",
+    "docs/language-model.md",
+    "docs/datasets.md",
+    "docs/provenance.md",
+    "docs/scaling.md",
+    "docs/study.md",
+    "docs/experiments.md",
+    "docs/module.md",
+    "docs/architecture.md",
+    "docs/add-figure.md",
+    "docs/add-dataset.md",
+    "docs/glossary.md",
+)
+PAGES = (*ORDER, "README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+LINK = re.compile(r"\]\(([^)#]+)(#[^)]*)?\)")
+# What a file of settings costs beyond the one before it: the files, and what a person would call it.
+COSTS = {
+    "config.yaml": "the paper's experiment: main with a control, then CIFAR-100 and SVHN",
+    "ablations.yaml": "after `config/config.yaml`: repeats, baselines, ablations",
+    "images.yaml": "your own images, with a control",
+}
+
+
+@pytest.fixture
+def rewrite(pytestconfig) -> bool:
+    return pytestconfig.getoption(REWRITE)
+
+
+@pytest.fixture(scope="module")
+def cost():
+    return load("cost")
+
+
+def question(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
+def test_every_page_begins_with_the_question_that_it_answers():
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")} | {"profiles/slurm/README.md"}
+    assert pages == set(ORDER)
+    assert [page for page in ORDER if not question(page).endswith("?")] == []
+
+
+def test_the_readme_is_short_and_lists_every_page(rewrite):
+    rows = [(question(page), f"[{page}]({page})") for page in ORDER]
+    check("README.md", "pages", table(("question", "page"), rows), rewrite)
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_to_a_file_leads_to_one(page):
+    links = [link for link, _ in LINK.findall((ROOT / page).read_text(encoding="utf-8")) if "://" not in link]
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+def test_the_picture_of_a_cycle_has_a_title_and_words_on_grounds_of_their_own():
+    """So it is read on white and on dark: text stands in front of a filled box alone."""
+    picture = ElementTree.parse(ROOT / "docs" / "images" / "cycle.svg").getroot()
+    name = "{http://www.w3.org/2000/svg}"
+    assert picture.find(f"{name}title").text and picture.find(f"{name}desc").text
+    for group in picture.iter(f"{name}g"):
+        if group.findall(f"{name}text"):
+            assert group.find(f"{name}rect").get("fill").startswith("#")
+
+
+def test_the_page_of_settings_is_that_of_the_schema(rewrite):
+    check("docs/settings.md", "settings", settings_page.lines(schema()), rewrite)
+
+
+def test_the_readme_says_what_each_file_of_settings_costs(cost, rewrite):
+    rows = []
+    for name, words in COSTS.items():
+        found = cost.added(cost.SHIPPED[name])
+        rows.append(
+            (f"`config/{name}`", words, f"{found['jobs']:,}", f"{found['candidates']:,}")
+            + (f"{cost.hours(found):,}", f"{found['GB']:.0f} GB", f"{round(found['files'], -2):,}")
+        )
+    head = ("file", "what it is", "jobs", "candidates", "GPU-hours", "disk", "files")
+    check("README.md", "costs", table(head, rows), rewrite)
+
+
+@pytest.mark.parametrize("name", ["demo.yaml", "study.yaml", "controls.yaml"])
+def test_a_small_settings_file_says_how_many_jobs_and_candidates_it_has(cost, name):
+    found = cost.cost(complete(cost.laid_over([name])))
+    head = (ROOT / "config" / name).read_text().split("random_seed", 1)[0]
+    assert f"{found['jobs']:,} jobs, {found['candidates']:,} candidates" in head.replace("\n# ", " ")
