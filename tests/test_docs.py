@@ -111,3 +111,29 @@ def test_a_small_settings_file_says_how_many_jobs_and_candidates_it_has(cost, na
     found = cost.cost(complete(cost.laid_over([name])))
     head = (ROOT / "config" / name).read_text().split("random_seed", 1)[0]
     assert f"{found['jobs']:,} jobs, {found['candidates']:,} candidates" in head.replace("\n# ", " ")
+
+
+def test_the_page_of_scaling_counts_the_files_of_every_job(cost, rewrite):
+    settings = complete(cost.laid_over(["config.yaml"]))
+    stages = [(stage, each, jobs, each * jobs) for stage, each, jobs in cost.files_of_stages(settings)]
+    cycles = sum(chain.get("cycles", 0) for chain in settings["chains"].values())
+    stages.append(("folders of a cycle", cost.FOLDERS, cycles, cost.FOLDERS * cycles))
+
+    rows = [(name, each, f"{jobs:,}", f"{files:,}") for name, each, jobs, files in stages]
+    rows.append(("stored scores (`results/evaluations`)", "", "", f"{cost.SCORES} at most"))
+    rows.append(("exported designs", 3, "number of designs", "3 per design"))
+    rows.append(("together, without exported designs", "", "", f"{cost.cost(settings)['files']:,}"))
+    check("docs/scaling.md", "files", table(("job", "files per job", "jobs", "files"), rows), rewrite)
+
+
+def test_the_simulated_runs_have_the_jobs_that_the_settings_plan(cost):
+    """The times are written by benchmarks/scale.py, whose plans take half a minute; the jobs are held here."""
+    scale = load("scale")
+    text = scale.PAGE.read_text()
+    lines = text[text.index(scale.MARKS[0]) : text.index(scale.MARKS[1])].splitlines()[3:]
+    config = cost.laid_over(["config.yaml"])
+    assert len(lines) == 8
+    for line in lines:
+        chains, gpus, shards, jobs = (int(cell.replace(",", "")) for cell in line.split("|")[1:5])
+        planned = cost.cost(complete(scale.side_by_side(config, chains, shards)))
+        assert (shards, jobs) == (gpus if gpus >= 16 else config["cycle"]["shards"], planned["jobs"] + 1), line
