@@ -39,6 +39,13 @@ ORDER = (
     "docs/glossary.md",
 )
 PAGES = (*ORDER, "README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+# Words of which docs/glossary.md, or the field, has a better one.
+PRIVATE = re.compile(
+    r"\b(walls?(?! time)|keepers?|twins?|anew|unrun|lessons?|taught|dice|mends?|facts|tiny job)\b"
+    r"|\b(but for|carried on|goes? on)\b"
+)
+TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "profiles/*/*", "config/**/*.yaml")
+TEXTS += ("examples/*", "report/captions/*", "report/*.rst", "tests/test.yaml")
 LINK = re.compile(r"\]\(([^)#]+)(#[^)]*)?\)")
 # What a file of settings costs beyond the one before it: the files, and what a person would call it.
 COSTS = {
@@ -137,3 +144,12 @@ def test_the_simulated_runs_have_the_jobs_that_the_settings_plan(cost):
         chains, gpus, shards, jobs = (int(cell.replace(",", "")) for cell in line.split("|")[1:5])
         planned = cost.cost(complete(scale.side_by_side(config, chains, shards)))
         assert (shards, jobs) == (gpus if gpus >= 16 else config["cycle"]["shards"], planned["jobs"] + 1), line
+
+
+def test_what_a_person_reads_has_no_private_words():
+    found = []
+    for path in sorted({path for pattern in TEXTS for path in ROOT.glob(pattern)}):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if word := PRIVATE.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {word[0]}")
+    assert found == []
