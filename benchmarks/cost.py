@@ -87,20 +87,35 @@ def cost(settings: dict) -> Counter:
     return found
 
 
+def added(names: list[str]) -> Counter:
+    """Return what a complete run of files in config/ costs beyond that of all but the last of them."""
+    found = cost(complete(laid_over(names)))
+    if len(names) > 1:
+        found.subtract(cost(complete(laid_over(names[:-1]))))
+    return found
+
+
+def hours(found: Counter) -> int:
+    """Return the GPU hours as they are stated: two digits at most are known."""
+    return round(found["hours"], -1 if found["hours"] > 20 else 0)
+
+
 def line(name: str) -> str:
     """Return the first line of a file in config/."""
     files = SHIPPED[name]
-    found = cost(complete(laid_over(files)))
-    if len(files) > 1:
-        found.subtract(cost(complete(laid_over(files[:-1]))))
+    found = added(files)
     start = "Beyond config.yaml" if len(files) > 1 else "A complete run"
-    hours = (
-        f"about {round(found['hours'], -1 if found['hours'] > 20 else 0):,.0f} GPU hours (estimate)"
-    )
     room = f"{found['GB']:,.0f} GB of disk, {round(found['files'], -2):,} files"
     return (
-        f"# {start}: {found['jobs']:,} jobs, {found['candidates']:,} candidates, {hours}, {room}."
+        f"# {start}: {found['jobs']:,} jobs, {found['candidates']:,} candidates,"
+        f" about {hours(found):,.0f} GPU hours (estimate), {room}."
     )
+
+
+def files_of_stages(settings: dict) -> list[tuple[str, int, int]]:
+    """Return (rule, files of one job, jobs) of a complete run; settings: complete ones."""
+    jobs = Counter(job.stage for job in plan(Path("results"), settings))
+    return [(stage, FILES[stage], count) for stage, count in jobs.items()]
 
 
 @click.command()

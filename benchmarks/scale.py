@@ -1,6 +1,7 @@
 """Jobs, wall time and use of the GPUs of the 22-cycle run with 1, 4, 16 and 64 GPUs, by simulation of the real plan.
 
-    python benchmarks/scale.py --picture docs/images/scaling.svg
+    python benchmarks/scale.py            # prints the table
+    python benchmarks/scale.py --write    # and writes it and its picture into docs/scaling.md
 
 The jobs and what they wait for are Snakemake's own (`--d3dag` on the Snakefile with these settings); nothing is run.
 How long a job takes comes from a file: benchmarks/recorded/demo.json is measured, paper.json says what is measured and
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.report.figures.theme import svg  # noqa: E402
 
+PAGE, PICTURE = ROOT / "docs" / "scaling.md", ROOT / "docs" / "images" / "scaling.svg"
+MARKS = ("<!-- simulated -->", "<!-- end: simulated -->")
 QUEUED = ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed")
 SHARDED = ("generate", "evaluate", "evaluate_seed")
 # One a number of chains: what can be told apart with every kind of colour vision.
@@ -56,11 +60,24 @@ class Result:
     alone_s: float
 
 
-def plan(config: dict, chains: int, shards: int) -> tuple[dict[int, str], list[tuple[int, int]]]:
-    """Return (job -> rule, pairs of a job and one that waits for it) of a run that starts from nothing.
+@dataclass(frozen=True)
+class Row:
+    """One simulated run with its size. overhead_h: of the wall time, what SLURM and Snakemake add."""
 
-    The chains are copies of `main`, each from the seed's adapter.
-    """
+    chains: int
+    gpus: int
+    shards: int
+    result: Result
+    overhead_h: float
+
+    @property
+    def used(self) -> float:
+        """The share of the GPUs' time that is work."""
+        return self.result.busy_s / self.gpus / self.result.wall_s
+
+
+def side_by_side(config: dict, chains: int, shards: int) -> dict:
+    """Return the settings of a run of so many copies of `main`, each from the adapter of cycle 0."""
     main = {
         key: value
         for key, value in config["chains"]["main"].items()
@@ -70,6 +87,11 @@ def plan(config: dict, chains: int, shards: int) -> tuple[dict[int, str], list[t
     config = config | {"chains": {"seed": config["chains"]["seed"], **dict.fromkeys(names, main)}}
     for section in ("cycle", "seed_corpus"):
         config[section] = config.get(section, {}) | {"shards": shards}
+    return config
+
+
+def plan(config: dict) -> tuple[dict[int, str], list[tuple[int, int]]]:
+    """Return (job -> rule, pairs of a job and one that waits for it) of a run that starts from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "settings.json").write_text(json.dumps(config))
         command = [
@@ -146,9 +168,16 @@ def durations(recorded: dict, shards: int) -> dict[str, float]:
     } | {"all": 0.0}
 
 
-def picture(rows: list[dict], path: Path) -> None:
+def picture(rows: list[Row], path: Path) -> None:
     """Write wall time and use of the GPUs over their number, by number of chains; dashed is one GPU's time divided."""
-    frame = pl.DataFrame(rows)
+    frame = pl.DataFrame(
+        {
+            "chains": [f"{row.chains} chain{'s' * (row.chains > 1)}" for row in rows],
+            "gpus": [row.gpus for row in rows],
+            "hours": [row.result.wall_s / 3600 for row in rows],
+            "used": [row.used for row in rows],
+        }
+    )
     first = frame.filter(pl.col("gpus") == 1).select("chains", pl.col("hours").alias("one"))
     frame = frame.join(first, on="chains").with_columns(ideal=pl.col("one") / pl.col("gpus"))
     gpus = alt.X(
@@ -174,72 +203,109 @@ def picture(rows: list[dict], path: Path) -> None:
     )
 
 
+def measure(
+    config: dict, recorded: dict, sides: Sequence[int], counts: Sequence[int], over: Overhead
+) -> list[Row]:
+    """Return a row for each number of chains and of GPUs."""
+    plans: dict[tuple[int, int], tuple] = {}
+    rows = []
+    for chains in sides:
+        for gpus in counts:
+            shards = gpus if gpus >= 16 else config["cycle"]["shards"]
+            if (chains, shards) not in plans:
+                plans[chains, shards] = plan(side_by_side(config, chains, shards))
+            times = durations(recorded, shards)
+
+            found = simulate(*plans[chains, shards], times, gpus, over)
+            bare = simulate(*plans[chains, shards], times, gpus, Overhead(0, 0, 0))
+            rows.append(Row(chains, gpus, shards, found, (found.wall_s - bare.wall_s) / 3600))
+    return rows
+
+
+def table(rows: list[Row]) -> list[str]:
+    """Return the lines of the table as docs/scaling.md has it."""
+    one = {row.chains: row.result.wall_s for row in rows if row.gpus == 1}
+    lines = [
+        "| chains | GPUs | shards | jobs | of them queued | wall time, h | speed-up | GPUs in use |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        found = row.result
+        speed = f"{one[row.chains] / found.wall_s:.1f}" if row.chains in one else ""
+        lines.append(
+            f"| {row.chains} | {row.gpus} | {row.shards} | {found.jobs:,} | {found.queued:,}"
+            f" | {found.wall_s / 3600:.1f} | {speed} | {row.used:.0%} |"
+        )
+    return lines
+
+
+def write_page(lines: list[str]) -> None:
+    """Put the table between its marks in docs/scaling.md."""
+    text = PAGE.read_text(encoding="utf-8")
+    start, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
+    PAGE.write_text("\n".join([text[:start], *lines, text[end:]]), encoding="utf-8")
+
+
 @click.command(context_settings={"show_default": True})
 @click.option(
     "--recorded",
     type=click.Path(exists=True, path_type=Path),
     default=ROOT / "benchmarks/recorded/paper.json",
+    help="Seconds of every rule, as JSON.",
 )
 @click.option(
-    "--config", type=click.Path(exists=True, path_type=Path), default=ROOT / "config/config.yaml"
+    "--config",
+    type=click.Path(exists=True, path_type=Path),
+    default=ROOT / "config/config.yaml",
+    help="Settings whose chain `main` is simulated.",
 )
-@click.option("--gpus", "counts", multiple=True, type=click.IntRange(min=1), default=(1, 4, 16, 64))
+@click.option(
+    "--gpus",
+    "counts",
+    multiple=True,
+    type=click.IntRange(min=1),
+    default=(1, 4, 16, 64),
+    help="Numbers of GPUs.",
+)
 @click.option(
     "--chains",
     "sides",
     multiple=True,
     type=click.IntRange(min=1),
     default=(1, 2),
-    help="Chains side by side.",
+    help="Numbers of chains side by side.",
 )
 @click.option("--before-s", default=1.0, help="From ready to started, of a queued job.")
 @click.option("--inside-s", default=7.0, help="Snakemake's start inside a job; it holds the GPU.")
 @click.option("--after-s", default=12.0, help="From the end of a job until it is seen.")
-@click.option(
-    "--picture", "target", type=click.Path(path_type=Path), help="Also draw it here, as SVG."
-)
-def main(recorded, config, counts, sides, before_s, inside_s, after_s, target) -> None:
-    """Print the table, its sources, and what one job more costs."""
+@click.option("--write", is_flag=True, help="Write table and picture into docs/scaling.md.")
+def main(
+    recorded: Path,
+    config: Path,
+    counts: tuple[int, ...],
+    sides: tuple[int, ...],
+    before_s: float,
+    inside_s: float,
+    after_s: float,
+    write: bool,
+) -> None:
+    """Print the sources of the times, the table, and the hours that SLURM and Snakemake add."""
     facts = json.loads(recorded.read_text())
-    settings = yaml.safe_load(config.read_text())
-    over = Overhead(before_s, inside_s, after_s)
     click.echo(f"durations: {facts['name']} ({facts['hardware']})")
     for rule, fact in sorted(facts["rules"].items()):
-        click.echo(
-            f"  {rule:20} {fact['kind']:9} {fact['start_s']:7.1f} s + {fact['work_s']:8.1f} s; {fact['basis']}"
-        )
-    click.echo(
-        f"overhead of a queued job: {before_s:g} s before, {inside_s:g} s inside, {after_s:g} s after\n"
-    )
-    click.echo(
-        "chains  GPUs  shards   jobs  queued  wall h  speed-up  GPU use  at most one GPU  overhead h"
-    )
-    rows, plans = [], {}
-    for chains in sides:
-        for gpus in counts:
-            shards = gpus if gpus >= 16 else settings.get("cycle", {}).get("shards", 4)
-            if (chains, shards) not in plans:
-                plans[chains, shards] = plan(settings, chains, shards)
-            times = durations(facts, shards)
-            found = simulate(*plans[chains, shards], times, gpus, over)
-            bare = simulate(*plans[chains, shards], times, gpus, Overhead(0, 0, 0))
-            hours, lost = found.wall_s / 3600, (found.wall_s - bare.wall_s) / 3600
-            name = f"{chains} chain{'s' * (chains > 1)}"
-            rows.append(
-                {
-                    "chains": name,
-                    "gpus": gpus,
-                    "hours": hours,
-                    "used": found.busy_s / gpus / found.wall_s,
-                }
-            )
-            one = next(row["hours"] for row in rows if row["chains"] == name)
-            click.echo(
-                f"{chains:6}  {gpus:4}  {shards:6}  {found.jobs:5}  {found.queued:6}  {hours:6.1f}  {one / hours:8.1f}"
-                f"  {rows[-1]['used']:7.1%}  {found.alone_s / found.wall_s:15.1%}  {lost:10.2f}"
-            )
-    if target:
-        picture(rows, target)
+        seconds = f"{fact['start_s']:7.1f} s + {fact['work_s']:8.1f} s"
+        click.echo(f"  {rule:20} {fact['kind']:9} {seconds}; {fact['basis']}")
+    click.echo(f"a queued job: {before_s:g} s before, {inside_s:g} s inside, {after_s:g} s after\n")
+
+    settings = yaml.safe_load(config.read_text())
+    rows = measure(settings, facts, sides, counts, Overhead(before_s, inside_s, after_s))
+    lines = table(rows)
+    click.echo("\n".join(lines))
+    hours = [row.overhead_h for row in rows]
+    click.echo(f"hours that SLURM and Snakemake add: {min(hours):.2f} to {max(hours):.2f}")
+    if write:
+        write_page(lines)
+        picture(rows, PICTURE)
 
 
 if __name__ == "__main__":

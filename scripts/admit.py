@@ -21,17 +21,21 @@ PATH = click.Path(path_type=Path)
 @settings_options("admission")
 @settings_options("novelty", "novelty")
 @click.option(
-    "--generated", multiple=True, required=True, type=PATH, help="Candidates, a file a shard."
+    "--generated", multiple=True, required=True, type=PATH, help="Candidates, one file per shard."
 )
 @click.option(
-    "--evaluated", multiple=True, required=True, type=PATH, help="Their records, a file a shard."
+    "--evaluated",
+    multiple=True,
+    required=True,
+    type=PATH,
+    help="Their evaluations, one file per shard.",
 )
 @click.option(
     "--corpus",
     multiple=True,
     required=True,
     type=PATH,
-    help="Seed corpus, earlier and inherited shards.",
+    help="Seed corpus, and corpus files of earlier cycles and of chains that it continues.",
 )
 @click.option(
     "--cycle",
@@ -55,7 +59,7 @@ def main(
     settings,
     novelty,
 ) -> None:
-    """Write the table of all candidates and the shard of the admitted ones."""
+    """Decide the outcome of every candidate; write all of them, and the admitted ones as corpus file."""
     earlier = [
         candidates_output.parents[1] / f"cycle-{k}" / candidates_output.name
         for k in range(1, cycle)

@@ -20,10 +20,14 @@ PATH = click.Path(path_type=Path)
 
 @stage("output", "dropped", packages=("polars", "numpy", "datasketch", "jinja2"))
 @click.option(
-    "--generated", multiple=True, required=True, type=PATH, help="Programs, a file a shard."
+    "--generated", multiple=True, required=True, type=PATH, help="Programs, one file per shard."
 )
 @click.option(
-    "--evaluated", multiple=True, required=True, type=PATH, help="Their records, a file a shard."
+    "--evaluated",
+    multiple=True,
+    required=True,
+    type=PATH,
+    help="Their evaluations, one file per shard.",
 )
 @click.option(
     "--dataset", required=True, type=PATH, help="Prepared data set that they were measured on."

@@ -30,13 +30,13 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--families",
     type=value_of("seed_corpus", "families"),
-    help="Names, as JSON; null draws from all.",
+    help="Names of families, as JSON; null: all.",
 )
 @click.option("--seed", required=True, type=int, help="The seed of the chain.")
-@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one a line.")
+@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one per line.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds.")
 def main(chain, cycle, candidates, shard, shards, families, seed, output, run_record) -> None:
-    """Write one candidate a line."""
+    """Write random programs of the seed families, one candidate per line."""
     started = time.monotonic()
     rows = draw_families(chain, cycle, candidates, seed, families, shard, shards)
     write_json(

@@ -16,7 +16,9 @@ PATH = click.Path(path_type=Path)
 
 @stage("output", packages=("torch", "numpy"))
 @settings_options("evaluation")
-@click.option("--candidates", required=True, type=PATH, help="Candidates of the shard, one a line.")
+@click.option(
+    "--candidates", required=True, type=PATH, help="Candidates of the shard, one per line."
+)
 @click.option("--dataset", required=True, type=PATH, help="Prepared data set.")
 @click.option("--store", required=True, type=PATH, help="Folder of known evaluations.")
 @click.option("--seed", required=True, type=int, help="The seed of the run.")
@@ -34,7 +36,7 @@ PATH = click.Path(path_type=Path)
     "--gpus",
     default=1,
     type=value_of("execution", "gpus"),
-    help="GPUs that candidates are dealt out to.",
+    help="GPUs to distribute the candidates over.",
 )
 @click.option(
     "--isolation",
@@ -52,7 +54,7 @@ PATH = click.Path(path_type=Path)
     "--workers",
     default="auto",
     type=value_of("execution", "workers"),
-    help="Candidates judged at once, or auto.",
+    help="Candidates evaluated at once, or auto.",
 )
 @click.option(
     "--job-cores",
@@ -63,7 +65,7 @@ PATH = click.Path(path_type=Path)
     "--job-memory-mb", type=click.IntRange(min=1), help="Memory that SLURM gave the job, in MB."
 )
 def main(candidates, dataset, store, seed, output, run_record, settings, **job) -> dict:
-    """Write one record for each candidate, in their order."""
+    """Evaluate the candidates in the sandbox; write one record per candidate, in their order."""
     from archloop.evaluation.evaluate import evaluate
 
     # Outside of SLURM what a rule asks for is no bound on what the machine has.

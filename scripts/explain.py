@@ -18,7 +18,7 @@ PATH = click.Path(path_type=Path)
     "--snakemake-log", required=True, type=PATH, help="Snakemake's own log, under .snakemake/log/."
 )
 def main(snakemake_log: Path) -> None:
-    """Print three lines for every failed job; nothing when none failed."""
+    """Print cause, log and remedy of every failed job; nothing if none failed."""
     for line in explain(snakemake_log):
         click.echo(line)
 

@@ -17,11 +17,11 @@ PATH = click.Path(path_type=Path)
 
 @stage("output", packages=("polars",))
 @click.option(
-    "--corpus", multiple=True, required=True, type=PATH, help="Corpus shards of the chain."
+    "--corpus", multiple=True, required=True, type=PATH, help="Corpus files of the chain."
 )
 @click.option("--output", required=True, type=PATH, help="index.json; the programs go beside it.")
 def main(corpus, output) -> dict:
-    """Write one file a program, and last the index that names them with their digests."""
+    """Write one file per program, and last the index that names them with their hashes."""
     index = export(read_corpus(corpus), output.parent)
     write_json(output, index)
     return {"outputs": [output.parent / name for row in index for name in row["files"]]}

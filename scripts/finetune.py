@@ -37,7 +37,9 @@ PATH = click.Path(path_type=Path)
     help="candidates.parquet of this cycle, for dpo and kto; without it, sft.",
 )
 @click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
-@click.option("--parent", type=PATH, help="adapter_model.safetensors to go on from.")
+@click.option(
+    "--parent", type=PATH, help="adapter_model.safetensors to continue; without it a new adapter."
+)
 @click.option(
     "--output",
     required=True,
@@ -49,7 +51,7 @@ PATH = click.Path(path_type=Path)
     "--state",
     required=True,
     type=PATH,
-    help="Folder for checkpoints; a job that was cut resumes from it.",
+    help="Folder for checkpoints; an interrupted job resumes from it.",
 )
 @click.option(
     "--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Seed of this fine-tuning."
@@ -67,7 +69,7 @@ PATH = click.Path(path_type=Path)
     help="GPUs of this node that share the work.",
 )
 def main(fresh, corpus, candidates, model, output, run_record, state, **given) -> dict:
-    """Write the adapter, its configuration and its lineage."""
+    """Fine-tune the adapter; write it, its configuration, and what it was trained on."""
     from archloop.finetuning.finetune import CHECKPOINT, finetune
 
     started = time.monotonic()

@@ -36,13 +36,13 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--adapter", type=PATH, help="adapter_model.safetensors; without it the bare model answers."
 )
-@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one a line.")
+@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one per line.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
 @click.option(
     "--state",
     required=True,
     type=PATH,
-    help="Folder for finished answers; a cut job resumes from it.",
+    help="Folder for finished answers; an interrupted job resumes from it.",
 )
 @click.option(
     "--device",
@@ -70,7 +70,7 @@ def main(
     settings,
     loading,
 ) -> dict:
-    """Write one candidate a line: prompt, raw answer, program, token counts, seed and adapter."""
+    """Answer the prompts; write one candidate per line: prompt, raw answer, program, token counts, seed and adapter."""
     from archloop.generation.generate import choose_gpu, generate
 
     started = time.monotonic()

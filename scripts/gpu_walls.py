@@ -35,12 +35,13 @@ PATH = click.Path(path_type=Path)
     type=click.Choice(LEVELS),
     help="Levels to try; by default all.",
 )
-@click.option(
-    "--as-gpu", is_flag=True, help="The walls as they are for a GPU, whatever the device."
-)
+@click.option("--as-gpu", is_flag=True, help="The sandbox as it is for a GPU, whatever the device.")
 @click.option("--output", type=PATH, help="Also write what was found here, as JSON.")
 def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None) -> None:
-    """Judge a seed program at each level, and print one line for each trial; status 1 where no level works."""
+    """Evaluate a seed program at each level of isolation, and print one line per trial.
+
+    Exit status 1 if no level works.
+    """
     logger, found = get_logger("gpu_walls"), []
     settings = {name: rule.get("default") for name, rule in schema.section("evaluation").items()}
     settings |= {"parameter_budget": 10**6, "memory_mb": 16000, "timeout_s": 120}

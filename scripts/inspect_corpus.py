@@ -34,13 +34,16 @@ ANSWERS = {
 @click.option(
     "--results", default="results", type=click.Path(path_type=Path), help="Folder of the results."
 )
-@click.option("--chain", help="Look at this chain alone.")
+@click.option("--chain", help="Only this chain.")
 @click.option(
-    "--count", default=10, type=click.IntRange(min=1), help="Rows of best and neighbours."
+    "--count", default=10, type=click.IntRange(min=1), help="Number of rows of best and neighbours."
 )
 def main(question, identity, results, chain, count) -> None:
-    """Answer one QUESTION: counts and verdicts per cycle, the best programs, or of the program with the id IDENTITY its
-    neighbours in the corpus, its lineage, or a diff against its nearest neighbour."""
+    """Answer a QUESTION about a run.
+
+    counts: candidates and outcomes per cycle. best: the best programs. About the program with the id IDENTITY:
+    neighbours in the corpus; lineage: its prompt, references, adapter and seed; diff against its nearest neighbour.
+    """
     if question in ("neighbours", "lineage", "diff") and not identity:
         raise InputError(
             f"{question} wants the id of a program, as in: inspect_corpus.py {question} main-01-0003"

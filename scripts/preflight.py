@@ -24,13 +24,14 @@ PATH = click.Path(path_type=Path)
     "--results",
     default="results",
     type=PATH,
-    help="Folder of results; it holds the run's settings.",
+    help="Folder of results, with the run's settings.",
 )
 @click.option("--output", type=PATH, help="Also write every finding here, as JSON.")
 def main(results: Path, output: Path | None) -> None:
-    """Look at model, data, room, memory, isolation and, on SLURM, at accounts, partitions and a node.
+    """Check model, data, disk, memory and sandbox and, on SLURM, accounts, partitions and a node.
 
-    The settings and requests are those that Snakemake started with last: once it was started, this works alone.
+    Uses the settings of the last `snakemake` start in this folder. Before the first start use
+    `snakemake preflight --profile slurm`.
     """
     run = read_run(results)
     findings = []
@@ -48,7 +49,7 @@ def main(results: Path, output: Path | None) -> None:
         raise InputError(
             f"preflight: {counts[ERROR]} of {len(findings)} checks failed ({names}); nothing is queued"
         )
-    get_logger("preflight").info("preflight: %d ok, %d to mind", counts[OK], counts[WARNING])
+    get_logger("preflight").info("preflight: %d passed, %d warnings", counts[OK], counts[WARNING])
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from archloop.workflow.cli import settings_options, stage
     "--output", required=True, type=click.Path(path_type=Path), help="The safetensors file."
 )
 def main(dataset: str, seed: int, output: Path, settings: dict) -> None:
-    """Write the data set and its facts."""
+    """Write the data set with its splits and metadata as one file."""
     from archloop.data.prepare_dataset import prepare_dataset
 
     prepare_dataset(dataset, output, settings, seed)

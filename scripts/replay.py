@@ -32,7 +32,10 @@ PATH = click.Path(path_type=Path)
     help="See execution.isolation.",
 )
 def main(identities: tuple[str, ...], results: Path, device: str, isolation: str) -> None:
-    """Replay the candidates of each ID: prompt, answer and program, evaluation, verdict; status 1 where one differs."""
+    """Recompute each candidate ID (prompt, program, evaluation, outcome) and compare it with its record.
+
+    Exit status 1 if anything differs.
+    """
     same = True
     for identity in identities:
         if len(identities) > 1:

@@ -24,7 +24,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--results", default="results", type=PATH, help="Folder of results.")
 @click.option(
     "--run",
-    help="Complete settings as JSON; without it those that the last run left in the folder.",
+    help="Complete settings as JSON; default: those of the last run in the folder.",
 )
 @click.option(
     "--output", default="results/report", type=PATH, help="Folder that the report is written to."
@@ -32,7 +32,7 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--whole",
     is_flag=True,
-    help="Refuse a run that lacks cycles; without it they are named in the page.",
+    help="Fail if cycles are missing (default: write a partial report).",
 )
 def main(results, run, output, whole, settings) -> dict:
     """Write index.html, figures/ and tables/."""

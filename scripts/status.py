@@ -19,14 +19,14 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--logs",
     type=PATH,
-    help="Folder of logs, for the time left; without it `logs` beside the results.",
+    help="Folder of logs, for the time left; default: `logs` beside the results.",
 )
 @click.option("--html", type=PATH, help="Write the live page here too, e.g. results/live.html.")
 @click.option(
     "--ended", is_flag=True, help="For the page: the run is over; Snakemake says so as it ends."
 )
 def main(results: Path, logs: Path | None, html: Path | None, ended: bool) -> None:
-    """Print the funnel per cycle, and what is left to do."""
+    """Print how many candidates reached each outcome per cycle, and what is left to do."""
     logs = results.parent / "logs" if logs is None else logs
     jobs = plan(results, settings_of(results))
     click.echo(status(results, logs, jobs))

@@ -31,7 +31,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--dataset", required=True, type=PATH, help="Prepared data set; its chance level.")
 @click.option("--output", required=True, type=PATH, help="summary.json")
 def main(candidates, training, chain, cycle, dataset, output, settings) -> None:
-    """Write the summary of a cycle, and anew the live page of its run."""
+    """Write the summary of a cycle, and update the live page of the run."""
     facts = read_facts(dataset)
     threshold = accuracy_threshold(settings, facts)
     lineage = read_json(training) if training else None

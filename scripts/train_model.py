@@ -30,7 +30,7 @@ PATH = click.Path(path_type=Path)
     "--state",
     required=True,
     type=PATH,
-    help="Folder of the checkpoint; a job that was cut resumes from it.",
+    help="Folder of the checkpoint; an interrupted job resumes from it.",
 )
 @click.option("--output", required=True, type=PATH, help="The manifest.json in the model's folder.")
 def main(reference, template, hints, seed, device, state, output, settings) -> dict:

@@ -32,10 +32,10 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--shards", default=1, type=click.IntRange(min=1), help="Number of shards of the cycle."
 )
-@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one a line.")
+@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one per line.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds.")
 def main(corpus, chain, cycle, shard, shards, output, run_record) -> None:
-    """Write one candidate a line."""
+    """Write the admitted programs of another chain as candidates, one per line."""
     started = time.monotonic()
     rows = transfer(read_corpus(corpus, ("id", *KEPT)), chain, cycle, shard, shards)
     write_json(

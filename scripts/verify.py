@@ -26,7 +26,7 @@ from archloop.workflow.snakemake_records import record
     "--record",
     "again",
     is_flag=True,
-    help="Write Snakemake's lost records again, from the provenance.",
+    help="Restore Snakemake's metadata (.snakemake/) from the provenance files.",
 )
 @click.option(
     "--note",
@@ -35,7 +35,7 @@ from archloop.workflow.snakemake_records import record
     help=f"Leave what was found in RESULTS/{VERIFIED}, for the next report.",
 )
 def main(results: Path, again: bool, noted: bool) -> None:
-    """Check the folder RESULTS against the provenance of its files; status 1 when anything is wrong."""
+    """Check the folder RESULTS against the provenance of its files; exit status 1 if anything is wrong."""
     if again:
         checked = Checked(results)
         count, stale = record(results, lambda path, found: not_as_recorded(checked, path, found))

@@ -40,10 +40,10 @@ PATH = click.Path(path_type=Path)
     help="Parameters that the judge allows; the prompt names them.",
 )
 @click.option(
-    "--epochs", required=True, type=int, help="Epochs that the judge trains; the prompt names them."
+    "--epochs", required=True, type=int, help="Epochs of the evaluation; the prompts state them."
 )
 @click.option(
-    "--dataset", required=True, type=PATH, help="Prepared data set; its facts go into the prompt."
+    "--dataset", required=True, type=PATH, help="Prepared data set, which the prompts describe."
 )
 @click.option("--corpus", multiple=True, type=PATH, help="Corpus files to draw references from.")
 @click.option(
@@ -79,7 +79,7 @@ def main(
     output,
     settings,
 ) -> None:
-    """Write one prompt a line."""
+    """Write the prompts of a cycle, one per line."""
     more = {"fits": room_for_answer(model.parent, max_new_tokens, opening)} if model else {}
     rows = cycle_prompts(
         chain=chain,

@@ -29,7 +29,7 @@ PATH = click.Path(path_type=Path)
     "--left-out", required=True, type=PATH, help="What was left out of a LEMUR checkout, and why."
 )
 def main(model, output, left_out, settings) -> None:
-    """Deal the programs out to the shards, one a line."""
+    """Distribute the seed programs over the shards, one per line."""
     count, longest = token_counter(model.parent), settings["max_program_tokens"]
 
     def short_enough(program: str) -> bool:

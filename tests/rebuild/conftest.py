@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from plans import plans
-from readme import check
+from rerun_tables import check_table
 from small_run import copy, small_settings
 
 
@@ -38,6 +38,6 @@ def plan_settings(finished, tmp_path_factory):
 
 
 @pytest.fixture
-def readme_table(request):
-    """A function that compares a table of the README with the rows that were found; --write-docs rewrites it."""
-    return lambda name, rows: check(name, rows, request.config.getoption("--write-docs"))
+def rerun_table(request):
+    """A function that compares a table of docs/reruns.md with the rows that were found; --write-docs rewrites it."""
+    return lambda name, rows: check_table(name, rows, request.config.getoption("--write-docs"))

@@ -27,7 +27,7 @@ def plan(folder: Path, *arguments: str):
     return found.jobs
 
 
-# Changes of the settings: (what the README calls it, the change, the jobs, what the README calls them).
+# Changes of the settings: (what the page calls it, the change, the jobs, what the page calls them).
 
 
 def _last_cycle(settings):
@@ -65,13 +65,13 @@ LONGER, WIDER = graph({"main": 3}), graph({"main": 2, "again": 1})
 SETTINGS = [
     ("a setting of cycle k (`chains.main.at: {k: ...}`)", _last_cycle, "that cycle and the later ones")
     + (after("generate main/2/0", "generate main/2/1"),),
-    ("a setting of one chain (`chains.main.finetuning`)", _a_chains_own, "that stage of that chain and what follows")
+    ("a setting of one chain (`chains.main.finetuning`)", _a_chains_own, "that rule of that chain and what follows")
     + (after("finetune main/1"),),
     ("one more cycle", _one_more_cycle, "that cycle, the export of its chain and report")
     + (after("write_prompts main/3", "generate main/3/0", jobs=LONGER),),
     ("one cycle fewer", _one_cycle_fewer, "the export of its chain and report", frozenset({"export main", "report"})),
     ("one more chain", _one_more_chain, "its own jobs and report", after("write_prompts again/1", jobs=WIDER)),
-    ("two values swapped", _swapped, "what either of them rebuilds", after("evaluate_seed 0")),
+    ("two settings exchange their values", _swapped, "what either of them reruns", after("evaluate_seed 0")),
     ("keys in another order", _reordered, "nothing", frozenset()),
 ]
 
@@ -92,7 +92,7 @@ def test_settings_of_chains_and_cycles_rebuild_exactly(of_settings, name, jobs):
     assert of_settings[name].jobs == jobs
 
 
-# Changes of files: (what the README calls it, the change, what the README calls the jobs, the jobs).
+# Changes of files: (what the page calls it, the change, what the page calls the jobs, the jobs).
 
 
 def _no_change(folder):
@@ -170,20 +170,20 @@ def _an_edited_shard(folder):
 
 
 FILES = [
-    ("a comment, a docstring, a reformat, a touch of every file", _comments, "nothing", frozenset()),
+    ("a comment, a docstring, formatting, or only the times of files", _comments, "nothing", frozenset()),
     ("a check of the settings, or its message", _a_message_of_the_settings, "nothing", frozenset()),
-    ("a prompt's template", _a_template, "the seed corpus, the prompts of every cycle and what follows")
+    ("the template of the prompts", _a_template, "the seed corpus, the prompts of every cycle and what follows")
     + (after("build_seed_corpus", "write_prompts main/1", "write_prompts main/2"),),
     ("a family of seed programs", _a_family, "the seed programs and what follows", after("write_seed_programs")),
     ("a caption or the page of the report", _a_caption, "report", frozenset({"report"})),
     ("code that `summarize` reaches through another module", _an_indirect_module, "summarize and report")
     + (after("summarize main/1", "summarize main/2"),),
-    ("code of a stage", _a_direct_module, "that stage and what follows")
+    ("the code of a rule", _a_direct_module, "that rule and what follows")
     + (after("generate main/1/0", "generate main/1/1"),),
-    ("the command of a rule", _a_command, "that stage and what follows", after("admit main/1")),
-    ("a version in `envs/` (with `--sdm conda`: every job)", _a_version, "nothing", frozenset()),
-    ("a lost shard or adapter", _a_lost_shard, "nothing; `snakemake PATH` makes it again", frozenset()),
-    ("a shard edited by hand", _an_edited_shard, "what follows it; `verify.py` names it", after("admit main/2")),
+    ("the command of a rule", _a_command, "that rule and what follows", after("admit main/1")),
+    ("a package version in `envs/` (with `--sdm conda`: every job)", _a_version, "nothing", frozenset()),
+    ("a deleted intermediate file", _a_lost_shard, "nothing; `snakemake PATH` creates it again", frozenset()),
+    ("a file edited by hand", _an_edited_shard, "what follows it; `verify.py` names it", after("admit main/2")),
 ]
 UNTOLD = [("nothing", _no_change, "", frozenset()), ("a touch", _touch, "", frozenset())]
 UNTOLD += [("a lost adapter", _a_lost_adapter, "", frozenset())]
@@ -218,11 +218,11 @@ def test_another_threshold_generates_and_judges_nothing_in_its_cycle(plan_settin
     assert not [job for job in found.jobs if job.startswith(("generate main/1", "evaluate main/1", "evaluate_seed"))]
 
 
-def test_the_readme_says_of_every_other_change_what_was_found(of_settings, of_files, readme_table):
+def test_the_page_says_of_every_other_change_what_was_found(of_settings, of_files, rerun_table):
     rows = [(name, said) for name, _, said, jobs in FILES if of_files[name].jobs == jobs]
     rows += [(name, said) for name, _, said, jobs in SETTINGS if of_settings[name].jobs == jobs]
     assert len(rows) == len(FILES) + len(SETTINGS)
-    readme_table("other changes", rows)
+    rerun_table("other changes", rows)
 
 
 # Snakemake's records lost.

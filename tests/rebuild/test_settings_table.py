@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from readme import rows_of_settings
+from rerun_tables import rows_of_settings
 from small_run import small_settings
 from stages import graph, heads, words
 
@@ -122,6 +122,6 @@ def test_a_setting_rebuilds_its_stage_and_exactly_what_follows(table, key, first
 
 
 @pytest.mark.workflow
-def test_the_readme_says_of_every_setting_what_was_found(table, readme_table):
+def test_the_page_says_of_every_setting_what_was_found(table, rerun_table):
     found = {key: words(plan.jobs, MORE_SHARDS.get(key, JOBS)) for key, plan in table.items()}
-    readme_table("settings", rows_of_settings(found))
+    rerun_table("settings", rows_of_settings(found))

@@ -32,13 +32,34 @@ UNUSABLE = {
 UNUSABLE |= {errno.ENOSPC, errno.EDQUOT}
 
 
+# Types of JSON schema -> how --help shows them.
+METAVARS = {
+    "integer": "INTEGER",
+    "number": "FLOAT",
+    "string": "TEXT",
+    "boolean": "true|false",
+    "array": "JSON",
+    "object": "JSON",
+    "null": "null",
+}
+
+
 class Value(click.ParamType):
     """A JSON value (`0.7`, `null`, `[0, 24]`) or plain text, checked against the schema of its key."""
 
     name = "value"
 
     def __init__(self, rule: dict):
+        self.rule = rule
         self.validator = schema.Validator(rule)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what --help shows as the value: the words of an enum, or the types that the schema allows."""
+        if "enum" in self.rule:
+            return f"[{'|'.join(map(str, self.rule['enum']))}]"
+        kinds = self.rule.get("type", "string")
+        kinds = kinds if isinstance(kinds, list) else [kinds]
+        return "|".join(METAVARS[kind] for kind in kinds)
 
     def convert(self, value, param, ctx):
         if not isinstance(value, str):

@@ -1,0 +1,155 @@
+"""The pages: each answers one question, links lead somewhere, and computed numbers are those of the code."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+import settings_page
+from benchmark_modules import load
+from doc_blocks import REWRITE, ROOT, check, table
+
+from archloop.settings.complete import complete
+from archloop.settings.options import schema
+
+# The pages in the order of README's list, most wanted first.
+ORDER = (
+    "profiles/slurm/README.md",
+    "docs/own-model.md",
+    "docs/own-images.md",
+    "docs/chains.md",
+    "docs/admission.md",
+    "docs/settings.md",
+    "docs/reruns.md",
+    "docs/report.md",
+    "docs/gallery.md",
+    "docs/live.md",
+    "docs/troubleshooting.md",
+    "docs/judge.md",
+    "docs/novelty.md",
+    "docs/language-model.md",
+    "docs/datasets.md",
+    "docs/provenance.md",
+    "docs/scaling.md",
+    "docs/study.md",
+    "docs/experiments.md",
+    "docs/module.md",
+    "docs/architecture.md",
+    "docs/add-figure.md",
+    "docs/add-dataset.md",
+    "docs/glossary.md",
+)
+PAGES = (*ORDER, "README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+# Words of which docs/glossary.md, or the field, has a better one.
+PRIVATE = re.compile(
+    r"\b(walls?(?! time)|keepers?|twins?|anew|unrun|lessons?|taught|dice|mends?|facts|tiny job)\b"
+    r"|\b(but for|carried on|goes? on)\b"
+)
+TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "profiles/*/*", "config/**/*.yaml")
+TEXTS += ("examples/*", "report/captions/*", "report/*.rst", "tests/test.yaml")
+LINK = re.compile(r"\]\(([^)#]+)(#[^)]*)?\)")
+# What a file of settings costs beyond the one before it: the files, and what a person would call it.
+COSTS = {
+    "config.yaml": "the paper's experiment: main with a control, then CIFAR-100 and SVHN",
+    "ablations.yaml": "after `config/config.yaml`: repeats, baselines, ablations",
+    "images.yaml": "your own images, with a control",
+}
+
+
+@pytest.fixture
+def rewrite(pytestconfig) -> bool:
+    return pytestconfig.getoption(REWRITE)
+
+
+@pytest.fixture(scope="module")
+def cost():
+    return load("cost")
+
+
+def question(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
+def test_every_page_begins_with_the_question_that_it_answers():
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")} | {"profiles/slurm/README.md"}
+    assert pages == set(ORDER)
+    assert [page for page in ORDER if not question(page).endswith("?")] == []
+
+
+def test_the_readme_is_short_and_lists_every_page(rewrite):
+    rows = [(question(page), f"[{page}]({page})") for page in ORDER]
+    check("README.md", "pages", table(("question", "page"), rows), rewrite)
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_to_a_file_leads_to_one(page):
+    links = [link for link, _ in LINK.findall((ROOT / page).read_text(encoding="utf-8")) if "://" not in link]
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+def test_the_picture_of_a_cycle_has_a_title_and_words_on_grounds_of_their_own():
+    """So it is read on white and on dark: text stands in front of a filled box alone."""
+    picture = ElementTree.parse(ROOT / "docs" / "images" / "cycle.svg").getroot()
+    name = "{http://www.w3.org/2000/svg}"
+    assert picture.find(f"{name}title").text and picture.find(f"{name}desc").text
+    for group in picture.iter(f"{name}g"):
+        if group.findall(f"{name}text"):
+            assert group.find(f"{name}rect").get("fill").startswith("#")
+
+
+def test_the_page_of_settings_is_that_of_the_schema(rewrite):
+    check("docs/settings.md", "settings", settings_page.lines(schema()), rewrite)
+
+
+def test_the_readme_says_what_each_file_of_settings_costs(cost, rewrite):
+    rows = []
+    for name, words in COSTS.items():
+        found = cost.added(cost.SHIPPED[name])
+        rows.append(
+            (f"`config/{name}`", words, f"{found['jobs']:,}", f"{found['candidates']:,}")
+            + (f"{cost.hours(found):,}", f"{found['GB']:.0f} GB", f"{round(found['files'], -2):,}")
+        )
+    head = ("file", "what it is", "jobs", "candidates", "GPU-hours", "disk", "files")
+    check("README.md", "costs", table(head, rows), rewrite)
+
+
+@pytest.mark.parametrize("name", ["demo.yaml", "study.yaml", "controls.yaml"])
+def test_a_small_settings_file_says_how_many_jobs_and_candidates_it_has(cost, name):
+    found = cost.cost(complete(cost.laid_over([name])))
+    head = (ROOT / "config" / name).read_text().split("random_seed", 1)[0]
+    assert f"{found['jobs']:,} jobs, {found['candidates']:,} candidates" in head.replace("\n# ", " ")
+
+
+def test_the_page_of_scaling_counts_the_files_of_every_job(cost, rewrite):
+    settings = complete(cost.laid_over(["config.yaml"]))
+    stages = [(stage, each, jobs, each * jobs) for stage, each, jobs in cost.files_of_stages(settings)]
+    cycles = sum(chain.get("cycles", 0) for chain in settings["chains"].values())
+    stages.append(("folders of a cycle", cost.FOLDERS, cycles, cost.FOLDERS * cycles))
+
+    rows = [(name, each, f"{jobs:,}", f"{files:,}") for name, each, jobs, files in stages]
+    rows.append(("stored scores (`results/evaluations`)", "", "", f"{cost.SCORES} at most"))
+    rows.append(("exported designs", 3, "number of designs", "3 per design"))
+    rows.append(("together, without exported designs", "", "", f"{cost.cost(settings)['files']:,}"))
+    check("docs/scaling.md", "files", table(("job", "files per job", "jobs", "files"), rows), rewrite)
+
+
+def test_the_simulated_runs_have_the_jobs_that_the_settings_plan(cost):
+    """The times are written by benchmarks/scale.py, whose plans take half a minute; the jobs are held here."""
+    scale = load("scale")
+    text = scale.PAGE.read_text()
+    lines = text[text.index(scale.MARKS[0]) : text.index(scale.MARKS[1])].splitlines()[3:]
+    config = cost.laid_over(["config.yaml"])
+    assert len(lines) == 8
+    for line in lines:
+        chains, gpus, shards, jobs = (int(cell.replace(",", "")) for cell in line.split("|")[1:5])
+        planned = cost.cost(complete(scale.side_by_side(config, chains, shards)))
+        assert (shards, jobs) == (gpus if gpus >= 16 else config["cycle"]["shards"], planned["jobs"] + 1), line
+
+
+def test_what_a_person_reads_has_no_private_words():
+    found = []
+    for path in sorted({path for pattern in TEXTS for path in ROOT.glob(pattern)}):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if word := PRIVATE.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {word[0]}")
+    assert found == []
