@@ -23,7 +23,9 @@ def test_an_example_is_a_plan_and_says_the_command_for_it(root, tmp_path, exampl
     files = [root / "config" / under, root / "examples" / example, tmp_path / "short.yaml"]
     chains = shipped(under)["chains"] | yaml.safe_load(text).get("chains", {})
     short = {name: {"cycles": 1} for name in chains if name != "seed"}
-    files[-1].write_text(json.dumps({"chains": short}))
+    images = tmp_path / "images"
+    images.mkdir()
+    files[-1].write_text(json.dumps({"chains": short, "data": {"folder": str(images)}}))
 
     done = snakemake(tmp_path, "-n", "--quiet", "rules", "--configfile", *map(str, files))
 

@@ -70,14 +70,14 @@ def with_main(**changes) -> dict:
         ),
         (
             {"admission": {"threshold": 1.5}},
-            "admission.threshold: 1.5 is greater than the maximum of 1; Validation score, by `measure`, that admits,"
+            "admission.threshold: 1.5 is greater than the maximum of 1; Minimum validation accuracy for admission,"
             " from 0 to 1.",
         ),
         (
             {"evaluation": {"protocol": "native32"}},
-            "evaluation.protocol: 'native32' is not one of ['native', 'resize256_flip']; What happens to the images:"
-            " native leaves them at their own size, without augmentation; resize256_flip resizes them to 256 pixels and"
-            " flips half of them in training, as in the paper.",
+            "evaluation.protocol: 'native32' is not one of ['native', 'resize256_flip']; native: images"
+            " at their own size, without augmentation. resize256_flip: resized to 256 pixels, and half of them flipped"
+            " in training, as in the paper.",
         ),
     ],
     ids=lambda value: value.split(";")[0] if isinstance(value, str) else "",
