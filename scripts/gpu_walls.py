@@ -58,7 +58,7 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
     ]
     if not works:
         raise InputError(
-            "no level of isolation works here: see the lines above, and docs/judge.md, Walls on a GPU"
+            "no level of isolation works here: see the lines above, and docs/judge.md, The sandbox on a GPU"
         )
     logger.info("set execution.isolation to %s", works[0])
 
