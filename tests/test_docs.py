@@ -46,6 +46,9 @@ PRIVATE = re.compile(
 )
 TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "profiles/*/*", "config/**/*.yaml")
 TEXTS += ("examples/*", "report/captions/*", "report/*.rst", "tests/test.yaml")
+# A file of the repository in code, such as `rules/seed.smk`; the results of a run and files of your own are none.
+NAMED_FILE = re.compile(r"`([\w./-]+\.(?:py|yaml|sh|smk|j2|rst|md|toml|def|sbatch|js))`")
+ELSEWHERE = re.compile(r"^(results/|resources/|logs/|\.?/?path/|my\.yaml|data/)|[A-Z]{3}")
 LINK = re.compile(r"\]\(([^)#]+)(#[^)]*)?\)")
 # What a file of settings costs beyond the one before it: the files, and what a person would call it.
 COSTS = {
@@ -85,6 +88,22 @@ def test_the_readme_is_short_and_lists_every_page(rewrite):
 def test_every_link_to_a_file_leads_to_one(page):
     links = [link for link, _ in LINK.findall((ROOT / page).read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def files() -> list[str]:
+    """The files of the repository, without what a run or a set-up leaves there."""
+    folders = ("benchmarks", "config", "docs", "envs", "examples", "profiles", "report", "rules", "scripts", "tests")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*")] + list(ROOT.iterdir())
+    return [f"/{path.relative_to(ROOT)}" for path in paths if path.is_file()]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_every_file_that_a_page_names_is_there(page, files):
+    """A name with folders may leave out the first ones: evaluation/verdicts.py."""
+    named = NAMED_FILE.findall((ROOT / page).read_text(encoding="utf-8"))
+    missing = [name for name in named if not any(file.endswith(f"/{name}") for file in files)]
+    assert [name for name in missing if not ELSEWHERE.search(name)] == []
 
 
 def test_the_picture_of_a_cycle_has_a_title_and_words_on_grounds_of_their_own():
