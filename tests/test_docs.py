@@ -1,5 +1,6 @@
 """The pages: each answers one question, links lead somewhere, and computed numbers are those of the code."""
 
+import csv
 import re
 from xml.etree import ElementTree
 
@@ -9,7 +10,7 @@ from benchmark_modules import load
 from doc_blocks import REWRITE, ROOT, check, table
 
 from archloop.settings.complete import complete
-from archloop.settings.options import schema
+from archloop.settings.schema import schema
 
 # The pages in the order of README's list, most wanted first.
 ORDER = (
@@ -172,3 +173,17 @@ def test_what_a_person_reads_has_no_private_words():
             if word := PRIVATE.search(line):
                 found.append(f"{path.relative_to(ROOT)}:{number}: {word[0]}")
     assert found == []
+
+
+def test_the_study_states_the_shares_of_its_own_tables():
+    """The table of docs/study.md, and the sentence of the README about it, are those of docs/study/results.csv."""
+    with (ROOT / "docs" / "study" / "results.csv").open() as opened:
+        rows = {row["chain"].split(",")[0]: row for row in csv.DictReader(opened)}
+    lines = (ROOT / "docs" / "study.md").read_text().splitlines()
+    for chain, row in rows.items():
+        line = next(line for line in lines if line.startswith(f"| {chain.replace('_', ' ')}"))
+        cells = [cell.strip() for cell in line.split("|")]
+        stated = [float(re.match(r"[\d.]+", cells[column])[0]) for column in (2, 4)]
+        assert stated == [round(100 * float(row[name]), 1) for name in ("valid", "yield")], chain
+    shares = [f"{100 * float(rows[name]['valid']):.1f} %" for name in ("main", "frozen")]
+    assert f"({shares[0]} against {shares[1]})" in (ROOT / "README.md").read_text()
