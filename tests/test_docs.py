@@ -1,5 +1,6 @@
 """The pages: each answers one question, links lead somewhere, and computed numbers are those of the code."""
 
+import ast
 import csv
 import re
 from xml.etree import ElementTree
@@ -187,3 +188,25 @@ def test_the_study_states_the_shares_of_its_own_tables():
         assert stated == [round(100 * float(row[name]), 1) for name in ("valid", "yield")], chain
     shares = [f"{100 * float(rows[name]['valid']):.1f} %" for name in ("main", "frozen")]
     assert f"({shares[0]} against {shares[1]})" in (ROOT / "README.md").read_text()
+
+
+def messages() -> list[str]:
+    """Return every text in the scripts and the library, with {} where a value goes, and the rule files."""
+    found = [path.read_text() for path in (ROOT / "rules").glob("*.smk")]
+    for path in (ROOT / "scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_the_messages_that_the_page_of_troubles_explains_are_ours_or_of_other_programs():
+    of_others = {"FileNotFoundError", "--configfile X target", "command not found: snakemake"}
+    known, missing = messages(), []
+    for line in (ROOT / "docs" / "troubleshooting.md").read_text().splitlines():
+        quoted = re.findall("`([^`]+)`", line.split("|")[1]) if line.startswith("| ") else []
+        parts = [part.strip() for text in quoted if text not in of_others for part in text.split("...")]
+        missing += [part for part in parts if not any(part in text for text in known)]
+    assert missing == []
