@@ -9,7 +9,12 @@ import pytest
 import settings_page
 from benchmark_modules import load
 from doc_blocks import REWRITE, ROOT, check, table
+from edit_pairs import PAIRS
 
+from archloop import site_limits
+from archloop.families.programs import family_names, seed_programs
+from archloop.outcomes import OUTCOMES
+from archloop.sandbox.isolation import MAXIMUM_THREADS, OPEN_FILES, SCRATCH_FILES, SCRATCH_MB
 from archloop.settings.complete import complete
 from archloop.settings.schema import schema
 
@@ -210,3 +215,25 @@ def test_the_messages_that_the_page_of_troubles_explains_are_ours_or_of_other_pr
         parts = [part.strip() for text in quoted if text not in of_others for part in text.split("...")]
         missing += [part for part in parts if not any(part in text for text in known)]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("docs/judge.md", f"{MAXIMUM_THREADS} threads, {OPEN_FILES} open files, {SCRATCH_MB} MB per file"),
+        ("docs/judge.md", f"a stack of {site_limits.STACK // 2**20} MB"),
+        ("docs/judge.md", f"in-memory scratch folder ({SCRATCH_MB} MB, {SCRATCH_FILES:,} files)"),
+        ("docs/novelty.md", f"{len(PAIRS)} edits of six programs"),
+        ("config/config.yaml", f"{len(seed_programs())} programs from {len(family_names())} templates"),
+        ("CHANGELOG.md", f"{len(OUTCOMES)} outcomes"),
+    ],
+)
+def test_a_number_on_a_page_is_that_of_the_code(page, said):
+    assert said in " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
+def test_the_readme_names_every_outcome_in_its_order():
+    named = re.findall(
+        "`([a-z_]+)`", (ROOT / "README.md").read_text().split("## How it works")[1].split("## Commands")[0]
+    )
+    assert [name for name in named if name in OUTCOMES] == list(OUTCOMES)
