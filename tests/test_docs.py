@@ -3,10 +3,12 @@
 import ast
 import csv
 import re
+import tomllib
 from xml.etree import ElementTree
 
 import pytest
 import settings_page
+import yaml
 from benchmark_modules import load
 from doc_blocks import REWRITE, ROOT, check, table
 from edit_pairs import PAIRS
@@ -237,3 +239,9 @@ def test_the_readme_names_every_outcome_in_its_order():
         "`([a-z_]+)`", (ROOT / "README.md").read_text().split("## How it works")[1].split("## Commands")[0]
     )
     assert [name for name in named if name in OUTCOMES] == list(OUTCOMES)
+
+
+def test_one_version_is_cited_and_has_its_part_of_the_changelog():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
