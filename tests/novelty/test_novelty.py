@@ -352,3 +352,7 @@ def test_the_lexer_finds_the_tokens_that_python_finds(root):
         assert found == [token.string for token in tokens if token.type in wanted]
         compared += 1
     assert compared > 100
+
+
+def test_where_nothing_is_known_nothing_is_similar():
+    assert pick([]) == pick([Nearest(None, 0.7, True)]) == Nearest(None, 0.0, True, None)
