@@ -240,6 +240,16 @@ def test_candidates_and_records_that_do_not_match_are_refused():
             join(candidates, wrong)
 
 
+def test_what_to_delete_is_named_where_evaluations_are_missing():
+    candidates, records = cycle((PROGRAMS[0], 0.5), ("forward",))
+    with pytest.raises(InputError) as caught:
+        join([row | {"chain": "main", "cycle": 3} for row in candidates], records[:1])
+    assert str(caught.value) == (
+        f"2 candidates but 1 evaluations ({candidates[1]['id']} has none); delete results/main/cycle-3/evaluated/ and"
+        " start again: finished scores are kept in results/evaluations/"
+    )
+
+
 def test_verdicts_depend_on_neither_the_order_of_the_shards_nor_that_of_the_candidates():
     shards = []
     for number, program in enumerate(PROGRAMS[:4], start=1):

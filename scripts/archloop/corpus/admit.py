@@ -11,6 +11,7 @@ import polars as pl
 from archloop.corpus.tables import CANDIDATES, CORPUS
 from archloop.errors import InputError
 from archloop.files import has_keys, read_json
+from archloop.layout import Cell
 from archloop.novelty.neighbours import (
     Nearest,
     Neighbours,
@@ -154,16 +155,24 @@ def read_records(paths: Iterable[Path]) -> list[dict]:
     return found
 
 
+def _evaluations_of(candidates: list[dict]) -> str:
+    """Return the folder of a cycle's evaluations, as far as its candidates say which cycle it is."""
+    if not candidates or not {"chain", "cycle"} <= set(candidates[0]):
+        return "the folder evaluated/ of this cycle"
+    cell = Cell(candidates[0]["chain"], candidates[0]["cycle"])
+    return f"{cell.folder(Path('results'))}/evaluated/"
+
+
 def join(candidates: list[dict], records: list[dict]) -> list[dict]:
     """Return each candidate with its record; raise InputError unless they are the same, one to one."""
     by_id = {record["id"]: record for record in records}
     missing = [row["id"] for row in candidates if row["id"] not in by_id]
     counts = {len(candidates), len(records), len(by_id), len({row["id"] for row in candidates})}
     if missing or len(counts) > 1:
+        without = f" ({missing[0]} has none)" if missing else ""
         raise InputError(
-            f"{len(candidates)} candidates but {len(records)} evaluations"
-            + (f" ({missing[0]} has none)" if missing else "")
-            + "; delete the evaluated files of this cycle and run again"
+            f"{len(candidates)} candidates but {len(records)} evaluations{without}; delete"
+            f" {_evaluations_of(candidates)} and start again: finished scores are kept in results/evaluations/"
         )
     joined = []
     for row in candidates:

@@ -1,6 +1,7 @@
 """One file a data set: uint8 images, labels, a seeded split and the facts that every stage shares."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,12 @@ def prepare_dataset(name: str, output: Path, settings: dict, seed: int) -> dict:
     notes = list(source.notes)
     del source  # or its arrays would stay in memory beside the splits
     if test is None:
-        train, test = _divide(train, settings["test_share"], derive(seed, name, "test"))
+        train, test = _divide(
+            train, settings["test_share"], derive(seed, name, "test"), class_names
+        )
     if validation is None:
         train, validation = _divide(
-            train, settings["validation_share"], derive(seed, name, "validation")
+            train, settings["validation_share"], derive(seed, name, "validation"), class_names
         )
     if settings.get("train_images") is not None:
         kept = stratified_sample(train[1], settings["train_images"], derive(seed, name, "train"))
@@ -84,18 +87,22 @@ def prepare_dataset(name: str, output: Path, settings: dict, seed: int) -> dict:
     return facts
 
 
-def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(
+    labels: np.ndarray, share: float, seed: int, class_names: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (kept, held) indices, each sorted; of every class the same share is held.
 
-    At least one image of a class is held and one kept; raises InputError when a class has only one.
+    class_names: of label 0, 1, ..., for messages. At least one image of a class is held and one kept; raises
+    InputError when a class has only one.
     """
     dice = np.random.default_rng(seed)
     held = []
     for label in np.unique(labels):
         members = dice.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
+            name = class_names[label] if class_names else label
             raise InputError(
-                f"class {label} has one image only; a split wants two or more of every class"
+                f"class {name} has one image only; a split needs two or more of every class"
             )
         held.append(members[: min(max(1, round(share * len(members))), len(members) - 1)])
     held = np.sort(np.concatenate(held))
@@ -162,7 +169,9 @@ def _shuffled(part: tuple, seed: int) -> tuple:
     return images[order], labels[order]
 
 
-def _divide(part: tuple, share: float, seed: int) -> tuple[tuple, tuple]:
+def _divide(
+    part: tuple, share: float, seed: int, class_names: Sequence[str]
+) -> tuple[tuple, tuple]:
     images, labels = part
-    kept, held = stratified_split(labels, share, seed)
+    kept, held = stratified_split(labels, share, seed, class_names)
     return (images[kept], labels[kept]), (images[held], labels[held])
