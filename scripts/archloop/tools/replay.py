@@ -146,13 +146,15 @@ def _evaluation(
 ) -> Iterator[Step]:
     from archloop.evaluation.judge import Judge
     from archloop.random_seeds import derive
+    from archloop.settings.sections import Evaluation
 
     path = place / "evaluated" / f"{row['shard']}.json"
     made = _made(path)
     (record,) = [each for each in read_records([path]) if each["id"] == row["id"]]
     with Judge(_dataset(_inputs(results, made)), device, isolation) as judge:
         seed = derive(made["options"]["seed"], "evaluate")
-        again = judge.judge(row["program"], json.loads(record["protocol"]), seed)
+        settings = Evaluation(**json.loads(record["protocol"]))
+        again = judge.judge(row["program"], settings, seed)
         where = judge.device
     said = f"{record['outcome']}, accuracy {record['accuracy']}"
     if all(again.get(name) == record.get(name) for name in SCORE):

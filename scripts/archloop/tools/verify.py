@@ -15,7 +15,7 @@ from pathlib import Path
 from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.evaluation.cache_key import protocol_digest, score_key
-from archloop.evaluation.score import FIELDS
+from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import all_records
 from archloop.files import has_keys, read_json, read_jsonl, sha256_file, sha256_text
 from archloop.layout import PROVENANCE_SUFFIX, REQUESTS_FILE, ROOT, SCRIPTS, SETTINGS_FILE
