@@ -61,8 +61,8 @@ UNKNOWN = (
 LESS_GPU_MEMORY = {
     "generate": "lower execution.cache_mb",
     "evaluate": (
-        "lower execution.workers (a smaller evaluation.batch_size is another protocol, by which every program is evaluated"
-        " again)"
+        "lower execution.workers (a smaller evaluation.batch_size is another protocol, by which"
+        " every program is evaluated again)"
     ),
     "finetune": "set finetuning.gradient_checkpointing: true, or lower finetuning.batch_size or max_pair_tokens",
     "train_model": "lower batch_size in the file that model.reference names",
