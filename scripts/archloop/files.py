@@ -8,8 +8,9 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, overload
 
 from archloop.errors import InputError
 
@@ -93,7 +94,7 @@ def write_json(path: str | Path, value: object) -> None:
     write_text(path, json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n")
 
 
-def write_jsonl(path: str | Path, rows: Iterable[dict]) -> None:
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Write one object a line, keys sorted."""
     write_text(
         path, "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows)
@@ -114,7 +115,15 @@ def read_text(path: str | Path) -> str:
         raise InputError(f"{path}: cannot be read as text ({error})") from None
 
 
-def read_json(path: str | Path, *keys: str) -> object:
+@overload
+def read_json(path: str | Path) -> Any: ...
+
+
+@overload
+def read_json(path: str | Path, *keys: str) -> dict[str, Any]: ...
+
+
+def read_json(path: str | Path, *keys: str) -> Any:
     """Read one JSON value, an object with `keys` where some are given.
 
     Raises InputError naming the file when it is missing, truncated, no JSON or lacks a key.
@@ -126,7 +135,15 @@ def read_json(path: str | Path, *keys: str) -> object:
     return has_keys(value, keys, path) if keys else value
 
 
-def read_foreign_json(path: str | Path, *keys: str) -> object:
+@overload
+def read_foreign_json(path: str | Path) -> Any: ...
+
+
+@overload
+def read_foreign_json(path: str | Path, *keys: str) -> dict[str, Any]: ...
+
+
+def read_foreign_json(path: str | Path, *keys: str) -> Any:
     """Read JSON that another project's program wrote, as `read_json` does; a number that is none is None.
 
     Many write NaN and Infinity, which are no JSON: for a training that diverged, or for no limit.
@@ -140,7 +157,7 @@ def read_foreign_json(path: str | Path, *keys: str) -> object:
     return has_keys(value, keys, path, remedy="") if keys else value
 
 
-def parse_json(text: str | bytes) -> object:
+def parse_json(text: str | bytes) -> Any:
     """Return a JSON value; raise ValueError for what is none, NaN, Infinity and 1e999 among it, which Python takes."""
     try:
         return json.loads(text, parse_constant=_no_number, parse_float=_finite)
@@ -162,7 +179,9 @@ def _finite_or_none(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def has_keys(value: object, keys: Iterable[str], where: str | Path, remedy: str = AGAIN) -> dict:
+def has_keys(
+    value: object, keys: Iterable[str], where: str | Path, remedy: str = AGAIN
+) -> dict[str, Any]:
     """Return the value, an object with these keys; raise InputError, which ends with the remedy, otherwise."""
     if not isinstance(value, dict):
         raise InputError(f"{where}: no JSON object{remedy}")
@@ -172,7 +191,7 @@ def has_keys(value: object, keys: Iterable[str], where: str | Path, remedy: str 
     return value
 
 
-def read_jsonl(path: str | Path, *keys: str) -> list[dict]:
+def read_jsonl(path: str | Path, *keys: str) -> list[dict[str, Any]]:
     """Read one object with `keys` a line; raise InputError naming file and line of a broken or cut one."""
     text = read_text(path)
     if text and not text.endswith("\n"):

@@ -2,14 +2,15 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from archloop.errors import InputError
+from archloop.errors import InputError, one_line
 from archloop.files import read_text
 
 
-def read_yaml(path: str | Path) -> object:
+def read_yaml(path: str | Path) -> Any:
     """Return what a file of YAML that a person wrote holds, None where it is empty.
 
     Raises InputError naming the file for what is no YAML, and the line too for a number that is not finite and for a
@@ -26,7 +27,7 @@ def read_yaml(path: str | Path) -> object:
         ValueError,
         RecursionError,
     ) as error:  # ValueError: a date that there is not
-        raise InputError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path}: no YAML ({one_line(error)})") from None
 
 
 def _check_nodes(root: yaml.Node | None, loader: yaml.SafeLoader, path: str | Path) -> None:

@@ -1,5 +1,7 @@
 """What an error says: that memory is missing, or that a device fails. Texts alone: a program can raise anything."""
 
+from archloop.errors import LONGEST_LINE, kind_and_line
+
 # As PyTorch, CUDA and its libraries put it; the last is what cuBLAS says when its first workspace does not fit.
 MEMORY = (
     "out of memory",
@@ -24,9 +26,9 @@ ASSERTION = "device-side assert"
 def line(error: BaseException) -> str:
     """Return an error as one line, 300 characters at most."""
     try:
-        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return kind_and_line(error)
     except BaseException:  # its own __str__ fails
-        return type(error).__name__[:300]
+        return type(error).__name__[:LONGEST_LINE]
 
 
 def is_memory(error: BaseException) -> bool:

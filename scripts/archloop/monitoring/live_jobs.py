@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from archloop.errors import one_line
 from archloop.monitoring.snakemake_log import STAMP, Attempt, failed_attempts, seconds
 from archloop.texts import visible
 from archloop.workflow.snakemake_records import FOLDER, outputs_in
@@ -98,7 +99,7 @@ def _failure(attempt: Attempt, folder: Path) -> Failure:
         job=attempt.job,
         rule=visible(attempt.rule),
         log=visible(attempt.logs[0]) if attempt.logs else "",
-        reason=visible(" ".join("; ".join(reasons).split()))[:LONGEST_REASON],
+        reason=visible(one_line("; ".join(reasons)))[:LONGEST_REASON],
         again=attempt.again,
         mended=attempt.mended,
     )

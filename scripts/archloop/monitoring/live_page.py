@@ -9,6 +9,7 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
+from archloop.errors import LONGEST_LINE, one_line
 from archloop.files import write_text
 from archloop.layout import PAGE, SETTINGS_FILE
 from archloop.monitoring.live import ON_GPU, Live, gather
@@ -64,7 +65,7 @@ def write_beside(summary: Path) -> None:
             write_page(results, results.parent / "logs", results / NAME)
     except Exception as error:  # a page for reading is worth no cycle
         get_logger("live").warning(
-            "%s was not written: %s", NAME, " ".join(f"{error!r}".split())[:300]
+            "%s was not written: %s", NAME, one_line(repr(error))[:LONGEST_LINE]
         )
 
 

@@ -11,12 +11,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 
 from archloop import python_command, site_limits
 from archloop.errors import InputError
-from archloop.model.loading import versions
+from archloop.machine import versions
 from archloop.sandbox.isolation import choose_level
 
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "polars")
@@ -66,11 +65,7 @@ def probe(shared: Path, isolation: str) -> dict:
 
 def node_versions() -> dict[str, str]:
     """Return the versions of Python and of what the jobs compute with; a package that is not there is left out."""
-    found = {"python": versions()["python"]}
-    for package in (*PACKAGES, "bitsandbytes"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+    return versions((*PACKAGES, "bitsandbytes"))
 
 
 def gpus() -> list[dict]:

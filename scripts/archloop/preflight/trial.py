@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from archloop.errors import InputError
+from archloop.errors import InputError, one_line
 from archloop.evaluation import judge
 from archloop.families.programs import family_programs
 from archloop.sandbox import isolation as walls
@@ -63,7 +63,7 @@ def judge_seed_program(
                 opened.gpu = opened.gpu or as_gpu
                 record = opened.judge(program, replace(settings, epochs=1, repeats=1), 1)
     except (InputError, RuntimeError, OSError) as error:
-        return {"trouble": " ".join(str(error).split())}
+        return {"trouble": one_line(error)}
     finally:
         judge.SERVER = own
     facts = {

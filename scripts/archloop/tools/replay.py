@@ -26,7 +26,8 @@ from archloop.generation.write_prompts import (
     read_template,
     room_for_answer,
 )
-from archloop.workflow.provenance import host, locate, provenance_path, read_provenance, versions
+from archloop.machine import host, versions
+from archloop.workflow.provenance import locate, provenance_path, read_provenance
 
 VERDICT = (
     "outcome",

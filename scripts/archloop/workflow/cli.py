@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import click
 
 from archloop import site_limits
-from archloop.errors import InputError
+from archloop.errors import InputError, one_line
 from archloop.files import parse_json
 from archloop.progress import get_logger, start_logging
 from archloop.settings import schema
@@ -175,9 +175,7 @@ def _command(function: Callable, **settings: object) -> Callable:
             bound = site_limits.of_memory()
             if bound is None:
                 raise
-            get_logger("error").error(
-                "error: %s; %s", " ".join(str(error).split()) or "memory is full", bound
-            )
+            get_logger("error").error("error: %s; %s", one_line(error) or "memory is full", bound)
         sys.exit(1)
 
     wrapped = click.option(

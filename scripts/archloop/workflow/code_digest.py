@@ -20,7 +20,6 @@ PACKAGE = "archloop"
 # Modules by path, so that one of the same name in another folder counts.
 FRAME = (
     "archloop/allocation.py",
-    "archloop/errors.py",
     "archloop/monitoring/live_page.py",
     "archloop/progress.py",
     "archloop/workflow/provenance.py",

@@ -6,18 +6,15 @@ again when they are lost. No time and no job's number: equal results have equal 
 records (how long, on which device) are named without a digest.
 """
 
-import contextlib
 import os
-import platform
 import shlex
-import sys
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, write_json
 from archloop.layout import PROVENANCE_SUFFIX
+from archloop.machine import host, versions
 from archloop.workflow.code_digest import code_digest
 
 WITHOUT = (
@@ -165,26 +162,6 @@ def digest_of(path: Path) -> str:
         if known:
             return known
     return sha256_file(path)
-
-
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of Python and of those packages that are installed."""
-    found = {"python": platform.python_version()}
-    for name in packages:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def host(device: str | None) -> dict[str, str]:
-    """Return the class of machine that numbers depend on: architecture, and where it computes, GPU or kind of CPU."""
-    found = {"machine": platform.machine(), "system": platform.system()}
-    torch = sys.modules.get("torch")
-    if device is None or torch is None:
-        return found
-    if device != "cpu" and torch.cuda.is_available():
-        return found | {"device": torch.cuda.get_device_name(None if device == "auto" else device)}
-    return found | {"device": "cpu", "cpu": torch.backends.cpu.get_cpu_capability()}
 
 
 def provenances(*folders: Path) -> Iterable[Path]:
