@@ -93,7 +93,7 @@ def main(
     write_json(output, {"protocol": asdict(settings), "records": records})
     host = {"device": done["device"]}
     if done["device"] == "cpu":
-        host["cpu"] = done["versions"]["cpu"].split()[-1]
+        host["cpu"] = done["cpu"]
     return {"spent": pending, "host": host}
 
 

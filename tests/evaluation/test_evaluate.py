@@ -249,6 +249,7 @@ def test_a_program_is_judged_once_for_a_protocol_and_a_seed(digits, settings, tm
     rows = [{"id": name, "program": net()} for name in ("a", "b")]
     first, run = evaluate(rows, digits, settings, 1, tmp_path, RUN)
     assert run["reused"] == 1 and first[0]["key"] == first[1]["key"]
+    assert (run["device"], run["cpu"]) == ("cpu", torch.backends.cpu.get_cpu_capability())
     assert set(first[0]) == {"id", "key", *RECORD} and first[0]["graph"]["method"] == "trace"
     again, run = evaluate(rows, digits, settings, 1, tmp_path, RUN)
     assert again == first and run["reused"] == 2

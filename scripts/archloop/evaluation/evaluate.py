@@ -92,6 +92,7 @@ def evaluate(
     known = sum(each.known for each in evaluated.values())
     run_record = {
         "device": judge.device_name,
+        "cpu": judge.cpu,
         "devices": len(devices),
         "isolation": judge.level,
         "workers": workers,

@@ -115,7 +115,8 @@ class Judge:
             raise
 
         # What a score depends on beside settings, data and device.
-        processor = f"{platform.machine()} {self.server.instructions}"
+        self.cpu = self.server.instructions
+        processor = f"{platform.machine()} {self.cpu}"
         packages = ("torch", "torchvision", "numpy")
         self.versions = versions_with_kernel(packages) | {"cpu": processor}
         if self.level == "bubblewrap":  # each program has a server of its own
