@@ -1,10 +1,13 @@
-"""Errors: the one kind that a user can mend, and what any error says as one line. Standard library only."""
+"""The one kind of error that a user can mend, and any error as one line. Standard library only."""
 
 LONGEST_LINE = 300
 
 
 class InputError(Exception):
-    """Bad input: one line that says what is wrong, where, and how to mend it. Scripts print it without a traceback."""
+    """Bad input: one line that says what is wrong, where, and how to mend it.
+
+    Scripts print it without a traceback.
+    """
 
 
 def one_line(error: object) -> str:

@@ -1,4 +1,4 @@
-"""The machine that a process runs on: its device for tensors, the versions of packages, and its class as a host.
+"""The machine that a process runs on: its device, the versions of packages, its class.
 
 Torch, whose import takes seconds, is imported only where the answer hangs on it.
 """
@@ -13,7 +13,10 @@ from archloop.errors import InputError
 
 
 def choose_device(wanted: str) -> str:
-    """Return the torch device for `auto`, `cpu`, `cuda` or `cuda:N`; raise InputError when there is no such GPU."""
+    """Return the torch device for `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises InputError when there is no such GPU.
+    """
     if wanted == "cpu":
         return wanted
     import torch
@@ -54,15 +57,17 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def versions_with_kernel(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of Python, the kernel and those packages that are installed, for the record of a job."""
+    """Return what `versions` does and that of the kernel, for the record of a job."""
     return versions(packages) | {"kernel": platform.release()}
 
 
 def host(device: str | None) -> dict[str, str]:
-    """Return the class of machine that numbers depend on: architecture, and where it computes, GPU or kind of CPU.
+    """Return the class of machine that numbers depend on.
 
-    device: as `choose_device` takes it, None for a job that computes with no tensors. One that has not imported torch
-    computed with none either.
+    That is its architecture, and where it computes: the GPU, or the kind of processor.
+
+    device: as `choose_device` takes it, None for a job that computes with no tensors. One that has
+    not imported torch computed with none either.
     """
     found = {"machine": platform.machine(), "system": platform.system()}
     torch = sys.modules.get("torch")

@@ -157,7 +157,7 @@ def _enter_sandbox(order: Order) -> dict[str, int | None]:
     except BaseException as error:
         mend = MENDS.get(step, "see docs/judge.md, Walls")
         raise isolation.Refused(f"{step} failed ({line(error)}): {mend}") from None
-    return site_limits.holding()
+    return site_limits.soft_limits()
 
 
 def _begin(step: str) -> str:
