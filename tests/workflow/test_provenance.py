@@ -91,7 +91,17 @@ def test_one_of_another_shape_is_named(tmp_path, text):
         read_provenance(tmp_path / "x.provenance")
 
 
-@pytest.mark.parametrize("change", [{"outputs": {}}, {"outputs": {"a": None}}, {"params": 3}, {"settings": {"a": 1}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outputs": {}},
+        {"outputs": {"a": None}},
+        {"params": 3},
+        {"settings": {"a": 1}},
+        {"run_records": None},
+        {"waited_for": None},
+    ],
+)
 def test_one_with_values_of_another_kind_is_named(script, tmp_path, change):
     found = made(script, tmp_path)
     write_json(tmp_path / "out.provenance", found | change)

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from archloop.data.dataset_file import SPLITS
 from archloop.errors import InputError
 from archloop.model.memory import adapter_parameters, read_header, weight_shapes
 from archloop.monitoring.status import durations, plan
@@ -42,6 +41,7 @@ FILES = {
     "build_seed_corpus": 7,
 }
 QUEUED = ("generate", "evaluate", "finetune")
+SPLITS = ("train", "validation", "test")  # as in data/dataset_file.py, which imports numpy
 # Seconds from the start of a job at SLURM to that of its script: on an idle node, and on a slow
 # file system.
 START_S = (6, 20)
