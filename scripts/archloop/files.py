@@ -227,6 +227,7 @@ def read_jsonl(path: str | Path, *keys: str) -> list[dict[str, Any]]:
     text = read_text(path)
     if text and not text.endswith("\n"):
         raise InputError(f"{path}: the last line is cut off{AGAIN}")
+
     rows = []
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
@@ -255,6 +256,7 @@ def remove_tree(folder: str | Path) -> None:
             moved = os.path.join(top, f".{number}-{index}.removed")  # noqa: PTH118
             os.rename(entry.path, moved)  # noqa: PTH104
             todo.append(moved)
+
     for emptied in reversed(todo):
         os.rmdir(emptied)  # noqa: PTH106
 

@@ -155,6 +155,7 @@ def _read_limits(folder: Path, found: dict[str, str]) -> None:
             text = (folder / name).read_text(encoding="ascii").strip()
         except OSError:
             continue
+
         first = text.split()[0] if text else "max"
         if first == "max" or not 0 <= int(first) < NO_LIMIT:
             continue

@@ -115,6 +115,7 @@ def ask(*command: str, timeout_s: float = ASK_S) -> Answer:
         return Answer(False, "", f"{command[0]} is not installed here")
     except subprocess.TimeoutExpired:
         return Answer(False, "", f"{command[0]} did not answer in {timeout_s:.0f} s")
+
     why = _complaint(done.stderr or done.stdout)  # scontrol's are on stdout
     if not why:
         why = f"{command[0]} ended with status {done.returncode}"
@@ -183,8 +184,10 @@ def limits(account: str, qos: str) -> list[Limit]:
         if account and row["Account"] != account.lower():
             continue
         found += _limits_in(row, f"account {row['Account']}", OF_ACCOUNT)
+
         only = row["QOS"] if "," not in row["QOS"] else ""
         qos = qos or row["DefaultQOS"] or only
+
     if qos:
         for row in _accounting("qos", ("Name", *OF_QOS), f"name={qos}"):
             found += _limits_in(row, f"QOS {row['Name']}", OF_QOS)
@@ -263,6 +266,7 @@ def minutes(limit: str) -> int | None:
         return None
     days, _, clock = limit.rpartition("-")
     parts = [int(part) for part in clock.split(":")]
+
     if days:
         hours, more = (parts + [0, 0])[:2]
         return int(days) * 1440 + hours * 60 + more
@@ -281,6 +285,7 @@ def gpu_types(gres: tuple[str, ...]) -> dict[str, int]:
         kind, *rest = part.split(":")
         if kind != "gpu":
             continue
+
         count, model = 1, ""
         if rest and rest[-1].isdecimal():
             count = int(rest[-1])
@@ -381,6 +386,7 @@ def _wait_for(command: list[str], timeout_s: float, log: Callable[[str], None]) 
                         f"no word from a node after {duration(waited)};"
                         f" waiting up to {duration(timeout_s)}"
                     )
+
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     patience = min(LOG_EVERY_S, timeout_s - waited)
                     output, errors = started.communicate(timeout=patience)

@@ -130,10 +130,12 @@ def taken(call: str, deadline: float) -> str | None:
     words = shlex.split(call.partition(" --wrap=")[0])
     name = words[words.index("--job-name") + 1]
     comment = words[words.index("--comment") + 1]
+
     while not given_up.wait(AGAIN_S) and time.monotonic() < deadline:
         answer = ask("squeue", "--me", "--noheader", f"--name={name}", IN_QUEUE, "--format=%A|%k")
         if not answer.ok:
             continue
+
         for line in answer.text.splitlines():
             job, _, comment_there = line.partition("|")
             if comment_there == comment:

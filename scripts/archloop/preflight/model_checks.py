@@ -20,7 +20,7 @@ from archloop.model.memory import (
 )
 from archloop.preflight import slurm_checks
 from archloop.preflight.node_report import NodeReport
-from archloop.preflight.planned_run import GB, Finding, PlannedRun, error, ok, warning
+from archloop.preflight.planned_run import Finding, PlannedRun, error, gigabytes, ok, warning
 from archloop.preflight.prompt_checks import PromptLengths, read_tokenizer
 from archloop.settings import chains
 from archloop.settings.sections import Finetuning, Generation
@@ -45,9 +45,10 @@ def check_model_files(run: PlannedRun) -> Iterator[Finding]:
     manifest = check_model(run.model)
     shapes = weight_shapes(run.model)
     size = sum(file["bytes"] for file in manifest["files"].values())
+
     yield ok(
         "model",
-        f"{run.model}: {len(shapes)} tensors, {size / GB:.2f} GB, every file whole",
+        f"{run.model}: {len(shapes)} tensors, {gigabytes(size, 2)}, every file whole",
         tensors=len(shapes),
         bytes=size,
     )
@@ -99,12 +100,14 @@ def _context(run: PlannedRun, longest: Written) -> Finding:
         f"generation.max_new_tokens: {answer} after a prompt of {longest.prompt} tokens"
         f" (chain {longest.chain})"
     )
+
     values = {
         "chain": longest.chain,
         "answer_tokens": answer,
         "prompt_tokens": longest.prompt,
         "context_tokens": context if isinstance(context, int) else None,
     }
+
     if longest.tokens > context:
         return error("limits", f"{text}; the model's context is {context} tokens", **values)
     return ok("limits", f"{text}, in a context of {context}", **values)
@@ -112,9 +115,11 @@ def _context(run: PlannedRun, longest: Written) -> Finding:
 
 def _cache(run: PlannedRun, longest: Written) -> Iterator[Finding]:
     """Room for the keys and values of one answer, where the model's shape is known."""
+    # Some models name no shape, and then nothing can be said.
     shape, room_mb = text_config(run.model), run.execution.cache_mb
     if not all(shape.get(name) for name in SHAPE[:3]):
         return
+
     token_mb = cache_bytes(shape, BYTES.get(run.loading.dtype, 2)) / 2**20
     needed_mb = token_mb * longest.tokens
     if needed_mb > room_mb:
@@ -166,6 +171,7 @@ def check_memory(run: PlannedRun, node: NodeReport | None) -> Iterator[Finding]:
 
     memory, source = _gpu_memory(run, node)
     shapes, model = weight_shapes(run.model), text_config(run.model)
+    # The weights stay the same, the activations are those of the largest fine-tuning.
     weights = loaded_bytes(shapes, asdict(run.loading), gpu=True)
     training = 0
     for settings in finetunings(run):
@@ -189,12 +195,12 @@ def _gpu_memory(run: PlannedRun, node: NodeReport | None) -> tuple[int | None, s
 
 
 def _compared(memory: int | None, source: str, weights: int, training: int) -> Finding:
-    text = f"weights {weights / GB:.1f} GB, fine-tuning {training / GB:.1f} GB more (estimate)"
+    text = f"weights {gigabytes(weights)}, fine-tuning {gigabytes(training)} more (estimate)"
     values = {"weights_bytes": weights, "training_bytes": training, "gpu_bytes": memory}
     if memory is None:
         return warning("memory", f"{text}; how much the GPU has is not known", **values)
 
-    text += f", the GPU has {memory / GB:.0f} GB ({source})"
+    text += f", the GPU has {gigabytes(memory, 0)} ({source})"
     if weights > memory:
         mend = "take a larger GPU, or loading.quantization: nf4"
         return error("memory", f"{text}; {mend}", **values)

@@ -19,10 +19,10 @@ from archloop.cluster.waiting import FULL
 from archloop.preflight import node_probe
 from archloop.preflight.node_report import Gpu, NodeReport, TrialRequest
 from archloop.preflight.planned_run import (
-    GB,
     Finding,
     PlannedRun,
     error,
+    gigabytes,
     ok,
     temporary_bytes,
     warning,
@@ -57,6 +57,7 @@ def look_at_node(run: PlannedRun) -> tuple[NodeReport | None, bool, list[Finding
             text = "no node was looked at, for execution.preflight_wait_min is 0"
             return None, False, [warning("node", text)]
 
+        # The node leaves a file and prints a line; either may come late or not at all.
         answer = _ask_node(run, shared)
         report = node_probe.read_printed(answer.text)
         if report is not None:
@@ -74,6 +75,7 @@ def _ask_node(run: PlannedRun, shared: Path) -> slurm.Answer:
     wait_min = run.execution.preflight_wait_min
     request = run.rules.get("finetune_seed") or next(iter(run.rules.values()), {})
     command = slurm.probe_command(str(shared.resolve()), run.execution.isolation)
+
     log = get_logger("preflight").info
     log(
         "asking SLURM for a node like the jobs', for up to %d min (execution.preflight_wait_min)",
@@ -103,6 +105,7 @@ def check_packages(run: PlannedRun) -> Iterator[Finding]:
         found = importlib.util.find_spec(name)
         if found is None or found.origin is None:
             continue
+
         path = Path(found.origin).resolve()
         if any(path.is_relative_to(folder) for folder in folders):
             yield warning(
@@ -143,12 +146,14 @@ def _promised(run: PlannedRun, node: NodeReport) -> dict[int, int]:
         cpu_s = max(cpu_s, promised.cpu_s)
         memory_mb = max(memory_mb, promised.memory_mb)
 
+    # What the sandbox sets for every candidate, and may not set higher than the site does.
     wanted = {
         resource.RLIMIT_CPU: cpu_s,
         resource.RLIMIT_FSIZE: isolation.SCRATCH_MB * 2**20,
         resource.RLIMIT_NOFILE: isolation.OPEN_FILES,
         resource.RLIMIT_STACK: site_limits.STACK,
     }
+    # A GPU's driver maps more addresses than any limit would allow.
     if not node.gpus or run.execution.device == "cpu":
         wanted[resource.RLIMIT_AS] = memory_mb * 2**20
     return wanted
@@ -157,6 +162,7 @@ def _promised(run: PlannedRun, node: NodeReport) -> dict[int, int]:
 def check_versions(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
     """The packages of the head."""
     here, there = node_probe.node_versions(), node.versions
+
     differences = []
     for name in sorted({*here, *there}):
         if here.get(name) != there.get(name):
@@ -168,6 +174,7 @@ def check_versions(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
         mend = "use one environment on a shared file system"
         yield error("versions", f"{text}; {mend}", **there)
         return
+
     torch = there.get("torch", "missing")
     yield ok("versions", f"Python {there['python']}, torch {torch} as on the head", **there)
 
@@ -176,7 +183,9 @@ def check_gpu(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
     """A GPU that the settings count on, and what 4 bits need."""
     device, gpus = run.execution.device, node.gpus
     names = ", ".join(map(_with_memory, gpus))
-    if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= len(gpus):
+
+    _, _, number = device.partition(":")
+    if device.startswith("cuda") and int(number or 0) >= len(gpus):
         text = f"execution.device is {device}, but {node.node} shows {names or 'no GPU'}"
         yield error("device", f"{text}; set it to auto or cpu", gpus=len(gpus))
     elif gpus:
@@ -196,7 +205,9 @@ def check_gpu(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
 
 
 def _with_memory(gpu: Gpu) -> str:
-    return f"{gpu.name} ({gpu.bytes / GB:.0f} GB)" if gpu.bytes else gpu.name
+    if gpu.bytes is None:
+        return gpu.name
+    return f"{gpu.name} ({gigabytes(gpu.bytes, 0)})"
 
 
 def _sharing(node: NodeReport) -> Iterator[Finding]:
@@ -209,6 +220,7 @@ def _sharing(node: NodeReport) -> Iterator[Finding]:
             f"compute mode {alone} lets one process at a time use a GPU of {node.node};"
             " set execution.workers to 1, or the mode to Default",
         )
+
     if node.shares_gpu:
         yield warning(
             "device",
@@ -222,6 +234,7 @@ def check_trial(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
     trial = node.trial
     if trial is None:
         return
+
     if trial.trouble is not None:
         mend = "see docs/judge.md"
         if node.gpus:
@@ -229,6 +242,7 @@ def check_trial(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
         text = f"{node.node}: no candidate can be judged ({trial.trouble}); {mend}"
         yield error("judge", text)
         return
+
     yield ok(
         "judge",
         f"{node.node} trained a seed program at level {trial.isolation} on {trial.device}"
@@ -259,10 +273,11 @@ def check_folders(run: PlannedRun, node: NodeReport, seen: bool) -> Iterator[Fin
     elif not node.trouble:
         yield ok("folders", f"{node.node} reads and writes {run.results}/")
 
+    # The node's own disk: the head's may have more.
     needed, free = temporary_bytes(run), node.free_tmp
     text = (
-        f"{node.tmp} on {node.node}: {(free or 0) / GB:.1f} GB free,"
-        f" a job wants about {needed / GB:.2f} GB"
+        f"{node.tmp} on {node.node}: {gigabytes(free or 0)} free,"
+        f" a job wants about {gigabytes(needed, 2)}"
     )
     values = {"free_bytes": free, "needed_bytes": needed}
     if free is None or free > needed:

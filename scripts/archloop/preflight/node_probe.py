@@ -203,6 +203,7 @@ def has_route() -> bool:
             lines = Path(path).read_text(encoding="ascii").splitlines()
         except OSError:
             continue
+
         for line in lines:
             fields = line.split()
             if len(fields) > 2 and fields[column] == default and fields[-1] != "lo":

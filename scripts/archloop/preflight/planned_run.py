@@ -56,6 +56,11 @@ def error(name: str, what: str, **values: object) -> Finding:
     return Finding(ERROR, name, what, values)
 
 
+def gigabytes(size: float, digits: int = 1) -> str:
+    """Return a number of bytes as a person reads it: `7.5 GB`."""
+    return f"{size / GB:.{digits}f} GB"
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """What is checked: the results folder, the run's settings, and how its jobs go out.
@@ -123,6 +128,7 @@ def read_run(results: Path) -> PlannedRun:
             " before the first run: snakemake preflight --profile slurm --configfile YOUR.yaml"
         )
     requests = read_json(results / REQUESTS_FILE, "executor", "rules", "retried", "pending", "jobs")
+
     return PlannedRun(
         results=results,
         settings=read_json(results / SETTINGS_FILE, "chains", "model", "loading", "execution"),

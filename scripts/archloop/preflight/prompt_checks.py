@@ -62,6 +62,7 @@ class PromptLengths:
             return 0
         settings = self.run.settings
         prompts = effective(settings, "prompts", chain, cycle)
+
         opening = OPENINGS[effective(settings, "generation", chain, cycle)["opening"]]
         evaluation = self.run.evaluation(chain, cycle)
         text_tokens = self._longest_text(
@@ -71,6 +72,7 @@ class PromptLengths:
             evaluation.epochs,
             evaluation.parameter_budget,
         )
+
         return self.chat_tokens + text_tokens + self._tokens(opening)
 
     def _tokens(self, text: str) -> int:

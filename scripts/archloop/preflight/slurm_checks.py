@@ -28,7 +28,8 @@ NOT_NOW = re.compile("busy|down|drain", re.IGNORECASE)
 def check_account(run: PlannedRun) -> Iterator[Finding]:
     """An account of the user's, where accounting says which there are."""
     known, silent = slurm.accounts()
-    for account in sorted({str(asked.get("slurm_account") or "") for asked in run.rules.values()}):
+    wanted = {_text(asked, "slurm_account") for asked in run.rules.values()}
+    for account in sorted(wanted):
         if silent:
             text = f"accounting does not answer ({silent}), so {account or 'it'} is unchecked"
             yield warning("account", text)
@@ -42,6 +43,11 @@ def check_account(run: PlannedRun) -> Iterator[Finding]:
             yield ok("account", account or "your default account")
 
 
+def _text(asked: Request, name: str) -> str:
+    """Return a resource as text, empty where it is not asked for."""
+    return str(asked.get(name) or "")
+
+
 def check_quotas(run: PlannedRun) -> Iterator[Finding]:
     """What account and quality of service allow.
 
@@ -49,7 +55,7 @@ def check_quotas(run: PlannedRun) -> Iterator[Finding]:
     """
     named: set[tuple[str, str]] = set()
     for rule, asked in run.rules.items():
-        account, qos = str(asked.get("slurm_account") or ""), str(asked.get("qos") or "")
+        account, qos = _text(asked, "slurm_account"), _text(asked, "qos")
         runtime = asked.get("runtime") or 0
         for limit in slurm.limits(account, qos):
             if (limit.owner, limit.name) in named:
@@ -83,9 +89,10 @@ def check_partitions(run: PlannedRun) -> Iterator[Finding]:
     """Each partition there, up, long enough for the longest request, and with the GPUs asked
     for.
     """
+    # A job may name several partitions, and starts in whichever has room first.
     rules_of: dict[str, list[str]] = {}
     for rule, asked in run.rules.items():
-        for name in str(asked.get("slurm_partition") or "").split(","):
+        for name in _text(asked, "slurm_partition").split(","):
             rules_of.setdefault(name, []).append(rule)
 
     for name, rules in sorted(rules_of.items()):
@@ -98,6 +105,7 @@ def check_partitions(run: PlannedRun) -> Iterator[Finding]:
         except InputError as unknown:
             yield error("partition", f"{name}: {unknown}; {MEND_PARTITION}")
             continue
+
         yield _state(partition)
         yield _time_limit(run, partition, rules)
         for model in _gpu_models(run, rules):
@@ -121,13 +129,16 @@ def _time_limit(run: PlannedRun, partition: slurm.Partition, rules: list[str]) -
     limit = partition.limit_min
     rule, runtime = _longest(run.rules, rules)
     last_rule, last_runtime = _longest(run.retried, rules)
+
     allowed = "any time" if limit is None else f"{limit} min"
     text = f"{partition.name} allows {allowed}, {rule} asks for {runtime} min"
     values = {"limit_min": limit, "runtime_min": runtime, "last_runtime_min": last_runtime}
+
     if limit is None or last_runtime <= limit:
         return ok("time", text, **values)
     if runtime > limit:
         return error("time", f"{text}; {MEND_RUNTIME}, or take another partition", **values)
+
     text = (
         f"{partition.name} allows {limit} min, and {last_rule} asks for {last_runtime} min at its"
         " last attempt: it would be refused"
@@ -147,7 +158,7 @@ def _gpu_models(run: PlannedRun, rules: list[str]) -> list[str]:
     for rule in rules:
         asked = run.rules[rule]
         if asked.get("gpu"):
-            models.add(str(asked.get("gpu_model") or ""))
+            models.add(_text(asked, "gpu_model"))
     return sorted(models)
 
 
@@ -159,7 +170,8 @@ def _gpus_of(partition: slurm.Partition, model: str) -> Finding:
     if model and model not in types:
         others = ", ".join(filter(None, types)) or "no models"
         return error("gpu", f"{partition.name} has no {model}, but {others}")
-    listed = ", ".join(f"{count} {name or 'GPUs'}" for name, count in types.items())
+
+    listed = ", ".join([f"{count} {name or 'GPUs'}" for name, count in types.items()])
     return ok("gpu", f"{partition.name}: {listed} a node", gpus=sum(types.values()))
 
 
@@ -203,7 +215,7 @@ def _takes_later(answer: slurm.Answer, asked: Request) -> bool:
 
 
 def _all_down(asked: Request) -> bool:
-    names = str(asked.get("slurm_partition") or "").split(",")
+    names = _text(asked, "slurm_partition").split(",")
     try:
         partitions = [slurm.partition(name) for name in names if name]
     except InputError:
@@ -228,6 +240,7 @@ def declared_memory(run: PlannedRun) -> tuple[int | None, str]:
         with contextlib.suppress(InputError):
             models = _models_in(str(asked["slurm_partition"]).split(","))
 
+    # One card of unknown size could be the smallest.
     sizes = []
     for model in models:
         size = slurm.gpu_bytes(model)

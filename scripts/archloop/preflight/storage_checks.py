@@ -10,10 +10,10 @@ from archloop.model.memory import adapter_parameters, read_header, weight_shapes
 from archloop.monitoring.status import durations, plan
 from archloop.preflight import node_probe
 from archloop.preflight.planned_run import (
-    GB,
     Finding,
     PlannedRun,
     error,
+    gigabytes,
     ok,
     temporary_bytes,
     warning,
@@ -68,12 +68,19 @@ def _prepared(name: str, path: Path) -> Iterator[Finding]:
     head = read_header(path)
     try:
         metadata = json.loads(head["__metadata__"]["facts"])
-        images = {f"{split}_images": metadata["images"][split] for split in SPLITS}
+        images = {split: metadata["images"][split] for split in SPLITS}
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: no facts of a data set; delete it and run again") from None
 
-    counts = ", ".join(f"{images[f'{split}_images']} {split}" for split in SPLITS)
-    yield ok("data", f"{name}: {counts} images", dataset=name, **images)
+    counts = ", ".join(f"{count} {split}" for split, count in images.items())
+    yield ok(
+        "data",
+        f"{name}: {counts} images",
+        dataset=name,
+        train_images=images["train"],
+        validation_images=images["validation"],
+        test_images=images["test"],
+    )
     for note in metadata.get("notes", ()):
         yield warning("data", f"{name}: {note}", dataset=name)
 
@@ -91,6 +98,8 @@ def check_room(run: PlannedRun) -> Iterator[Finding]:
 def _room(name: str, folder: Path, needed: int, who: str) -> Finding:
     folder.mkdir(parents=True, exist_ok=True)
     free = node_probe.free_space(folder)
+
+    # The file system may have room that a quota does not give this user.
     try:
         node_probe.try_writing(folder)
     except OSError as failed:
@@ -99,9 +108,10 @@ def _room(name: str, folder: Path, needed: int, who: str) -> Finding:
 
     values = {"free_bytes": free, "needed_bytes": needed}
     if free is None:
-        text = f"{folder}: how much is free is not known, {who} about {needed / GB:.2f} GB"
+        text = f"{folder}: how much is free is not known, {who} about {gigabytes(needed, 2)}"
         return warning(name, f"{text} (estimate)", **values)
-    text = f"{folder}: {free / GB:.1f} GB free, {who} about {needed / GB:.2f} GB (estimate)"
+
+    text = f"{folder}: {gigabytes(free)} free, {who} about {gigabytes(needed, 2)} (estimate)"
     if free > needed:
         return ok(name, text, **values)
     return error(name, f"{text}; make room or move it elsewhere", **values)
@@ -120,10 +130,13 @@ def results_bytes(run: PlannedRun) -> int:
         folder = run.results / chain / (f"cycle-{cycle}" if cycle else "")
         if (folder / "adapter" / "adapter_model.safetensors").is_file():
             continue
+
         finetuning = effective(run.settings, "finetuning", chain, cycle)
         adapter = 4 * adapter_parameters(shapes, finetuning)
         candidates = effective(run.settings, "cycle", chain, cycle)["candidates"]
         total += adapter + CANDIDATE_BYTES * candidates
+
+        # Its checkpoints go once it is whole, so only the largest counts.
         largest[chain] = max(largest.get(chain, 0), adapter)
     return total + 3 * sum(largest.values())
 
@@ -142,6 +155,7 @@ def check_plan(run: PlannedRun) -> Iterator[Finding]:
             f"; {queued} of them at SLURM, which hold their places for {least:.0f} to {most:.0f} h"
             " in all while Snakemake starts"
         )
+
     yield ok("plan", text, **values)
     if run.slurm:
         yield from _short_jobs(run)

@@ -111,6 +111,7 @@ def write_images(path: Path) -> None:
         shape = (IMAGES, 1, SIZE, SIZE)
         arrays[f"{split}_images"] = rng.integers(0, 256, shape, dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(IMAGES) % CLASSES
+
     metadata = {
         "name": "trial",
         "classes": CLASSES,
@@ -123,6 +124,7 @@ def write_images(path: Path) -> None:
         "seed": 1,
         "images": dict.fromkeys(SPLITS, IMAGES),
     }
+
     save_file(arrays, path, metadata={"facts": json.dumps(metadata)})
 
 
@@ -138,10 +140,12 @@ def trials_by_part(
         if reason:
             yield level, WHOLE, Trial(trouble=reason)
             continue
+
         trial = judge_seed_program(device, level, settings, as_gpu=as_gpu)
         yield level, WHOLE, trial
         if trial.trouble is None:
             continue
+
         for part in LEFT_OUT:
             if part != WHOLE:
                 yield level, part, judge_seed_program(device, level, settings, part, as_gpu)

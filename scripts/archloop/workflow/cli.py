@@ -78,6 +78,7 @@ class Value(click.ParamType[Any]):
             parsed = parse_json(value)
         except ValueError:
             parsed = value
+
         if self.validator.is_valid(value) and not self.validator.is_valid(parsed):
             return value
         for error in self.validator.iter_errors(parsed):

@@ -182,6 +182,7 @@ def _imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
         parts += package[: len(package) - node.level + 1]
     if node.module:
         parts.append(node.module)
+
     module = ".".join(parts)
     return [module, *(f"{module}.{alias.name}" for alias in node.names)]
 
@@ -192,6 +193,7 @@ def _names_in_text(text: str) -> list[str]:
         return [text]
     if not text.startswith((f"from {PACKAGE}", f"import {PACKAGE}")):
         return []
+
     try:
         tree = ast.parse(text)
     except SyntaxError:

@@ -115,7 +115,9 @@ def provenance_path(output: str | Path) -> Path:
 
 def leave_provenance(stage: Stage, call: Call, extras: Extras) -> None:
     """Write the provenance of a job that has written its outputs; the first one names the job."""
-    outputs = [path for name in stage.outputs for path in _paths(call.options[name])]
+    outputs: list[Path] = []
+    for name in stage.outputs:
+        outputs += _paths(call.options[name])
     outputs += extras.get("outputs", [])
     folder = outputs[0].parent
 
@@ -133,18 +135,19 @@ def leave_provenance(stage: Stage, call: Call, extras: Extras) -> None:
     params = None
     if call.params:
         params = [param for param in call.params if not _of_inputs(param, inputs)]
+    input_digests = {str(path): digest_of(path) for path in sorted(inputs)}
+    output_digests = {os.path.relpath(path, folder): sha256_file(path) for path in outputs}
+    run_records = _paths(call.options.get("run_record"))
     provenance: Provenance = {
         "script": Path(stage.script).stem,
         "code": code_digest(stage.script),
         "params": params,
         "settings": settings,
         "options": others,
-        "inputs": {str(path): digest_of(path) for path in sorted(inputs)},
+        "inputs": input_digests,
         "waited_for": sorted(map(str, waited_for)),
-        "outputs": {os.path.relpath(path, folder): sha256_file(path) for path in outputs},
-        "run_records": [
-            os.path.relpath(path, folder) for path in _paths(call.options.get("run_record"))
-        ],
+        "outputs": output_digests,
+        "run_records": [os.path.relpath(path, folder) for path in run_records],
         "versions": versions(stage.packages),
         "host": host(call.options.get("device")) | extras.get("host", {}),
     }
@@ -232,6 +235,7 @@ def digest_of(path: Path) -> str:
     Of a large one that of its own provenance, so that no job reads it for this.
     """
     beside, known = provenance_path(path), path.stat()
+
     if (
         known.st_size >= LARGE_BYTES
         and beside.is_file()
@@ -247,7 +251,8 @@ def provenances(*folders: Path) -> Iterator[Path]:
     """Yield the provenance files below some folders, in a fixed order; of WITHOUT there are none."""
     for top in folders:
         for folder, names, files in os.walk(top):
-            names[:] = sorted(name for name in names if name not in WITHOUT and name[0] != ".")
+            kept = [name for name in names if name not in WITHOUT and name[0] != "."]
+            names[:] = sorted(kept)
             for name in sorted(files):
                 if name.endswith(PROVENANCE_SUFFIX):
                     yield Path(folder) / name

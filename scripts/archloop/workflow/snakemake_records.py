@@ -41,7 +41,8 @@ def unrecorded(patterns: Iterable[str], records: Path = FOLDER) -> list[str]:
     mark of Snakemake's own, and are none of these.
     """
     wanted = re.compile("|".join(f"(?:{_without_names(pattern)})" for pattern in patterns))
-    accounted = {key for key, _ in outputs_in(records / "incomplete")} | _recorded(records)
+    accounted = _recorded(records) | set(dict(outputs_in(records / "incomplete")))
+
     found = []
     for top in TOPS:
         for folder, subfolders, names in os.walk(top):
@@ -83,7 +84,7 @@ def other_model(manifest: str, wanted: dict[str, Any], records: Path = FOLDER) -
     """
     if not Path(manifest).is_file():
         return None
-    if any(key == manifest for key, _ in outputs_in(records / "metadata")):
+    if manifest in dict(outputs_in(records / "metadata")):  # Snakemake itself sees to it
         return None
 
     found = read_json(manifest, "reference", "revision")
@@ -210,7 +211,11 @@ def outputs_in(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _recorded(records: Path) -> set[str]:
     """Return the outputs that have a whole record."""
-    return {key for key, path in outputs_in(records / "metadata") if _is_whole(path)}
+    found = set()
+    for output, path in outputs_in(records / "metadata"):
+        if _is_whole(path):
+            found.add(output)
+    return found
 
 
 def _is_whole(path: str) -> bool:
