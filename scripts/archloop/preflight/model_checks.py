@@ -87,7 +87,7 @@ def check_limits(run: PlannedRun) -> Iterator[Finding]:
 def _written(run: PlannedRun) -> list[Written]:
     lengths = PromptLengths(run)
     found = []
-    for chain, cycle in run.cycles():
+    for chain, cycle in run.cells():
         if run.settings["chains"][chain].get("source") == chains.MODEL:
             generation = chains.effective(run.settings, "generation", chain, cycle)
             found.append(Written(chain, lengths.longest(chain, cycle), Generation(**generation)))
@@ -149,7 +149,7 @@ def _finetuning_limits(run: PlannedRun) -> Iterator[Finding]:
 
 def finetunings(run: PlannedRun) -> Iterator[Finetuning]:
     """Yield the settings of every fine-tuning of the run: that of cycle 0 is sft in any case."""
-    for chain, cycle in run.cycles():
+    for chain, cycle in run.cells():
         if chains.trains(run.settings, chain, cycle):
             settings = Finetuning(**chains.effective(run.settings, "finetuning", chain, cycle))
             yield settings if cycle else replace(settings, method="sft")

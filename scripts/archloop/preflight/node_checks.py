@@ -140,7 +140,7 @@ def check_site(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
 def _promised(run: PlannedRun, node: NodeReport) -> dict[int, int]:
     """Return the limits (resource.RLIMIT_*) that a candidate may need."""
     cpu_s, memory_mb = 0, 0
-    for chain, cycle in run.cycles():
+    for chain, cycle in run.cells():
         settings = run.evaluation(chain, cycle)
         promised = bounds(settings.timeout_s, settings.memory_mb, settings.threads)
         cpu_s = max(cpu_s, promised.cpu_s)

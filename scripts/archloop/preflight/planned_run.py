@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.layout import REQUESTS_FILE, SETTINGS_FILE
+from archloop.layout import REQUESTS_FILE, SETTINGS_FILE, Cell, dataset_path, manifest_path
 from archloop.settings import chains
 from archloop.settings.sections import Evaluation, Execution, Loading
 
@@ -79,9 +79,12 @@ class PlannedRun:
     jobs: int
 
     @property
+    def resources(self) -> Path:
+        return self.results.parent / "resources"
+
+    @property
     def model(self) -> Path:
-        name: str = self.settings["model"]["name"]
-        return self.results.parent / "resources" / "models" / name
+        return manifest_path(self.settings["model"]["name"], self.resources).parent
 
     @property
     def slurm(self) -> bool:
@@ -95,11 +98,11 @@ class PlannedRun:
     def loading(self) -> Loading:
         return Loading(**self.settings["loading"])
 
-    def cycles(self) -> Iterator[tuple[str, int]]:
-        """Yield (chain, cycle) for every cycle of every chain."""
+    def cells(self) -> Iterator[Cell]:
+        """Yield every cycle of every chain."""
         for chain in self.settings["chains"]:
             for cycle in chains.cycles_of(self.settings, chain):
-                yield chain, cycle
+                yield Cell(chain, cycle)
 
     def evaluation(self, chain: str, cycle: int) -> Evaluation:
         return Evaluation(**chains.effective(self.settings, "evaluation", chain, cycle))
@@ -111,7 +114,7 @@ class PlannedRun:
         return request if wants_gpu and self.execution.device != "cpu" else None
 
     def dataset(self, name: str) -> Path:
-        return self.results.parent / "resources" / "datasets" / f"{name}.safetensors"
+        return dataset_path(name, self.resources)
 
     def datasets(self) -> list[str]:
         return sorted({chain["dataset"] for chain in self.settings["chains"].values()})

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from archloop.errors import InputError
+from archloop.layout import ADAPTER
 from archloop.model.memory import adapter_parameters, read_header, weight_shapes
 from archloop.monitoring.status import durations, plan
 from archloop.preflight import node_probe
@@ -126,11 +127,11 @@ def results_bytes(run: PlannedRun) -> int:
     shapes = weight_shapes(run.model)
     total = 0
     largest: dict[str, int] = {}  # adapter that is still to be trained, by chain
-    for chain, cycle in run.cycles():
-        folder = run.results / chain / (f"cycle-{cycle}" if cycle else "")
-        if (folder / "adapter" / "adapter_model.safetensors").is_file():
+    for cell in run.cells():
+        if (cell.folder(run.results) / ADAPTER).is_file():
             continue
 
+        chain, cycle = cell
         finetuning = effective(run.settings, "finetuning", chain, cycle)
         adapter = 4 * adapter_parameters(shapes, finetuning)
         candidates = effective(run.settings, "cycle", chain, cycle)["candidates"]

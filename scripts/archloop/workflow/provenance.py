@@ -16,7 +16,7 @@ from typing import Any, TypedDict, cast
 
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, write_json
-from archloop.layout import PROVENANCE_SUFFIX
+from archloop.layout import PREFLIGHT_FILE, PROVENANCE_SUFFIX
 from archloop.machine import host, versions
 from archloop.workflow.code_digest import code_digest
 
@@ -44,7 +44,7 @@ RUN_ONLY = {
     "driver_calls",
 }
 # Inputs that a job waits for and does not read.
-WAITED_FOR = {Path("results/preflight.json")}
+WAITED_FOR = {Path("results", PREFLIGHT_FILE)}
 
 
 class Provenance(TypedDict):

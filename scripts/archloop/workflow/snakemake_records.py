@@ -20,6 +20,7 @@ from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import parse_json, read_json, set_time_to_now
+from archloop.layout import PREFLIGHT_FILE
 from archloop.workflow.provenance import (
     WITHOUT,
     Provenance,
@@ -141,7 +142,7 @@ def record(
 
     # The preflight has no record, so its time decides; benchmarks count as outputs where times are
     # compared.
-    for timed in [*results.glob("preflight.json"), *(results.parent / "logs").rglob("*.tsv")]:
+    for timed in [*results.glob(PREFLIGHT_FILE), *(results.parent / "logs").rglob("*.tsv")]:
         set_time_to_now(timed)
     return count, stale
 
