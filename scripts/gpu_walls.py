@@ -1,7 +1,7 @@
-"""Say on a node which part of the sandbox keeps a GPU's driver out: a seed program through the judge.
+"""Say on a node which part of the sandbox keeps a GPU's driver out.
 
-It is tried at each level of isolation; one that fails is tried again with one part after the other
-left out. The program is the project's own.
+A seed program goes through the judge. It is tried at each level of isolation; one that fails is
+tried again with one part after the other left out. The program is the project's own.
 """
 
 import sys

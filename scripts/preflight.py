@@ -1,4 +1,7 @@
-"""Check everything a run stands on before anything is queued: one line each, status 1 when the run cannot end well."""
+"""Check everything a run stands on before anything is queued: one line each.
+
+Status 1 when the run cannot end well.
+"""
 
 import sys
 from collections import Counter

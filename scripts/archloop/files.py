@@ -271,7 +271,5 @@ def sha256_file(path: str | Path) -> str:
 
 
 def sha256_text(text: str) -> str:
-    """Return the sha256 of the UTF-8 bytes of `text`, in hexadecimal; lone surrogates are
-    escaped.
-    """
+    """Return the sha256 of a text in UTF-8, in hexadecimal; lone surrogates are escaped."""
     return hashlib.sha256(text.encode("utf-8", errors="backslashreplace")).hexdigest()

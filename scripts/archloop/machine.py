@@ -27,7 +27,8 @@ def choose_device(wanted: str) -> str:
 
     if wanted.startswith("cuda") and not available:
         raise InputError(
-            f"execution.device: {wanted}, but torch sees no GPU here; set execution.device to auto or cpu"
+            f"execution.device: {wanted}, but torch sees no GPU here;"
+            " set execution.device to auto or cpu"
         )
     if wanted.startswith("cuda:"):
         count = torch.cuda.device_count()

@@ -11,9 +11,7 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def start_logging(log_file: str | None = None, mode: str = "w") -> None:
-    """Send messages to the terminal and, with the time, to the rule's log file where one is
-    given.
-    """
+    """Send messages to the terminal and, with the time, to a log file where one is given."""
     root = logging.getLogger("archloop")
     root.setLevel(logging.INFO)
     root.propagate = False

@@ -1,6 +1,4 @@
-"""Texts of programs: one layout for all, what cannot be seen made visible. Standard library
-only.
-"""
+"""Texts of programs: one layout, and what cannot be seen as escapes. Standard library only."""
 
 import ast
 import warnings

@@ -1,4 +1,4 @@
-"""What SLURM says of itself: accounts, partitions, nodes, whether it takes a request, and a tiny job on a node.
+"""What SLURM says of accounts, partitions and nodes, whether it takes a request, and a small job.
 
 Everything is asked of SLURM's own commands and given back as plain values; nothing here judges.
 """
@@ -21,7 +21,8 @@ from archloop.python_command import run_module
 JOB_NAME = "archloop-preflight"
 ASK_S = 60
 LOG_EVERY_S = 60.0
-# Where SLURM and sbatch are configured; all else that a job inherits tells of that job and would lead others astray.
+# Where SLURM and sbatch are configured; all else that a job inherits tells of that job and would
+# lead others astray.
 KEPT = ("SLURM_CONF",)
 # GB of the smallest card of a model, by a part of the name that a site gives it; the first that
 # fits counts.
@@ -80,7 +81,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Partition:
-    """One partition. limit_min is None without a limit; gres as SLURM writes it, such as gpu:a100:2."""
+    """One partition.
+
+    limit_min: None without a limit. gres: as SLURM writes it, such as gpu:a100:2.
+    """
 
     name: str
     state: str
@@ -100,7 +104,10 @@ class Limit:
 
 
 def ask(*command: str, timeout_s: float = ASK_S) -> Answer:
-    """Run one of SLURM's commands and return its answer; one that is missing or silent is an answer, too."""
+    """Run one of SLURM's commands and return its answer.
+
+    That it is missing or silent is an answer, too.
+    """
     try:
         done = subprocess.run(
             command,
@@ -157,7 +164,10 @@ def clean() -> dict[str, str]:
 
 
 def user_name() -> str:
-    """Return the name of the user, empty where there is none; $USER may be that of who started it."""
+    """Return the name of the user, empty where there is none.
+
+    $USER may be that of another, who started this process.
+    """
     with contextlib.suppress(KeyError):
         return pwd.getpwuid(os.getuid()).pw_name
     return ""
@@ -225,10 +235,10 @@ def partition(name: str) -> Partition:
     answer = ask("scontrol", "-o", "show", "partition", name)
     if not answer.ok:
         raise InputError(answer.why)
-    said = {}
+    entries = {}
     for part in answer.text.split():
         key, _, value = part.partition("=")
-        said[key] = value
+        entries[key] = value
 
     nodes, up, resources = 0, 0, set()
     for line in ask("sinfo", "-h", "-N", "-p", name, "-o", "%n|%t|%G").text.splitlines():
@@ -239,8 +249,8 @@ def partition(name: str) -> Partition:
             resources.update(_generic_resources(fields[2]))
     return Partition(
         name=name,
-        state=said.get("State", "?"),
-        limit_min=minutes(said.get("MaxTime", "")),
+        state=entries.get("State", "?"),
+        limit_min=minutes(entries.get("MaxTime", "")),
         gres=tuple(sorted(resources)),
         nodes=nodes,
         nodes_up=up,
@@ -248,7 +258,7 @@ def partition(name: str) -> Partition:
 
 
 def _generic_resources(text: str) -> list[str]:
-    """Return what a node declares, without what stands in parentheses: gpu:a100:4(S:0-1),lustre:1."""
+    """Return what a node declares, such as gpu:a100:4(S:0-1),lustre:1, without parentheses."""
     found = []
     for part in re.split(r",(?![^(]*\))", text):
         if part not in ("", "(null)"):
@@ -257,7 +267,9 @@ def _generic_resources(text: str) -> list[str]:
 
 
 def minutes(limit: str) -> int | None:
-    """Return SLURM's time (minutes, hours:minutes:seconds, days-hours:...) in minutes; None for no limit.
+    """Return SLURM's time in minutes; None for no limit.
+
+    It has the form minutes, hours:minutes:seconds or days-hours:minutes:seconds.
 
     >>> minutes("1-02:30:00")
     1590
@@ -365,7 +377,10 @@ def run_on_node(
 
 
 def _wait_for(command: list[str], timeout_s: float, log: Callable[[str], None]) -> Answer | None:
-    """Return the answer of srun, None where there is none in time; then its request is taken back."""
+    """Return the answer of srun.
+
+    None where there is none in time; then its request is taken back.
+    """
     begun = time.monotonic()
     with subprocess.Popen(
         command,

@@ -1,6 +1,4 @@
-"""What the run asks of its model: whole files, a tokenizer, room for prompts, answers and
-training.
-"""
+"""What a run asks of its model: whole files, a tokenizer, room for texts and for training."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -202,9 +200,9 @@ def _compared(memory: int | None, source: str, weights: int, training: int) -> F
 
     text += f", the GPU has {gigabytes(memory, 0)} ({source})"
     if weights > memory:
-        mend = "take a larger GPU, or loading.quantization: nf4"
-        return error("memory", f"{text}; {mend}", **values)
+        remedy = "take a larger GPU, or loading.quantization: nf4"
+        return error("memory", f"{text}; {remedy}", **values)
     if weights + training > memory:
-        mend = "set finetuning.gradient_checkpointing, or a smaller max_pair_tokens"
-        return warning("memory", f"{text}; {mend}", **values)
+        remedy = "set finetuning.gradient_checkpointing, or a smaller max_pair_tokens"
+        return warning("memory", f"{text}; {remedy}", **values)
     return ok("memory", text, **values)

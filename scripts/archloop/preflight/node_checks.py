@@ -171,8 +171,8 @@ def check_versions(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
             )
     if differences:
         text = f"{node.node} has {', '.join(differences)}"
-        mend = "use one environment on a shared file system"
-        yield error("versions", f"{text}; {mend}", **there)
+        remedy = "use one environment on a shared file system"
+        yield error("versions", f"{text}; {remedy}", **there)
         return
 
     torch = there.get("torch", "missing")
@@ -224,8 +224,8 @@ def _sharing(node: NodeReport) -> Iterator[Finding]:
     if node.shares_gpu:
         yield warning(
             "device",
-            f"MPS serves {node.node}: candidates do not use it, for the walls let them connect to"
-            " nobody; in mode EXCLUSIVE_PROCESS they find no GPU",
+            f"MPS serves {node.node}: candidates do not use it, for the sandbox lets them connect"
+            " to nobody; in mode EXCLUSIVE_PROCESS they find no GPU",
         )
 
 
@@ -236,10 +236,10 @@ def check_trial(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
         return
 
     if trial.trouble is not None:
-        mend = "see docs/judge.md"
+        remedy = "see docs/judge.md"
         if node.gpus:
-            mend = "python scripts/gpu_walls.py there says which wall it is"
-        text = f"{node.node}: no candidate can be judged ({trial.trouble}); {mend}"
+            remedy = "python scripts/gpu_walls.py there says what is in the way"
+        text = f"{node.node}: no candidate can be judged ({trial.trouble}); {remedy}"
         yield error("judge", text)
         return
 

@@ -1,5 +1,6 @@
-"""What a node offers a job: isolation, GPUs, room, versions, network. The preflight's tiny job runs
-it:
+"""What a node offers a job: isolation, GPUs, room, versions, network.
+
+The preflight runs it as a small job:
 
 python -m archloop.preflight.node_probe results/.preflight-x auto    prints one line of JSON
 """
@@ -170,8 +171,9 @@ def try_judging(request: Path, gpu: bool) -> Trial | None:
 
 
 def free_space(folder: Path) -> int | None:
-    """Return the bytes that a user may still write where a folder is or would be, None if
-    unknown.
+    """Return the bytes that a user may still write where a folder is or would be.
+
+    None where that is not known.
     """
     while not folder.exists():
         folder = folder.parent

@@ -1,6 +1,4 @@
-"""What the preflight's tiny job says of its node, and what it is asked: values that travel as
-JSON.
-"""
+"""What the preflight asks of a node and what that answers: values that travel as JSON."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,10 +17,9 @@ class Gpu:
 
 @dataclass(frozen=True)
 class TrialRequest:
-    """How a seed program is to be judged. evaluation: section of the settings, the rest
-    execution's.
+    """How a seed program is to be judged.
 
-    always: without a GPU, too.
+    evaluation: section of the settings, the others are of section execution. always: without a GPU, too.
     """
 
     device: str

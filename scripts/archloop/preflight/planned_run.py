@@ -1,6 +1,4 @@
-"""What a preflight looks at, and what it finds: the run as its jobs will be, and one line a
-finding.
-"""
+"""What a preflight looks at, the run as its jobs will be, and what it finds, in one line each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

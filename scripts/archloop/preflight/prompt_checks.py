@@ -1,6 +1,4 @@
-"""The prompts of a run to come, counted before anything is queued, without transformers and
-torch.
-"""
+"""How long the prompts of a run will be, counted without transformers and torch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What SLURM grants: account, quotas, partitions with their times and GPUs, the requests
-themselves.
-"""
+"""What SLURM grants: accounts, quotas, partitions with their times and GPUs, requests."""
 
 import contextlib
 import re
@@ -19,8 +17,8 @@ from archloop.preflight.planned_run import (
 )
 
 PROFILE = "profiles/slurm/config.yaml"
-MEND_PARTITION = f"see sinfo -s, and set slurm_partition in {PROFILE}"
-MEND_RUNTIME = "set its runtime under set-resources"
+REMEDY_PARTITION = f"see sinfo -s, and set slurm_partition in {PROFILE}"
+REMEDY_RUNTIME = "set its runtime under set-resources"
 # How sbatch calls nodes that would take a job later.
 NOT_NOW = re.compile("busy|down|drain", re.IGNORECASE)
 
@@ -71,7 +69,7 @@ def _over_time(limit: slurm.Limit, rule: str, runtime: int) -> Finding | None:
         return None
     text = (
         f"{limit.owner} allows {limit.value} min ({limit.name}), {rule} asks for {runtime} min and"
-        f" would wait for ever; {MEND_RUNTIME}"
+        f" would wait for ever; {REMEDY_RUNTIME}"
     )
     return error("limits", text, limit_min=limit.value, runtime_min=runtime)
 
@@ -86,9 +84,7 @@ def _over_jobs(limit: slurm.Limit, jobs: int) -> Finding | None:
 
 
 def check_partitions(run: PlannedRun) -> Iterator[Finding]:
-    """Each partition there, up, long enough for the longest request, and with the GPUs asked
-    for.
-    """
+    """Each partition there and up, with the time and the GPUs that are asked for."""
     # A job may name several partitions, and starts in whichever has room first.
     rules_of: dict[str, list[str]] = {}
     for rule, asked in run.rules.items():
@@ -98,12 +94,12 @@ def check_partitions(run: PlannedRun) -> Iterator[Finding]:
     for name, rules in sorted(rules_of.items()):
         if not name:
             text = "none is asked for; the cluster's default is taken"
-            yield warning("partition", f"{text}; {MEND_PARTITION}")
+            yield warning("partition", f"{text}; {REMEDY_PARTITION}")
             continue
         try:
             partition = slurm.partition(name)
         except InputError as unknown:
-            yield error("partition", f"{name}: {unknown}; {MEND_PARTITION}")
+            yield error("partition", f"{name}: {unknown}; {REMEDY_PARTITION}")
             continue
 
         yield _state(partition)
@@ -115,7 +111,7 @@ def check_partitions(run: PlannedRun) -> Iterator[Finding]:
 def _state(partition: slurm.Partition) -> Finding:
     name, nodes, up = partition.name, partition.nodes, partition.nodes_up
     if partition.state != "UP":
-        return error("partition", f"{name} is {partition.state}; {MEND_PARTITION}")
+        return error("partition", f"{name} is {partition.state}; {REMEDY_PARTITION}")
     if not up:
         text = f"{name}: none of its {nodes} nodes is up; jobs would wait"
         return warning("partition", text, nodes=nodes, nodes_up=0)
@@ -123,8 +119,9 @@ def _state(partition: slurm.Partition) -> Finding:
 
 
 def _time_limit(run: PlannedRun, partition: slurm.Partition, rules: list[str]) -> Finding:
-    """Compare the longest runtime of some rules with a partition's: at the first attempt, at the
-    last.
+    """Compare the longest runtime of some rules with a partition's.
+
+    That at the first attempt, and that at the last one.
     """
     limit = partition.limit_min
     rule, runtime = _longest(run.rules, rules)
@@ -137,7 +134,7 @@ def _time_limit(run: PlannedRun, partition: slurm.Partition, rules: list[str]) -
     if limit is None or last_runtime <= limit:
         return ok("time", text, **values)
     if runtime > limit:
-        return error("time", f"{text}; {MEND_RUNTIME}, or take another partition", **values)
+        return error("time", f"{text}; {REMEDY_RUNTIME}, or take another partition", **values)
 
     text = (
         f"{partition.name} allows {limit} min, and {last_rule} asks for {last_runtime} min at its"
@@ -165,8 +162,8 @@ def _gpu_models(run: PlannedRun, rules: list[str]) -> list[str]:
 def _gpus_of(partition: slurm.Partition, model: str) -> Finding:
     types = slurm.gpu_types(partition.gres)
     if not types:
-        mend = "take a partition with some, or set execution.gpus to 0"
-        return error("gpu", f"{partition.name} declares no GPUs; {mend}")
+        remedy = "take a partition with some, or set execution.gpus to 0"
+        return error("gpu", f"{partition.name} declares no GPUs; {remedy}")
     if model and model not in types:
         others = ", ".join(filter(None, types)) or "no models"
         return error("gpu", f"{partition.name} has no {model}, but {others}")
@@ -251,8 +248,9 @@ def declared_memory(run: PlannedRun) -> tuple[int | None, str]:
 
 
 def _models_in(partitions: list[str]) -> list[str]:
-    """Return the models of GPU in some partitions; raise InputError where there is none of a
-    name.
+    """Return the models of GPU in some partitions.
+
+    Raises InputError where there is none of a name.
     """
     found: list[str] = []
     for name in partitions:

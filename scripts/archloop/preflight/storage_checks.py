@@ -87,9 +87,7 @@ def _prepared(name: str, path: Path) -> Iterator[Finding]:
 
 
 def check_room(run: PlannedRun) -> Iterator[Finding]:
-    """Room for what the run writes, and a megabyte really written, for quotas that statvfs
-    hides.
-    """
+    """Room for what the run writes, and a megabyte written: file systems hide quotas."""
     yield _room("results", run.results, results_bytes(run), "the run writes")
     if not run.slurm:
         temporary = Path(tempfile.gettempdir())
@@ -104,8 +102,8 @@ def _room(name: str, folder: Path, needed: int, who: str) -> Finding:
     try:
         node_probe.try_writing(folder)
     except OSError as failed:
-        mend = "make room, or move it to a place that is yours"
-        return error(name, f"{folder}: {failed.strerror}; {mend}")
+        remedy = "make room, or move it to a place that is yours"
+        return error(name, f"{folder}: {failed.strerror}; {remedy}")
 
     values = {"free_bytes": free, "needed_bytes": needed}
     if free is None:

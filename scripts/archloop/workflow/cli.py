@@ -1,5 +1,7 @@
-"""What all scripts share: options made from the settings' schema, logging, one clear line for a
-user's mistake, and the provenance that a stage leaves.
+"""What all scripts share.
+
+Options made from the settings' schema, logging, one clear line for a user's mistake, and the
+provenance that a stage leaves.
 """
 
 import contextlib
@@ -54,7 +56,7 @@ METAVARS = {
 
 
 class Value(click.ParamType[Any]):
-    """A JSON value (`0.7`, `null`, `[0, 24]`) or plain text, checked against the schema of its key."""
+    """A JSON value (`0.7`, `null`, `[0, 24]`) or plain text that the schema of its key allows."""
 
     name = "value"
 
@@ -138,7 +140,7 @@ def settings_options(
 
 
 def command(function: Function) -> click.Command:
-    """Make a click command that has `--log`, and that ends a user's mistake with one line and status 1."""
+    """Make a click command with `--log`, which ends a user's mistake with one line, status 1."""
     return _command(function)
 
 
@@ -218,7 +220,7 @@ def _command(function: Function, **settings: Any) -> click.Command:
 
 
 def mistake(error: BaseException) -> str | None:
-    """Return the line for an error that a user can mend, None for one that is a fault of the code."""
+    """Return the line for an error that a user can mend, None for a fault of the code."""
     if isinstance(error, InputError):
         return visible(str(error)).replace("\n", "\\n")  # a file's name may hold a line feed
     if isinstance(error, OSError):

@@ -35,9 +35,7 @@ UNCOUNTED = ("kind", "type_comment", "type_ignores")
 
 @dataclass(frozen=True)
 class Module:
-    """What counts of a module: the digest of its syntax tree, and the dotted names that it imports
-    or may.
-    """
+    """What counts of a module: the digest of its syntax tree, and the names that it may import."""
 
     digest: str
     names: list[str]
@@ -61,8 +59,7 @@ def code_digest(script: str | Path, root: Path | None = None) -> str:
 
 
 def reached(script: Path, root: Path | None = None) -> set[Path]:
-    """Return the script and every module of the package that it imports, those they import, and so
-    on.
+    """Return the script, every module of the package that it imports, what those import, and on.
 
     An import in a function counts. Modules of the frame are left out, and what they alone import.
     """
@@ -118,8 +115,9 @@ def _parsed(tree: ast.Module, package: tuple[str, ...]) -> Module:
 
 @dataclass
 class Known:
-    """The modules that were parsed before, in this process or another. What cannot be read or
-    written is done again.
+    """The modules that were parsed before, in this process or another.
+
+    What cannot be read or written is parsed again.
     """
 
     file: Path

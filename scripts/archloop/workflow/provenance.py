@@ -212,11 +212,11 @@ def _has_shape(found: dict[str, Any]) -> bool:
     return all(isinstance(text, str) and "\0" not in text for text in texts)
 
 
-def outputs_of(path: Path, found: Provenance, run_records: bool = False) -> list[Path]:
+def outputs_of(path: Path, provenance: Provenance, run_records: bool = False) -> list[Path]:
     """Return the outputs that a provenance at `path` tells of, on demand the run records too."""
-    names = list(found["outputs"])
+    names = list(provenance["outputs"])
     if run_records:
-        names += found["run_records"]
+        names += provenance["run_records"]
     return [Path(os.path.normpath(path.parent / name)) for name in names]
 
 
@@ -248,7 +248,7 @@ def digest_of(path: Path) -> str:
 
 
 def provenances(*folders: Path) -> Iterator[Path]:
-    """Yield the provenance files below some folders, in a fixed order; of WITHOUT there are none."""
+    """Yield the provenance files below some folders, in a fixed order, but in WITHOUT."""
     for top in folders:
         for folder, names, files in os.walk(top):
             kept = [name for name in names if name not in WITHOUT and name[0] != "."]

@@ -118,25 +118,27 @@ def record(
     count, stale = 0, []
     for path in _inputs_first(results, [*provenances(results, results.parent / "resources")]):
         try:
-            found = read_provenance(path)
+            provenance = read_provenance(path)
         except InputError as error:
             stale.append(str(error))
             continue
-        why = staleness(path, found)
+        why = staleness(path, provenance)
         if why:
             stale.append(f"{path}: {why}")
 
-        outputs = [each for each in outputs_of(path, found, run_records=True) if each.is_file()]
+        outputs = [
+            each for each in outputs_of(path, provenance, run_records=True) if each.is_file()
+        ]
         if not why:
             for output in outputs:
                 set_time_to_now(output)
         # Of an export Snakemake knows the index alone: how many designs there are is no part of its
         # plan.
-        declared = outputs[:1] if found["script"] == "export" else outputs
+        declared = outputs[:1] if provenance["script"] == "export" else outputs
         for output in declared:
             if os.fspath(output) not in recorded:
-                rule = _rule(found["script"], path.relative_to(results.parent))
-                entry = _entry(results, rule, found, why, now)
+                rule = _rule(provenance["script"], path.relative_to(results.parent))
+                entry = _entry(results, rule, provenance, why, now)
                 persistence._write_record(os.fspath(output), entry)
                 count += 1
 
@@ -147,19 +149,19 @@ def record(
     return count, stale
 
 
-def _entry(results: Path, rule: str, found: Provenance, why: str | None, now: float) -> Any:
+def _entry(results: Path, rule: str, provenance: Provenance, why: str | None, now: float) -> Any:
     """Return Snakemake's record of an output, of the past or, where `why` is given, of no plan."""
     from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
 
     checksums = {}
-    for name, digest in found["inputs"].items():
+    for name, digest in provenance["inputs"].items():
         checksums[str(locate(results, name))] = f"sha256:{digest}"
-    params = sorted(map(repr, found["params"] or ["made by hand"]))
+    params = sorted(map(repr, provenance["params"] or ["made by hand"]))
     if why:
         params = [f"not as recorded: {why}"]
     return MetadataRecord(
         rule=rule,
-        input=sorted([*checksums, *found["waited_for"]]),
+        input=sorted([*checksums, *provenance["waited_for"]]),
         params=params,
         record_format_version=RECORD_FORMAT_VERSION,
         starttime=now,
