@@ -245,6 +245,16 @@ def test_of_an_empty_folder_and_one_without_settings_there_is_a_page(run, tmp_pa
     assert "<th scope='row'>main_s2</th>" in (run / "live.html").read_text()
 
 
+def test_it_links_to_the_report_and_to_the_partial_one_where_they_are(run):
+    for name in ("partial", "report"):
+        (run / name).mkdir(exist_ok=True)
+        (run / name / "index.html").write_text("a page")
+        write_page(run, run.parent / "logs", run / "live.html")
+        page = (run / "live.html").read_text()
+        assert "<a href='partial/index.html'>the partial report</a>" in page
+        assert ("<a href='report/index.html'>the report</a>" in page) == (name == "report")
+
+
 def test_a_summary_writes_the_page_of_its_own_run_alone(run, tmp_path):
     write_beside(run / "main" / "cycle-2" / "summary.json")
     assert "at work" in (run / "live.html").read_text() or "unfinished" in (run / "live.html").read_text()

@@ -31,6 +31,7 @@ from archloop.report.parts import FIGURES, TABLES
 from archloop.report.report import all_tables, page, write_report
 from archloop.report.results import _records, read_all
 from archloop.report.tables.per_cycle import FATES, front, reason
+from archloop.report.wording import per_100
 
 CHAINS = {
     "main": {"dataset": "cifar10", "cycles": 3},
@@ -325,6 +326,13 @@ def test_the_page_shows_the_numbers_of_the_candidates(folder, made):
             assert values["admitted"] == str(sum(candidate["outcome"] == "admitted" for candidate in found))
             assert values["mean accuracy"] == f"{100 * math.fsum(scores) / len(scores):.1f} %"
             assert values["best"] == f"{100 * max(scores):.1f} %"
+
+
+def test_a_picture_says_that_its_last_number_is_a_mean_of_a_third(made):
+    rows = [row for row in table(made, "fates") if row["chain"] in ("main", "again")]
+    last = [row for row in rows if int(row["cycle"]) == max(int(row["cycle"]) for row in rows)]
+    share = 100 * sum(int(row["new_good"]) for row in last) / sum(int(row["candidates"]) for row in last)
+    assert f"mean of the last third {per_100(share)}" in (made / "index.html").read_text()
 
 
 def test_repeats_stand_together_the_loop_first(made):

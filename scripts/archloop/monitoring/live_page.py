@@ -137,12 +137,13 @@ def _facts(live: Live, path: Path) -> str:
             ("Answered from the store", share, f"{live.reused[0]} of {live.reused[1]} judgements")
         )
     found.append(("Disk", f"{live.disk[0] / 1e9:.0f} GB free", f"of {live.disk[1] / 1e9:.0f} GB"))
-    for report, when in list(live.reports.items())[:1]:
+    links, ages = [], []
+    for report, when in live.reports.items():
         kind = "report" if report.parent.name == "report" else "partial report"
-        link = _relative(report, path)
-        found.append(
-            ("Read", f"<a href='{link}'>the {kind}</a>", f"{duration(max(0, live.now - when))} old")
-        )
+        links.append(f"<a href='{_relative(report, path)}'>the {kind}</a>")
+        ages.append(f"{duration(max(0, live.now - when))} old")
+    if links:
+        found.append(("Read", " · ".join(links), " · ".join(ages)))
     return "".join(
         f"<div><dt>{name}</dt><dd>{value}<small>{more}</small></dd></div>"
         for name, value, more in found

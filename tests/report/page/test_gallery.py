@@ -221,6 +221,14 @@ def test_search_finds_words_of_programs(window, page, results, rows):
 
 
 @needs_chromium()
+def test_drawings_of_cards_and_of_the_list_are_large_enough_to_read(window, page):
+    open_page(window, page)
+    height = "return document.querySelector('{}').getBoundingClientRect().height"
+    assert window.run(height.format(".designs .net")) >= 75
+    assert window.run(height.format("#list .net")) >= 36
+
+
+@needs_chromium()
 def test_back_closes_a_design_and_forward_opens_it_again(window, page, rows):
     first, second = rows["id"][:2]
     open_page(window, page, "#parameters=900000000")

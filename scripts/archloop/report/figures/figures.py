@@ -89,7 +89,7 @@ def _fates(results: Results, shown: dict[str, list[str]], fates: pl.DataFrame) -
             f"{per_100(last[name])} {words}" for name, (_, words) in FATE_COLORS.items()
         )
         rows = shares.unpivot(list(FATES), index="cycle", variable_name="fate", value_name="share")
-        title = f"{named(role, group)}: {ends[0]} new and good at first, {ends[1]} at the end"
+        title = f"{named(role, group)}: {ends[0]} new and good at first, mean of the last third {ends[1]}"
         panels.append(draw.fates(title, rows, runs, last_cycle, says))
     if "loop" not in growth:
         return Picture("Nothing was generated yet", [])

@@ -119,7 +119,7 @@ def drawing(blocks: list[list]) -> Markup:
                     f"M{start:g} 15Q{(start + end) / 2:g} {15 - min(26, 5 + (end - start) / 4):.1f} {end:g} 15"
                 )
     wide = max(1, len(shown)) * (BAR_WIDTH + 1)
-    size = f'width="{wide}" height="52" viewBox="0 0 {wide} 52"'
+    size = f'width="{wide}" height="52" viewBox="0 0 {wide} 52" preserveAspectRatio="xMinYMid"'
     more = f'<path class="arc" d="{"".join(arcs)}"/>' if arcs else ""
     return (
         Markup(f'<svg class="net" {size} aria-hidden="true">{more}{"".join(parts)}</svg>')
