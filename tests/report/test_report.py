@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
-from synthetic_results import LOOK, settings, write_results
+from synthetic_results import LOOK, TEST_IMAGES, settings, write_results
 
 from archloop.corpus.tables import read_corpus
 from archloop.errors import InputError
@@ -25,12 +26,14 @@ from archloop.report.figures.figures import Picture
 from archloop.report.figures.theme import COLORS, DARK
 from archloop.report.figures.theme import FATES as FATE_COLORS
 from archloop.report.graph_drawing import blocks
+from archloop.report.graphs import read_records
 from archloop.report.groups import repeat_groups
+from archloop.report.page.best_design import best_design
 from archloop.report.page.gallery import gallery
 from archloop.report.parts import FIGURES, TABLES
 from archloop.report.report import all_tables, page, write_report
-from archloop.report.results import _records, read_all
-from archloop.report.tables.per_cycle import FATES, front, reason
+from archloop.report.results import read_all
+from archloop.report.tables.candidates import FATES, front, reason
 from archloop.report.wording import per_100
 
 CHAINS = {
@@ -165,7 +168,7 @@ def test_how_many_copies_there_are_does_not_move_with_accuracy(tmp_path, accurac
         return row | facts | {"outcome": "below_threshold" if accuracy < 0.4 else "near_copy"}
 
     write_results(tmp_path, settings({"main": {"dataset": "cifar10", "cycles": 1}}), 40, taint=alike)
-    tables, *_ = all_tables(read_all(tmp_path), LOOK)
+    tables = all_tables(read_all(tmp_path), LOOK).by_name
     (row,) = tables["fates"].to_dicts()
     assert row["copy_own"] >= row["valid"] - 1 > 10 and row["distinct"] == 1
 
@@ -177,7 +180,7 @@ def test_a_copy_by_its_graph_counts_where_the_gate_looks_at_graphs(tmp_path):
     for gate, copies in (("either", True), ("text", False), ("graph", True)):
         chain = {"main": {"dataset": "cifar10", "cycles": 1, "novelty": {"gate": gate}}}
         write_results(tmp_path / gate, settings(chain), 30, taint=twins)
-        tables, *_ = all_tables(read_all(tmp_path / gate), LOOK)
+        tables = all_tables(read_all(tmp_path / gate), LOOK).by_name
         (found,) = tables["fates"].to_dicts()
         assert (found["new_good"] + found["new_below"] == 0) == copies
 
@@ -426,9 +429,9 @@ def test_the_page_says_what_verify_found_and_whether_that_is_of_these_results(tm
     if note:
         write_json(tmp_path / "verified.json", note)
     results = read_all(tmp_path)
-    tables, _, compared = all_tables(results, LOOK)
+    tables = all_tables(results, LOOK)
     drawn = {name: Picture("nothing", []) for name in FIGURES}
-    shown = page(results, LOOK, tables, compared, drawn, gallery(results, tables["architectures"]))
+    shown = page(results, LOOK, tables, drawn, gallery(results, tables.by_name["architectures"]))
     assert said in shown
 
 
@@ -440,6 +443,17 @@ def test_the_best_design_says_whose_it_is_and_what_chance_among_the_test_images_
     error = 1.96 * math.sqrt(share * (1 - share) / 10_000)
     assert "The loop's best design" in card and f"<b>{100 * share:.1f} % on the test set</b>" in card
     assert f"(± {100 * error:.1f} %, 95 %, for its 10,000 images)" in card
+
+
+def test_the_images_of_the_test_set_are_counted_by_the_data_set_and_unknown_without_it(tmp_path):
+    chains = {"main": {"dataset": "cifar10", "cycles": 2}}
+    results = read_all(write_results(tmp_path / "results", settings(chains), 20))
+    tables = all_tables(results, LOOK).by_name
+    best = best_design(results, tables, {"loop": ["main"]})
+    assert best.images == TEST_IMAGES and 0 < best.error < 0.02
+    shutil.rmtree(tmp_path / "resources")
+    alone = best_design(results, tables, {"loop": ["main"]})
+    assert alone.images is None and alone.error is None and alone.design == best.design
 
 
 def test_what_is_on_other_data_sets_is_said_on_the_first_screen(made):
@@ -470,11 +484,11 @@ def test_records_of_the_admitted_alone_are_read_and_in_any_layout(folder, tmp_pa
     write_json(tmp_path / "as-written.json", whole)
     (tmp_path / "other.json").write_text(json.dumps(whole))
     for name in ("as-written", "other"):
-        assert _records(tmp_path / f"{name}.json", wanted) == whole["records"][:5]
+        assert read_records(tmp_path / f"{name}.json", wanted) == whole["records"][:5]
     text = (tmp_path / "as-written.json").read_text()
     (tmp_path / "cut.json").write_text(text[: len(text) // 2])
     with pytest.raises(InputError, match=r"cut\.json: not whole JSON"):
-        _records(tmp_path / "cut.json", wanted)
+        read_records(tmp_path / "cut.json", wanted)
 
 
 def test_no_two_colours_are_one_and_fates_stay_apart_in_grey_print():
@@ -504,10 +518,10 @@ def test_a_graph_folds_into_the_blocks_a_person_thinks_in():
         ["add", [["self", "@"], ["other", "@"]], [5, 2], [2, 16, 16, 16]],
     ]
     assert blocks(nodes) == [
-        ["image", "i", "3×32×32", []],
-        ["conv 3×3 /2", "c", "16×16×16", [0]],
-        ["batch norm · relu", "n", "16×16×16", [1]],
-        ["add", "+", "16×16×16", [1, 2]],
+        ("image", "i", "3×32×32", []),
+        ("conv 3×3 /2", "c", "16×16×16", [0]),
+        ("batch norm · relu", "n", "16×16×16", [1]),
+        ("add", "+", "16×16×16", [1, 2]),
     ]
 
 
