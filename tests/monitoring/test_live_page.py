@@ -14,7 +14,8 @@ from synthetic_results import settings, write_results
 
 from archloop.files import read_json, write_json
 from archloop.monitoring import live_page
-from archloop.monitoring.live import gather, in_order, log_of, roles
+from archloop.monitoring.chain_order import in_order, roles
+from archloop.monitoring.live import gather, log_of
 from archloop.monitoring.live_cycles import Cycle, collapse
 from archloop.monitoring.live_jobs import failures, is_held
 from archloop.monitoring.live_page import write_beside, write_page
@@ -140,6 +141,13 @@ def test_the_control_that_does_not_learn_comes_before_the_one_that_learns_from_t
     fixed = CHAINS["main"] | {"finetuning": {"train_on": "seed_corpus"}, "repeats": 1}
     whole = settings({"a_fixed": fixed, "frozen": CHAINS["frozen"], "main": CHAINS["main"], "random": CHAINS["random"]})
     assert in_order(whole) == ["seed", "main", "main_s2", "frozen", "a_fixed", "random"]
+
+
+def test_controls_come_in_the_order_of_the_reports_setting():
+    chains = {name: CHAINS[name] for name in ("main", "frozen", "random")}
+    chains["fixed"] = CHAINS["main"] | {"finetuning": {"train_on": "seed_corpus"}, "repeats": 1}
+    whole = settings(chains, report={"controls": ["fixed", "frozen"]})
+    assert in_order(whole) == ["seed", "main", "main_s2", "fixed", "frozen", "random"]
 
 
 def test_a_chain_that_differs_in_something_else_is_no_control_here_either():

@@ -1,26 +1,41 @@
-"""How far a run is: the funnel of every cycle so far, jobs and time left, in the terminal. Starts in a blink.
+"""How far a run is: the funnel of every cycle so far, jobs and time left, in the terminal.
 
-It looks at which of the planned files are there, so it works beside a run, after one, and on a copy of its folder.
-Standard library only.
+It looks at which of the planned files are there, so it works beside a run, after one, and on a copy
+of its folder. Standard library only: it starts in a blink.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import SETTINGS_FILE
-from archloop.outcomes import NOT_VALID
+from archloop.outcomes import NOT_VALID, VALID
 from archloop.progress import duration
-from archloop.settings.chains import effective, parent_of, trains, uses_seed_adapter
+from archloop.settings.chains import (
+    BASE,
+    FAMILIES,
+    MODEL,
+    SEED,
+    effective,
+    parent_of,
+    trains,
+    uses_seed_adapter,
+)
 
-FEW_CHAINS = 4  # of more, only the last two cycles each are shown
+FEW_CHAINS = 4  # of more, only the last LAST_CYCLES each are shown
+LAST_CYCLES = 2
+Settings = dict[str, Any]
+# (chain, stage) -> seconds; the chain is "" for what belongs to none, or to all.
+Seconds = dict[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One planned job: its stage, the file that it leaves last, and where its duration is on record."""
+    """One planned job. path: the file that it leaves last."""
 
     chain: str
     cycle: int
@@ -28,73 +43,97 @@ class Job:
     path: Path
 
 
-def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
-    """Return what there is to say of a results folder; logs: the folder with the benchmarks of its jobs.
+@dataclass(frozen=True)
+class CycleLine:
+    """A line of the table of a chain. outcomes: those that are counted already."""
 
-    jobs: of `plan`, where somebody has planned already.
+    cycle: str
+    candidates: int
+    outcomes: dict[str, int]
+    valid: str
+    mean: str
+    best: str
+
+    def cell(self, column: str) -> str:
+        if column in (*NOT_VALID, *VALID):
+            return str(self.outcomes.get(column, ""))
+        return str(getattr(self, column))
+
+
+def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
+    """Return what there is to say of a results folder.
+
+    logs: the folder with the benchmarks of its jobs. jobs: of `plan`, where somebody has planned
+    already.
     """
     settings = settings_of(results)
-    chains = {name: chain for name, chain in settings.get("chains", {}).items() if name != "seed"}
+    chains = {name: chain for name, chain in settings.get("chains", {}).items() if name != SEED}
     if not chains:
         return f"no run has been started in {results}/ yet"
+
     lines = []
     for name, chain in chains.items():
-        lines += _chain_lines(
-            results / name, name, chain["cycles"], 999 if len(chains) <= FEW_CHAINS else 2
-        )
+        shown = chain["cycles"] if len(chains) <= FEW_CHAINS else LAST_CYCLES
+        lines += _chain_lines(results / name, name, chain["cycles"], shown)
+
     jobs = plan(results, settings) if jobs is None else jobs
+    left = [job for job in jobs if not job.path.is_file()]
     if jobs:
-        left = [job for job in jobs if not job.path.is_file()]
         lines.append(f"jobs: {len(jobs) - len(left)} of {len(jobs)} done, {len(left)} left")
-        lines += [f"time left: {time_left(left, settings, durations(logs))}"] if left else []
+    if left:
+        lines.append(f"time left: {time_left(left, settings, durations(logs))}")
+
     report = results / "report" / "index.html"
     if report.is_file():
         lines.append(f"report: {report}")
     return "\n".join(lines)
 
 
-def plan(results: Path, settings: dict) -> list[Job]:
-    """Return all jobs of a run from the seed corpus on; none where the folder holds no settings."""
+def plan(results: Path, settings: Settings) -> list[Job]:
+    """Return all jobs of a run from the seed corpus on.
+
+    None where the folder holds no settings.
+    """
     if "seed_corpus" not in settings:
         return []
-    seed, shards = results / "seed", settings["seed_corpus"]["shards"]
-    jobs = [Job("seed", 0, "write_seed_programs", seed / "left_out.json")]
-    jobs += [
-        Job("seed", 0, "evaluate", seed / "evaluated" / f"{shard}.json") for shard in range(shards)
-    ]
-    jobs.append(Job("seed", 0, "build_seed_corpus", seed / "corpus.parquet"))
-    if uses_seed_adapter(settings):
-        jobs.append(Job("seed", 0, "finetune", seed / "adapter" / "adapter_model.safetensors"))
+    jobs = list(_seed_jobs(results / SEED, settings))
     for name, chain in settings["chains"].items():
         for cycle in range(1, chain.get("cycles", 0) + 1):
-            folder = results / name / f"cycle-{cycle}"
-            shards = effective(settings, "cycle", name, cycle)["shards"]
-            writer = {"model": "generate", "families": "draw_families"}.get(
-                chain["source"], "transfer"
-            )
-            if writer == "generate":
-                jobs.append(Job(name, cycle, "write_prompts", folder / "prompts.jsonl"))
-            jobs += [
-                Job(name, cycle, writer, folder / "generated" / f"{shard}.jsonl")
-                for shard in range(shards)
-            ]
-            jobs += [
-                Job(name, cycle, "evaluate", folder / "evaluated" / f"{shard}.json")
-                for shard in range(shards)
-            ]
-            jobs.append(Job(name, cycle, "admit", folder / "candidates.parquet"))
-            if trains(settings, name, cycle):
-                jobs.append(
-                    Job(name, cycle, "finetune", folder / "adapter" / "adapter_model.safetensors")
-                )
-            jobs.append(Job(name, cycle, "summarize", folder / "summary.json"))
-        if name != "seed":
-            jobs.append(Job(name, 0, "export", results / name / "architectures" / "index.json"))
-    return [*jobs, Job("", 0, "report", results / "report" / "index.html")]
+            jobs += _cycle_jobs(results / name / f"cycle-{cycle}", settings, name, cycle)
+        if name != SEED:
+            index = results / name / "architectures" / "index.json"
+            jobs.append(Job(name, 0, "export", index))
+    jobs.append(Job("", 0, "report", results / "report" / "index.html"))
+    return jobs
+
+
+def _seed_jobs(folder: Path, settings: Settings) -> Iterator[Job]:
+    yield Job(SEED, 0, "write_seed_programs", folder / "left_out.json")
+    for shard in range(settings["seed_corpus"]["shards"]):
+        yield Job(SEED, 0, "evaluate", folder / "evaluated" / f"{shard}.json")
+    yield Job(SEED, 0, "build_seed_corpus", folder / "corpus.parquet")
+    if uses_seed_adapter(settings):
+        yield Job(SEED, 0, "finetune", folder / "adapter" / "adapter_model.safetensors")
+
+
+def _cycle_jobs(folder: Path, settings: Settings, chain: str, cycle: int) -> Iterator[Job]:
+    writers = {MODEL: "generate", FAMILIES: "draw_families"}
+    writer = writers.get(settings["chains"][chain]["source"], "transfer")
+    shards = range(effective(settings, "cycle", chain, cycle)["shards"])
+    if writer == "generate":
+        yield Job(chain, cycle, "write_prompts", folder / "prompts.jsonl")
+    for shard in shards:
+        yield Job(chain, cycle, writer, folder / "generated" / f"{shard}.jsonl")
+    for shard in shards:
+        yield Job(chain, cycle, "evaluate", folder / "evaluated" / f"{shard}.json")
+    yield Job(chain, cycle, "admit", folder / "candidates.parquet")
+    if trains(settings, chain, cycle):
+        yield Job(chain, cycle, "finetune", folder / "adapter" / "adapter_model.safetensors")
+    yield Job(chain, cycle, "summarize", folder / "summary.json")
 
 
 def recorded(logs: Path) -> dict[tuple[str, str], list[float]]:
-    """Return the seconds of the jobs on record by (chain, stage); the chain is "" for jobs that belong to none."""
+    """Return the seconds of the jobs on record by (chain, stage)."""
     found: dict[tuple[str, str], list[float]] = {}
     for path in logs.glob("**/*.tsv"):
         seconds = _seconds(path)
@@ -104,17 +143,17 @@ def recorded(logs: Path) -> dict[tuple[str, str], list[float]]:
     return found
 
 
-def durations(logs: Path) -> dict[tuple[str, str], float]:
-    """Return the mean seconds of the jobs on record by (chain, stage), and by ("", stage) over all chains' cycles."""
+def durations(logs: Path) -> Seconds:
+    """Return the mean seconds of the jobs on record, by chain, and over the cycles of all chains."""
     found = recorded(logs)
     for (chain, stage), values in list(found.items()):
-        if chain not in ("", "seed"):
+        if chain not in ("", SEED):
             found["", stage] = found.get(("", stage), []) + values
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
-def time_left(left: list[Job], settings: dict, seconds: dict[tuple[str, str], float]) -> str:
-    """Return the time left in words: with all jobs side by side that can be, and one job after another.
+def time_left(left: list[Job], settings: Settings, seconds: Seconds) -> str:
+    """Return the time left in words: with all jobs side by side that can be, to one after another.
 
     What no job on record tells is counted as nothing and named.
     """
@@ -122,130 +161,140 @@ def time_left(left: list[Job], settings: dict, seconds: dict[tuple[str, str], fl
     if span is None:
         return "unknown, for no job like those left has ended yet"
     least, most = map(duration, span)
+    text = least
+    if least != most:
+        text = f"{least} to {most} (shards and chains side by side, to one job after another)"
     unknown = sorted({job.stage for job in left if expected(job, seconds) is None})
-    text = f"{least} to {most}" if least != most else least
-    text += " (shards and chains side by side, to one job after another)" if least != most else ""
-    return text + (
-        f"; more for {', '.join(unknown)}, of which no job has ended yet" if unknown else ""
-    )
+    if unknown:
+        text += f"; more for {', '.join(unknown)}, of which no job has ended yet"
+    return text
 
 
 def seconds_left(
-    left: list[Job], settings: dict, seconds: dict[tuple[str, str], float]
+    left: list[Job], settings: Settings, seconds: Seconds
 ) -> tuple[float, float] | None:
-    """Return (least, most) seconds of the jobs left: side by side, one after another; None where nothing tells."""
+    """Return (least, most) seconds of the jobs left: side by side, one after another.
 
-    def of(job: Job) -> float:
-        return expected(job, seconds) or 0.0
-
-    if not any(map(of, left)):
+    None where nothing tells.
+    """
+    if all(expected(job, seconds) in (None, 0) for job in left):
         return None
     slowest: dict[tuple[str, int], dict[str, float]] = {}
+    in_all = 0.0
     for job in left:
+        of_job = expected(job, seconds) or 0.0
         stages = slowest.setdefault((job.chain, job.cycle), {})
-        stages[job.stage] = max(stages.get(job.stage, 0.0), of(job))
-    ends = [_path(name, settings, slowest) for name in settings["chains"]]
-    after = sum(slowest.get(("", 0), {}).values())  # the report waits for every chain
-    return max(ends, default=0.0) + after, sum(map(of, left))
+        stages[job.stage] = max(stages.get(job.stage, 0.0), of_job)
+        in_all += of_job
+
+    ends = [_seconds_to_end(name, settings, slowest) for name in settings["chains"]]
+    report = sum(slowest.get(("", 0), {}).values())  # it waits for every chain
+    return max(ends, default=0.0) + report, in_all
 
 
-def expected(job: Job, seconds: dict[tuple[str, str], float]) -> float | None:
-    """Return the mean seconds of jobs like this one, of its own chain where there are any; None where none ended."""
+def expected(job: Job, seconds: Seconds) -> float | None:
+    """Return the mean seconds of jobs like this one, of its own chain where there are any.
+
+    None where none has ended.
+    """
     return seconds.get((job.chain, job.stage), seconds.get(("", job.stage)))
 
 
-def _path(chain: str, settings: dict, slowest: dict, last: int | None = None) -> float:
-    """Return the seconds until a chain has ended (or its cycle `last`), what it starts from included."""
-    facts = settings["chains"][chain]
-    cycles = range(facts.get("cycles", 0) + 1) if last is None else range(last + 1)
-    own = sum(sum(slowest.get((chain, cycle), {}).values()) for cycle in cycles)
-    if chain == "seed":
+def _seconds_to_end(
+    chain: str,
+    settings: Settings,
+    slowest: dict[tuple[str, int], dict[str, float]],
+    last: int | None = None,
+) -> float:
+    """Return the seconds until a chain has ended, or its cycle `last`, with what it starts from."""
+    if last is None:
+        last = settings["chains"][chain].get("cycles", 0)
+    own = 0.0
+    for cycle in range(last + 1):
+        own += sum(slowest.get((chain, cycle), {}).values())
+    if chain == SEED:
         return own
     parent, cycle = parent_of(settings, chain)
-    return own + _path("seed" if parent == "base" else parent, settings, slowest, cycle)
+    return own + _seconds_to_end(SEED if parent == BASE else parent, settings, slowest, cycle)
 
 
-def settings_of(results: Path) -> dict:
+def settings_of(results: Path) -> Settings:
     """Return the run's settings; without them, the chains and cycles that are found."""
     if (results / SETTINGS_FILE).is_file():
         return read_json(results / SETTINGS_FILE, "chains")
-    chains: dict[str, dict] = {}
+    chains: dict[str, dict[str, int]] = {}
     for folder in sorted(results.glob("*/cycle-*")):
         cycle = folder.name.removeprefix("cycle-")
-        known = chains.setdefault(folder.parent.name, {"cycles": 0})
-        known["cycles"] = max(known["cycles"], int(cycle) if cycle.isdecimal() else 0)
+        chain = chains.setdefault(folder.parent.name, {"cycles": 0})
+        if cycle.isdecimal():
+            chain["cycles"] = max(chain["cycles"], int(cycle))
     return {"chains": chains}
 
 
 def _chain_lines(folder: Path, name: str, planned: int, most: int) -> list[str]:
     """Return the lines of a chain with the last `most` of its cycles that have begun."""
-    rows, finished = [], 0
+    lines = []
+    finished = 0
     for cycle in range(1, planned + 1):
-        place = folder / f"cycle-{cycle}"
-        if (place / "summary.json").is_file():
+        path = folder / f"cycle-{cycle}"
+        if (path / "summary.json").is_file():
             finished += 1
-            rows.append(
-                _finished_row(read_json(place / "summary.json", "funnel", "accuracy", "valid"))
-            )
-        elif place.is_dir():
-            rows.append(_row_under_way(cycle, place))
+            lines.append(_finished(path / "summary.json"))
+        elif path.is_dir():
+            lines.append(_under_way(cycle, path))
     head = f"chain {name}: {finished} of {planned} cycles finished"
-    return [head, "", *_table(rows[-most:]), ""] if rows else [head]
+    return [head, "", *_table(lines[-most:]), ""] if lines else [head]
 
 
-def _finished_row(summary: dict) -> dict:
-    funnel, accuracy = summary["funnel"], summary["accuracy"]
-    return funnel | {
-        "cycle": str(summary["cycle"]),
-        "candidates": summary["candidates"],
-        "valid": f"{summary['valid']['count']} ({percent(summary['valid']['share'])})",
-        "mean": percent(accuracy["mean"]),
-        "best": percent(accuracy["best"]),
-    }
+def _finished(path: Path) -> CycleLine:
+    summary = read_json(path, "cycle", "candidates", "funnel", "accuracy", "valid")
+    valid, accuracy = summary["valid"], summary["accuracy"]
+    return CycleLine(
+        cycle=str(summary["cycle"]),
+        candidates=summary["candidates"],
+        outcomes=summary["funnel"],
+        valid=f"{valid['count']} ({percent(valid['share'])})",
+        mean=percent(accuracy["mean"]),
+        best=percent(accuracy["best"]),
+    )
 
 
-def _row_under_way(cycle: int, place: Path) -> dict:
-    """Return the row of a cycle that runs: what was generated and judged so far; no verdict yet."""
+def _under_way(cycle: int, folder: Path) -> CycleLine:
+    """Return the line of a cycle that runs: what was generated and judged so far; no verdict yet."""
     records = []
-    for path in sorted((place / "evaluated").glob("[0-9]*.json")):
-        if not path.name.endswith(".run.json"):
-            try:
-                records += read_json(path, "records")["records"]
-            except InputError:
-                continue  # a file that is just being replaced; the next look finds it
+    for path in sorted((folder / "evaluated").glob("[0-9]*.json")):
+        if path.name.endswith(".run.json"):
+            continue
+        try:
+            records += read_json(path, "records")["records"]
+        except InputError:
+            continue  # a file that is just being replaced; the next look finds it
     generated = 0
-    for path in (place / "generated").glob("*.jsonl"):
+    for path in (folder / "generated").glob("*.jsonl"):
         with open(path, "rb") as opened:
             generated += sum(1 for _ in opened)
+
     counts = Counter(record["outcome"] for record in records)
     scores = [record["accuracy"] for record in records if record.get("accuracy") is not None]
-    return {name: counts[name] for name in NOT_VALID} | {
-        "cycle": f"{cycle} under way",
-        "candidates": generated,
-        "valid": f"{counts['trained']} of {len(records)}" if records else "",
-        "mean": percent(sum(scores) / len(scores) if scores else None),
-        "best": percent(max(scores, default=None)),
-    }
+    return CycleLine(
+        cycle=f"{cycle} under way",
+        candidates=generated,
+        outcomes={outcome: counts[outcome] for outcome in NOT_VALID},
+        valid=f"{counts['trained']} of {len(records)}" if records else "",
+        mean=percent(sum(scores) / len(scores) if scores else None),
+        best=percent(max(scores, default=None)),
+    )
 
 
-def _table(rows: list[dict]) -> list[str]:
-    failures = [name for name in NOT_VALID if any(row.get(name) for row in rows)]
-    header = [
-        "cycle",
-        "candidates",
-        *failures,
-        "valid",
-        "below_threshold",
-        "near_copy",
-        "admitted",
-        "mean",
-        "best",
-    ]
-    table = [header, *([str(row.get(name, "")) for name in header] for row in rows)]
-    widths = [max(len(row[place]) for row in table) for place in range(len(header))]
-    return [
-        "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in table
-    ]
+def _table(lines: list[CycleLine]) -> list[str]:
+    """Return the lines under a header, in columns; a check that nothing fails at has none."""
+    failed = [name for name in NOT_VALID if any(line.outcomes.get(name) for line in lines)]
+    header = ["cycle", "candidates", *failed, "valid", *VALID, "mean", "best"]
+    rows = [header]
+    for line in lines:
+        rows.append([line.cell(column) for column in header])
+    widths = [max(map(len, cells)) for cells in zip(*rows)]
+    return ["  " + "  ".join(map(str.rjust, row, widths)) for row in rows]
 
 
 def _seconds(path: Path) -> float | None:
