@@ -402,6 +402,20 @@ def test_a_folder_without_settings_records_graphs_or_verdicts(tmp_path):
     assert "The folder holds no settings" in page and "recorded no versions" in page
 
 
+def test_settings_of_another_version_are_refused_in_one_line_and_a_new_key_is_unknown(tmp_path):
+    whole = settings({"main": {"dataset": "cifar10", "cycles": 1}})
+    write_results(tmp_path, whole, 12)
+    del whole["admission"]["minimum_admitted"]
+    write_json(tmp_path / "settings.json", whole)
+    points = all_tables(read_all(tmp_path), LOOK).by_name["protocol"]
+    unknown = points.filter(pl.col("differs").is_null())
+    assert unknown.height == 1 and unknown["here"].to_list() == [None]
+    del whole["cycle"]
+    write_json(tmp_path / "settings.json", whole)
+    with pytest.raises(InputError, match=r"settings\.json: lacks the section cycle, so another version"):
+        read_all(tmp_path)
+
+
 def test_a_run_whose_candidates_all_fail_has_a_report(tmp_path):
     def fails(row):
         return row | {"outcome": "forward", "detail": "x", "accuracy": None, "nearest_id": None, "nearest_source": None}

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from archloop.errors import InputError
 from archloop.files import read_json
+from archloop.layout import Cell
 from archloop.monitoring.chain_order import in_order, roles
 from archloop.monitoring.live_cycles import (
     CUT,
@@ -182,7 +183,7 @@ def _states(planned: list[Job], results: Path, logs: Path, records: Records) -> 
 
 def log_of(job: Job, logs: Path) -> Path:
     """Return where a job writes its log."""
-    folder = logs / job.chain / (f"cycle-{job.cycle}" if job.cycle else "")
+    folder = Cell(job.chain, job.cycle).folder(logs)
     shard = _key(job).shard
     return folder / (f"{job.stage}-{shard}.log" if shard else f"{job.stage}.log")
 
@@ -311,7 +312,7 @@ def _reused(results: Path, chains: Chains) -> tuple[int, int]:
         for cycle in cycles:
             if cycle.state != DONE or not cycle.judged:
                 continue
-            folder = results / name / f"cycle-{cycle.number}" / "evaluated"
+            folder = Cell(name, cycle.number).folder(results) / "evaluated"
             counts = _known(_reused_by(path) for path in folder.glob("*.run.json"))
             if counts:
                 reused += sum(counts)

@@ -11,6 +11,7 @@ from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import read_json
+from archloop.layout import SUMMARY, Cell
 from archloop.monitoring.status import Job
 from archloop.outcomes import NOT_VALID, OUTCOMES
 from archloop.settings.chains import cycles_of, effective
@@ -72,7 +73,7 @@ def cycles_by_chain(
             if planned and number:
                 candidates = effective(settings, "cycle", name, number)["candidates"]
             jobs = [(job, states[job]) for job in of_cycle.get((name, number), [])]
-            folder = results / name / f"cycle-{number}"
+            folder = Cell(name, number).folder(results)
             chains[name].append(_cycle(folder, number, candidates, jobs))
     return chains
 
@@ -83,7 +84,7 @@ def _cycle(folder: Path, number: int, candidates: int, jobs: list[tuple[Job, str
     candidates: how many it is to have. jobs: its own, with their states.
     """
     states = Counter(state for _, state in jobs)
-    funnel = _funnel(folder / "summary.json") if number else None
+    funnel = _funnel(folder / SUMMARY) if number else None
     if funnel is not None and set(states) <= {DONE}:
         judged = sum(funnel.values())
         return Cycle(number, DONE, counts=funnel, judged=judged, planned=judged)

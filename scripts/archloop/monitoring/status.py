@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from archloop import layout
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.layout import SETTINGS_FILE
+from archloop.layout import SETTINGS_FILE, Cell, cells_with, evaluated, generated
 from archloop.outcomes import NOT_VALID, VALID
 from archloop.progress import duration
 from archloop.settings.chains import (
@@ -74,7 +75,7 @@ def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
     lines = []
     for name, chain in chains.items():
         shown = chain["cycles"] if len(chains) <= FEW_CHAINS else LAST_CYCLES
-        lines += _chain_lines(results / name, name, chain["cycles"], shown)
+        lines += _chain_lines(results, name, chain["cycles"], shown)
 
     jobs = plan(results, settings) if jobs is None else jobs
     left = [job for job in jobs if not job.path.is_file()]
@@ -83,7 +84,7 @@ def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
     if left:
         lines.append(f"time left: {time_left(left, settings, durations(logs))}")
 
-    report = results / "report" / "index.html"
+    report = results / layout.REPORT
     if report.is_file():
         lines.append(f"report: {report}")
     return "\n".join(lines)
@@ -99,37 +100,37 @@ def plan(results: Path, settings: Settings) -> list[Job]:
     jobs = list(_seed_jobs(results / SEED, settings))
     for name, chain in settings["chains"].items():
         for cycle in range(1, chain.get("cycles", 0) + 1):
-            jobs += _cycle_jobs(results / name / f"cycle-{cycle}", settings, name, cycle)
+            jobs += _cycle_jobs(results, settings, Cell(name, cycle))
         if name != SEED:
-            index = results / name / "architectures" / "index.json"
-            jobs.append(Job(name, 0, "export", index))
-    jobs.append(Job("", 0, "report", results / "report" / "index.html"))
+            jobs.append(Job(name, 0, "export", results / name / layout.EXPORT))
+    jobs.append(Job("", 0, "report", results / layout.REPORT))
     return jobs
 
 
 def _seed_jobs(folder: Path, settings: Settings) -> Iterator[Job]:
     yield Job(SEED, 0, "write_seed_programs", folder / "left_out.json")
     for shard in range(settings["seed_corpus"]["shards"]):
-        yield Job(SEED, 0, "evaluate", folder / "evaluated" / f"{shard}.json")
-    yield Job(SEED, 0, "build_seed_corpus", folder / "corpus.parquet")
+        yield Job(SEED, 0, "evaluate", folder / evaluated(shard))
+    yield Job(SEED, 0, "build_seed_corpus", folder / layout.CORPUS)
     if uses_seed_adapter(settings):
-        yield Job(SEED, 0, "finetune", folder / "adapter" / "adapter_model.safetensors")
+        yield Job(SEED, 0, "finetune", folder / layout.ADAPTER)
 
 
-def _cycle_jobs(folder: Path, settings: Settings, chain: str, cycle: int) -> Iterator[Job]:
+def _cycle_jobs(results: Path, settings: Settings, cell: Cell) -> Iterator[Job]:
+    folder = cell.folder(results)
     writers = {MODEL: "generate", FAMILIES: "draw_families"}
-    writer = writers.get(settings["chains"][chain]["source"], "transfer")
-    shards = range(effective(settings, "cycle", chain, cycle)["shards"])
+    writer = writers.get(settings["chains"][cell.chain]["source"], "transfer")
+    shards = range(effective(settings, "cycle", *cell)["shards"])
     if writer == "generate":
-        yield Job(chain, cycle, "write_prompts", folder / "prompts.jsonl")
+        yield Job(*cell, "write_prompts", folder / layout.PROMPTS)
     for shard in shards:
-        yield Job(chain, cycle, writer, folder / "generated" / f"{shard}.jsonl")
+        yield Job(*cell, writer, folder / generated(shard))
     for shard in shards:
-        yield Job(chain, cycle, "evaluate", folder / "evaluated" / f"{shard}.json")
-    yield Job(chain, cycle, "admit", folder / "candidates.parquet")
-    if trains(settings, chain, cycle):
-        yield Job(chain, cycle, "finetune", folder / "adapter" / "adapter_model.safetensors")
-    yield Job(chain, cycle, "summarize", folder / "summary.json")
+        yield Job(*cell, "evaluate", folder / evaluated(shard))
+    yield Job(*cell, "admit", folder / layout.CANDIDATES)
+    if trains(settings, *cell):
+        yield Job(*cell, "finetune", folder / layout.ADAPTER)
+    yield Job(*cell, "summarize", folder / layout.SUMMARY)
 
 
 def recorded(logs: Path) -> dict[tuple[str, str], list[float]]:
@@ -222,24 +223,20 @@ def settings_of(results: Path) -> Settings:
     """Return the run's settings; without them, the chains and cycles that are found."""
     if (results / SETTINGS_FILE).is_file():
         return read_json(results / SETTINGS_FILE, "chains")
-    chains: dict[str, dict[str, int]] = {}
-    for folder in sorted(results.glob("*/cycle-*")):
-        cycle = folder.name.removeprefix("cycle-")
-        chain = chains.setdefault(folder.parent.name, {"cycles": 0})
-        if cycle.isdecimal():
-            chain["cycles"] = max(chain["cycles"], int(cycle))
+    # The last cell of a chain is that of its last cycle.
+    chains = {cell.chain: {"cycles": cell.cycle} for cell in cells_with(results)}
     return {"chains": chains}
 
 
-def _chain_lines(folder: Path, name: str, planned: int, most: int) -> list[str]:
+def _chain_lines(results: Path, name: str, planned: int, most: int) -> list[str]:
     """Return the lines of a chain with the last `most` of its cycles that have begun."""
     lines = []
     finished = 0
     for cycle in range(1, planned + 1):
-        path = folder / f"cycle-{cycle}"
-        if (path / "summary.json").is_file():
+        path = Cell(name, cycle).folder(results)
+        if (path / layout.SUMMARY).is_file():
             finished += 1
-            lines.append(_finished(path / "summary.json"))
+            lines.append(_finished(path / layout.SUMMARY))
         elif path.is_dir():
             lines.append(_under_way(cycle, path))
     head = f"chain {name}: {finished} of {planned} cycles finished"

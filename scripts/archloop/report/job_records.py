@@ -1,19 +1,18 @@
 """What each job of a run wrote down of itself: its seconds, its device, and what it worked on."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from archloop.files import read_json
-from archloop.settings.chains import SEED
+from archloop.layout import ADAPTER_RUN_RECORD, SEED, Cell, cells_with
 
-CYCLE_FOLDER = re.compile(r"cycle-([1-9]\d*)")
-STAGES = {
-    "generated": "generate",
-    "evaluated": "evaluate",
-    "adapter": "finetune",
+# Stage -> the records of its jobs, below the folder of a cycle.
+RUN_RECORDS = {
+    "generate": "generated/*.run.json",
+    "evaluate": "evaluated/*.run.json",
+    "finetune": ADAPTER_RUN_RECORD,
 }
 
 
@@ -49,16 +48,13 @@ class JobRecord:
 
 def read_job_records(folder: Path, chain: str) -> list[JobRecord]:
     """Return the records of a chain's jobs, cycle by cycle and stage by stage."""
-    cycles = [(0, folder / SEED)] if chain == SEED else []
-    for path in (folder / chain).glob("cycle-*"):
-        if match := CYCLE_FOLDER.fullmatch(path.name):
-            cycles.append((int(match[1]), path))
-
+    cells = [Cell(SEED, 0)] if chain == SEED else []
+    cells += cells_with(folder, chain=chain)
     records = []
-    for cycle, path in sorted(cycles):
-        for kind, stage in STAGES.items():
-            for file in _files(path / kind):
-                records.append(_record(read_json(file, "seconds"), chain, cycle, stage))
+    for cell in cells:
+        for stage, pattern in RUN_RECORDS.items():
+            for path in sorted(cell.folder(folder).glob(pattern)):
+                records.append(_record(read_json(path, "seconds"), cell, stage))
     return records
 
 
@@ -67,20 +63,13 @@ def seconds_of(jobs: Iterable[JobRecord], on_gpu: bool) -> float:
     return sum((job.seconds for job in jobs if job.on_gpu == on_gpu), 0.0)
 
 
-def _files(folder: Path) -> list[Path]:
-    if folder.name == "adapter":
-        path = folder / "run.json"
-        return [path] if path.is_file() else []
-    return [path for path in sorted(folder.glob("*.run.json")) if path.is_file()]
-
-
-def _record(values: dict[str, Any], chain: str, cycle: int, stage: str) -> JobRecord:
+def _record(values: dict[str, Any], cell: Cell, stage: str) -> JobRecord:
     versions = values.get("versions")
     if not isinstance(versions, dict):
         versions = {}
     return JobRecord(
-        chain=chain,
-        cycle=cycle,
+        chain=cell.chain,
+        cycle=cell.cycle,
         stage=stage,
         seconds=values["seconds"] or 0.0,
         device=values.get("device"),

@@ -3,20 +3,21 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import polars as pl
 
+from archloop import layout
 from archloop.corpus.tables import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.layout import PAGE, SETTINGS_FILE
+from archloop.layout import PAGE, SETTINGS_FILE, Cell, cells_with, evaluated
 from archloop.report.graph_drawing import Block
 from archloop.report.graphs import Graph, read_graphs
-from archloop.report.job_records import CYCLE_FOLDER, JobRecord, read_job_records
+from archloop.report.job_records import JobRecord, read_job_records
 from archloop.report.parts import PAGE_PARTS, VERIFIED
 from archloop.report.summarize import Summary, summarize
-from archloop.settings.chains import MODEL, SEED, effective, trains, uses_seed_adapter
+from archloop.settings.chains import MODEL, SECTIONS, SEED, effective, trains, uses_seed_adapter
 
 # Columns of the candidates that no table and no picture needs; `programs` reads the few that the
 # page shows.
@@ -24,13 +25,6 @@ HEAVY = ("raw", "prompt", "signature", "program", "protocol", "references")
 # The threshold of admission and of the gate where a folder does not say what they were.
 ADMISSION_THRESHOLD = 0.4
 COPY_THRESHOLD = 0.9
-
-
-class Cell(NamedTuple):
-    """One cycle of one chain."""
-
-    chain: str
-    cycle: int
 
 
 @dataclass(frozen=True)
@@ -137,17 +131,17 @@ def read_all(folder: Path, settings: dict[str, Any] | None = None) -> Results:
     """
     if settings is None:
         path = folder / SETTINGS_FILE
-        settings = read_json(path) if path.is_file() else {}
+        settings = _read_settings(path) if path.is_file() else {}
     chains = read_chains(folder, settings)
     cells = [Cell(name, cycle) for name, chain in chains.items() for cycle in chain.cycles]
     if not cells:
         raise InputError(f"{folder}: no cycle is finished yet (there is no candidates.parquet)")
 
-    paths = [_path(folder, cell) for cell in cells]
+    paths = [cell.folder(folder) for cell in cells]
     light = [name for name in CANDIDATES if name not in HEAVY]
-    candidates = read_candidates([path / "candidates.parquet" for path in paths], light)
+    candidates = read_candidates([path / layout.CANDIDATES for path in paths], light)
 
-    corpus = read_corpus(_existing([path / "corpus.parquet" for path in (folder / SEED, *paths)]))
+    corpus = read_corpus(_existing([path / layout.CORPUS for path in (folder / SEED, *paths)]))
     admitted = set(corpus["id"]) | set(candidates.filter(outcome="admitted")["id"])
     graphs: dict[str, Graph] = {}
     for path in (folder / SEED, *paths):
@@ -169,12 +163,24 @@ def read_all(folder: Path, settings: dict[str, Any] | None = None) -> Results:
     )
 
 
+def _read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings that a run left; raise InputError for those of another version."""
+    settings = read_json(path, "chains")
+    for section in SECTIONS:
+        if section not in settings:
+            raise InputError(
+                f"{path}: lacks the section {section}, so another version of this project wrote it;"
+                " make the report with that version"
+            )
+    return settings
+
+
 def programs(results: Results, ids: set[str]) -> dict[str, str]:
     """Return id -> program of some candidates, read from the files of their cycles alone."""
     wanted = pl.col("id").is_in(ids)
     cells = results.candidates.filter(wanted).select("chain", "cycle").unique()
     paths = [
-        _path(results.folder, Cell(*row)) / "candidates.parquet"
+        Cell(*row).folder(results.folder) / layout.CANDIDATES
         for row in cells.sort("chain", "cycle").iter_rows()
     ]
     rows = read_candidates(paths, ["id", "program"])
@@ -187,12 +193,12 @@ def sources(results: Results) -> list[Path]:
     Those that the page is made of are among them.
     """
     settings, seed = results.settings, results.folder / SEED
-    files = [seed / "corpus.parquet"]
+    files = [seed / layout.CORPUS]
     if settings:
         if uses_seed_adapter(settings):
-            files.append(seed / "adapter" / "training.json")
+            files.append(seed / layout.TRAINING)
         for shard in range(settings["seed_corpus"]["shards"]):
-            files.append(seed / "evaluated" / f"{shard}.json")
+            files.append(seed / evaluated(shard))
         for name, chain in results.chains.items():
             for cycle in chain.cycles:
                 files += _cycle_files(results, Cell(name, cycle))
@@ -202,12 +208,12 @@ def sources(results: Results) -> list[Path]:
 
 def _cycle_files(results: Results, cell: Cell) -> list[Path]:
     """Return the files of a cycle that the report reads."""
-    names = ["summary.json", "candidates.parquet", "corpus.parquet"]
+    names = [layout.SUMMARY, layout.CANDIDATES, layout.CORPUS]
     if trains(results.settings, *cell):
-        names.append("adapter/training.json")
+        names.append(layout.TRAINING)
     shards = effective(results.settings, "cycle", *cell)["shards"]
-    names += [f"evaluated/{shard}.json" for shard in range(shards)]
-    return [_path(results.folder, cell) / name for name in names]
+    names += [evaluated(shard) for shard in range(shards)]
+    return [cell.folder(results.folder) / name for name in names]
 
 
 def read_chains(folder: Path, settings: dict[str, Any]) -> dict[str, Chain]:
@@ -217,8 +223,7 @@ def read_chains(folder: Path, settings: dict[str, Any]) -> dict[str, Chain]:
     """
     known = {name: chain for name, chain in settings.get("chains", {}).items() if name != SEED}
     if not known:
-        paths = folder.glob("*/cycle-*/candidates.parquet")
-        known = {path.parent.parent.name: {} for path in paths}
+        known = {cell.chain: {} for cell in cells_with(folder, layout.CANDIDATES)}
 
     def rank(name: str) -> tuple[int, bool, bool, str]:
         other_writer = known[name].get("source", MODEL) != MODEL
@@ -227,7 +232,7 @@ def read_chains(folder: Path, settings: dict[str, Any]) -> dict[str, Chain]:
     chains = {}
     for name in sorted(known, key=rank):
         chain = known[name]
-        judged = _judged_cycles(folder / name)
+        judged = [cell.cycle for cell in cells_with(folder, layout.CANDIDATES, name)]
         planned = chain.get("cycles", max(judged, default=0))
         cycles = [cycle for cycle in judged if cycle <= planned]
         dataset = chain.get("dataset") or _dataset(folder, name, cycles)
@@ -243,14 +248,6 @@ def read_chains(folder: Path, settings: dict[str, Any]) -> dict[str, Chain]:
     return chains
 
 
-def _judged_cycles(folder: Path) -> list[int]:
-    numbers = []
-    for path in folder.glob("cycle-*/candidates.parquet"):
-        if match := CYCLE_FOLDER.fullmatch(path.parent.name):
-            numbers.append(int(match[1]))
-    return sorted(numbers)
-
-
 def _depth(chains: dict[str, dict[str, Any]], name: str) -> int:
     """Return how many chains a chain builds on, one on the other."""
     parents = {str(chains[name].get(key)).partition("/")[0] for key in ("start", "source")}
@@ -261,7 +258,7 @@ def _dataset(folder: Path, chain: str, cycles: list[int]) -> str:
     """Return the data set that a chain's first candidates were judged on."""
     if not cycles:
         return "?"
-    path = _path(folder, Cell(chain, cycles[0])) / "candidates.parquet"
+    path = Cell(chain, cycles[0]).folder(folder) / layout.CANDIDATES
     return read_candidates([path], ["dataset"])["dataset"][0]
 
 
@@ -275,7 +272,7 @@ def _summaries(
     """Return the summary of every cycle; one that is not written yet is made from its candidates."""
     summaries: dict[Cell, Summary] = {}
     for cell in cells:
-        path = _path(folder, cell) / "summary.json"
+        path = cell.folder(folder) / layout.SUMMARY
         if path.is_file():
             summaries[cell] = cast(Summary, read_json(path, *Summary.__annotations__))
     for cell in cells:
@@ -319,7 +316,7 @@ def _jobs(folder: Path, chains: dict[str, Chain], trained: set[Cell]) -> list[Jo
 def _training(folder: Path, trained: list[Cell]) -> dict[Cell, Training]:
     found: dict[Cell, Training] = {}
     for cell in (*trained, Cell(SEED, 0)):
-        path = _path(folder, cell) / "adapter" / "training.json"
+        path = cell.folder(folder) / layout.TRAINING
         if path.is_file():
             found[cell] = read_json(path)
     return found
@@ -332,11 +329,6 @@ def _verified(path: Path) -> Verified:
         findings=note["findings"],
         candidates=note["candidates"],
     )
-
-
-def _path(folder: Path, cell: Cell) -> Path:
-    """Return the folder of a cycle; cycle 0 is the chain seed's."""
-    return folder / SEED if cell.chain == SEED else folder / cell.chain / f"cycle-{cell.cycle}"
 
 
 def _existing(paths: list[Path]) -> list[Path]:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from archloop.data.dataset_file import read_facts
 from archloop.errors import InputError
+from archloop.layout import dataset_path
 from archloop.report.figures.figures import seed_programs
 from archloop.report.graph_drawing import Block
 from archloop.report.groups import called
@@ -101,7 +102,7 @@ def _test_images(results: Results, chain: str) -> int | None:
     name = settings.get("dataset", results.chains[chain].dataset)
     resources = results.folder.absolute().parent / "resources"
     try:
-        return read_facts(resources / "datasets" / f"{name}.safetensors")["images"]["test"]
+        return read_facts(dataset_path(name, resources))["images"]["test"]
     except InputError:
         return None
 

@@ -16,12 +16,13 @@ from typing import Any
 import polars as pl
 
 from archloop.files import write_text
+from archloop.layout import SEED, Cell
 from archloop.report.graph_drawing import KINDS, Block, strip
 from archloop.report.graphs import Graph
 from archloop.report.page.cards import Card, cards
 from archloop.report.page.designs import listed
-from archloop.report.results import Cell, Results
-from archloop.settings.chains import SEED, trains
+from archloop.report.results import Results
+from archloop.settings.chains import trains
 from archloop.texts import visible
 
 PART = 50  # programs packed together

@@ -149,26 +149,33 @@ def protocol(results: Results) -> pl.DataFrame:
             item, of_paper = point["item"], point["paper"]
             if not point["setting"]:
                 rows.append(Point(chain, item, of_paper, here=point["here"], differs=True))
-            elif results.settings:
-                value = _setting(results, chain, point["setting"])
-                differs = not _same(value, json.loads(point["same"]))
-                rows.append(Point(chain, item, of_paper, here=_plain(value), differs=differs))
-            else:
+                continue
+            values = _setting(results, chain, point["setting"])
+            if not values:
                 rows.append(Point(chain, item, of_paper))
+                continue
+            differs = not _same(values[0], json.loads(point["same"]))
+            rows.append(Point(chain, item, of_paper, here=_plain(values[0]), differs=differs))
     return table_of(Point, rows)
 
 
-def _setting(results: Results, chain: str, path: str) -> object:
-    """Return a setting of a chain. path: `section.key`, or `dataset`."""
+def _setting(results: Results, chain: str, path: str) -> list[Any]:
+    """Return a setting of a chain, as a list of one, or of none where the folder does not say.
+
+    path: `section.key`, or `dataset`.
+    """
+    if not results.settings:
+        return []
     if path == "dataset":
-        return results.chains[chain].dataset
+        return [results.chains[chain].dataset]
     section, key = path.split(".")
+    values = results.settings.get(section, {})
     if section in SECTIONS:
-        return effective(results.settings, section, chain)[key]
-    return results.settings[section][key]
+        values = effective(results.settings, section, chain)
+    return [values[key]] if key in values else []
 
 
-def _same(value: object, accepted: list[Any]) -> bool:
+def _same(value: Any, accepted: list[Any]) -> bool:
     """Say whether a value is one of those accepted; two numbers are the ends of a range."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if is_number and len(accepted) == 2 and not isinstance(accepted[0], list):

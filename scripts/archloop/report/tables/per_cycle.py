@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from archloop.layout import Cell
 from archloop.novelty.shingles import PERMUTATIONS
 from archloop.outcomes import OUTCOMES
 from archloop.report.job_records import JobRecord, seconds_of
-from archloop.report.results import Cell, Results
+from archloop.report.results import Results
 from archloop.report.tables.candidates import FATES, KINDS, SOURCES
 from archloop.report.tables.rows import COUNT, FLAG, SHARE, TEXT, Schema, table_of
 
