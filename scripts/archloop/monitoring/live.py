@@ -119,11 +119,13 @@ def gather(
     logs: the folder with logs and benchmarks. now: seconds since 1970. ended: the run is over,
     though the process that holds its lock is still there. planned: as `plan` made it already.
     """
-    now = time.time() if now is None else now
+    if now is None:
+        now = time.time()
     settings, records = settings_of(results), read_records(results)
     if ended:
         records = replace(records, at_work=False)
-    planned = plan(results, settings) if planned is None else planned
+    if planned is None:
+        planned = plan(results, settings)
     states = _states(planned, results, logs, records)
     chains = cycles_by_chain(results, in_order(settings), settings, planned, states)
 
@@ -164,8 +166,7 @@ def gather(
 
 def _states(planned: list[Job], results: Path, logs: Path, records: Records) -> dict[Job, str]:
     """Return the state of every planned job."""
-    lost = [failure for failure in records.failures if not (failure.again or failure.mended)]
-    failed = {_key_of_log(failure.log) for failure in lost}
+    failed = {_key_of_log(failure.log) for failure in records.lost}
     states = {}
     for job in planned:
         output = f"{results.resolve().name}/{job.path.relative_to(results).as_posix()}"
@@ -241,7 +242,9 @@ def _pace(judged: list[Judged], records: Records, now: float) -> float | None:
     end = now if records.at_work else max(times)
     begin = max(end - PACE_S, records.started or min(times))
     count = sum(each.candidates for each in judged if begin <= each.when <= end)
-    return 3600 * count / (end - begin) if count and end - begin >= SHORTEST_PACE_S else None
+    if not count or end - begin < SHORTEST_PACE_S:
+        return None
+    return 3600 * count / (end - begin)
 
 
 def _silence_alarm(
@@ -254,8 +257,10 @@ def _silence_alarm(
     if records.started:
         times.append(records.started)
     # Each verdict is kept there at once.
-    known_scores = (_modified(path) for path in (results / "evaluations").glob("*"))
-    times += [when for when in known_scores if when is not None]
+    for path in (results / "evaluations").glob("*"):
+        when = _modified(path)
+        if when is not None:
+            times.append(when)
     if times and now - max(times) > SILENCE_S:
         yield f"No verdict for {duration(now - max(times))}."
 
@@ -268,9 +273,9 @@ def _record_alarms(records: Records) -> Iterator[str]:
             broken.append(f"{failure.log}: the loss was no finite number.")
     yield from broken[-3:]
 
-    lost = [failure for failure in records.failures if not (failure.again or failure.mended)]
+    lost = len(records.lost)
     if lost:
-        jobs = "1 job" if len(lost) == 1 else f"{len(lost)} jobs"
+        jobs = "1 job" if lost == 1 else f"{lost} jobs"
         yield f"Failed for good in this run: {jobs}; the reasons stand below."
 
 
@@ -343,7 +348,8 @@ def _reused_by(path: Path) -> int | None:
 
 def _disk(results: Path) -> tuple[int, int]:
     """Return (free, total) bytes of the file system that the results lie on."""
-    usage = shutil.disk_usage(results if results.is_dir() else results.resolve().parent)
+    folder = results if results.is_dir() else results.resolve().parent
+    usage = shutil.disk_usage(folder)
     return usage.free, usage.total
 
 

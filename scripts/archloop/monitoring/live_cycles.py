@@ -91,7 +91,10 @@ def _cycle(folder: Path, number: int, candidates: int, jobs: list[tuple[Job, str
     if jobs and set(states) == {DONE}:
         return Cycle(number, DONE)
 
-    state = next((name for name in (FAILED, RUNNING, QUEUED, CUT) if states[name]), WAITING)
+    state = WAITING
+    for worse in (CUT, QUEUED, RUNNING, FAILED):
+        if states[worse]:
+            state = worse
     counts: dict[str, int] = {}
     one_graph = False
     if number and (states[DONE] or not jobs):
@@ -114,9 +117,14 @@ def _stage(jobs: list[tuple[Job, str]], state: str, begun: bool) -> str:
     """
     if state == WAITING and not begun:
         return ""
-    stage = next((job.stage for job, of_job in jobs if of_job == state), "")
-    same = [of_job for job, of_job in jobs if job.stage == stage]
-    return f"{stage}, {same.count(DONE)} of {len(same)}" if len(same) > 1 else stage
+    of_stage: dict[str, list[str]] = {}
+    for job, of_job in jobs:
+        of_stage.setdefault(job.stage, []).append(of_job)
+    for stage, states in of_stage.items():
+        if state in states:
+            done = f", {states.count(DONE)} of {len(states)}"
+            return stage + done if len(states) > 1 else stage
+    return ""
 
 
 def _funnel(path: Path) -> dict[str, int] | None:
@@ -155,7 +163,7 @@ def collapse(judged: list[Cycle]) -> list[str]:
 
 def _faults(last: Cycle, before: list[Cycle]) -> Iterator[str]:
     share = last.valid / last.judged
-    usual = _mean([cycle.valid / cycle.judged for cycle in before])
+    usual = _mean_share(before, lambda cycle: cycle.valid)
     if share < FEW_VALID:
         yield f"{last.valid} of {last.judged} programs are valid"
     elif usual is not None and share < usual / 2:
@@ -174,12 +182,15 @@ def _faults(last: Cycle, before: list[Cycle]) -> Iterator[str]:
 
 def mean_of(before: list[Cycle], count: Callable[[Cycle], int]) -> str:
     """Return a share as the mean of the last finished cycles, in words; nothing where none is."""
-    mean = _mean([count(cycle) / cycle.judged for cycle in before[-BEFORE:]])
+    mean = _mean_share(before[-BEFORE:], count)
     return "" if mean is None else percent(mean)
 
 
-def _mean(shares: list[float]) -> float | None:
-    return sum(shares) / len(shares) if shares else None
+def _mean_share(cycles: list[Cycle], count: Callable[[Cycle], int]) -> float | None:
+    """Return the mean share of what was judged in some cycles; None of none."""
+    if not cycles:
+        return None
+    return sum(count(cycle) / cycle.judged for cycle in cycles) / len(cycles)
 
 
 def percent(share: float) -> str:

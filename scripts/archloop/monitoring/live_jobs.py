@@ -53,6 +53,11 @@ class Records:
     marks: dict[str, float]
     failures: list[Failure]
 
+    @property
+    def lost(self) -> list[Failure]:
+        """The attempts that no other followed, nor mended."""
+        return [failure for failure in self.failures if not (failure.again or failure.mended)]
+
 
 def read_records(results: Path) -> Records:
     """Return what there is to read about the newest run; times in seconds since 1970."""
@@ -72,7 +77,9 @@ def _at_work(results: Path, log: str) -> bool | None:
     if is_held(results / LOCK):
         return True
     host = re.search(r"^ *Host: (.*)$", log, re.MULTILINE)
-    return False if host and host[1].strip() == os.uname().nodename else None
+    if host and host[1].strip() == os.uname().nodename:
+        return False
+    return None
 
 
 def is_held(lock: Path, table: Path = Path("/proc/locks")) -> bool:

@@ -323,9 +323,11 @@ def _yields(live: Live) -> str:
     """Return the picture of what was admitted of 100, by cycle, for the loop and its controls."""
     if not live.yields:
         return ""
-    last = max(max(line) for line in live.yields.values())
-    top = max(1.0, *(max(line.values()) for line in live.yields.values()))
-    newest = {role: list(line.values())[-1] for role, line in live.yields.items()}
+    last, top = 1, 1.0
+    newest = {}
+    for role, line in live.yields.items():
+        last, top = max(last, *line), max(top, *line.values())
+        newest[role] = line[max(line)]
 
     lines, words, label_y = [], [], -math.inf
     for role in sorted(newest, key=lambda role: _y(newest[role], top)):

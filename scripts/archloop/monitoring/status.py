@@ -68,7 +68,8 @@ def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
     already.
     """
     settings = settings_of(results)
-    chains = {name: chain for name, chain in settings.get("chains", {}).items() if name != SEED}
+    chains = dict(settings.get("chains", {}))
+    chains.pop(SEED, None)
     if not chains:
         return f"no run has been started in {results}/ yet"
 
@@ -77,7 +78,8 @@ def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
         shown = chain["cycles"] if len(chains) <= FEW_CHAINS else LAST_CYCLES
         lines += _chain_lines(results, name, chain["cycles"], shown)
 
-    jobs = plan(results, settings) if jobs is None else jobs
+    if jobs is None:
+        jobs = plan(results, settings)
     left = [job for job in jobs if not job.path.is_file()]
     if jobs:
         lines.append(f"jobs: {len(jobs) - len(left)} of {len(jobs)} done, {len(left)} left")
@@ -216,7 +218,9 @@ def _seconds_to_end(
     if chain == SEED:
         return own
     parent, cycle = parent_of(settings, chain)
-    return own + _seconds_to_end(SEED if parent == BASE else parent, settings, slowest, cycle)
+    if parent == BASE:
+        parent = SEED
+    return own + _seconds_to_end(parent, settings, slowest, cycle)
 
 
 def settings_of(results: Path) -> Settings:
@@ -273,25 +277,32 @@ def _under_way(cycle: int, folder: Path) -> CycleLine:
 
     counts = Counter(record["outcome"] for record in records)
     scores = [record["accuracy"] for record in records if record.get("accuracy") is not None]
+    mean = sum(scores) / len(scores) if scores else None
     return CycleLine(
         cycle=f"{cycle} under way",
         candidates=generated,
         outcomes={outcome: counts[outcome] for outcome in NOT_VALID},
         valid=f"{counts['trained']} of {len(records)}" if records else "",
-        mean=percent(sum(scores) / len(scores) if scores else None),
+        mean=percent(mean),
         best=percent(max(scores, default=None)),
     )
 
 
 def _table(lines: list[CycleLine]) -> list[str]:
     """Return the lines under a header, in columns; a check that nothing fails at has none."""
-    failed = [name for name in NOT_VALID if any(line.outcomes.get(name) for line in lines)]
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(line.outcomes)
+    failed = [check for check in NOT_VALID if counts[check]]
     header = ["cycle", "candidates", *failed, "valid", *VALID, "mean", "best"]
     rows = [header]
     for line in lines:
         rows.append([line.cell(column) for column in header])
     widths = [max(map(len, cells)) for cells in zip(*rows)]
-    return ["  " + "  ".join(map(str.rjust, row, widths)) for row in rows]
+    table = []
+    for row in rows:
+        table.append("  " + "  ".join(map(str.rjust, row, widths)))
+    return table
 
 
 def _seconds(path: Path) -> float | None:

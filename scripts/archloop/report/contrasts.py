@@ -93,8 +93,8 @@ def contrasts(
         contrast = _describe(ours, theirs)
         if contrast.runs >= LEAST_RUNS:
             sides = [
-                _variance(values, cells, shares) / len(values)
-                for values, cells in ((contrast.loop, ours), (contrast.control, theirs))
+                _variance(contrast.loop, ours, shares) / len(ours),
+                _variance(contrast.control, theirs, shares) / len(theirs),
             ]
             contrast = replace(contrast, method="runs", test=_welch(contrast, sides, len(controls)))
         elif len(ours) == len(theirs) == 1:
@@ -156,7 +156,8 @@ def holm(p_values: dict[str, float]) -> dict[str, float]:
 
 def window(common: list[int], share: float) -> list[int]:
     """Return the last cycles of those that all finished: that share of them, one at least."""
-    return sorted(common)[-max(1, round(len(common) * share)) :] if common else []
+    count = max(1, round(len(common) * share))
+    return sorted(common)[-count:]
 
 
 def _valued(cells: np.ndarray) -> np.ndarray:
@@ -186,7 +187,7 @@ def _welch(contrast: Contrast, sides: list[float], compared: int) -> Welch | Non
     error = sum(sides) ** 0.5
     runs = len(contrast.loop), len(contrast.control)
     # Welch and Satterthwaite's degrees of freedom.
-    spread = sum(side**2 / (count - 1) for side, count in zip(sides, runs))
+    spread = sides[0] ** 2 / (runs[0] - 1) + sides[1] ** 2 / (runs[1] - 1)
     freedom = sum(sides) ** 2 / spread
 
     # Told apart is what survives Holm's first and hardest step.

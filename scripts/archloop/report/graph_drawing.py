@@ -123,7 +123,9 @@ def strip(picture: Sequence[Block]) -> str:
 def _fold(nodes: list[Node]) -> list[Block]:
     sources = [_sources(node) for node in nodes]
     constant = _constant(nodes, sources)
-    data = [[source for source in feeding if not constant[source]] for feeding in sources]
+    data = []
+    for feeding in sources:
+        data.append([source for source in feeding if not constant[source]])
     consumers = _count_consumers(data, constant)
 
     picture: list[Block] = []
@@ -132,7 +134,8 @@ def _fold(nodes: list[Node]) -> list[Block]:
         if constant[index] or node.operation == "=output":
             continue
         inputs = data[index]
-        label, kind = _name(node, [nodes[source] for source in sources[index]], len(inputs))
+        feeding_nodes = [nodes[source] for source in sources[index]]
+        label, kind = _name(node, feeding_nodes, len(inputs))
         label = visible(label)
 
         # A scale or a shift by a constant is part of the block before it, too.
@@ -187,7 +190,7 @@ def _name(node: Node, inputs: list[Node], data_inputs: int) -> tuple[str, str]:
     if "output_size" in settings and operation in WORDS:
         return f"{word} {_size(settings['output_size'])}", kind
     if operation in ("mean", "amax") and len(settings.get("dim", [])) == 2:
-        return f"global {'avg' if operation == 'mean' else 'max'} pool", kind
+        return {"mean": "global avg pool", "amax": "global max pool"}[operation], kind
     if operation in ("add", "mul") and data_inputs < 2:
         return {"add": "shift", "mul": "scale"}[operation], "n"
     return word, kind
@@ -198,13 +201,17 @@ def _name_convolution(
 ) -> tuple[str, str]:
     if settings.get("transposed") is True:
         word = "up-conv"
-    if settings.get("groups", 1) != 1:
-        depthwise = weight[1] == 1
-        word = "depthwise" if depthwise else f"conv in {settings['groups']} groups"
-        kind = "d" if depthwise else kind
-    stride = settings.get("stride", [1])[0]
+    groups = settings.get("groups", 1)
+    if groups != 1:
+        word = f"conv in {groups} groups"
+        if weight[1] == 1:
+            word, kind = "depthwise", "d"
+
     label = f"{word} {_size(weight[2:])}"
-    return (label if stride == 1 else f"{label} /{stride}"), kind
+    stride = settings.get("stride", [1])[0]
+    if stride != 1:
+        label += f" /{stride}"
+    return label, kind
 
 
 def _size(numbers: list[Any]) -> str:

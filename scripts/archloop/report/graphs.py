@@ -56,16 +56,19 @@ def read_records(path: Path, wanted: set[str]) -> list[dict[str, Any]]:
     InputError where the file is not whole.
     """
     parts = _cut_into_records(read_text(path))
-    names = [RECORD_ID.search(part) for part in parts]
-    ids = [name[1] for name in names if name]
+    ids = [match[1] for match in map(RECORD_ID.search, parts) if match]
     if not parts or len(ids) < len(parts):
         records = read_json(path, "records")["records"]
         return [record for record in records if record["id"] in wanted]
+
+    chosen = []
     try:
-        chosen = [part for part, name in zip(parts, ids) if json.loads(name) in wanted]
-        return [parse_json(f"{{{part}}}") for part in chosen]
+        for part, name in zip(parts, ids):
+            if json.loads(name) in wanted:
+                chosen.append(parse_json(f"{{{part}}}"))
     except ValueError as error:
         raise InputError(f"{path}: not whole JSON ({error}){AGAIN}") from None
+    return chosen
 
 
 def _cut_into_records(text: str) -> list[str]:

@@ -133,7 +133,9 @@ def read_all(folder: Path, settings: dict[str, Any] | None = None) -> Results:
         path = folder / SETTINGS_FILE
         settings = _read_settings(path) if path.is_file() else {}
     chains = read_chains(folder, settings)
-    cells = [Cell(name, cycle) for name, chain in chains.items() for cycle in chain.cycles]
+    cells = []
+    for name, chain in chains.items():
+        cells += [Cell(name, cycle) for cycle in chain.cycles]
     if not cells:
         raise InputError(f"{folder}: no cycle is finished yet (there is no candidates.parquet)")
 
@@ -141,7 +143,8 @@ def read_all(folder: Path, settings: dict[str, Any] | None = None) -> Results:
     light = [name for name in CANDIDATES if name not in HEAVY]
     candidates = read_candidates([path / layout.CANDIDATES for path in paths], light)
 
-    corpus = read_corpus(_existing([path / layout.CORPUS for path in (folder / SEED, *paths)]))
+    corpora = [path / layout.CORPUS for path in (folder / SEED, *paths)]
+    corpus = read_corpus(_existing(corpora))
     admitted = set(corpus["id"]) | set(candidates.filter(outcome="admitted")["id"])
     graphs: dict[str, Graph] = {}
     for path in (folder / SEED, *paths):
@@ -221,7 +224,8 @@ def read_chains(folder: Path, settings: dict[str, Any]) -> dict[str, Chain]:
 
     Each comes after what it builds on, then those of the language model first, `main`, then by name.
     """
-    known = {name: chain for name, chain in settings.get("chains", {}).items() if name != SEED}
+    known = dict(settings.get("chains", {}))
+    known.pop(SEED, None)
     if not known:
         known = {cell.chain: {} for cell in cells_with(folder, layout.CANDIDATES)}
 
@@ -250,8 +254,12 @@ def read_chains(folder: Path, settings: dict[str, Any]) -> dict[str, Chain]:
 
 def _depth(chains: dict[str, dict[str, Any]], name: str) -> int:
     """Return how many chains a chain builds on, one on the other."""
-    parents = {str(chains[name].get(key)).partition("/")[0] for key in ("start", "source")}
-    return max((1 + _depth(chains, parent) for parent in parents if parent in chains), default=0)
+    depth = 0
+    for key in ("start", "source"):
+        parent = str(chains[name].get(key)).partition("/")[0]
+        if parent in chains:
+            depth = max(depth, 1 + _depth(chains, parent))
+    return depth
 
 
 def _dataset(folder: Path, chain: str, cycles: list[int]) -> str:

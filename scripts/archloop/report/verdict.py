@@ -13,6 +13,7 @@ import polars as pl
 
 from archloop.report.contrasts import LEAST_RUNS, Contrast, contrasts, window
 from archloop.report.groups import ROLES
+from archloop.report.wording import p_value
 from archloop.settings.sections import Report
 
 Kind = Literal[
@@ -112,8 +113,7 @@ def judge(
     compared = compare(cells, loop, controls, settings, seed)
     found = {role: comparison.contrast for role, comparison in compared.items()}
 
-    controlled = [run for runs in controls.values() for run in runs]
-    finished = _finished(cells, [*loop, *controlled])
+    finished = _finished(cells, sum(controls.values(), loop))
     begun = [run for run in loop if finished[run]]
     as_of = None
     if any(len(cycles) < planned[run] for run, cycles in finished.items()):
@@ -185,7 +185,9 @@ def _finished(cells: Iterable[tuple[str, int]], runs: list[str]) -> dict[str, se
 
 def _common(finished: dict[str, set[int]], runs: list[str]) -> list[int]:
     """Return the cycles that all these runs finished."""
-    return sorted(set.intersection(*(finished[run] for run in runs))) if runs else []
+    if not runs:
+        return []
+    return sorted(set.intersection(*(finished[run] for run in runs)))
 
 
 def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[Kind, str]:
@@ -271,7 +273,7 @@ def _beside(random: Contrast, early: bool) -> str:
     every_pair = min(ahead) > max(behind)
     pairs = "in every pair of runs" if every_pair else "on average, not in every pair of runs"
     holds = "holds" if random.told_apart else "does not hold"
-    p = "< 0.001" if random.p < 0.001 else f"{random.p:.3f}"
+    p = p_value(random.p)
     return f"R{result[1:]}, {pairs}; that {holds} after Holm's adjustment (p {p})."
 
 
@@ -296,8 +298,10 @@ def _values_alone(
 ) -> tuple[float, ...]:
     """Return the value of each run of the loop where nothing stands beside it."""
     cycles = window(_common(finished, runs), share)
+    if not cycles:
+        return ()
     values = []
-    for run in runs if cycles else ():
+    for run in runs:
         count, of = np.sum([cells[run, cycle] for cycle in cycles], axis=0)
         if of:
             values.append(100 * float(count) / float(of))
@@ -307,8 +311,12 @@ def _values_alone(
 def _sentence(found: dict[str, Contrast], loop: tuple[float, ...], measure: str) -> str:
     """Return what was made of 100, by whom, and how sure that is."""
     counted = f"Of 100 programs that the loop writes, {_amount(loop)} are {MEASURES[measure]}"
-    others = [f"{ROLES[role][1]} makes {_amount(each.control)}" for role, each in found.items()]
-    sentences = [f"{counted}; {', '.join(others)}." if others else f"{counted}."]
+    others = []
+    for role, contrast in found.items():
+        others.append(f"{ROLES[role][1]} makes {_amount(contrast.control)}")
+    if others:
+        counted += f"; {', '.join(others)}"
+    sentences = [f"{counted}."]
     frozen, fixed = found.get("frozen"), found.get("fixed")
     if frozen:
         sentences += _how_sure(frozen)
@@ -345,7 +353,8 @@ def _how_sure(frozen: Contrast) -> list[str]:
 
 def _amount(values: tuple[float, ...]) -> str:
     mean = float(np.mean(values))
-    return f"{mean:.0f}" if mean >= 9.5 or mean == 0 else f"{mean:.1f}"
+    digits = 0 if mean >= 9.5 or mean == 0 else 1
+    return f"{mean:.{digits}f}"
 
 
 def _signed(contrast: Contrast) -> str:

@@ -18,7 +18,14 @@ from archloop.report.figures.theme import FATES, color
 
 BARS_UP_TO = 4  # cycles, below which areas would be slivers
 LABELLED = 7  # of 100: a band as thick as that for a third of the axis has room for its name
-DARK_BANDS = ("new-above", "copy-own")
+# Color of a band -> whether words on it are as on a dark or on a light ground.
+GROUNDS = {
+    "new-above": "dark",
+    "new-below": "light",
+    "copy-own": "dark",
+    "copy-seed": "light",
+    "fails": "light",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says:
     shares: cycle, fate, `share` of 100. runs: cycle, chain, `good` of 100. last: the last cycle of
     the axis.
     """
-    order = {fate: position for position, fate in enumerate(FATES)}
+    order = dict(zip(FATES, range(len(FATES))))
     rows = shares.with_columns(order=pl.col("fate").replace_strict(order)).sort("cycle", "order")
     x = _cycles(last)
     y = alt.Y(
@@ -96,8 +103,7 @@ def _band_labels(rows: pl.DataFrame, last: int) -> list[BandLabel]:
             edges[cycle] = (top - share, top)
         cycle, middle, room = _widest(edges, last)
         if room >= LABELLED:
-            ground = "dark" if name in DARK_BANDS else "light"
-            labels.append(BandLabel(cycle, middle, words, fate, ground))
+            labels.append(BandLabel(cycle, middle, words, fate, GROUNDS[name]))
     return labels
 
 
@@ -109,11 +115,12 @@ def _widest(edges: dict[int, tuple[float, float]], last: int) -> tuple[int, floa
     half = max(1, round(last * 0.26))
     best = (0, 0.0, 0.0)
     for cycle in range(1 + half, last - half + 1):
-        near = [edges[other] for other in range(cycle - half, cycle + half + 1) if other in edges]
-        if len(near) < 2 * half + 1:
+        near = set(range(cycle - half, cycle + half + 1))
+        if not near <= set(edges):
             continue
-        low = max(edge for edge, _ in near)
-        high = min(edge for _, edge in near)
+
+        lows, highs = zip(*(edges[other] for other in near))
+        low, high = max(lows), min(highs)
         if high - low > best[2]:
             best = (cycle, (low + high) / 2, high - low)
     return best
@@ -129,5 +136,7 @@ def _cycles(planned: int) -> alt.X:
         if planned - cycle >= step / 3:
             named.add(cycle)
     axis = alt.Axis(values=sorted(named), grid=False, title="cycle")
-    ends = [0.4, planned + 0.6] if planned <= BARS_UP_TO else [1, planned]
+    ends = [1, planned]
+    if planned <= BARS_UP_TO:
+        ends = [0.4, planned + 0.6]
     return alt.X("cycle:Q", axis=axis, scale=alt.Scale(domain=ends, nice=False))

@@ -79,13 +79,14 @@ class Growth:
 
 
 def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
-    others = [role for role in shown if role != "loop"]
-    if len(others) > BESIDE_THE_LOOP:
-        others = [role for role in others if role != "fixed"]
-    roles = ["loop", *others]
-    last_cycle = max(
-        max(results.chains[name].cycles, default=1) for role in roles for name in shown[role]
-    )
+    roles = list(shown)
+    if len(roles) > 1 + BESIDE_THE_LOOP and "fixed" in roles:
+        roles.remove("fixed")
+    last_cycle = 1
+    for role in roles:
+        for name in shown[role]:
+            last_cycle = max(last_cycle, *results.chains[name].cycles)
+
     panels = []
     growth = {}
     for role in roles:
@@ -101,7 +102,8 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
         f"Of 100 programs of the loop, {loop.first} are new and good enough at first,"
         f" {loop.last} in the last third"
     ]
-    parts += [f"{ROLES[role][1]}: {each.first}, then {each.last}" for role, each in growth.items()]
+    for role, group in growth.items():
+        parts.append(f"{ROLES[role][1]}: {group.first}, then {group.last}")
     return Picture("; ".join(parts), panels)
 
 
@@ -185,7 +187,9 @@ def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     if shares:
         finding = f"No copy, and better than what it is nearest to: {', '.join(shares)}"
     note = "The bar at the left edge is the judge's noise: gains within it are none."
-    return Picture(finding, panels, note if noisy else "")
+    if not noisy:
+        note = ""
+    return Picture(finding, panels, note)
 
 
 def _gains(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
@@ -219,7 +223,8 @@ def _third(points: pl.DataFrame, last: bool) -> pl.DataFrame:
     """Return the points of the first or the last third of their cycles."""
     cycles = sorted(points["cycle"].unique())
     third = max(1, round(len(cycles) / 3))
-    return points.filter(pl.col("cycle").is_in(cycles[-third:] if last else cycles[:third]))
+    wanted = cycles[-third:] if last else cycles[:third]
+    return points.filter(pl.col("cycle").is_in(wanted))
 
 
 @dataclass(frozen=True)
@@ -343,4 +348,7 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
 def _numbers(count: int) -> list[int | None]:
     """Return the numbers that designs of a front are marked with: of many, every few."""
     step = -(-count // draw.MOST_NUMBERED)
-    return [index // step + 1 if index % step == 0 else None for index in range(count)]
+    numbers: list[int | None] = [None] * count
+    for number, index in enumerate(range(0, count, step), start=1):
+        numbers[index] = number
+    return numbers

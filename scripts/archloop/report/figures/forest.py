@@ -20,16 +20,20 @@ def forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, says: st
 
     rows: (label, contrast), from the top down.
     """
-    low, high = _limits([contrast for _, contrast in rows])
+    contrasts = [contrast for _, contrast in rows]
+    low, high = _limits(contrasts)
     x_scale = alt.Scale(domain=[low, high], nice=False)
     x = alt.X("x:Q", scale=x_scale, title=unit, axis=alt.Axis(tickCount=5))
     y_scale = alt.Scale(domain=[-len(rows) + 0.6, 0.6], nice=False)
     y = alt.Y("y:Q", axis=None, scale=y_scale)
 
-    loop_runs, control_runs = _runs([contrast for _, contrast in rows])
-    means = [{"y": -row, "x": contrast.difference} for row, (_, contrast) in enumerate(rows)]
-    # No line through the figures over each row.
-    zeros = [{"x": 0, "y": -row - 0.35, "y2": -row + 0.18} for row in range(len(rows))]
+    loop_runs, control_runs = _runs(contrasts)
+    means: Rows = []
+    zeros: Rows = []
+    for row, (_, contrast) in enumerate(rows):
+        means.append({"y": -row, "x": contrast.difference})
+        # No line through the figures over each row.
+        zeros.append({"x": 0, "y": -row - 0.35, "y2": -row + 0.18})
 
     zero = data_chart(zeros).mark_rule(color=color("muted"), strokeWidth=1.5, opacity=0.6)
     ticks = data_chart(control_runs).mark_tick(color=color("muted"), orient="vertical", size=7)
@@ -73,9 +77,11 @@ def _runs(contrasts: Sequence[Contrast]) -> tuple[Rows, Rows]:
     for row, contrast in enumerate(contrasts):
         loop, control = _relative(contrast)
         # One above another, where they would hide one another.
-        shifts = np.linspace(SPREAD, -SPREAD, len(loop)) if len(loop) > 1 else [0.0]
-        loop_runs += [{"y": float(by) - row, "x": value} for value, by in zip(loop, shifts)]
-        control_runs += [{"y": -row - 0.22, "x": value} for value in control]
+        spread = SPREAD if len(loop) > 1 else 0.0
+        for value, shift in zip(loop, np.linspace(spread, -spread, len(loop))):
+            loop_runs.append({"y": float(shift) - row, "x": value})
+        for value in control:
+            control_runs.append({"y": -row - 0.22, "x": value})
     return loop_runs, control_runs
 
 
@@ -86,7 +92,10 @@ def _intervals(rows: Sequence[tuple[str, Contrast]], x_scale: alt.Scale, y: alt.
     for row, (_, contrast) in enumerate(rows):
         if contrast.low is not None:
             span = {"y": -row, "low": contrast.low, "high": contrast.high}
-            (dashed if contrast.method == "cycles" else solid).append(span)
+            if contrast.method == "cycles":
+                dashed.append(span)
+            else:
+                solid.append(span)
     layers = []
     for spans, dash in ((solid, [1, 0]), (dashed, [3, 3])):
         if spans:

@@ -44,7 +44,7 @@ def whole(panels: Sequence[Panel]) -> alt.TopLevelMixin:
     if not panels:
         nothing = data_chart([{"text": "nothing to show yet"}]).mark_text(color=color("muted"))
         return nothing.encode(text="text:N").properties(width=WIDTH, height=60)
-    return alt.concat(*(titled(panel) for panel in panels), columns=3)
+    return alt.concat(*map(titled, panels), columns=3)
 
 
 def titled(panel: Panel) -> Any:
@@ -65,6 +65,7 @@ def end_labels(labels: Sequence[EndLabel], least: float) -> list[dict[str, Any]]
     """Return labels as rows, in the order of their y and nowhere nearer than `least`."""
     placed: list[EndLabel] = []
     for label in sorted(labels, key=lambda label: label.y):
-        place = label.y if not placed else max(label.y, placed[-1].place + least)
-        placed.append(replace(label, place=place))
-    return [asdict(label) for label in placed]
+        if placed and label.y < placed[-1].place + least:
+            label = replace(label, place=placed[-1].place + least)
+        placed.append(label)
+    return list(map(asdict, placed))

@@ -64,6 +64,9 @@ def best_design(
     if share is not None:
         known = {name: score for name, score in others.items() if score is not None}
 
+    # The difference of two shares has an error that is greater by the root of two.
+    margin = 2**0.5 * (error or 0)
+
     own = tables["fates"].filter(pl.col("chain").is_in(groups["loop"]))
     picture = results.blocks(best["id"])
     return BestDesign(
@@ -71,8 +74,7 @@ def best_design(
         of=total(own, "candidates"),
         more={name: score for name, score in known.items() if score > share},
         less={name: score for name, score in known.items() if score <= share},
-        # The difference of two shares has an error that is greater by the root of two.
-        better=[name for name, score in known.items() if score - share > 2**0.5 * (error or 0)],
+        better=[name for name, score in known.items() if score - share > margin],
         images=images,
         error=error,
         drawing=drawing(picture) if picture else None,
@@ -109,8 +111,12 @@ def _test_images(results: Results, chain: str) -> int | None:
 
 def _made_of(picture: Sequence[Block]) -> str:
     """Return the blocks of a network, each named once, in words."""
-    names = [block.label.split(" · ")[0] for block in picture if block.label != "image"]
+    counts: Counter[str] = Counter()
+    for block in picture:
+        if block.label != "image":
+            counts[block.label.split(" · ")[0]] += 1
+
     words = []
-    for name, count in Counter(names).items():
+    for name, count in counts.items():
         words.append(name if count == 1 else f"{name} ({count} times)")
     return ", ".join(words)

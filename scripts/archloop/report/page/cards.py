@@ -3,6 +3,7 @@
 They are chosen by the accuracy that selects, never by that of the test set, which is shown beside it.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +73,6 @@ def cards(results: Results, rows: pl.DataFrame) -> list[Card]:
     found = []
     for design, why in chosen(own):
         score, nearest = design[measure], design["nearest_id"]
-        below = sum(other < score for other in scores) if score is not None else 0
         found.append(
             Card(
                 design=design,
@@ -81,12 +81,19 @@ def cards(results: Results, rows: pl.DataFrame) -> list[Card]:
                 nearest_href=_link(nearest) if nearest else None,
                 picture=drawing(results.blocks(design["id"])),
                 scale=scale(scores, score),
-                better=None if score is None else below / len(scores),
+                better=_share_below(scores, score),
                 middle=middle,
                 changes=changes(results.blocks(nearest or ""), results.blocks(design["id"])),
             )
         )
     return found
+
+
+def _share_below(scores: list[float], score: float | None) -> float | None:
+    """Return the share of scores below one. scores: sorted."""
+    if score is None:
+        return None
+    return bisect_left(scores, score) / len(scores)
 
 
 def _link(name: str) -> str:
@@ -133,8 +140,10 @@ def changes(before: Sequence[Block], after: Sequence[Block]) -> Changes | None:
 
 
 def _most_common(labels: Counter[str]) -> list[str]:
-    common = labels.most_common(MOST_CHANGES)
-    return [f"{count} × {label}" if count > 1 else label for label, count in common]
+    words = []
+    for label, count in labels.most_common(MOST_CHANGES):
+        words.append(f"{count} × {label}" if count > 1 else label)
+    return words
 
 
 def drawing(blocks: Sequence[Block]) -> Markup:
@@ -156,7 +165,9 @@ def drawing(blocks: Sequence[Block]) -> Markup:
 
     width = len(shown) * STEP
     size = f'width="{width}" height="{HEIGHT}" viewBox="0 0 {width} {HEIGHT}"'
-    path = f'<path class="arc" d="{"".join(arcs)}"/>' if arcs else ""
+    path = ""
+    if arcs:
+        path = f'<path class="arc" d="{"".join(arcs)}"/>'
     return Markup(
         f'<svg class="net" {size} preserveAspectRatio="xMinYMid" aria-hidden="true">'
         f"{path}{''.join(bars)}</svg>"
@@ -179,7 +190,8 @@ def _bar(index: int, block: Block) -> str:
 
 
 def _arc(source: int, target: int) -> str:
-    start, end = (index * STEP + BAR_WIDTH / 2 for index in (source, target))
+    start = source * STEP + BAR_WIDTH / 2
+    end = target * STEP + BAR_WIDTH / 2
     top = ARC_BASE - min(HIGHEST_ARC, 5 + (end - start) / 4)
     return f"M{start:g} {ARC_BASE}Q{(start + end) / 2:g} {top:.1f} {end:g} {ARC_BASE}"
 
@@ -191,7 +203,9 @@ def scale(scores: Sequence[float], value: float | None) -> Markup:
     low, high = min(scores), max(scores)
     if low == high:
         return Markup("")
-    counts = Counter(int((score - low) / (high - low) * (BINS - 1e-9)) for score in scores)
+    counts: Counter[int] = Counter()
+    for score in scores:
+        counts[int((score - low) / (high - low) * (BINS - 1e-9))] += 1
     most = max(counts.values())
     bars = []
     for index, count in sorted(counts.items()):

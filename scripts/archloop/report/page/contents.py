@@ -165,8 +165,11 @@ def _names(groups: dict[str, list[str]]) -> dict[str, GroupName]:
 
 def _elsewhere(results: Results, own: str) -> list[str]:
     """Return the data sets that other chains are on."""
-    datasets = dict.fromkeys(chain.dataset for chain in results.chains.values())
-    return [name for name in datasets if name != own]
+    found: list[str] = []
+    for chain in results.chains.values():
+        if chain.dataset not in (own, *found):
+            found.append(chain.dataset)
+    return found
 
 
 def _status(results: Results, found: Compared) -> list[Progress]:
@@ -189,9 +192,9 @@ def _threshold(cycles: pl.DataFrame, loop: list[str]) -> float | None:
 def _spent(cost: pl.DataFrame) -> Spent:
     on_gpu = total(cost, "gpu_seconds") > 0
     column = "gpu_seconds" if on_gpu else "seconds"
-    generate, evaluate, finetune = (
-        total(cost.filter(stage=stage), column) for stage in ("generate", "evaluate", "finetune")
-    )
+    generate = total(cost.filter(stage="generate"), column)
+    evaluate = total(cost.filter(stage="evaluate"), column)
+    finetune = total(cost.filter(stage="finetune"), column)
     return Spent(
         all=generate + evaluate + finetune,
         on="GPU" if on_gpu else "processor",

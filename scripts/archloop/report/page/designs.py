@@ -27,9 +27,12 @@ def listed(results: Results, architectures: pl.DataFrame) -> pl.DataFrame:
     graphs = results.candidates.drop_nulls("graph_digest")
     repeated = graphs.group_by("graph_digest").agg(found=pl.len())
 
-    groups = {chain: label(group) for group in repeat_groups(results) for chain in group}
-    datasets = dict.fromkeys(chain.dataset for chain in results.chains.values())
-    order = {name: position for position, name in enumerate(datasets)}
+    groups = {}
+    for group in repeat_groups(results):
+        groups.update(dict.fromkeys(group, label(group)))
+    order: dict[str, int] = {}
+    for of_run in results.chains.values():
+        order.setdefault(of_run.dataset, len(order))
     same_dataset = pl.col("nearest_dataset") == pl.col("dataset")
     chain, dataset = pl.col("chain"), pl.col("dataset")
 

@@ -54,10 +54,11 @@ def failures(
         of_role = _shares(own)
         if of_role is not None:
             shares[role] = of_role
-    checks = [check for check in NOT_VALID if any(own[check] for own in shares.values())]
-    largest = 1.0
-    if checks:
-        largest = max(own[check] for own in shares.values() for check in checks)
+    most = dict.fromkeys(NOT_VALID, 0.0)
+    for own in shares.values():
+        for check, share in own.items():
+            most[check] = max(most[check], share)
+    checks = [check for check, share in most.items() if share]
 
     reasons = {}
     for role in ("loop", "frozen"):
@@ -66,7 +67,7 @@ def failures(
     return Failures(
         checks=checks,
         shares=shares,
-        largest=largest,
+        largest=max(most.values()) or 1.0,
         reasons=reasons,
         finding=_finding(shares.get("loop"), checks),
     )

@@ -160,9 +160,12 @@ def _index(results: Results, rows: pl.DataFrame, others: list[Row]) -> dict[str,
     """Return what the list shows. others: programs of the corpus that are no design."""
     designs = rows.to_dicts()
     blocks = [results.blocks(row["id"]) for row in designs]
-    made_of = [_words(picture) for picture in blocks]
+    made_of = list(map(_words, blocks))
     words = sorted(set().union(*made_of))
-    position = {word: index for index, word in enumerate(words)}
+    position = dict(zip(words, range(len(words))))
+    has = []
+    for found in made_of:
+        has.append(sorted(position[word] for word in found))
 
     lines = {}
     for row in others:
@@ -170,12 +173,12 @@ def _index(results: Results, rows: pl.DataFrame, others: list[Row]) -> dict[str,
 
     index: dict[str, Any] = {name: rows[name].to_list() for name in COLUMNS}
     return index | {
-        "similarity": [_rounded(row["nearest_similarity"]) for row in designs],
-        "exact": [bool(row["nearest_exact"]) for row in designs],
-        "front": [place for place, row in enumerate(designs) if row["front"]],
-        "strips": [strip(picture) for picture in blocks],
+        "similarity": list(map(_rounded, rows["nearest_similarity"])),
+        "exact": rows["nearest_exact"].fill_null(False).to_list(),
+        "front": rows["front"].arg_true().to_list(),
+        "strips": list(map(strip, blocks)),
         "words": words,
-        "has": [sorted(position[word] for word in found) for found in made_of],
+        "has": has,
         "others": lines,
         "programs": [row["id"] for row in (*designs, *others)],
         "kinds": KINDS,

@@ -168,12 +168,12 @@ def failures(results: Results) -> pl.DataFrame:
 
     A reason is a detail without numbers and names.
     """
-    order = {outcome: index for index, outcome in enumerate(OUTCOMES)}
+    order = dict(zip(OUTCOMES, range(len(OUTCOMES))))
     failed = results.candidates.filter(pl.col("outcome").is_in(NOT_VALID)).with_columns(
         pl.col("detail").fill_null(""),
         order=pl.col("outcome").replace_strict(order),
     )
-    reasons = pl.Series("reason", [reason(detail) for detail in failed["detail"]], dtype=TEXT)
+    reasons = pl.Series("reason", list(map(reason, failed["detail"])), dtype=TEXT)
     counted = (
         failed.with_columns(reasons)
         .group_by("chain", "order", "outcome", "reason", maintain_order=True)

@@ -107,11 +107,14 @@ def _over_all(measure: str, rows: list[Row]) -> Value:
     if measure == "admitted":
         return Value(float(sum(row["admitted"] for row in rows)))
     if measure == "best":
-        known = [row["accuracy_best"] for row in rows if row["accuracy_best"] is not None]
-        return _percent(max(known, default=None))
+        return _percent(max(_known(rows, "accuracy_best"), default=None))
     if measure == "valid":
-        return _mean_share([row["valid_share"] for row in rows if row["valid_share"] is not None])
+        return _mean_share(_known(rows, "valid_share"))
     return _pooled_mean([row for row in rows if row["accuracy_n"]])
+
+
+def _known(rows: list[Row], column: str) -> list[float]:
+    return [row[column] for row in rows if row[column] is not None]
 
 
 def _mean_share(shares: list[float]) -> Value:
@@ -127,15 +130,21 @@ def _mean_share(shares: list[float]) -> Value:
 
 def _pooled_mean(rows: list[Row]) -> Value:
     """Return the mean accuracy over all valid candidates with its t interval, from the cycles'."""
-    total = sum(row["accuracy_n"] for row in rows)
+    total, mean = 0, 0.0
+    for row in rows:
+        total += row["accuracy_n"]
+        mean += row["accuracy_mean"] * row["accuracy_n"]
     if not total:
         return Value()
-    mean = sum(row["accuracy_mean"] * row["accuracy_n"] for row in rows) / total
+    mean /= total
     if total < 2:
         return _percent(mean)
+
     # The squares within cycles and those between them add up to those of all candidates.
-    within = sum((row["accuracy_n"] - 1) * (row["accuracy_sd"] or 0) ** 2 for row in rows)
-    between = sum(row["accuracy_n"] * (row["accuracy_mean"] - mean) ** 2 for row in rows)
+    within, between = 0.0, 0.0
+    for row in rows:
+        within += (row["accuracy_n"] - 1) * (row["accuracy_sd"] or 0) ** 2
+        between += row["accuracy_n"] * (row["accuracy_mean"] - mean) ** 2
     variance = (within + between) / (total - 1)
     half = float(stats.t.ppf(0.975, total - 1) * (variance / total) ** 0.5)
     return _percent(mean, max(0.0, mean - half), min(1.0, mean + half))
@@ -189,7 +198,11 @@ def _plain(value: object) -> str:
 
 def _percent(value: float | None, low: float | None = None, high: float | None = None) -> Value:
     """Return shares as values in per cent."""
-    return Value(*(None if share is None else 100 * share for share in (value, low, high)))
+    return Value(_times_100(value), _times_100(low), _times_100(high))
+
+
+def _times_100(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _number(text: str) -> float | None:
@@ -213,13 +226,13 @@ def paper_rows(paper: pl.DataFrame, chain: str) -> list[PublishedCycle]:
     """Return a chain's rows of the table `paper`, one a cycle."""
     cycles: dict[str, PublishedCycle] = {}
     for row in paper.filter(chain=chain).to_dicts():
-        counted = row["measure"] == "admitted"
+        is_count = row["measure"] == "admitted"
         published = Value(row["paper"], row["paper_low"], row["paper_high"])
         here = Value(row["here"], row["here_low"], row["here_high"])
         cycle = cycles.setdefault(row["cycle"], PublishedCycle(row["cycle"], {}))
         cycle.figures[row["measure"]] = (
-            _cell(published, 0 if counted else 2),
-            _cell(here, 0 if counted else 1),
+            _cell(published, digits=0 if is_count else 2),
+            _cell(here, digits=0 if is_count else 1),
         )
     return list(cycles.values())
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, get_type_hints
 
 import polars as pl
@@ -35,5 +36,5 @@ def total(table: pl.DataFrame, column: str) -> Any:
 def table_of(row: type, rows: Iterable[object]) -> pl.DataFrame:
     """Return rows of one dataclass as a table."""
     columns = schema_of(row)
-    values = [{name: getattr(each, name) for name in columns} for each in rows]
-    return pl.DataFrame(values, schema=columns)
+    cells = map(attrgetter(*columns), rows)
+    return pl.DataFrame(list(cells), schema=columns, orient="row")

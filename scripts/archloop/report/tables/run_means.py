@@ -250,7 +250,7 @@ def _mean_columns(name: str, values: Iterable[float | None]) -> dict[str, Any]:
     low = high = None
     interval = mean_interval(known)
     if interval:
-        low, high = (min(max(end, 0.0), 1.0) for end in interval)
+        low, high = max(interval[0], 0.0), min(interval[1], 1.0)
     return {
         name: _mean(known),
         f"{name}_low": low,
@@ -312,7 +312,10 @@ def chains(
 
 def _common(results: Results, names: list[str]) -> list[int]:
     """Return the cycles that all these runs finished."""
-    return sorted(set.intersection(*(set(results.chains[name].cycles) for name in names)))
+    common = set(results.chains[names[0]].cycles)
+    for name in names[1:]:
+        common &= set(results.chains[name].cycles)
+    return sorted(common)
 
 
 def _candidates(fates: pl.DataFrame, group: list[str], common: list[int]) -> float:
@@ -367,7 +370,7 @@ def _before_gpu_seconds(results: Results, chain: str) -> float | None:
             return False
         return job.cycle <= before.get(job.chain, -1)
 
-    return seconds_of((job for job in results.jobs if counts(job)), on_gpu=True)
+    return seconds_of(filter(counts, results.jobs), on_gpu=True)
 
 
 def _mean_budget(budgets: list[Budget]) -> Budget:
@@ -380,7 +383,9 @@ def _mean_budget(budgets: list[Budget]) -> Budget:
 def _mean(values: Sequence[float | None]) -> float | None:
     """Return the mean; None where one of the values is not known, or there are none."""
     known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known and len(known) == len(values) else None
+    if not known or len(known) < len(values):
+        return None
+    return statistics.fmean(known)
 
 
 def _listed(values: tuple[float, ...]) -> str:
