@@ -24,6 +24,7 @@ def in_order(settings: Settings) -> list[str]:
         chain = chains[name]
         group = chain.get("repeat_of", name)
         control = role(settings, name, loop) if complete and name != SEED else None
+
         return (
             sum(1 for _ in ancestors(settings, name)) if "start" in chain else 0,
             chain.get("source", MODEL) != MODEL,
@@ -44,6 +45,7 @@ def roles(settings: Settings) -> dict[str, list[str]]:
     """
     chains = settings.get("chains", {})
     names = [name for name in in_order(settings) if name != SEED]
+
     groups: dict[str, str] = {}
     for name in names:
         kind = _kind(settings, name, names[0])
@@ -55,6 +57,7 @@ def roles(settings: Settings) -> dict[str, list[str]]:
         for name in names:
             if chains[name].get("repeat_of", name) == group:
                 found[kind].append(name)
+
     return found
 
 

@@ -144,6 +144,7 @@ def gather(
         *_record_alarms(records),
         *_cycle_alarms(chains),
     ]
+
     return Live(
         now=now,
         results=results,
@@ -179,6 +180,7 @@ def _states(planned: list[Job], results: Path, logs: Path, records: Records) -> 
             states[job] = DONE
         else:
             states[job] = FAILED if _key(job) in failed else WAITING
+
     return states
 
 
@@ -220,6 +222,7 @@ def _judged(planned: list[Job], states: dict[Job, str], settings: Settings) -> l
         when = _modified(job.path)
         if when is not None:
             found.append(Judged(when, size["candidates"] / size["shards"]))
+
     return found
 
 
@@ -238,6 +241,7 @@ def _pace(judged: list[Judged], records: Records, now: float) -> float | None:
     """
     if not judged:
         return None
+
     times = [each.when for each in judged]
     end = now if records.at_work else max(times)
     begin = max(end - PACE_S, records.started or min(times))
@@ -253,14 +257,17 @@ def _silence_alarm(
     """Yield a line where no verdict came for long, though there is something to judge."""
     if not records.at_work or all(job.stage != "evaluate" for job in left):
         return
+
     times = [each.when for each in judged]
     if records.started:
         times.append(records.started)
+
     # Each verdict is kept there at once.
     for path in (results / "evaluations").glob("*"):
         when = _modified(path)
         if when is not None:
             times.append(when)
+
     if times and now - max(times) > SILENCE_S:
         yield f"No verdict for {duration(now - max(times))}."
 
@@ -271,6 +278,7 @@ def _record_alarms(records: Records) -> Iterator[str]:
     for failure in records.failures:
         if "no finite number" in failure.reason and not failure.mended:
             broken.append(f"{failure.log}: the loss was no finite number.")
+
     yield from broken[-3:]
 
     lost = len(records.lost)
@@ -302,6 +310,7 @@ def _device(results: Path) -> str | None:
         modified = _modified(path)
         if modified is not None and modified > when:
             newest, when = path, modified
+
     if newest is None:
         return None
     try:
@@ -322,6 +331,7 @@ def _reused(results: Path, chains: Chains) -> tuple[int, int]:
             if counts:
                 reused += sum(counts)
                 total += cycle.judged
+
     return reused, total
 
 
@@ -332,6 +342,7 @@ def _known(counts: Iterable[int | None]) -> list[int]:
         if count is None:
             return []
         found.append(count)
+
     return found
 
 
@@ -343,6 +354,7 @@ def _reused_by(path: Path) -> int | None:
             found = REUSED.search(opened.read())
     except OSError:
         return None
+
     return int(found[1]) if found else None
 
 
@@ -360,6 +372,7 @@ def _reports(results: Path) -> dict[Path, float]:
         path = results / name / "index.html"
         if path.is_file():
             found[path] = path.stat().st_mtime
+
     newest_first = sorted(found, key=lambda path: -found[path])
     return {path: found[path] for path in newest_first}
 
@@ -374,8 +387,10 @@ def _yields(settings: Settings, chains: Chains) -> dict[str, dict[int, float]]:
                 if cycle.state == DONE and cycle.judged:
                     share = 100 * cycle.counts["admitted"] / cycle.judged
                     of_cycle.setdefault(cycle.number, []).append(share)
+
         if of_cycle:
             found[kind] = {
                 number: sum(shares) / len(shares) for number, shares in sorted(of_cycle.items())
             }
+
     return found

@@ -75,6 +75,7 @@ def cycles_by_chain(
             jobs = [(job, states[job]) for job in of_cycle.get((name, number), [])]
             folder = Cell(name, number).folder(results)
             chains[name].append(_cycle(folder, number, candidates, jobs))
+
     return chains
 
 
@@ -95,6 +96,7 @@ def _cycle(folder: Path, number: int, candidates: int, jobs: list[tuple[Job, str
     for worse in (CUT, QUEUED, RUNNING, FAILED):
         if states[worse]:
             state = worse
+
     counts: dict[str, int] = {}
     one_graph = False
     if number and (states[DONE] or not jobs):
@@ -117,6 +119,7 @@ def _stage(jobs: list[tuple[Job, str]], state: str, begun: bool) -> str:
     """
     if state == WAITING and not begun:
         return ""
+
     of_stage: dict[str, list[str]] = {}
     for job, of_job in jobs:
         of_stage.setdefault(job.stage, []).append(of_job)
@@ -124,6 +127,7 @@ def _stage(jobs: list[tuple[Job, str]], state: str, begun: bool) -> str:
         if state in states:
             done = f", {states.count(DONE)} of {len(states)}"
             return stage + done if len(states) > 1 else stage
+
     return ""
 
 
@@ -153,6 +157,7 @@ def _judged(folder: Path) -> tuple[dict[str, int], bool]:
                     graphs[str((record.get("graph") or {}).get("digest"))] += 1
         except (InputError, KeyError, TypeError, AttributeError):
             continue
+
     return dict(outcomes), len(graphs) == 1 and graphs.total() >= ENOUGH // 2
 
 

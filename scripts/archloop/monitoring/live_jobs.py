@@ -64,6 +64,7 @@ def read_records(results: Path) -> Records:
     folder = results.resolve().parent
     text = _newest_log(folder / FOLDER / "log")
     stamp = STAMP.search(text)
+
     return Records(
         at_work=_at_work(results, text),
         started=seconds(stamp[1]) if stamp else None,
@@ -89,11 +90,13 @@ def is_held(lock: Path, table: Path = Path("/proc/locks")) -> bool:
         lines = table.read_text().splitlines()
     except OSError:
         return False
+
     # 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1315210 0 EOF
     for line in lines:
         held = " FLOCK " in line and "->" not in line
         if held and any(part.endswith(f":{inode}") for part in line.split()[4:6]):
             return True
+
     return False
 
 
@@ -140,6 +143,7 @@ def _last_error(log: Path, failed: float | None) -> str:
         lines = [line for line in _tail(log, LONGEST_TAIL).splitlines() if line.strip()]
     except OSError:
         return ""
+
     errors = [line for line in lines if re.search(r"error|killed|cancelled", line, re.IGNORECASE)]
     return LOGGED.sub("", (errors or lines or [""])[-1])
 
@@ -151,8 +155,10 @@ def _newest_log(folder: Path) -> str:
             text = _tail(path, LONGEST_LOG)
         except OSError:
             continue
+
         if "Select jobs to execute" in text:
             return text
+
     return ""
 
 
@@ -169,4 +175,5 @@ def _marks(folder: Path) -> dict[str, float]:
             found[output] = os.stat(path).st_mtime  # noqa: PTH116
         except OSError:  # its job has just ended
             continue
+
     return found

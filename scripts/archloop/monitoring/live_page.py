@@ -97,6 +97,7 @@ def page(live: Live, path: Path) -> str:
     alarms = live.alarms[:ALARMS]
     if len(live.alarms) > ALARMS:
         alarms.append(f"And {len(live.alarms) - ALARMS} more.")
+
     # It is there without a script too, hidden: only the reader's clock can tell that it holds.
     old = (
         "<p class='alarms' id='old' hidden><strong>Nothing has written this page for two hours."
@@ -106,6 +107,7 @@ def page(live: Live, path: Path) -> str:
     main = f"<div>{_strips(live)}</div><div>{_under_way(live)}{_yields(live)}{_errors(live)}</div>"
     over = "yes" if live.finished or live.records.at_work is False else "no"
     title = f"{escape(live.results.resolve().parent.name)}: {_headline(live)}"
+
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         f"<meta http-equiv='refresh' content='{REFRESH_S}'>"
@@ -144,6 +146,7 @@ def _facts(live: Live, path: Path) -> str:
     for fact in _known_facts(live, path):
         value = f"{fact.value}<small>{fact.more}</small>"
         items.append(f"<div><dt>{fact.name}</dt><dd>{value}</dd></div>")
+
     return "".join(items)
 
 
@@ -160,6 +163,7 @@ def _known_facts(live: Live, path: Path) -> Iterator[Fact]:
     if total:
         share = percent(reused / total)
         yield Fact("Answered from the store", share, f"{reused} of {total} judgements")
+
     free, size = live.disk
     yield Fact("Disk", f"{free / 1e9:.0f} GB free", f"of {size / 1e9:.0f} GB")
     if live.reports:
@@ -203,6 +207,7 @@ def _reports_fact(live: Live, path: Path) -> Fact:
         kind = "report" if report.parent.name == "report" else "partial report"
         links.append(f"<a href='{_relative(report, path)}'>the {kind}</a>")
         ages.append(f"{duration(max(0, live.now - when))} old")
+
     return Fact("Read", " · ".join(links), " · ".join(ages))
 
 
@@ -215,6 +220,7 @@ def _strips(live: Live) -> str:
             f"<td class='strip' aria-hidden='true'>{boxes}</td>"
             f"<td>{escape(_progress(cycles))}</td></tr>"
         )
+
     head = _head(["chain", "cycles", "state"], hidden="cycles")
     note = (
         "<p class='muted'>Filled: done. Framed: running. Dashed: in the queue, or cut off. Red with"
@@ -229,11 +235,13 @@ def _progress(cycles: list[Cycle]) -> str:
     done = sum(cycle.state == DONE for cycle in cycles)
     if done == len(cycles):
         return "done"
+
     begun = [
         cycle for cycle in cycles if cycle.state != DONE and (cycle.state != WAITING or cycle.stage)
     ]
     if not begun:
         return f"{done} of {len(cycles)} done" if done else "waiting"
+
     # What runs is told before what waits, though it be a later cycle: a control's cycles go side by
     # side.
     now = min(begun, key=lambda cycle: (cycle.state == WAITING, cycle.number))
@@ -264,8 +272,10 @@ def _under_way(live: Live) -> str:
                 before = [past for past in cycles[:index] if past.state == DONE and past.judged]
                 rows.append(_funnel(name, cycle, before))
                 has_past = has_past or bool(before)
+
     if not rows:
         return ""
+
     title = "Judged so far in cycles under way"
     if has_past:
         title += " <small>(in brackets: the last three cycles)</small>"
@@ -283,6 +293,7 @@ def _head(names: list[str], hidden: str = "") -> str:
     for name in names:
         attribute = " aria-hidden='true'" if name == hidden else ""
         cells.append(f"<th scope='col'{attribute}>{name}</th>")
+
     return f"<thead><tr>{''.join(cells)}</tr></thead>"
 
 
@@ -306,6 +317,7 @@ def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:
         valid + _in_brackets(before, lambda past: past.valid),
         ", ".join(failed) or "none",
     ]
+
     row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
     return f"<tr><th scope='row'>{escape(name)}</th>{row}</tr>"
 
@@ -323,6 +335,7 @@ def _yields(live: Live) -> str:
     """Return the picture of what was admitted of 100, by cycle, for the loop and its controls."""
     if not live.yields:
         return ""
+
     last, top = 1, 1.0
     newest = {}
     for role, line in live.yields.items():
@@ -337,6 +350,7 @@ def _yields(live: Live) -> str:
         for cycle, share in live.yields[role].items():
             x = LEFT + (RIGHT - LEFT) * (cycle - 1) / max(1, last - 1)
             points.append(f"{x:.1f} {_y(share, top):.1f}")
+
         shape = f"M{'L'.join(points)}h3M456 {label_y:.1f}h24"
         lines.append(f"<path d='{shape}' stroke-dasharray='{DASHES[role]}'/>")
         lines.append(f"<text x='486' y='{label_y + 4:.1f}'>{role} {newest[role]:.0f}</text>")
@@ -363,6 +377,7 @@ def _axes(top: float, last: int) -> str:
         f"<text x='34' y='16' text-anchor='end'>{top:.0f}</text>"
         f"<text x='{LEFT}' y='150'>cycle 1</text>"
     )
+
     if last > 1:
         axes += f"<text x='{RIGHT}' y='150' text-anchor='end'>{last}</text>"
     return axes
@@ -372,12 +387,14 @@ def _errors(live: Live) -> str:
     failures = live.records.failures
     if not failures:
         return ""
+
     items = []
     for failure in reversed(failures[-ERRORS:]):
         reason = failure.reason or "its log tells no reason, or the next attempt wrote over it"
         # Its texts are of logs, where anything may stand.
         words = f"{failure.rule}, {_fate(failure)}: {reason}"
         items.append(f"<li>{escape(words)} <code>{escape(failure.log)}</code></li>")
+
     head = f"Failed attempts: {len(failures)}"
     if len(failures) > ERRORS:
         head += f"; the last {ERRORS}"

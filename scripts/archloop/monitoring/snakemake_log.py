@@ -52,6 +52,7 @@ def failed_attempts(text: str) -> list[Attempt]:
         elif first.startswith("Error in rule "):
             rule = first.removeprefix("Error in rule ").rstrip().rstrip(":")
             found.append(_attempt(rule, record, when))
+
     return found
 
 
@@ -67,6 +68,7 @@ def _attempt(rule: str, record: str, when: float | None) -> Attempt:
     values = dict(VALUE.findall(record))
     job = values.get("jobid", "").partition("\n")[0].strip()
     logs = re.sub(r" \(check log file.*", "", values.get("log", "").partition("\n")[0])
+
     return Attempt(
         rule=rule,
         job=job,
@@ -81,4 +83,5 @@ def _last(found: list[Attempt], job: str) -> Attempt | None:
     for attempt in reversed(found):
         if attempt.job == job:
             return attempt
+
     return None

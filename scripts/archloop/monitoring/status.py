@@ -99,12 +99,14 @@ def plan(results: Path, settings: Settings) -> list[Job]:
     """
     if "seed_corpus" not in settings:
         return []
+
     jobs = list(_seed_jobs(results / SEED, settings))
     for name, chain in settings["chains"].items():
         for cycle in range(1, chain.get("cycles", 0) + 1):
             jobs += _cycle_jobs(results, settings, Cell(name, cycle))
         if name != SEED:
             jobs.append(Job(name, 0, "export", results / name / layout.EXPORT))
+
     jobs.append(Job("", 0, "report", results / layout.REPORT))
     return jobs
 
@@ -143,6 +145,7 @@ def recorded(logs: Path) -> dict[tuple[str, str], list[float]]:
         if seconds is not None:
             chain = path.relative_to(logs).parts[0] if path.parent != logs else ""
             found.setdefault((chain, path.stem.split("-")[0]), []).append(seconds)
+
     return found
 
 
@@ -152,6 +155,7 @@ def durations(logs: Path) -> Seconds:
     for (chain, stage), values in list(found.items()):
         if chain not in ("", SEED):
             found["", stage] = found.get(("", stage), []) + values
+
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
@@ -163,6 +167,7 @@ def time_left(left: list[Job], settings: Settings, seconds: Seconds) -> str:
     span = seconds_left(left, settings, seconds)
     if span is None:
         return "unknown, for no job like those left has ended yet"
+
     least, most = map(duration, span)
     text = least
     if least != most:
@@ -182,6 +187,7 @@ def seconds_left(
     """
     if all(expected(job, seconds) in (None, 0) for job in left):
         return None
+
     slowest: dict[tuple[str, int], dict[str, float]] = {}
     in_all = 0.0
     for job in left:
@@ -217,6 +223,7 @@ def _seconds_to_end(
         own += sum(slowest.get((chain, cycle), {}).values())
     if chain == SEED:
         return own
+
     parent, cycle = parent_of(settings, chain)
     if parent == BASE:
         parent = SEED
@@ -243,6 +250,7 @@ def _chain_lines(results: Path, name: str, planned: int, most: int) -> list[str]
             lines.append(_finished(path / layout.SUMMARY))
         elif path.is_dir():
             lines.append(_under_way(cycle, path))
+
     head = f"chain {name}: {finished} of {planned} cycles finished"
     return [head, "", *_table(lines[-most:]), ""] if lines else [head]
 
@@ -250,6 +258,7 @@ def _chain_lines(results: Path, name: str, planned: int, most: int) -> list[str]
 def _finished(path: Path) -> CycleLine:
     summary = read_json(path, "cycle", "candidates", "funnel", "accuracy", "valid")
     valid, accuracy = summary["valid"], summary["accuracy"]
+
     return CycleLine(
         cycle=str(summary["cycle"]),
         candidates=summary["candidates"],
@@ -270,6 +279,7 @@ def _under_way(cycle: int, folder: Path) -> CycleLine:
             records += read_json(path, "records")["records"]
         except InputError:
             continue  # a file that is just being replaced; the next look finds it
+
     generated = 0
     for path in (folder / "generated").glob("*.jsonl"):
         with open(path, "rb") as opened:
@@ -278,6 +288,7 @@ def _under_way(cycle: int, folder: Path) -> CycleLine:
     counts = Counter(record["outcome"] for record in records)
     scores = [record["accuracy"] for record in records if record.get("accuracy") is not None]
     mean = sum(scores) / len(scores) if scores else None
+
     return CycleLine(
         cycle=f"{cycle} under way",
         candidates=generated,
@@ -296,9 +307,11 @@ def _table(lines: list[CycleLine]) -> list[str]:
     failed = [check for check in NOT_VALID if counts[check]]
     header = ["cycle", "candidates", *failed, "valid", *VALID, "mean", "best"]
     rows = [header]
+
     for line in lines:
         rows.append([line.cell(column) for column in header])
     widths = [max(map(len, cells)) for cells in zip(*rows)]
+
     table = []
     for row in rows:
         table.append("  " + "  ".join(map(str.rjust, row, widths)))

@@ -101,7 +101,9 @@ def contrasts(
             interval = _bootstrap(ours[0], theirs[0], resamples, derive(seed, f"contrast {name}"))
             if interval:
                 contrast = replace(contrast, method="cycles", low=interval[0], high=interval[1])
+
         found[name] = contrast
+
     return found | _adjust(found)
 
 
@@ -109,6 +111,7 @@ def _describe(loop: np.ndarray, control: np.ndarray) -> Contrast:
     """Return the values of the runs and their difference, not tested."""
     ours = 100 * loop[:, :, 0].sum(axis=1) / loop[:, :, 1].sum(axis=1)
     theirs = 100 * control[:, :, 0].sum(axis=1) / control[:, :, 1].sum(axis=1)
+
     return Contrast(
         loop=tuple(ours.tolist()),
         control=tuple(theirs.tolist()),
@@ -138,6 +141,7 @@ def _adjust(found: dict[str, Contrast]) -> dict[str, Contrast]:
             high=contrast.difference + half,
             test=replace(test, p=adjusted[name]),
         )
+
     return result
 
 
@@ -151,6 +155,7 @@ def holm(p_values: dict[str, float]) -> dict[str, float]:
     for step, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
         largest = max(largest, min(1.0, p_values[name] * (len(p_values) - step)))
         adjusted[name] = largest
+
     return adjusted
 
 
@@ -184,8 +189,10 @@ def _welch(contrast: Contrast, sides: list[float], compared: int) -> Welch | Non
     """Return the test, None where no run differs from another. sides: squared standard errors."""
     if sum(sides) == 0:
         return None
+
     error = sum(sides) ** 0.5
     runs = len(contrast.loop), len(contrast.control)
+
     # Welch and Satterthwaite's degrees of freedom.
     spread = sides[0] ** 2 / (runs[0] - 1) + sides[1] ** 2 / (runs[1] - 1)
     freedom = sum(sides) ** 2 / spread
@@ -193,6 +200,7 @@ def _welch(contrast: Contrast, sides: list[float], compared: int) -> Welch | Non
     # Told apart is what survives Holm's first and hardest step.
     critical = stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / compared, freedom)
     needed = nctdtrinc(freedom, 1 - POWER, critical)
+
     return Welch(
         p=float(2 * stats.t.sf(abs(contrast.difference) / error, freedom)),
         error=float(error),
@@ -212,6 +220,7 @@ def _bootstrap(
     cycles = len(loop)
     if cycles < LEAST_CYCLES:
         return None
+
     rng = np.random.default_rng(seed)
     length = max(1, round(cycles ** (1 / 3)))
     blocks = -(-cycles // length)

@@ -117,12 +117,14 @@ def strip(picture: Sequence[Block]) -> str:
     for block in picture:
         channels = block.shape.split("×")[0] if block.shape[:1].isdigit() else "0"
         parts.append(f"{block.kind}{channels}")
+
     return "".join(parts)
 
 
 def _fold(nodes: list[Node]) -> list[Block]:
     sources = [_sources(node) for node in nodes]
     constant = _constant(nodes, sources)
+
     data = []
     for feeding in sources:
         data.append([source for source in feeding if not constant[source]])
@@ -150,6 +152,7 @@ def _fold(nodes: list[Node]) -> list[Block]:
             block_of[index] = len(picture)
             feeding = sorted({block_of[source] for source in inputs})
             picture.append(Block(label[:LONGEST_LABEL], kind, _shape(node.shape), feeding))
+
     return picture
 
 
@@ -165,6 +168,7 @@ def _constant(nodes: list[Node], sources: list[list[int]]) -> list[bool]:
         leaf = node.operation.startswith("=") and node.operation not in ("=image", "=output")
         derived = bool(feeding) and all(constant[source] for source in feeding)
         constant.append(leaf or derived)
+
     return constant
 
 
@@ -174,6 +178,7 @@ def _count_consumers(data: list[list[int]], constant: list[bool]) -> list[int]:
         if not constant[index]:
             for source in set(feeding):
                 consumers[source] += 1
+
     return consumers
 
 
@@ -182,6 +187,7 @@ def _name(node: Node, inputs: list[Node], data_inputs: int) -> tuple[str, str]:
     operation, settings = node.operation, dict(node.settings)
     if operation == "=image":
         return "image", "i"
+
     word, kind = WORDS.get(operation, (operation.strip("_").replace("_", " "), "o"))
     if operation == "convolution":
         return _name_convolution(word, kind, settings, inputs[1].shape)

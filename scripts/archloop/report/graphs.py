@@ -68,6 +68,7 @@ def read_records(path: Path, wanted: set[str]) -> list[dict[str, Any]]:
                 chosen.append(parse_json(f"{{{part}}}"))
     except ValueError as error:
         raise InputError(f"{path}: not whole JSON ({error}){AGAIN}") from None
+
     return chosen
 
 

@@ -27,6 +27,7 @@ def repeat_groups(results: Results) -> list[list[str]]:
     for name in results.chains:
         key = _without_repeat(results.settings.get("chains", {}), name)
         groups.setdefault(json.dumps(key, sort_keys=True), []).append(name)
+
     return list(groups.values())
 
 
@@ -38,11 +39,14 @@ def _without_repeat(chains: dict[str, dict[str, Any]], name: str) -> dict[str, A
         if isinstance(value, dict):
             # A section of the chain's own. Into how many jobs its work is cut changes no candidate.
             value = {setting: value[setting] for setting in value if setting != SHARDS}
+
         if key not in UNLIKE and value != {}:
             kept[key] = value
+
     for key in ("start", "source"):
         other, slash, cycle = str(kept.get(key)).partition("/")
         kept[key] = chains.get(other, {}).get("repeat_of", other) + slash + cycle
+
     return kept
 
 
@@ -86,12 +90,14 @@ def loop_of(results: Results, name: str) -> list[str]:
     for group in groups:
         if name in group:
             return group
+
     chains = results.settings.get("chains", {})
     for group in groups:
         first = group[0]
         written = chains.get(first, {}).get("source") == MODEL
         if written and role(results.settings, first, first) is None:
             return group
+
     return groups[0]
 
 
@@ -102,6 +108,7 @@ def controls_of(results: Results, loop: list[str], wanted: list[str]) -> dict[st
     """
     if not results.settings:
         return {}
+
     dataset = results.chains[loop[0]].dataset
     found: dict[str, list[str]] = {}
     for group in repeat_groups(results):
@@ -110,6 +117,7 @@ def controls_of(results: Results, loop: list[str], wanted: list[str]) -> dict[st
         control = role(results.settings, group[0], loop[0])
         if control:
             found.setdefault(control, group)
+
     return {name: found[name] for name in wanted if name in found}
 
 
@@ -118,6 +126,7 @@ def differing(results: Results, chain: str, reference: str) -> str:
     settings = results.settings
     if not settings:
         return "unknown: the folder holds no settings"
+
     own, other = settings["chains"][chain], settings["chains"][reference]
     # Unless a model writes both, one has no use for an adapter or for prompts.
     written = own["source"] == other["source"] == MODEL

@@ -16,6 +16,7 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
         raise ValueError(f"{successes} successes of {trials} trials")
     if trials == 0:
         return 0.0, 1.0
+
     z = float(ndtri(0.5 + confidence / 2))
     share = successes / trials
 

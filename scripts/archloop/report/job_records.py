@@ -50,11 +50,13 @@ def read_job_records(folder: Path, chain: str) -> list[JobRecord]:
     """Return the records of a chain's jobs, cycle by cycle and stage by stage."""
     cells = [Cell(SEED, 0)] if chain == SEED else []
     cells += cells_with(folder, chain=chain)
+
     records = []
     for cell in cells:
         for stage, pattern in RUN_RECORDS.items():
             for path in sorted(cell.folder(folder).glob(pattern)):
                 records.append(_record(read_json(path, "seconds"), cell, stage))
+
     return records
 
 

@@ -96,6 +96,7 @@ def all_tables(results: Results, settings: Report) -> Tables:
         "protocol": paper.protocol(results),
         "cost": per_cycle.cost(results),
     }
+
     return Tables(tables, valid, compared)
 
 
@@ -114,6 +115,7 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
     environment.filters |= {name: getattr(wording, name) for name in WORDS}
     shown = {}
     for name, picture in drawn.items():

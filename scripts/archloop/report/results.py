@@ -132,6 +132,7 @@ def read_all(folder: Path, settings: dict[str, Any] | None = None) -> Results:
     if settings is None:
         path = folder / SETTINGS_FILE
         settings = _read_settings(path) if path.is_file() else {}
+
     chains = read_chains(folder, settings)
     cells = []
     for name, chain in chains.items():
@@ -146,12 +147,14 @@ def read_all(folder: Path, settings: dict[str, Any] | None = None) -> Results:
     corpora = [path / layout.CORPUS for path in (folder / SEED, *paths)]
     corpus = read_corpus(_existing(corpora))
     admitted = set(corpus["id"]) | set(candidates.filter(outcome="admitted")["id"])
+
     graphs: dict[str, Graph] = {}
     for path in (folder / SEED, *paths):
         graphs.update(read_graphs(path / "evaluated", admitted))
 
     trained = {cell for cell in cells if not settings or trains(settings, *cell)}
     verified = folder / VERIFIED
+
     return Results(
         folder=folder,
         settings=settings,
@@ -175,6 +178,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
                 f"{path}: lacks the section {section}, so another version of this project wrote it;"
                 " make the report with that version"
             )
+
     return settings
 
 
@@ -205,6 +209,7 @@ def sources(results: Results) -> list[Path]:
         for name, chain in results.chains.items():
             for cycle in chain.cycles:
                 files += _cycle_files(results, Cell(name, cycle))
+
     files += [Path(os.path.relpath(PAGE / name)) for name in PAGE_PARTS]
     return _existing(files)
 
@@ -249,6 +254,7 @@ def read_chains(folder: Path, settings: dict[str, Any]) -> dict[str, Chain]:
             planned=planned,
             cycles=cycles,
         )
+
     return chains
 
 
@@ -259,6 +265,7 @@ def _depth(chains: dict[str, dict[str, Any]], name: str) -> int:
         parent = str(chains[name].get(key)).partition("/")[0]
         if parent in chains:
             depth = max(depth, 1 + _depth(chains, parent))
+
     return depth
 
 
@@ -283,6 +290,7 @@ def _summaries(
         path = cell.folder(folder) / layout.SUMMARY
         if path.is_file():
             summaries[cell] = cast(Summary, read_json(path, *Summary.__annotations__))
+
     for cell in cells:
         if cell not in summaries:
             rows = candidates.filter(chain=cell.chain, cycle=cell.cycle)
@@ -291,6 +299,7 @@ def _summaries(
             threshold = _threshold(settings, summaries, cell)
             dataset = chains[cell.chain].dataset
             summaries[cell] = summarize(rows, training, threshold, *cell, dataset)
+
     return [summaries[cell] for cell in cells]
 
 
@@ -299,8 +308,10 @@ def _threshold(settings: dict[str, Any], summaries: dict[Cell, Summary], cell: C
     for other, summary in summaries.items():
         if other.chain == cell.chain:
             return summary["at_threshold"]["threshold"]
+
     if not settings:
         return ADMISSION_THRESHOLD
+
     admission = effective(settings, "admission", *cell)
     if admission.get("relative_to_chance"):
         raise InputError(
@@ -318,6 +329,7 @@ def _jobs(folder: Path, chains: dict[str, Chain], trained: set[Cell]) -> list[Jo
             current = job.stage != "finetune" or name == SEED or Cell(name, job.cycle) in trained
             if current:
                 jobs.append(job)
+
     return jobs
 
 
@@ -327,6 +339,7 @@ def _training(folder: Path, trained: list[Cell]) -> dict[Cell, Training]:
         path = cell.folder(folder) / layout.TRAINING
         if path.is_file():
             found[cell] = read_json(path)
+
     return found
 
 

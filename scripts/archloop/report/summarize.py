@@ -116,6 +116,7 @@ def describe(values: list[float]) -> Distribution:
     """Return how values are distributed."""
     n = len(values)
     low, high = mean_interval(values) or (None, None)
+
     return {
         "n": n,
         "mean": statistics.fmean(values) if n else None,

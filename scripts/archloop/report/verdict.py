@@ -125,6 +125,7 @@ def judge(
     ahead = random is not None and random.told_apart and random.difference < 0
     early = _with_state(headline, kind, as_of)
     values = _values_of_loop(found) or _values_alone(cells, begun, finished, settings.window)
+
     return Verdict(
         kind=kind,
         headline=_led(early, kind, random, as_of, planned[loop[0]]),
@@ -163,6 +164,7 @@ def compare(
             windows[name] = cycles
             ours[name] = _array(cells, begun, cycles)
             theirs[name] = _array(cells, begun_there, cycles)
+
     found = contrasts(ours, theirs, settings.resamples, seed, shares)
     return {name: Comparison(contrast, windows[name]) for name, contrast in found.items()}
 
@@ -180,6 +182,7 @@ def _finished(cells: Iterable[tuple[str, int]], runs: list[str]) -> dict[str, se
     for run, cycle in cells:
         if run in found:
             found[run].add(cycle)
+
     return found
 
 
@@ -249,6 +252,7 @@ def _led(
 
     if as_of is None or kind == "nothing" or (kind == "no_control" and as_of == planned):
         return headline
+
     # The loop may have finished long before its controls.
     early = f"As of cycle {as_of} of {planned}" if as_of < planned else "Controls are still to come"
     return f"{early}: {headline[0].lower()}{headline[1:]}"
@@ -261,6 +265,7 @@ def _beside(random: Contrast, early: bool) -> str:
     """
     if random.method != "runs" or random.p is None:
         return ""
+
     amount = _amount((abs(random.difference),))
     more = random.difference < 0
     result = f"random search makes {amount} {'more' if more else 'fewer'} per 100"
@@ -300,11 +305,13 @@ def _values_alone(
     cycles = window(_common(finished, runs), share)
     if not cycles:
         return ()
+
     values = []
     for run in runs:
         count, of = np.sum([cells[run, cycle] for cycle in cycles], axis=0)
         if of:
             values.append(100 * float(count) / float(of))
+
     return tuple(values)
 
 
@@ -326,6 +333,7 @@ def _sentence(found: dict[str, Contrast], loop: tuple[float, ...], measure: str)
             f"Against the seed corpus alone, a true difference of {fixed.test.detectable:.0f} would"
             " be found 4 times in 5."
         )
+
     return " ".join(sentences)
 
 

@@ -54,6 +54,7 @@ def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says:
         scale=alt.Scale(domain=[0, 100]),
         axis=alt.Axis(tickCount=5),
     )
+
     colors = alt.Scale(domain=list(FATES), range=[color(name) for name, _ in FATES.values()])
     fill = alt.Color("fate:N", scale=colors, legend=None)
     bands = table_chart(rows).encode(x=x, y=y, color=fill, order="order:Q")
@@ -67,6 +68,7 @@ def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says:
             line = table_chart(runs).mark_line(color=color("ink"), strokeWidth=0.8, opacity=0.7)
             layers.append(line.encode(x=x, y="good:Q", detail="chain:N"))
         layers += _names(_band_labels(rows, last), x, colors)
+
     chart = alt.layer(*layers).resolve_scale(color="independent")
     return Panel(title, chart.properties(width=NARROW, height=HEIGHT), says)
 
@@ -75,6 +77,7 @@ def _names(labels: list[BandLabel], x: alt.X, colors: alt.Scale) -> list[Any]:
     """Return the layers with the names of the bands."""
     if not labels:
         return []
+
     rows = [asdict(label) for label in labels]
     over = alt.Scale(domain=["dark", "light"], range=[color("on-dark"), color("on-light")])
     ink = alt.Color("ground:N", scale=over, legend=None)
@@ -86,6 +89,7 @@ def _names(labels: list[BandLabel], x: alt.X, colors: alt.Scale) -> list[Any]:
     )
     under = alt.Color("fate:N", scale=colors, legend=None)
     edge = alt.Stroke("fate:N", scale=colors, legend=None)
+
     return [
         halo.encode(x=x, y="at:Q", text="label:N", color=under, stroke=edge),
         text.encode(x=x, y="at:Q", text="label:N", color=ink),
@@ -104,6 +108,7 @@ def _band_labels(rows: pl.DataFrame, last: int) -> list[BandLabel]:
         cycle, middle, room = _widest(edges, last)
         if room >= LABELLED:
             labels.append(BandLabel(cycle, middle, words, fate, GROUNDS[name]))
+
     return labels
 
 
@@ -123,6 +128,7 @@ def _widest(edges: dict[int, tuple[float, float]], last: int) -> tuple[int, floa
         low, high = max(lows), min(highs)
         if high - low > best[2]:
             best = (cycle, (low + high) / 2, high - low)
+
     return best
 
 
@@ -132,9 +138,11 @@ def _cycles(planned: int) -> alt.X:
     if planned > 8:
         step = 5 * -(-planned // 60)
     named = {1, planned}
+
     for cycle in range(step, planned, step):
         if planned - cycle >= step / 3:
             named.add(cycle)
+
     axis = alt.Axis(values=sorted(named), grid=False, title="cycle")
     ends = [1, planned]
     if planned <= BARS_UP_TO:

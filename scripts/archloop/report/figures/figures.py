@@ -82,6 +82,7 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
     roles = list(shown)
     if len(roles) > 1 + BESIDE_THE_LOOP and "fixed" in roles:
         roles.remove("fixed")
+
     last_cycle = 1
     for role in roles:
         for name in shown[role]:
@@ -94,6 +95,7 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
         if own.height:
             panel, growth[role] = _fates_panel(named(role, shown[role]), own, last_cycle)
             panels.append(panel)
+
     if "loop" not in growth:
         return Picture("Nothing was generated yet", [])
 
@@ -136,10 +138,12 @@ def _contrasts(results: Results, found: Compared, fates: pl.DataFrame, settings:
     for measure in measures:
         compared = against(results, found, fates, settings, measure, found.controls)
         title, unit = FORESTS.get(measure, ADMITTED_FOREST)
+
         rows = []
         for role, comparison in compared.items():
             name = f"{found.controls[role][0]}: {ROLES[role][0]}"
             rows.append((name, comparison.contrast))
+
         if rows:
             parts = [f"{title}, the loop minus {name}: {said(each)}" for name, each in rows]
             panels.append(forest(title, rows, unit, "; ".join(parts)))
@@ -199,11 +203,13 @@ def _gains(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
     scores = both.unique(["id", "dataset"], keep="first").rename(
         {"id": "nearest_id", "accuracy": "before"}
     )
+
     # What it repeats, where it repeats anything; what computes the same graph is as near as can be.
     repeated = pl.col("repeat_of").is_not_null()
     nearest = pl.when(repeated).then("repeat_of").otherwise("nearest_id")
     repeat_similarity = pl.col("repeat_similarity").fill_null(1.0)
     similarity = pl.when(repeated).then(repeat_similarity).otherwise("nearest_similarity")
+
     return (
         valid.with_columns(nearest_id=nearest, similarity=similarity)
         .join(scores, on=["nearest_id", "dataset"], how="left")
@@ -245,6 +251,7 @@ class BestSoFar:
 def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.DataFrame) -> Picture:
     """Follow the test accuracy of the best by validation so far, after every cycle."""
     tested = valid.drop_nulls("test_accuracy")
+
     lines: list[BestSoFar] = []
     ends = []
     for role, group in shown.items():
@@ -256,7 +263,9 @@ def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.Dat
         if means:
             most = sorted(means, key=lambda line: line.programs)[-1]
             ends.append(f"{label} {most.test:.1f} %")
+
         lines += [*means, *single]
+
     if not ends:
         return Picture("Nothing was found yet", [])
 
@@ -288,6 +297,7 @@ def _best_so_far(
         if best:
             test = 100 * best["test_accuracy"]
             lines.append(BestSoFar(role, label, chain, cycle, programs, test))
+
     return lines
 
 
@@ -308,6 +318,7 @@ def _means(single: Sequence[BestSoFar]) -> list[BestSoFar]:
                     test=sum(line.test for line in own) / begun,
                 )
             )
+
     return means
 
 
@@ -324,6 +335,7 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
         name = shown["random"][0]
         designs[name] = admitted.filter(pl.col("chain").is_in(shown["random"])).select(columns)
         roles[name] = "random"
+
     designs["seed programs"] = seed_programs(results, dataset).drop_nulls(known).select(columns)
 
     fronts, best = [], []
@@ -336,6 +348,7 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
             fronts.append(on_front.with_columns(number, role=pl.lit(role), label=pl.lit(name)))
             small = on_front.filter(pl.col("parameters") < SMALL)
             best.append(f"{name} {percent(small['test'][-1]) if small.height else 'none'}")
+
     if not fronts or designs["the loop"].is_empty():
         return Picture("Nothing was admitted yet", [])
 

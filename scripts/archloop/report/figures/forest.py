@@ -28,6 +28,7 @@ def forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, says: st
     y = alt.Y("y:Q", axis=None, scale=y_scale)
 
     loop_runs, control_runs = _runs(contrasts)
+
     means: Rows = []
     zeros: Rows = []
     for row, (_, contrast) in enumerate(rows):
@@ -67,6 +68,7 @@ def _limits(contrasts: Sequence[Contrast]) -> tuple[float, float]:
         values += [*loop, *control]
         if contrast.low is not None and contrast.high is not None:
             values += [contrast.low, contrast.high]
+
     room = 0.08 * (max(values) - min(values) or 1)
     return min(values) - room, max(values) + room
 
@@ -82,6 +84,7 @@ def _runs(contrasts: Sequence[Contrast]) -> tuple[Rows, Rows]:
             loop_runs.append({"y": float(shift) - row, "x": value})
         for value in control:
             control_runs.append({"y": -row - 0.22, "x": value})
+
     return loop_runs, control_runs
 
 
@@ -96,11 +99,13 @@ def _intervals(rows: Sequence[tuple[str, Contrast]], x_scale: alt.Scale, y: alt.
                 dashed.append(span)
             else:
                 solid.append(span)
+
     layers = []
     for spans, dash in ((solid, [1, 0]), (dashed, [3, 3])):
         if spans:
             rule = data_chart(spans).mark_rule(color=color("ink"), strokeWidth=2, strokeDash=dash)
             layers.append(rule.encode(x=alt.X("low:Q", scale=x_scale), x2="high:Q", y=y))
+
     return layers
 
 
@@ -109,12 +114,14 @@ def _texts(rows: Sequence[tuple[str, Contrast]], y: alt.Y) -> list[Any]:
     texts = []
     for row, (label, contrast) in enumerate(rows):
         texts.append({"y": -row, "label": label, "number": said(contrast)})
+
     layers = []
     for field, up, shade in (("label", -30, "ink"), ("number", -16, "muted")):
         text = data_chart(texts).mark_text(
             align="left", fontSize=FONT_SIZE, dy=up, color=color(shade)
         )
         layers.append(text.encode(x=alt.value(0), y=y, text=f"{field}:N"))
+
     return layers
 
 

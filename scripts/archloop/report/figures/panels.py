@@ -68,4 +68,5 @@ def end_labels(labels: Sequence[EndLabel], least: float) -> list[dict[str, Any]]
         if placed and label.y < placed[-1].place + least:
             label = replace(label, place=placed[-1].place + least)
         placed.append(label)
+
     return list(map(asdict, placed))

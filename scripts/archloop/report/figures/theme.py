@@ -80,6 +80,7 @@ def themed(chart: alt.TopLevelMixin) -> dict[str, Any]:
         "titlePadding": 8,
         "aria": False,
     }
+
     title = {
         "font": FONT,
         "fontSize": 12,
@@ -88,6 +89,7 @@ def themed(chart: alt.TopLevelMixin) -> dict[str, Any]:
         "fontWeight": 600,
         "offset": 8,
     }
+
     config = {
         "axis": axis,
         "axisX": {"grid": False},
@@ -97,6 +99,7 @@ def themed(chart: alt.TopLevelMixin) -> dict[str, Any]:
         "title": title,
         "mark": {"aria": False},
     }
+
     return chart.to_dict() | {"config": config}
 
 

@@ -34,4 +34,5 @@ def ends(nearest: Mapping[str, str | None], seeds: Container[str]) -> dict[str, 
             end = End(name, 0) if name in seeds else found.get(name)
         for steps, design in enumerate(reversed(line), start=1):
             found[design] = End(end.seed, end.steps + steps) if end else None
+
     return found

@@ -49,6 +49,7 @@ def best_design(
     best = designs["loop"]
     if best is None:
         return None
+
     share = best["test_accuracy"]
     images = _test_images(results, groups["loop"][0])
     error = _error(share, images)
@@ -57,6 +58,7 @@ def best_design(
     for role, design in designs.items():
         if role != "loop" and design is not None:
             others[called(role, groups[role])] = design["test_accuracy"]
+
     seeds = seed_programs(results, best["dataset"])
     if seeds.height:
         others["the best seed program"] = seeds["test_accuracy"][0]
@@ -69,6 +71,7 @@ def best_design(
 
     own = tables["fates"].filter(pl.col("chain").is_in(groups["loop"]))
     picture = results.blocks(best["id"])
+
     return BestDesign(
         design=best,
         of=total(own, "candidates"),
@@ -103,6 +106,7 @@ def _test_images(results: Results, chain: str) -> int | None:
     settings = results.settings.get("chains", {}).get(chain, {})
     name = settings.get("dataset", results.chains[chain].dataset)
     resources = results.folder.absolute().parent / "resources"
+
     try:
         return read_facts(dataset_path(name, resources))["images"]["test"]
     except InputError:

@@ -63,6 +63,7 @@ def cards(results: Results, rows: pl.DataFrame) -> list[Card]:
     """Return the cards. rows: of `listed`; the cards are of its first data set."""
     if rows.is_empty():
         return []
+
     own = rows.filter(dataset=rows["dataset"].first())
     # Of a run whose judge scored no test set, the validation split is all there is to compare by.
     tested = own["test_accuracy"].null_count() < own.height
@@ -86,6 +87,7 @@ def cards(results: Results, rows: pl.DataFrame) -> list[Card]:
                 changes=changes(results.blocks(nearest or ""), results.blocks(design["id"])),
             )
         )
+
     return found
 
 
@@ -118,6 +120,7 @@ def chosen(own: pl.DataFrame) -> list[tuple[Design, str]]:
     for low, high in zip((0, *SIZES), SIZES):
         inside = parameters.is_between(low, high, "left")
         take(own.filter(inside), f"best below {high:,} parameters")
+
     take(own.filter(parameters >= SIZES[-1]), f"best of {SIZES[-1]:,} and more parameters")
 
     best_quarter = own.head(max(1, own.height // 4)).drop_nulls("nearest_similarity")
@@ -154,7 +157,9 @@ def drawing(blocks: Sequence[Block]) -> Markup:
     """
     if not blocks:
         return Markup("")
+
     shown = blocks[:MOST_BLOCKS]
+
     bars: list[str] = []
     arcs: list[str] = []
     for index, block in enumerate(shown):
@@ -183,6 +188,7 @@ def _bar(index: int, block: Block) -> str:
     down = 1.5 * pixels.bit_length()
     kind = "a" if block.kind == "+" else block.kind  # as the name of a class
     left = f'x="{index * STEP}"'
+
     return (
         f'<rect class="b-{kind}" {left} y="{BASE - up:.1f}" width="{BAR_WIDTH}" height="{up:.1f}"/>'
         f'<rect class="b-n" {left} y="{BASE + 1}" width="{BAR_WIDTH}" height="{down:.1f}"/>'
@@ -200,19 +206,23 @@ def scale(scores: Sequence[float], value: float | None) -> Markup:
     """Return where a score lies among all: grey bars for how many score so, a line for this one."""
     if value is None or not scores:
         return Markup("")
+
     low, high = min(scores), max(scores)
     if low == high:
         return Markup("")
+
     counts: Counter[int] = Counter()
     for score in scores:
         counts[int((score - low) / (high - low) * (BINS - 1e-9))] += 1
     most = max(counts.values())
+
     bars = []
     for index, count in sorted(counts.items()):
         bars.append(f"M{BIN_WIDTH * index + 2} 20v-{2 + 16 * count / most:.1f}")
 
     width = BIN_WIDTH * BINS
     mark = width * (value - low) / (high - low)
+
     return Markup(
         f'<svg class="scale" width="{width}" height="21" aria-hidden="true">'
         f'<path class="all" d="{"".join(bars)}"/>'

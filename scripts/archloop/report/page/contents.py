@@ -130,6 +130,7 @@ def contents(results: Results, tables: Tables, found: Compared) -> Contents:
     first = found.loop[0]
     chain = results.chains[first]
     contrasts = found.verdict.contrasts.values()
+
     return Contents(
         verdict=found.verdict,
         measured=MEASURES,
@@ -169,6 +170,7 @@ def _elsewhere(results: Results, own: str) -> list[str]:
     for chain in results.chains.values():
         if chain.dataset not in (own, *found):
             found.append(chain.dataset)
+
     return found
 
 
@@ -180,6 +182,7 @@ def _status(results: Results, found: Compared) -> list[Progress]:
     for group in found.groups:
         done = [len(results.chains[name].cycles) for name in group]
         rows.append(Progress(label(group), done, results.chains[group[0]].planned))
+
     return rows
 
 
@@ -195,6 +198,7 @@ def _spent(cost: pl.DataFrame) -> Spent:
     generate = total(cost.filter(stage="generate"), column)
     evaluate = total(cost.filter(stage="evaluate"), column)
     finetune = total(cost.filter(stage="finetune"), column)
+
     return Spent(
         all=generate + evaluate + finetune,
         on="GPU" if on_gpu else "processor",
@@ -223,6 +227,7 @@ def _results(table: pl.DataFrame, found: Compared) -> list[Row]:
         row = summed.get(", ".join(group))
         if row:
             rows.append({**row, "label": label(group)})
+
     return rows
 
 
@@ -242,12 +247,15 @@ def _chains(tables: Tables) -> list[Row]:
         "accuracy_mean",
         "accuracy_best",
     )
+
     accuracies = tables["cycles"].select("chain", "cycle", "accuracy_mean", "accuracy_best")
     cycles = tables["fates"].join(accuracies, on=["chain", "cycle"], how="left").sort("cycle")
+
     rows = []
     for row in tables["chains"].to_dicts():
         own = cycles.filter(chain=row["chain"]).select(columns)
         rows.append({**row, "cycles": own.to_dicts()})
+
     return rows
 
 
@@ -261,11 +269,13 @@ def _costs(cost: pl.DataFrame, found: Compared) -> list[Row]:
     """Return the totals of each group, and of cycle 0, by stage."""
     groups = [("cycle 0", [SEED])]
     groups += [(label(group), group) for group in found.groups]
+
     rows = []
     for name, group in groups:
         own = cost.filter(pl.col("chain").is_in(group))
         stages = own.group_by("stage", maintain_order=True).agg(pl.col(COSTS).sum())
         rows += [{"label": name, **row} for row in stages.to_dicts()]
+
     return rows
 
 

@@ -30,6 +30,7 @@ def listed(results: Results, architectures: pl.DataFrame) -> pl.DataFrame:
     groups = {}
     for group in repeat_groups(results):
         groups.update(dict.fromkeys(group, label(group)))
+
     order: dict[str, int] = {}
     for of_run in results.chains.values():
         order.setdefault(of_run.dataset, len(order))
@@ -49,6 +50,7 @@ def listed(results: Results, architectures: pl.DataFrame) -> pl.DataFrame:
         )
         .sort("position", "accuracy", "id", descending=[False, True, False], nulls_last=True)
     )
+
     return rows.with_columns(rank=pl.int_range(1, pl.len() + 1).over("dataset"), front=_front(rows))
 
 
@@ -56,10 +58,12 @@ def _lines(known: pl.DataFrame, architectures: pl.DataFrame) -> pl.DataFrame:
     """Return id, family and steps of the designs whose line ends at a seed program."""
     families = dict(known.filter(chain=SEED).select("id", "family").iter_rows())
     nearest = dict(architectures.select("id", "nearest_id").iter_rows())
+
     rows = []
     for name, end in ends(nearest, families).items():
         if end:
             rows.append((name, families[end.seed], end.steps))
+
     return pl.DataFrame(rows, LINE, orient="row")
 
 

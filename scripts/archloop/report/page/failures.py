@@ -54,16 +54,19 @@ def failures(
         of_role = _shares(own)
         if of_role is not None:
             shares[role] = of_role
+
     most = dict.fromkeys(NOT_VALID, 0.0)
     for own in shares.values():
         for check, share in own.items():
             most[check] = max(most[check], share)
+
     checks = [check for check, share in most.items() if share]
 
     reasons = {}
     for role in ("loop", "frozen"):
         if role in groups:
             reasons[role] = _reasons(results, tables["failures"], groups[role])
+
     return Failures(
         checks=checks,
         shares=shares,
@@ -106,6 +109,7 @@ def _reasons(results: Results, failures: pl.DataFrame, group: list[str]) -> list
     for row in rows:
         program = _cut(texts.get(row["example_id"]) or "")
         reasons.append(Reason(**row, of=count, program=program))
+
     return reasons
 
 

@@ -95,6 +95,7 @@ def gallery(results: Results, architectures: pl.DataFrame) -> Gallery:
         "group": rows["group"].drop_nulls().unique(maintain_order=True).to_list(),
         "family": rows["family"].drop_nulls().unique().sort().to_list(),
     }
+
     # Images and what is none of the other kinds need no word.
     kinds = {letter: word for letter, word in KINDS.items() if letter not in ("i", "n")}
     return Gallery(cards(results, rows), inside, beside, kinds, choices)
@@ -109,10 +110,12 @@ def apart(packed: dict[str, str], most: int = MOST_INSIDE) -> tuple[dict[str, st
     if sum(map(len, packed.values())) <= most:
         return packed, {}
     parts = [name for name in packed if name.startswith("part-")]
+
     files = {}
     for number, start in enumerate(range(0, len(parts), PARTS_A_FILE)):
         held = {name: packed[name] for name in parts[start : start + PARTS_A_FILE]}
         files[f"parts-{number}.js"] = f"keepParts({json.dumps(held)});\n"
+
     return {name: text for name, text in packed.items() if name not in parts}, files
 
 
@@ -121,6 +124,7 @@ def write_beside(beside: dict[str, str], folder: Path) -> list[Path]:
     for path in folder.glob("parts-*.js"):
         if path.name not in beside:
             path.unlink()
+
     for name, text in beside.items():
         write_text(folder / name, text)
     return [folder / name for name in beside]
@@ -163,6 +167,7 @@ def _index(results: Results, rows: pl.DataFrame, others: list[Row]) -> dict[str,
     made_of = list(map(_words, blocks))
     words = sorted(set().union(*made_of))
     position = dict(zip(words, range(len(words))))
+
     has = []
     for found in made_of:
         has.append(sorted(position[word] for word in found))
@@ -247,6 +252,7 @@ def _training(results: Results, cell: Cell) -> Training | None:
     record = results.training.get(cell)
     if record is None:
         return None
+
     losses = record.get("losses")
     return Training(
         pairs=record.get("pairs"),

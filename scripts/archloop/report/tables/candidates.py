@@ -100,6 +100,7 @@ def judged(results: Results) -> pl.DataFrame:
         .then(pl.lit("new_good"))
         .otherwise(pl.lit("new_below"))
     )
+
     source = (
         pl.when(pl.col("nearest_source").is_null())
         .then(None)
@@ -107,6 +108,7 @@ def judged(results: Results) -> pl.DataFrame:
         .then(pl.lit("seed"))
         .otherwise(pl.lit("own"))
     )
+
     return valid.with_columns(kind=kind, source=source)
 
 
@@ -124,6 +126,7 @@ def _rules(results: Results) -> pl.DataFrame:
                 by_graph=copy.by_graph,
             )
         )
+
     return table_of(Rule, rows)
 
 
@@ -144,6 +147,7 @@ def architectures(results: Results) -> pl.DataFrame:
             pareto=front(best_first),
         )
         parts.append(_columns(ranked, ARCHITECTURES))
+
     return pl.concat(parts)
 
 
@@ -154,12 +158,14 @@ def front(designs: pl.DataFrame) -> pl.Series:
         descending=[True, False, False],
         nulls_last=True,
     )
+
     smallest = None
     marked = set()
     for name, parameters in best_first.select("id", "parameters").iter_rows():
         if parameters is not None and (smallest is None or parameters < smallest):
             smallest = parameters
             marked.add(name)
+
     return designs["id"].is_in(marked)
 
 
@@ -186,6 +192,7 @@ def failures(results: Results) -> pl.DataFrame:
         )
         .sort("chain", "count", "order", "reason", descending=[False, True, False, False])
     )
+
     return _columns(counted, FAILURES)
 
 

@@ -68,6 +68,7 @@ def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
                 here = _over_all(measure, list(of_cycle.values()))
             else:
                 here = _of_cycle(measure, of_cycle.get(cycle))
+
             rows.append(
                 Published(
                     chain=chain,
@@ -81,6 +82,7 @@ def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
                     here_high=here.high,
                 )
             )
+
     return table_of(Published, rows)
 
 
@@ -134,8 +136,10 @@ def _pooled_mean(rows: list[Row]) -> Value:
     for row in rows:
         total += row["accuracy_n"]
         mean += row["accuracy_mean"] * row["accuracy_n"]
+
     if not total:
         return Value()
+
     mean /= total
     if total < 2:
         return _percent(mean)
@@ -145,6 +149,7 @@ def _pooled_mean(rows: list[Row]) -> Value:
     for row in rows:
         within += (row["accuracy_n"] - 1) * (row["accuracy_sd"] or 0) ** 2
         between += row["accuracy_n"] * (row["accuracy_mean"] - mean) ** 2
+
     variance = (within + between) / (total - 1)
     half = float(stats.t.ppf(0.975, total - 1) * (variance / total) ** 0.5)
     return _percent(mean, max(0.0, mean - half), min(1.0, mean + half))
@@ -165,6 +170,7 @@ def protocol(results: Results) -> pl.DataFrame:
                 continue
             differs = not _same(values[0], json.loads(point["same"]))
             rows.append(Point(chain, item, of_paper, here=_plain(values[0]), differs=differs))
+
     return table_of(Point, rows)
 
 
@@ -177,6 +183,7 @@ def _setting(results: Results, chain: str, path: str) -> list[Any]:
         return []
     if path == "dataset":
         return [results.chains[chain].dataset]
+
     section, key = path.split(".")
     values = results.settings.get(section, {})
     if section in SECTIONS:
@@ -234,6 +241,7 @@ def paper_rows(paper: pl.DataFrame, chain: str) -> list[PublishedCycle]:
             _cell(published, digits=0 if is_count else 2),
             _cell(here, digits=0 if is_count else 1),
         )
+
     return list(cycles.values())
 
 

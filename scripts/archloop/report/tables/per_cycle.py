@@ -61,6 +61,7 @@ def cycles(results: Results) -> pl.DataFrame:
         "training_pairs": COUNT,
         "adapter_carried_on": FLAG,
     }
+
     rows = []
     for summary in results.summaries:
         row = {
@@ -81,6 +82,7 @@ def cycles(results: Results) -> pl.DataFrame:
             "adapter_carried_on": summary["adapter_carried_on"],
         }
         rows.append(row)
+
     return pl.DataFrame(rows, schema=schema)
 
 
@@ -106,6 +108,7 @@ def fates(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
             "admitted": summary["funnel"]["admitted"],
         }
         rows.append(row)
+
     numbers = ("cycle", "candidates", "fails", "valid", "admitted")
     totals = pl.DataFrame(rows, schema={"chain": TEXT, **dict.fromkeys(numbers, COUNT)})
 
@@ -116,6 +119,7 @@ def fates(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
         test_n=on_test.count(),
         test_sum=on_test.sum(),
     )
+
     counts = ("candidates", *FATES, "valid", "admitted", "distinct", "test_n")
     return (
         totals.join(counted, on=["chain", "cycle"], how="left", maintain_order="left")
@@ -134,6 +138,7 @@ def similarity(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
     for cell in _cells(results):
         for source in ("all", *SOURCES):
             rows.append((*cell, source))
+
     keys = ["chain", "cycle", "source"]
     wanted = pl.DataFrame(rows, {"chain": TEXT, "cycle": COUNT, "source": TEXT}, orient="row")
 
@@ -144,9 +149,11 @@ def similarity(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
         value.mean().alias("mean"),
         *(value.quantile(level, "linear").alias(name) for name, level in QUANTILES.items()),
     ]
+
     of_all = valid.with_columns(source=pl.lit("all")).group_by(keys).agg(measures)
     by_source = valid.drop_nulls("source").group_by(keys).agg(measures)
     totals = valid.group_by("chain", "cycle").agg(of=pl.len().cast(COUNT))
+
     return (
         wanted.join(pl.concat([of_all, by_source]), on=keys, how="left", maintain_order="left")
         .join(totals, on=["chain", "cycle"], how="left", maintain_order="left")
@@ -177,6 +184,7 @@ def diversity(results: Results) -> pl.DataFrame:
     """
     corpus = results.corpus.with_columns(pl.col("cycle").cast(COUNT))
     parts = corpus.partition_by("chain", "cycle", as_dict=True)
+
     rows = []
     for cell in _cells(results):
         designs = parts.get(cell, corpus.clear())
@@ -191,6 +199,7 @@ def diversity(results: Results) -> pl.DataFrame:
                 effective=effective,
             )
         )
+
     return table_of(Diversity, rows)
 
 
@@ -199,6 +208,7 @@ def _unlikeness(signatures: pl.Series) -> tuple[float | None, float | None]:
     count = len(signatures)
     if count == 0:
         return None, None
+
     compared = np.linspace(0, count - 1, min(count, MOST_COMPARED)).astype(int)
     joined = b"".join(signatures[compared.tolist()])
     hashes = np.frombuffer(joined, "<u4").reshape(-1, PERMUTATIONS)
@@ -252,6 +262,7 @@ def cost(results: Results) -> pl.DataFrame:
                 device=_listed(job.device for job in jobs),
             )
         )
+
     return table_of(Cost, rows)
 
 

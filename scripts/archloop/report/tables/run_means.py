@@ -144,6 +144,7 @@ def contrast_table(
     """
     dataset = results.chains[found.loop[0]].dataset
     taken = (found.loop, *found.controls.values())
+
     others = {}
     for group in found.groups:
         if results.chains[group[0]].dataset == dataset and group not in taken:
@@ -180,6 +181,7 @@ def contrast_table(
                         runs=_listed(contrast.control),
                     )
                 )
+
     return table_of(ContrastRow, rows)
 
 
@@ -204,7 +206,9 @@ def table(
         **dict.fromkeys(ends, SHARE),
         **{f"{name}_n": COUNT for name in MEANS},
     }
+
     whole = fates.join(cells, on=["chain", "cycle"], how="left", maintain_order="left")
+
     references: dict[str, list[str]] = {}
     rows = []
     for group in found.groups:
@@ -218,9 +222,11 @@ def table(
             **asdict(_group(results, fates, group, reference, common)),
             **asdict(_mean_budget([_budget(results, name, common) for name in group])),
         }
+
         for name in MEANS:
             row |= _mean_columns(name, [getattr(run, name) for run in measured])
         rows.append(row)
+
     return pl.DataFrame(rows, schema=schema)
 
 
@@ -266,6 +272,7 @@ def cells(valid: pl.DataFrame) -> pl.DataFrame:
     """
     best_first = valid.sort(["accuracy", "id"], descending=[True, False])
     admitted = pl.col("outcome") == "admitted"
+
     return best_first.group_by("chain", "cycle", maintain_order=True).agg(
         accuracy_sum=pl.col("accuracy").sum(),
         best=pl.col("accuracy").max(),
@@ -296,6 +303,7 @@ def chains(
                 "finished": len(chain.cycles),
             }
             rows.append(row)
+
     texts = ("chain", "group", "dataset", "start", "source")
     schema: Schema = {**dict.fromkeys(texts, TEXT), "planned": COUNT, "finished": COUNT}
     counts = ("candidates", "valid", "admitted", "distinct", *FATES)
@@ -303,6 +311,7 @@ def chains(
     tops = architectures.filter(rank=1).select(
         "chain", top_id="id", top="accuracy", top_test="test_accuracy"
     )
+
     return (
         pl.DataFrame(rows, schema=schema)
         .join(sums, on="chain", how="left", maintain_order="left")
@@ -330,6 +339,7 @@ def _measured(cycles: pl.DataFrame) -> Measured:
     best_first = cycles.drop_nulls("top").sort(["top", "cycle"], descending=[True, False])
     best = best_first.head(1).to_dicts()
     of_all = cycles.select(pl.col("best").max()).item()
+
     return Measured(
         new_good=_share(sums["new_good"], sums["candidates"]),
         valid=_share(sums["valid"], sums["candidates"]),
@@ -362,6 +372,7 @@ def _before_gpu_seconds(results: Results, chain: str) -> float | None:
     """Return what was spent before a chain began; None where the folder does not say on what."""
     if not results.settings:
         return None
+
     before = dict(ancestors(results.settings, chain))
     seed_adapter = uses_seed_adapter(results.settings, [chain, *before])
 
