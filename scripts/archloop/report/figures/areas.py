@@ -144,7 +144,7 @@ def _cycles(planned: int) -> alt.X:
             named.add(cycle)
 
     axis = alt.Axis(values=sorted(named), grid=False, title="cycle")
-    ends = [1, planned]
+    ends: list[float] = [1, planned]
     if planned <= BARS_UP_TO:
         ends = [0.4, planned + 0.6]
     return alt.X("cycle:Q", axis=axis, scale=alt.Scale(domain=ends, nice=False))

@@ -56,8 +56,8 @@ def failures(
             shares[role] = of_role
 
     most = dict.fromkeys(NOT_VALID, 0.0)
-    for own in shares.values():
-        for check, share in own.items():
+    for of_group in shares.values():
+        for check, share in of_group.items():
             most[check] = max(most[check], share)
 
     checks = [check for check, share in most.items() if share]
