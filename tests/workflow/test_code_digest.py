@@ -1,5 +1,6 @@
 """The code digest: blind to comments, layout and docstrings, awake to code that a script can reach."""
 
+import json
 import re
 import subprocess
 import sys
@@ -174,3 +175,12 @@ def test_where_nothing_can_be_written_the_digest_is_the_same(tree):
     (tree / KNOWN.parent).rmdir()
     (tree / KNOWN.parent).write_text("no folder")
     assert in_a_process(tree) == first
+
+
+def test_of_known_modules_the_latest_are_kept(tree):
+    first = in_a_process(tree)
+    whole = json.loads((tree / KNOWN).read_text())
+    (tree / KNOWN).unlink()
+    assert in_a_process(tree, "code_digest.MOST_KNOWN = 2") == first
+    kept = json.loads((tree / KNOWN).read_text())
+    assert len(kept) == 2 < len(whole) and kept.items() <= whole.items()
