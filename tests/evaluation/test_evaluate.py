@@ -459,11 +459,11 @@ def test_a_job_that_was_cut_need_not_wait_for_a_timeout_twice_and_another_job_tr
 
     monkeypatch.setattr(Judge, "judge", too_slow)
     rows = [{"id": name, "program": name} for name in ("slow", "big", "cut")]
-    job = (digits, settings, 1, tmp_path / "store", RUN)
+    job = (digits, settings, 1, tmp_path / "store")
     with pytest.raises(KeyboardInterrupt):
-        evaluate(rows, *job, tmp_path / "pending")
-    records, _ = evaluate(rows[:2], *job, tmp_path / "pending")
+        evaluate(rows, *job, replace(RUN, pending=tmp_path / "pending"))
+    records, _ = evaluate(rows[:2], *job, replace(RUN, pending=tmp_path / "pending"))
     assert [record["outcome"] for record in records] == ["timeout", "out_of_memory"]
     assert judged == ["slow", "big", "cut", "big"]
-    evaluate(rows[:1], *job, tmp_path / "other")
+    evaluate(rows[:1], *job, replace(RUN, pending=tmp_path / "other"))
     assert judged[4:] == ["slow"]

@@ -33,19 +33,16 @@ def line(error: BaseException) -> str:
 
 def is_memory(error: BaseException) -> bool:
     """Say whether an error is one of memory that is missing, on the machine or on its GPU."""
+    if isinstance(error, MemoryError):
+        return True
+
     text = line(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or any(part in text for part in MEMORY)
-        or _is_allocation(text)
-    )
+    if any(part in text for part in MEMORY):
+        return True
+    return "memory" in text and "alloc" in text
 
 
 def is_device(text: str) -> bool:
     """Say whether a line tells of a GPU that fails, whatever ran on it: busy, lost, or with errors of its memory."""
     text = text.lower()
     return any(part in text for part in DEVICE) and ASSERTION not in text
-
-
-def _is_allocation(text: str) -> bool:
-    return "memory" in text and "alloc" in text
