@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file
 
 from archloop import site_limits
+from archloop.errors import one_line
 from archloop.evaluation import train_candidate, warm_up
 from archloop.evaluation.faults import line
 from archloop.evaluation.records import TrainingRequest
@@ -105,7 +106,7 @@ def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int,
             limits = _enter_sandbox(order)
         except BaseException as error:
             text = str(error) if isinstance(error, isolation.Refused) else line(error)
-            os.write(READY, supervisor.REFUSED + " ".join(text.split()).encode() + b"\n")
+            os.write(READY, supervisor.REFUSED + one_line(text).encode() + b"\n")
             os._exit(1)
         os.write(READY, json.dumps(limits).encode())
         os.close(READY)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import IO, NoReturn
 
 from archloop import site_limits
+from archloop.errors import kind_and_line
 from archloop.sandbox import gpu_memory, isolation, namespaces
 from archloop.sandbox.messages import CardShare, Ended, Order, Report
 
@@ -121,7 +122,7 @@ def _start_and_watch(
         ended = _watch(child, status, held, order, started + order.bounds.timeout_s)
     except Exception as error:  # the sandbox stood: whatever it is, the program brought it about
         os.kill(child, signal.SIGKILL)
-        ended = ("crashed", f"it could not be watched any longer ({_line(error)})")
+        ended = ("crashed", f"it could not be watched any longer ({kind_and_line(error)})")
 
     # Of a namespace's first process: all others in it have ended, too.
     _, code, usage = os.wait4(child, 0)
@@ -144,10 +145,6 @@ def _why_not_started(error: OSError | isolation.Refused) -> str:
     if isinstance(error, OSError):
         return f"the supervisor cannot see its candidate in /proc ({error})"
     return str(error)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _meter(card: CardShare | None, child: int) -> Meter:
