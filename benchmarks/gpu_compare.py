@@ -1,9 +1,12 @@
-"""Compare two runs of one configuration: seconds by stage, what was admitted, and the accuracies of the seed programs.
+"""Compare two runs of one configuration: seconds by stage, admissions, accuracies.
 
-python benchmarks/gpu_compare.py FOLDER REFERENCE    ends with status 1 where the device disagrees with the reference
+    python benchmarks/gpu_compare.py FOLDER REFERENCE
 
-The seed programs are the same in both runs, and trained by the same protocol. On a GPU rounding differs, and bfloat16
-has eight bits; so single accuracies may part, and their mean over all seed programs must not by more than TOLERANCE.
+ends with status 1 where the device disagrees with the reference.
+
+The seed programs are the same in both runs, and trained by the same protocol. On a GPU rounding
+differs, and bfloat16 has eight bits; so single accuracies may part, and their mean over all seed
+programs must not by more than TOLERANCE.
 """
 
 import json
@@ -26,16 +29,12 @@ def seconds_by_stage(folder: Path) -> dict[str, float]:
 
 def seed_accuracies(folder: Path) -> dict[str, float]:
     """Return the accuracy of each seed program that was trained, by its id."""
-    records = (
-        json.loads(path.read_text())["records"]
-        for path in (folder / "results" / "seed" / "evaluated").glob("?.json")
-    )
-    return {
-        record["id"]: record["accuracy"]
-        for shard in records
-        for record in shard
-        if record["outcome"] == "trained"
-    }
+    found = {}
+    for path in (folder / "results" / "seed" / "evaluated").glob("?.json"):
+        for record in json.loads(path.read_text())["records"]:
+            if record["outcome"] == "trained":
+                found[record["id"]] = record["accuracy"]
+    return found
 
 
 def admitted(folder: Path) -> list[int]:
@@ -46,26 +45,29 @@ def admitted(folder: Path) -> list[int]:
 
 def main(folder: Path, reference: Path) -> int:
     """Print both tables; return 1 where the runs disagree or the device admitted nothing."""
-    both = [seconds_by_stage(place) for place in (folder, reference)]
+    here_s, there_s = seconds_by_stage(folder), seconds_by_stage(reference)
     print(f"{'stage':24} {folder.name:>12} {reference.name:>12}   seconds, all jobs")
-    for stage in sorted({*both[0], *both[1]}):
-        print(f"{stage:24} {both[0].get(stage, 0):12.1f} {both[1].get(stage, 0):12.1f}")
+    for stage in sorted({*here_s, *there_s}):
+        print(f"{stage:24} {here_s.get(stage, 0):12.1f} {there_s.get(stage, 0):12.1f}")
+
     here, there = seed_accuracies(folder), seed_accuracies(reference)
     shared = sorted(here.keys() & there.keys())
     if not shared or len(here) != len(there):
         print(f"seed programs trained: {len(here)} and {len(there)}")
         return 1
-    off = abs(
-        statistics.fmean(here[name] for name in shared)
-        - statistics.fmean(there[name] for name in shared)
-    )
-    most = max(abs(here[name] - there[name]) for name in shared)
-    counts = admitted(folder), admitted(reference)
+
+    # Signed, for the mean over all programs; single ones may part by more.
+    differences = [here[name] - there[name] for name in shared]
+    off = abs(statistics.fmean(differences))
+    most = max(map(abs, differences))
     print(
-        f"seed programs: {len(shared)}, mean accuracy off by {off:.4f} ({TOLERANCE} allowed), one by {most:.4f} at most"
+        f"seed programs: {len(shared)}, mean accuracy off by {off:.4f} ({TOLERANCE} allowed),"
+        f" one by {most:.4f} at most"
     )
-    print(f"admitted by cycle: {counts[0]} and {counts[1]}")
-    return int(off > TOLERANCE or len(counts[0]) < 2 or not sum(counts[0]))
+
+    counts, reference_counts = admitted(folder), admitted(reference)
+    print(f"admitted by cycle: {counts} and {reference_counts}")
+    return int(off > TOLERANCE or len(counts) < 2 or not sum(counts))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.sh goes on where it was, says what failed, and leaves nothing at work. Its Python is a stand-in."""
+"""benchmarks/gpu.sh goes on where it was and says what failed; gpu_compare.py says whether two runs agree."""
 
 import os
 import signal
@@ -7,6 +7,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from benchmark_modules import load
+
+from archloop.files import write_json, write_text
 
 PYTHON = """#!/bin/sh
 echo "$@" >> {folder}/calls
@@ -55,3 +58,39 @@ def test_whoever_ends_it_ends_its_phase(script, tmp_path):
 
 def test_a_phase_that_there_is_not_is_named(script):
     assert script("walls?").communicate()[0].startswith("no phase walls?; there are: ")
+
+
+def run_of(folder: Path, seconds: str, accuracies: dict[str, float], admitted: list[int]) -> Path:
+    """Write what is compared of a run: a job's benchmark, the seed programs' scores, summaries of cycles."""
+    write_text(folder / "logs" / "seed" / "evaluate-0.tsv", f"s\th:m:s\n{seconds}\t0:00:05\n")
+    records = [{"id": name, "outcome": "trained", "accuracy": value} for name, value in accuracies.items()]
+    records.append({"id": "broken", "outcome": "forward", "accuracy": None})
+    write_json(folder / "results" / "seed" / "evaluated" / "0.json", {"records": records})
+    for cycle, count in enumerate(admitted, start=1):
+        write_json(folder / "results" / "main" / f"cycle-{cycle}" / "summary.json", {"yield": {"count": count}})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "admitted", "status"),
+    [
+        ({"a": 0.56, "b": 0.46}, [1, 0], 0),
+        ({"a": 0.6, "b": 0.52}, [1, 0], 1),
+        ({"a": 0.5}, [1, 0], 1),
+        ({"a": 0.5, "b": 0.5}, [0, 0], 1),
+        ({"a": 0.5, "b": 0.5}, [1], 1),
+    ],
+)
+def test_a_device_agrees_where_the_mean_over_the_seed_programs_does(tmp_path, accuracies, admitted, status):
+    compare = load("gpu_compare").main
+    reference = run_of(tmp_path / "reference", "9.0", {"a": 0.5, "b": 0.5}, [2, 2])
+    assert compare(run_of(tmp_path / "device", "5.0", accuracies, admitted), reference) == status
+
+
+def test_two_runs_are_compared_stage_by_stage(tmp_path, capsys):
+    reference = run_of(tmp_path / "reference", "9.0", {"a": 0.5, "b": 0.5}, [2, 2])
+    load("gpu_compare").main(run_of(tmp_path / "device", "5.0", {"a": 0.6, "b": 0.46}, [1, 0]), reference)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["evaluate", "5.0", "9.0"]
+    assert lines[2] == "seed programs: 2, mean accuracy off by 0.0300 (0.05 allowed), one by 0.1000 at most"
+    assert lines[3] == "admitted by cycle: [1, 0] and [2, 2]"
