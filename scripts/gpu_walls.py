@@ -13,11 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.errors import InputError
 from archloop.files import write_json
-from archloop.preflight.trial import DRIVER_CALLS, WHOLE, trials_by_part
+from archloop.preflight.trial import WHOLE, in_words, trial_protocol, trials_by_part
 from archloop.progress import get_logger
 from archloop.sandbox.isolation import LEVELS
-from archloop.settings import schema
-from archloop.settings.sections import Evaluation
 from archloop.workflow.cli import command, value_of
 
 PATH = click.Path(path_type=Path)
@@ -45,18 +43,15 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
     Exit status 1 if no level works.
     """
     logger = get_logger("gpu_walls")
-    settings = {name: rule.get("default") for name, rule in schema.section("evaluation").items()}
-    settings |= {"parameter_budget": 10**6, "memory_mb": 16000, "timeout_s": 120}
-    protocol = Evaluation(**settings)
     trials, works = [], []
-    for level, left_out, trial in trials_by_part(device, protocol, levels or LEVELS, as_gpu):
+    for level, left_out, trial in trials_by_part(
+        device, trial_protocol(), levels or LEVELS, as_gpu
+    ):
         trials.append({"level": level, "left_out": left_out, **trial.as_record()})
-        text = trial.trouble or f"trained on {trial.device} in {trial.seconds} s"
-        if left_out == DRIVER_CALLS and trial.trouble is None:
-            text += ": set execution.driver_calls to log"
         if left_out == WHOLE and trial.trouble is None:
             works.append(level)
-        logger.info("%-10s  without %-32s  %s", level, left_out, text)
+        logger.info("%-10s  without %-32s  %s", level, left_out, in_words(trial, left_out))
+
     if output is not None:
         write_json(output, {"trials": trials})
     if not works:

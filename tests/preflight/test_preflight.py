@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from small_data import data_settings
 from workflow import ROOT
 
+from archloop.cluster import node_job
 from archloop.cluster import slurm as slurm_facts
 from archloop.data.dataset_file import read_facts
 from archloop.data.prepare_dataset import prepare_dataset
@@ -419,11 +420,11 @@ def test_a_last_attempt_beyond_the_limit_is_a_warning(made, slurm):
 
 def test_a_queue_that_gives_no_place_is_a_warning_and_the_request_is_taken_back(slurm, tmp_path, made, monkeypatch):
     slurm("srun", f"echo $$ > {tmp_path}/pid; exec sleep 1000")
-    answer = slurm_facts.run_on_node(REQUEST, ["true"], wait_s=0.5, run_s=0.5)
+    answer = node_job.run_on_node(REQUEST, ["true"], wait_s=0.5, run_s=0.5)
     assert "queue gave no place" in answer.why
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
-    monkeypatch.setattr(slurm_facts, "run_on_node", lambda *_, **__: answer)
+    monkeypatch.setattr(node_job, "run_on_node", lambda *_, **__: answer)
     assert "queue gave no place" in told(preflight(made("slurm")), "node", WARNING)
 
 

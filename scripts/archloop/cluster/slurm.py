@@ -1,4 +1,4 @@
-"""What SLURM says of accounts, partitions and nodes, whether it takes a request, and a small job.
+"""What SLURM says of accounts, partitions and nodes, and whether it takes a request.
 
 Everything is asked of SLURM's own commands and given back as plain values; nothing here judges.
 """
@@ -9,18 +9,14 @@ import pwd
 import re
 import shlex
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from archloop.errors import InputError
-from archloop.progress import duration
-from archloop.python_command import run_module
 
 JOB_NAME = "archloop-preflight"
 ASK_S = 60
-LOG_EVERY_S = 60.0
 # Where SLURM and sbatch are configured; all else that a job inherits tells of that job and would
 # lead others astray.
 KEPT = ("SLURM_CONF",)
@@ -67,7 +63,6 @@ OPTIONS = {
 }
 # The first of them that a job asks for.
 MEMORY_OPTIONS = {"mem_mb_per_cpu": "--mem-per-cpu", "mem_mb": "--mem"}
-PROBE_MB = 2500  # memory for one trial of the judge
 
 
 @dataclass(frozen=True)
@@ -123,13 +118,13 @@ def ask(*command: str, timeout_s: float = ASK_S) -> Answer:
     except subprocess.TimeoutExpired:
         return Answer(False, "", f"{command[0]} did not answer in {timeout_s:.0f} s")
 
-    why = _complaint(done.stderr or done.stdout)  # scontrol's are on stdout
+    why = complaint(done.stderr or done.stdout)  # scontrol's are on stdout
     if not why:
         why = f"{command[0]} ended with status {done.returncode}"
     return Answer(done.returncode == 0, done.stdout, why)
 
 
-def _complaint(text: str) -> str:
+def complaint(text: str) -> str:
     """Return the last line, after the name of the limit that is met where one is named.
 
     The name of the command that complains is left out.
@@ -347,73 +342,3 @@ def sbatch_options(request: Mapping[str, Any]) -> list[str]:
 def would_take(request: Mapping[str, Any]) -> Answer:
     """Ask sbatch whether it would take a job with these resources; nothing is queued."""
     return ask("sbatch", "--test-only", "-J", JOB_NAME, *sbatch_options(request), "--wrap", "true")
-
-
-def run_on_node(
-    request: Mapping[str, Any],
-    command: list[str],
-    wait_s: float,
-    run_s: float = 60,
-    log: Callable[[str], None] = lambda text: None,
-) -> Answer:
-    """Run a command on a node that such a job would get and return its output.
-
-    It asks for one GPU where the job wants any, one processor, and memory for one trial of the
-    judge. It waits in the queue for about `wait_s`; then it is taken back, and `why` says so.
-    log: is given a line every minute of how long it has been waiting.
-    """
-    small = dict(request)
-    for key in ("mem_mb_per_cpu", "cpus_per_gpu"):
-        small.pop(key, None)
-    if request.get("gpu"):
-        small["gpu"] = 1
-    small["mem_mb"] = PROBE_MB
-    small["threads"] = small["cpus_per_task"] = 1
-    small["runtime"] = max(1, round(run_s / 60))
-
-    srun = ["srun", "-J", JOB_NAME, "--comment=rule_preflight", "-n", "1"]
-    answer = _wait_for([*srun, *sbatch_options(small), *command], wait_s + run_s, log)
-    return answer or Answer(False, "", f"the queue gave no place in {duration(wait_s)}")
-
-
-def _wait_for(command: list[str], timeout_s: float, log: Callable[[str], None]) -> Answer | None:
-    """Return the answer of srun.
-
-    None where there is none in time; then its request is taken back.
-    """
-    begun = time.monotonic()
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=clean() | {"PYTHONDONTWRITEBYTECODE": "1"},
-    ) as started:
-        try:
-            while True:
-                waited = time.monotonic() - begun
-                if waited >= timeout_s:
-                    return None
-                if waited >= LOG_EVERY_S:
-                    log(
-                        f"no word from a node after {duration(waited)};"
-                        f" waiting up to {duration(timeout_s)}"
-                    )
-
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    patience = min(LOG_EVERY_S, timeout_s - waited)
-                    output, errors = started.communicate(timeout=patience)
-                    return Answer(started.returncode == 0, output, _complaint(errors))
-        finally:
-            if started.poll() is None:
-                started.terminate()  # srun takes its request back
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    started.wait(timeout=10)
-                started.kill()
-
-
-def probe_command(*arguments: str) -> list[str]:
-    """Return the command of the tiny job: the head's Python and code, as all jobs have them."""
-    return run_module("archloop.preflight.node_probe", *arguments)

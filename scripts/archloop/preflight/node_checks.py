@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from archloop import site_limits
-from archloop.cluster import slurm
+from archloop.cluster import node_job
+from archloop.cluster.slurm import Answer
 from archloop.cluster.waiting import FULL
 from archloop.preflight import node_probe
 from archloop.preflight.node_report import Gpu, NodeReport, TrialRequest
@@ -70,18 +71,18 @@ def look_at_node(run: PlannedRun) -> tuple[NodeReport | None, bool, list[Finding
         shutil.rmtree(shared, ignore_errors=True)
 
 
-def _ask_node(run: PlannedRun, shared: Path) -> slurm.Answer:
+def _ask_node(run: PlannedRun, shared: Path) -> Answer:
     """Return what the tiny job printed on a node like the fine-tuning's."""
     wait_min = run.execution.preflight_wait_min
     request = run.rules.get("finetune_seed") or next(iter(run.rules.values()), {})
-    command = slurm.probe_command(str(shared.resolve()), run.execution.isolation)
+    command = node_job.probe_command(str(shared.resolve()), run.execution.isolation)
 
     log = get_logger("preflight").info
     log(
         "asking SLURM for a node like the jobs', for up to %d min (execution.preflight_wait_min)",
         wait_min,
     )
-    return slurm.run_on_node(request, command, 60 * wait_min, 60 + node_probe.TRIAL_S, log)
+    return node_job.run_on_node(request, command, 60 * wait_min, 60 + node_probe.TRIAL_S, log)
 
 
 def _appears(path: Path) -> bool:

@@ -23,6 +23,7 @@ from archloop.evaluation import judge
 from archloop.families.programs import family_programs
 from archloop.preflight.node_report import Trial, TrialRequest
 from archloop.sandbox import isolation as sandbox
+from archloop.settings import schema
 from archloop.settings.sections import Evaluation
 
 IMAGES, SIZE, CLASSES = 64, 32, 10
@@ -101,6 +102,24 @@ def judge_seed_program(
         outcome=record["outcome"],
         accuracy=record["accuracy"],
     )
+
+
+def trial_protocol() -> Evaluation:
+    """Return the protocol of a trial by hand: the schema's, with limits that a seed program meets."""
+    rules = schema.section("evaluation")
+    settings: dict[str, Any] = {name: rule.get("default") for name, rule in rules.items()}
+    settings |= {"parameter_budget": 10**6, "memory_mb": 16000, "timeout_s": 120}
+    return Evaluation(**settings)
+
+
+def in_words(trial: Trial, left_out: str) -> str:
+    """Return what a trial says for a person, with what to set where that would help."""
+    if trial.trouble is not None:
+        return trial.trouble
+    text = f"trained on {trial.device} in {trial.seconds} s"
+    if left_out == DRIVER_CALLS:
+        text += ": set execution.driver_calls to log"
+    return text
 
 
 def write_images(path: Path) -> None:
