@@ -28,15 +28,9 @@ from synthetic import documents, near_copy
 
 from archloop.corpus.admit import KNOWN_COLUMNS, admit
 from archloop.corpus.tables import CORPUS, read_corpus, write_corpus
+from archloop.novelty.minhash import SCHEME, jaccard, shingle_sets, shingles, signatures
 from archloop.novelty.neighbours import neighbours, with_signatures
-from archloop.novelty.shingles import (
-    SCHEME,
-    jaccard,
-    normalised_tokens,
-    shingle_sets,
-    shingles,
-    signatures,
-)
+from archloop.novelty.tokens import normalised_tokens
 
 SHARD = 100_000
 NOVELTY = {"gate": "either", "threshold": 0.9, "shingle_tokens": 10}

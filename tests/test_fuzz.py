@@ -30,7 +30,8 @@ from archloop.files import write_json, write_jsonl
 from archloop.generation.generate import extract_program
 from archloop.lemur.contract import complete, modernise, supported
 from archloop.lemur.export import export
-from archloop.novelty.shingles import normalised_tokens, signatures, text_digest
+from archloop.novelty.minhash import signatures
+from archloop.novelty.tokens import normalised_tokens, text_digest
 from archloop.outcomes import OUTCOMES
 from archloop.report.graph_drawing import blocks
 from archloop.report.report import write_report

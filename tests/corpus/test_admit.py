@@ -13,7 +13,7 @@ from archloop.corpus.tables import CANDIDATES, CORPUS, read_candidates, read_cor
 from archloop.errors import InputError
 from archloop.files import write_json, write_jsonl
 from archloop.novelty.repeats import COLUMNS
-from archloop.novelty.shingles import text_digest
+from archloop.novelty.tokens import text_digest
 
 
 def verdicts(*entries, corpus=EMPTY, admission=ADMISSION, novelty=NOVELTY) -> list[str]:

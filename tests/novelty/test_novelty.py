@@ -16,8 +16,9 @@ from scipy.stats import binom
 from workflow import ROOT
 
 from archloop.families.programs import seed_programs
+from archloop.novelty import minhash, tokens
 from archloop.novelty import neighbours as novelty
-from archloop.novelty import shingles
+from archloop.novelty.minhash import SCHEME, jaccard, shingle_sets, signatures
 from archloop.novelty.neighbours import (
     AMONG_SEEDS,
     Nearest,
@@ -31,7 +32,8 @@ from archloop.novelty.neighbours import (
     pick,
     with_signatures,
 )
-from archloop.novelty.shingles import SCHEME, TOKEN, jaccard, normalised_tokens, shingle_sets, signatures, text_digest
+from archloop.novelty.tokens import normalised_tokens, text_digest
+from archloop.novelty.vocabulary import TOKEN
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from synthetic import documents, near_copy
@@ -88,9 +90,9 @@ def test_numbers_are_brought_into_one_form_and_what_is_no_plain_number_stays():
 @pytest.mark.parametrize(("characters", "vocabulary"), [(1, 500_000), (900, 0), (10**9, 0)])
 def test_programs_are_the_same_however_many_are_read_at_once(monkeypatch, characters, vocabulary):
     whole = signatures(PROGRAMS[:12], 10)
-    monkeypatch.setattr(shingles, "BATCH_CHARACTERS", characters)
-    monkeypatch.setattr(shingles, "MAXIMUM_VOCABULARY", vocabulary)
-    monkeypatch.setattr(shingles, "SIGNED_AT_ONCE", 7)
+    monkeypatch.setattr(tokens, "BATCH_CHARACTERS", characters)
+    monkeypatch.setattr(tokens, "MAXIMUM_VOCABULARY", vocabulary)
+    monkeypatch.setattr(minhash, "SIGNED_AT_ONCE", 7)
     assert (signatures(PROGRAMS[:12], 10) == whole).all()
 
 
@@ -328,7 +330,7 @@ def test_nothing_known_has_no_nearest():
 
 def test_signatures_depend_on_neither_hash_seed_nor_process():
     code = (
-        "from archloop.novelty.shingles import signatures; from edit_pairs import PLAIN, RESIDUAL;"
+        "from archloop.novelty.minhash import signatures; from edit_pairs import PLAIN, RESIDUAL;"
         "print(signatures([PLAIN, RESIDUAL], 10).sum(axis=1, dtype='u8').tolist())"
     )
     answers = set()

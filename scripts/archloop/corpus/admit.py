@@ -11,6 +11,7 @@ import polars as pl
 from archloop.corpus.tables import CANDIDATES, CORPUS
 from archloop.errors import InputError
 from archloop.files import has_keys, read_json
+from archloop.novelty.minhash import PERMUTATIONS
 from archloop.novelty.neighbours import (
     Nearest,
     Neighbours,
@@ -22,7 +23,7 @@ from archloop.novelty.neighbours import (
     with_signatures,
 )
 from archloop.novelty.repeats import COLUMNS, repeats
-from archloop.novelty.shingles import PERMUTATIONS, text_digest
+from archloop.novelty.tokens import text_digest
 
 # What admission needs of the corpus: reading no more saves half of the memory.
 KNOWN_COLUMNS = ("id", "chain", "program", "signature", "shingle_tokens", "graph_digest")

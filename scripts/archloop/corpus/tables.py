@@ -11,7 +11,7 @@ import polars as pl
 
 from archloop.errors import InputError
 from archloop.files import replacing
-from archloop.novelty.shingles import SCHEME
+from archloop.novelty.minhash import SCHEME
 
 VERSION = 5
 ROWS_AT_ONCE = 50_000

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 import polars as pl
 
-from archloop.novelty.shingles import PERMUTATIONS, jaccard, shingle_sets, signatures
+from archloop.novelty.minhash import PERMUTATIONS, jaccard, shingle_sets, signatures
 from archloop.progress import get_logger
 
 MISS_RATE = 1e-4

@@ -13,7 +13,7 @@ from archloop.evaluation.static_checks import MAXIMUM_BYTES
 from archloop.files import read_foreign_json, read_text
 from archloop.lemur.contract import modernise
 from archloop.novelty.neighbours import AMONG_SEEDS, near_copies
-from archloop.novelty.shingles import text_digest
+from archloop.novelty.tokens import text_digest
 from archloop.seed_corpus.lemur_hints import hints_of
 from archloop.texts import one_layout
 

@@ -9,8 +9,8 @@ import polars as pl
 
 from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.errors import InputError
+from archloop.novelty.minhash import jaccard, shingle_sets, signatures
 from archloop.novelty.neighbours import count_matches, low_bytes
-from archloop.novelty.shingles import jaccard, shingle_sets, signatures
 from archloop.outcomes import VALID
 
 LONGEST_DIFF = 2000  # lines of a program; the time grows with their square

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import polars as pl
 
-from archloop.novelty.shingles import PERMUTATIONS
+from archloop.novelty.minhash import PERMUTATIONS
 from archloop.outcomes import NOT_VALID, OUTCOMES, VALID
 from archloop.report.results import Results
 
