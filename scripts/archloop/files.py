@@ -8,8 +8,9 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from archloop.errors import InputError
 
@@ -93,7 +94,7 @@ def write_json(path: str | Path, value: object) -> None:
     write_text(path, json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n")
 
 
-def write_jsonl(path: str | Path, rows: Iterable[dict]) -> None:
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one object a line, keys sorted."""
     write_text(
         path, "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows)

@@ -3,11 +3,12 @@
 import copy
 import itertools
 import threading
+from dataclasses import asdict
 
 import pytest
 import torch
 
-from archloop.data.dataset_file import read_facts, read_split
+from archloop.data.dataset_file import read_metadata, read_split
 from archloop.errors import InputError
 from archloop.evaluation import train_candidate
 from archloop.evaluation.devices import dealt_out
@@ -170,7 +171,7 @@ def data(digits):
     for split in ("train", "validation", "test"):
         images, labels = read_split(digits, split)
         tensors |= {f"{split}_images": torch.from_numpy(images), f"{split}_labels": torch.from_numpy(labels)}
-    return tensors | read_facts(digits)
+    return tensors | asdict(read_metadata(digits))
 
 
 def trained_in(data, settings, step: str, precision: str = "float32") -> tuple[str, str]:

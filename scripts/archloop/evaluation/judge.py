@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from archloop import python_command, site_limits
 from archloop.allocation import PATIENT
-from archloop.data.dataset_file import read_facts, read_split
+from archloop.data.dataset_file import read_metadata, read_split
 from archloop.errors import InputError
 from archloop.evaluation.devices import device_name, judging_device, resolved_precision
 from archloop.evaluation.score import (
@@ -90,7 +90,7 @@ class Judge:
         isolation: str = "auto",
         driver_calls: str = "refuse",
     ) -> None:
-        self.facts, self.dataset = read_facts(dataset), dataset
+        self.metadata, self.dataset = read_metadata(dataset), dataset
         self.device = judging_device(device)
         self.device_name = device_name(self.device)
         self.sound = False
@@ -136,7 +136,7 @@ class Judge:
         )
         write_json(
             self.data / "facts.json",
-            {name: self.facts[name] for name in ("mean", "std", "classes")},
+            {name: getattr(self.metadata, name) for name in ("mean", "std", "classes")},
         )
         try:
             self.server = self._start()

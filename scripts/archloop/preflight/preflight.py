@@ -5,7 +5,6 @@ cannot end well), and how to mend it. Nothing heavy is imported: on one machine 
 """
 
 import importlib.util
-import json
 import os
 import resource
 import sys
@@ -15,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from archloop import site_limits
+from archloop.data.dataset_file import SPLITS, read_metadata
 from archloop.errors import InputError
 from archloop.model.loading import check_model
 from archloop.model.memory import (
@@ -25,7 +25,6 @@ from archloop.model.memory import (
     check_projections,
     context_length,
     loaded_bytes,
-    read_header,
     sees_part,
     text_config,
     training_bytes,
@@ -211,16 +210,11 @@ def check_datasets(run: Run) -> Iterator[Finding]:
         if name in run.pending and not path.is_file():
             yield Finding(OK, "data", f"{name}: this run prepares it first")
             continue
-        head = read_header(path)
-        try:
-            facts = json.loads(head["__metadata__"]["facts"])
-            images = ", ".join(
-                f"{facts['images'][split]} {split}" for split in ("train", "validation", "test")
-            )
-        except (KeyError, TypeError, ValueError):
-            raise InputError(f"{path}: no facts of a data set; delete it and run again") from None
+        metadata = read_metadata(path)
+        images = ", ".join(f"{metadata.images[split]} {split}" for split in SPLITS)
         yield Finding(OK, "data", f"{name}: {images} images")
-        yield from (Finding(WARNING, "data", f"{name}: {note}") for note in facts.get("notes", ()))
+        for note in metadata.notes:
+            yield Finding(WARNING, "data", f"{name}: {note}")
 
 
 def check_room(run: Run) -> Iterator[Finding]:

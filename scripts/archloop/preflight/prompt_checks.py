@@ -1,21 +1,21 @@
 """The prompts of a run to come, counted before anything is queued; transformers and torch are not needed."""
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
+from archloop.data.dataset_file import DatasetDescription, read_metadata
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.generation.answers import OPENINGS
 from archloop.generation.write_prompts import read_hints, read_template, write_prompt
 from archloop.layout import ROOT
 from archloop.model.loading import MANIFEST
-from archloop.model.memory import read_header
 from archloop.preflight.planned_run import Run
 from archloop.settings.chains import effective
 
 # What a prompt may say of a data set that is not prepared yet.
-UNKNOWN = {"channels": 3, "size": 256, "classes": 1000}
+UNKNOWN = DatasetDescription(name="", channels=3, size=256, classes=1000)
 
 
 def prompt_counter(run: Run) -> Callable[[str, int], int]:
@@ -45,7 +45,7 @@ def prompt_counter(run: Run) -> Callable[[str, int], int]:
         read, goal = read_template(ROOT / template), {"epochs": epochs, "parameter_budget": budget}
         said = read_hints(ROOT / hints).values()
         return max(
-            length(write_prompt(read, _facts(run, dataset), goal, hint, [])) for hint in said
+            length(write_prompt(read, _description(run, dataset), goal, hint, [])) for hint in said
         )
 
     def count(chain: str, cycle: int) -> int:
@@ -60,8 +60,6 @@ def prompt_counter(run: Run) -> Callable[[str, int], int]:
     return count
 
 
-def _facts(run: Run, name: str) -> dict:
+def _description(run: Run, name: str) -> DatasetDescription:
     path = run.dataset(name)
-    if not path.is_file():
-        return UNKNOWN | {"name": name}
-    return json.loads(read_header(path)["__metadata__"]["facts"])
+    return read_metadata(path) if path.is_file() else replace(UNKNOWN, name=name)

@@ -9,11 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from archloop.data.dataset_file import HEADER_KEY, SPLITS, DatasetMetadata
 from archloop.errors import InputError
 from archloop.evaluation import judge
 from archloop.families.programs import family_programs
@@ -82,21 +84,20 @@ def write_images(path: Path) -> None:
     for split in ("train", "validation", "test"):
         arrays[f"{split}_images"] = rng.integers(0, 256, (IMAGES, 1, SIZE, SIZE), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(IMAGES) % CLASSES
-    facts = {
-        "name": "trial",
-        "classes": CLASSES,
-        "class_names": [str(number) for number in range(CLASSES)],
-    }
-    facts |= {
-        "channels": 1,
-        "size": SIZE,
-        "chance": 1 / CLASSES,
-        "mean": [0.5],
-        "std": [0.29],
-        "seed": 1,
-    }
-    facts |= {"images": dict.fromkeys(("train", "validation", "test"), IMAGES)}
-    save_file(arrays, path, metadata={"facts": json.dumps(facts)})
+    metadata = DatasetMetadata(
+        name="trial",
+        classes=CLASSES,
+        class_names=[str(number) for number in range(CLASSES)],
+        channels=1,
+        size=SIZE,
+        chance=1 / CLASSES,
+        mean=[0.5],
+        std=[0.29],
+        images=dict.fromkeys(SPLITS, IMAGES),
+        notes=[],
+        seed=1,
+    )
+    save_file(arrays, path, metadata={HEADER_KEY: json.dumps(asdict(metadata))})
 
 
 def which_wall(
