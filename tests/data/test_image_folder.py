@@ -309,9 +309,7 @@ def test_images_that_are_nearly_black_are_said(root):
     for label in LABELS:
         for n in range(5):
             save(root / label / f"{n}.png", noise([n, ord(label)]) >> 4)
-    assert (
-        "no pixel is brighter than 15 of 255; do the files use fewer bits than they have?" in prepare(root)[0].notes
-    )
+    assert "no pixel is brighter than 15 of 255; do the files use fewer bits than they have?" in prepare(root)[0].notes
 
 
 def test_whole_numbers_of_32_bits_are_refused_by_name(root):
