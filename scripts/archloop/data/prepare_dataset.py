@@ -133,7 +133,7 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
 
 
 def stratified_sample(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
-    """Return `number` indices, sorted, in the proportions of the classes; all where there are no more.
+    """Return `number` indices, sorted, in the proportions of the classes, all if there are no more.
 
     One of each class comes first; the rest is dealt by largest remainder. A seed orders each class
     in one way, so more images are the former ones and others. Raises InputError for fewer images
@@ -142,7 +142,8 @@ def stratified_sample(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
     classes, sizes = np.unique(labels, return_counts=True)
     if number < len(classes):
         raise InputError(
-            f"data.train_images: {number} for {len(classes)} classes; at least one of each is needed"
+            f"data.train_images: {number} for {len(classes)} classes; at least one of each is"
+            " needed"
         )
     if number >= len(labels):
         return np.arange(len(labels))

@@ -243,7 +243,7 @@ def _root(settings: Data) -> Path:
 
 @contextlib.contextmanager
 def _one_line(name: str, files: list[Wanted]) -> Iterator[None]:
-    """Turn whatever torchvision raises while it reads into one line that names the file at fault."""
+    """Turn whatever torchvision raises while it reads into a line that names the file at fault."""
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_SILENCE_S)
     try:

@@ -1,4 +1,4 @@
-"""The project's own seed programs: families of convolutional networks, written by hand as templates.
+"""The project's own seed programs: families of convolutional networks, as templates.
 
 Each file in templates/ is one family. A variant sets widths, depth, kernel, activation,
 normalisation, pooling and head.
@@ -45,7 +45,7 @@ Variant = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SeedProgram:
-    """One program of a family; its id names the family and its index in the family's fixed order."""
+    """One program of a family; its id names the family and its index in the fixed order."""
 
     id: str
     family: str
