@@ -11,12 +11,12 @@ demo: $(VENV)/.ready
 	@$(BIN)/python scripts/status.py --results results
 
 # Two files of tests at a time, one thread each, the long ones first. The
-# hostile programs go apart, for what they leave in /tmp is looked for, and each pair of walls and user in one process.
+# hostile programs go apart, for what they leave in /tmp is looked for, and each pair of level and user in one process.
 test: $(VENV)/.ready-dev check
 	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/hostile
 	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadgroup tests/hostile
 
-# The hostile programs at both levels of isolation, each as root and as a plain user.
+# The hostile programs at the levels namespaces and landlock, each as root and as a plain user.
 test-hostile: $(VENV)/.ready-dev
 	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadgroup tests/hostile --all-walls
 
@@ -25,7 +25,7 @@ test-hostile: $(VENV)/.ready-dev
 test-slurm: $(VENV)/.ready-dev
 	@PATH="$(abspath $(BIN)):$$PATH" pytest tests/slurm -m slurm
 
-# What benchmarks/gpu.sh does on a GPU, on the processors, behind the walls for one; on demand some of its PHASES, in a
+# What benchmarks/gpu.sh does on a GPU, on the processors, in the sandbox for one; on demand some of its PHASES, in a
 # folder WORK in which the next call goes on.
 test-gpu: $(VENV)/.ready-dev
 	@DEVICE=cpu WORK=$(or $(WORK),$$(mktemp -d)) PYTHON=$(abspath $(BIN))/python bash benchmarks/gpu.sh $(PHASES)

@@ -19,6 +19,7 @@ container: "archloop.sif"
 
 
 include: "rules/common.smk"
+include: "rules/params.smk"
 include: "rules/chains.smk"
 include: "rules/resources.smk"
 include: "rules/slurm.smk"
@@ -39,7 +40,7 @@ rule all:
     default_target: True
     input:
         rules.report.output,
-        expand("results/{chain}/architectures/index.json", chain=CHAINS),
+        expand(f"results/{{chain}}/{layout.EXPORT}", chain=CHAINS),
 
 
 onstart:

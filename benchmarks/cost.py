@@ -97,7 +97,7 @@ def added(names: list[str]) -> Counter:
 
 def hours(found: Counter) -> int:
     """Return the GPU hours as they are stated: two digits at most are known."""
-    return round(found["hours"], -1 if found["hours"] > 20 else 0)
+    return int(round(found["hours"], -1 if found["hours"] > 20 else 0))
 
 
 def line(name: str) -> str:

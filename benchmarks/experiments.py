@@ -26,7 +26,7 @@ from archloop.corpus.admit import KNOWN_COLUMNS, admit  # noqa: E402
 from archloop.corpus.candidates import join  # noqa: E402
 from archloop.corpus.tables import read_corpus  # noqa: E402
 from archloop.data.dataset_file import read_metadata  # noqa: E402
-from archloop.evaluation.evaluate import evaluate  # noqa: E402
+from archloop.evaluation.evaluate import JobResources, evaluate  # noqa: E402
 from archloop.files import read_json, sha256_file, sha256_text, write_json  # noqa: E402
 from archloop.finetuning.finetune import finetune  # noqa: E402
 from archloop.generation.generate import REPAIR, generate  # noqa: E402
@@ -36,7 +36,7 @@ from archloop.random_seeds import derive  # noqa: E402
 from archloop.report.intervals import mean_interval, wilson  # noqa: E402
 from archloop.settings.chains import effective  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
-from archloop.settings.sections import Admission, Novelty  # noqa: E402
+from archloop.settings.sections import Admission, Evaluation, Novelty  # noqa: E402
 from archloop.workflow.code_digest import code_digest  # noqa: E402
 
 PATH = click.Path(path_type=Path)
@@ -115,8 +115,14 @@ def cell(
     seconds = time.monotonic() - started
     while tokens(candidates) > budget:
         candidates.pop()
+    protocol = Evaluation(**config["evaluation"])
     records, _ = evaluate(
-        candidates, run["dataset"], config["evaluation"], config["random_seed"], run["store"], run
+        candidates,
+        run["dataset"],
+        protocol,
+        config["random_seed"],
+        run["store"],
+        run["resources"],
     )
     records = [record | {"protocol": "{}"} for record in records]
     known = read_corpus([corpus], KNOWN_COLUMNS)
@@ -152,8 +158,9 @@ def repaired(made: list[dict], answer, kept: Path, config: dict, run: dict) -> l
     All of it stands in one turn of the user. The generate stage does not do this, for it runs no program: its
     `repairs` are of faults that are seen unrun.
     """
+    protocol = Evaluation(**config["evaluation"])
     records, _ = evaluate(
-        made, run["dataset"], config["evaluation"], config["random_seed"], run["store"], run
+        made, run["dataset"], protocol, config["random_seed"], run["store"], run["resources"]
     )
     failed = [
         at
@@ -309,13 +316,11 @@ def main(results, model, dataset, output, budget, seeds, first, variants, minute
     names = [name.strip() for name in variants.split(";")] if variants else list(VARIANTS)
     run = {
         "device": device,
-        "isolation": "auto",
-        "workers": "auto",
         "model": model,
         "dataset": dataset,
+        "store": output / "evaluations",
+        "resources": JobResources(device),
     }
-    run |= {"gpus": 1, "cores": None, "memory_mb": None}
-    run["store"] = output / "evaluations"
     files = [
         results / "seed" / name for name in ("adapter/adapter_model.safetensors", "corpus.parquet")
     ]

@@ -7,22 +7,25 @@ localrules:
 
 rule admit:
     input:
-        generated=of_shards("generated", "jsonl"),
-        evaluated=of_shards("evaluated", "json"),
+        generated=of_shards(layout.generated),
+        evaluated=of_shards(layout.evaluated),
         corpus=corpus_known,
         earlier=candidates_before,
         dataset=dataset,
     output:
-        candidates=f"{CYCLE}/candidates.parquet",
-        corpus=f"{CYCLE}/corpus.parquet",
+        candidates=f"{CYCLE}/{layout.CANDIDATES}",
+        corpus=f"{CYCLE}/{layout.CORPUS}",
     log:
-        "logs/{chain}/cycle-{cycle}/admit.log",
+        f"{LOGS}/admit.log",
     benchmark:
-        "logs/{chain}/cycle-{cycle}/admit.tsv"
+        f"{LOGS}/admit.tsv"
     priority: in_order
     conda:
         ENVIRONMENT
     params:
+        generated=file_options("generated"),
+        evaluated=file_options("evaluated"),
+        corpus=file_options("corpus"),
         admission=options("admission"),
         novelty=options("novelty", "novelty_"),
         code=code("admit"),
@@ -30,8 +33,7 @@ rule admit:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: admitting what scores and is new"
     shell:
         'python "$SCRIPTS/admit.py"'
-        " $(printf -- ' --generated %s' {input.generated})"
-        " $(printf -- ' --evaluated %s' {input.evaluated}) $(printf -- ' --corpus %s' {input.corpus})"
+        " {params.generated} {params.evaluated} {params.corpus}"
         " --cycle {wildcards.cycle} --dataset {input.dataset} {params.admission} {params.novelty}"
         " --candidates-output {output.candidates} --corpus-output {output.corpus} --log {log}"
         " -- {params:q} -- {input:q}"
@@ -39,20 +41,20 @@ rule admit:
 
 rule summarize:
     input:
-        candidates=f"{CYCLE}/candidates.parquet",
+        candidates=f"{CYCLE}/{layout.CANDIDATES}",
         training=training_of,
         dataset=dataset,
     output:
-        f"{CYCLE}/summary.json",
+        f"{CYCLE}/{layout.SUMMARY}",
     log:
-        "logs/{chain}/cycle-{cycle}/summarize.log",
+        f"{LOGS}/summarize.log",
     benchmark:
-        "logs/{chain}/cycle-{cycle}/summarize.tsv"
+        f"{LOGS}/summarize.tsv"
     priority: in_order
     conda:
         ENVIRONMENT
     params:
-        training=file_option("training"),
+        training=file_options("training"),
         admission=options("admission"),
         code=code("summarize"),
     message:
@@ -66,9 +68,9 @@ rule summarize:
 
 rule export:
     input:
-        of_cycles("corpus.parquet"),
+        corpus=of_cycles(layout.CORPUS),
     output:
-        "results/{chain}/architectures/index.json",
+        f"results/{{chain}}/{layout.EXPORT}",
     log:
         "logs/{chain}/export.log",
     benchmark:
@@ -77,10 +79,11 @@ rule export:
     conda:
         ENVIRONMENT
     params:
+        corpus=file_options("corpus"),
         code=code("export"),
     message:
         "Chain {wildcards.chain}: exporting the admitted architectures"
     shell:
-        'python "$SCRIPTS/export.py"'
-        " $(printf -- ' --corpus %s' {input}) --output {output} --log {log}"
+        'python "$SCRIPTS/export.py" {params.corpus}'
+        " --output {output} --log {log}"
         " -- {params:q} -- {input:q}"

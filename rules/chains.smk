@@ -1,9 +1,7 @@
 # Which files a cycle of a chain is made of: its adapter, corpus, candidates. Settings alone decide, never results.
-CYCLES = {chain: range(1, SETTINGS["chains"][chain]["cycles"] + 1) for chain in CHAINS}
+CYCLES = {chain: chains.cycles_of(SETTINGS, chain) for chain in CHAINS}
 # Cycles that make no adapter ask for no job that would.
-TRAINED = {
-    chain: [k for k in CYCLES[chain] if chains.trains(SETTINGS, chain, k)] for chain in CHAINS
-}
+TRAINED = {name: [k for k in CYCLES[name] if chains.trains(SETTINGS, name, k)] for name in CHAINS}
 
 
 def one_of(names):
@@ -17,14 +15,15 @@ wildcard_constraints:
     shard=r"0|[1-9]\d*",
 
 
-def written_by(wanted):
-    """The wildcard of the chains whose candidates come from there."""
-    kinds = {name: SETTINGS["chains"][name]["source"] for name in CHAINS}
-    kinds = {
-        name: kind if kind in (chains.MODEL, chains.FAMILIES) else "chain"
-        for name, kind in kinds.items()
-    }
-    return one_of(name for name in CHAINS if kinds[name] == wanted)
+def written_by(*sources):
+    """The wildcard of the chains whose candidates come from one of these; from another chain where none is named."""
+    known = (chains.MODEL, chains.FAMILIES)
+    found = []
+    for name in CHAINS:
+        source = SETTINGS["chains"][name]["source"]
+        if source in sources or (not sources and source not in known):
+            found.append(name)
+    return one_of(found)
 
 
 def in_order(wildcards):
@@ -32,39 +31,31 @@ def in_order(wildcards):
     return len(CHAINS) - (CHAINS.index(wildcards.chain) if wildcards.get("chain") else 0)
 
 
-def chain_seed(wildcards):
-    return SETTINGS["chains"][wildcards.chain]["random_seed"]
+def in_cell(cell, name):
+    """The file of that name in the folder of a cycle."""
+    return str(layout.Cell(*cell).folder(Path("results")) / name)
 
 
-def of_cycle(chain, cycle, name):
-    return f"results/{chain}/cycle-{cycle}/{name}" if cycle else f"results/{chain}/{name}"
+def cells_before(wildcards):
+    """The earlier cycles of the job's chain."""
+    return [(wildcards.chain, cycle) for cycle in range(1, int(wildcards.cycle))]
 
 
 def adapter_before(wildcards):
     """The adapter that a cycle generates with: the last one before it, of its chain or of what that starts from."""
-    place = chains.adapter_after(SETTINGS, wildcards.chain, int(wildcards.cycle) - 1)
-    return of_cycle(*place, "adapter/adapter_model.safetensors") if place else []
+    cell = chains.adapter_after(SETTINGS, wildcards.chain, int(wildcards.cycle) - 1)
+    return in_cell(cell, layout.ADAPTER) if cell else []
 
 
 def corpus_before(wildcards):
-    """The seed corpus and the shards that earlier cycles of the chain admitted."""
-    return [
-        SEED_CORPUS,
-        *(of_cycle(wildcards.chain, k, "corpus.parquet") for k in range(1, int(wildcards.cycle))),
-    ]
+    """The seed corpus and what earlier cycles of the chain admitted."""
+    return [SEED_CORPUS, *(in_cell(cell, layout.CORPUS) for cell in cells_before(wildcards))]
 
 
 def corpus_known(wildcards):
-    """What admission compares with: that, and the shards that the adapter was taught in the chains it comes from."""
+    """What admission compares with: that, and what the adapter was trained on in the chains it comes from."""
     inherited = chains.inherited(SETTINGS, wildcards.chain)
-    return [*corpus_before(wildcards), *(of_cycle(*place, "corpus.parquet") for place in inherited)]
-
-
-def candidates_before(wildcards):
-    """The candidates of earlier cycles, with their verdicts."""
-    return [
-        of_cycle(wildcards.chain, k, "candidates.parquet") for k in range(1, int(wildcards.cycle))
-    ]
+    return [*corpus_before(wildcards), *(in_cell(cell, layout.CORPUS) for cell in inherited)]
 
 
 def corpus_to_show(wildcards):
@@ -73,52 +64,56 @@ def corpus_to_show(wildcards):
 
 
 def corpus_of_source(wildcards):
-    """The shards of the chain whose programs are judged anew."""
+    """What the chain admitted whose programs are evaluated again."""
     chain, last = chains.source_of(SETTINGS, wildcards.chain)
-    return [of_cycle(chain, cycle, "corpus.parquet") for cycle in range(1, last + 1)]
+    return [in_cell((chain, cycle), layout.CORPUS) for cycle in range(1, last + 1)]
+
+
+def candidates_before(wildcards):
+    """The candidates of earlier cycles, with their outcomes."""
+    return [in_cell(cell, layout.CANDIDATES) for cell in cells_before(wildcards)]
+
+
+def failed_candidates(wildcards):
+    """The candidates of a cycle, where the method of fine-tuning learns from those that failed."""
+    if effective("finetuning", wildcards)["method"] == "sft":
+        return []
+    return in_cell((wildcards.chain, int(wildcards.cycle)), layout.CANDIDATES)
 
 
 def training_of(wildcards):
     """The lineage of a cycle's adapter, where it makes one."""
-    chain, cycle = wildcards.chain, int(wildcards.cycle)
-    return of_cycle(chain, cycle, "adapter/training.json") if cycle in TRAINED[chain] else []
+    cell = (wildcards.chain, int(wildcards.cycle))
+    return in_cell(cell, layout.TRAINING) if cell[1] in TRAINED[cell[0]] else []
 
 
-def file_option(name):
-    """A params function: the files of an input as a script's options, nothing where there are none."""
-    return lambda wildcards, input: " ".join(
-        f"--{name} {shlex.quote(path)}" for path in one_or_more(input[name])
-    )
-
-
-def one_or_more(paths):
-    return [paths] if isinstance(paths, str) else paths
-
-
-def of_shards(kind, suffix):
-    """An input function: the files of all shards of a cycle."""
-    return lambda wildcards: shard_files(kind, suffix, wildcards.chain, int(wildcards.cycle))
-
-
-def shard_files(kind, suffix, chain, cycle):
+def shard_files(pattern, chain, cycle):
+    """The files of all shards of a cycle. pattern: layout.generated or layout.evaluated."""
     shards = range(chains.effective(SETTINGS, "cycle", chain, cycle)["shards"])
-    return [of_cycle(chain, cycle, f"{kind}/{shard}.{suffix}") for shard in shards]
+    return [in_cell((chain, cycle), pattern(shard)) for shard in shards]
+
+
+def of_shards(pattern):
+    """An input function: the files of all shards of the job's cycle."""
+    return lambda wildcards: shard_files(pattern, wildcards.chain, int(wildcards.cycle))
 
 
 def of_cycles(name, cycles=CYCLES):
-    """The files of that name of all cycles of all chains, or of the job's chain."""
+    """An input function: the files of that name of all cycles of all chains, or of the job's chain."""
 
     def files(wildcards):
         asked = [wildcards.chain] if wildcards.get("chain") else CHAINS
-        return [of_cycle(chain, cycle, name) for chain in asked for cycle in cycles[chain]]
+        return [in_cell((chain, cycle), name) for chain in asked for cycle in cycles[chain]]
 
     return files
 
 
-def prompt_options(wildcards):
-    """The settings of prompts; where they show references, too what an answer takes of the context beside them."""
-    spelt = options("prompts")(wildcards)
-    if not effective("prompts", wildcards)["references"]:
-        return spelt
-    answer = effective("generation", wildcards)
-    return f"{spelt} {spell_options({key: answer[key] for key in ('max_new_tokens', 'opening')})}"
+def dataset(wildcards):
+    """The data set of the job's chain."""
+    chain = SETTINGS["chains"][wildcards.get("chain", chains.SEED)]
+    return str(layout.dataset_path(chain["dataset"]))
+
+
+def prompt_file(key):
+    """An input function: the template or the hints that a cycle's prompts are made of."""
+    return lambda wildcards: from_root(effective("prompts", wildcards)[key])

@@ -1,4 +1,5 @@
-# Settings, paths and code digests. Read at every start and on every node, so it imports what Snakemake has anyway.
+# The settings, checked, and the names of folders. Read at every start and on every node, so it imports what Snakemake has
+# anyway.
 import os
 import shlex
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 # The repository, wherever the run is: this may be a module of another workflow.
 ROOT = os.path.dirname(workflow.current_basedir)
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
+from archloop import layout
 from archloop.errors import InputError
 from archloop.files import sha256_text, write_json
 from archloop.random_seeds import derive
@@ -39,16 +41,22 @@ if set("{}") & set(scripts):
         f"{ROOT}: Snakemake takes braces in a path for wildcards; run in that folder, or rename it"
     )
 
+
+def check_given():
+    """Refuse settings in a form that Snakemake reads as something else than was written."""
+    for name, value in workflow.config_settings.config.items():
+        if isinstance(value, (dict, list)):
+            raise InputError(
+                f"--config {name}: inside brackets all is text; write it to a file for --configfile"
+            )
+    for path in workflow.configfiles:
+        if not str(path).endswith(".json"):
+            read_yaml(path)  # stricter than Snakemake, which takes the last of two equal keys
+
+
 try:
     if workflow.is_main_process:
-        for name, value in workflow.config_settings.config.items():
-            if isinstance(value, (dict, list)):
-                raise InputError(
-                    f"--config {name}: inside brackets all is text; write it to a file for --configfile"
-                )
-        for path in workflow.configfiles:
-            if not str(path).endswith(".json"):
-                read_yaml(path)  # stricter than Snakemake, which takes the last of two equal keys
+        check_given()
     SETTINGS = archloop_settings.complete(config)
     if workflow.is_main_process:
         checks.check_inputs(SETTINGS, Path(ROOT))
@@ -58,71 +66,30 @@ except InputError as error:
     given = ", then ".join(str(path) for path in workflow.configfiles) or "the configuration"
     stop(str(error).replace("settings: ", f"settings in {given}: ", 1))
 
-CHAINS = [name for name in SETTINGS["chains"] if name != "seed"]
+CHAINS = [name for name in SETTINGS["chains"] if name != chains.SEED]
 EXECUTION = SETTINGS["execution"]
-# Params are options as text: names keep two swapped numbers apart, and provenance can hold them.
-SEED = spell_options({"seed": SETTINGS["random_seed"]})
+
 REFERENCE = SETTINGS["model"]["reference"]
-MODEL = f"resources/models/{SETTINGS['model']['name']}/manifest.json"
-SEED_ADAPTER = "results/seed/adapter/adapter_model.safetensors"
-SEED_CORPUS = "results/seed/corpus.parquet"
-CYCLE = "results/{chain}/cycle-{cycle}"
+MODEL = str(layout.manifest_path(SETTINGS["model"]["name"]))
+DATASET = str(layout.dataset_path("{dataset}"))
+# The folders of cycle 0 and of a cycle, with wildcards.
+SEED = f"results/{layout.SEED}"
+SEED_LOGS = f"logs/{layout.SEED}"
+CYCLE = f"results/{layout.CYCLE_PATTERN}"
+LOGS = f"logs/{layout.CYCLE_PATTERN}"
+# Where a job of a cycle keeps what it has so far, as its command names it.
+STATE = "results/state/" + layout.CYCLE_PATTERN.replace("{", "{wildcards.")
+SEED_ADAPTER = f"{SEED}/{layout.ADAPTER}"
+SEED_CORPUS = f"{SEED}/{layout.CORPUS}"
+# The files of a shard.
+SEED_GENERATED = f"{SEED}/" + layout.generated("{shard}")
+SEED_EVALUATED = f"{SEED}/" + layout.evaluated("{shard}")
+GENERATED = f"{CYCLE}/" + layout.generated("{shard}")
+EVALUATED = f"{CYCLE}/" + layout.evaluated("{shard}")
 
 
 # A rule's name in the whole workflow, where `use rule * from ... as` may have changed it.
 rule_name = workflow.modifier.modify_rulename
-
-
-def effective(section, wildcards):
-    """The settings of a section that hold for the job's chain and cycle."""
-    return chains.effective(
-        SETTINGS, section, wildcards.get("chain", "seed"), int(wildcards.get("cycle", 0))
-    )
-
-
-def options(section, prefix="", only=None):
-    """A params function: the settings of a section, or one of them, as script options."""
-
-    def spelt(wildcards):
-        values = effective(section, wildcards)
-        return spell_options({only: values[only]} if only else values, prefix)
-
-    return spelt
-
-
-def data_options(wildcards):
-    """The settings that a data set depends on: what only others use rebuilds nothing of it."""
-    users = dict.fromkeys(("folder", "folder_name", "folder_pixels"), "folder")
-    users |= {"digits_pixels": "digits", "test_share": "digits folder"}
-
-    def used(key):
-        return key not in users or wildcards.dataset in users[key].split()
-
-    return spell_options(
-        {key: value for key, value in SETTINGS["data"].items() if used(key)}
-    )
-
-
-def setting(section, key):
-    """An input function's part: one setting."""
-    return lambda wildcards: effective(section, wildcards)[key]
-
-
-def code(script, of=None):
-    """A params function: the digest of a script with all modules that it can reach, and that of its rule's command."""
-    digest, rule = code_digest(os.path.join(ROOT, "scripts", f"{script}.py")), rule_name(
-        of or script
-    )
-    return lambda wildcards: f"{digest} {sha256_text(workflow.get_rule(rule).shellcmd)[:16]}"
-
-
-def training_seed(seed, chain, cycle):
-    """The seed of one fine-tuning, as an option."""
-    return spell_options({"seed": derive(seed, chain, cycle, "finetune")})
-
-
-def dataset(wildcards):
-    return f"resources/datasets/{SETTINGS['chains'][wildcards.get('chain', 'seed')]['dataset']}.safetensors"
 
 
 def from_root(*parts):
@@ -131,7 +98,7 @@ def from_root(*parts):
 
 
 # The families are templates; no digest of code sees a change in them.
-FAMILIES = from_root("scripts", "archloop", "families", "templates")
 FAMILIES = [
-    os.path.join(FAMILIES, name) for name in sorted(os.listdir(FAMILIES)) if name.endswith(".j2")
+    from_root("scripts", "archloop", "families", "templates", path.name)
+    for path in sorted(layout.FAMILY_TEMPLATES.glob("*.j2"))
 ]

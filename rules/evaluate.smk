@@ -1,16 +1,16 @@
 # Programs are judged: walls around each, the score computed outside.
 rule evaluate:
     input:
-        candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
+        candidates=GENERATED,
         dataset=dataset,
         preflight=ancient(PREFLIGHT),
     output:
-        records=f"{CYCLE}/evaluated/{{shard}}.json",
-        run_record=f"{CYCLE}/evaluated/{{shard}}.run.json",
+        records=EVALUATED,
+        run_record=layout.run_record(EVALUATED),
     log:
-        "logs/{chain}/cycle-{cycle}/evaluate-{shard}.log",
+        f"{LOGS}/evaluate-{{shard}}.log",
     benchmark:
-        "logs/{chain}/cycle-{cycle}/evaluate-{shard}.tsv"
+        f"{LOGS}/evaluate-{{shard}}.tsv"
     priority: in_order
     conda:
         ENVIRONMENT
@@ -25,7 +25,7 @@ rule evaluate:
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         settings=options("evaluation"),
-        seed=SEED,
+        seed=RANDOM_SEED,
         code=code("evaluate"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: judging candidates, shard {wildcards.shard}"

@@ -1,26 +1,22 @@
 # The adapter of a cycle: it goes on from the one before, with what the cycle admitted.
 rule finetune:
     input:
-        fresh=f"{CYCLE}/corpus.parquet",
+        fresh=f"{CYCLE}/{layout.CORPUS}",
         corpus=corpus_before,
         # Failed programs, where the method learns from them.
-        candidates=lambda wildcards: (
-            []
-            if setting("finetuning", "method")(wildcards) == "sft"
-            else f"{CYCLE}/candidates.parquet".format(**wildcards)
-        ),
+        candidates=failed_candidates,
         model=MODEL,
         parent=adapter_before,
         preflight=ancient(PREFLIGHT),
     output:
-        adapter=f"{CYCLE}/adapter/adapter_model.safetensors",
-        config=f"{CYCLE}/adapter/adapter_config.json",
-        training=f"{CYCLE}/adapter/training.json",
-        run_record=f"{CYCLE}/adapter/run.json",
+        adapter=f"{CYCLE}/{layout.ADAPTER}",
+        config=f"{CYCLE}/{layout.ADAPTER_CONFIG}",
+        training=f"{CYCLE}/{layout.TRAINING}",
+        run_record=f"{CYCLE}/{layout.ADAPTER_RUN_RECORD}",
     log:
-        "logs/{chain}/cycle-{cycle}/finetune.log",
+        f"{LOGS}/finetune.log",
     benchmark:
-        "logs/{chain}/cycle-{cycle}/finetune.tsv"
+        f"{LOGS}/finetune.tsv"
     priority: in_order
     conda:
         ENVIRONMENT
@@ -32,22 +28,21 @@ rule finetune:
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 360 * attempt,
     params:
-        parent=file_option("parent"),
+        corpus=file_options("corpus"),
+        parent=file_options("parent"),
         settings=options("finetuning"),
-        candidates=file_option("candidates"),
+        candidates=file_options("candidates"),
         loading=options("loading", "loading_"),
-        seed=lambda wildcards: training_seed(
-            chain_seed(wildcards), wildcards.chain, int(wildcards.cycle)
-        ),
+        seed=training_seed,
         code=code("finetune"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
         'python "$SCRIPTS/finetune.py"'
-        " --fresh {input.fresh} $(printf -- ' --corpus %s' {input.corpus})"
+        " --fresh {input.fresh} {params.corpus}"
         " {params.candidates} --model {input.model} {params.parent}"
         " {params.settings} {params.loading} {params.seed} --device {resources.device} --gpus {resources.gpu}"
-        " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}"
+        f" --state {STATE}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"
 
@@ -59,13 +54,13 @@ rule finetune_seed:
         preflight=ancient(PREFLIGHT),
     output:
         adapter=SEED_ADAPTER,
-        config="results/seed/adapter/adapter_config.json",
-        training="results/seed/adapter/training.json",
-        run_record="results/seed/adapter/run.json",
+        config=f"{SEED}/{layout.ADAPTER_CONFIG}",
+        training=f"{SEED}/{layout.TRAINING}",
+        run_record=f"{SEED}/{layout.ADAPTER_RUN_RECORD}",
     log:
-        "logs/seed/finetune.log",
+        f"{SEED_LOGS}/finetune.log",
     benchmark:
-        "logs/seed/finetune.tsv"
+        f"{SEED_LOGS}/finetune.tsv"
     priority: in_order
     conda:
         ENVIRONMENT
@@ -77,11 +72,9 @@ rule finetune_seed:
         mem_mb=lambda wildcards, attempt: 32000 * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
-        settings=lambda wildcards: spell_options(
-            archloop_settings.of_cycle_zero(effective("finetuning", wildcards))
-        ),
+        settings=cycle_zero_options,
         loading=options("loading", "loading_"),
-        seed=training_seed(SETTINGS["random_seed"], "seed", 0),
+        seed=training_seed,
         code=code("finetune", "finetune_seed"),
     message:
         "Cycle 0: fine-tuning on the seed corpus"

@@ -6,27 +6,27 @@ localrules:
 rule write_prompts:
     input:
         dataset=dataset,
-        template=lambda wildcards: from_root(setting("prompts", "template")(wildcards)),
-        hints=lambda wildcards: from_root(setting("prompts", "hints")(wildcards)),
+        template=prompt_file("template"),
+        hints=prompt_file("hints"),
         corpus=corpus_to_show,
         model=lambda wildcards: MODEL if effective("prompts", wildcards)["references"] else [],
     output:
-        f"{CYCLE}/prompts.jsonl",
+        f"{CYCLE}/{layout.PROMPTS}",
     log:
-        "logs/{chain}/cycle-{cycle}/write_prompts.log",
+        f"{LOGS}/write_prompts.log",
     benchmark:
-        "logs/{chain}/cycle-{cycle}/write_prompts.tsv"
+        f"{LOGS}/write_prompts.tsv"
     priority: in_order
     conda:
         ENVIRONMENT
     params:
-        corpus=file_option("corpus"),
+        corpus=file_options("corpus"),
         settings=prompt_options,
         candidates=options("cycle", only="candidates"),
         budget=options("evaluation", only="parameter_budget"),
-        model=file_option("model"),
+        model=file_options("model"),
         epochs=options("evaluation", only="epochs"),
-        seed=lambda wildcards: spell_options({"seed": chain_seed(wildcards)}),
+        seed=chain_seed,
         code=code("write_prompts"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: writing prompts"
@@ -40,17 +40,17 @@ rule write_prompts:
 
 rule generate:
     input:
-        prompts=f"{CYCLE}/prompts.jsonl",
+        prompts=f"{CYCLE}/{layout.PROMPTS}",
         model=MODEL,
         adapter=adapter_before,
         preflight=ancient(PREFLIGHT),
     output:
-        candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
-        run_record=f"{CYCLE}/generated/{{shard}}.run.json",
+        candidates=GENERATED,
+        run_record=layout.run_record(GENERATED),
     log:
-        "logs/{chain}/cycle-{cycle}/generate-{shard}.log",
+        f"{LOGS}/generate-{{shard}}.log",
     benchmark:
-        "logs/{chain}/cycle-{cycle}/generate-{shard}.tsv"
+        f"{LOGS}/generate-{{shard}}.tsv"
     wildcard_constraints:
         chain=written_by(chains.MODEL),
     priority: in_order
@@ -64,7 +64,7 @@ rule generate:
         mem_mb=lambda wildcards, attempt: 24000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
-        adapter=file_option("adapter"),
+        adapter=file_options("adapter"),
         shards=options("cycle", only="shards"),
         settings=options("generation"),
         loading=options("loading", "loading_"),
@@ -74,7 +74,7 @@ rule generate:
     shell:
         'python "$SCRIPTS/generate.py" --prompts {input.prompts} --shard {wildcards.shard} {params.shards}'
         " --model {input.model} {params.adapter} {params.settings} {params.loading}"
-        " --state results/state/{wildcards.chain}/cycle-{wildcards.cycle}/generate-{wildcards.shard}"
+        f" --state {STATE}/generate-{{wildcards.shard}}"
         " --device {resources.device} --cache-mb {resources.cache_mb}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"

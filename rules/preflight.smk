@@ -8,7 +8,7 @@ if not os.path.exists(PREFLIGHT):
         input:
             model=MODEL,
             datasets=expand(
-                "resources/datasets/{dataset}.safetensors",
+                DATASET,
                 dataset=sorted({chain["dataset"] for chain in SETTINGS["chains"].values()}),
             ),
         output:

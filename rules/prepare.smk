@@ -35,7 +35,7 @@ else:
 
 rule prepare_dataset:
     output:
-        "resources/datasets/{dataset}.safetensors",
+        DATASET,
     log:
         "logs/prepare/{dataset}.log",
     benchmark:
@@ -47,7 +47,7 @@ rule prepare_dataset:
         ENVIRONMENT
     params:
         settings=data_options,
-        seed=SEED,
+        seed=RANDOM_SEED,
         code=code("prepare_dataset"),
     message:
         "Preparing the data set {wildcards.dataset}"

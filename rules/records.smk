@@ -30,8 +30,8 @@ def hold_results():
         os.makedirs("results", exist_ok=True)
         RESULTS_LOCK = open("results/.lock", "w")
         fcntl.flock(RESULTS_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        write_json("results/settings.json", SETTINGS)
-        write_json("results/requests.json", requests())
+        write_json(f"results/{layout.SETTINGS_FILE}", SETTINGS)
+        write_json(f"results/{layout.REQUESTS_FILE}", requests())
     except InputError as error:
         stop(str(error))
     except OSError as error:

@@ -10,22 +10,20 @@ localrules:
 
 rule report:
     input:
-        summaries=of_cycles("summary.json"),
-        candidates=of_cycles("candidates.parquet"),
+        summaries=of_cycles(layout.SUMMARY),
+        candidates=of_cycles(layout.CANDIDATES),
         seed_corpus=SEED_CORPUS,
-        corpus=of_cycles("corpus.parquet"),
+        corpus=of_cycles(layout.CORPUS),
         records=lambda wildcards: [
             path
             for chain in CHAINS
             for cycle in CYCLES[chain]
-            for path in shard_files("evaluated", "json", chain, cycle)
+            for path in shard_files(layout.evaluated, chain, cycle)
         ],
         # The computed graphs of the seed programs.
-        seed_records=expand("results/seed/evaluated/{shard}.json", shard=SEED_SHARDS),
-        training=of_cycles("adapter/training.json", TRAINED),
-        seed_training=(
-            "results/seed/adapter/training.json" if chains.uses_seed_adapter(SETTINGS) else []
-        ),
+        seed_records=expand(SEED_EVALUATED, shard=SEED_SHARDS),
+        training=of_cycles(layout.TRAINING, TRAINED),
+        seed_training=(f"{SEED}/{layout.TRAINING}" if chains.uses_seed_adapter(SETTINGS) else []),
         parts=[from_root("report", name) for name in PAGE_PARTS],
     output:
         page=report(

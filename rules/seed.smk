@@ -1,5 +1,7 @@
 # Cycle 0: the seed corpus, its programs measured as any candidate is.
 SEED_SHARDS = range(SETTINGS["seed_corpus"]["shards"])
+SEED_PROGRAMS = expand(SEED_GENERATED, shard=SEED_SHARDS)
+SEED_OUTPUTS = " ".join(f"--output {path}" for path in SEED_PROGRAMS)
 
 
 localrules:
@@ -12,12 +14,12 @@ rule write_seed_programs:
         model=MODEL,
         families=FAMILIES if SETTINGS["seed_corpus"]["source"] == "families" else [],
     output:
-        programs=expand("results/seed/generated/{shard}.jsonl", shard=SEED_SHARDS),
-        left_out="results/seed/left_out.json",
+        programs=SEED_PROGRAMS,
+        left_out=f"{SEED}/{layout.LEFT_OUT}",
     log:
-        "logs/seed/write_seed_programs.log",
+        f"{SEED_LOGS}/write_seed_programs.log",
     benchmark:
-        "logs/seed/write_seed_programs.tsv"
+        f"{SEED_LOGS}/write_seed_programs.tsv"
     priority: in_order
     conda:
         ENVIRONMENT
@@ -28,22 +30,23 @@ rule write_seed_programs:
         "Cycle 0: writing the programs of the seed corpus"
     shell:
         'python "$SCRIPTS/write_seed_programs.py" {params.settings} --model {input.model}'
-        " $(printf -- ' --output %s' {output.programs}) --left-out {output.left_out} --log {log}"
+        f" {SEED_OUTPUTS}"
+        " --left-out {output.left_out} --log {log}"
         " -- {params:q} -- {input:q}"
 
 
 use rule evaluate as evaluate_seed with:
     input:
-        candidates="results/seed/generated/{shard}.jsonl",
+        candidates=SEED_GENERATED,
         dataset=dataset,
         preflight=ancient(PREFLIGHT),
     output:
-        records="results/seed/evaluated/{shard}.json",
-        run_record="results/seed/evaluated/{shard}.run.json",
+        records=SEED_EVALUATED,
+        run_record=layout.run_record(SEED_EVALUATED),
     log:
-        "logs/seed/evaluate-{shard}.log",
+        f"{SEED_LOGS}/evaluate-{{shard}}.log",
     benchmark:
-        "logs/seed/evaluate-{shard}.tsv"
+        f"{SEED_LOGS}/evaluate-{{shard}}.tsv"
     conda:
         ENVIRONMENT
     message:
@@ -52,22 +55,24 @@ use rule evaluate as evaluate_seed with:
 
 rule build_seed_corpus:
     input:
-        generated=expand("results/seed/generated/{shard}.jsonl", shard=SEED_SHARDS),
-        evaluated=expand("results/seed/evaluated/{shard}.json", shard=SEED_SHARDS),
+        generated=SEED_PROGRAMS,
+        evaluated=expand(SEED_EVALUATED, shard=SEED_SHARDS),
         dataset=dataset,
-        template=lambda wildcards: from_root(setting("prompts", "template")(wildcards)),
-        hints=lambda wildcards: from_root(setting("prompts", "hints")(wildcards)),
+        template=prompt_file("template"),
+        hints=prompt_file("hints"),
     output:
         corpus=SEED_CORPUS,
-        dropped="results/seed/dropped.json",
+        dropped=f"{SEED}/{layout.DROPPED}",
     log:
-        "logs/seed/build_seed_corpus.log",
+        f"{SEED_LOGS}/build_seed_corpus.log",
     benchmark:
-        "logs/seed/build_seed_corpus.tsv"
+        f"{SEED_LOGS}/build_seed_corpus.tsv"
     priority: in_order
     conda:
         ENVIRONMENT
     params:
+        generated=file_options("generated"),
+        evaluated=file_options("evaluated"),
         budget=options("evaluation", only="parameter_budget"),
         epochs=options("evaluation", only="epochs"),
         code=code("build_seed_corpus"),
@@ -75,8 +80,7 @@ rule build_seed_corpus:
         "Cycle 0: building the seed corpus"
     shell:
         'python "$SCRIPTS/build_seed_corpus.py"'
-        " $(printf -- ' --generated %s' {input.generated})"
-        " $(printf -- ' --evaluated %s' {input.evaluated}) --dataset {input.dataset}"
+        " {params.generated} {params.evaluated} --dataset {input.dataset}"
         " --template {input.template:q} --hints {input.hints:q} {params.budget} {params.epochs}"
         " --output {output.corpus} --dropped {output.dropped} --log {log}"
         " -- {params:q} -- {input:q}"

@@ -28,7 +28,7 @@ rule train_model:
     params:
         reference=spell_options({"reference": REFERENCE}),
         settings=spell_options(SCRATCH),
-        seed=SEED,
+        seed=RANDOM_SEED,
         code=code("train_model"),
     message:
         f"Training the language model {SETTINGS['model']['name']} from scratch"

@@ -14,12 +14,12 @@ rule draw_families:
     input:
         families=FAMILIES,
     output:
-        candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
-        run_record=f"{CYCLE}/generated/{{shard}}.run.json",
+        candidates=GENERATED,
+        run_record=layout.run_record(GENERATED),
     log:
-        "logs/{chain}/cycle-{cycle}/draw_families-{shard}.log",
+        f"{LOGS}/draw_families-{{shard}}.log",
     benchmark:
-        "logs/{chain}/cycle-{cycle}/draw_families-{shard}.tsv"
+        f"{LOGS}/draw_families-{{shard}}.tsv"
     wildcard_constraints:
         chain=written_by(chains.FAMILIES),
     priority: in_order
@@ -29,7 +29,7 @@ rule draw_families:
         candidates=options("cycle", only="candidates"),
         shards=options("cycle", only="shards"),
         families=spell_options({"families": DRAWN}),
-        seed=lambda wildcards: spell_options({"seed": chain_seed(wildcards)}),
+        seed=chain_seed,
         code=code("draw_families"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: drawing candidates at random, shard {wildcards.shard}"
@@ -44,25 +44,26 @@ rule transfer:
     input:
         corpus=corpus_of_source,
     output:
-        candidates=f"{CYCLE}/generated/{{shard}}.jsonl",
-        run_record=f"{CYCLE}/generated/{{shard}}.run.json",
+        candidates=GENERATED,
+        run_record=layout.run_record(GENERATED),
     log:
-        "logs/{chain}/cycle-{cycle}/transfer-{shard}.log",
+        f"{LOGS}/transfer-{{shard}}.log",
     benchmark:
-        "logs/{chain}/cycle-{cycle}/transfer-{shard}.tsv"
+        f"{LOGS}/transfer-{{shard}}.tsv"
     wildcard_constraints:
-        chain=written_by("chain"),
+        chain=written_by(),
     priority: in_order
     conda:
         ENVIRONMENT
     params:
+        corpus=file_options("corpus"),
         shards=options("cycle", only="shards"),
         code=code("transfer"),
     message:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: taking the designs of its source, shard {wildcards.shard}"
     shell:
         'python "$SCRIPTS/transfer.py"'
-        " $(printf -- ' --corpus %s' {input.corpus}) --chain {wildcards.chain}"
+        " {params.corpus} --chain {wildcards.chain}"
         " --cycle {wildcards.cycle} --shard {wildcards.shard} {params.shards}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"

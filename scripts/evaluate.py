@@ -2,20 +2,23 @@
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.files import read_jsonl, write_json
+from archloop.settings.sections import Evaluation
 from archloop.workflow.cli import settings_options, stage, value_of
 
 PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("torch", "numpy"))
-@settings_options("evaluation")
+@settings_options(Evaluation)
 @click.option(
     "--candidates", required=True, type=PATH, help="Candidates of the shard, one per line."
 )
@@ -64,24 +67,33 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--job-memory-mb", type=click.IntRange(min=1), help="Memory that SLURM gave the job, in MB."
 )
-def main(candidates, dataset, store, seed, output, run_record, settings, **job) -> dict:
+def main(
+    candidates: Path,
+    dataset: Path,
+    store: Path,
+    seed: int,
+    output: Path,
+    run_record: Path,
+    settings: Evaluation,
+    job_cores: int | None,
+    job_memory_mb: int | None,
+    **execution: Any,
+) -> dict:
     """Evaluate the candidates in the sandbox; write one record per candidate, in their order."""
-    from archloop.evaluation.evaluate import evaluate
+    from archloop.evaluation.evaluate import JobResources, evaluate
 
     # Outside of SLURM what a rule asks for is no bound on what the machine has.
-    memory_mb = job["job_memory_mb"] if "SLURM_JOB_ID" in os.environ else None
-    run = {name: job[name] for name in ("device", "gpus", "isolation", "workers", "driver_calls")}
-    run |= {"cores": job["job_cores"], "memory_mb": memory_mb}
-    rows, pending = (
-        read_jsonl(candidates, "id", "program"),
-        output.with_name(f".{output.name}.pending"),
-    )
-    records, facts = evaluate(rows, dataset, settings, seed, store, run, pending)
-    write_json(run_record, facts)
-    write_json(output, {"protocol": settings, "records": records})
-    host = {"device": facts["device"]}
-    if facts["device"] == "cpu":
-        host["cpu"] = facts["versions"]["cpu"].split()[-1]
+    memory_mb = job_memory_mb if "SLURM_JOB_ID" in os.environ else None
+    resources = JobResources(**execution, cores=job_cores, memory_mb=memory_mb)
+    rows = read_jsonl(candidates, "id", "program")
+    pending = output.with_name(f".{output.name}.pending")
+    records, done = evaluate(rows, dataset, settings, seed, store, resources, pending)
+
+    write_json(run_record, done)
+    write_json(output, {"protocol": asdict(settings), "records": records})
+    host = {"device": done["device"]}
+    if done["device"] == "cpu":
+        host["cpu"] = done["versions"]["cpu"].split()[-1]
     return {"spent": pending, "host": host}
 
 

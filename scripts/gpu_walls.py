@@ -16,6 +16,7 @@ from archloop.preflight.trial import DRIVER_CALLS, which_wall
 from archloop.progress import get_logger
 from archloop.sandbox.isolation import LEVELS
 from archloop.settings import schema
+from archloop.settings.sections import Evaluation
 from archloop.workflow.cli import command, value_of
 
 PATH = click.Path(path_type=Path)
@@ -45,7 +46,8 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
     logger, found = get_logger("gpu_walls"), []
     settings = {name: rule.get("default") for name, rule in schema.section("evaluation").items()}
     settings |= {"parameter_budget": 10**6, "memory_mb": 16000, "timeout_s": 120}
-    for level, left_out, trial in which_wall(device, settings, levels or LEVELS, as_gpu):
+    protocol = Evaluation(**settings)
+    for level, left_out, trial in which_wall(device, protocol, levels or LEVELS, as_gpu):
         found.append({"level": level, "left_out": left_out} | trial)
         says = trial.get("trouble") or f"trained on {trial['device']} in {trial['seconds']} s"
         if left_out == DRIVER_CALLS and "trouble" not in trial:
@@ -58,7 +60,7 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
     ]
     if not works:
         raise InputError(
-            "no level of isolation works here: see the lines above, and docs/judge.md, Walls on a GPU"
+            "no level of isolation works here: see the lines above, and docs/judge.md, The sandbox on a GPU"
         )
     logger.info("set execution.isolation to %s", works[0])
 

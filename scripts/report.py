@@ -38,7 +38,7 @@ def main(results, run, output, whole, settings) -> dict:
     """Write index.html, figures/ and tables/."""
     found = read_all(results, json.loads(run) if run else None)
     if whole and not found.finished:
-        raise InputError(f"{results}: some cycles have no verdict yet")
+        raise InputError(f"{results}: {found.unfinished}; leave out --whole for a partial report")
     return {"inputs": sources(found), "outputs": write_report(found, settings, output)}
 
 

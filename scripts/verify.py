@@ -62,7 +62,7 @@ def main(results: Path, again: bool, noted: bool) -> None:
         }
         write_json(results / VERIFIED, note)
     if findings:
-        raise InputError(f"{results}: {len(findings)} findings")
+        raise InputError(f"{results}: {len(findings)} problems, listed above")
 
 
 if __name__ == "__main__":

@@ -71,11 +71,12 @@ def config(smallest) -> dict:
 
 
 @pytest.fixture(scope="session")
-def settings(smallest) -> dict:
+def settings(smallest):
     """Section evaluation of tests/test.yaml, whole, with time enough on a busy machine: what a judge is given."""
     from archloop.settings.complete import complete
+    from archloop.settings.sections import Evaluation
 
-    return complete(smallest)["evaluation"] | {"timeout_s": 60}
+    return Evaluation(**complete(smallest)["evaluation"] | {"timeout_s": 60})
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,24 @@
 """The pages: each answers one question, links lead somewhere, and computed numbers are those of the code."""
 
+import ast
+import csv
 import re
+import tomllib
 from xml.etree import ElementTree
 
 import pytest
 import settings_page
+import yaml
 from benchmark_modules import load
 from doc_blocks import REWRITE, ROOT, check, table
+from edit_pairs import PAIRS
 
+from archloop import site_limits
+from archloop.families.programs import family_names, seed_programs
+from archloop.outcomes import OUTCOMES
+from archloop.sandbox.isolation import MAXIMUM_THREADS, OPEN_FILES, SCRATCH_FILES, SCRATCH_MB
 from archloop.settings.complete import complete
-from archloop.settings.options import schema
+from archloop.settings.schema import schema
 
 # The pages in the order of README's list, most wanted first.
 ORDER = (
@@ -46,6 +55,9 @@ PRIVATE = re.compile(
 )
 TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "profiles/*/*", "config/**/*.yaml")
 TEXTS += ("examples/*", "report/captions/*", "report/*.rst", "tests/test.yaml")
+# A file of the repository in code, such as `rules/seed.smk`; the results of a run and files of your own are none.
+NAMED_FILE = re.compile(r"`([\w./-]+\.(?:py|yaml|sh|smk|j2|rst|md|toml|def|sbatch|js))`")
+ELSEWHERE = re.compile(r"^(results/|resources/|logs/|\.?/?path/|my\.yaml|data/)|[A-Z]{3}")
 LINK = re.compile(r"\]\(([^)#]+)(#[^)]*)?\)")
 # What a file of settings costs beyond the one before it: the files, and what a person would call it.
 COSTS = {
@@ -85,6 +97,22 @@ def test_the_readme_is_short_and_lists_every_page(rewrite):
 def test_every_link_to_a_file_leads_to_one(page):
     links = [link for link, _ in LINK.findall((ROOT / page).read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def files() -> list[str]:
+    """The files of the repository, without what a run or a set-up leaves there."""
+    folders = ("benchmarks", "config", "docs", "envs", "examples", "profiles", "report", "rules", "scripts", "tests")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*")] + list(ROOT.iterdir())
+    return [f"/{path.relative_to(ROOT)}" for path in paths if path.is_file()]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_every_file_that_a_page_names_is_there(page, files):
+    """A name with folders may leave out the first ones: evaluation/verdicts.py."""
+    named = NAMED_FILE.findall((ROOT / page).read_text(encoding="utf-8"))
+    missing = [name for name in named if not any(file.endswith(f"/{name}") for file in files)]
+    assert [name for name in missing if not ELSEWHERE.search(name)] == []
 
 
 def test_the_picture_of_a_cycle_has_a_title_and_words_on_grounds_of_their_own():
@@ -153,3 +181,67 @@ def test_what_a_person_reads_has_no_private_words():
             if word := PRIVATE.search(line):
                 found.append(f"{path.relative_to(ROOT)}:{number}: {word[0]}")
     assert found == []
+
+
+def test_the_study_states_the_shares_of_its_own_tables():
+    """The table of docs/study.md, and the sentence of the README about it, are those of docs/study/results.csv."""
+    with (ROOT / "docs" / "study" / "results.csv").open() as opened:
+        rows = {row["chain"].split(",")[0]: row for row in csv.DictReader(opened)}
+    lines = (ROOT / "docs" / "study.md").read_text().splitlines()
+    for chain, row in rows.items():
+        line = next(line for line in lines if line.startswith(f"| {chain.replace('_', ' ')}"))
+        cells = [cell.strip() for cell in line.split("|")]
+        stated = [float(re.match(r"[\d.]+", cells[column])[0]) for column in (2, 4)]
+        assert stated == [round(100 * float(row[name]), 1) for name in ("valid", "yield")], chain
+    shares = [f"{100 * float(rows[name]['valid']):.1f} %" for name in ("main", "frozen")]
+    assert f"({shares[0]} against {shares[1]})" in (ROOT / "README.md").read_text()
+
+
+def messages() -> list[str]:
+    """Return every text in the scripts and the library, with {} where a value goes, and the rule files."""
+    found = [path.read_text() for path in (ROOT / "rules").glob("*.smk")]
+    for path in (ROOT / "scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_the_messages_that_the_page_of_troubles_explains_are_ours_or_of_other_programs():
+    of_others = {"FileNotFoundError", "--configfile X target", "command not found: snakemake"}
+    known, missing = messages(), []
+    for line in (ROOT / "docs" / "troubleshooting.md").read_text().splitlines():
+        quoted = re.findall("`([^`]+)`", line.split("|")[1]) if line.startswith("| ") else []
+        parts = [part.strip() for text in quoted if text not in of_others for part in text.split("...")]
+        missing += [part for part in parts if not any(part in text for text in known)]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("docs/judge.md", f"{MAXIMUM_THREADS} threads, {OPEN_FILES} open files, {SCRATCH_MB} MB per file"),
+        ("docs/judge.md", f"a stack of {site_limits.STACK // 2**20} MB"),
+        ("docs/judge.md", f"in-memory scratch folder ({SCRATCH_MB} MB, {SCRATCH_FILES:,} files)"),
+        ("docs/novelty.md", f"{len(PAIRS)} edits of six programs"),
+        ("config/config.yaml", f"{len(seed_programs())} programs from {len(family_names())} templates"),
+        ("CHANGELOG.md", f"{len(OUTCOMES)} outcomes"),
+    ],
+)
+def test_a_number_on_a_page_is_that_of_the_code(page, said):
+    assert said in " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
+def test_the_readme_names_every_outcome_in_its_order():
+    named = re.findall(
+        "`([a-z_]+)`", (ROOT / "README.md").read_text().split("## How it works")[1].split("## Commands")[0]
+    )
+    assert [name for name in named if name in OUTCOMES] == list(OUTCOMES)
+
+
+def test_one_version_is_cited_and_has_its_part_of_the_changelog():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()

@@ -23,7 +23,8 @@ from synthetic_results import settings as settings_of
 from archloop.corpus.admit import admit
 from archloop.corpus.candidates import join
 from archloop.corpus.tables import read_candidates, write_candidates, write_corpus
-from archloop.evaluation.score import FIELDS, plain_line, read_result
+from archloop.evaluation.records import FIELDS
+from archloop.evaluation.score import plain_line, read_result
 from archloop.evaluation.score_store import ScoreStore
 from archloop.evaluation.static_checks import check_program, without_unused
 from archloop.families.programs import seed_programs
@@ -38,6 +39,7 @@ from archloop.report.graph_drawing import blocks
 from archloop.report.report import write_report
 from archloop.report.results import read_all
 from archloop.report.summarize import summarize
+from archloop.sandbox.messages import Report
 from archloop.texts import one_layout, parsed
 from archloop.tools.inspect_corpus import counts, difference, read_results
 from archloop.tools.verify import verify
@@ -151,13 +153,13 @@ def test_programs_and_their_details_go_through_admission_to_the_export(programs,
 @tried(300)
 @given(facts=JSON, nodes=JSON, raw=some.binary(max_size=40))
 def test_what_a_process_says_is_a_record_whatever_it_says(facts, nodes, raw):
-    nonce, report = b"n" * 16, {"stopped": None, "status": 0}
+    nonce, report = b"n" * 16, Report()
     said = {"outcome": "trained", "detail": facts, "parameters": 9, "multiply_adds": None, "epochs": [], "losses": []}
     said |= {"seconds": {}, "graph": {"digest": "a" * 64, "method": "trace", "operations": 3, "nodes": nodes}}
     for header in (said, said | {"graph": facts}, facts, said | {"seconds": facts, "epochs": nodes}):
         text = json.dumps(header).encode()
         for result in (nonce + len(text).to_bytes(4, "little") + text + raw, nonce + raw, raw):
-            record = read_result(report, result, nonce)
+            record, _ = read_result(report, result, nonce)
             json.dumps(record | {"predictions": ""}, allow_nan=False).encode()
             blocks((record["graph"] or {}).get("nodes"))
 

@@ -50,7 +50,7 @@ def test_every_script_finds_the_library_by_its_own_place(root):
 def test_a_script_runs_where_python_leaves_its_folder_out(root, tmp_path):
     command = [sys.executable, "-P", root / "scripts" / "status.py"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "nothing finished in results/ yet\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "no run has been started in results/ yet\n"), done.stderr
 
 
 @pytest.mark.parametrize("name", [*LIGHT, "write_seed_programs"])

@@ -33,7 +33,11 @@ CORPUS = "corpus.parquet"
 SUMMARY = "summary.json"
 ADAPTER = "adapter/adapter_model.safetensors"
 TRAINING = "adapter/training.json"
+ADAPTER_CONFIG = "adapter/adapter_config.json"
 ADAPTER_RUN_RECORD = "adapter/run.json"
+# Files of cycle 0 alone: programs of a LEMUR checkout that were not taken, and what the corpus left out.
+LEFT_OUT = "left_out.json"
+DROPPED = "dropped.json"
 # Files of a chain's folder, and of the results.
 EXPORT = "architectures/index.json"
 REPORT = "report/index.html"

@@ -239,7 +239,9 @@ def test_a_cycle_that_admits_nothing_writes_an_empty_shard_with_the_whole_schema
 def test_a_trained_candidate_without_what_it_is_judged_by_is_one_line(missing, of):
     entries = cycle((PROGRAMS[0], 0.5))
     entries[of][0][missing] = None
-    with pytest.raises(InputError, match=rf"main-01-0000: trained, but without a {missing}; delete the evaluated"):
+    with pytest.raises(
+        InputError, match=rf"main-01-0000: trained, but without a {missing}; delete results/main/cycle-1/evaluated/"
+    ):
         admit(join(*entries), EMPTY, DATASET, ADMISSION, NOVELTY)
 
 
@@ -248,6 +250,16 @@ def test_candidates_and_records_that_do_not_match_are_refused():
     for wrong in (records[:1], records + records[:1], [records[0], records[1] | {"id": "x"}]):
         with pytest.raises(InputError, match="candidates but"):
             join(candidates, wrong)
+
+
+def test_what_to_delete_is_named_where_evaluations_are_missing():
+    candidates, records = cycle((PROGRAMS[0], 0.5), ("forward",))
+    with pytest.raises(InputError) as caught:
+        join([row | {"chain": "main", "cycle": 3} for row in candidates], records[:1])
+    assert str(caught.value) == (
+        f"2 candidates but 1 evaluations ({candidates[1]['id']} has none); delete results/main/cycle-3/evaluated/ and"
+        " start again: finished scores are kept in results/evaluations/"
+    )
 
 
 def test_verdicts_depend_on_neither_the_order_of_the_shards_nor_that_of_the_candidates():

@@ -351,6 +351,8 @@ def test_a_split_leaves_an_image_of_every_class_to_train_on():
 def test_a_class_of_one_image_cannot_be_split():
     with pytest.raises(InputError, match="class 1 has one image only"):
         stratified_split(np.array([0, 0, 1]), 0.5, 5)
+    with pytest.raises(InputError, match="class roses has one image only"):
+        stratified_split(np.array([0, 0, 1]), 0.5, 5, ["tulips", "roses"])
 
 
 def test_another_seed_gives_another_split():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -13,7 +14,7 @@ VERSIONS = {"python": "3", "torch": "2", "torchvision": "1", "numpy": "2", "cpu"
 
 def test_a_key_depends_on_all_that_a_program_runs_with(settings):
     def key(device="cpu", precision="float32", **other) -> str:
-        return protocol_digest(settings | {"precision": precision}, "data", 1, device, VERSIONS | other)
+        return protocol_digest(asdict(settings) | {"precision": precision}, "data", 1, device, VERSIONS | other)
 
     for name in ("python", "torch", "torchvision", "numpy", "cpu"):
         assert key(**{name: "other"}) != key()

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
+from dataclasses import asdict, replace
 
 import psutil
 import pytest
@@ -15,17 +15,19 @@ import torch
 from linear_net import net
 
 from archloop.errors import InputError
-from archloop.evaluation.evaluate import _Pending, evaluate
-from archloop.evaluation.judge import Judge, _drain
-from archloop.evaluation.score import FIELDS
+from archloop.evaluation.evaluate import JobResources, PendingTimeouts, evaluate
+from archloop.evaluation.judge import Judge
+from archloop.evaluation.records import FIELDS
+from archloop.evaluation.server import read_all
 from archloop.families.programs import family_programs
 from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.sandbox import isolation
+from archloop.sandbox.messages import Order
 
 # What a shard says of a candidate, beside its id and key.
 RECORD = {"outcome", "detail", "parameters", "multiply_adds", "accuracy", "accuracy_sd", "test_accuracy", "epochs"}
 RECORD |= {"balanced_accuracy", "losses", "graph", "log"}
-RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
+RUN = JobResources("cpu", workers=1)
 HONEST = family_programs("plain")[0].program
 
 
@@ -82,7 +84,7 @@ def test_an_honest_program_is_trained_and_its_record_is_whole(judge, settings):
     assert len(record["losses"]) == 10
     assert record["epochs"][0]["accuracy"] == record["accuracy"] and 0 < record["epochs"][0]["train_accuracy"] < 1
     assert {"check", "build", "train", "predict"} <= set(record["seconds"])
-    assert (record["protocol"], record["seed"]) == (settings | {"precision": "float32"}, 1)
+    assert (record["protocol"], record["seed"]) == (asdict(replace(settings, precision="float32")), 1)
     assert record["isolation"] == "namespaces" and record["peak_mb"] > 50 and record["versions"]["torch"]
 
 
@@ -127,7 +129,7 @@ def test_another_seed_gives_another_accuracy_and_the_same_one_the_same(judge, se
 
 
 def test_repeats_give_the_mean_over_seeds_and_its_noise(judge, settings):
-    record = judge.judge(HONEST, settings | {"repeats": 3, "epochs": 2}, 1)
+    record = judge.judge(HONEST, replace(settings, repeats=3, epochs=2), 1)
     final = [epoch["accuracy"] for epoch in record["epochs"][1::2]]
     assert len(record["epochs"]) == 6 and len(set(final)) > 1
     assert record["accuracy"] == pytest.approx(sum(final) / 3)
@@ -136,7 +138,7 @@ def test_repeats_give_the_mean_over_seeds_and_its_noise(judge, settings):
 
 def test_nothing_passes_from_one_repeat_to_the_next(judge, settings, root):
     program = (root / "tests/hostile/programs/stay_in_a_global.py").read_text()
-    record = judge.judge(program, settings | {"repeats": 2, "epochs": 2}, 1)
+    record = judge.judge(program, replace(settings, repeats=2, epochs=2), 1)
     assert record["outcome"] == "trained" and "BREACH" not in record["log"]
 
 
@@ -152,14 +154,14 @@ def test_a_program_finds_the_protocol_in_its_hyperparameters(judge, settings):
     }
     program = net(init=f"assert prm == {given}, prm")
     changed = {"learning_rate": 0.03, "momentum": 0.8, "dropout": 0.1, "batch_size": 20, "epochs": 1}
-    record = judge.judge(program, settings | changed, 1)
+    record = judge.judge(program, replace(settings, **changed), 1)
     assert record["outcome"] == "trained", record["detail"]
 
 
 def test_paper256_sees_images_of_256_pixels(judge, settings):
     program = net(init="assert in_shape[2:] == (256, 256)", forward="assert x.shape[2] == 256; x = x[:, :, ::32, ::32]")
     program = program.replace("in_shape[1] * in_shape[2] * in_shape[3]", "64")
-    assert judge.judge(program, settings | {"protocol": "resize256_flip"}, 1)["outcome"] == "trained"
+    assert judge.judge(program, replace(settings, protocol="resize256_flip"), 1)["outcome"] == "trained"
 
 
 def test_a_candidate_may_train_itself_by_the_contract_of_lemur(judge, settings):
@@ -173,14 +175,14 @@ def test_a_candidate_may_train_itself_by_the_contract_of_lemur(judge, settings):
             nn.functional.cross_entropy(self(inputs), labels).backward()
             self.optimizer.step()
 """
-    record = judge.judge(net() + methods, settings | {"training": "candidate"}, 1)
+    record = judge.judge(net() + methods, replace(settings, training="candidate"), 1)
     assert record["outcome"] == "trained" and record["accuracy"] > 0.3
     assert record["epochs"][0]["loss"] is None
-    assert judge.judge(net(), settings | {"training": "candidate"}, 1)["outcome"] == "contract"
+    assert judge.judge(net(), replace(settings, training="candidate"), 1)["outcome"] == "contract"
 
 
 def test_time_that_runs_out_is_a_timeout_and_the_next_one_is_judged(judge, settings):
-    record = judge.judge(net(forward="while not x.is_meta: pass"), settings | {"timeout_s": 3}, 1)
+    record = judge.judge(net(forward="while not x.is_meta: pass"), replace(settings, timeout_s=3), 1)
     assert (record["outcome"], record["detail"]) == ("timeout", "still at work after 3 s")
     assert judge.judge(HONEST, settings, 1)["outcome"] == "trained"
 
@@ -202,7 +204,7 @@ def test_candidates_end_with_the_judges_server_and_whoever_waits_for_it_is_told(
     endless = net(forward="while not x.is_meta: pass")
     with Judge(digits, "cpu", "auto") as own, concurrent.futures.ThreadPoolExecutor(1) as pool:
         verdict = pool.submit(own.judge, endless, settings, 1)
-        soon(lambda: verdict.done() or (own.server and len(family(own)) == 2))  # the keeper and its candidate
+        soon(lambda: verdict.done() or (own.server and len(family(own)) == 2))  # the supervisor and its candidate
         children = family(own)
         own.server.process.kill()
         with pytest.raises(RuntimeError, match=r"the judge's own process ended \(status -9\)"):
@@ -227,7 +229,7 @@ def test_shards_keep_the_order_of_their_candidates_whatever_the_number_of_worker
     programs = [HONEST, None, net(), "class Net", net(init="self.x = 1")]
     rows = [{"id": f"c{at}", "program": program} for at, program in enumerate(programs)]
     one, _ = evaluate(rows, digits, settings, 1, tmp_path / "one", RUN)
-    two, _ = evaluate(rows, digits, settings, 1, tmp_path / "two", RUN | {"workers": 2})
+    two, _ = evaluate(rows, digits, settings, 1, tmp_path / "two", replace(RUN, workers=2))
     assert one == two and [record["id"] for record in one] == ["c0", "c1", "c2", "c3", "c4"]
 
 
@@ -251,7 +253,7 @@ def test_a_program_is_judged_once_for_a_protocol_and_a_seed(digits, settings, tm
     again, run = evaluate(rows, digits, settings, 1, tmp_path, RUN)
     assert again == first and run["reused"] == 2
     in_no_time(monkeypatch)
-    for changed, seed in ((settings | {"learning_rate": 0.02}, 1), (settings, 2)):
+    for changed, seed in ((replace(settings, learning_rate=0.02), 1), (settings, 2)):
         _, run = evaluate(rows, digits, changed, seed, tmp_path, RUN)
         assert run["reused"] == 1
 
@@ -294,45 +296,25 @@ def test_none_says_so_loudly(digits, caplog):
 @pytest.mark.parametrize(("level", "missing"), [("landlock", "scratch"), ("namespaces", "base")])
 def test_walls_that_cannot_be_built_are_no_outcome_of_a_candidate(judge, settings, monkeypatch, level, missing):
     monkeypatch.setattr(judge, "level", level)
-    real = json.dumps
-    monkeypatch.setattr(
-        "archloop.evaluation.judge.json.dumps", lambda value, **o: real(value | {missing: "/nowhere"}, **o)
-    )
+    real = Order.to_json
+    monkeypatch.setattr(Order, "to_json", lambda order: real(replace(order, **{missing: "/nowhere"})))
     with pytest.raises(
-        InputError, match=f"cannot judge at level {level}: the walls failed .*No such file or directory"
+        InputError, match=f"cannot judge at level {level}: the sandbox failed .*No such file or directory"
     ):
         judge.judge(HONEST, settings, 1)
 
 
-def test_what_a_candidate_may_read_holds_neither_the_home_nor_the_folder_it_was_started_in(monkeypatch, tmp_path):
-    home, repository = tmp_path / "home", tmp_path / "home" / "repository"
-    (repository / "lib").mkdir(parents=True)
-    (home / "lib").mkdir()
-    monkeypatch.chdir(repository)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("LD_LIBRARY_PATH", f":.:lib:{tmp_path}:{home}/:{home}:{home}/repository/..:/:{home}/lib")
-    monkeypatch.setattr(sys, "prefix", str(repository))  # python -m venv .
-    paths = isolation.readable_paths()
-    own = {path for path in paths if path.startswith(str(tmp_path))}
-    assert own == {str(home / "lib"), str(repository / "lib")}
-    assert all(Path(path).is_absolute() for path in paths) and "/" not in paths
-
-
-def test_data_that_candidates_could_read_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path / "lib"))
-    (tmp_path / "lib").mkdir()
-    isolation.check_hidden(tmp_path / "digits.safetensors")
-    with pytest.raises(InputError, match="may read"):
-        isolation.check_hidden(tmp_path / "lib" / "digits.safetensors")
-
-
 OPENING = """
 import os, sys
-from archloop.sandbox import isolation as walls, landlock
+from archloop.sandbox import isolation, landlock
+from archloop.sandbox.messages import Order, bounds
 landlock.abi = lambda: 1
 target, scratch, readable, grants = sys.argv[1:]
-order = {"level": "landlock", "readable": [readable], "base": "/", "scratch": scratch, "memory_mb": 4000, "cpu_s": 100}
-walls.confine(order | {"gpu": False, "devices": [], "log_unlisted": False, "hidden": [], "grants": grants})
+order = Order(
+    level="landlock", bounds=bounds(90, 4000, 1), readable=[readable], hidden=[], grants=grants, base="/",
+    scratch=scratch, device="cpu", gpu=False, device_files=[], log_unlisted=False,
+)
+isolation.confine(order)
 for path in (target, readable + "/file"):
     for flags in (os.O_RDONLY, os.O_ACCMODE):
         try:
@@ -385,7 +367,7 @@ def test_what_is_not_a_judges_own_is_left_alone(digits, tmp_path, monkeypatch):
 
 def test_more_workers_than_processors_are_said_in_one_line(digits, settings, tmp_path, caplog):
     rows = [{"id": "a", "program": None}]
-    _, run = evaluate(rows, digits, settings | {"threads": 2}, 1, tmp_path, RUN | {"workers": 3, "cores": 1})
+    _, run = evaluate(rows, digits, replace(settings, threads=2), 1, tmp_path, replace(RUN, workers=3, cores=1))
     said = [record.getMessage() for record in caplog.records if "workers" in record.getMessage()]
     assert run["workers"] == 3
     assert said == [
@@ -395,7 +377,7 @@ def test_more_workers_than_processors_are_said_in_one_line(digits, settings, tmp
 
 def test_workers_are_as_many_as_the_job_has_processors(digits, settings, tmp_path):
     rows = [{"id": "a", "program": None}]
-    run = RUN | {"workers": "auto", "cores": 1}
+    run = replace(RUN, workers="auto", cores=1)
     assert evaluate(rows, digits, settings, 1, tmp_path, run)[1]["workers"] == 1
 
 
@@ -419,14 +401,14 @@ def test_what_is_written_beyond_a_limit_is_read_and_dropped():
     for name, (_, end) in pipes.items():
         os.write(end, name.encode() * 1000)
         os.close(end)
-    found = _drain({name: pipe[0] for name, pipe in pipes.items()}, {"result": 7, "log": 9000}, time.monotonic() + 60)
+    found = read_all({name: pipe[0] for name, pipe in pipes.items()}, {"result": 7, "log": 9000}, time.monotonic() + 60)
     assert found == {"result": b"resultr", "log": b"log" * 1000}
 
 
 def test_whoever_writes_nothing_is_waited_for_until_the_deadline():
     read, write = os.pipe()
     os.write(write, b"half")
-    assert _drain({"result": read}, {"result": 9}, time.monotonic() + 0.05) == {"result": b"half"}
+    assert read_all({"result": read}, {"result": 9}, time.monotonic() + 0.05) == {"result": b"half"}
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(read)
     os.close(write)
@@ -434,25 +416,26 @@ def test_whoever_writes_nothing_is_waited_for_until_the_deadline():
 
 def test_timeouts_are_kept_in_a_jobs_own_file_until_the_machine_fails(tmp_path):
     path = tmp_path / "pending.json"
-    with _Pending(path) as pending:
+    with PendingTimeouts(path) as pending:
         for outcome in ("timeout", "out_of_memory"):
             assert pending.put(outcome, {"outcome": outcome}) == {"outcome": outcome}
-    assert _Pending(path).get("timeout") == {"outcome": "timeout"} and _Pending(path).get("out_of_memory") is None
-    with pytest.raises(KeyboardInterrupt), _Pending(path):
+    kept = PendingTimeouts(path)
+    assert kept.get("timeout") == {"outcome": "timeout"} and kept.get("out_of_memory") is None
+    with pytest.raises(KeyboardInterrupt), PendingTimeouts(path):
         raise KeyboardInterrupt
     assert path.exists()
-    with pytest.raises(InputError), _Pending(path):
+    with pytest.raises(InputError), PendingTimeouts(path):
         raise InputError("the machine fails")
     assert not path.exists()
     path.write_text("{torn")
-    assert _Pending(path).records == {} == _Pending(None).records
-    assert _Pending(None).put("key", {"outcome": "timeout"}) == {"outcome": "timeout"}
+    assert PendingTimeouts(path).records == {} == PendingTimeouts(None).records
+    assert PendingTimeouts(None).put("key", {"outcome": "timeout"}) == {"outcome": "timeout"}
 
 
 def test_jobs_that_judge_a_program_at_once_give_it_one_score(digits, settings, tmp_path):
     fork = multiprocessing.get_context("fork")
     rows, answers = [{"id": str(at), "program": f"x = {at}"} for at in range(12)], fork.Queue()
-    arguments = (rows, digits, settings, 1, tmp_path / "store", RUN | {"workers": 2})
+    arguments = (rows, digits, settings, 1, tmp_path / "store", replace(RUN, workers=2))
     jobs = [fork.Process(target=judge_noisily, args=(*arguments, seed, answers)) for seed in range(3)]
     for job in jobs:
         job.start()

@@ -1,157 +1,23 @@
-"""What a keeper makes of what it is told and sees: steps, limits, folders. A whole server is in test_walls.py."""
+"""What a candidate's process is given by its server, and what comes back. Whole servers: test_isolation.py."""
 
-import json
 import os
 import time
+from dataclasses import replace
 
 import pytest
+import torch
 
 from archloop.evaluation import fork_server, train_candidate, warm_up
+from archloop.evaluation.records import CandidateReport, TrainingRequest
+from archloop.evaluation.train_candidate import CandidateData
 from archloop.sandbox import gpu_memory, isolation
+from archloop.sandbox.messages import Bounds, CardShare, Order, Report
 
-ORDER = {"level": "namespaces", "gpu": False, "memory_mb": 100, "threads": 3, "timeout_s": 2.5, "scratch": "/nowhere"}
-ORDER["card"] = None
-
-
-def told(text: bytes) -> dict:
-    """Return what a keeper makes of what its candidate's process wrote before it ended or went on."""
-    read, write = os.pipe()
-    os.write(write, text)
-    os.close(write)
-    return fork_server._behind_walls(read, ORDER)
-
-
-def test_limits_are_told_when_the_walls_stand():
-    assert told(b'step the walls\nstep the threads\n{"RLIMIT_CPU": 5}') == {"RLIMIT_CPU": 5}
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (b"step the walls\nrefused the walls failed (x): mend it\n", "^the walls failed \\(x\\): mend it$"),
-        (b"", "^the start of the candidate's process: the candidate's process ended there, before a program was read$"),
-        (
-            b"step the walls\nstep the closing of the walls\n",
-            "^the closing of the walls: the candidate's process ",
-        ),
-        (b"step the threads\n", "^the machine refuses the 3 threads of evaluation.threads .*ulimit -u"),
-    ],
-)
-def test_a_candidate_that_never_stood_behind_its_walls_is_no_outcome(text, says):
-    with pytest.raises(isolation.Refused, match=says):
-        told(text)
-
-
-def test_walls_that_take_too_long_are_no_outcome(monkeypatch):
-    monkeypatch.setattr(fork_server, "START_S", 0.01)
-    read, write = os.pipe()
-    os.write(write, b"step the start of the device\n")
-    with pytest.raises(isolation.Refused, match=r"^the start of the device: no end within 0.01 s$"):
-        fork_server._behind_walls(read, ORDER)
-    os.close(write)
-
-
-def nothing() -> None:
-    """Of a card that nobody shares nothing is measured."""
-
-
-def broken(tmp_path, status: str, deadline: float = float("inf"), held=nothing, **changed) -> list[str] | None:
-    (tmp_path / "status").write_text(status)
-    with open(tmp_path / "status", "rb", buffering=0) as opened:
-        opened.read(3)  # it is read again and again
-        return fork_server._broken_limit(opened, held, ORDER | changed, deadline)
-
-
-def of(anonymous_mb: int = 0, shared_mb: int = 0, swapped_mb: int = 0, threads: int = 1) -> str:
-    sizes = {"RssAnon": anonymous_mb, "RssFile": 9999, "RssShmem": shared_mb, "VmSwap": swapped_mb}
-    lines = [f"{name}:\t {size * 1024} kB" for name, size in sizes.items()]
-    return "\n".join(["Name:\tpython", *lines, f"Threads:\t{threads}", "HugetlbPages:\t 0 kB", ""])
-
-
-MEMORY = ["out_of_memory", "more than 100 MB in use"]
-
-
-def test_limits_are_broken_by_more_than_they_say(tmp_path):
-    assert broken(tmp_path, of(100, threads=64)) is None
-    assert broken(tmp_path, of(101)) == MEMORY
-    assert broken(tmp_path, of(threads=65)) == ["crashed", "more than 64 threads"]
-    assert broken(tmp_path, of(), deadline=0.0) == ["timeout", "still at work after 2.5 s"]
-
-
-def test_on_a_gpu_all_memory_of_the_process_counts_and_else_what_is_its_own(tmp_path):
-    assert broken(tmp_path, of(60, 60, 60)) is None
-    assert broken(tmp_path, of(60, 20, 20), gpu=True) is None
-    assert broken(tmp_path, of(60, 20, 21), gpu=True) == MEMORY
-
-
-def test_a_share_of_a_card_is_broken_by_more_than_it_says(tmp_path):
-    card = {"uuid": "f00", "mb": 50}
-    for mb in (None, 0, 50):
-        assert broken(tmp_path, of(), held=lambda mb=mb: mb, card=card) is None
-    said = ["out_of_memory", "more than 50 MB of the GPU in use, its share"]
-    assert broken(tmp_path, of(), held=lambda: 51, card=card) == said
-
-
-def test_a_process_that_has_just_ended_broke_nothing():
-    class Ended:
-        def seek(self, _):
-            raise ProcessLookupError
-
-    assert fork_server._broken_limit(Ended(), nothing, ORDER, float("inf")) is None
-
-
-@pytest.mark.parametrize("level", isolation.LEVELS)
-def test_a_scratch_folder_on_disk_is_looked_at(tmp_path, level):
-    (tmp_path / "scratch").mkdir()
-    for number in range(1025):
-        (tmp_path / "scratch" / str(number)).touch()
-    found = broken(tmp_path, of(), level=level, scratch=str(tmp_path / "scratch"))
-    said = ["crashed", "more than 16 MB or 1024 files in its scratch folder"]
-    assert found == (None if level == "namespaces" else said)
-
-
-def test_a_scratch_folder_holds_so_much(tmp_path):
-    for number in range(1023):
-        (tmp_path / str(number)).touch()
-    (tmp_path / "large").write_bytes(bytes(16 * 2**20 - 4096 * 8))
-    assert not fork_server._too_much(str(tmp_path))
-    (tmp_path / "large").write_bytes(bytes(16 * 2**20 + 4096))
-    assert fork_server._too_much(str(tmp_path))
-    (tmp_path / "large").write_bytes(b"")
-    assert not fork_server._too_much(str(tmp_path))
-    (tmp_path / "one more").touch()
-    assert fork_server._too_much(str(tmp_path))
-
-
-def test_a_scratch_folder_is_so_deep(tmp_path):
-    place = tmp_path
-    for _ in range(32):
-        place /= "d"
-        place.mkdir()
-    assert not fork_server._too_much(str(tmp_path))
-    (place / "d").mkdir()
-    assert fork_server._too_much(str(tmp_path))
-
-
-def test_a_link_is_not_followed_and_a_folder_that_is_gone_is_too_much(tmp_path):
-    (tmp_path / "link").symlink_to("/")
-    assert not fork_server._too_much(str(tmp_path))
-    assert fork_server._too_much(str(tmp_path / "gone"))
-
-
-def test_a_report_is_one_line_of_json_and_a_reader_that_is_gone_no_error():
-    read, write = os.pipe()
-    fork_server._report(write, {"error": None})
-    assert json.loads(os.read(read, 100)) == {"error": None}
-    os.close(read)
-    fork_server._report(write, {"error": None})
-    os.close(write)
-
-
-def test_too_many_processes_are_said_with_what_to_do():
-    said = fork_server._no_process(OSError(11, "Resource temporarily unavailable"))
-    assert said.startswith("the machine starts no process more (Resource temporarily unavailable; ")
-    assert said.endswith("or set execution.workers lower")
+ORDER = Order(
+    level="landlock", bounds=Bounds(60, 100, 10**5, 3), readable=["/usr"], hidden=[], grants="/grants", base="/base",
+    scratch="/nowhere", device="cuda:0", gpu=False, device_files=[], log_unlisted=False,
+)  # fmt: skip
+DATA = CandidateData(*[torch.zeros(1)] * 4, mean=[0.5], std=[0.25], classes=10)
 
 
 def test_a_candidate_has_six_descriptors_and_no_other():
@@ -159,7 +25,7 @@ def test_a_candidate_has_six_descriptors_and_no_other():
     child = os.fork()
     if child == 0:
         os.open("/", os.O_RDONLY)
-        fork_server._arrange([asked[0], given[0][1], given[1][1]], given[2][1])
+        fork_server.arrange([asked[0], given[0][1], given[1][1]], given[2][1])
         os.write(1, b"out ")
         os.write(2, b"err")
         os.write(fork_server.RESULT, b"result")
@@ -175,12 +41,21 @@ def test_a_candidate_has_six_descriptors_and_no_other():
             os.close(descriptor)
 
 
-def answers_at_once(**given: object) -> tuple[dict, bytes]:
-    return given, b"\1\2"
+def answers_at_once(program, data, settings, seed, device, images) -> tuple[CandidateReport, bytes]:
+    given = f"{program} {data.mean} {settings.epochs} {seed} {device} {images}"
+    return CandidateReport(outcome="trained", detail=given), b"\1\2"
 
 
-def kept(tmp_path, monkeypatch, training=answers_at_once, **changed) -> tuple[dict, bytes, list[str]]:
-    """Be a keeper whose walls, device and training are stand-ins; return (its report, the result, the steps)."""
+@pytest.fixture
+def supervised(tmp_path, monkeypatch, settings):
+    """A function that has a candidate supervised whose sandbox, device and training are stand-ins.
+
+    It returns (the supervisor's report, the result, the steps).
+    """
+    return lambda training=answers_at_once, **changed: supervise(tmp_path, monkeypatch, settings, training, changed)
+
+
+def supervise(tmp_path, monkeypatch, settings, training, changed: dict) -> tuple[Report, bytes, list[str]]:
     steps = tmp_path / "steps"
     steps.touch()
     (tmp_path / "scratch").mkdir(exist_ok=True)
@@ -192,57 +67,54 @@ def kept(tmp_path, monkeypatch, training=answers_at_once, **changed) -> tuple[di
 
         return write
 
-    monkeypatch.setattr(isolation, "confine", lambda order: step("walls")(order["level"]) or step("close"))
+    monkeypatch.setattr(isolation, "confine", lambda order: step("sandbox")(order.level) or step("close"))
     monkeypatch.setattr(warm_up, "take_a_step", step("step"))
     monkeypatch.setattr(warm_up, "start_threads", step("threads"))
-    monkeypatch.setattr(train_candidate, "judge", training)
+    monkeypatch.setattr(train_candidate, "run", training)
     pipes = [os.pipe() for _ in range(3)]
     asked = os.memfd_create("request")
-    os.write(asked, json.dumps({"nonce": "ab" * 16, "program": "p", "device": "d"}).encode())
+    os.write(asked, TrainingRequest("p", settings, 7, "d", None, "ab" * 16).to_json())
     os.lseek(asked, 0, os.SEEK_SET)
-    order = ORDER | {"level": "landlock", "cpu_s": 100, "timeout_s": 60, "device": "cuda:0", "memory_mb": 10**5}
-    order["scratch"] = str(tmp_path / "scratch")
-    child = os.fork()
-    if child == 0:
-        fork_server.keep(order | changed, [asked, *(pipe[1] for pipe in pipes)], {"mean": 0.5})
+    order = replace(ORDER, scratch=str(tmp_path / "scratch"), **changed)
+    fork_server.fork_supervisor(order.to_json(), [asked, *(pipe[1] for pipe in pipes)], DATA)
     for descriptor in (asked, *(pipe[1] for pipe in pipes)):
         os.close(descriptor)
     found = []
     for end, _ in pipes:
         with open(end, "rb") as opened:
             found.append(opened.read())
-    os.waitpid(child, 0)
-    return json.loads(found[2]), found[0], steps.read_text().splitlines()
+    os.wait()
+    return Report.from_json(found[2]), found[0], steps.read_text().splitlines()
 
 
-def test_a_keeper_reports_how_its_candidate_ended_and_the_result_comes_under_the_nonce(tmp_path, monkeypatch):
-    report, result, steps = kept(tmp_path, monkeypatch)
-    header = json.dumps({"program": "p", "device": "d", "data": {"mean": 0.5}}).encode()
+def test_a_supervisor_reports_how_its_candidate_ended_and_the_result_comes_under_the_nonce(supervised, settings):
+    report, result, steps = supervised()
+    header = CandidateReport("trained", f"p [0.5] {settings.epochs} 7 d None").to_json()
     assert result == bytes.fromhex("ab" * 16) + len(header).to_bytes(4, "little") + header + b"\1\2"
-    assert (report["error"], report["stopped"], report["status"]) == (None, None, 0)
-    assert 0 <= report["cpu_s"] < 60 and 0 < report["wall_s"] < 60 and 10 < report["peak_mb"] < 10**5
-    assert set(report["limits"]) >= {"RLIMIT_CPU", "RLIMIT_NOFILE"} and steps == ["walls landlock", "threads 3"]
+    assert (report.error, report.ended, report.status) == (None, None, 0)
+    assert 0 <= report.cpu_s < 60 and 0 < report.wall_s < 60 and 10 < report.peak_mb < 10**5
+    assert set(report.limits) >= {"RLIMIT_CPU", "RLIMIT_NOFILE"} and steps == ["sandbox landlock", "threads 3"]
 
 
-def test_a_gpu_is_started_before_the_walls_close_and_tried_behind_them(tmp_path, monkeypatch):
-    report, _, steps = kept(tmp_path, monkeypatch, gpu=True)
-    assert report["error"] is None
-    assert steps == ["walls landlock", "step cuda:0", "close", "threads 3", "step cuda:0"]
+def test_a_gpu_is_started_before_the_sandbox_closes_and_tried_in_it(supervised):
+    report, _, steps = supervised(gpu=True)
+    assert report.error is None
+    assert steps == ["sandbox landlock", "step cuda:0", "close", "threads 3", "step cuda:0"]
 
 
-def test_a_share_of_a_card_that_nobody_measures_is_no_outcome(tmp_path, monkeypatch):
+def test_a_share_of_a_card_that_nobody_measures_is_no_outcome(supervised, monkeypatch):
     def meter(uuid: str):
         raise gpu_memory.Unmeasured(f"no {uuid}")
 
     monkeypatch.setattr(gpu_memory, "meter", meter)
-    report, result, steps = kept(tmp_path, monkeypatch, card={"uuid": "f00", "mb": 50})
-    why = "what a candidate holds on a card that it shares is not measured (no f00): set run.workers to auto"
-    assert (report, result, steps) == ({"error": why}, b"", [])
+    report, result, steps = supervised(card=CardShare("f00", 50))
+    why = "what a candidate holds on a card that it shares is not measured (no f00): set execution.workers to auto"
+    assert (report, result, steps) == (Report(error=why), b"", [])
     monkeypatch.setattr(gpu_memory, "meter", lambda uuid: lambda process: None)
-    report, _, _ = kept(tmp_path, monkeypatch, card={"uuid": "f00", "mb": 50})
-    assert report == {"error": why.replace("no f00", "NVML does not show its process")}
+    report, _, _ = supervised(card=CardShare("f00", 50))
+    assert report == Report(error=why.replace("no f00", "NVML does not show its process"))
 
 
-def test_a_training_that_goes_on_for_too_long_is_ended(tmp_path, monkeypatch):
-    report, result, _ = kept(tmp_path, monkeypatch, lambda **_: time.sleep(60), timeout_s=0.3)
-    assert (report["stopped"], report["status"], result) == (["timeout", "still at work after 0.3 s"], -9, b"")
+def test_a_training_that_goes_on_for_too_long_is_ended(supervised):
+    report, result, _ = supervised(lambda *_: time.sleep(60), bounds=Bounds(0.3, 100, 10**5, 3))
+    assert (report.ended, report.status, result) == (("timeout", "still at work after 0.3 s"), -9, b"")

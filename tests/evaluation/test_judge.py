@@ -6,6 +6,7 @@ import platform
 import site
 import socket
 import stat
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from safetensors.numpy import load_file
 from archloop import python_command
 from archloop.data.dataset_file import read_metadata, read_split
 from archloop.errors import InputError
-from archloop.evaluation.judge import Judge
+from archloop.evaluation.judge import Answer, Judge
 from archloop.random_seeds import derive
-from archloop.sandbox import isolation
+from archloop.sandbox.messages import Bounds, CardShare, Order, Report
+from archloop.sandbox.readable_files import readable_paths
 
 HONEST = net()
 
@@ -92,64 +94,58 @@ def test_versions_name_what_a_score_hangs_on(judge):
     assert judge.device_name == "cpu" and judge.level == "namespaces"
 
 
-def ordered(judge, settings, monkeypatch, **given) -> tuple[dict, dict]:
-    """Return (the record of an honest program, what the keeper was ordered)."""
+def ordered(judge, settings, monkeypatch, **given) -> tuple[dict, Order]:
+    """Return (the record of an honest program, the order for it)."""
     orders, real = [], socket.send_fds
     monkeypatch.setattr(socket, "send_fds", lambda s, buffers, fds: orders.extend(buffers) or real(s, buffers, fds))
-    record = judge.train_once(HONEST, judge.settled(settings) | {"repeats": 1}, 1, "cpu", **given)
-    return record, json.loads(orders[0])
+    record = judge.train_once(HONEST, replace(judge.settled(settings), repeats=1), 1, "cpu", **given)
+    return record, Order.from_json(orders[0])
 
 
-def test_a_keeper_is_ordered_the_bounds_of_the_settings_and_a_folder_that_is_gone_afterwards(
+def test_a_supervisor_is_ordered_the_bounds_of_the_settings_and_a_folder_that_is_gone_afterwards(
     judge, settings, monkeypatch
 ):
-    record, order = ordered(judge, settings | {"timeout_s": 50, "threads": 2, "memory_mb": 3000}, monkeypatch)
-    folder = Path(order.pop("scratch")).parent
-    assert record["outcome"] == "trained" and Path(order.pop("base")) == folder / "root"
+    record, order = ordered(judge, replace(settings, timeout_s=50, threads=2, memory_mb=3000), monkeypatch)
+    folder = Path(order.scratch).parent
+    assert record["outcome"] == "trained"
     assert folder.parent == judge.folder and not folder.exists()
-    assert order == {
-        "level": "namespaces",
-        "readable": isolation.readable_paths(),
-        "timeout_s": 50,
-        "cpu_s": 110,
-        "threads": 2,
-        "memory_mb": 3000,
-        "gpu": False,
-        "device": "cpu",
-        "log_unlisted": False,
-        "devices": [],
-        "hidden": judge.hidden,
-        "grants": str(judge.data / "grants.json"),
-        "card": None,
-    }
-    assert json.loads(Path(order["grants"]).read_text()) == [judge.readable, []]
+    assert order == Order(
+        level="namespaces",
+        bounds=Bounds(timeout_s=50, cpu_s=110, memory_mb=3000, threads=2),
+        readable=readable_paths(),
+        hidden=judge.hidden,
+        grants=str(judge.data / "grants.json"),
+        base=str(folder / "root"),
+        scratch=str(folder / "scratch"),
+        device="cpu",
+        gpu=False,
+        device_files=[],
+        log_unlisted=False,
+        card=None,
+    )
+    assert json.loads(Path(order.grants).read_text()) == [judge.readable, []]
 
 
 def test_a_share_of_a_card_and_the_choice_to_log_are_ordered_too(judge, settings, monkeypatch):
-    monkeypatch.setattr(judge, "shares", {"cpu": {"uuid": "f00", "mb": 9}, "cuda:1": {}})
+    share = CardShare("f00", 9)
+    monkeypatch.setattr(judge, "shares", {"cpu": share, "cuda:1": CardShare("f01", 8)})
     monkeypatch.setattr(judge, "log_unlisted", True)
-    seen, real = [], json.dumps
-    monkeypatch.setattr(
-        "archloop.evaluation.judge.json.dumps",
-        lambda value, **named: (
-            seen.append(value) or real(value | {"card": None} if "card" in value else value, **named)
-        ),
-    )
+    seen, real = [], Order.to_json
+    monkeypatch.setattr(Order, "to_json", lambda order: seen.append(order) or real(replace(order, card=None)))
     assert judge.train_once(HONEST, judge.settled(settings), 1, "cpu")["outcome"] == "trained"
-    order = next(value for value in seen if "card" in value)
-    assert (order["card"], order["log_unlisted"]) == ({"uuid": "f00", "mb": 9}, True)
+    assert (seen[0].card, seen[0].log_unlisted) == (share, True)
 
 
 def test_of_each_split_the_first_images_alone_may_be_used(judge, settings, monkeypatch):
-    asked, real = [], Judge._ask
-    monkeypatch.setattr(Judge, "_ask", lambda self, *given: asked.append(given) or real(self, *given))
-    record = judge.train_once(HONEST, judge.settled(settings) | {"epochs": 2}, 3, "cpu", 16)
+    asked, real = [], Judge.ask
+    monkeypatch.setattr(Judge, "ask", lambda self, *given: asked.append(given) or real(self, *given))
+    record = judge.train_once(HONEST, replace(judge.settled(settings), epochs=2), 3, "cpu", 16)
     _, request, predictions = asked[0]
     request = json.loads(request)
     assert predictions == 2 * 16 + 16 and len(bytes.fromhex(request.pop("nonce"))) == 16
     assert request == {
         "program": HONEST,
-        "settings": judge.settled(settings) | {"epochs": 2},
+        "settings": asdict(replace(judge.settled(settings), epochs=2)),
         "seed": 3,
         "device": "cpu",
         "images": 16,
@@ -163,7 +159,7 @@ def trainings(judge, monkeypatch):
     asked = []
 
     def train_once(program, settings, seed, device):
-        asked.append((program, settings["repeats"], seed, device))
+        asked.append((program, settings.repeats, seed, device))
         outcome = "timeout" if len(asked) == 3 else "trained"
         measured = {"log": "", "parameters": 5, "seconds": {}, "cpu_s": 1.0, "peak_mb": 9, "epochs": []}
         return measured | {"outcome": outcome} | dict.fromkeys(("accuracy", "balanced_accuracy", "test_accuracy"), 0.5)
@@ -173,7 +169,7 @@ def trainings(judge, monkeypatch):
 
 
 def test_repeats_are_trained_with_seeds_of_their_own_until_one_fails(judge, settings, trainings):
-    record = judge.judge(HONEST, settings | {"repeats": 4}, 7, device="cuda:1")
+    record = judge.judge(HONEST, replace(settings, repeats=4), 7, device="cuda:1")
     seeds = [7, derive(7, "repeat", 1), derive(7, "repeat", 2)]
     assert [(repeats, seed, device) for _, repeats, seed, device in trainings] == [
         (1, seed, "cuda:1") for seed in seeds
@@ -186,8 +182,8 @@ def test_what_a_program_does_not_use_is_not_shown_to_the_sandbox_but_where_nothi
     judge, settings, trainings
 ):
     program = HONEST + "\nif __name__ == '__main__':\n    print('alone')\n"
-    judge.judge(program, settings | {"repeats": 1}, 7)
-    judge.judge(program, settings | {"repeats": 1}, 7, static=False)
+    judge.judge(program, replace(settings, repeats=1), 7)
+    judge.judge(program, replace(settings, repeats=1), 7, static=False)
     assert "alone" not in trainings[0][0] and trainings[1][0] == program
     assert trainings[0][-1] == "cpu"
 
@@ -214,16 +210,16 @@ def test_a_server_that_does_not_start_says_its_last_words(digits, monkeypatch):
     assert set(Path(os.environ.get("TMPDIR", "/tmp")).glob("archloop-*")) <= folders
 
 
-def test_a_keeper_that_reports_a_fault_of_the_machine_names_it_and_the_level(judge, settings, monkeypatch):
-    fault = b"", b"", {"error": "the walls failed"}
-    monkeypatch.setattr(judge, "_ask", lambda *given: fault)
+def test_a_supervisor_that_reports_a_fault_of_the_machine_names_it_and_the_level(judge, settings, monkeypatch):
+    fault = Answer(b"", b"", Report(error="the sandbox failed"))
+    monkeypatch.setattr(judge, "ask", lambda *given: fault)
     with pytest.raises(
-        InputError, match=rf"^{os.uname().nodename} cannot judge at level namespaces: the walls failed$"
+        InputError, match=rf"^{os.uname().nodename} cannot judge at level namespaces: the sandbox failed$"
     ):
         judge.train_once(HONEST, judge.settled(settings), 1, "cpu")
 
 
-def test_data_below_a_folder_that_candidates_read_is_refused_and_without_walls_nobody_asks(monkeypatch, digits, caplog):
+def test_data_below_a_folder_that_candidates_read_is_refused_but_without_a_sandbox(monkeypatch, digits, caplog):
     monkeypatch.setenv("LD_LIBRARY_PATH", str(digits.parent))
     with pytest.raises(InputError, match="which generated programs may read"):
         Judge(digits, "cpu", "namespaces")

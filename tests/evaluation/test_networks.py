@@ -41,7 +41,7 @@ def test_layers_that_hold_each_other_are_counted_once():
 
 
 def test_a_network_is_checked_in_training_mode():
-    assert checked(lambda device: torch.nn.Linear(4, 2).eval(), (3, 4), 2, {}).training
+    assert checked(lambda device: torch.nn.Linear(4, 2).eval(), (3, 4), 2).training
 
 
 def test_multiply_adds_are_counted_in_silence(capsys):

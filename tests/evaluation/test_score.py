@@ -1,21 +1,16 @@
 """What a candidate's process says, made into a record, and scores from predictions: accuracy and balanced accuracy."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import recall_score
 
-from archloop.evaluation.score import (
-    FIELDS,
-    _facts,
-    balanced_accuracy,
-    merged,
-    plain_line,
-    plain_text,
-    read_result,
-    scored,
-)
+from archloop.evaluation.records import FIELDS, Record
+from archloop.evaluation.score import balanced_accuracy, merged, plain_line, plain_text, read_result, scored
+from archloop.sandbox.messages import Report
+from archloop.settings.sections import Evaluation
 
 # Spelled out, for shards and tables name them so.
 FIELDS_OF_A_RECORD = {"outcome", "detail", "parameters", "multiply_adds", "accuracy", "accuracy_sd", "test_accuracy"}
@@ -25,8 +20,8 @@ FIELDS_OF_A_RECORD |= {"epochs", "balanced_accuracy", "losses", "graph", "log"}
 def test_a_record_has_these_fields():
     assert set(FIELDS) == FIELDS_OF_A_RECORD
     unjudged = dict.fromkeys(FIELDS_OF_A_RECORD) | {"epochs": [], "losses": []}
-    found = read_result({"stopped": ["timeout", "too slow"], "status": -9}, header(GOOD), b"n" * 16)
-    assert found == unjudged | {"outcome": "timeout", "detail": "too slow"}
+    found = read_result(Report(ended=("timeout", "too slow"), status=-9), header(GOOD), b"n" * 16)
+    assert found == (unjudged | {"outcome": "timeout", "detail": "too slow"}, b"")
 
 
 def test_balanced_accuracy_of_one_and_the_same_answer_is_one_by_the_number_of_classes():
@@ -41,18 +36,13 @@ def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur():
     assert balanced_accuracy(predicted, labels) == pytest.approx(expected)
 
 
-def test_a_record_holds_the_balanced_accuracy_of_the_last_epoch_averaged_over_repeats():
+def test_a_record_holds_the_accuracies_of_the_last_epoch():
     labels = {"validation": np.array([0, 0, 0, 1], np.uint8), "test": np.array([1], np.uint8)}
-    first, second = bytes([1, 1, 1, 1]), bytes([0, 0, 0, 0])
-    right = bytes([0, 0, 0, 1])
-    predictions = first + right + b"\1" + first + second + b"\0"
-    epochs = [{"repeat": repeat, "loss": None, "train_accuracy": None} for repeat in (0, 0, 1, 1)]
-    record = {"outcome": "trained", "parameters": 9, "epochs": epochs, "predictions": predictions}
-    found = scored(record, labels, {"epochs": 2, "repeats": 2, "parameter_budget": 10})
-    assert found["accuracy"] == (1 + 0.75) / 2
-    assert found["balanced_accuracy"] == (1 + 0.5) / 2
-    assert found["test_accuracy"] == 0.5
-    assert [epoch["accuracy"] for epoch in found["epochs"]] == [0.25, 1.0, 0.25, 0.75]
+    predictions = bytes([0, 0, 0, 1]) + bytes([0, 0, 0, 0]) + b"\1"
+    epochs = [{"repeat": 0, "loss": None, "train_accuracy": None} for _ in range(2)]
+    found = scored(trained(parameters=9, epochs=epochs), predictions, labels, replace(SETTINGS, epochs=2))
+    assert (found["accuracy"], found["balanced_accuracy"], found["test_accuracy"]) == (0.75, 0.5, 1.0)
+    assert [epoch["accuracy"] for epoch in found["epochs"]] == [1.0, 0.75]
 
 
 def header(facts: dict, nonce: bytes = b"n" * 16, tail: bytes = b"") -> bytes:
@@ -120,9 +110,8 @@ DEEP = deep(400)
     ],
 )
 def test_a_result_that_is_not_the_judges_is_a_crash(result):
-    report = {"stopped": None, "status": 0}
-    record = read_result(report, result, b"n" * 16)
-    assert record["outcome"] == "crashed" and "predictions" not in record
+    record, predictions = read_result(Report(), result, b"n" * 16)
+    assert record["outcome"] == "crashed" and predictions == b""
     assert record["detail"] in (
         "the process ended with status 0 and no result",
         "its result is not that of the judge",
@@ -133,13 +122,13 @@ def test_a_result_that_is_not_the_judges_is_a_crash(result):
 @pytest.mark.parametrize("length", [0, 2**20 + 1])
 def test_a_header_has_a_length_within_bounds(length):
     result = b"n" * 16 + length.to_bytes(4, "little") + b" " * length
-    record = read_result({"stopped": None, "status": 0}, result, b"n" * 16)
+    record, _ = read_result(Report(), result, b"n" * 16)
     assert record["detail"] == "its result is not that of the judge"
 
 
 def test_a_header_may_have_a_mebibyte():
     room = 2**20 - len(json.dumps(GOOD))
-    record = read_result({"stopped": None, "status": 0}, header(GOOD | {"detail": "d" * room}), b"n" * 16)
+    record, _ = read_result(Report(), header(GOOD | {"detail": "d" * room}), b"n" * 16)
     assert (record["outcome"], record["detail"]) == ("trained", "d" * 300)
 
 
@@ -147,8 +136,8 @@ def test_facts_that_are_sound_are_the_record():
     graph = GRAPH | {"nodes": [["conv", "text", [1.5, None, True], [deep(18)]]] * 500}
     said = GOOD | {"parameters": 2**62, "multiply_adds": 0, "graph": graph, "losses": [1, 0.5], "format": "float32, x"}
     said |= {"epochs": [{"repeat": 0, "loss": 1, "train_accuracy": None}], "seconds": {"check": "0.5", "train": 2}}
-    found = read_result({"stopped": None, "status": 0}, header(said, tail=b"predictions"), b"n" * 16)
-    assert found.pop("predictions") == b"predictions" and found.pop("format") == "float32, x"
+    found, predictions = read_result(Report(), header(said, tail=b"predictions"), b"n" * 16)
+    assert predictions == b"predictions" and found.pop("format") == "float32, x"
     assert found.pop("seconds") == {"check": 0.5, "train": 2.0}
     assert (found.pop("graph") == graph) is True  # a difference would be long to show
     unscored = dict.fromkeys(FIELDS_OF_A_RECORD - {"graph"})
@@ -156,7 +145,7 @@ def test_facts_that_are_sound_are_the_record():
 
 
 def test_facts_are_bounded_and_their_texts_are_lines_that_can_be_seen():
-    said = _facts(
+    given = header(
         GOOD
         | {
             "detail": "\x1b[31m" + "a" * 900,
@@ -167,6 +156,7 @@ def test_facts_are_bounded_and_their_texts_are_lines_that_can_be_seen():
             "graph": GRAPH | {"nodes": [["re\nlu", "\x1b", [], []]]},
         }
     )
+    said, _ = read_result(Report(), given, b"n" * 16)
     assert said["detail"] == "[31m" + "a" * 295  # of 300 characters the first is blank
     assert (len(said["losses"]), len(said["epochs"]), len(said["seconds"])) == (1000, 10_000, 10)
     assert {len(name) for name in said["seconds"]} == {20} and said["format"] == "f" * 40
@@ -175,7 +165,7 @@ def test_facts_are_bounded_and_their_texts_are_lines_that_can_be_seen():
 
 @pytest.mark.parametrize("status", [0, 3, -9, -11])
 def test_a_forged_result_is_a_crash_whatever_signal_ends_it(status):
-    record = read_result({"stopped": None, "status": status}, header(GOOD, b"x" * 16), b"n" * 16)
+    record, _ = read_result(Report(status=status), header(GOOD, b"x" * 16), b"n" * 16)
     assert (record["outcome"], record["detail"]) == ("crashed", "its result is not that of the judge")
 
 
@@ -191,7 +181,7 @@ def test_a_forged_result_is_a_crash_whatever_signal_ends_it(status):
     ],
 )
 def test_an_end_that_only_the_kernel_brings_about_is_missing_memory(status, outcome, how):
-    record = read_result({"stopped": None, "status": status}, b"", b"n" * 16)
+    record, _ = read_result(Report(status=status), b"", b"n" * 16)
     assert (record["outcome"], record["detail"]) == (outcome, f"the process ended with {how} and no result")
 
 
@@ -201,19 +191,23 @@ def test_a_line_is_cut_after_its_length_and_has_no_blank_ends():
 
 
 LABELS = {"validation": np.array([0, 0, 0, 1], np.uint8), "test": np.array([1, 0], np.uint8)}
-SETTINGS = {"epochs": 1, "repeats": 1, "parameter_budget": 10}
+SETTINGS = Evaluation(
+    protocol="native", training="evaluator", repeats=1, epochs=1, batch_size=4, learning_rate=0.05, momentum=0.9,
+    dropout=0.0, gradient_clip=0.5, parameter_budget=10, threads=1, precision="float32", timeout_s=60, memory_mb=100,
+)  # fmt: skip
 # Of the validation images three right, of the test images one.
-TRAINED = {"outcome": "trained", "detail": "", "parameters": 10, "predictions": bytes([0, 0, 1, 1, 1, 1])}
+PREDICTIONS = bytes([0, 0, 1, 1, 1, 1])
+UNSCORED = dict.fromkeys(FIELDS_OF_A_RECORD) | {"outcome": "trained", "detail": "", "parameters": 10}
 
 
-def trained(**changed) -> dict:
+def trained(**changed) -> Record:
     """Return a record of one epoch before it is scored."""
-    return TRAINED | {"epochs": [{"repeat": 0, "loss": 1.0, "train_accuracy": 0.5}]} | changed
+    return UNSCORED | {"epochs": [{"repeat": 0, "loss": 1.0, "train_accuracy": 0.5}]} | changed
 
 
 def test_accuracies_are_the_shares_that_are_right_of_each_split():
-    found = scored(trained(), LABELS, SETTINGS)
-    assert found == TRAINED_AND_SCORED
+    found = scored(trained(), PREDICTIONS, LABELS, SETTINGS)
+    assert found == UNSCORED | TRAINED_AND_SCORED
 
 
 TRAINED_AND_SCORED = {
@@ -230,10 +224,9 @@ TRAINED_AND_SCORED = {
 
 @pytest.mark.parametrize("count", [0, 1, 5, 7, 10**6])
 def test_predictions_of_another_number_are_a_crash(count):
-    record = scored(trained(predictions=bytes(count)), LABELS, SETTINGS)
+    record = scored(trained(), bytes(count), LABELS, SETTINGS)
     assert (record["outcome"], record["detail"]) == ("crashed", "its result is no array of the right size")
     assert record["accuracy"] is record["test_accuracy"] is record["accuracy_sd"] is record["balanced_accuracy"] is None
-    assert "predictions" not in record
 
 
 OTHERWISE = "its result tells of another training than it was given"
@@ -251,21 +244,13 @@ OTHERWISE = "its result tells of another training than it was given"
     ],
 )
 def test_a_training_that_is_told_of_otherwise_is_not_scored(said, outcome, detail):
-    record = scored(trained(**said), LABELS, SETTINGS)
+    record = scored(trained(**said), PREDICTIONS, LABELS, SETTINGS)
     assert (record["outcome"], record["detail"], record["accuracy"]) == (outcome, detail, None)
 
 
 def test_what_was_not_trained_has_no_score_whatever_it_sends():
-    record = scored(trained(outcome="diverged"), LABELS, SETTINGS)
+    record = scored(trained(outcome="diverged"), PREDICTIONS, LABELS, SETTINGS)
     assert (record["outcome"], record["accuracy"], record["test_accuracy"]) == ("diverged", None, None)
-
-
-def test_two_repeats_have_a_standard_deviation():
-    predictions = bytes([0, 0, 1, 1, 1, 0]) + bytes([0, 1, 1, 0, 0, 0])
-    record = trained(predictions=predictions, epochs=[{}, {}])
-    found = scored(record, LABELS, SETTINGS | {"repeats": 2})
-    assert (found["accuracy"], found["test_accuracy"]) == (0.5, 0.75)
-    assert found["accuracy_sd"] == pytest.approx(0.5 / 2**0.5)
 
 
 def of_one_training(accuracy: float, repeat: int, **changed) -> dict:

@@ -1,5 +1,6 @@
 """The store of known scores: the first writer of a key wins, whoever writes at the same time, in few files."""
 
+import gzip
 import json
 import math
 import multiprocessing
@@ -135,10 +136,34 @@ def test_without_hard_links_scores_are_kept_too(tmp_path, monkeypatch):
 
 
 def test_a_file_of_the_store_is_lines_of_json_that_anyone_can_unpack(tmp_path):
-    import gzip
-
     ScoreStore(tmp_path).put(KEYS[0], record(0.1))
     ScoreStore(tmp_path).put(KEYS[3], record(0.2))
     (path,) = tmp_path.iterdir()
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     assert [json.loads(line)["key"] for line in lines] == [KEYS[0], KEYS[3]]
+
+
+def test_of_two_writers_that_take_the_same_number_the_later_one_tries_the_next(tmp_path, monkeypatch):
+    ScoreStore(tmp_path).put(KEYS[0], record(0.1))
+    late, real, seen_late = ScoreStore(tmp_path), score_store._numbers, [[]]
+    monkeypatch.setattr(score_store, "_numbers", lambda *place: seen_late.pop() if seen_late else real(*place))
+    assert late.put(KEYS[3], record(0.2)) == record(0.2)
+    assert ScoreStore(tmp_path).get(KEYS[3]) == record(0.2) and ScoreStore(tmp_path).get(KEYS[0]) == record(0.1)
+    late, seen_late = ScoreStore(tmp_path), [[]]
+    assert late.put(KEYS[0], record(0.9)) == record(0.1)
+
+
+def test_the_bytes_of_a_record_are_those_of_its_content_alone(tmp_path):
+    ScoreStore(tmp_path).put(KEYS[0], record(0.1))
+    line = json.dumps({"key": KEYS[0], "accuracy": 0.1, "graph": None, "outcome": "trained"}) + "\n"
+    assert (tmp_path / "00.000001.jsonl.gz").read_bytes() == gzip.compress(line.encode(), 6, mtime=0)
+
+
+def test_a_file_that_is_not_whole_is_told_of_and_a_whole_one_is_not(tmp_path, caplog):
+    ScoreStore(tmp_path).put(KEYS[0], record(0.1))
+    ScoreStore(tmp_path).get(KEYS[0])
+    assert not caplog.records
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-3])
+    assert ScoreStore(tmp_path).get(KEYS[0]) is None
+    assert [each.getMessage() for each in caplog.records] == [f"{path}: not whole; what it misses is judged again"]

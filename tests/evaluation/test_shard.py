@@ -2,18 +2,19 @@
 
 import json
 import threading
+from dataclasses import asdict, replace
 
 import pytest
 
 from archloop.errors import InputError
 from archloop.evaluation.cache_key import protocol_digest, score_key
-from archloop.evaluation.evaluate import evaluate
-from archloop.evaluation.score import FIELDS
+from archloop.evaluation.evaluate import JobResources, evaluate
+from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import ScoreStore
 from archloop.files import sha256_file
 from archloop.random_seeds import derive
 
-RUN = {"device": "wanted", "isolation": "landlock", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
+RUN = JobResources("wanted", isolation="landlock", workers=1)
 MEASURED = {
     "seconds": {"train": 2.5},
     "cpu_s": 3.5,
@@ -47,7 +48,7 @@ class Answers:
         pass
 
     def settled(self, settings):
-        return settings | {"precision": "float32"}
+        return replace(settings, precision="float32")
 
     def judge(self, program, settings, seed, device):
         with self.lock:
@@ -70,8 +71,8 @@ def shard(monkeypatch, digits, settings, tmp_path):
         judge.works = works
         monkeypatch.setattr("archloop.evaluation.evaluate.Judge", lambda *given: judge.opened.append(given) or judge)
         rows = [{"id": f"c{number}", "program": program} for number, program in enumerate(programs)]
-        own = settings | dict(evaluation)
-        return *evaluate(rows, digits, own, 5, tmp_path / "store", RUN | changed, pending), judge
+        own = replace(settings, **dict(evaluation))
+        return *evaluate(rows, digits, own, 5, tmp_path / "store", replace(RUN, **changed), pending), judge
 
     return run
 
@@ -79,7 +80,7 @@ def shard(monkeypatch, digits, settings, tmp_path):
 def test_the_judge_is_opened_as_the_run_says_and_asked_with_the_seed_of_evaluations(shard, digits, settings):
     _, _, judge = shard(["a"])
     assert judge.opened == [(digits, "wanted", "landlock", "refuse")]
-    assert judge.asked == [("a", settings | {"precision": "float32"}, derive(5, "evaluate"), "cpu")]
+    assert judge.asked == [("a", replace(settings, precision="float32"), derive(5, "evaluate"), "cpu")]
     _, _, judge = shard(["b"], driver_calls="log")
     assert judge.opened == [(digits, "wanted", "landlock", "log")]
 
@@ -87,7 +88,11 @@ def test_the_judge_is_opened_as_the_run_says_and_asked_with_the_seed_of_evaluati
 def test_a_record_has_the_fields_of_a_score_under_its_key_and_what_was_measured_is_the_runs(shard, digits, settings):
     records, run, _ = shard(["a", "u", "a"], {"u": "unsafe"}, workers=2)
     protocol = protocol_digest(
-        settings | {"precision": "float32"}, sha256_file(digits), derive(5, "evaluate"), "Card", {"torch": "9"}
+        asdict(replace(settings, precision="float32")),
+        sha256_file(digits),
+        derive(5, "evaluate"),
+        "Card",
+        {"torch": "9"},
     )
     a, u = ({"outcome": outcome, "detail": "x", "parameters": 7} for outcome in ("trained", "unsafe"))
     keys = {program: score_key(protocol, program) for program in ("a", "u")}

@@ -1,6 +1,8 @@
 """What happens to a candidate behind its walls, in this process: the training compared with one written out here."""
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,16 +11,19 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from archloop.evaluation import train_candidate
 from archloop.evaluation.number_formats import Format
+from archloop.evaluation.records import CandidateReport
+from archloop.evaluation.train_candidate import CandidateData
+from archloop.settings.sections import Evaluation
 
-SETTINGS = {
-    "protocol": "native", "training": "evaluator", "repeats": 1, "epochs": 2, "batch_size": 4, "learning_rate": 0.05,
-    "momentum": 0.9, "gradient_clip": 0.5, "dropout": 0.0, "parameter_budget": 10**6, "precision": "float32",
-}  # fmt: skip
+SETTINGS = Evaluation(
+    protocol="native", training="evaluator", repeats=1, epochs=2, batch_size=4, learning_rate=0.05, momentum=0.9,
+    dropout=0.0, gradient_clip=0.5, parameter_budget=10**6, threads=1, precision="float32", timeout_s=60, memory_mb=100,
+)  # fmt: skip
 MEAN, STD = [0.4], [0.2]
 
 
 @pytest.fixture(scope="module")
-def data() -> dict:
+def data() -> CandidateData:
     """Images of 4 pixels a side: 21 to train on, so that one is left over, 6 and 5 to predict."""
     draw = torch.Generator().manual_seed(5)
     sizes = {"train": 21, "validation": 6, "test": 5}
@@ -27,18 +32,19 @@ def data() -> dict:
         for split, count in sizes.items()
     }
     labels = torch.randint(3, (21,), generator=draw)
-    return images | {"train_labels": labels, "mean": MEAN, "std": STD, "classes": 3}
+    return CandidateData(train_labels=labels, mean=MEAN, std=STD, classes=3, **images)
 
 
-def judged(data, program: str | None = None, images: int | None = None, seed: int = 3, **changed) -> tuple[dict, bytes]:
-    program = program or net()
-    return train_candidate.judge(program, data, SETTINGS | changed, seed, "cpu", images)
+def trained(
+    data, program: str | None = None, images: int | None = None, seed: int = 3, **changed
+) -> tuple[CandidateReport, bytes]:
+    return train_candidate.run(program or net(), data, replace(SETTINGS, **changed), seed, "cpu", images)
 
 
 def ended(data, program: str, **changed) -> tuple[str, str]:
-    facts, predictions = judged(data, program, **changed)
-    assert (predictions == b"") == (facts["outcome"] != "trained")
-    return facts["outcome"], facts["detail"]
+    report, predictions = trained(data, program, **changed)
+    assert (predictions == b"") == (report.outcome != "trained")
+    return report.outcome, report.detail
 
 
 def seen(images: torch.Tensor) -> torch.Tensor:
@@ -54,73 +60,73 @@ def by_hand(data, steps_of: int | None = None, seed: int = 3, epochs: int = 2):
     for _ in range(epochs):
         places, own, right = torch.randperm(21, generator=order), [], 0
         for batch in places.split(4)[:5]:  # the sixth has one image
-            answers = model(seen(data["train_images"][batch]).flatten(1))
-            loss = cross_entropy(answers, data["train_labels"][batch])
+            answers = model(seen(data.train_images[batch]).flatten(1))
+            loss = cross_entropy(answers, data.train_labels[batch])
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
             optimizer.step()
             own.append(loss.item())
-            right += (answers.argmax(1) == data["train_labels"][batch]).sum().item()
+            right += (answers.argmax(1) == data.train_labels[batch]).sum().item()
         losses.append(own)
         shares.append(right / 20)
-        predictions.append(model(seen(data["validation_images"]).flatten(1)).argmax(1))
-    predictions.append(model(seen(data["test_images"]).flatten(1)).argmax(1))
+        predictions.append(model(seen(data.validation_images).flatten(1)).argmax(1))
+    predictions.append(model(seen(data.test_images).flatten(1)).argmax(1))
     return losses, shares, bytes(torch.cat(predictions).tolist())
 
 
 def test_a_training_is_that_of_the_protocol(data):
     losses, shares, expected = by_hand(data)
-    facts, predictions = judged(data)
+    report, predictions = trained(data)
     assert predictions == expected and len(predictions) == 2 * 6 + 5
-    assert [epoch["train_accuracy"] for epoch in facts["epochs"]] == shares
-    assert [epoch["loss"] for epoch in facts["epochs"]] == pytest.approx([sum(own) / 5 for own in losses], abs=2e-5)
-    assert facts["losses"] == pytest.approx([loss for own in losses for loss in own], abs=1e-4)
-    assert [epoch["repeat"] for epoch in facts["epochs"]] == [0, 0]
-    assert [round(loss, 4) for loss in facts["losses"]] == facts["losses"]
-    assert [round(epoch["loss"], 5) for epoch in facts["epochs"]] == [epoch["loss"] for epoch in facts["epochs"]]
+    assert [epoch["train_accuracy"] for epoch in report.epochs] == shares
+    assert [epoch["loss"] for epoch in report.epochs] == pytest.approx([sum(own) / 5 for own in losses], abs=2e-5)
+    assert report.losses == pytest.approx([loss for own in losses for loss in own], abs=1e-4)
+    assert [epoch["repeat"] for epoch in report.epochs] == [0, 0]
+    assert [round(loss, 4) for loss in report.losses] == report.losses
+    assert [round(epoch["loss"], 5) for epoch in report.epochs] == [epoch["loss"] for epoch in report.epochs]
 
 
-def test_the_facts_of_a_training_are_these(data):
-    facts, _ = judged(data)
-    assert set(facts) == {
+def test_a_training_reports_this(data):
+    report, _ = trained(data)
+    assert set(json.loads(report.to_json())) == {
         "outcome", "detail", "parameters", "multiply_adds", "graph", "epochs", "losses", "format", "seconds",
     }  # fmt: skip
-    assert (facts["outcome"], facts["detail"], facts["format"]) == ("trained", "", "float32, contiguous")
-    assert (facts["parameters"], facts["multiply_adds"]) == (16 * 3 + 3, 16 * 3)
-    assert list(facts["seconds"]) == ["check", "build", "train", "predict"]
-    assert all(0 <= value < 60 and round(value, 4) == value for value in facts["seconds"].values())
-    assert facts["graph"]["nodes"] and len(facts["graph"]["digest"]) == 64
+    assert (report.outcome, report.detail, report.format) == ("trained", "", "float32, contiguous")
+    assert (report.parameters, report.multiply_adds) == (16 * 3 + 3, 16 * 3)
+    assert list(report.seconds) == ["check", "build", "train", "predict"]
+    assert all(0 <= value < 60 and round(value, 4) == value for value in report.seconds.values())
+    assert report.graph["nodes"] and len(report.graph["digest"]) == 64
 
 
 def test_another_seed_is_another_order_and_other_weights(data):
-    assert judged(data, seed=4)[0]["losses"] != judged(data)[0]["losses"]
-    assert judged(data, seed=4)[1] == by_hand(data, seed=4)[2]
+    assert trained(data, seed=4)[0].losses != trained(data)[0].losses
+    assert trained(data, seed=4)[1] == by_hand(data, seed=4)[2]
 
 
 def test_a_trial_takes_the_first_images_of_each_split(data):
-    facts, predictions = judged(data, images=4, epochs=1)
-    assert (len(facts["losses"]), len(predictions)) == (1, 8)
+    report, predictions = trained(data, images=4, epochs=1)
+    assert (len(report.losses), len(predictions)) == (1, 8)
 
 
 def test_a_curve_has_at_most_50_points_evenly_apart(data):
-    whole = judged(data, epochs=10)[0]["losses"]  # 50 steps
+    whole = trained(data, epochs=10)[0].losses  # 50 steps
     assert len(whole) == 50
-    longer = judged(data, epochs=12)[0]["losses"]
+    longer = trained(data, epochs=12)[0].losses
     assert longer[:25] == whole[::2] and len(longer) == 30
-    assert len(judged(data, images=12, epochs=17)[0]["losses"]) == 26  # of 51 steps
+    assert len(trained(data, images=12, epochs=17)[0].losses) == 26  # of 51 steps
 
 
 def test_a_batch_of_one_is_left_out_and_one_of_two_is_not(data):
-    assert [len(judged(data, images=count, epochs=1)[0]["losses"]) for count in (8, 9, 10)] == [2, 2, 3]
+    assert [len(trained(data, images=count, epochs=1)[0].losses) for count in (8, 9, 10)] == [2, 2, 3]
 
 
 def test_a_format_is_taken_in_which_a_step_and_a_prediction_go_through(data):
-    assert judged(data, precision="bfloat16")[0]["format"] == "bfloat16, contiguous"
+    assert trained(data, precision="bfloat16")[0].format == "bfloat16, contiguous"
     fails = "h = self.head(x.flatten(1)); torch.lerp(h, torch.zeros(h.shape), 0.5)"  # wants one format of both
     for when in ("self.training", "not self.training"):
-        facts, _ = judged(data, net(forward=f"if {when}: {fails}"), precision="bfloat16")
-        assert (facts["outcome"], facts["format"]) == ("trained", "float32, contiguous")
+        report, _ = trained(data, net(forward=f"if {when}: {fails}"), precision="bfloat16")
+        assert (report.outcome, report.format) == ("trained", "float32, contiguous")
 
 
 def test_a_program_is_a_module_of_its_own_name(data):
@@ -163,26 +169,24 @@ def test_a_program_that_fails_ends_with_what_it_is_to_blame_for(data, program, o
 
 
 def test_facts_that_were_found_before_the_end_stay(data):
-    facts, _ = judged(data, net(forward="assert x.is_meta"))
-    assert (facts["parameters"], facts["multiply_adds"]) == (51, 48) and facts["graph"] and facts["seconds"]["check"]
-    facts, _ = judged(data, net("nonsense"))
-    assert facts["parameters"] is facts["multiply_adds"] is facts["graph"] is None
-    assert facts["epochs"] == facts["losses"] == [] and facts["format"] == ""
+    report, _ = trained(data, net(forward="assert x.is_meta"))
+    assert (report.parameters, report.multiply_adds) == (51, 48) and report.graph and report.seconds["check"]
+    report, _ = trained(data, net("nonsense"))
+    assert report.parameters is report.multiply_adds is report.graph is None
+    assert report.epochs == report.losses == [] and report.format == ""
 
 
 def test_a_loss_is_looked_at_every_50_steps(data):
     late = net("self.seen = 0", "self.seen += self.training; x = x * (float('nan') if self.seen > 30 else 1)")
-    more = data | {
-        "train_images": data["train_images"].repeat(12, 1, 1, 1),
-        "train_labels": data["train_labels"].repeat(12),
-    }
+    images, labels = data.train_images.repeat(12, 1, 1, 1), data.train_labels.repeat(12)
+    more = replace(data, train_images=images, train_labels=labels)
     assert ended(more, late, epochs=1) == ("diverged", "the loss is no finite number in the first 50 steps")
 
 
 def test_weights_that_no_module_holds_are_counted_where_a_result_depends_on_them(data):
     init = "hidden = nn.Linear(16, 16).to(device); self.hidden = [hidden]"
-    facts, _ = judged(data, net(init, "x = self.hidden[0].to(x.device)(x.flatten(1))"))
-    assert (facts["outcome"], facts["parameters"]) == ("trained", 51 + 16 * 17)
+    report, _ = trained(data, net(init, "x = self.hidden[0].to(x.device)(x.flatten(1))"))
+    assert (report.outcome, report.parameters) == ("trained", 51 + 16 * 17)
     found = ended(data, net(init, "x = self.hidden[0].to(x.device)(x.flatten(1))"), parameter_budget=100)
     assert found == ("over_budget", "323 parameters, 100 allowed")
 
@@ -209,10 +213,10 @@ LEARNS = """
 
 
 def test_a_program_may_train_itself(data):
-    facts, predictions = judged(data, net() + LEARNS, training="candidate")
-    assert facts["outcome"] == "trained", facts
+    report, predictions = trained(data, net() + LEARNS, training="candidate")
+    assert report.outcome == "trained", report
     assert predictions == bytes([1] * 6 + [2] * 6 + [2] * 5)
-    assert facts["epochs"] == [{"repeat": 0, "loss": None, "train_accuracy": None}] * 2 and facts["losses"] == []
+    assert report.epochs == [{"repeat": 0, "loss": None, "train_accuracy": None}] * 2 and report.losses == []
     lacks = ("contract", "training: candidate, but Net has no train_setup and learn")
     assert ended(data, net(), training="candidate") == lacks
     assert ended(data, net() + LEARNS.replace("def learn", "def other"), training="candidate") == lacks
@@ -226,10 +230,8 @@ def test_the_protocols_are_these():
 
 
 def prepared(images, flips=None, layout="contiguous", name="resize256_flip"):
-    facts = {"mean": [0.4, 0.5], "std": [0.2, 0.1]}
-    return train_candidate._preparer(facts, train_candidate.PROTOCOLS[name], "cpu", Format("float32", layout))(
-        images, flips
-    )
+    plan = train_candidate.Plan(SETTINGS, train_candidate.PROTOCOLS[name], 1, "cpu", Format("float32", layout))
+    return train_candidate.preparer([0.4, 0.5], [0.2, 0.1], plan)(images, flips)
 
 
 def test_an_image_is_normalised_resized_and_flipped():
@@ -254,10 +256,11 @@ def test_half_of_the_images_are_flipped_each_time_they_are_seen(data):
         return images.float()
 
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
-    many = data["train_images"].repeat(20, 1, 1, 1), data["train_labels"].repeat(20)
-    epochs = train_candidate._epochs(model, *many, prepare, SETTINGS | {"batch_size": 32}, 1, "cpu", protocol)
+    many = data.train_images.repeat(20, 1, 1, 1), data.train_labels.repeat(20)
+    plan = train_candidate.Plan(replace(SETTINGS, batch_size=32), protocol, 1, "cpu")
+    train_epoch = train_candidate.epoch_trainer(model, *many, prepare, plan)
     for _ in range(2):
-        next(epochs)
+        train_epoch()
     flips = [flip for batch in counts for flip in batch]
     assert len(flips) == 840 and abs(sum(flips) / 840 - 0.5) < 4 * math.sqrt(0.25 / 840)
     assert flips[:420] != flips[420:]

@@ -3,7 +3,7 @@
 import copy
 import itertools
 import threading
-from dataclasses import asdict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,15 +12,16 @@ from archloop.data.dataset_file import read_metadata, read_split
 from archloop.errors import InputError
 from archloop.evaluation import train_candidate
 from archloop.evaluation.devices import dealt_out
-from archloop.evaluation.evaluate import evaluate
+from archloop.evaluation.evaluate import JobResources, evaluate
 from archloop.evaluation.faults import is_device
 from archloop.evaluation.judge import Judge
 from archloop.evaluation.number_formats import PLAIN, Format
-from archloop.evaluation.score import FIELDS
+from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import all_records
 from archloop.evaluation.verdicts import FAILURES, SOUND, TRANSIENT, judge_fairly
+from archloop.settings.sections import Evaluation
 
-RUN = {"device": "cpu", "isolation": "auto", "workers": 1, "gpus": 1, "cores": None, "memory_mb": None}
+RUN = JobResources("cpu", workers=1)
 BUSY = "AcceleratorError: CUDA error: CUDA-capable device(s) is/are busy or unavailable"
 NET = """
 import torch
@@ -71,17 +72,21 @@ class Machine:
         return dict(zip(("outcome", "detail"), self.outcomes.pop(0)))
 
     def settled(self, settings):
-        return settings | {"precision": "settled"}
+        return replace(settings, precision="settled")
 
     def train_once(self, *given):
         self.asked.append(given)
         return {"outcome": "trained" if self.works else "timeout", "detail": "too slow"}
 
 
-SOUND_TRIAL = {
-    "training": "evaluator", "epochs": 1, "repeats": 1, "batch_size": 16, "learning_rate": 0.01, "momentum": 0.9,
-    "gradient_clip": 3.0, "parameter_budget": 10**6, "timeout_s": 120, "precision": "settled", "memory_mb": 7,
-}  # fmt: skip
+GIVEN = Evaluation(
+    protocol="native", training="candidate", repeats=3, epochs=9, batch_size=8, learning_rate=0.5, momentum=0.1,
+    dropout=0.3, gradient_clip=1.0, parameter_budget=5, threads=2, precision="auto", timeout_s=1, memory_mb=7,
+)  # fmt: skip
+SOUND_TRIAL = Evaluation(
+    protocol="native", training="evaluator", repeats=1, epochs=1, batch_size=16, learning_rate=0.01, momentum=0.9,
+    dropout=0.3, gradient_clip=3.0, parameter_budget=10**6, threads=2, precision="settled", timeout_s=120, memory_mb=7,
+)  # fmt: skip
 OWN, GONE, DEAD = (
     ("crashed", "TypeError: own"),
     ("crashed", "CUDA error: busy"),
@@ -107,10 +112,10 @@ OWN, GONE, DEAD = (
 )
 def test_a_crash_counts_where_a_sound_program_goes_through(machine, device, outcome, lasting, asked):
     machine, was_sound = copy.deepcopy(machine), machine.sound
-    record, kept = judge_fairly(machine, "program", {"memory_mb": 7}, 5, device)
+    record, kept = judge_fairly(machine, "program", GIVEN, 5, device)
     assert (record["outcome"], kept) == (outcome, lasting)
     calls = {
-        "p": ("program", {"memory_mb": 7}, 5, device),
+        "p": ("program", GIVEN, 5, device),
         "s": (SOUND, SOUND_TRIAL, 0, device, 64),
     }
     assert machine.asked == [calls[each] for each in asked]
@@ -120,7 +125,7 @@ def test_a_crash_counts_where_a_sound_program_goes_through(machine, device, outc
 def test_where_the_sound_program_fails_no_verdict_counts():
     machine = Machine(OWN, works=False)
     with pytest.raises(InputError, match=r"on cuda:1 a sound program fails, too \(timeout: too slow\); no candidate"):
-        judge_fairly(machine, "program", {}, 5, "cuda:1")
+        judge_fairly(machine, "program", GIVEN, 5, "cuda:1")
     assert not machine.sound
 
 
@@ -167,20 +172,19 @@ def test_a_crash_of_the_programs_own_is_kept_once_a_sound_program_went_through(d
 
 @pytest.fixture(scope="module")
 def data(digits):
-    tensors = {}
-    for split in ("train", "validation", "test"):
-        images, labels = read_split(digits, split)
-        tensors |= {f"{split}_images": torch.from_numpy(images), f"{split}_labels": torch.from_numpy(labels)}
-    return tensors | asdict(read_metadata(digits))
+    metadata, (train, labels) = read_metadata(digits), read_split(digits, "train")
+    others = [torch.from_numpy(read_split(digits, split)[0]) for split in ("validation", "test")]
+    shown = [getattr(metadata, name) for name in ("mean", "std", "classes")]
+    return train_candidate.CandidateData(torch.from_numpy(train), torch.from_numpy(labels), *others, *shown)
 
 
 def trained_in(data, settings, step: str, precision: str = "float32") -> tuple[str, str]:
     """Return (outcome, format) of a program with a step of its own after its convolution, trained here."""
     program = NET.replace("STEP", step)
-    facts, _ = train_candidate.judge(
-        program, data, settings | {"precision": precision, "epochs": 2}, 1, "cpu", images=32
+    report, _ = train_candidate.run(
+        program, data, replace(settings, precision=precision, epochs=2), 1, "cpu", images=32
     )
-    return facts["outcome"] + facts["detail"], facts["format"]
+    return report.outcome + report.detail, report.format
 
 
 @pytest.mark.parametrize(
@@ -234,12 +238,12 @@ def test_every_device_has_as_many_candidates_as_workers_allow(digits, settings, 
     monkeypatch.setattr("archloop.evaluation.evaluate.dealt_out", lambda *_: ["one", "two"])
     monkeypatch.setattr("archloop.evaluation.evaluate.shares", lambda *_: {})
     rows = [{"id": str(at), "program": ROWS[0]["program"] + f"# {at}\n"} for at in range(8)]
-    evaluate(rows, digits, settings, 1, tmp_path, RUN | {"workers": 4})
+    evaluate(rows, digits, settings, 1, tmp_path, replace(RUN, workers=4))
     assert len(at_work) == 8
 
 
 def test_an_error_of_the_device_is_no_fault_of_the_construction(data, settings):
     fails = 'if device.type != "meta": raise RuntimeError("CUDA error: device is busy")'
     program = NET.replace('self.register_buffer("seen", torch.zeros(1))', fails).replace("STEP", "x = x")
-    facts, _ = train_candidate.judge(program, data, settings | {"precision": "float32"}, 1, "cpu", images=32)
-    assert facts["outcome"] == "crashed" and is_device(facts["detail"])
+    report, _ = train_candidate.run(program, data, replace(settings, precision="float32"), 1, "cpu", images=32)
+    assert report.outcome == "crashed" and is_device(report.detail)

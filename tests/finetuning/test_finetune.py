@@ -632,3 +632,10 @@ def test_a_cycle_that_begins_anew_has_no_parent(tiny_model, tmp_path, zero, pare
     run(tiny_model, tmp_path, parent=parent, initialise="new")
     assert adapter(tmp_path) == adapter(zero)
     assert json.loads((tmp_path / "adapter" / "training.json").read_text())["parent"] is None
+
+
+def test_dropout_takes_part_in_a_training(tiny_model, tmp_path):
+    settings = {"fresh": CORPUS[:4], "epochs": 1}
+    for name, rate in (("none", 0.0), ("half", 0.5)):
+        run(tiny_model, tmp_path / name, lora_dropout=rate, **settings)
+    assert adapter(tmp_path / "none") != adapter(tmp_path / "half")

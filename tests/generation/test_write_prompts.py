@@ -234,3 +234,13 @@ def test_hints_that_are_none_are_named(tmp_path, text):
 def test_hints_are_trimmed_and_named_by_text(tmp_path):
     (tmp_path / "hints.yaml").write_text("1: ' One. '\nb: Two.\n")
     assert read_hints(tmp_path / "hints.yaml") == {"1": "One.", "b": "Two."}
+
+
+@pytest.mark.parametrize("opening", OPENINGS)
+def test_a_prompt_fits_where_the_answer_and_its_opening_fit_to_the_token(tiny_model, opening):
+    tokenizer = load_tokenizer(tiny_model)
+    prompt = "Design a net."
+    taken = len(chat_tokens(tokenizer, prompt)) + len(opening_tokens(tokenizer, OPENINGS[opening]))
+    room = context_length(tiny_model) - taken
+    assert room_for_answer(tiny_model, room, opening)(prompt)
+    assert not room_for_answer(tiny_model, room + 1, opening)(prompt)

@@ -4,6 +4,7 @@ There the programs that need CUDA fail, so that only the tests' own logic is tri
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,8 @@ def device() -> str:
 
 
 @pytest.fixture(scope="session")
-def settings(settings) -> dict:
-    return settings | {"memory_mb": 16000}
+def settings(settings):
+    return replace(settings, memory_mb=16000)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from plain_user import ROOT, as_plain_user
@@ -14,6 +15,7 @@ from archloop.evaluation.judge import Judge
 from archloop.families.programs import family_names, family_programs
 from archloop.sandbox import isolation
 from archloop.sandbox.gpu_memory import shares
+from archloop.settings.sections import Evaluation
 
 HONEST = family_programs("plain")[0].program
 NET = """
@@ -72,7 +74,7 @@ ATTACKS = {
         {"out_of_memory", "crashed"},
     ),
 }
-# A tenth of a second a GiB, for the keeper looks every 50 ms.
+# A tenth of a second a GiB, for the supervisor looks every 50 ms.
 SLOWLY = "self.kept = getattr(self, 'kept', []) + [torch.ones(2**30, dtype=torch.uint8, device=x.device)]; "
 SLOWLY += "__import__('time').sleep(0.1)"
 # Programs that behave for some forward passes first.
@@ -80,7 +82,7 @@ LATE = [("a kernel that never ends", 3), ("own code that writes out of bounds", 
 LATE += [("an element-wise kernel that writes out of bounds", 100)]
 
 
-def trained(judge: Judge, settings: dict) -> bool:
+def trained(judge: Judge, settings: Evaluation) -> bool:
     return judge.judge(HONEST, settings, 1)["outcome"] == "trained"
 
 
@@ -107,7 +109,7 @@ def test_the_judge_trains_as_a_plain_user(device, level, tmp_path):
 
 @pytest.mark.parametrize("family", sorted(family_names())[::3])
 def test_seed_programs_of_many_kinds_train(judge, settings, family):
-    record = judge.judge(family_programs(family)[0].program, settings | {"parameter_budget": 10**7}, 1)
+    record = judge.judge(family_programs(family)[0].program, replace(settings, parameter_budget=10**7), 1)
     assert record["outcome"] == "trained", record
 
 
@@ -117,7 +119,7 @@ def test_a_program_that_attacks_the_card_harms_itself_alone(judge, settings, nam
     program = NET.replace("ATTACK", attack).replace("AFTER", str(after))
     started = time.monotonic()
     # Of one image a batch, so that there are more than a hundred.
-    record = judge.judge(program, settings | {"timeout_s": 10, "batch_size": 1}, 1, static=False)
+    record = judge.judge(program, replace(settings, timeout_s=10, batch_size=1), 1, static=False)
     assert record["outcome"] in outcomes, record
     assert time.monotonic() - started < 10 + 60
     assert trained(judge, settings), "the next program found no sound card"
@@ -127,14 +129,14 @@ def test_a_neighbour_of_an_endless_kernel_gets_no_timeout(judge, settings):
     attack, outcomes = ATTACKS["a kernel that never ends"]
     endless = NET.replace("ATTACK", attack).replace("AFTER", "0")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        beside = pool.submit(judge.judge, endless, settings | {"timeout_s": 10}, 1, static=False)
+        beside = pool.submit(judge.judge, endless, replace(settings, timeout_s=10), 1, static=False)
         record = judge.judge(HONEST, settings, 1)
     assert beside.result()["outcome"] in outcomes
     assert record["outcome"] == "trained", json.dumps(record["detail"])
 
 
 def test_a_candidate_beyond_its_share_of_a_card_is_stopped(judge, device, settings, monkeypatch):
-    """The keeper measures from outside; on a processor tests/sandbox/test_gpu_memory.py has a stand-in for NVML."""
+    """The supervisor measures from outside; on a processor tests/sandbox/test_gpu_memory.py has a stand-in for NVML."""
     if device == "cpu":
         pytest.skip("no GPU here: nothing measures its memory")
     share = next(iter(shares([judge.device], 8).values()))
@@ -142,6 +144,6 @@ def test_a_candidate_beyond_its_share_of_a_card_is_stopped(judge, device, settin
     record = judge.judge(NET.replace("ATTACK", SLOWLY).replace("AFTER", "0"), settings, 1, static=False)
     assert (record["outcome"], record["detail"]) == (
         "out_of_memory",
-        f"more than {share['mb']} MB of the GPU in use, its share",
+        f"more than {share.memory_mb} MB of the GPU in use, its share",
     )
     assert trained(judge, settings)

@@ -1,8 +1,10 @@
 """What sound programs are trained in on a GPU: the fastest format and layout that they take."""
 
+from dataclasses import replace
+
 import pytest
 
-from archloop.evaluation.evaluate import evaluate
+from archloop.evaluation.evaluate import JobResources, evaluate
 
 NET = """
 import torch
@@ -38,7 +40,7 @@ MASK = "y = torch.zeros(x.shape, device=x.device); y[x > 0] = x[x > 0]; x = y"
     ],
 )
 def test_a_sound_program_is_trained_in_the_fastest_format_that_it_takes(judge, settings, step, precision, layout):
-    record = judge.judge(NET.replace("STEP", step), settings | {"precision": "bfloat16"}, 1)
+    record = judge.judge(NET.replace("STEP", step), replace(settings, precision="bfloat16"), 1)
     assert record["outcome"] == "trained", record
     assert record["format"] == f"{precision}, {layout if judge.device != 'cpu' else 'contiguous'}"
 
@@ -56,7 +58,7 @@ def test_candidates_are_judged_on_all_cards_of_a_job(digits, settings, device, t
     if device != "cuda" or count < 2:
         pytest.skip("no two GPUs here")
     rows = [{"id": str(at), "program": NET.replace("STEP", f"x = x * {at + 1}.0")} for at in range(2 * count)]
-    run = {"device": device, "gpus": count, "isolation": "auto", "workers": "auto", "cores": None, "memory_mb": None}
+    run = JobResources(device, gpus=count)
     records, facts = evaluate(rows, digits, settings, 1, tmp_path, run)
     assert {record["outcome"] for record in records} == {"trained"}
     assert facts["workers"] == facts["devices"]

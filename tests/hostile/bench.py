@@ -16,6 +16,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,7 @@ from archloop.errors import InputError
 from archloop.evaluation import judge
 from archloop.evaluation.judge import Judge
 from archloop.settings.complete import complete
+from archloop.settings.sections import Evaluation
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"batch_size": 16, "learning_rate": 0.01, "momentum": 0.9, "epochs": 1, "dropout": 0.2, "gradient_clip": 3.0}
@@ -59,7 +61,7 @@ class Bench:
         self.programs = {each.name: each for each in hostile_programs()}
         self.honest_programs = honest_programs()
         given = yaml.safe_load((ROOT / "tests" / "test.yaml").read_text(encoding="utf-8"))
-        self.settings = complete(given)["evaluation"] | SETTINGS
+        self.settings = Evaluation(**complete(given)["evaluation"] | SETTINGS)
 
     def __enter__(self) -> "Bench":
         self.stack = contextlib.ExitStack()
@@ -109,7 +111,7 @@ class Bench:
 
     def run_honest(self, name: str) -> dict:
         """Judge one honest program, the static check on."""
-        record = self._judge(self.honest_programs[name], self.settings["timeout_s"], static=True)
+        record = self._judge(self.honest_programs[name], self.settings.timeout_s, static=True)
         return {"record": record, "problems": self._outside()}
 
     def refuse(self, name: str) -> dict:
@@ -136,10 +138,10 @@ class Bench:
 
     def _judge(self, program: str, timeout_s: float, static: bool) -> dict:
         with _alarm(timeout_s + 3 * GRACE_S):
-            return self.judge.judge(program, self.settings | {"timeout_s": timeout_s}, 1, static=static)
+            return self.judge.judge(program, replace(self.settings, timeout_s=timeout_s), 1, static=static)
 
     def _honest(self) -> tuple:
-        record = self._judge(self.honest_programs["prints_and_catches"], self.settings["timeout_s"], static=True)
+        record = self._judge(self.honest_programs["prints_and_catches"], self.settings.timeout_s, static=True)
         if record["outcome"] != "trained" or record["isolation"] != self.level:
             raise AssertionError(f"an honest program ended as {record}")
         return record["outcome"], record["accuracy"], record["parameters"]

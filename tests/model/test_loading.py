@@ -361,3 +361,7 @@ def test_a_model_that_the_hub_does_not_have_is_one_line(hub, tmp_path):
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert "model.reference: owner/other could not be downloaded" in line
+    assert line.endswith(
+        "a gated model needs its licence accepted on its page, and on this node `hf auth login` or the"
+        " variable HF_TOKEN"
+    )

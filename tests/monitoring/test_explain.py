@@ -1,5 +1,7 @@
 """Why a run stopped, read from logs as Snakemake 9 and SLURM write them."""
 
+import pytest
+
 from archloop.monitoring.explain import explain
 from archloop.monitoring.explain import failures as explain_failures
 from archloop.monitoring.live_jobs import failures as live_failures
@@ -70,6 +72,33 @@ def test_a_harmless_line_is_not_taken_for_the_cause(tmp_path):
 def test_what_python_died_of_is_told(tmp_path):
     assert told(tmp_path, "ModuleNotFoundError: No module named 'torch'")[0].endswith("No module named 'torch'")
     assert "more mem_mb" in told(tmp_path, "Traceback:\nMemoryError")[-1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "remedy"),
+    [
+        ("generate", "lower execution.cache_mb"),
+        ("evaluate_seed", "lower execution.workers (a smaller evaluation.batch_size is another protocol,"),
+        ("archloop_finetune_seed", "set finetuning.gradient_checkpointing: true, or lower finetuning.batch_size"),
+        ("other", "take a GPU with more memory"),
+    ],
+)
+def test_a_full_gpu_has_a_remedy_for_each_rule(tmp_path, rule, remedy):
+    log = tmp_path / "rule.log"
+    text = FAILED.format(rule=rule, job=7, number=3, log=log, slurm=tmp_path / "none.log")
+    lines = told(tmp_path, "", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", text=text)
+    assert lines[0].endswith("the GPU's memory is full")
+    assert lines[-1].startswith(f"  remedy: {remedy}")
+
+
+def test_of_a_job_that_says_nothing_the_last_lines_are_shown(tmp_path):
+    lines = told(tmp_path, "", "".join(f"line {number}\n" for number in range(9)))
+    assert lines[0].endswith("it ended without a message")
+    assert lines[1:-1] == [
+        f"  log: {tmp_path}/rule.log",
+        *(f"    line {number}" for number in range(4, 9)),
+        f"  log: {tmp_path}/slurm.log",
+    ]
 
 
 def test_attempts_are_counted(tmp_path):

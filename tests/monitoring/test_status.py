@@ -120,7 +120,7 @@ def test_it_starts_without_heavy_imports(root, run):
 
 
 def test_an_empty_folder_and_one_without_settings_are_no_trouble(run, tmp_path):
-    assert status(tmp_path / "none", tmp_path) == f"nothing finished in {tmp_path / 'none'}/ yet"
+    assert status(tmp_path / "none", tmp_path) == f"no run has been started in {tmp_path / 'none'}/ yet"
     (run / "settings.json").unlink()
     assert "chain main: 2 of 3 cycles finished" in status(run, tmp_path)
     (run / "main" / "cycle-3" / "evaluated" / "0.json").write_text(json.dumps({"records": []})[:5])

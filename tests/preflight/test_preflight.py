@@ -440,8 +440,12 @@ def test_gpus_by_the_names_that_sites_give_them():
 
 
 def test_without_a_run_it_says_how_to_check_before_one(tmp_path):
-    with pytest.raises(InputError, match="no run was started there; `snakemake --profile slurm preflight`"):
+    with pytest.raises(InputError) as caught:
         read_run(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: no run has been started there, so its settings are unknown; to check before the first run:"
+        " snakemake preflight --profile slurm --configfile YOUR.yaml"
+    )
 
 
 def test_inside_a_job_its_variables_are_not_handed_on(monkeypatch):

@@ -296,4 +296,4 @@ def test_an_output_without_record_and_provenance_is_not_accepted(changed):
     _forget(changed)
     (found,) = plans([(changed, [])])
     assert found.status != 0
-    assert "main/cycle-1/candidates.parquet: neither a record" in found.text
+    assert "main/cycle-1/candidates.parquet: of unknown origin" in found.text

@@ -1,10 +1,11 @@
 """What a candidate holds on a card that it shares is bounded from outside: with a library that stands in for NVML's.
 
-The binding, the judge, its keeper and the candidates are real; what is measured as memory of a card is their own.
+The binding, the judge, its supervisor and the candidates are real; what is measured as memory of a card is their own.
 """
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from archloop.errors import InputError
 from archloop.evaluation.judge import Judge
 from archloop.families.programs import family_programs
 from archloop.sandbox import gpu_memory
+from archloop.sandbox.messages import CardShare
 
 HONEST = family_programs("plain")[0].program
 MEMORY_MB, SHARE_MB = 3000, 1500  # of which the judge's own modules, mapped, are some hundreds
@@ -37,7 +39,7 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def settings(settings):
-    return settings | {"memory_mb": MEMORY_MB, "batch_size": 4}
+    return replace(settings, memory_mb=MEMORY_MB, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def judge(library, digits):
         patched.setenv("LD_LIBRARY_PATH", str(library))
         with Judge(digits, "cpu", "landlock") as opened:
             opened.gpu = True
-            opened.shares = {"cpu": {"uuid": "any", "mb": SHARE_MB}}
+            opened.shares = {"cpu": CardShare("any", SHARE_MB)}
             yield opened
 
 
@@ -75,7 +77,7 @@ def test_a_candidate_within_its_share_is_trained(judge, settings):
 
 
 def test_where_nvml_does_not_show_a_candidate_no_card_is_shared(judge, settings, monkeypatch):
-    monkeypatch.setattr(judge, "shares", {"cpu": {"uuid": "empty", "mb": SHARE_MB}})
+    monkeypatch.setattr(judge, "shares", {"cpu": CardShare("empty", SHARE_MB)})
     with pytest.raises(
         InputError, match=r"not measured \(NVML does not show its process\): set execution.workers to auto"
     ):
@@ -94,4 +96,4 @@ def test_each_candidate_of_a_card_has_a_share_and_one_alone_has_all(monkeypatch)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
     both = ["cuda:0", "cuda:1"]
     assert gpu_memory.shares(both, 2) == gpu_memory.shares(["cpu"], 8) == {}
-    assert gpu_memory.shares(both, 5) == {device: {"uuid": "f00", "mb": 80 * 2**10 // 3} for device in both}
+    assert gpu_memory.shares(both, 5) == {device: CardShare("f00", 80 * 2**10 // 3) for device in both}

@@ -18,6 +18,7 @@ from archloop.families.programs import family_programs
 from archloop.preflight import trial
 from archloop.sandbox import isolation
 from archloop.settings import schema
+from archloop.settings.sections import Evaluation
 
 HONEST = family_programs("plain")[0].program
 
@@ -63,7 +64,7 @@ def test_a_driver_starts_behind_the_walls(judged, level):
     ("fault", "granted", "says"),
     [
         ("connect", True, r"the start of the device failed \(PermissionError.*gpu_walls.py says which wall it is"),
-        ("late name", True, "a training step behind the closed walls failed .*PermissionError"),
+        ("late name", True, "a training step in the closed sandbox failed .*PermissionError"),
         ("", False, r"the start of the device failed \(PermissionError"),
     ],
 )
@@ -104,12 +105,13 @@ def test_nobody_receives_over_the_drivers_socket_where_landlock_scopes_none(digi
 
 def test_a_trial_says_which_wall_keeps_a_driver_out(monkeypatch):
     given = {name: rule.get("default") for name, rule in schema.section("evaluation").items()}
+    protocol = Evaluation(**given | {"parameter_budget": 10**6})
     own = stand_in.server("", "late name").replace("\nfork_server.main()", "; fork_server.main()")
     monkeypatch.setattr("archloop.evaluation.judge.SERVER", own)
     monkeypatch.setattr(
         trial, "LEFT_OUT", {name: trial.LEFT_OUT[name] for name in ("no wall", "the limits", "Landlock")}
     )
-    found = list(trial.which_wall("cpu", given | {"parameter_budget": 10**6}, ("landlock",), as_gpu=True))
+    found = list(trial.which_wall("cpu", protocol, ("landlock",), as_gpu=True))
     assert [(left_out, "trouble" in each) for _, left_out, each in found] == [
         ("no wall", True),
         ("the limits", True),

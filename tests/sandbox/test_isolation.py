@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,32 +14,40 @@ from linear_net import net
 from plain_user import ROOT, as_plain_user
 
 from archloop.errors import InputError
-from archloop.evaluation import fork_server
 from archloop.evaluation.judge import Judge
-from archloop.sandbox import isolation
+from archloop.sandbox import isolation, supervisor
+from archloop.sandbox.messages import Bounds, Order, bounds
+from archloop.sandbox.readable_files import readable_paths
+from archloop.settings.sections import Evaluation
 
 HONEST = net()
+AN_ORDER = Order(
+    level="namespaces", bounds=bounds(60, 100, 2), readable=[], hidden=[], grants="", base="", scratch="", device="cpu",
+    gpu=False, device_files=[], log_unlisted=False,
+)  # fmt: skip
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, or changes control groups")
 
 
 @pytest.fixture(scope="module")
 def settings(settings):
-    return settings | {"threads": 2}
+    return replace(settings, threads=2)
 
 
 @pytest.fixture(scope="module")
 def judge(digits):
     with Judge(digits, "cpu", "namespaces") as opened:
-        opened._ready()
+        opened.ready_server()
         yield opened
 
 
 UNDER_A_LIMIT = """
 import resource, sys
-from archloop import site_limits; from archloop.sandbox import isolation as walls
+from archloop import site_limits
+from archloop.sandbox import isolation
+from archloop.sandbox.messages import Bounds
 resource.setrlimit(getattr(resource, sys.argv[1]), (int(sys.argv[2]),) * 2)
-order = {"level": "namespaces", "gpu": False, "cpu_s": 130, "memory_mb": 7000}
-print("; ".join(site_limits.shortfalls(walls.limits(order))))
+promised = isolation.limits(Bounds(60, 130, 7000, 2), "namespaces", gpu=False)
+print("; ".join(site_limits.shortfalls(promised)))
 """
 
 
@@ -106,7 +115,7 @@ def test_a_control_group_that_is_full_is_no_crash(judge, settings, room, says):
         pytest.skip(f"control groups cannot be changed here ({error})")
     try:
         with pytest.raises(InputError, match=f"{says} .*pids.max {1 + room}"):
-            judge.judge(HONEST, settings | {"threads": 16}, 1)
+            judge.judge(HONEST, replace(settings, threads=16), 1)
     finally:
         back = next(line.split(":", 2)[2] for line in before if "pids" in line.split(":")[1] or line.startswith("0::"))
         (root / back.lstrip("/") / "cgroup.procs").write_text(str(judge.server.process.pid))
@@ -118,8 +127,10 @@ ELSEWHERE = """
 import json, sys, tempfile
 from pathlib import Path
 from archloop.evaluation.judge import Judge
+from archloop.settings.sections import Evaluation
 from small_data import write_few_digits
 level, settings, programs = json.loads(sys.argv[1])
+settings = Evaluation(**settings)
 with tempfile.TemporaryDirectory() as place, Judge(write_few_digits(Path(place) / "d"), "cpu", level) as judge:
     for program in programs:
         try:
@@ -131,9 +142,9 @@ with tempfile.TemporaryDirectory() as place, Judge(write_few_digits(Path(place) 
 MODULES = {"PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT / 'tests' / 'helpers'}", "PATH": os.environ["PATH"]}
 
 
-def judged(prepared: str, level: str, settings: dict, programs: list[str], tmp_path: Path) -> list:
+def judged(prepared: str, level: str, settings: Evaluation, programs: list[str], tmp_path: Path) -> list:
     """Return (outcome, detail) of programs that a plain user judges; prepared: lines of shell that root runs before."""
-    arguments = [sys.executable, "-B", "-c", ELSEWHERE, json.dumps([level, settings, programs])]
+    arguments = [sys.executable, "-B", "-c", ELSEWHERE, json.dumps([level, asdict(settings), programs])]
     command = as_plain_user(arguments, tmp_path)
     command[-1] = command[-1].replace("exec setpriv", f"{prepared}\nexec setpriv")
     done = subprocess.run(command, capture_output=True, text=True, env=MODULES, cwd="/")
@@ -148,7 +159,7 @@ MANY_THREADS = (
 
 
 @needs_root
-def test_a_keeper_watches_where_proc_hides_the_candidate_from_it(settings, tmp_path):
+def test_a_supervisor_watches_where_proc_hides_the_candidate_from_it(settings, tmp_path):
     programs = [HONEST, net(MANY_THREADS + "\n        time.sleep(9)")]
     hidden = "mount -t proc -o hidepid=2 proc /proc"
     trained, crashed = judged(hidden, "landlock", settings, programs, tmp_path)
@@ -158,7 +169,7 @@ def test_a_keeper_watches_where_proc_hides_the_candidate_from_it(settings, tmp_p
 
 @needs_root
 def test_a_limit_on_the_users_processes_is_no_crash(settings, tmp_path):
-    more = settings | {"threads": 8}
+    more = replace(settings, threads=8)
     found = judged("prlimit --pid $$ --nproc=9", "landlock", more, [HONEST], tmp_path)
     assert found[0][0] == "InputError" and "refuses the 8 threads of evaluation.threads (RLIMIT_NPROC 9" in found[0][1]
 
@@ -180,17 +191,19 @@ assert libc.prctl(22, 2, ctypes.byref(Program(len(code), ctypes.addressof(text))
 
 
 def test_a_kernel_without_descriptors_of_processes_and_without_landlock_judges(settings):
-    given = json.dumps(["auto", settings, [HONEST, "raise SystemExit"]])
+    given = json.dumps(["auto", asdict(settings), [HONEST, "raise SystemExit"]])
     command = [sys.executable, "-c", OLD_KERNEL + ELSEWHERE, given]
     done = subprocess.run(command, capture_output=True, text=True, env=MODULES)
     assert [json.loads(line)[0] for line in done.stdout.splitlines()] == ["trained", "construct"], done.stderr
 
 
-def test_a_keeper_that_fails_behind_the_walls_is_an_outcome_of_its_candidate(judge, settings, monkeypatch):
-    real = json.dumps
-    monkeypatch.setattr(
-        "archloop.evaluation.judge.json.dumps", lambda value, **o: real(value | {"timeout_s": "x"}, **o)
-    )
+def test_a_supervisor_that_fails_once_the_sandbox_stands_is_an_outcome_of_its_candidate(judge, settings, monkeypatch):
+    real = Order.to_json
+
+    def without_a_time(order: Order) -> bytes:
+        return real(replace(order, bounds=replace(order.bounds, timeout_s="x")))
+
+    monkeypatch.setattr(Order, "to_json", without_a_time)
     record = judge.judge(HONEST, settings, 1)
     assert record["outcome"] == "crashed" and "could not be watched any longer (TypeError" in record["detail"]
 
@@ -208,9 +221,8 @@ def test_a_keeper_that_fails_behind_the_walls_is_an_outcome_of_its_candidate(jud
 def test_a_process_is_watched_whatever_it_calls_itself(tmp_path, name, threads, outcome):
     path = tmp_path / "status"
     path.write_bytes(b"Name:\t" + name + b"\nVmSize:\t9 kB\nRssAnon:\t 1000 kB\nThreads:\t%d\n" % threads)
-    order = {"level": "namespaces", "gpu": False, "memory_mb": 100, "card": None}
     with open(path, "rb", buffering=0) as status:
-        broken = fork_server._broken_limit(status, lambda: None, order, float("inf"))
+        broken = supervisor.broken_limit(status, lambda: None, AN_ORDER, float("inf"))
     assert (broken and broken[0]) == outcome
 
 
@@ -242,7 +254,7 @@ def test_a_script_runs_for_a_user_without_a_name(root, given, name):
 def test_a_trial_that_cannot_run_is_no_fault_of_the_kernel(monkeypatch):
     monkeypatch.setattr(isolation.python_command, "LIBRARY", Path("/nowhere"))
     isolation.obstacle.cache_clear()
-    with pytest.raises(InputError, match=r"cannot try the walls \(.*No module named 'archloop'"):
+    with pytest.raises(InputError, match=r"cannot try the sandbox \(.*No module named 'archloop'"):
         isolation.obstacle("namespaces")
     isolation.obstacle.cache_clear()
 
@@ -271,28 +283,23 @@ def test_the_limits_that_hold_are_reported_and_one_that_is_too_low_fails_the_job
     assert "\n" not in str(caught.value)
 
 
-EVALUATION = {"timeout_s": 1.5, "repeats": 3, "memory_mb": 100, "threads": 2}
-
-
-def test_what_a_judgement_may_take_follows_from_the_settings():
-    assert isolation.bounds(EVALUATION) == {"timeout_s": 4.5, "cpu_s": 19, "memory_mb": 100, "threads": 2}
-
-
-ORDER = {"level": "namespaces", "gpu": False, "cpu_s": 19, "memory_mb": 100}
+def test_what_a_training_may_take_follows_from_the_settings():
+    assert bounds(4.7, 100, 2) == Bounds(timeout_s=4.7, cpu_s=19, memory_mb=100, threads=2)
 
 
 def test_a_candidate_has_these_limits(monkeypatch):
     monkeypatch.setattr(isolation, "kernel", lambda: (5, 14))
-    found = isolation.limits(ORDER)
+    promised = bounds(4.5, 100, 2)
+    found = isolation.limits(promised, "namespaces", gpu=False)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     assert abs(found.pop(resource.RLIMIT_AS) - mapped - 100 * 2**20) < 16 * 2**20
     files = {resource.RLIMIT_FSIZE: 2**24, resource.RLIMIT_NOFILE: 256, resource.RLIMIT_STACK: 2**23}
     assert found == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
-    gpu = isolation.limits(ORDER | {"gpu": True})
+    gpu = isolation.limits(promised, "namespaces", gpu=True)
     assert gpu == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
-    assert resource.RLIMIT_NPROC not in isolation.limits(ORDER | {"level": "landlock"})
+    assert resource.RLIMIT_NPROC not in isolation.limits(promised, "landlock", gpu=False)
     monkeypatch.setattr(isolation, "kernel", lambda: (5, 13))
-    assert resource.RLIMIT_NPROC not in isolation.limits(ORDER)
+    assert resource.RLIMIT_NPROC not in isolation.limits(promised, "namespaces", gpu=False)
 
 
 def test_a_scratch_folder_has_these_bounds():
@@ -348,12 +355,16 @@ def test_levels_are_tried_from_the_strongest_on(monkeypatch):
 
 CONFINED = """
 import json, os, resource, signal, sys, tempfile
-from archloop.sandbox import isolation as walls
+from archloop.sandbox import isolation
+from archloop.sandbox.messages import Order, bounds
 scratch, grants = sys.argv[1:]
 tempfile.gettempdir()
 os.environ.update(SECRET="x", CUDA_VISIBLE_DEVICES="2", CUDA_DEVICE_ORDER="PCI_BUS_ID")
-order = {"level": "none", "gpu": False, "readable": [], "scratch": scratch, "memory_mb": 500, "cpu_s": 30}
-walls.confine(order | {"grants": grants})()
+order = Order(
+    level="none", bounds=bounds(20, 500, 1), readable=[], hidden=[], grants=grants, base="/", scratch=scratch,
+    device="cpu", gpu=False, device_files=[], log_unlisted=False,
+)
+isolation.confine(order)()
 names = ("CPU", "FSIZE", "NOFILE", "CORE", "MEMLOCK", "MSGQUEUE", "RTPRIO")
 limits = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in names}
 ignored = signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN
@@ -386,7 +397,7 @@ def test_a_candidate_has_this_environment_and_these_limits(tmp_path, root):
 def test_a_limit_that_is_lower_already_stays(root):
     code = "import resource; from archloop.sandbox import isolation; "
     code += "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)); "
-    code += "isolation._limit({resource.RLIMIT_NOFILE: 256}); print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    code += "isolation.set_limits({resource.RLIMIT_NOFILE: 256}); print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")}
     )
@@ -404,9 +415,13 @@ def test_the_gpus_of_a_machine_are_its_files(monkeypatch, tmp_path):
 BEHIND = """
 import ctypes, json, os, sys
 from archloop.sandbox import isolation
+from archloop.sandbox.messages import Order, bounds
 kind, scratch, grants = sys.argv[1:]
 prctl = ctypes.CDLL(None).prctl
-order = {"level": "landlock", "gpu": kind == "gpu", "readable": [], "scratch": scratch, "memory_mb": 500, "cpu_s": 30}
+order = Order(
+    level="landlock", bounds=bounds(20, 500, 1), readable=[], hidden=[], grants=grants, base="/", scratch=scratch,
+    device="cpu", gpu=kind == "gpu", device_files=[], log_unlisted=False,
+)
 
 def removes():
     open(scratch + "/file", "w").close()
@@ -416,7 +431,7 @@ def removes():
         return False
     return True
 
-close = isolation.confine(order | {"grants": grants, "devices": [], "log_unlisted": False, "hidden": []})
+close = isolation.confine(order)
 found = []
 for step in (close, close):
     found.append([prctl(3, 0, 0, 0, 0), prctl(39, 0, 0, 0, 0), removes()])
@@ -426,8 +441,8 @@ print(json.dumps(found))
 """
 
 
-def seen_behind_walls(root, tmp_path, kind: str) -> list[list]:
-    """Return (may be dumped, has no new privileges, may remove a file) after the start and behind the closed walls."""
+def seen_in_the_sandbox(root, tmp_path, kind: str) -> list[list]:
+    """Return (may be dumped, has no new privileges, may remove a file) after the start and in the closed sandbox."""
     (tmp_path / "scratch").mkdir()
     (tmp_path / "grants").write_text("[[], []]")
     command = [sys.executable, "-c", BEHIND, kind, str(tmp_path / "scratch"), str(tmp_path / "grants")]
@@ -437,11 +452,11 @@ def seen_behind_walls(root, tmp_path, kind: str) -> list[list]:
 
 
 def test_nobody_reads_the_memory_of_a_candidate_and_it_hides_no_file(root, tmp_path):
-    assert seen_behind_walls(root, tmp_path, "cpu") == [[0, 1, False], [0, 1, False]]
+    assert seen_in_the_sandbox(root, tmp_path, "cpu") == [[0, 1, False], [0, 1, False]]
 
 
-def test_the_start_of_a_gpu_has_wider_walls_that_are_closed_behind_it(root, tmp_path):
-    assert seen_behind_walls(root, tmp_path, "gpu") == [[1, 1, True], [0, 1, False]]
+def test_the_start_of_a_gpu_has_a_wider_sandbox_that_is_closed_behind_it(root, tmp_path):
+    assert seen_in_the_sandbox(root, tmp_path, "gpu") == [[1, 1, True], [0, 1, False]]
 
 
 def test_a_scratch_folder_in_memory_may_be_emptied_for_its_size_is_bounded(judge, settings):
@@ -457,5 +472,5 @@ def test_a_candidate_with_too_many_threads_is_ended_where_no_limit_counts_them(j
 
 def test_a_candidate_may_read_the_folders_of_the_dynamic_linker(monkeypatch, tmp_path):
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}:/nowhere/at/all:relative")
-    found = isolation.readable_paths()
+    found = readable_paths()
     assert str(tmp_path) in found and len(found) == len(set(found)) and all(os.path.lexists(path) for path in found)

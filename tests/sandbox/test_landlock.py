@@ -133,3 +133,20 @@ def test_the_scratch_folder_is_all_that_is_left_for_writing(tmp_path, root):
     wanted = [*GRANTED, *(f"no {name}" for name in DENIED), "0 descriptors more"]
     assert done.stdout.splitlines() == wanted, done.stderr
     assert (tmp_path / "readable" / "file").read_text() == "kept"
+
+
+UNASKED = """
+from archloop.sandbox import landlock, namespaces
+namespaces.drop_capabilities()
+try:
+    landlock.restrict([])  # without no_new_privs
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="the kernel has no Landlock")
+def test_what_the_kernel_refuses_is_told_with_its_reason(root):
+    command, environment = [sys.executable, "-c", UNASKED], {"PYTHONPATH": str(root / "scripts")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout == "[Errno 1] Landlock does not restrict\n", done.stderr

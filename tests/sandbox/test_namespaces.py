@@ -98,12 +98,13 @@ if child == 0:
     try:
         found["pid"] = os.getpid()
         devices = ["/dev/null", "/dev/absent"]
+        scratch = namespaces.Scratch("/scratch", megabytes=1, files=20)
         namespaces._libc.unshare(namespaces.NEW_MOUNT)
         namespaces._mount("tmpfs", f"{shown}/mounted", "tmpfs", 0)
         open(f"{shown}/mounted/file", "w").write("mounted")
         own = os.open("/proc/self/ns", os.O_RDONLY)
         before = [os.readlink(name, dir_fd=own) for name in ("mnt", "cgroup")]
-        namespaces.build_root(base, [shown, f"{shown}/below", link], devices, "/scratch", 1, 20, bool(processes))
+        namespaces.build_root(base, [shown, f"{shown}/below", link], devices, scratch, bool(processes))
         after = [os.readlink(name, dir_fd=own) for name in ("mnt", "cgroup")]
         found["namespaces of its own"] = [one != two for one, two in zip(before, after)]
         inside()

@@ -5,7 +5,7 @@ import pytest
 
 from archloop.corpus.tables import CANDIDATES, CORPUS, read_corpus, write_candidates, write_corpus
 from archloop.evaluation.cache_key import protocol_digest, score_key
-from archloop.evaluation.score import FIELDS
+from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import ScoreStore
 from archloop.files import read_json, read_jsonl, sha256_file, write_json, write_jsonl
 from archloop.layout import SCRIPTS

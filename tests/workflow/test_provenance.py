@@ -243,3 +243,35 @@ def test_the_host_is_the_machine_and_where_it_computes(monkeypatch):
 
 def test_packages_that_are_not_installed_have_no_version():
     assert set(provenance.versions(("click", "no-such-package"))) == {"python", "click"}
+
+
+def test_a_host_is_that_of_the_jobs_device_and_of_the_processes_that_computed_for_it(tmp_path):
+    @stage("output")
+    @click.option("--device")
+    @click.option("--output", type=PATH)
+    def main(device, output):
+        output.write_text("made")
+        return {"host": {"gpu": "of another process"}}
+
+    assert CliRunner().invoke(main, ["--device", "cpu", "--output", str(tmp_path / "out")]).exit_code == 0
+    found = read_provenance(tmp_path / "out.provenance")
+    assert found["host"] == provenance.host("cpu") | {"gpu": "of another process"} and "device" in found["host"]
+    assert found["options"] == {}
+
+
+def test_params_that_are_made_of_inputs_alone_are_left_out_and_several_files_of_an_option_are_inputs(tmp_path):
+    @stage("output")
+    @click.option("--corpus", type=PATH, multiple=True)
+    @click.option("--output", type=PATH)
+    def main(corpus, output):
+        output.write_text("made")
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    for path in (one, two):
+        path.write_text(path.name)
+    params = [f"--corpus {one} --corpus {two}", f"--corpus {one} --seed 3", "--fast"]
+    options = ["--corpus", one, "--corpus", two, "--output", tmp_path / "out", "--", *params, "--", one, two]
+    assert CliRunner().invoke(main, list(map(str, options))).exit_code == 0
+    found = read_provenance(tmp_path / "out.provenance")
+    assert found["params"] == params[1:] and found["options"] == {}
+    assert found["inputs"] == {str(path): sha256_text(path.name) for path in (one, two)}

@@ -4,7 +4,7 @@ from typing import cast
 
 import polars as pl
 
-from archloop.corpus.candidates import REMEDY, CandidateRow, program_of
+from archloop.corpus.candidates import CandidateRow, program_of, remedy
 from archloop.corpus.tables import CANDIDATES, CORPUS, frame_of
 from archloop.data.dataset_file import DatasetMetadata
 from archloop.errors import InputError
@@ -56,7 +56,7 @@ def score(row: CandidateRow, admission: Admission) -> float:
     """Return what admission compares with its threshold; raise InputError where it is missing."""
     value = row[admission.measure]
     if value is None:
-        raise InputError(f"{row['id']}: trained, but without a {admission.measure}{REMEDY}")
+        raise InputError(f"{row['id']}: trained, but without a {admission.measure}{remedy(row)}")
     return value
 
 

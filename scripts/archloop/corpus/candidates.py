@@ -8,6 +8,7 @@ from typing import NotRequired, TypedDict, cast
 
 from archloop.errors import InputError
 from archloop.files import has_keys, read_json, read_jsonl
+from archloop.layout import Cell
 from archloop.novelty.tokens import text_digest
 
 # What a candidate and its evaluation must have.
@@ -22,7 +23,6 @@ EVALUATION_KEYS = (
     "accuracy",
 )
 DIGEST = re.compile("[0-9a-f]{64}")
-REMEDY = "; delete the evaluated files of this cycle and run again"
 
 
 class Candidate(TypedDict):
@@ -55,7 +55,7 @@ class Candidate(TypedDict):
     stopped: NotRequired[str | None]
 
 
-class Evaluation(TypedDict):
+class EvaluationRecord(TypedDict):
     """What is read of an evaluation: a record of evaluated/*.json.
 
     protocol: as JSON. graph: the fingerprint that the candidate's process sent, not to be trusted.
@@ -64,7 +64,7 @@ class Evaluation(TypedDict):
     id: str
     key: str
     outcome: str
-    detail: str
+    detail: str | None
     parameters: int | None
     multiply_adds: int | None
     accuracy: float | None
@@ -83,7 +83,7 @@ class CandidateRow(Candidate):
     """
 
     outcome: str
-    detail: str
+    detail: str | None
     parameters: int | None
     multiply_adds: int | None
     accuracy: float | None
@@ -132,19 +132,19 @@ def read_candidates_of_shards(paths: Iterable[Path], *more: str) -> list[Candida
     return candidates
 
 
-def read_evaluations(paths: Iterable[Path]) -> list[Evaluation]:
+def read_evaluations(paths: Iterable[Path]) -> list[EvaluationRecord]:
     """Return the records of evaluated/*.json, each with the protocol that it was measured under."""
-    evaluations: list[Evaluation] = []
+    evaluations: list[EvaluationRecord] = []
     for path in paths:
         shard = has_keys(read_json(path), ("records",), path)
         protocol = json.dumps(shard.get("protocol"), sort_keys=True)
         for record in shard["records"]:
-            evaluation = cast(Evaluation, has_keys(record, EVALUATION_KEYS, path))
+            evaluation = cast(EvaluationRecord, has_keys(record, EVALUATION_KEYS, path))
             evaluations.append({**evaluation, "protocol": protocol})
     return evaluations
 
 
-def join(candidates: list[Candidate], evaluations: list[Evaluation]) -> list[CandidateRow]:
+def join(candidates: list[Candidate], evaluations: list[EvaluationRecord]) -> list[CandidateRow]:
     """Return each candidate with its evaluation.
 
     Raises InputError unless they are of the same candidates, one to one.
@@ -156,12 +156,22 @@ def join(candidates: list[Candidate], evaluations: list[Evaluation]) -> list[Can
     if missing or not one_to_one:
         example = f" ({missing[0]} has none)" if missing else ""
         raise InputError(
-            f"{len(candidates)} candidates but {len(evaluations)} evaluations{example}{REMEDY}"
+            f"{len(candidates)} candidates but {len(evaluations)} evaluations{example}"
+            f"{remedy(candidates[0] if candidates else None)}"
         )
     return [_joined(candidate, by_id[candidate["id"]]) for candidate in candidates]
 
 
-def _joined(candidate: Candidate, evaluation: Evaluation) -> CandidateRow:
+def remedy(candidate: Candidate | None) -> str:
+    """Return what to do where the evaluations of a cycle do not fit its candidates, such as this."""
+    folder = "the folder evaluated/ of this cycle"
+    if candidate is not None and "chain" in candidate and "cycle" in candidate:
+        cell = Cell(candidate["chain"], candidate["cycle"])
+        folder = f"{cell.folder(Path('results'))}/evaluated/"
+    return f"; delete {folder} and start again: finished scores are kept in results/evaluations/"
+
+
+def _joined(candidate: Candidate, evaluation: EvaluationRecord) -> CandidateRow:
     row: CandidateRow = {
         **candidate,
         "outcome": evaluation["outcome"],
@@ -186,7 +196,7 @@ def program_of(row: Candidate) -> str:
     """Return the program of a candidate that was trained; raise InputError where it has none."""
     program = row["program"]
     if program is None:
-        raise InputError(f"{row['id']}: trained, but without a program{REMEDY}")
+        raise InputError(f"{row['id']}: trained, but without a program{remedy(row)}")
     return program
 
 

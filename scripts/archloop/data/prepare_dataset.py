@@ -1,6 +1,7 @@
 """One file a data set: uint8 images, labels, a seeded split, the metadata that stages share."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -64,10 +65,13 @@ def _read_splits(
     del source  # or its arrays would stay in memory beside the splits
 
     if test is None:
-        train, test = _divide(train, settings.test_share, derive(seed, name, "test"))
+        seed_of_test = derive(seed, name, "test")
+        train, test = _divide(train, settings.test_share, seed_of_test, class_names)
     if validation is None:
-        share = settings.validation_share
-        train, validation = _divide(train, share, derive(seed, name, "validation"))
+        seed_of_validation = derive(seed, name, "validation")
+        train, validation = _divide(
+            train, settings.validation_share, seed_of_validation, class_names
+        )
 
     if settings.train_images is not None:
         images, labels = train
@@ -112,18 +116,22 @@ def _log(metadata: DatasetMetadata) -> None:
         logger.warning("note: %s", note)
 
 
-def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(
+    labels: np.ndarray, share: float, seed: int, class_names: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (kept, held) indices, each sorted; of every class the same share is held.
 
-    At least one image of a class is held and one kept; raises InputError when a class has only one.
+    class_names: of label 0, 1, ..., for messages. At least one image of a class is held and one
+    kept; raises InputError when a class has only one.
     """
     rng = np.random.default_rng(seed)
     held_by_class = []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
+            name = class_names[label] if class_names else label
             raise InputError(
-                f"class {label} has one image only; a split wants two or more of every class"
+                f"class {name} has one image only; a split needs two or more of every class"
             )
         count = max(1, round(share * len(members)))
         held_by_class.append(members[: min(count, len(members) - 1)])
@@ -191,8 +199,10 @@ def _shuffled(part: Split, seed: int) -> Split:
     return images[order], labels[order]
 
 
-def _divide(part: Split, share: float, seed: int) -> tuple[Split, Split]:
+def _divide(
+    part: Split, share: float, seed: int, class_names: Sequence[str]
+) -> tuple[Split, Split]:
     """Return (what is kept, what is held) of images and labels."""
     images, labels = part
-    kept, held = stratified_split(labels, share, seed)
+    kept, held = stratified_split(labels, share, seed, class_names)
     return (images[kept], labels[kept]), (images[held], labels[held])

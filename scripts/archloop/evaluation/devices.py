@@ -3,10 +3,15 @@
 Torch is imported for GPUs alone: a judge on processors leaves it to the processes that train.
 """
 
+from typing import Literal
+
 from archloop.finetuning.distributed import processes_for
 from archloop.model.loading import choose_device
 from archloop.progress import get_logger
 from archloop.sandbox.isolation import gpu_devices
+
+# evaluation.precision
+Precision = Literal["auto", "float32", "bfloat16"]
 
 logger = get_logger("evaluate")
 
@@ -29,13 +34,13 @@ def dealt_out(device: str, gpus: int) -> list[str]:
     count = processes_for(gpus, device)
     if count < 2:
         return [device]
-    names = [device_name(f"cuda:{number}") for number in range(count)]
-    alike = [f"cuda:{number}" for number in range(count) if names[number] == names[0]]
+
+    devices = [f"cuda:{number}" for number in range(count)]
+    kind = device_name(devices[0])
+    alike = [each for each in devices if device_name(each) == kind]
     if len(alike) < count:
         logger.warning(
-            "%d GPUs are no %s and stay idle: scores depend on the kind",
-            count - len(alike),
-            names[0],
+            "%d GPUs are no %s and stay idle: scores depend on the kind", count - len(alike), kind
         )
     return alike
 
@@ -49,7 +54,7 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device)
 
 
-def resolved_precision(precision: str, device: str) -> str:
+def resolved_precision(precision: Precision, device: str) -> Precision:
     """Return evaluation.precision as it holds on a device: `auto` is bfloat16 where a GPU has it in hardware."""
     if precision != "auto":
         return precision
@@ -57,4 +62,5 @@ def resolved_precision(precision: str, device: str) -> str:
         return "float32"
     import torch
 
-    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if in_hardware else "float32"

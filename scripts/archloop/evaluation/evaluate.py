@@ -1,133 +1,203 @@
-"""Judge the candidates of a shard: each in a process of its own behind walls, scored here, where the labels are.
+"""Judge the candidates of a shard: each in a process of its own in a sandbox, scored here, where the labels are.
 
 An evaluation is a function of program, protocol, data set and seed. Its record is kept in a store under that key, so a
 job that was cut goes on where it was, and a program that appears again is not trained again. One key has one score:
 where two jobs judge a program at once, both take that of the first to finish.
 """
 
-import concurrent.futures
 import itertools
 import queue
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 
 from archloop.allocation import choose_workers, memory_mb, processors
 from archloop.errors import InputError
 from archloop.evaluation.cache_key import protocol_digest, score_key
 from archloop.evaluation.devices import dealt_out
 from archloop.evaluation.judge import Judge
-from archloop.evaluation.score import FIELDS
+from archloop.evaluation.records import FIELDS, Record
 from archloop.evaluation.score_store import ScoreStore
 from archloop.evaluation.verdicts import FAILURES, judge_fairly, prove
 from archloop.files import read_json, sha256_file, write_json
 from archloop.progress import Progress, get_logger
 from archloop.random_seeds import derive
 from archloop.sandbox.gpu_memory import shares
+from archloop.settings.sections import Evaluation
 
+# What a run record says of each candidate.
 MEASURED = ("seconds", "cpu_s", "peak_mb", "limits", "isolation", "device", "format", "versions")
 
 logger = get_logger("evaluate")
 
 
+@dataclass(frozen=True)
+class JobResources:
+    """What a job has to judge with: settings of section execution, and what bounds it."""
+
+    device: str = "auto"
+    gpus: int = 1
+    isolation: str = "auto"
+    driver_calls: str = "refuse"
+    workers: int | str = "auto"
+    cores: int | None = None  # None: no rule bounds it
+    memory_mb: int | None = None  # None: SLURM bounds it to none
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """The record of one program. known: it was not judged now, but before."""
+
+    key: str
+    record: Record
+    known: bool
+
+
 def evaluate(
     candidates: list[dict],
     dataset: Path,
-    settings: dict,
+    settings: Evaluation,
     seed: int,
     store: Path,
-    run: dict,
+    resources: JobResources,
     pending: Path | None = None,
 ) -> tuple[list[dict], dict]:
     """Return (records in the order of the candidates, run record).
 
-    candidates: rows with id and program. settings: section evaluation. run: device, gpus, isolation, workers, by choice
-    driver_calls, and of the job its cores (processors) and memory_mb, None where nobody bounds them. pending: a file
-    for timeouts, which are not kept for good: this job, cut and started again, need not wait for them twice.
-    Raises InputError when the machine fails: no candidate has an outcome for that.
+    candidates: rows with id and program. pending: a file for timeouts, which are not kept for good: this job, cut and
+    started again, need not wait for them twice. Raises InputError when the machine fails: no candidate has an outcome
+    for that.
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
-    own = Judge(dataset, run["device"], run["isolation"], run.get("driver_calls", "refuse"))
-    with own as judge, _Pending(pending) as waiting:
-        settings, devices = judge.settled(settings), dealt_out(judge.device, run["gpus"])
-        protocol = protocol_digest(
-            settings, sha256_file(dataset), seed, judge.device_name, judge.versions
-        )
-        programs = list(dict.fromkeys(row["program"] for row in candidates))
-        kept = ScoreStore(store)
-        workers = _workers(run, settings, gpus=0 if judge.device == "cpu" else len(devices))
+    programs = list(dict.fromkeys(row["program"] for row in candidates))
+    judge = Judge(dataset, resources.device, resources.isolation, resources.driver_calls)
+    with judge, PendingTimeouts(pending) as waiting:
+        settings = judge.settled(settings)
+        devices = dealt_out(judge.device, resources.gpus)
+        gpus = 0 if judge.device == "cpu" else len(devices)
+        workers = _workers(resources, settings, gpus)
         judge.shares = shares(devices, workers)
-        free = queue.SimpleQueue()
-        for _, device in zip(range(workers), itertools.cycle(devices)):
-            free.put(device)
+        protocol = protocol_digest(
+            asdict(settings), sha256_file(dataset), seed, judge.device_name, judge.versions
+        )
 
-        def one(program: str | None) -> tuple[dict, bool]:
-            key = score_key(protocol, program)
-            record = known = kept.get(key) or waiting.get(key)
-            if record is None:
-                device = free.get()
-                try:
-                    record, lasting = judge_fairly(judge, program, settings, seed, device)
-                finally:
-                    free.put(device)
-                record = (kept if lasting else waiting).put(key, record)
-            progress.step(note=record["outcome"])
-            return record | {"key": key}, known is not None
+        shard = _Shard(judge, settings, seed, protocol, ScoreStore(store), waiting)
+        evaluated = shard.judge_all(programs, devices, workers)
+        _check_machine(judge, settings, devices[0], list(evaluated.values()))
 
-        with (
-            Progress(len(programs), "program", "evaluate") as progress,
-            concurrent.futures.ThreadPoolExecutor(workers) as pool,
-        ):
-            found = dict(zip(programs, pool.map(one, programs)))
-        ran = [
-            record["outcome"]
-            for record, known in found.values()
-            if not known and record.get("isolation")
-        ]
-        if ran and all(outcome in FAILURES for outcome in ran):
-            prove(judge, settings, devices[0])
-        run_record = {
-            "device": judge.device_name,
-            "devices": len(devices),
-            "isolation": judge.level,
-            "workers": workers,
-            "reused": sum(known for _, known in found.values()) + len(candidates) - len(programs),
-            "seconds": round(time.monotonic() - started, 2),
-            "versions": judge.versions,
-            "candidates": {
-                row["id"]: {name: found[row["program"]][0].get(name) for name in MEASURED}
-                for row in candidates
-            },
-        }
+    known = sum(each.known for each in evaluated.values())
+    run_record = {
+        "device": judge.device_name,
+        "devices": len(devices),
+        "isolation": judge.level,
+        "workers": workers,
+        "reused": known + len(candidates) - len(programs),
+        "seconds": round(time.monotonic() - started, 2),
+        "versions": judge.versions,
+        "candidates": {
+            row["id"]: _part(evaluated[row["program"]].record, MEASURED) for row in candidates
+        },
+    }
     records = []
     for row in candidates:
-        record, _ = found[row["program"]]
-        records.append(
-            {"id": row["id"], "key": record["key"]} | {name: record.get(name) for name in FIELDS}
-        )
+        own = evaluated[row["program"]]
+        records.append({"id": row["id"], "key": own.key} | _part(own.record, FIELDS))
     return records, run_record
 
 
-class _Pending:
+def _part(record: Record, names: tuple[str, ...]) -> dict[str, object]:
+    return {name: record.get(name) for name in names}
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """What judging the programs of a shard goes by."""
+
+    judge: Judge
+    settings: Evaluation
+    seed: int
+    protocol: str  # its digest, part of the key of a score
+    store: ScoreStore
+    pending: "PendingTimeouts"
+
+    def judge_all(
+        self, programs: list[str | None], devices: list[str], workers: int
+    ) -> dict[str | None, _Evaluated]:
+        """Return program -> its record, judged by so many threads on these devices."""
+        # As many entries as workers, so that each of them finds a device that is free.
+        free: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for device in itertools.islice(itertools.cycle(devices), workers):
+            free.put(device)
+
+        with (
+            Progress(len(programs), "program", "evaluate") as progress,
+            ThreadPoolExecutor(workers) as pool,
+        ):
+
+            def judge_one(program: str | None) -> _Evaluated:
+                evaluated = self._judge_one(program, free)
+                progress.step(note=evaluated.record["outcome"])
+                return evaluated
+
+            return dict(zip(programs, pool.map(judge_one, programs)))
+
+    def _judge_one(self, program: str | None, free: "queue.SimpleQueue[str]") -> _Evaluated:
+        key = score_key(self.protocol, program)
+        known = self.store.get(key) or self.pending.get(key)
+        if known is not None:
+            return _Evaluated(key, known, known=True)
+
+        device = free.get()
+        try:
+            record, lasting = judge_fairly(self.judge, program, self.settings, self.seed, device)
+        finally:
+            free.put(device)
+        kept = self.store if lasting else self.pending
+        return _Evaluated(key, kept.put(key, record), known=False)
+
+
+def _check_machine(
+    judge: Judge, settings: Evaluation, device: str, evaluated: list[_Evaluated]
+) -> None:
+    """Raise InputError where all programs that ran failed and a sound one fails, too."""
+    outcomes = []
+    for each in evaluated:
+        if not each.known and each.record.get("isolation"):
+            outcomes.append(each.record["outcome"])
+    if outcomes and all(outcome in FAILURES for outcome in outcomes):
+        prove(judge, settings, device)
+
+
+class PendingTimeouts:
     """Timeouts in a file of one job, which need not wait for them twice; other passing outcomes are kept nowhere."""
 
     def __init__(self, path: Path | None):
         self.path, self.lock = path, threading.Lock()
-        self.records = (_known(path) if path else None) or {}
+        self.records: dict[str, Record] = {}
+        if path is not None and path.is_file():
+            self.records = _read_whole(path)
 
-    def __enter__(self) -> "_Pending":
+    def __enter__(self) -> "PendingTimeouts":
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         # Of a machine that fails no timeout counts either.
         if kind is InputError and self.path:
             self.path.unlink(missing_ok=True)
 
-    def get(self, key: str) -> dict | None:
+    def get(self, key: str) -> Record | None:
         return self.records.get(key)
 
-    def put(self, key: str, record: dict) -> dict:
+    def put(self, key: str, record: Record) -> Record:
         if record["outcome"] == "timeout" and self.path:
             with self.lock:
                 self.records[key] = record
@@ -135,23 +205,26 @@ class _Pending:
         return record
 
 
-def _workers(run: dict, settings: dict, gpus: int) -> int:
+def _read_whole(path: Path) -> dict[str, Record]:
+    """Return the records of a file; a torn one has none."""
+    try:
+        records = read_json(path)
+    except InputError:
+        return {}
+    return records if isinstance(records, dict) else {}
+
+
+def _workers(resources: JobResources, settings: Evaluation, gpus: int) -> int:
     """Return how many candidates are judged at once; say so where they are more than the job's processors carry."""
-    cores, memory = processors(run["cores"]), memory_mb(run["memory_mb"])
-    workers = choose_workers(
-        run["workers"], settings["threads"], settings["memory_mb"], cores, memory, gpus
-    )
-    if not gpus and workers * settings["threads"] > cores:
+    cores, memory = processors(resources.cores), memory_mb(resources.memory_mb)
+    threads = settings.threads
+    workers = choose_workers(resources.workers, threads, settings.memory_mb, cores, memory, gpus)
+    if not gpus and workers * threads > cores:
         logger.warning(
-            "%d workers of %d threads (execution.workers, evaluation.threads) are more than the job's %d processors",
-            *(workers, settings["threads"], cores),
+            "%d workers of %d threads (execution.workers, evaluation.threads) are more than the job's "
+            "%d processors",
+            workers,
+            threads,
+            cores,
         )
     return workers
-
-
-def _known(path: Path) -> dict | None:
-    """Return the records of a file, None when there is none; a torn one counts as none."""
-    try:
-        return read_json(path) if path.is_file() else None
-    except InputError:
-        return None

@@ -5,6 +5,8 @@ import contextlib
 import random
 import sys
 import types
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +15,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from archloop.evaluation.faults import is_device, is_memory, line
 
-_ATTRIBUTES = torch.nn.Module.__dict__["__dict__"].__get__
+# What makes a Net on a device.
+Builder = Callable[[str], torch.nn.Module]
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 
+# The class of a program may have a __dict__ of its own; this is where PyTorch keeps its own things.
+_attributes = torch.nn.Module.__dict__["__dict__"].__get__
 
 # What errors say that a real device may not raise: attention, say, has other strides there, and autocast its formats.
 NOT_ON_META = ("meta", "data-dependent", "view size is not compatible", "autocast", "scalartype")
@@ -35,7 +42,9 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def builder(program: str, in_shape: tuple, out_shape: tuple, prm: dict):
+def builder(
+    program: str, in_shape: tuple[int, ...], out_shape: tuple[int, ...], prm: dict
+) -> Builder:
     """Run the program and return a function of a device that makes its Net there; raise Stop when it has none.
 
     The program is a module like any other: dataclasses and annotations look it up by its name.
@@ -50,55 +59,54 @@ def builder(program: str, in_shape: tuple, out_shape: tuple, prm: dict):
     return lambda device: network(in_shape, out_shape, dict(prm), torch.device(device))
 
 
-def checked(build, in_shape: tuple, classes: int, facts: dict):
-    """Return the model after one forward pass and put its parameters into facts; raise Stop when either fails.
+def checked(build: Builder, in_shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    """Return the model after one forward pass; raise Stop when building or the pass fails.
 
     On the meta device: shapes alone, no memory. A program that looks at values (`tensor.item()`) cannot live there, nor
     one that needs the strides or the number formats of a real device; it is tried once more with real numbers, inside
     the limits on memory.
     """
-    outcome = "construct"
-    for device in ("meta", "cpu"):
-        try:
-            outcome = "construct"
-            with torch.device(device):
-                model = build(device)
-            if not isinstance(model, torch.nn.Module):
-                raise Stop("construct", f"Net makes a {type(model).__name__}, no torch.nn.Module")
-            outcome = "forward"
-            model.train()
-            with torch.no_grad():
-                answer = torch.nn.Module.__call__(model, torch.zeros(in_shape, device=device))
-            break
-        except Stop:
-            raise
-        except BaseException as error:
-            raise_memory(error)
-            if device == "cpu" or not _needs_values(error):
-                raise Stop(outcome, line(error)) from None
+    tried = _try_forward(build, in_shape, "meta")
+    if tried is None:
+        tried = _try_forward(build, in_shape, "cpu")
+    assert tried is not None  # on a real device it raises
+    model, answer = tried
+
     if type(answer) is not torch.Tensor or not answer.is_floating_point():
-        raise Stop(
-            "forward", f"returns a {type(answer).__name__}, no tensor of floating point numbers"
-        )
+        kind = type(answer).__name__
+        raise Stop("forward", f"returns a {kind}, no tensor of floating point numbers")
     if tuple(answer.shape) != (in_shape[0], classes):
         raise Stop("forward", f"returns {tuple(answer.shape)}, not {(in_shape[0], classes)}")
-    facts["parameters"] = sum(weight.numel() for weight in parameters_of(model))
     return model
 
 
-def without_numbers(model: torch.nn.Module) -> torch.nn.Module:
-    """Move a model that had to be built with real numbers to the meta device; what was shared in it stays shared."""
-    held = [(holder, _held(holder, "_parameters")) for holder in model.modules()]
-    shared = [
-        (holder, name, id(weight)) for holder, weights in held for name, weight in weights.items()
-    ]
-    if all(weight.is_meta for weight in parameters_of(model)):
-        return model
-    model.to("meta")
-    first = {}
-    for holder, name, identity in shared:
-        holder._parameters[name] = first.setdefault(identity, holder._parameters[name])
-    return model
+def _try_forward(
+    build: Builder, in_shape: tuple[int, ...], device: str
+) -> tuple[torch.nn.Module, object] | None:
+    """Return (model, its answer to images of zeros) on a device; None where only the device `meta` is in its way.
+
+    Raises Stop where the program fails.
+    """
+    outcome = "construct"
+    try:
+        with torch.device(device):
+            model = build(device)
+        if not isinstance(model, torch.nn.Module):
+            raise Stop("construct", f"Net makes a {type(model).__name__}, no torch.nn.Module")
+
+        outcome = "forward"
+        model.train()
+        with torch.no_grad():
+            # Not by the class of the program, whose __call__ may be anything.
+            answer = torch.nn.Module.__call__(model, torch.zeros(in_shape, device=device))
+        return model, answer
+    except Stop:
+        raise
+    except BaseException as error:
+        raise_memory(error)
+        if device == "meta" and _needs_values(error):
+            return None
+        raise Stop(outcome, line(error)) from None
 
 
 def _needs_values(error: BaseException) -> bool:
@@ -106,27 +114,51 @@ def _needs_values(error: BaseException) -> bool:
     return isinstance(error, NotImplementedError) or any(sign in text for sign in NOT_ON_META)
 
 
+def without_numbers(model: torch.nn.Module) -> torch.nn.Module:
+    """Move a model that had to be built with real numbers to the meta device; what was shared in it stays shared."""
+    before = []
+    for module in model.modules():
+        for name, weight in _held(module, "_parameters").items():
+            before.append((module, name, id(weight)))
+    if all(weight.is_meta for weight in parameters_of(model)):
+        return model
+
+    model.to("meta")
+    first: dict[int, torch.nn.Parameter | None] = {}
+    for module, name, identity in before:
+        moved = module._parameters[name]
+        module._parameters[name] = first.setdefault(identity, moved)
+    return model
+
+
 def parameters_of(model: torch.nn.Module) -> list[torch.Tensor]:
     """Return every registered parameter once, frozen ones too, whatever the program overrides."""
-    found, todo, seen = {}, [model], set()
-    while todo:
-        module = todo.pop()
+    found: dict[int, torch.Tensor] = {}
+    seen: set[int] = set()
+    to_do = [model]
+    while to_do:
+        module = to_do.pop()
         if id(module) in seen:
             continue
         seen.add(id(module))
-        found |= {
-            id(weight): weight
-            for weight in _held(module, "_parameters").values()
-            if weight is not None
-        }
-        todo += [child for child in _held(module, "_modules").values() if child is not None]
+
+        for weight in _held(module, "_parameters").values():
+            if weight is not None:
+                found[id(weight)] = weight
+        for child in _held(module, "_modules").values():
+            if child is not None:
+                to_do.append(child)
     return list(found.values())
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Return the number of all registered parameters."""
+    return sum(weight.numel() for weight in parameters_of(model))
 
 
 def _held(module: torch.nn.Module, name: str) -> dict:
     """Return what a module holds under a name; raise Stop for what only looks like a dictionary."""
-    # The class of a program may have a __dict__ of its own; this is where PyTorch keeps its own things.
-    held = _ATTRIBUTES(module)[name]
+    held: dict = _attributes(module)[name]
     if type(held) not in (dict, collections.OrderedDict):
         raise Stop("construct", f"its {name} is a {type(held).__name__}, no dict")
     return held
@@ -135,44 +167,53 @@ def _held(module: torch.nn.Module, name: str) -> dict:
 def unregistered(value: torch.Tensor, model: torch.nn.Module) -> list[torch.Tensor]:
     """Return the tensors that a result can be differentiated by and that are no registered parameter of the model."""
     known = {id(weight) for weight in parameters_of(model)}
-    todo, seen, found = [value.grad_fn], set(), {}
-    while todo:
-        node = todo.pop()
+    found: dict[int, torch.Tensor] = {}
+    seen = set()
+    to_do = [value.grad_fn]
+    while to_do:
+        node = to_do.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        if isinstance(node, torch._C._functions.AccumulateGrad) and id(node.variable) not in known:
-            found[id(node.variable)] = node.variable
-        todo += [before for before, _ in node.next_functions]
+
+        if isinstance(node, torch._C._functions.AccumulateGrad):
+            leaf = node.variable
+            if id(leaf) not in known:
+                found[id(leaf)] = leaf
+        to_do += [before for before, _ in node.next_functions]
     return list(found.values())
 
 
 def trainable(model: torch.nn.Module) -> list[torch.Tensor]:
+    """Return the registered parameters that are not frozen."""
     return [weight for weight in parameters_of(model) if weight.requires_grad]
 
 
-def multiply_adds(model: torch.nn.Module, in_shape: tuple) -> int:
+def multiply_adds(model: torch.nn.Module, in_shape: tuple[int, ...]) -> int:
     """Return the multiply-adds of one image: half the floating point operations that torch's own counter finds."""
-    device = next(iter(parameters_of(model)), torch.empty((), device="meta")).device
+    parameters = parameters_of(model)
+    device = parameters[0].device if parameters else "meta"
     for batch in (2, in_shape[0]):  # some programs fix the size of a batch
-        with (
-            contextlib.suppress(RuntimeError),
-            FlopCounterMode(display=False) as counter,
-            torch.no_grad(),
-        ):
+        counter = FlopCounterMode(display=False)
+        with contextlib.suppress(RuntimeError), counter, torch.no_grad():
             model(torch.zeros((batch, *in_shape[1:]), device=device))
             return counter.get_total_flops() // (2 * batch)
     raise ValueError("it runs with no batch")
 
 
-def or_none(function, *arguments):
+def or_none(
+    function: Callable[Arguments, Answer], *arguments: Arguments.args, **named: Arguments.kwargs
+) -> Answer | None:
+    """Return what a function returns, None where it raises anything."""
     try:
-        return function(*arguments)
+        return function(*arguments, **named)
     except Exception:
         return None
 
 
-def built_to_train(build, seed: int, device: str, in_shape: tuple) -> torch.nn.Module:
+def built_to_train(
+    build: Builder, seed: int, device: str, in_shape: tuple[int, ...]
+) -> torch.nn.Module:
     """Return the model on the device, its weights from the seed; memory that it does not initialise reads as NaN."""
     seed_everything(seed)
     deterministic = torch.are_deterministic_algorithms_enabled()
@@ -180,6 +221,7 @@ def built_to_train(build, seed: int, device: str, in_shape: tuple) -> torch.nn.M
     try:
         model = build(device).to(device)
         if any(is_lazy(weight) for weight in parameters_of(model)):
+            # Their shapes are known after a first pass.
             model(torch.zeros(in_shape, device=device))
     except Exception as error:
         raise_memory(error)
@@ -191,14 +233,13 @@ def built_to_train(build, seed: int, device: str, in_shape: tuple) -> torch.nn.M
     return model
 
 
-def within_budget(facts: dict, settings: dict) -> None:
-    if facts["parameters"] > settings["parameter_budget"]:
-        raise Stop(
-            "over_budget",
-            f"{facts['parameters']:,} parameters, {settings['parameter_budget']:,} allowed",
-        )
+def check_budget(parameters: int, budget: int) -> None:
+    """Raise Stop where a network has more parameters than evaluation.parameter_budget allows."""
+    if parameters > budget:
+        raise Stop("over_budget", f"{parameters:,} parameters, {budget:,} allowed")
 
 
 def raise_memory(error: BaseException) -> None:
+    """Raise Stop where an error is one of memory that is missing."""
     if is_memory(error):
         raise Stop("out_of_memory", line(error)) from None

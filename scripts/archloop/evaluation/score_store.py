@@ -17,20 +17,33 @@ import secrets
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from archloop.errors import InputError
+from archloop.evaluation.records import Record
 from archloop.files import read_json
 from archloop.progress import get_logger
 
 NAME = re.compile(r"([0-9a-f]{2})\.(\d{6,})\.jsonl\.gz")
 KEY = re.compile(r"[0-9a-f]{64}")
+# What a record begins with, its key next.
 START = '{"key": "'
 # Errors of a file system that has no hard links.
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 logger = get_logger("scores")
+
+
+@dataclass(frozen=True)
+class _File:
+    """The last file of a prefix of keys. number: 0 where there is none. records: key -> its compressed record."""
+
+    number: int
+    content: bytes
+    records: dict[str, bytes]
 
 
 class ScoreStore:
@@ -39,67 +52,60 @@ class ScoreStore:
     def __init__(self, folder: Path):
         self.folder = folder
         self.lock = threading.Lock()
-        self.read: dict[str, tuple[int, bytes, dict[str, bytes]]] = {}
+        self.read: dict[str, _File] = {}
 
-    def get(self, key: str) -> dict | None:
+    def get(self, key: str) -> Record | None:
         """Return the record that is kept under a key, None when there is none."""
         with self.lock:
-            for fresh in (False, True):
-                _, _, known = self._part(key[:2], fresh)
-                if key in known:
-                    return _record(known[key])
+            for look_again in (False, True):
+                file = self._file(key[:2], look_again)
+                if key in file.records:
+                    return _record(file.records[key])
         return _of_old_store(self.folder, key)
 
-    def put(self, key: str, record: dict) -> dict:
+    def put(self, key: str, record: Record) -> Record:
         """Keep a record under its key and return the one that is kept there: another where somebody was first."""
-        line = (
-            json.dumps(
-                {"key": key} | {name: record[name] for name in sorted(record)}, allow_nan=False
-            )
-            + "\n"
-        )
-        added = gzip.compress(line.encode(), compresslevel=6, mtime=0)
+        added = _compressed(key, record)
+        prefix = key[:2]
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.lock:
             while True:
-                number, content, known = self._part(key[:2], fresh=True)
-                if key in known:
-                    return _record(known[key])
-                if _take(self.folder, key[:2], number + 1, content + added):
-                    self.read[key[:2]] = (number + 1, content + added, known | {key: added})
+                file = self._file(prefix, look_again=True)
+                if key in file.records:
+                    return _record(file.records[key])
+
+                number, content = file.number + 1, file.content + added
+                if _take(self.folder, prefix, number, content):
+                    self.read[prefix] = _File(number, content, file.records | {key: added})
                     return record
 
-    def _part(self, prefix: str, fresh: bool) -> tuple[int, bytes, dict[str, bytes]]:
-        """Return (number, bytes, key -> its part of them) of the last file; fresh: look whether it still is."""
-        if prefix in self.read and not fresh:
+    def _file(self, prefix: str, look_again: bool) -> _File:
+        """Return the last file of a prefix; look_again: look whether the one that was read still is the last."""
+        if prefix in self.read and not look_again:
             return self.read[prefix]
+
         while True:
             number = max(_numbers(self.folder, prefix), default=0)
-            if prefix in self.read and self.read[prefix][0] == number:
+            if prefix in self.read and self.read[prefix].number == number:
                 return self.read[prefix]
             if not number:
-                return 0, b"", {}
+                return _File(0, b"", {})
+
             with contextlib.suppress(FileNotFoundError):  # a greater number has come since
                 path = _path(self.folder, prefix, number)
-                known, whole = members(path)
+                records, whole = members(path)
                 if not whole:
                     logger.warning("%s: not whole; what it misses is judged again", path)
-                self.read[prefix] = (number, b"".join(known.values()), known)
+                self.read[prefix] = _File(number, b"".join(records.values()), records)
                 return self.read[prefix]
 
 
-def all_records(folder: Path) -> Iterator[tuple[Path, str, Callable[[], dict]]]:
+def all_records(folder: Path) -> Iterator[tuple[Path, str, Callable[[], Any]]]:
     """Yield (file, key, function that reads the record) of a whole store, its old form, a file a record, included.
 
     The function raises InputError for a file that is not whole; what is left of it comes under keys of its own.
     """
-    last: dict[str, Path] = {}
-    for path in sorted(folder.glob("*.jsonl.gz")):
-        if found := NAME.fullmatch(path.name):
-            last[found[1]] = max(
-                last.get(found[1], path), path, key=lambda each: int(NAME.fullmatch(each.name)[2])
-            )
-    for path in last.values():
+    for path in _last_files(folder):
         known, whole = members(path)
         for key, part in known.items():
             yield path, key, partial(_record, part)
@@ -109,14 +115,32 @@ def all_records(folder: Path) -> Iterator[tuple[Path, str, Callable[[], dict]]]:
         yield path, path.stem, partial(read_json, path)
 
 
+def _last_files(folder: Path) -> list[Path]:
+    """Return the file with the greatest number of each prefix."""
+    last: dict[str, tuple[int, Path]] = {}
+    for path in sorted(folder.glob("*.jsonl.gz")):
+        name = NAME.fullmatch(path.name)
+        if name is None:
+            continue
+        prefix, number = name[1], int(name[2])
+        if prefix not in last or number > last[prefix][0]:
+            last[prefix] = number, path
+    return [path for _, path in last.values()]
+
+
 def members(path: Path) -> tuple[dict[str, bytes], bool]:
     """Return (key -> the compressed bytes of its record, whether that is the whole file)."""
-    rest, found = path.read_bytes(), {}
+    rest = path.read_bytes()
+    found: dict[str, bytes] = {}
     while rest:
         reader = zlib.decompressobj(wbits=31)
+        text = b""
         with contextlib.suppress(zlib.error):
             text = reader.decompress(rest)
-        key = text[len(START) :][:64].decode("ascii", "replace") if reader.eof else ""
+
+        key = ""
+        if reader.eof:
+            key = text[len(START) :][:64].decode("ascii", "replace")
         if not KEY.fullmatch(key):
             return found, False
         found.setdefault(key, rest[: len(rest) - len(reader.unused_data)])
@@ -124,25 +148,38 @@ def members(path: Path) -> tuple[dict[str, bytes], bool]:
     return found, True
 
 
-def _refuse(path: Path) -> dict:
+def _refuse(path: Path) -> Record:
     raise InputError(
         f"{path}: not whole; a run judges again what it misses, and writes the file anew"
     )
 
 
-def _record(part: bytes) -> dict:
+def _compressed(key: str, record: Record) -> bytes:
+    """Return a record as it is kept: a line of JSON, its key first; equal records give equal bytes."""
+    values: dict[str, object] = {"key": key}
+    values |= sorted(record.items())
+    line = json.dumps(values, allow_nan=False) + "\n"
+    return gzip.compress(line.encode(), compresslevel=6, mtime=0)
+
+
+def _record(part: bytes) -> Record:
     record = json.loads(gzip.decompress(part))
     del record["key"]
-    return record
+    kept: Record = record
+    return kept
 
 
-def _of_old_store(folder: Path, key: str) -> dict | None:
+def _of_old_store(folder: Path, key: str) -> Record | None:
     """Return a record of the time when each had a file of its own; a torn one counts as none."""
     path = folder / key[:2] / f"{key}.json"
+    if not path.is_file():
+        return None
     try:
-        return read_json(path) if path.is_file() else None
+        record: Any = read_json(path)
     except InputError:
         return None
+    kept: Record = record
+    return kept
 
 
 def _path(folder: Path, prefix: str, number: int) -> Path:
@@ -154,8 +191,13 @@ def _numbers(folder: Path, prefix: str) -> list[int]:
         names = os.listdir(folder)  # noqa: PTH208 (thousands of calls)
     except FileNotFoundError:
         return []
-    matches = (NAME.fullmatch(name) for name in names if name.startswith(prefix))
-    return [int(found[2]) for found in matches if found]
+
+    numbers = []
+    for name in names:
+        found = NAME.fullmatch(name) if name.startswith(prefix) else None
+        if found:
+            numbers.append(int(found[2]))
+    return numbers
 
 
 def _take(folder: Path, prefix: str, number: int, content: bytes) -> bool:
@@ -171,6 +213,7 @@ def _take(folder: Path, prefix: str, number: int, content: bytes) -> bool:
             return False
     finally:
         temporary.unlink(missing_ok=True)
+
     # The folder may have been looked at too long ago: then this number was taken, and deleted, before.
     numbers = _numbers(folder, prefix)
     if max(numbers, default=number) > number:
@@ -178,9 +221,8 @@ def _take(folder: Path, prefix: str, number: int, content: bytes) -> bool:
         return False
     for old in numbers:
         if old < number:
-            with contextlib.suppress(
-                PermissionError
-            ):  # another user's, in a folder where only the owner deletes
+            # Another user's, in a folder where only the owner deletes.
+            with contextlib.suppress(PermissionError):
                 _path(folder, prefix, old).unlink(missing_ok=True)
     return True
 

@@ -1,14 +1,15 @@
-"""One candidate's life behind its walls: build, count, a forward pass, training, predictions. Nothing is trusted here.
+"""One candidate's life in its sandbox: build, count, a forward pass, training, predictions. Nothing is trusted here.
 
 The process has the training images and labels and the images to predict, never the labels that score it. Training is by
 the evaluator's own loop, or by the program's `train_setup` and `learn` (the LEMUR contract).
 """
 
 import dataclasses
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy, interpolate
@@ -18,24 +19,33 @@ from archloop.evaluation.networks import (
     Stop,
     builder,
     built_to_train,
+    check_budget,
     checked,
+    count_parameters,
     multiply_adds,
     or_none,
-    parameters_of,
     trainable,
     unregistered,
-    within_budget,
     without_numbers,
 )
 from archloop.evaluation.number_formats import PLAIN, Format, autocast, first_that_works, formats
+from archloop.evaluation.records import CandidateReport, Epoch
 from archloop.lemur.contract import hyperparameters
 from archloop.novelty.graph_fingerprint import fingerprint
+from archloop.settings.sections import Evaluation
 
-LOOK_FOR_NAN_EVERY = 50
+LOOK_FOR_NAN_EVERY = 50  # steps
 CURVE_POINTS = 50
 
+# A function of (uint8 images, whether each is flipped) that gives what a network sees.
+Prepare = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+# Yields (what the network sees, labels) of each batch of an epoch.
+Batches = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
+# What an epoch gives: its record, and the loss of each step.
+Trained = tuple[Epoch, list[float]]
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclass(frozen=True)
 class Protocol:
     """What happens to an image before the network sees it, and how many are predicted at once."""
 
@@ -47,194 +57,254 @@ class Protocol:
 PROTOCOLS = {"native": Protocol(None, False, 256), "resize256_flip": Protocol(256, True, 32)}
 
 
-def judge(
-    program: str, data: dict, settings: dict, seed: int, device: str, images: int | None = None
-) -> tuple[dict, bytes]:
-    """Return (facts, predictions) of one program, trained once.
+@dataclass(frozen=True)
+class CandidateData:
+    """What a candidate has of a data set: all but the labels that score it.
 
-    data: train_images, train_labels, validation_images, test_images (uint8 and int64 tensors), mean, std, classes.
-    settings: section evaluation, its precision resolved. images: of each split, the first of them; None takes all.
-    facts: outcome, detail, parameters, multiply_adds (of one image), graph, epochs (loss and training accuracy),
-    losses, format (of numbers and memory), seconds by stage.
-    predictions: a class (uint8) for each validation image after every epoch, then for each test image; empty unless
-    the outcome is `trained`.
+    Images are uint8 (n, channels, size, size), labels int64 (n,).
     """
-    facts = {
-        "parameters": None,
-        "multiply_adds": None,
-        "graph": None,
-        "epochs": [],
-        "losses": [],
-        "seconds": {},
-    }
-    facts["format"] = ""
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    validation_images: torch.Tensor
+    test_images: torch.Tensor
+    mean: list[float]  # by channel, of pixels from 0 to 1
+    std: list[float]
+    classes: int
+
+    def first(self, images: int | None) -> "CandidateData":
+        """Return the first images of each split; None takes all."""
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images[:images],
+            train_labels=self.train_labels[:images],
+            validation_images=self.validation_images[:images],
+            test_images=self.test_images[:images],
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one training runs."""
+
+    settings: Evaluation
+    protocol: Protocol
+    seed: int
+    device: str
+    format: Format = PLAIN
+    prm: dict = field(default_factory=dict)  # the program's hyperparameters
+
+
+class _Stages:
+    """The seconds that each stage has taken, into a report."""
+
+    def __init__(self, report: CandidateReport):
+        self.seconds = report.seconds
+        self.since = time.monotonic()
+
+    def end(self, stage: str) -> None:
+        now = time.monotonic()
+        self.seconds[stage] = round(self.seconds.get(stage, 0) + now - self.since, 4)
+        self.since = now
+
+
+def run(
+    program: str,
+    data: CandidateData,
+    settings: Evaluation,
+    seed: int,
+    device: str,
+    images: int | None = None,
+) -> tuple[CandidateReport, bytes]:
+    """Return (report, predictions) of one program, trained once.
+
+    settings: its precision resolved. images: of each split, the first of them; None takes all. predictions: a class
+    (uint8) for each validation image after every epoch, then for each test image; empty unless the outcome is
+    `trained`. What a report holds before the program fails stays in it.
+    """
+    report = CandidateReport()
     try:
-        data = data | {
-            name: tensor[:images]
-            for name, tensor in data.items()
-            if isinstance(tensor, torch.Tensor)
-        }
-        predictions = _judge(program, data, settings, seed, device, facts)
-        return facts | {"outcome": "trained", "detail": ""}, b"".join(predictions)
+        predictions = _train(program, data.first(images), settings, seed, device, report)
+        report.outcome = "trained"
+        return report, b"".join(predictions)
     except Stop as stop:
-        facts |= {"outcome": stop.outcome, "detail": stop.detail}
+        report.outcome, report.detail = stop.outcome, stop.detail
     except BaseException as error:
-        facts |= {
-            "outcome": "out_of_memory" if is_memory(error) else "crashed",
-            "detail": line(error),
-        }
-    return facts, b""
+        report.outcome = "out_of_memory" if is_memory(error) else "crashed"
+        report.detail = line(error)
+    return report, b""
 
 
 def warm_up() -> None:
     """Load what torch loads at first use, so that no child has to. No backward pass: its threads survive no fork."""
-    layers = [
+    network = torch.nn.Sequential(
         torch.nn.Conv2d(1, 2, 3),
         torch.nn.BatchNorm2d(2),
         torch.nn.ReLU(),
         torch.nn.AdaptiveAvgPool2d(1),
-    ]
-    net = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(2, 2))
-    optimizer = _optimizer(net, {"learning_rate": 0.1, "momentum": 0.9}, "cpu")
-    for weight in net.parameters():
-        weight.grad = torch.zeros_like(weight)
-    torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-    optimizer.step()
-    cross_entropy(net(torch.ones(2, 1, 8, 8)), torch.zeros(2, dtype=torch.long)).item()
-    net = net.to("meta")
-    multiply_adds(net, (2, 1, 8, 8))
-    fingerprint(net, (2, 1, 8, 8))
-
-
-def _judge(program, data, settings, seed, device, facts) -> list[bytes]:
-    clock = time.monotonic()
-
-    def lap(name):
-        nonlocal clock
-        facts["seconds"][name] = round(facts["seconds"].get(name, 0) + time.monotonic() - clock, 4)
-        clock = time.monotonic()
-
-    protocol = PROTOCOLS[settings["protocol"]]
-    size = protocol.size or data["train_images"].shape[-1]
-    in_shape = (settings["batch_size"], data["train_images"].shape[1], size, size)
-    settings = settings | {"prm": hyperparameters(program, settings)}
-    build = builder(program, in_shape, (data["classes"],), settings["prm"])
-    model = checked(build, in_shape, data["classes"], facts)
-    within_budget(facts, settings)
-    facts["multiply_adds"] = or_none(multiply_adds, model, in_shape)
-    facts["graph"] = or_none(fingerprint, without_numbers(model), in_shape)
-    lap("check")
-    train, validation, test = (
-        data[f"{split}_images"].to(device) for split in ("train", "validation", "test")
+        torch.nn.Flatten(),
+        torch.nn.Linear(2, 2),
     )
-    labels = data["train_labels"].to(device)
+    optimizer = _optimizer(network, 0.1, 0.9, "cpu")
+    for weight in network.parameters():
+        weight.grad = torch.zeros_like(weight)
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    cross_entropy(network(torch.ones(2, 1, 8, 8)), torch.zeros(2, dtype=torch.long)).item()
 
-    def built(way: Format) -> torch.nn.Module:
+    network = network.to("meta")
+    multiply_adds(network, (2, 1, 8, 8))
+    fingerprint(network, (2, 1, 8, 8))
+
+
+def _train(
+    program: str,
+    data: CandidateData,
+    settings: Evaluation,
+    seed: int,
+    device: str,
+    report: CandidateReport,
+) -> list[bytes]:
+    """Return the predictions of a program, and leave in the report what is found on the way."""
+    stages = _Stages(report)
+    protocol = PROTOCOLS[settings.protocol]
+    size = protocol.size or data.train_images.shape[-1]
+    in_shape = (settings.batch_size, data.train_images.shape[1], size, size)
+    prm = hyperparameters(program, dataclasses.asdict(settings))
+    build = builder(program, in_shape, (data.classes,), prm)
+
+    model = checked(build, in_shape, data.classes)
+    report.parameters = count_parameters(model)
+    check_budget(report.parameters, settings.parameter_budget)
+    report.multiply_adds = or_none(multiply_adds, model, in_shape)
+    report.graph = or_none(fingerprint, without_numbers(model), in_shape)
+    stages.end("check")
+
+    train = data.train_images.to(device)
+    validation = data.validation_images.to(device)
+    test = data.test_images.to(device)
+    labels = data.train_labels.to(device)
+
+    def built(plan: Plan) -> tuple[torch.nn.Module, Prepare]:
         model = built_to_train(build, seed, device, in_shape)
-        return (
-            model.to(memory_format=torch.channels_last) if way.layout == "channels_last" else model
-        )
+        if plan.format.layout == "channels_last":
+            model = model.to(memory_format=torch.channels_last)
+        return model, preparer(data.mean, data.std, plan)
 
-    def try_out(way: Format) -> None:
-        model, prepare = built(way), _preparer(data, protocol, device, way)
+    def try_out(choice: Format) -> None:
+        """Take a step and predict once."""
+        plan = Plan(settings, protocol, seed, device, choice, prm)
+        model, prepare = built(plan)
         model.train()
-        with autocast(way.precision, device):
-            loss = cross_entropy(
-                model(prepare(train[: settings["batch_size"]])), labels[: settings["batch_size"]]
-            )
+        few = slice(settings.batch_size)
+        with autocast(choice.precision, device):
+            loss = cross_entropy(model(prepare(train[few], None)), labels[few])
         loss.backward()
-        _predict(
-            model,
-            validation[: protocol.predict_batch],
-            prepare,
-            protocol,
-            device,
-            data["classes"],
-            way,
-        )
+        _predict(model, validation[: protocol.predict_batch], prepare, data.classes, plan)
 
-    way = first_that_works(formats(settings["precision"], device), try_out)
-    facts["format"] = str(way)
-    model, prepare = built(way), _preparer(data, protocol, device, way)
-    registered = max(facts["parameters"], sum(weight.numel() for weight in parameters_of(model)))
-    facts["parameters"] = registered
-    within_budget(facts, settings)
-    lap("build")
+    chosen = first_that_works(formats(settings.precision, device), try_out)
+    report.format = str(chosen)
+    plan = Plan(settings, protocol, seed, device, chosen, prm)
+    model, prepare = built(plan)
+    registered = max(report.parameters, count_parameters(model))
+    report.parameters = registered
+    check_budget(registered, settings.parameter_budget)
+    stages.end("build")
 
-    def look(loss: torch.Tensor) -> None:
+    def count_others(loss: torch.Tensor) -> None:
         """Count what the result depends on beside the registered parameters: weights in a closure, or in a list."""
-        facts["parameters"] = registered + sum(
-            weight.numel() for weight in unregistered(loss, model)
-        )
-        within_budget(facts, settings)
+        others = sum(weight.numel() for weight in unregistered(loss, model))
+        report.parameters = registered + others
+        check_budget(report.parameters, settings.parameter_budget)
 
     predictions = []
-    epochs = _epochs(model, train, labels, prepare, settings, seed, device, protocol, way, look)
-    for _, record in zip(range(settings["epochs"]), epochs):
-        facts["epochs"].append({"repeat": 0} | record[0])
-        facts["losses"] += record[1]
-        lap("train")
-        predictions.append(
-            _predict(model, validation, prepare, protocol, device, data["classes"], way)
-        )
-        lap("predict")
-    predictions.append(_predict(model, test, prepare, protocol, device, data["classes"], way))
-    lap("predict")
-    facts["losses"] = facts["losses"][:: math.ceil(len(facts["losses"]) / CURVE_POINTS) or 1]
+    train_epoch = epoch_trainer(model, train, labels, prepare, plan, count_others)
+    for _ in range(settings.epochs):
+        epoch, losses = train_epoch()
+        report.epochs.append({"repeat": 0, **epoch})
+        report.losses += losses
+        stages.end("train")
+        predictions.append(_predict(model, validation, prepare, data.classes, plan))
+        stages.end("predict")
+
+    predictions.append(_predict(model, test, prepare, data.classes, plan))
+    stages.end("predict")
+    every = math.ceil(len(report.losses) / CURVE_POINTS) or 1
+    report.losses = report.losses[::every]
     return predictions
 
 
-def _epochs(
-    model, images, labels, prepare, settings, seed, device, protocol, way=PLAIN, look=None
-) -> Iterator[tuple[dict, list[float]]]:
-    """Train, and yield ({loss, train_accuracy}, the losses of its steps) after every epoch.
+def epoch_trainer(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    prepare: Prepare,
+    plan: Plan,
+    look: Callable[[torch.Tensor], None] | None = None,
+) -> Callable[[], Trained]:
+    """Return a function that trains one epoch more at each call.
 
-    look: called with the first loss, before its gradients are computed.
+    look: called with the first loss of an epoch, before its gradients are computed.
     """
-    order = torch.Generator().manual_seed(seed)
+    batch_size = plan.settings.batch_size
+    order = torch.Generator().manual_seed(plan.seed)
 
-    def batches():
-        for places in torch.randperm(len(labels), generator=order).split(settings["batch_size"]):
-            if len(places) > 1:  # batch normalisation has no variance of one image
-                flips = torch.rand(len(places), generator=order) < 0.5 if protocol.flip else None
-                places = places.to(device)
-                yield prepare(images[places], flips), labels[places]
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for batch in torch.randperm(len(labels), generator=order).split(batch_size):
+            if len(batch) < 2:  # batch normalisation has no variance of one image
+                continue
+            flips = None
+            if plan.protocol.flip:
+                flips = torch.rand(len(batch), generator=order) < 0.5
+            batch = batch.to(plan.device)
+            yield prepare(images[batch], flips), labels[batch]
 
-    if settings["training"] == "candidate":
-        step = _learn_by_program(model, settings)
+    if plan.settings.training == "candidate":
+        learn = _learn_by_program(model, plan, math.ceil(len(labels) / batch_size))
     else:
-        step = _learn(model, settings, device, way, look)
-    for _ in itertools.count():
+        learn = _learn(model, plan, look)
+
+    def train_epoch() -> Trained:
         model.train()
-        yield step(batches, math.ceil(len(labels) / settings["batch_size"]))
+        return learn(batches)
+
+    return train_epoch
 
 
-def _learn(model, settings: dict, device: str, way: Format, look: Callable | None):
+def _learn(
+    model: torch.nn.Module, plan: Plan, look: Callable[[torch.Tensor], None] | None
+) -> Callable[[Batches], Trained]:
     """Return a function that trains one epoch by the protocol: SGD, cross-entropy, clipped gradients."""
-    optimizer = _optimizer(model, settings, device)
+    settings = plan.settings
+    optimizer = _optimizer(model, settings.learning_rate, settings.momentum, plan.device)
     weights = trainable(model)
 
-    def epoch(batches, _count) -> tuple[dict, list[float]]:
-        losses, right, seen = [], torch.zeros((), device=device), 0
-        for inputs, wanted in batches():
-            with autocast(way.precision, device):
+    def epoch(batches: Batches) -> Trained:
+        losses: list[torch.Tensor] = []
+        right = torch.zeros((), device=plan.device)
+        images = 0
+        for inputs, labels in batches():
+            with autocast(plan.format.precision, plan.device):
                 answers = model(inputs)
-                loss = cross_entropy(answers, wanted)
+                loss = cross_entropy(answers, labels)
             if look and not losses:
                 look(loss)
+
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, settings["gradient_clip"])
+            torch.nn.utils.clip_grad_norm_(weights, settings.gradient_clip)
             optimizer.step()
+
             losses.append(loss.detach())
-            right += (answers.detach().argmax(dim=1) == wanted).sum()
-            seen += len(wanted)
+            right += (answers.detach().argmax(dim=1) == labels).sum()
+            images += len(labels)
             if len(losses) % LOOK_FOR_NAN_EVERY == 0:
                 _finite(losses)
+
         values = _finite(losses)
-        record = {
+        record: Epoch = {
             "loss": round(sum(values) / len(values), 5),
-            "train_accuracy": round(right.item() / seen, 5),
+            "train_accuracy": round(right.item() / images, 5),
         }
         return record, [round(value, 4) for value in values]
 
@@ -242,80 +312,90 @@ def _learn(model, settings: dict, device: str, way: Format, look: Callable | Non
 
 
 def _finite(losses: list[torch.Tensor]) -> list[float]:
+    """Return the losses as numbers; raise Stop where one is none."""
     values = torch.stack(losses).float()
     if not values.isfinite().all():
         raise Stop("diverged", f"the loss is no finite number in the first {len(losses)} steps")
     return values.tolist()
 
 
-def _learn_by_program(model, settings: dict):
-    """Return a function that trains one epoch as the program does it."""
-    if not all(callable(getattr(model, name, None)) for name in ("train_setup", "learn")):
+class _Loader:
+    """What the program's `learn` gets: the batches of an epoch, with the length of a DataLoader."""
+
+    def __init__(self, batches: Batches, count: int):
+        self.batches, self.count = batches, count
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return self.batches()
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def _learn_by_program(
+    model: torch.nn.Module, plan: Plan, count: int
+) -> Callable[[Batches], Trained]:
+    """Return a function that trains one epoch of `count` batches as the program does it."""
+    methods = [getattr(model, name, None) for name in ("train_setup", "learn")]
+    if not all(callable(method) for method in methods):
         raise Stop("contract", "training: candidate, but Net has no train_setup and learn")
-    model.train_setup(dict(settings["prm"]))
+    network: Any = model
+    network.train_setup(dict(plan.prm))
 
-    class Loader:
-        def __init__(self, batches, count):
-            self.batches, self.count = batches, count
-
-        def __iter__(self):
-            return self.batches()
-
-        def __len__(self):
-            return self.count
-
-    def epoch(batches, count) -> tuple[dict, list[float]]:
-        model.learn(Loader(batches, count))
+    def epoch(batches: Batches) -> Trained:
+        network.learn(_Loader(batches, count))
         return {"loss": None, "train_accuracy": None}, []
 
     return epoch
 
 
-def _optimizer(model, settings: dict, device: str) -> torch.optim.Optimizer:
+def _optimizer(
+    model: torch.nn.Module, learning_rate: float, momentum: float, device: str
+) -> torch.optim.Optimizer:
     weights = trainable(model)
     if not weights:
         raise Stop("construct", "Net has no parameter to train")
     return torch.optim.SGD(
-        weights,
-        lr=settings["learning_rate"],
-        momentum=settings["momentum"],
-        foreach=device.startswith("cuda"),
+        weights, lr=learning_rate, momentum=momentum, foreach=device.startswith("cuda")
     )
 
 
-def _preparer(data: dict, protocol: Protocol, device: str, way: Format = PLAIN):
-    """Return a function of (uint8 images, flips or None) that gives what a network sees."""
-    mean = torch.tensor(data["mean"], device=device).view(1, -1, 1, 1)
-    std = torch.tensor(data["std"], device=device).view(1, -1, 1, 1)
-    scale, shift = 1 / (255 * std), -mean / std
+def preparer(mean: list[float], std: list[float], plan: Plan) -> Prepare:
+    """Return the function that makes of images what a network sees: normalised, resized and flipped.
+
+    mean, std: by channel, of pixels from 0 to 1.
+    """
+    means = torch.tensor(mean, device=plan.device).view(1, -1, 1, 1)
+    stds = torch.tensor(std, device=plan.device).view(1, -1, 1, 1)
+    # (pixels / 255 - mean) / std, as one multiplication and one addition.
+    scale, shift = 1 / (255 * stds), -means / stds
+    size = plan.protocol.size
 
     def prepare(images: torch.Tensor, flips: torch.Tensor | None = None) -> torch.Tensor:
         images = torch.addcmul(shift, images.float(), scale)
-        if protocol.size:
-            images = interpolate(
-                images, size=(protocol.size, protocol.size), mode="bilinear", align_corners=False
-            )
+        if size:
+            images = interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
         if flips is not None:
-            images = torch.where(flips.to(device).view(-1, 1, 1, 1), images.flip(3), images)
-        return (
-            images.to(memory_format=torch.channels_last)
-            if way.layout == "channels_last"
-            else images
-        )
+            flipped = flips.to(plan.device).view(-1, 1, 1, 1)
+            images = torch.where(flipped, images.flip(3), images)
+        if plan.format.layout == "channels_last":
+            images = images.to(memory_format=torch.channels_last)
+        return images
 
     return prepare
 
 
 def _predict(
-    model, images, prepare, protocol: Protocol, device: str, classes: int, way: Format
+    model: torch.nn.Module, images: torch.Tensor, prepare: Prepare, classes: int, plan: Plan
 ) -> bytes:
     """Return the predicted class of each image, one byte each; raise Stop for answers that are not finite."""
     model.eval()
     parts = []
-    with torch.no_grad(), autocast(way.precision, device):
-        for part in images.split(protocol.predict_batch):
-            answers = model(prepare(part))
-            if type(answers) is not torch.Tensor or tuple(answers.shape) != (len(part), classes):
+    with torch.no_grad(), autocast(plan.format.precision, plan.device):
+        for batch in images.split(plan.protocol.predict_batch):
+            answers = model(prepare(batch, None))
+            expected = (len(batch), classes)
+            if type(answers) is not torch.Tensor or tuple(answers.shape) != expected:
                 raise Stop("forward", "its answers have another type or shape in evaluation mode")
             if not answers.isfinite().all():
                 raise Stop("diverged", "its answers are no finite numbers")

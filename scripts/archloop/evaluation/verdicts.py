@@ -1,16 +1,20 @@
 """A fault of the machine is no verdict: what a crash is worth, by whether a sound program goes through there."""
 
 import os
+from dataclasses import replace
+from typing import Protocol
 
 from archloop.errors import InputError
 from archloop.evaluation.faults import is_device
+from archloop.evaluation.records import Record
 from archloop.evaluation.score import NO_RESULT
+from archloop.settings.sections import Evaluation
 
 # Outcomes that another try on another day may not have: they are not kept for good.
 TRANSIENT = ("timeout", "out_of_memory")
 # What a machine that does not work makes of every program.
 FAILURES = (*TRANSIENT, "crashed")
-# A program that any working machine trains, and how: a few steps.
+# A program that any working machine trains.
 SOUND = """
 import torch.nn as nn
 
@@ -23,21 +27,28 @@ class Net(nn.Module):
     def forward(self, x):
         return self.head(self.layers(x).flatten(1))
 """
-PROBE = {
-    "training": "evaluator",
-    "epochs": 1,
-    "repeats": 1,
-    "batch_size": 16,
-    "learning_rate": 0.01,
-    "momentum": 0.9,
-}
-PROBE |= {"gradient_clip": 3.0, "parameter_budget": 10**6, "timeout_s": 120}
 PROBE_IMAGES = 64
 
 
+class AnyJudge(Protocol):
+    """What is asked of a judge here. sound: whether a program was trained on this machine."""
+
+    sound: bool
+
+    def judge(
+        self, program: str | None, settings: Evaluation, seed: int, *, device: str | None
+    ) -> Record: ...
+
+    def settled(self, settings: Evaluation) -> Evaluation: ...
+
+    def train_once(
+        self, program: str, settings: Evaluation, seed: int, device: str, images: int | None
+    ) -> Record: ...
+
+
 def judge_fairly(
-    judge, program: str | None, settings: dict, seed: int, device: str
-) -> tuple[dict, bool]:
+    judge: AnyJudge, program: str | None, settings: Evaluation, seed: int, device: str
+) -> tuple[Record, bool]:
     """Return (the record of a program, whether another try on another day would give it, too).
 
     A crash counts only where the machine works: a sound program shows that. What sounds like a device that fails is
@@ -46,19 +57,37 @@ def judge_fairly(
     record = judge.judge(program, settings, seed, device=device)
     if record["outcome"] == "crashed" and (device != "cpu" or not judge.sound):
         prove(judge, settings, device)
-        if is_device(record["detail"]) or record["detail"].startswith(NO_RESULT):
+        if _device_failed(record) or (record["detail"] or "").startswith(NO_RESULT):
             record = judge.judge(program, settings, seed, device=device)
+
     judge.sound = judge.sound or record["outcome"] == "trained"
-    failing = record["outcome"] == "crashed" and is_device(record["detail"])
+    failing = record["outcome"] == "crashed" and _device_failed(record)
     return record, record["outcome"] not in TRANSIENT and not failing
 
 
-def prove(judge, settings: dict, device: str) -> None:
+def _device_failed(record: Record) -> bool:
+    return is_device(record["detail"] or "")
+
+
+def prove(judge: AnyJudge, settings: Evaluation, device: str) -> None:
     """Judge a program that is sound; raise InputError when it fails, for then no verdict of this machine counts."""
-    record = judge.train_once(SOUND, judge.settled(settings) | PROBE, 0, device, PROBE_IMAGES)
+    probe = replace(
+        judge.settled(settings),
+        training="evaluator",
+        epochs=1,
+        repeats=1,
+        batch_size=16,
+        learning_rate=0.01,
+        momentum=0.9,
+        gradient_clip=3.0,
+        parameter_budget=10**6,
+        timeout_s=120,
+    )
+    record = judge.train_once(SOUND, probe, 0, device, PROBE_IMAGES)
     if record["outcome"] != "trained":
         raise InputError(
-            f"{os.uname().nodename}: on {device} a sound program fails, too ({record['outcome']}: {record['detail']});"
-            " no candidate is blamed for it: free the device, or take another node"
+            f"{os.uname().nodename}: on {device} a sound program fails, too "
+            f"({record['outcome']}: {record['detail']}); no candidate is blamed for it: "
+            "free the device, or take another node"
         )
     judge.sound = True

@@ -228,7 +228,7 @@ def encode_example(tokenizer, row: dict) -> Example:
 
 
 def _carry_on(parent: Path, output: Path, why: str) -> dict:
-    logger.info("finetune: %s, the adapter is carried on", why)
+    logger.info("finetune: %s; the adapter is kept unchanged", why)
     for name in ("adapter_config.json", ADAPTER):
         with replacing(output / name) as temporary:
             temporary.write_bytes((parent.parent / name).read_bytes())

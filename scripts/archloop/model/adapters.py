@@ -43,8 +43,8 @@ def attach_adapter(model, parent: Path | None, settings: dict):
     try:
         return get_peft_model(model, config)
     except ValueError as error:
-        what = "finetuning.targets, finetuning.layers, finetuning.lora_dropout"
-        raise InputError(f"{what}: they do not fit the model ({error})") from None
+        keys = "finetuning.targets, finetuning.layers and finetuning.lora_dropout"
+        raise InputError(f"{keys} do not fit the model ({error})") from None
 
 
 def check_base(adapter: Path, files: dict[str, dict]) -> None:

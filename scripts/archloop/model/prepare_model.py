@@ -222,7 +222,8 @@ def _download(repository: str, revision: str | None, folder: Path) -> str:
     except Exception as error:  # network, rights, names: each its own class
         raise InputError(
             f"model.reference: {repository} could not be downloaded ({one_line(error)}); "
-            "check the name, the revision and the network, or use folder:"
+            "check the name, the revision and the network, or use folder:; a gated model needs its licence accepted on "
+            "its page, and on this node `hf auth login` or the variable HF_TOKEN"
         ) from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return commit

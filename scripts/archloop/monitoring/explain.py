@@ -36,7 +36,7 @@ CAUSES = [
     (
         r"CUDA out of memory|CUDA error: out of memory",
         "the GPU's memory is full",
-        "lower the batch size of {rule}",
+        "{gpu_memory}",
     ),
     # As start_logging writes it, to the terminal and to the log.
     (r"^(?: {4}|\S+ \S+ ERROR \S+: )error: (.+)$", "{0}", "mend that and start the run again"),
@@ -57,6 +57,17 @@ UNKNOWN = (
     "it ended without a message",
     "look into the log; start the run again, what is finished stays",
 )
+# What makes a rule need less of a GPU's memory.
+LESS_GPU_MEMORY = {
+    "generate": "lower execution.cache_mb",
+    "evaluate": (
+        "lower execution.workers (a smaller evaluation.batch_size is another protocol, by which"
+        " every program is evaluated again)"
+    ),
+    "finetune": "set finetuning.gradient_checkpointing: true, or lower finetuning.batch_size or max_pair_tokens",
+    "train_model": "lower batch_size in the file that model.reference names",
+}
+LAST_LINES = 5
 TAIL_BYTES = 20_000
 
 
@@ -103,20 +114,33 @@ def failures(text: str) -> list[Failure]:
 
 
 def _describe(failure: Failure) -> list[str]:
-    what, remedy = _cause(failure)
+    cause = _cause(failure)
+    what, remedy = cause or UNKNOWN
     where = f"SLURM job {failure.slurm}, " if failure.slurm else ""
     often = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
     lines = [f"failed: {failure.rule}, which makes {failure.output} ({where}{often}): {what}"]
-    lines += [f"  log: {path}" for path in failure.logs if path.is_file()]
+    for path in failure.logs:
+        if not path.is_file():
+            continue
+        lines.append(f"  log: {path}")
+        if cause is None:
+            lines += [f"    {line}" for line in _tail(path).splitlines()[-LAST_LINES:]]
     return [*lines, f"  remedy: {remedy}"]
 
 
-def _cause(failure: Failure) -> tuple[str, str]:
+def _cause(failure: Failure) -> tuple[str, str] | None:
+    """Return (what happened, what to do about it), None where no log says."""
     text = "\n".join([*(_tail(path) for path in failure.logs), failure.message])
     for pattern, what, remedy in CAUSES:
         if found := list(re.finditer(pattern, text, re.MULTILINE)):
-            return what.format(*found[-1].groups()), remedy.format(rule=failure.rule)
-    return UNKNOWN
+            # The rule of a workflow that has this one as a module, and those of cycle 0, end or begin with its name.
+            of_rule = (name for name in LESS_GPU_MEMORY if name in failure.rule)
+            less = LESS_GPU_MEMORY.get(next(of_rule, ""), "take a GPU with more memory")
+            return (
+                what.format(*found[-1].groups()),
+                remedy.format(rule=failure.rule, gpu_memory=less),
+            )
+    return None
 
 
 def _tail(path: Path) -> str:

@@ -36,7 +36,7 @@ def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
     settings = settings_of(results)
     chains = {name: chain for name, chain in settings.get("chains", {}).items() if name != "seed"}
     if not chains:
-        return f"nothing finished in {results}/ yet"
+        return f"no run has been started in {results}/ yet"
     lines = []
     for name, chain in chains.items():
         lines += _chain_lines(

@@ -104,7 +104,9 @@ def known_programs(corpus: pl.DataFrame, shingle_tokens: int) -> Programs:
         return Programs(corpus["id"], corpus["program"], corpus["signature"])
 
     get_logger("novelty").info(
-        "signing %d programs in shingles of %d tokens", corpus.height, shingle_tokens
+        "computing MinHash signatures of %d programs in shingles of %d tokens",
+        corpus.height,
+        shingle_tokens,
     )
     return with_signatures(corpus["id"].to_list(), corpus["program"].to_list(), shingle_tokens)
 

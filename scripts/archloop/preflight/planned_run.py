@@ -71,7 +71,8 @@ def read_run(results: Path) -> Run:
     """Return the run that a results folder belongs to, as Snakemake last started it; raise InputError without one."""
     if not (results / REQUESTS_FILE).is_file():
         raise InputError(
-            f"{results}: no run was started there; `snakemake --profile slurm preflight` checks before one"
+            f"{results}: no run has been started there, so its settings are unknown; to check before the first run:"
+            " snakemake preflight --profile slurm --configfile YOUR.yaml"
         )
     settings = read_json(results / SETTINGS_FILE, "chains", "model", "loading", "execution")
     keys = ("executor", "rules", "retried", "pending", "jobs")

@@ -36,6 +36,8 @@ from archloop.preflight import slurm_checks as slurm
 from archloop.preflight.planned_run import ERROR, GB, OK, WARNING, Finding, Run, temporary_bytes
 from archloop.preflight.prompt_checks import prompt_counter
 from archloop.sandbox import isolation
+from archloop.sandbox.messages import bounds
+from archloop.sandbox.readable_files import check_hidden
 from archloop.settings.chains import MODEL, cycles_of, effective, trains
 
 # What one candidate leaves in results/, in bytes: prompt, answer, record and row of the corpus, with room to spare.
@@ -204,7 +206,7 @@ def check_tokenizer(run: Run) -> Iterator[Finding]:
 def check_datasets(run: Run) -> Iterator[Finding]:
     # Where a data set comes from, its labels lie, too.
     for source in filter(None, (run.settings["data"][key] for key in ("root", "folder"))):
-        isolation.check_hidden(run.results.parent / source)
+        check_hidden(run.results.parent / source)
     for name in run.datasets():
         path = run.dataset(name)
         if name in run.pending and not path.is_file():
@@ -316,11 +318,11 @@ def check_site(run: Run, facts: dict) -> Iterator[Finding]:
     places = [
         (name, cycle) for name in run.settings["chains"] for cycle in cycles_of(run.settings, name)
     ]
-    each = [
-        isolation.bounds(effective(run.settings, "evaluation", *place) | {"repeats": 1})
-        for place in places
-    ]
-    wanted = {resource.RLIMIT_CPU: max((bounds["cpu_s"] for bounds in each), default=0)}
+    each = []
+    for place in places:
+        settings = effective(run.settings, "evaluation", *place)
+        each.append(bounds(settings["timeout_s"], settings["memory_mb"], settings["threads"]))
+    wanted = {resource.RLIMIT_CPU: max((promised.cpu_s for promised in each), default=0)}
     wanted |= {
         resource.RLIMIT_FSIZE: isolation.SCRATCH_MB * 2**20,
         resource.RLIMIT_NOFILE: isolation.OPEN_FILES,
@@ -328,7 +330,7 @@ def check_site(run: Run, facts: dict) -> Iterator[Finding]:
     wanted[resource.RLIMIT_STACK] = site_limits.STACK
     if not facts["gpus"] or run.settings["execution"]["device"] == "cpu":
         wanted[resource.RLIMIT_AS] = (
-            max((bounds["memory_mb"] for bounds in each), default=0) * 2**20
+            max((promised.memory_mb for promised in each), default=0) * 2**20
         )
     for text in site_limits.shortfalls(wanted, found=facts["limits"]):
         yield Finding(ERROR, "site", f"{facts['node']}: {text}")

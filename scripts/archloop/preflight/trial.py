@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from archloop.errors import InputError
 from archloop.evaluation import judge
 from archloop.families.programs import family_programs
 from archloop.sandbox import isolation as walls
+from archloop.settings.sections import Evaluation
 
 IMAGES, SIZE, CLASSES = 64, 32, 10
 DRIVER_CALLS = "the list of the driver's ioctls"
@@ -33,14 +34,14 @@ LEFT_OUT = {
     "the closing": "from archloop.sandbox import isolation; own = isolation.confine\n"
     "isolation.confine = lambda order: (own(order), lambda: None)[1]",
     "the loss of capabilities": "from archloop.sandbox import namespaces; namespaces.drop_capabilities = lambda: None",
-    "the limits": "from archloop.sandbox import isolation; isolation._limit = lambda wanted: None",
+    "the limits": "from archloop.sandbox import isolation; isolation.set_limits = lambda wanted: None",
 }
 
 
 def judge_seed_program(
     device: str,
     isolation: str,
-    settings: dict,
+    settings: Evaluation,
     left_out: str = "no wall",
     as_gpu: bool = False,
     driver_calls: str = "refuse",
@@ -61,7 +62,7 @@ def judge_seed_program(
             write_images(images)
             with judge.Judge(images, device, isolation, driver_calls) as opened:
                 opened.gpu = opened.gpu or as_gpu
-                record = opened.judge(program, settings | {"epochs": 1, "repeats": 1}, 1)
+                record = opened.judge(program, replace(settings, epochs=1, repeats=1), 1)
     except (InputError, RuntimeError, OSError) as error:
         return {"trouble": " ".join(str(error).split())}
     finally:
@@ -101,7 +102,7 @@ def write_images(path: Path) -> None:
 
 
 def which_wall(
-    device: str, settings: dict, levels: tuple[str, ...], as_gpu: bool
+    device: str, settings: Evaluation, levels: tuple[str, ...], as_gpu: bool
 ) -> Iterator[tuple[str, str, dict]]:
     """Yield (level, what is left out, the trial) for each level, and for one that fails with each wall left out."""
     for level in levels:
@@ -120,7 +121,8 @@ def main() -> None:
     """Answer one request."""
     asked = json.loads(sys.stdin.read())
     place = {name: asked[name] for name in ("device", "isolation", "driver_calls")}
-    print(json.dumps(judge_seed_program(settings=asked["evaluation"], **place)), flush=True)
+    settings = Evaluation(**asked["evaluation"])
+    print(json.dumps(judge_seed_program(settings=settings, **place)), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ TABLES = {
     "cycles": "Funnel, rates and accuracies of every cycle",
     "fates": "What became of the candidates of every cycle",
     "contrasts": "The loop minus every other chain, over runs",
-    "results": "Means over runs, with what they took",
+    "results": "Means over runs, with cost",
     "chains": "Every chain",
     "similarity": "Similarity to the nearest neighbour of every cycle",
     "diversity": "Diversity of the admitted designs of every cycle",

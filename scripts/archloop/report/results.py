@@ -46,10 +46,18 @@ class Results:
 
     @property
     def finished(self) -> bool:
-        return all(
-            facts["cycles"] == list(range(1, facts["planned"] + 1))
-            for facts in self.chains.values()
-        )
+        return self.unfinished is None
+
+    @property
+    def unfinished(self) -> str | None:
+        """Which cycles of the first chain that lacks some are not finished, in words; None where all are."""
+        for name, chain in self.chains.items():
+            left = sorted(set(range(1, chain["planned"] + 1)) - set(chain["cycles"]))
+            if len(left) > 1:
+                return f"{len(left)} cycles of {name} ({left[0]} to {left[-1]}) are not finished"
+            if left:
+                return f"cycle {left[0]} of {name} is not finished"
+        return None
 
     def novelty(self, chain: str, cycle: int) -> dict:
         """Return the gate and threshold that a cycle was judged with."""
@@ -67,7 +75,7 @@ def read_all(folder: Path, settings: dict | None = None) -> Results:
     chains = _chains(folder, settings)
     cells = [(chain, cycle) for chain, facts in chains.items() for cycle in facts["cycles"]]
     if not cells:
-        raise InputError(f"{folder}: no cycle has a verdict (candidates.parquet) yet")
+        raise InputError(f"{folder}: no cycle is finished yet (there is no candidates.parquet)")
     places = [folder / chain / f"cycle-{cycle}" for chain, cycle in cells]
     light = [name for name in CANDIDATES if name not in HEAVY]
     candidates = read_candidates([place / "candidates.parquet" for place in places], light)

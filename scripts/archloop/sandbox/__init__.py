@@ -1,1 +1,1 @@
-"""The walls around a candidate's process: namespaces, Landlock, system calls, memory of a GPU."""
+"""The sandbox of a candidate's process: namespaces, Landlock, system calls, memory of a GPU; and its supervisor."""

@@ -5,6 +5,8 @@ A candidate that has a card of its own can take all of it; where several share o
 
 from collections.abc import Callable
 
+from archloop.sandbox.messages import CardShare
+
 MB = 2**20
 
 
@@ -12,21 +14,22 @@ class Unmeasured(Exception):
     """Why nobody says what a process holds on a card."""
 
 
-def shares(devices: list[str], workers: int) -> dict[str, dict]:
-    """Return, for each device on which several candidates are judged at once, its uuid and the MB of each candidate.
+def shares(devices: list[str], workers: int) -> dict[str, CardShare]:
+    """Return device -> the share of each of its candidates, where several are judged at once on one.
 
     devices: as `dealt_out` gives them. workers: candidates at once on all of them.
     """
     import torch
 
-    each = -(-workers // len(devices))
-    if each < 2 or not devices[0].startswith("cuda"):
+    per_device = -(-workers // len(devices))  # rounded up
+    if per_device < 2 or not devices[0].startswith("cuda"):
         return {}
-    found = {device: torch.cuda.get_device_properties(device) for device in devices}
-    return {
-        device: {"uuid": str(card.uuid), "mb": card.total_memory // MB // each}
-        for device, card in found.items()
-    }
+
+    found = {}
+    for device in devices:
+        card = torch.cuda.get_device_properties(device)
+        found[device] = CardShare(str(card.uuid), card.total_memory // MB // per_device)
+    return found
 
 
 def meter(uuid: str) -> Callable[[int], int | None]:
@@ -36,28 +39,31 @@ def meter(uuid: str) -> Callable[[int], int | None]:
     """
     try:
         import pynvml
-
-        pynvml.nvmlInit()
-        card = _handle(uuid)
     except ImportError:
         raise Unmeasured("the package nvidia-ml-py is not installed") from None
+
+    try:
+        pynvml.nvmlInit()
+        card = _handle(uuid)
     except pynvml.NVMLError as error:
         raise Unmeasured(f"NVML: {error}") from None
 
     def held(process: int) -> int | None:
         try:
             rows = pynvml.nvmlDeviceGetComputeRunningProcesses(card)
-        except (
-            pynvml.NVMLError
-        ):  # for a moment; whether it tells at all is seen before a program is read
+        except pynvml.NVMLError:
+            # For a moment: whether it tells at all is seen before a program is read.
             return None
-        told = [row.usedGpuMemory for row in rows if row.pid == process]
-        return None if None in told or not told else sum(told) // MB
+
+        used = [row.usedGpuMemory for row in rows if row.pid == process]
+        if not used or None in used:
+            return None
+        return sum(used) // MB
 
     return held
 
 
-def _handle(uuid: str):
+def _handle(uuid: str) -> object:
     import pynvml
 
     try:

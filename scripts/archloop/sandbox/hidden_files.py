@@ -5,53 +5,62 @@ Debian's package has Fashion-MNIST below /usr. Sources that a user names are ref
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-# Folders of sources, as they lie below a prefix of Python, a folder of packages, or /usr.
+from archloop.sandbox.readable_files import is_within
+
+# Where packages lie below a prefix of Python, or below /usr.
+LIBRARIES = ("lib*", "local/lib*")
 PACKAGES = ("python*/site-packages", "python*/dist-packages")
+# Folders of sources, as they lie below a prefix of Python, a folder of packages, or /usr.
 SOURCES = ("sklearn/datasets", "share/datasets/fashion-mnist")
 
 
 def hidden_folders(readable: Iterable[str]) -> list[str]:
     """Return the folders with sources of data sets below readable ones, as these are spelled; links are no folders."""
-    above = (
-        "",
-        *PACKAGES,
-        *(f"{library}/{place}" for library in ("lib*", "local/lib*") for place in PACKAGES),
-    )
-    patterns = [os.path.join(place, source) for place in above for source in SOURCES]  # noqa: PTH118
-    found = []
+    found = set()
     for folder in readable:
         if os.path.islink(folder):  # noqa: PTH114 (what it leads to is readable by its own name, too)
             continue
-        for path in (path for pattern in patterns for path in Path(folder).glob(pattern)):
+
+        for path in _sources_below(folder):
             inside = os.path.relpath(path, folder)
             without_links = os.path.join(os.path.realpath(folder), inside)  # noqa: PTH118
             if path.is_dir() and os.path.realpath(path) == without_links:
-                found.append(str(path))
-    return sorted(set(found))
+                found.add(str(path))
+    return sorted(found)
+
+
+def _sources_below(folder: str) -> Iterator[Path]:
+    """Yield what lies where sources of data sets lie below a folder."""
+    above = ["", *PACKAGES]
+    for library in LIBRARIES:
+        above += [f"{library}/{packages}" for packages in PACKAGES]
+
+    for prefix in above:
+        for source in SOURCES:
+            yield from Path(folder).glob(f"{prefix}/{source}".lstrip("/"))
 
 
 def without(readable: Iterable[str], hidden: Iterable[str]) -> tuple[list[str], list[str]]:
     """Return (paths that may be read, folders that may be listed): what is readable but for the hidden folders.
 
-    For walls where a right on a folder holds for all below: one with a hidden folder in it is replaced by what else it
-    holds. It can still be listed, for Python looks for modules so. Links are followed: a right belongs to a place.
+    For Landlock, where a right on a folder holds for all below: a folder with a hidden one in it is replaced by what
+    else it holds. It can still be listed, for Python looks for modules so. Links are followed: a right belongs to a
+    file, whatever names it has.
     """
-    places = {os.path.realpath(path) for path in hidden}
-    todo, kept, listed = [os.path.realpath(path) for path in readable], [], []
-    while todo:
-        path = todo.pop(0)
-        if any(_within(path, place) for place in places):
+    secret = {os.path.realpath(path) for path in hidden}
+    to_do = [os.path.realpath(path) for path in readable]
+    kept, listed = set(), set()
+    while to_do:
+        path = to_do.pop(0)
+        if any(is_within(path, folder) for folder in secret):
             continue
-        if any(_within(place, path) for place in places):
-            listed.append(path)
-            todo += sorted(os.path.realpath(entry.path) for entry in os.scandir(path))
+
+        if any(is_within(folder, path) for folder in secret):
+            listed.add(path)
+            to_do += sorted(os.path.realpath(entry.path) for entry in os.scandir(path))
         else:
-            kept.append(path)
-    return sorted(set(kept)), sorted(set(listed))
-
-
-def _within(path: str, folder: str) -> bool:
-    return f"{path}/".startswith(f"{folder.rstrip('/')}/")
+            kept.add(path)
+    return sorted(kept), sorted(listed)

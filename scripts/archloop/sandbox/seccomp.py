@@ -14,6 +14,10 @@ import errno
 import os
 import platform
 import struct
+from dataclasses import dataclass
+
+from archloop.sandbox import prctl as kernel_calls
+from archloop.sandbox.prctl import prctl
 
 # Names with their numbers on x86_64 and aarch64 (-: it has no such call).
 _CALLS = """
@@ -47,92 +51,124 @@ unlinkat 263 35 | renameat 264 38 | renameat2 316 276 | rename 82 - | rmdir 84 -
 """
 # What a GPU's driver needs besides; its devices are opened only where there is one.
 _GPU_CALLS = "mlock 149 228 | munlock 150 229 | sched_setaffinity 203 122"
-# What its start needs, and what closes the walls behind it: a listening Unix socket on which nobody accepts or
+# What its start needs, and what closes the sandbox behind it: a listening Unix socket on which nobody accepts or
 # receives, memory with a name, and the calls that take all of this back.
 _START_CALLS = """
 bind 49 200 | listen 50 201 | memfd_create 319 279
 seccomp 317 277 | landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446
 """
-_START_SOCKETS = ((41, 198), 0, (1,))  # socket, of AF_UNIX alone
 # ioctl of NVIDIA's driver that computing needs: those that gVisor's nvproxy publishes for it, and a few beside them
 # that only ask or map. 580.159 was seen without a list; with this one no driver was yet.
 # execution.driver_calls: log lets others through.
 # Of /dev/nvidiactl and /dev/nvidia*: type F and one of these numbers, of any size.
-_GPU_NUMBERS = (0x27, 0x29, 0x2A, 0x2B, 0x34, 0x35, 0x4A, 0x4E, 0x4F, 0x5E)
-_GPU_NUMBERS += (200, 201, 206, 207, 210, 212, 214, 215, 218)
+_GPU_NUMBERS = (
+    *(0x27, 0x29, 0x2A, 0x2B, 0x34, 0x35, 0x4A, 0x4E, 0x4F, 0x5E),
+    *(200, 201, 206, 207, 210, 212, 214, 215, 218),
+)
 # Of /dev/nvidia-uvm; not 62 and 63, which read and write another process's memory for a debugger.
 _UVM_COMMANDS = (
-    0x30000001,
-    0x30000002,
+    *(0x30000001, 0x30000002),
     *range(23, 32),
-    33,
-    34,
-    37,
-    38,
-    39,
+    *(33, 34, 37, 38, 39),
     *range(42, 48),
-    51,
-    53,
-    65,
-    66,
-    68,
+    *(51, 53, 65, 66, 68),
+    *range(70, 76),
 )
-_UVM_COMMANDS += (*range(70, 76),)
-# Calls with one argument that decides: (number on x86_64, aarch64), which argument, its permitted values.
-_BY_ARGUMENT = {
-    "fcntl": (
-        (72, 25),
-        1,
-        (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1034),
-    ),  # no F_SETOWN: it sends signals to others
-    "ioctl": ((16, 29), 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
-    "prctl": (
-        (157, 167),
-        0,
-        (3, 15, 16, 21, 39, 0x53564D41),
-    ),  # reading, and names of threads and memory
-    "prlimit64": ((302, 261), 0, (0,)),  # of itself; the hard limits hold
-}
-_OPEN = {"open": ((2, None), 1), "openat": ((257, 56), 2)}  # with the argument that holds the flags
-_ACCESS, _TRUNCATE, _NAMELESS = (
-    3,
-    0x200,
-    0x400000,
-)  # O_ACCMODE, O_TRUNC, the bit of O_TMPFILE on its own
-_TO_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}
-_CLONE, _CLONE3 = (56, 220), 435
-_CLONE_THREAD = 0x00010000
-_TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody's terminal
-_SET_DUMPABLE = 4
 
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET, _RETURN, _AND = (
-    0x20,
-    0x15,
-    0x35,
-    0x45,
-    0x06,
-    0x54,
+
+@dataclass(frozen=True)
+class _Call:
+    """A system call that one of its arguments decides: its numbers (None: there is none), and what may stand there."""
+
+    x86_64: int | None
+    aarch64: int | None
+    argument: int
+    allowed: tuple[int, ...] = ()
+
+    def number(self, machine: str) -> int | None:
+        return self.x86_64 if machine == "x86_64" else self.aarch64
+
+
+_FCNTL_COMMANDS = (
+    *(0, 1, 2),  # F_DUPFD, F_GETFD, F_SETFD
+    *(3, 4),  # F_GETFL, F_SETFL
+    *(5, 6, 7),  # F_GETLK, F_SETLK, F_SETLKW; no F_SETOWN: it sends signals to others
+    *(1030, 1034),  # F_DUPFD_CLOEXEC, F_GET_SEALS
 )
-_ALLOW, _LOG, _KILL_PROCESS = 0x7FFF0000, 0x7FFC0000, 0x80000000
-_DENY, _MISSING = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
-_MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER_MODE = 38, 22, 2
-_SECCOMP, _SET_FILTER, _ALL_THREADS = (317, 277), 1, 1
+_IOCTL_COMMANDS = (
+    *(0x5401, 0x5413),  # TCGETS, TIOCGWINSZ
+    *(0x541B, 0x5421),  # FIONREAD, FIONBIO
+    *(0x5450, 0x5451),  # FIONCLEX, FIOCLEX
+)
+# Reading, and names of threads and memory.
+_PRCTL_OPTIONS = (
+    kernel_calls.GET_DUMPABLE,
+    kernel_calls.SET_NAME,
+    kernel_calls.GET_NAME,
+    kernel_calls.GET_SECCOMP,
+    kernel_calls.GET_NO_NEW_PRIVS,
+    kernel_calls.SET_VMA,
+)
+_FCNTL = _Call(72, 25, 1, _FCNTL_COMMANDS)
+_IOCTL = _Call(16, 29, 1, _IOCTL_COMMANDS)
+_PRCTL = _Call(157, 167, 0, _PRCTL_OPTIONS)
+_PRLIMIT = _Call(302, 261, 0, (0,))  # of the calling process itself; the hard limits hold
+_START_PRCTL = _Call(157, 167, 0, (*_PRCTL_OPTIONS, kernel_calls.SET_DUMPABLE))
+_START_SOCKET = _Call(41, 198, 0, (1,))  # of AF_UNIX alone
+
+# The argument holds the flags.
+_OPEN, _OPENAT = _Call(2, None, 1), _Call(257, 56, 2)
+_ACCESS_MODE = 3  # O_ACCMODE
+_NO_ACCESS = 3  # as an access mode: neither to read nor to write
+_TRUNCATE = 0x200  # O_TRUNC
+_NAMELESS = 0x400000  # the bit of O_TMPFILE on its own
+
+# The argument holds the process.
+_KILL, _TGKILL = _Call(62, 129, 0), _Call(234, 131, 0)
+
+_CLONE, _CLONE3 = {"x86_64": 56, "aarch64": 220}, 435
+_CLONE_THREAD = 0x00010000
+_X32_BIT = 0x40000000  # of the numbers of the x32 calls
+_TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody's terminal
+_DRIVER_TYPE = ord("F")  # of the ioctl of NVIDIA's driver
+_TYPE_AND_NUMBER = 0xFFFF  # the bits of an ioctl without its size and direction
+
+# An instruction of classic BPF (linux/filter.h): code, jump if true, jump if false, value.
+_Step = tuple[int, int, int, int]
+_LOAD = 0x20
+_AND = 0x54
+_JUMP_EQUAL = 0x15
+_JUMP_GREATER_EQUAL = 0x35
+_JUMP_SET = 0x45
+_RETURN = 0x06
+
+# Offsets in struct seccomp_data: the number of the call, the architecture, the low words of the arguments.
+_NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
+
+# SECCOMP_RET_*: what becomes of a call.
+_ALLOW: _Step = (_RETURN, 0, 0, 0x7FFF0000)
+_LOG: _Step = (_RETURN, 0, 0, 0x7FFC0000)
+_KILL_PROCESS: _Step = (_RETURN, 0, 0, 0x80000000)
+_DENY: _Step = (_RETURN, 0, 0, 0x00050000 | errno.EPERM)
+_MISSING: _Step = (_RETURN, 0, 0, 0x00050000 | errno.ENOSYS)
+
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # AUDIT_ARCH_*
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_SET_MODE_FILTER, _ALL_THREADS = 1, 1  # SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC
 
 
 class _Program(ctypes.Structure):
+    """struct sock_fprog."""
+
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
 def supported() -> bool:
     """Say whether this machine's architecture has a filter here and its kernel takes one."""
-    libc = ctypes.CDLL(None, use_errno=True)
     # Without an address a kernel that knows filters answers EFAULT.
-    known = (
-        libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, None, 0, 0) == -1
-        and ctypes.get_errno() == errno.EFAULT
-    )
-    return platform.machine() in _MACHINES and known
+    answer = prctl(kernel_calls.SET_SECCOMP, kernel_calls.SECCOMP_MODE_FILTER, None)
+    known = answer == -1 and ctypes.get_errno() == errno.EFAULT
+    return platform.machine() in _ARCHITECTURES and known
 
 
 def install(gpu: bool, removing: bool, starting: bool = False, log_unlisted: bool = False) -> None:
@@ -144,13 +180,15 @@ def install(gpu: bool, removing: bool, starting: bool = False, log_unlisted: boo
     instructions = filter_program(machine, os.getpid(), gpu, removing, starting, log_unlisted)
     buffer = ctypes.create_string_buffer(instructions)
     program = _Program(len(instructions) // 8, ctypes.cast(buffer, ctypes.c_void_p).value)
-    libc = ctypes.CDLL(None, use_errno=True)
+
     # After a start no_new_privs is set, and the prctl that sets it is refused.
-    if libc.prctl(39, 0, 0, 0, 0) != 1 and libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+    is_set = prctl(kernel_calls.GET_NO_NEW_PRIVS) == 1
+    if not is_set and prctl(kernel_calls.SET_NO_NEW_PRIVS, 1):
         raise OSError(ctypes.get_errno(), "no_new_privs is refused")
-    number = _SECCOMP[_MACHINES[machine][0]]
-    done = libc.syscall(number, _SET_FILTER, _ALL_THREADS, ctypes.byref(program))
-    if done:  # -1, or the thread that could not follow
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.syscall(_SECCOMP[machine], _SET_MODE_FILTER, _ALL_THREADS, ctypes.byref(program))
+    if failed:  # -1, or the thread that could not follow
         raise OSError(ctypes.get_errno(), "seccomp refuses the filter")
 
 
@@ -167,84 +205,119 @@ def filter_program(
     own_pid: who may be signalled. gpu: allow what a GPU's driver needs. starting: allow what its start needs, too.
     log_unlisted: let through, and leave in the system's log, an ioctl that is not on the driver's list.
     """
-    column, architecture = _MACHINES[machine]
-    code = [
-        (_LOAD, 0, 0, 4),
-        (_JUMP_EQUAL, 1, 0, architecture),
-        (_RETURN, 0, 0, _KILL_PROCESS),
-        (_LOAD, 0, 0, 0),
+    steps: list[_Step] = [
+        (_LOAD, 0, 0, _ARCHITECTURE_AT),
+        (_JUMP_EQUAL, 1, 0, _ARCHITECTURES[machine]),
+        _KILL_PROCESS,
+        (_LOAD, 0, 0, _NUMBER_AT),
     ]
     if machine == "x86_64":  # the x32 calls, which would go round the numbers
-        code += [(_JUMP_GREATER_EQUAL, 0, 1, 0x40000000), (_RETURN, 0, 0, _DENY)]
-    code += _if_equal(
-        _CLONE3, [(_RETURN, 0, 0, _MISSING)]
-    )  # its flags cannot be read; the C library falls back
-    threads = [
-        (_LOAD, 0, 0, 16),
-        (_JUMP_SET, 0, 1, _CLONE_THREAD),
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _DENY),
-    ]
-    code += _if_equal(_CLONE[column], threads)
-    for numbers in _TO_ITSELF.values():
-        code += _if_equal(numbers[column], _one_of(0, (own_pid,)))
-    for numbers, argument in _OPEN.values():
-        if numbers[column] is not None:
-            code += _if_equal(numbers[column], _harmless_opening(argument))
-    by_argument = _BY_ARGUMENT | ({"socket": _START_SOCKETS} if starting else {})
-    for name, (numbers, argument, values) in by_argument.items():
-        if name == "prctl" and starting:
-            values = (*values, _SET_DUMPABLE)
-        device = name == "ioctl" and gpu
-        code += _if_equal(
-            numbers[column],
-            _of_driver(values, log_unlisted) if device else _one_of(argument, values),
-        )
-    tables = [_CALLS, *([_GPU_CALLS] if gpu else []), *([_REMOVING] if removing else [])]
-    tables += [_START_CALLS] if starting else []
-    for number in sorted(set().union(*(_numbers(table, column) for table in tables))):
-        code += _if_equal(number, [(_RETURN, 0, 0, _ALLOW)])
-    code.append((_RETURN, 0, 0, _DENY))
-    return b"".join(struct.pack("<HBBI", *step) for step in code)
+        steps += [(_JUMP_GREATER_EQUAL, 0, 1, _X32_BIT), _DENY]
+
+    # Its flags cannot be read; the C library falls back to clone.
+    steps += _if_equal(_CLONE3, [_MISSING])
+    only_threads = [_load_argument(0), (_JUMP_SET, 0, 1, _CLONE_THREAD), _ALLOW, _DENY]
+    steps += _if_equal(_CLONE[machine], only_threads)
+
+    for call in (_KILL, _TGKILL):
+        steps += _if_called(call, machine, _one_of(call.argument, (own_pid,)))
+    for call in (_OPEN, _OPENAT):
+        steps += _if_called(call, machine, _harmless_opening(call.argument))
+
+    steps += _if_called(_FCNTL, machine, _one_of(_FCNTL.argument, _FCNTL.allowed))
+    ioctls = _one_of(_IOCTL.argument, _IOCTL.allowed)
+    if gpu:
+        ioctls = _of_driver(_IOCTL.allowed, log_unlisted)
+    steps += _if_called(_IOCTL, machine, ioctls)
+    others = [_START_PRCTL, _PRLIMIT, _START_SOCKET] if starting else [_PRCTL, _PRLIMIT]
+    for call in others:
+        steps += _if_called(call, machine, _one_of(call.argument, call.allowed))
+
+    for number in sorted(_allowed_numbers(machine, gpu, removing, starting)):
+        steps += _if_equal(number, [_ALLOW])
+    steps.append(_DENY)
+    return b"".join(struct.pack("<HBBI", *step) for step in steps)
 
 
-def _of_driver(others: tuple[int, ...], log_unlisted: bool) -> list[tuple]:
+def _allowed_numbers(machine: str, gpu: bool, removing: bool, starting: bool) -> set[int]:
+    """Return the numbers of the calls that are allowed whatever their arguments are."""
+    numbers = _numbers(_CALLS, machine)
+    if gpu:
+        numbers |= _numbers(_GPU_CALLS, machine)
+    if removing:
+        numbers |= _numbers(_REMOVING, machine)
+    if starting:
+        numbers |= _numbers(_START_CALLS, machine)
+    return numbers
+
+
+def _of_driver(others: tuple[int, ...], log_unlisted: bool) -> list[_Step]:
     """Return the steps that allow an ioctl of a GPU's driver that is on its list, and these others."""
-    allow, deny = [(_RETURN, 0, 0, _ALLOW)], [(_RETURN, 0, 0, _DENY)]
-    checks = [(_LOAD, 0, 0, 16 + 8)]
-    checks += [step for value in _TERMINAL_INPUT for step in _if_equal(value, deny)]
-    checks += [step for value in (*others, *_UVM_COMMANDS) for step in _if_equal(value, allow)]
-    checks.append((_AND, 0, 0, 0xFFFF))  # type and number, without size and direction
-    checks += [step for number in _GPU_NUMBERS for step in _if_equal(ord("F") << 8 | number, allow)]
-    return [*checks, (_RETURN, 0, 0, _LOG if log_unlisted else _DENY)]
+    steps = [_load_argument(_IOCTL.argument)]
+    for command in _TERMINAL_INPUT:
+        steps += _if_equal(command, [_DENY])
+    for command in (*others, *_UVM_COMMANDS):
+        steps += _if_equal(command, [_ALLOW])
+
+    steps.append((_AND, 0, 0, _TYPE_AND_NUMBER))
+    for number in _GPU_NUMBERS:
+        steps += _if_equal(_DRIVER_TYPE << 8 | number, [_ALLOW])
+    steps.append(_LOG if log_unlisted else _DENY)
+    return steps
 
 
-def _if_equal(value: int, then: list[tuple]) -> list[tuple]:
+def _load_argument(argument: int) -> _Step:
+    """Return the step that loads the low word of an argument, 8 bytes each."""
+    return (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument)
+
+
+def _if_called(call: _Call, machine: str, then: list[_Step]) -> list[_Step]:
+    """Return the steps that run `then`, which must end in a return, for one call; none where there is no such call."""
+    number = call.number(machine)
+    return [] if number is None else _if_equal(number, then)
+
+
+def _if_equal(value: int, then: list[_Step]) -> list[_Step]:
     """Return the steps that run `then`, which must end in a return, when the loaded word has this value."""
     return [(_JUMP_EQUAL, 0, len(then), value), *then]
 
 
-def _harmless_opening(argument: int) -> list[tuple]:
+def _harmless_opening(argument: int) -> list[_Step]:
     """Return the steps that deny the ways of opening that Landlock does not see on every kernel.
 
     Access mode 3 opens a file with no right at all, and before Linux 6.2 both that and a file opened for reading can be
     emptied by O_TRUNC where only its owner's rights are in the way. O_TMPFILE makes files without a name.
     """
-    load, deny = (_LOAD, 0, 0, 16 + 8 * argument), (_RETURN, 0, 0, _DENY)
-    truncating = [load, (_JUMP_SET, 0, 1, _TRUNCATE), deny, (_RETURN, 0, 0, _ALLOW)]
+    flags = _load_argument(argument)
+    read_only = [flags, (_JUMP_SET, 0, 1, _TRUNCATE), _DENY, _ALLOW]
     return [
-        *(load, (_JUMP_SET, 0, 1, _NAMELESS), deny),
-        *((_AND, 0, 0, _ACCESS), *_if_equal(3, [deny])),
-        *(*_if_equal(0, truncating), (_RETURN, 0, 0, _ALLOW)),
+        flags,
+        (_JUMP_SET, 0, 1, _NAMELESS),
+        _DENY,
+        (_AND, 0, 0, _ACCESS_MODE),
+        *_if_equal(_NO_ACCESS, [_DENY]),
+        *_if_equal(os.O_RDONLY, read_only),
+        _ALLOW,
     ]
 
 
-def _one_of(argument: int, values: tuple[int, ...]) -> list[tuple]:
+def _one_of(argument: int, values: tuple[int, ...]) -> list[_Step]:
     """Return the steps that allow the call when the low word of an argument is one of the values."""
-    checks = [step for value in values for step in _if_equal(value, [(_RETURN, 0, 0, _ALLOW)])]
-    return [(_LOAD, 0, 0, 16 + 8 * argument), *checks, (_RETURN, 0, 0, _DENY)]
+    steps = [_load_argument(argument)]
+    for value in values:
+        steps += _if_equal(value, [_ALLOW])
+    steps.append(_DENY)
+    return steps
 
 
-def _numbers(table: str, column: int) -> set[int]:
-    entries = (entry.split() for line in table.strip().splitlines() for entry in line.split("|"))
-    return {int(numbers[column]) for _, *numbers in entries if numbers[column] != "-"}
+def _numbers(table: str, machine: str) -> set[int]:
+    """Return the numbers of the calls of a table on a machine."""
+    found = set()
+    for entry in table.replace("\n", "|").split("|"):
+        if not entry.strip():
+            continue
+        _, x86_64, aarch64 = entry.split()
+        number = x86_64 if machine == "x86_64" else aarch64
+        if number != "-":
+            found.add(int(number))
+    return found

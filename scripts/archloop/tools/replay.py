@@ -9,7 +9,7 @@ import difflib
 import itertools
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from archloop.corpus.admit import KNOWN_COLUMNS, admit
 from archloop.corpus.candidates import (
     Candidate,
-    Evaluation,
+    EvaluationRecord,
     join,
     read_candidates_of_shards,
     read_evaluations,
@@ -35,7 +35,7 @@ from archloop.generation.write_prompts import (
     room_for_answer,
 )
 from archloop.settings.schema import section
-from archloop.settings.sections import Admission, Novelty
+from archloop.settings.sections import Admission, Evaluation, Novelty
 from archloop.workflow.provenance import host, locate, provenance_path, read_provenance, versions
 
 VERDICT = (
@@ -235,7 +235,8 @@ def _evaluation(recorded: Recorded, device: str, isolation: str) -> Step:
     record = next(evaluation for evaluation in evaluations if evaluation["id"] == row["id"])
     with Judge(job.dataset(), device, isolation) as judge:
         seed = derive(job.options["seed"], "evaluate")
-        again = judge.judge(row["program"], json.loads(record["protocol"]), seed)
+        settings = Evaluation(**json.loads(record["protocol"]))
+        again = judge.judge(row["program"], settings, seed)
         judged_on = judge.device
 
     remark = f"{record['outcome']}, accuracy {record['accuracy']}"
@@ -249,7 +250,7 @@ def _evaluation(recorded: Recorded, device: str, isolation: str) -> Step:
     return Step("evaluation", on_gpus and _within_noise(record, again), remark)
 
 
-def _within_noise(record: Evaluation, again: dict[str, Any]) -> bool:
+def _within_noise(record: EvaluationRecord, again: Mapping[str, Any]) -> bool:
     """Say whether a training on a GPU came out as well as one can expect."""
     before, now = record["accuracy"], again["accuracy"]
     if again["outcome"] != record["outcome"] or before is None or now is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from archloop.evaluation.cache_key import protocol_digest, score_key
-from archloop.evaluation.score import FIELDS
+from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import all_records
 from archloop.files import has_keys, read_json, read_jsonl, sha256_text
 from archloop.tools.results_folder import Provenance, ResultsFolder, first_output

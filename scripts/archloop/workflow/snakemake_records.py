@@ -50,7 +50,10 @@ def stop_line(missing: list[str]) -> str:
     told = {str(path) for each in provenances(*map(Path, PLACES)) for path in _told(each)}
     dark = [path for path in missing if path not in told]
     if dark:
-        return f"{dark[0]}: neither a record of Snakemake nor provenance tells how it was made; delete it"
+        return (
+            f"{dark[0]}: of unknown origin, for Snakemake has no record of it and no provenance lies beside it; move it"
+            " away, it is made again where it is needed"
+        )
     return (
         f"Snakemake's records of {len(missing)} finished outputs are lost ({missing[0]}); their provenance is there:"
         f" python {shlex.quote(os.environ.get('SCRIPTS', 'scripts'))}/verify.py results --record"

@@ -1,0 +1,142 @@
+"""The fork server as the judge has it: its process, started with nothing of the user's, and what comes back from it."""
+
+import contextlib
+import os
+import selectors
+import site
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from archloop import python_command, site_limits
+from archloop.allocation import PATIENT
+from archloop.errors import InputError
+from archloop.evaluation.score import plain_line
+from archloop.sandbox import isolation
+
+START_S = 300  # how long it may take to start
+# Files of its folder: tensors, and mean, std and number of classes.
+DATA, METADATA = "data.safetensors", "facts.json"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A fork server at work. instructions: those that PyTorch's kernels for processors are chosen by there."""
+
+    process: subprocess.Popen
+    channel: socket.socket
+    messages: IO[bytes]  # what it and the supervisors wrote on their standard error
+    instructions: str = ""
+
+    def last_words(self) -> str:
+        """Return the last line that it wrote; without any, or when it was stopped before, its status."""
+        written = b""
+        if not self.messages.closed:
+            # Without a seek, which would move the position at which the process writes.
+            written = os.pread(self.messages.fileno(), 2**20, 0)
+        lines = written.decode("utf-8", "replace").splitlines()
+        return plain_line(lines[-1]) if lines else f"status {self.process.poll()}"
+
+    def end(self) -> None:
+        self.channel.close()
+        self.process.kill()
+        self.process.wait()
+        self.messages.close()
+
+
+def start_server(code: str, data: Path, temporary: Path, around: list[str]) -> Server:
+    """Return a new server that is ready; raise InputError where it cannot start.
+
+    code: what its Python runs. data: its folder with DATA and METADATA. temporary: folder for its temporary files.
+    around: the command line that it is run by, up to itself; none runs it directly.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    arguments = [str(data / DATA), str(data / METADATA), str(theirs.fileno())]
+    command = python_command.run_code(code, *arguments)
+    if around:
+        command = [*around, "--", *command]
+
+    messages = tempfile.TemporaryFile(dir=temporary)  # noqa: SIM115 (it stays open)
+    with site_limits.usual_stack():
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stderr=messages,
+            env=_environment(temporary),
+            cwd=data,
+            pass_fds=[theirs.fileno()],
+        )
+    theirs.close()
+
+    ours.settimeout(START_S)
+    word, _, instructions = ours.recv(1 << 12).decode().partition(" ")
+    server = Server(process, ours, messages, instructions)
+    if word != "ready":
+        process.wait()
+        why = server.last_words()
+        server.end()
+        # The libraries of tensors want gigabytes of addresses at once.
+        bound = site_limits.of_memory()
+        more = f"; {bound}" if bound else ""
+        raise InputError(f"the judge's own process could not start ({why}){more}")
+    ours.settimeout(None)
+    return server
+
+
+def _environment(temporary: Path) -> dict[str, str]:
+    """Return the variables of a server, of the user's only what Python and a GPU need.
+
+    temporary: folder for its temporary files.
+    """
+    # A site's own packages.
+    modules = []
+    for path in os.environ.get("PYTHONPATH", "").split(":"):
+        if os.path.isabs(path):  # noqa: PTH117
+            modules.append(path)
+
+    environment = {
+        "PATH": os.defpath,
+        "PYTHONPATH": ":".join(modules),
+        "PYTHONUSERBASE": site.getuserbase(),  # torch may be installed there
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "LANG": "C.UTF-8",
+        "TMPDIR": str(temporary),
+    }
+    environment |= isolation.identity("/nonexistent")
+    environment |= PATIENT  # candidates share the processors
+    for name in ("LD_LIBRARY_PATH", "CUDA_HOME", *isolation.GPU_VARIABLES):
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    return environment
+
+
+def read_all(
+    descriptors: dict[str, int], limits: dict[str, int], deadline: float
+) -> dict[str, bytes]:
+    """Return what comes from each descriptor until its end or the deadline, and close them.
+
+    limits: bytes of each; what is over is read, so that nobody blocks, and dropped. deadline: on the clock of
+    time.monotonic.
+    """
+    parts = {name: bytearray() for name in descriptors}
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
+        for name, descriptor in descriptors.items():
+            stack.callback(os.close, descriptor)
+            selector.register(descriptor, selectors.EVENT_READ, name)
+
+        while selector.get_map() and time.monotonic() < deadline:
+            for ready, _ in selector.select(max(0.0, deadline - time.monotonic())):
+                part = os.read(ready.fd, 1 << 16)
+                if not part:
+                    selector.unregister(ready.fd)
+                room = limits[ready.data] - len(parts[ready.data])
+                parts[ready.data] += part[: max(0, room)]
+    return {name: bytes(part) for name, part in parts.items()}

@@ -1,0 +1,290 @@
+"""The supervisor of one candidate, a trusted process: it starts the candidate's, watches it and reports its end.
+
+It knows nothing of what the candidate does: that is a function which it is handed. It watches time, memory, threads,
+the scratch folder and the share of a card, and it ends the candidate when a limit is broken.
+"""
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import IO, NoReturn
+
+from archloop import site_limits
+from archloop.sandbox import gpu_memory, isolation, namespaces
+from archloop.sandbox.messages import CardShare, Ended, Order, Report
+
+LOOK_EVERY_S = 0.05
+# How long a candidate's process may take to stand in its sandbox, the start of a GPU included, in seconds.
+START_S = 180
+# Threads, and in kB all memory that is the process's own, swapped out or not; files that it maps do not count.
+NUMBERS = re.compile(rb"^(Threads|RssAnon|RssShmem|VmSwap|HugetlbPages):\s*(\d+)", re.MULTILINE)
+
+# What a candidate's process goes through before it reads a program, as a message names it.
+SANDBOX = "the sandbox"
+THREADS = "the threads"
+DEVICE = "the start of the device"
+CLOSING = "the closing of the sandbox"
+AGAIN = "a training step in the closed sandbox"
+BEGINNING = "the start of the candidate's process"
+# What it writes while it does, a line each: the step that it begins, or that it is refused; at last, its limits.
+STEP, REFUSED = b"step ", b"refused "
+
+SHARED = "what a candidate holds on a card that it shares is not measured"
+OWN_CARD = "set execution.workers to auto"
+
+# What gives the MB that the candidate holds on its card, None where it has no share of one.
+Meter = Callable[[], int | None]
+
+
+def supervise(
+    order: Order, inherited: list[int], report: int, candidate: Callable[[int, int], None]
+) -> NoReturn:
+    """Be the supervisor of a candidate, and end. Called in a process of its own.
+
+    inherited: descriptors that are the candidate's. report: where the Report goes. candidate: is called in the
+    candidate's process with two descriptors, and never returns: where its steps go (see `announce`), and where the word
+    comes from that it may begin.
+    """
+    seen = Report()
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        isolation.die_with_parent()
+        seen = _start_and_watch(order, inherited, candidate)
+    except BaseException as error:
+        seen = Report(error=f"{type(error).__name__}: {error}")
+    finally:
+        send(report, seen)
+        os._exit(0)
+
+
+def send(descriptor: int, report: Report) -> None:
+    """Write a report; nobody need be there to read it."""
+    with contextlib.suppress(OSError):
+        os.write(descriptor, report.to_json())
+
+
+def no_process(error: OSError) -> str:
+    """Return, for a message, why no process can be started, with what to do."""
+    return (
+        f"the machine starts no process more ({error.strerror}; {site_limits.of_processes()}): "
+        "raise the limit on processes (ulimit -u, or that of the container, job or login node), "
+        "or set execution.workers lower"
+    )
+
+
+def _start_and_watch(
+    order: Order, inherited: list[int], candidate: Callable[[int, int], None]
+) -> Report:
+    if order.level == "namespaces":
+        namespaces.leave()
+    lower = site_limits.shortfalls(isolation.limits(order.bounds, order.level, order.gpu))
+    if lower:
+        return Report(error="; ".join(lower))
+
+    steps, announced = os.pipe()
+    wait, go = os.pipe()
+    before = time.process_time()
+    try:
+        child = os.fork()
+    except OSError as error:
+        return Report(error=no_process(error))
+    if child == 0:
+        try:
+            os.close(steps)
+            os.close(go)
+            candidate(announced, wait)
+        finally:
+            os._exit(1)
+    for descriptor in (announced, wait, *inherited):
+        os.close(descriptor)
+
+    try:
+        # Before the candidate hides itself: /proc may show a user's own processes alone (hidepid).
+        status = open(f"/proc/{child}/status", "rb", buffering=0)  # noqa: SIM115 (it stays open)
+        held = _meter(order.card, child)
+        os.write(go, b"1")
+        limits = await_sandbox(steps, order.bounds.threads)
+        _check_meter(order.card, held)
+    except (OSError, isolation.Refused) as error:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return Report(error=_why_not_started(error))
+
+    started = time.monotonic()
+    try:
+        ended = _watch(child, status, held, order, started + order.bounds.timeout_s)
+    except Exception as error:  # the sandbox stood: whatever it is, the program brought it about
+        os.kill(child, signal.SIGKILL)
+        ended = ("crashed", f"it could not be watched any longer ({_line(error)})")
+
+    # Of a namespace's first process: all others in it have ended, too.
+    _, code, usage = os.wait4(child, 0)
+    used = usage.ru_utime + usage.ru_stime
+    cpu_limit = limits["RLIMIT_CPU"]
+    killed = code == signal.SIGKILL and not ended
+    if killed and cpu_limit is not None and used >= cpu_limit - LOOK_EVERY_S:
+        ended = ("timeout", f"more than {cpu_limit} s of processor time")
+    return Report(
+        ended=ended,
+        status=os.waitstatus_to_exitcode(code),
+        cpu_s=round(used + time.process_time() - before, 3),
+        wall_s=round(time.monotonic() - started, 3),
+        peak_mb=usage.ru_maxrss // 1024,
+        limits=limits,
+    )
+
+
+def _why_not_started(error: OSError | isolation.Refused) -> str:
+    if isinstance(error, OSError):
+        return f"the supervisor cannot see its candidate in /proc ({error})"
+    return str(error)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _meter(card: CardShare | None, child: int) -> Meter:
+    """Return the meter of a candidate; raise Refused where nobody measures the card that it shares."""
+    if card is None:
+        return lambda: None
+    try:
+        return partial(gpu_memory.meter(card.uuid), child)
+    except gpu_memory.Unmeasured as error:
+        raise isolation.Refused(f"{SHARED} ({error}): {OWN_CARD}") from None
+
+
+def _check_meter(card: CardShare | None, held: Meter) -> None:
+    """Raise Refused where the device is started and NVML does not show what its start has taken of the card."""
+    if card and held() is None:
+        raise isolation.Refused(f"{SHARED} (NVML does not show its process): {OWN_CARD}")
+
+
+def announce(descriptor: int, step: str) -> None:
+    """Say, in the candidate's process, which step it begins: where it fails, it failed at the last one."""
+    os.write(descriptor, STEP + step.encode() + b"\n")
+
+
+def await_sandbox(steps: int, threads: int) -> dict[str, int | None]:
+    """Return the limits that hold for the candidate, once its process says that its sandbox stands.
+
+    steps: descriptor of what it announces, which is closed. threads: of evaluation.threads. Raises Refused where the
+    sandbox does not stand.
+    """
+    announced = _read_all(steps)
+    lines = announced.splitlines()
+    last = lines[-1] if lines else b""
+    if last.startswith(b"{"):
+        limits: dict[str, int | None] = json.loads(last)
+        return limits
+    if last.startswith(REFUSED):
+        raise isolation.Refused(last.removeprefix(REFUSED).decode("utf-8", "replace"))
+
+    step = _last_step(announced)
+    if step == THREADS:
+        raise isolation.Refused(
+            f"the machine refuses the {threads} threads of evaluation.threads "
+            f"({site_limits.of_processes()}): raise the limit on processes and threads "
+            "(ulimit -u, or that of the container, job or login node)"
+        )
+    raise isolation.Refused(
+        f"{step}: the candidate's process ended there, before a program was read"
+    )
+
+
+def _read_all(steps: int) -> bytes:
+    """Return all that comes until the writer closes its end; raise Refused where that takes more than START_S."""
+    announced, deadline = b"", time.monotonic() + START_S
+    with open(steps, "rb", buffering=0) as opened:
+        while select.select([opened], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            part = opened.read(1 << 12)
+            if not part:
+                return announced
+            announced += part
+    raise isolation.Refused(f"{_last_step(announced)}: no end within {START_S} s")
+
+
+def _last_step(announced: bytes) -> str:
+    step = BEGINNING
+    for line in announced.splitlines():
+        if line.startswith(STEP):
+            step = line.removeprefix(STEP).decode()
+    return step
+
+
+def _watch(
+    child: int, status: IO[bytes], held: Meter, order: Order, deadline: float
+) -> Ended | None:
+    """Wait for the end of the candidate; end it when it breaks a limit, and return (outcome, reason) then."""
+    # A blocked signal waits, so none is lost between two looks. (Kernels before 5.3 have no descriptor of a process.)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        broken = broken_limit(status, held, order, deadline)
+        if broken:
+            os.kill(child, signal.SIGKILL)
+            return broken
+        left_s = max(0.0, deadline - time.monotonic())
+        signal.sigtimedwait({signal.SIGCHLD}, min(LOOK_EVERY_S, left_s))
+    return None
+
+
+def broken_limit(status: IO[bytes], held: Meter, order: Order, deadline: float) -> Ended | None:
+    """Return (outcome, reason) where a candidate is beyond a limit, None where it is beyond none.
+
+    status: its /proc/PID/status. deadline: on the clock of time.monotonic.
+    """
+    if time.monotonic() >= deadline:
+        return "timeout", f"still at work after {order.bounds.timeout_s:g} s"
+    try:
+        status.seek(0)
+        text = status.read(1 << 16)
+    except ProcessLookupError:  # it has ended just now
+        return None
+
+    # A name may hold any bytes and lines that look like these; it comes first, and the last of each kind counts.
+    numbers = {name: int(value) for name, value in NUMBERS.findall(text)}
+    if numbers.pop(b"Threads", 0) > isolation.MAXIMUM_THREADS:
+        return "crashed", f"more than {isolation.MAXIMUM_THREADS} threads"
+
+    # On a CPU the address space is limited; and a data set may lie in a file system in memory, which counts as shared.
+    used_kb = sum(numbers.values()) if order.gpu else numbers.get(b"RssAnon", 0)
+    if used_kb > order.bounds.memory_mb * 1024:
+        return "out_of_memory", f"more than {order.bounds.memory_mb} MB in use"
+    if order.card and (held() or 0) > order.card.memory_mb:
+        return "out_of_memory", f"more than {order.card.memory_mb} MB of the GPU in use, its share"
+
+    # In namespaces the scratch folder is a file system of its own, with these limits.
+    on_disk = order.level in ("landlock", "bubblewrap")
+    if on_disk and over_scratch_limits(order.scratch):
+        size, files = isolation.SCRATCH_MB, isolation.SCRATCH_FILES
+        return "crashed", f"more than {size} MB or {files} files in its scratch folder"
+    return None
+
+
+def over_scratch_limits(folder: str) -> bool:
+    """Say whether a scratch folder is over its limits, or holds what cannot be looked into."""
+    files = size = 0
+    to_do = [(folder, 0)]
+    while to_do:
+        path, depth = to_do.pop()
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    files += 1
+                    size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        to_do.append((entry.path, depth + 1))
+        except OSError:
+            # Nothing in it is ever removed, so what is seen can be read unless somebody hides it.
+            return True
+
+        too_large = size > isolation.SCRATCH_MB * 2**20 or files > isolation.SCRATCH_FILES
+        if too_large or depth > isolation.SCRATCH_DEPTH:
+            return True
+    return False

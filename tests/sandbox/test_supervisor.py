@@ -1,0 +1,168 @@
+"""What a supervisor makes of what it is told and sees: steps, limits, folders. A whole server: test_isolation.py."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from archloop.sandbox import isolation, supervisor
+from archloop.sandbox.messages import CardShare, Order, Report, bounds
+
+ORDER = Order(
+    level="namespaces", bounds=bounds(2.5, 100, 3), readable=["/usr"], hidden=[], grants="/grants", base="/base",
+    scratch="/nowhere", device="cpu", gpu=False, device_files=[], log_unlisted=False,
+)  # fmt: skip
+
+
+def told(text: bytes) -> dict:
+    """Return what a supervisor makes of what its candidate's process wrote before it ended or went on."""
+    read, write = os.pipe()
+    os.write(write, text)
+    os.close(write)
+    return supervisor.await_sandbox(read, 3)
+
+
+def test_limits_are_told_when_the_sandbox_stands():
+    assert told(b'step the sandbox\nstep the threads\n{"RLIMIT_CPU": 5}') == {"RLIMIT_CPU": 5}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"step the sandbox\nrefused the sandbox failed (x): mend it\n", "^the sandbox failed \\(x\\): mend it$"),
+        (b"", "^the start of the candidate's process: the candidate's process ended there, before a program was read$"),
+        (
+            b"step the sandbox\nstep the closing of the sandbox\n",
+            "^the closing of the sandbox: the candidate's process ",
+        ),
+        (b"step the threads\n", "^the machine refuses the 3 threads of evaluation.threads .*ulimit -u"),
+    ],
+)
+def test_a_candidate_that_never_stood_in_its_sandbox_is_no_outcome(text, says):
+    with pytest.raises(isolation.Refused, match=says):
+        told(text)
+
+
+def test_a_sandbox_that_takes_too_long_is_no_outcome(monkeypatch):
+    monkeypatch.setattr(supervisor, "START_S", 0.01)
+    read, write = os.pipe()
+    os.write(write, b"step the start of the device\n")
+    with pytest.raises(isolation.Refused, match=r"^the start of the device: no end within 0.01 s$"):
+        supervisor.await_sandbox(read, 3)
+    os.close(write)
+
+
+def nothing() -> None:
+    """Of a card that nobody shares nothing is measured."""
+
+
+def broken(tmp_path, status: str, deadline: float = float("inf"), held=nothing, **changed) -> tuple[str, str] | None:
+    (tmp_path / "status").write_text(status)
+    with open(tmp_path / "status", "rb", buffering=0) as opened:
+        opened.read(3)  # it is read again and again
+        return supervisor.broken_limit(opened, held, replace(ORDER, **changed), deadline)
+
+
+def of(anonymous_mb: int = 0, shared_mb: int = 0, swapped_mb: int = 0, threads: int = 1) -> str:
+    sizes = {"RssAnon": anonymous_mb, "RssFile": 9999, "RssShmem": shared_mb, "VmSwap": swapped_mb}
+    lines = [f"{name}:\t {size * 1024} kB" for name, size in sizes.items()]
+    return "\n".join(["Name:\tpython", *lines, f"Threads:\t{threads}", "HugetlbPages:\t 0 kB", ""])
+
+
+MEMORY = ("out_of_memory", "more than 100 MB in use")
+
+
+def test_limits_are_broken_by_more_than_they_say(tmp_path):
+    assert broken(tmp_path, of(100, threads=64)) is None
+    assert broken(tmp_path, of(101)) == MEMORY
+    assert broken(tmp_path, of(threads=65)) == ("crashed", "more than 64 threads")
+    assert broken(tmp_path, of(), deadline=0.0) == ("timeout", "still at work after 2.5 s")
+
+
+def test_on_a_gpu_all_memory_of_the_process_counts_and_else_what_is_its_own(tmp_path):
+    assert broken(tmp_path, of(60, 60, 60)) is None
+    assert broken(tmp_path, of(60, 20, 20), gpu=True) is None
+    assert broken(tmp_path, of(60, 20, 21), gpu=True) == MEMORY
+
+
+def test_a_share_of_a_card_is_broken_by_more_than_it_says(tmp_path):
+    card = CardShare("f00", 50)
+    for mb in (None, 0, 50):
+        assert broken(tmp_path, of(), held=lambda mb=mb: mb, card=card) is None
+    said = ("out_of_memory", "more than 50 MB of the GPU in use, its share")
+    assert broken(tmp_path, of(), held=lambda: 51, card=card) == said
+
+
+def test_a_process_that_has_just_ended_broke_nothing():
+    class Ended:
+        def seek(self, _):
+            raise ProcessLookupError
+
+    assert supervisor.broken_limit(Ended(), nothing, ORDER, float("inf")) is None
+
+
+@pytest.mark.parametrize("level", isolation.LEVELS)
+def test_a_scratch_folder_on_disk_is_looked_at(tmp_path, level):
+    (tmp_path / "scratch").mkdir()
+    for number in range(1025):
+        (tmp_path / "scratch" / str(number)).touch()
+    found = broken(tmp_path, of(), level=level, scratch=str(tmp_path / "scratch"))
+    said = ("crashed", "more than 16 MB or 1024 files in its scratch folder")
+    assert found == (None if level == "namespaces" else said)
+
+
+def test_a_scratch_folder_holds_so_much(tmp_path):
+    for number in range(1023):
+        (tmp_path / str(number)).touch()
+    (tmp_path / "large").write_bytes(bytes(16 * 2**20 - 4096 * 8))
+    assert not supervisor.over_scratch_limits(str(tmp_path))
+    (tmp_path / "large").write_bytes(bytes(16 * 2**20 + 4096))
+    assert supervisor.over_scratch_limits(str(tmp_path))
+    (tmp_path / "large").write_bytes(b"")
+    assert not supervisor.over_scratch_limits(str(tmp_path))
+    (tmp_path / "one more").touch()
+    assert supervisor.over_scratch_limits(str(tmp_path))
+
+
+def test_a_scratch_folder_is_so_deep(tmp_path):
+    place = tmp_path
+    for _ in range(32):
+        place /= "d"
+        place.mkdir()
+    assert not supervisor.over_scratch_limits(str(tmp_path))
+    (place / "d").mkdir()
+    assert supervisor.over_scratch_limits(str(tmp_path))
+
+
+def test_a_link_is_not_followed_and_a_folder_that_is_gone_is_too_much(tmp_path):
+    (tmp_path / "link").symlink_to("/")
+    assert not supervisor.over_scratch_limits(str(tmp_path))
+    assert supervisor.over_scratch_limits(str(tmp_path / "gone"))
+
+
+def test_a_report_is_one_line_of_json_and_a_reader_that_is_gone_no_error():
+    read, write = os.pipe()
+    report = Report(ended=("timeout", "too slow"), status=-9, limits={"RLIMIT_CPU": 5})
+    supervisor.send(write, report)
+    assert Report.from_json(os.read(read, 1000)) == report
+    os.close(read)
+    supervisor.send(write, report)
+    os.close(write)
+
+
+@pytest.mark.parametrize("card", [None, CardShare("f00", 50)])
+def test_an_order_arrives_as_it_was_sent(card):
+    order = replace(ORDER, card=card)
+    assert Order.from_json(order.to_json()) == order
+
+
+@pytest.mark.parametrize("text", [b"", b'{"error": nu'])
+def test_a_report_that_is_cut_off_is_none(text):
+    with pytest.raises(ValueError, match="Expecting"):
+        Report.from_json(text)
+
+
+def test_too_many_processes_are_said_with_what_to_do():
+    said = supervisor.no_process(OSError(11, "Resource temporarily unavailable"))
+    assert said.startswith("the machine starts no process more (Resource temporarily unavailable; ")
+    assert said.endswith("or set execution.workers lower")
