@@ -141,6 +141,7 @@ def read_evaluations(paths: Iterable[Path]) -> list[EvaluationRecord]:
         for record in shard["records"]:
             evaluation = cast(EvaluationRecord, has_keys(record, EVALUATION_KEYS, path))
             evaluations.append({**evaluation, "protocol": protocol})
+
     return evaluations
 
 
@@ -159,6 +160,7 @@ def join(candidates: list[Candidate], evaluations: list[EvaluationRecord]) -> li
             f"{len(candidates)} candidates but {len(evaluations)} evaluations{example}"
             f"{remedy(candidates[0] if candidates else None)}"
         )
+
     return [_joined(candidate, by_id[candidate["id"]]) for candidate in candidates]
 
 
@@ -189,6 +191,7 @@ def _joined(candidate: Candidate, evaluation: EvaluationRecord) -> CandidateRow:
         digest = _traced_digest(evaluation.get("graph"))
         row["graph_method"] = "text" if digest is None else "trace"
         row["graph_digest"] = digest or text_digest(program_of(row))
+
     return row
 
 

@@ -36,4 +36,5 @@ def draw_families(
         candidate["family"] = family
         candidate["seed"] = random_seed
         candidates.append(candidate)
+
     return candidates

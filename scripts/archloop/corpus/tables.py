@@ -126,6 +126,7 @@ def _write(frame: pl.DataFrame, path: Path, schema: Schema) -> None:
                 row_group_size=ROWS_AT_ONCE,
                 metadata=metadata,
             )
+
         with open(temporary, "r+b") as opened:
             position, checksum, _ = _checksum(temporary)
             opened.seek(position)
@@ -156,6 +157,7 @@ def _read_one(path: Path, schema: Schema, columns: list[str]) -> pl.DataFrame:
                 raise InputError(
                     f"{path}: other columns than a file of version {VERSION} has{REMEDY}"
                 )
+
             opened.seek(0)
             return pl.read_parquet(opened, columns=columns).select(columns)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
@@ -194,6 +196,7 @@ def _checksum(path: Path) -> tuple[int, bytes, bytes]:
         if size < SMALLEST_FILE:
             raise InputError(f"{path}: no whole parquet file{REMEDY}")
         whole = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+
     if whole[:4] != MAGIC or whole[-4:] != MAGIC:
         raise InputError(f"{path}: no whole parquet file{REMEDY}")
 

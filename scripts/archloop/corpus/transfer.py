@@ -40,4 +40,5 @@ def transfer(
         candidate["adapter"] = row["adapter"]
         candidate["seed"] = row["seed"]
         candidates.append(candidate)
+
     return candidates

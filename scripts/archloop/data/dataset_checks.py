@@ -34,6 +34,7 @@ def peculiarities(splits: dict[str, Split], class_names: list[str]) -> list[str]
             f"all {len(images):,} images to train on are one and the same; drawings on a"
             " transparent ground are put on white, where white ones vanish"
         )
+
     return [
         *_plain_pixels(images),
         *_absent_classes(splits, class_names),
@@ -50,10 +51,12 @@ def _plain_pixels(images: np.ndarray) -> list[str]:
             f"no pixel is brighter than {images.max()} of 255; do the files use fewer bits than"
             " they have?"
         )
+
     for channel in range(images.shape[1]):
         values = images[:, channel]
         if values.min() == values.max():
             notes.append(f"channel {channel} is the same in every pixel to train on")
+
     return notes
 
 
@@ -68,6 +71,7 @@ def _absent_classes(splits: dict[str, Split], class_names: list[str]) -> list[st
             notes.append(
                 f"{split} lacks {len(absent)} of {len(class_names)} classes: {names}{more}"
             )
+
     return notes
 
 
@@ -100,6 +104,7 @@ def _repeated(splits: dict[str, Split], class_names: list[str]) -> list[str]:
                 f"{again:,} of {len(digests):,} images of {split} are in {where}, too, so scores"
                 " mislead"
             )
+
         earlier.update(digests)
         for digest, label in zip(digests, labels.tolist()):
             labels_of.setdefault(digest, set()).add(label)
@@ -111,6 +116,7 @@ def _repeated(splits: dict[str, Split], class_names: list[str]) -> list[str]:
             f"{len(torn):,} images lie in two classes or more, such as {class_names[first]} and"
             f" {class_names[second]}"
         )
+
     return notes
 
 

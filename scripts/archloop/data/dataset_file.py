@@ -76,4 +76,5 @@ def _opened(path: Path) -> Any:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         why = " ".join(str(error).split())
+
     raise InputError(f"{path}: no whole data set ({why}){AGAIN}")

@@ -74,6 +74,7 @@ def read_image_folder(folder: str | None, size: int, maximum_classes: int) -> Im
         raise InputError(
             "data.folder: names no folder; set it to the path of your images, one folder a class"
         )
+
     root = Path(folder).expanduser()
     left_out: LeftOut = defaultdict(list)
     classes_of = _find_images(root, maximum_classes, left_out)
@@ -83,6 +84,7 @@ def read_image_folder(folder: str | None, size: int, maximum_classes: int) -> Im
     for classes in classes_of.values():
         for files in classes.values():
             paths += files
+
     images, losses = _read_images(root, paths, size)
 
     notes = _left_out_line(root, left_out)
@@ -96,6 +98,7 @@ def read_image_folder(folder: str | None, size: int, maximum_classes: int) -> Im
         labels = np.repeat(indices, counts).astype(np.int64)
         splits[split] = images[start : start + len(labels)], labels
         start += len(labels)
+
     return ImageFolder(splits, class_names, notes)
 
 
@@ -141,11 +144,14 @@ def _read_images(root: Path, paths: list[Path], size: int) -> tuple[np.ndarray, 
             except InputError as error:
                 broken.append(str(error))
                 continue
+
             if pixels.dtype == np.uint16:
                 deep[index] = pixels
             else:
                 images[index] = pixels
+
             progress.step()
+
     _refuse(root, broken, len(paths))
 
     if deep:
@@ -156,6 +162,7 @@ def _read_images(root: Path, paths: list[Path], size: int) -> tuple[np.ndarray, 
             f"images of more than 8 bits, of which {bits} are in use and the upper 8 of these kept"
         )
         losses[loss] = len(deep)
+
     return images, +losses
 
 
@@ -201,6 +208,7 @@ def _deep_pixels(image: Image.Image, size: int) -> np.ndarray:
         raise ValueError(
             "its pixels have 32 bits, whose range is unknown; save it with 8 or 16 bits"
         )
+
     exact = Image.fromarray(values.astype(np.float32))
     square = np.asarray(ImageOps.fit(exact, (size, size), Image.Resampling.BILINEAR))
     return np.repeat(square.round().astype(np.uint16)[None], 3, axis=0)
@@ -216,6 +224,7 @@ def _find_images(root: Path, maximum_classes: int, left_out: LeftOut) -> dict[st
         raise InputError(
             f"{root}: no such folder; data.folder is the path of your images, one folder a class"
         )
+
     folders = _divided(root, left_out) or {"train": root}
     classes_of = {split: _list_classes(folder, left_out) for split, folder in folders.items()}
 
@@ -226,8 +235,10 @@ def _find_images(root: Path, maximum_classes: int, left_out: LeftOut) -> dict[st
                 raise InputError(
                     f"{folders[split] / name}: {folders['train']} has no class of that name"
                 )
+
         if not any(classes.values()):
             raise InputError(f"{folders[split]}: no image; {layout}")
+
     return classes_of
 
 
@@ -274,6 +285,7 @@ def _divided(root: Path, left_out: LeftOut) -> dict[str, Path]:
     for path in _sorted(root):
         if path not in folders.values():
             left_out["beside the folders of the splits"] += _files_in(path)
+
     return folders
 
 
@@ -286,6 +298,7 @@ def _list_classes(folder: Path, left_out: LeftOut) -> Classes:
             classes[path.name] = _list_images(path, left_out)
         else:
             left_out["beside the folders of the classes"].append(path)
+
     return classes
 
 
@@ -300,6 +313,7 @@ def _list_images(folder: Path, left_out: LeftOut) -> list[Path]:
             images.append(path)
         else:
             left_out[f"no image ({path.suffix.lower() or 'without a suffix'})"].append(path)
+
     return images
 
 

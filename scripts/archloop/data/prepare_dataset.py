@@ -50,6 +50,7 @@ def prepare_dataset(name: str, output: Path, settings: Data, seed: int) -> Datas
         notes=notes + peculiarities(splits, class_names),
         seed=seed,
     )
+
     _write(output, splits, metadata)
     _log(metadata)
     return metadata
@@ -85,6 +86,7 @@ def _read_splits(
         "validation": _shuffled(validation, derive(seed, name, "validation", "order")),
         "test": _shuffled(test, derive(seed, name, "test", "order")),
     }
+
     return splits, class_names, notes
 
 
@@ -99,6 +101,7 @@ def _write(output: Path, splits: dict[str, Split], metadata: DatasetMetadata) ->
     for split, (images, labels) in splits.items():
         tensors[f"{split}_images"] = torch.from_numpy(np.ascontiguousarray(images))
         tensors[f"{split}_labels"] = torch.from_numpy(labels)
+
     header = {HEADER_KEY: json.dumps(asdict(metadata), sort_keys=True)}
     with replacing(output) as temporary:
         save_file(tensors, temporary, metadata=header)
@@ -133,6 +136,7 @@ def stratified_split(
             raise InputError(
                 f"class {name} has one image only; a split needs two or more of every class"
             )
+
         count = max(1, round(share * len(members)))
         held_by_class.append(members[: min(count, len(members) - 1)])
 
@@ -153,6 +157,7 @@ def stratified_sample(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
             f"data.train_images: {number} for {len(classes)} classes; at least one of each is"
             " needed"
         )
+
     if number >= len(labels):
         return np.arange(len(labels))
 
@@ -166,6 +171,7 @@ def stratified_sample(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
     for label, count in zip(classes, wanted):
         members = rng.permutation(np.flatnonzero(labels == label))
         sampled.append(members[:count])
+
     return np.sort(np.concatenate(sampled))
 
 
@@ -190,6 +196,7 @@ def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
         variance = (pixels * squares - total**2) / pixels**2
         means.append(round(total / pixels / 255, 6))
         deviations.append(round(variance**0.5 / 255, 6) or 1.0)
+
     return means, deviations
 
 

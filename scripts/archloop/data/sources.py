@@ -84,10 +84,12 @@ def read_source(name: str, settings: Data) -> Source:
                 f"{where}: {name} has {len(images)} {split} images and {len(labels)} labels; get"
                 " it anew"
             )
+
         if labels.min() < 0 or labels.max() >= classes:
             raise InputError(
                 f"{where}: {name} has a {split} label outside 0 to {classes - 1}; get it anew"
             )
+
     return source
 
 
@@ -109,11 +111,13 @@ def _cifar(name: str, settings: Data) -> Source:
         *reader.test_list,
         (reader.meta["filename"], reader.meta["md5"]),
     ]
+
     archive = root / reader.filename
     files = [Wanted(folder / file, md5, archive, reader.url) for file, md5 in listed]
     with _one_line(name, files):
         train = reader(root, train=True, download=True)
         test = reader(root, train=False, download=True)
+
     return Source(_cifar_split(train), _cifar_split(test), list(train.classes))
 
 
@@ -129,9 +133,11 @@ def _svhn(settings: Data) -> Source:
     for split in ("train", "test"):
         url, file, md5 = SVHN.split_list[split]
         files.append(Wanted(root / file, md5, root / file, url))
+
     with _one_line("SVHN", files):
         train = SVHN(root, split="train", download=True)
         test = SVHN(root, split="test", download=True)
+
     return Source(_svhn_split(train), _svhn_split(test), DIGITS)
 
 
@@ -189,9 +195,11 @@ def _read_idx(name: str, root: Path) -> Source:
     for file in _idx_files(name):
         packed = root / name / "raw" / file
         files.append(Wanted(packed.with_suffix(""), None, packed, f"{reader.mirrors[0]}{file}"))
+
     with _one_line(name, files):
         train = reader(root, train=True, download=True)
         test = reader(root, train=False, download=True)
+
     return Source(_idx_split(train), _idx_split(test), list(reader.classes))
 
 
@@ -210,6 +218,7 @@ def _whole_idx(path: Path) -> bool:
         if start[:3] != b"\0\0\x08" or len(start) < 4:
             return False
         header = opened.read(4 * start[3])
+
     sizes = [int.from_bytes(header[at : at + 4], "big") for at in range(0, len(header), 4)]
     return path.stat().st_size == 4 + 4 * start[3] + math.prod(sizes)
 
@@ -294,6 +303,7 @@ def _faults(files: list[Wanted]) -> dict[Path, str]:
         fault = _fault(file)
         if fault is not None:
             faults[file.path] = fault
+
     return faults
 
 

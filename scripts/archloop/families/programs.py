@@ -102,6 +102,7 @@ def known_families(families: Sequence[str] | None) -> list[str]:
             f"seed_corpus.families: there is no family {unknown[0]}; there are"
             f" {', '.join(family_names())}"
         )
+
     return list(families or family_names())
 
 

@@ -110,6 +110,7 @@ def complete(program: str, protocol: Mapping[str, Any]) -> str:
         whole = _completed(program, values)
     except ValueError:
         return _extended(program, values)
+
     return whole if parsed(whole) is not None else _extended(program, values)
 
 
@@ -130,7 +131,9 @@ def _completed(program: str, values: dict[str, Any]) -> str:
         if len(arguments) == 5 and not keeps_device:
             edits.append(_remember(init, arguments[4].arg))
             keeps_device = True
+
         added.append(_train_setup("self.device" if keeps_device else DEVICE_OF_WEIGHTS, values))
+
     if "learn" not in methods:
         added.append(LEARN.format(clip=values["gradient_clip"]))
 
@@ -182,6 +185,7 @@ def _with_torch(program: str) -> str:
         if not docstring and not _is_from_future(node):
             break
         line = _end(node)[0]
+
     lines = program.split("\n")
     return "\n".join([*lines[:line], "import torch", *lines[line:]])
 
@@ -204,6 +208,7 @@ def hyperparameters(program: str, settings: Mapping[str, Any]) -> dict[str, Any]
         "dropout": settings["dropout"],
         "transform": TRANSFORMS.get(settings.get("protocol"), PLAIN_TRANSFORM),
     }
+
     known = {
         "learning_rate": settings["learning_rate"],
         "batch_size": settings["batch_size"],
@@ -213,9 +218,11 @@ def hyperparameters(program: str, settings: Mapping[str, Any]) -> dict[str, Any]
         "label_smoothing": 0.0,
         "pretrained": 0.0,
     }
+
     for name in sorted(supported(program) - given.keys()):
         unknown = settings["dropout"] if "drop" in name else UNKNOWN
         given[name] = known.get(name, unknown)
+
     return given
 
 
@@ -249,6 +256,7 @@ def _net(program: str) -> ast.ClassDef:
     for node in _statements(program):
         if isinstance(node, ast.ClassDef) and node.name == "Net" and "__init__" in _methods(node):
             return node
+
     raise ValueError("it has no class Net with an __init__")
 
 
@@ -260,6 +268,7 @@ def _inherits(program: str) -> bool:
             return own_bases and "__init__" not in _methods(node)
         if isinstance(node, ast.Assign) and any(_is_net(target) for target in node.targets):
             return True
+
     return False
 
 
@@ -278,6 +287,7 @@ def _assigns_device(net: ast.ClassDef) -> bool:
             continue
         if isinstance(node.ctx, ast.Store):
             return True
+
     return False
 
 
@@ -289,6 +299,7 @@ def _imports_torch(program: str) -> bool:
         for alias in node.names:
             if alias.name.split(".")[0] == "torch" and not alias.asname:
                 return True
+
     return False
 
 
@@ -357,4 +368,5 @@ def _edit(program: str, edits: list[Edit]) -> str:
         low = starts[start[0] - 1] + start[1]
         high = starts[end[0] - 1] + end[1]
         data = data[:low] + text.encode() + data[high:]
+
     return data.decode()

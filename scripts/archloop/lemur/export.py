@@ -59,6 +59,7 @@ def export(corpus: pl.DataFrame, folder: Path) -> list[Exported]:
                 "cycle": row["cycle"],
             }
         )
+
     _remove_stale(folder, written)
     return index
 
@@ -89,6 +90,7 @@ def trial(row: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
         # LEMUR's reader wants one.
         "transform": TRANSFORMS.get(protocol.get("protocol"), PLAIN_TRANSFORM),
     }
+
     if "batch_size" in protocol:
         values["batch"] = protocol["batch_size"]
 
@@ -96,6 +98,7 @@ def trial(row: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
     for name, setting in HYPERPARAMETERS.items():
         if name in takes and setting in protocol:
             values[name] = protocol[setting]
+
     return dict(sorted(values.items()))
 
 

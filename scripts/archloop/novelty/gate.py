@@ -135,6 +135,7 @@ class Gate:
         for other in admitted:
             if self.graphs[other] == graph:
                 return self.programs.ids[other]
+
         return None
 
 
@@ -152,6 +153,7 @@ def known_corpus(
         .then(pl.lit("earlier"))
         .otherwise(pl.lit("inherited"))
     )
+
     same = corpus.filter(pl.col("graph_digest").is_in(set(graphs)))
     return Known(
         programs=known_programs(corpus, shingle_tokens),
@@ -191,6 +193,7 @@ def nearest(close: Neighbours, known: Programs, sources: pl.Series | str) -> Nea
     for row, similarity, exact in rows:
         source = sources if isinstance(sources, str) else sources[row]
         options.append(Nearest(known.ids[row], similarity, exact, source))
+
     return most_similar(options)
 
 
@@ -213,4 +216,5 @@ def near_copies(
             reasons[identity] = f"near-copy of {match.nearest.id} ({similarity:.3f})"
         else:
             reasons[identity] = f"computes the same graph as {match.graph_match_id}"
+
     return reasons, gate.programs.signatures

@@ -103,6 +103,7 @@ def _canonical(nodes: list[Node], output: Source) -> list[list[Any]]:
         if waiting:
             todo.append(waiting[0])
             continue
+
         indices[todo.pop()] = len(listed)
         listed.append(_listed(node, indices))
 
@@ -130,11 +131,13 @@ def _with_sorted_inputs(nodes: list[Node]) -> list[Node]:
             order = sorted(range(2), key=parts.__getitem__)
             parts = [parts[index] for index in order]
             node = node._replace(inputs=[node.inputs[index] for index in order])
+
         result.append(node)
         text = json.dumps(
             [node.operation, node.settings, parts, node.shapes], separators=(",", ":")
         )
         digests.append(hashlib.sha256(text.encode()).hexdigest())
+
     return result
 
 

@@ -47,10 +47,12 @@ def bindings(statement: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         if token != ",":
             item.append(token)
             continue
+
         name, origin = _binding(item, module)
         if name.isidentifier() and "*" not in item:
             bound.append((name, origin))
         item = []
+
     return tuple(bound)
 
 
@@ -79,4 +81,5 @@ def pieces(origin: str) -> list[str]:
     for part in origin[len(first) :].split(".", MAXIMUM_PIECES):
         if part:
             tokens += [".", part]
+
     return tokens

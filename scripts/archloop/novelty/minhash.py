@@ -72,7 +72,9 @@ def signatures(programs: Sequence[str], size: int) -> np.ndarray:
             permuted = factors[:, None] * _mix32(upper.astype(np.uint32))
             permuted += summands[:, None]
             np.minimum(least, permuted.min(axis=1), out=least)
+
         signed[row] = least
+
     return signed
 
 

@@ -108,6 +108,7 @@ def known_programs(corpus: pl.DataFrame, shingle_tokens: int) -> Programs:
         corpus.height,
         shingle_tokens,
     )
+
     return with_signatures(corpus["id"].to_list(), corpus["program"].to_list(), shingle_tokens)
 
 
@@ -121,6 +122,7 @@ def miss_rate(similarity: float, least: int, permutations: int = PERMUTATIONS) -
     for count in range(least):
         ways = math.comb(permutations, count)
         terms.append(ways * similarity**count * (1 - similarity) ** (permutations - count))
+
     return math.fsum(terms)
 
 
@@ -145,6 +147,7 @@ def low_bytes(packed: pl.Series) -> np.ndarray:
     for start in range(0, len(packed), BLOCK):
         block = signature_matrix(packed[start : start + BLOCK])
         low[:, start : start + len(block)] = block.astype(np.uint8).T
+
     return low
 
 
@@ -167,6 +170,7 @@ def count_matches(low: np.ndarray, signature: np.ndarray) -> np.ndarray:
             if (row + 1) % COUNTED_AT_ONCE == 0:
                 total += some
                 some[:] = 0
+
     return counts
 
 
@@ -216,4 +220,5 @@ def _compare(
         for position, own_set in zip(asked, own_sets):
             for row in np.intersect1d(passed[position], part).tolist():
                 exact[position][row] = jaccard(own_set, known_sets[row])
+
     return exact

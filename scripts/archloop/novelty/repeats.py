@@ -56,9 +56,11 @@ def repeats(gate: Gate, earlier: pl.DataFrame, novelty: Novelty) -> list[Repeat]
                 nearest(better, gate.programs, "same_cycle"),
             ]
         )
+
         same_graph = of_gate.graph_match_id or graphs.get(graph)
         found.append(_repeat(Match(best, same_graph), novelty))
         graphs.setdefault(graph, gate.programs.ids[position])
+
     return found
 
 

@@ -125,6 +125,7 @@ def batches(programs: Sequence[str]) -> Iterator[Sequence[str]]:
         start, characters = index + 1, 0
         if len(VOCABULARY) > MAXIMUM_VOCABULARY:
             VOCABULARY.forget()
+
     if start < len(programs):
         yield programs[start:]
 
@@ -174,6 +175,7 @@ def _without_docstrings_and_imports(tokens: Tokens) -> tuple[Tokens, list[Import
         statements = np.split(tokens.numbers[positions], np.searchsorted(positions, starts[1:]))
         for program, numbers in zip(tokens.programs[starts].tolist(), statements):
             imports.append((program, numbers.tolist()))
+
     return tokens.where(~docstring & ~importing), imports
 
 
@@ -187,6 +189,7 @@ def _with_origins(tokens: Tokens, imports: list[Import]) -> tuple[Tokens, np.nda
         statement = tuple(VOCABULARY.texts[number] for number in numbers)
         for name, origin in bindings(statement):
             bound.append((program, VOCABULARY[name], origin))
+
     if not bound:
         return tokens, np.zeros(len(tokens), bool)
 
@@ -260,6 +263,7 @@ def _with_joined_modules(
         keep[positions[known] + 1] = False
         keep[positions[known] + 2] = False
         tokens, roots = tokens.where(keep), roots[keep]
+
     return tokens, roots
 
 

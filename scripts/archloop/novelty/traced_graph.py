@@ -102,6 +102,7 @@ class _Recorder(TorchDispatchMode):
             if _is_among(tensor, written):
                 self.writes[_memory(tensor)] = (self._count(tensor) + 1, (node, index))
             self._put(tensor, (node, index))
+
         return result
 
     def source(self, tensor: torch.Tensor) -> Source:
@@ -187,6 +188,7 @@ def _arguments(
         alias = argument.alias_info
         if alias and alias.is_write and isinstance(value, torch.Tensor):
             written.append(value)
+
     return values, written
 
 

@@ -135,6 +135,7 @@ def _classify(token: str) -> tuple[int, str]:
     if token.isidentifier() and token not in KEPT_NAMES:
         kind = MODULE_NAME if token in MODULE_NAMES else NAME
         return kind, token
+
     return PLAIN, token
 
 
@@ -144,6 +145,7 @@ def _number(token: str) -> str:
         return repr(int(token, 0))
     except ValueError:
         pass
+
     try:
         return repr(float(token))
     except ValueError:

@@ -34,6 +34,7 @@ def build_seed_corpus(
         [row["graph_digest"] for row in fit],
         AMONG_SEEDS,
     )
+
     reasons |= copies
 
     kept = []
@@ -57,6 +58,7 @@ def build_seed_corpus(
             f"no program of the seed corpus is left ({why}); see seed_corpus and evaluation in the"
             " settings"
         )
+
     return frame_of(kept, CORPUS), dropped
 
 
@@ -69,6 +71,7 @@ def _unfit(rows: list[CandidateRow], budget: int) -> dict[str, str]:
             reasons[row["id"]] = f"{row['outcome']}: {row['detail']}"
         elif parameters > budget:
             reasons[row["id"]] = f"{parameters} parameters, the prompt allows {budget}"
+
     return reasons
 
 

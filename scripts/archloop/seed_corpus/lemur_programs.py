@@ -52,6 +52,7 @@ def read_programs(
             why = str(error) if name in measured else unfit.get(name, str(error))
             left_out.append({"id": f"lemur-{name}", "family": family, "why": why})
             continue
+
         programs.append(
             {
                 "id": f"lemur-{name}",
@@ -79,6 +80,7 @@ def _root(folder: str | Path | None) -> Path:
             f"{folder}: no LEMUR checkout (it has no ab/nn/nn and ab/nn/stat); see"
             " seed_corpus.lemur_folder"
         )
+
     return root
 
 
@@ -103,6 +105,7 @@ def read_statistics(folder: Path) -> tuple[dict[str, Trial], dict[str, str]]:
                 unfit[name] = f"{path}: an accuracy of {accuracy}, which is no share from 0 to 1"
             elif name not in best or accuracy > best[name]["accuracy"]:
                 best[name] = trial
+
     return best, unfit
 
 
@@ -131,6 +134,7 @@ def _program(path: Path, measured: Trial | None, keep: Callable[[str], bool]) ->
         text = read_text(path)
     except InputError as error:
         raise ValueError(str(error)) from None
+
     program = modernise(one_layout(text)).strip() + "\n"
     if len(program.encode()) > MAXIMUM_BYTES or not keep(program):
         raise ValueError("too long")
@@ -155,12 +159,14 @@ def _without_copies(programs: list[LemurProgram], left_out: list[LeftOut]) -> li
         [None] * len(distinct),
         AMONG_SEEDS,
     )
+
     kept = []
     for program in distinct:
         if program["id"] in reasons:
             left_out.append(_left_out(program, reasons[program["id"]]))
         else:
             kept.append(program)
+
     return kept
 
 
@@ -175,6 +181,7 @@ def _best_of_families(
             left_out.append(_left_out(program, f"beyond the best {per_family} of its family"))
         else:
             of_family.append(program)
+
     return chosen
 
 
@@ -185,6 +192,7 @@ def _in_turn(by_family: dict[str, list[LemurProgram]]) -> list[LemurProgram]:
     for index in range(longest):
         for family in sorted(by_family):
             turns += by_family[family][index : index + 1]
+
     return turns
 
 

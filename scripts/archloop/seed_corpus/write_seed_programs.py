@@ -47,6 +47,7 @@ def _candidates(
             candidate["hints"] = program["hints"]
             candidate["measured"] = program["measured"]
             candidates.append(candidate)
+
         return candidates, left_out
 
     chosen = seed_programs(settings.per_family, settings.families, short_enough)

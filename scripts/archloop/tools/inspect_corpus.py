@@ -75,6 +75,7 @@ def counts(records: Records) -> str:
         verdicts = [outcomes.get(name, 0) for name in VALID]
         size[chain] = size.get(chain, seeds) + outcomes.get("admitted", 0)
         rows.append((chain, cycle, candidates.height, sum(verdicts), *verdicts, size[chain]))
+
     return table(rows)
 
 
@@ -138,6 +139,7 @@ def _lineage(records: Records, identity: str, depth: int, seen: set[str]) -> Ite
         yield f"{margin}  the same program as"
         yield from _lineage(records, row["origin"], depth + 1, seen)
         return
+
     for reference in row["references"] or []:
         yield f"{margin}  its prompt showed"
         yield from _lineage(records, reference, depth + 1, seen)
@@ -164,6 +166,7 @@ def difference(records: Records, identity: str) -> str:
         raise InputError(
             f"{identity} has no nearest neighbour on record; the command neighbours looks for some"
         )
+
     known = find(records, other)
     how = "exact" if row["nearest_exact"] else "MinHash estimate"
     head = (
@@ -206,6 +209,7 @@ def table(rows: Sequence[Cells]) -> str:
     for row in texts:
         cells = [cell.ljust(width) for cell, width in zip(row, widths)]
         lines.append("  ".join(cells).rstrip())
+
     return "\n".join(lines)
 
 

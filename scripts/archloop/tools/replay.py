@@ -119,6 +119,7 @@ class Recorded:
         for path in inputs:
             if not path.is_file():
                 raise InputError(f"{path}: it was made from this file, which is gone")
+
         return Job(provenance, inputs)
 
 
@@ -135,6 +136,7 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
         yield from _answer(recorded, job, device)
     else:
         yield _design(recorded, job)
+
     yield _evaluation(recorded, device, isolation)
     yield _verdict(recorded)
 
@@ -179,6 +181,7 @@ def replay_prompt(recorded: Recorded) -> Step:
         references=references,
         **fits,
     )
+
     return _compare("prompt", rows[index]["prompt"], recorded.row["prompt"])
 
 
@@ -199,6 +202,7 @@ def _design(recorded: Recorded, job: Job) -> Step:
         )
     else:
         candidates = transfer(read_corpus(job.corpora(), COLUMNS), **position)
+
     program = _of_index(candidates, recorded.row["index"])["program"]
     return _compare("program", program, recorded.row["program"], job)
 
@@ -271,6 +275,7 @@ def _verdict(recorded: Recorded) -> Step:
         Admission(**_settings(job, "admission")),
         Novelty(**_settings(job, "novelty")),
     )
+
     again = table.filter(id=row["id"]).row(0, named=True)
     differing = [name for name in VERDICT if again[name] != row[name]]
     remark = f"{row['outcome']}, nearest {row['nearest_id']}"
@@ -291,6 +296,7 @@ def _settings(job: Job, name: str) -> dict[str, Any]:
             f"{name}.{min(unknown)}: made by another version of the workflow, which has it; replay"
             " with that version"
         )
+
     return {key: recorded.get(key, rule.get("default")) for key, rule in section(name).items()}
 
 
@@ -325,4 +331,5 @@ def _differences(job: Job, device: str) -> str:
     for name, version in before.items():
         if installed.get(name) != version:
             changes.append(f"{name} {version}, now {installed.get(name)}")
+
     return f" (made with {'; '.join(changes)})" if changes else ""

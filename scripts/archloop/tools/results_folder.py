@@ -67,6 +67,7 @@ class ResultsFolder:
             outputs = map(os.fspath, outputs_of(path, provenance))
             if self.results in path.parents or not inputs.isdisjoint(outputs):
                 used[path] = provenance
+
         return used
 
     def say(self, kind: str, path: Path | str, what: str) -> None:
@@ -84,6 +85,7 @@ class ResultsFolder:
         except UNREADABLE as error:
             why = " ".join(repr(error).split())[:SHOWN_CHARACTERS]
             self.say("broken", path, f"not as this workflow writes it ({why})")
+
         return None
 
     def digest(self, path: Path) -> str | None:

@@ -59,9 +59,11 @@ def not_as_recorded(folder: ResultsFolder, path: Path, provenance: Provenance) -
     for output, digest in zip(outputs_of(path, provenance), recorded):
         if folder.digest(output) != digest:
             return f"{output.name} was {'altered' if output.is_file() else 'lost'}"
+
     for name, digest in provenance["inputs"].items():
         if folder.input_digest(name) not in (None, digest):
             return f"made from another {name}"
+
     return None
 
 
@@ -76,6 +78,7 @@ def out_of_date(folder: ResultsFolder, path: Path, provenance: Provenance) -> st
             return f"{name}, which it was made from, is missing"
         if now not in (None, digest):
             return f"made from another {name}"
+
     if folder.code(provenance["script"]) != provenance["code"]:
         return f"the code of {provenance['script']} has changed"
     return other_settings(folder.settings, provenance, *folder.cell_of(path))
@@ -91,6 +94,7 @@ def _check_jobs(folder: ResultsFolder) -> None:
             if why:
                 folder.say("stale", first_output(path), why)
             progress.step(len(provenance["outputs"]))
+
     folder.counts["jobs"] = len(folder.jobs)
     folder.counts["files"] = files
 
@@ -104,6 +108,7 @@ def _check_outputs(folder: ResultsFolder, path: Path, provenance: Provenance) ->
             folder.say("missing", output, f"{path.name} tells of it")
         elif now != digest:
             folder.say("altered", output, "other bytes than were written; delete it and run again")
+
     # Run records, which come last, have no digest.
     for output in outputs[len(recorded) :]:
         folder.read(output, lambda run_record: read_json(run_record, "device"))
@@ -119,6 +124,7 @@ def _check_models(folder: ResultsFolder) -> None:
         for name in provenance["inputs"]:
             if Path(name).name == MANIFEST:
                 manifests.add(locate(folder.results, name))
+
     for path in sorted(manifests):
         if path.is_file():
             folder.read(path, lambda manifest: check_model(manifest.parent))
@@ -149,6 +155,7 @@ def _check_finished(folder: ResultsFolder) -> None:
     if not folder.settings:
         path = folder.results / SETTINGS_FILE
         folder.say("missing", path, "the settings of the run, which a run leaves there")
+
     for chain, settings in folder.settings.get("chains", {}).items():
         for cycle in range(1, settings.get("cycles", 0) + 1):
             summary = folder.results / chain / f"cycle-{cycle}" / "summary.json"

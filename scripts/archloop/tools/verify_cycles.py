@@ -48,6 +48,7 @@ def check_cycle(folder: ResultsFolder, chain: str, cycle: int) -> None:
             cell / "corpus.parquet",
             "other programs than candidates.parquet has as admitted",
         )
+
     _check_summary(folder, cell, table)
     if settings is not None and asks_model:
         _check_seeds(folder, chain, cycle, prompts)
@@ -123,6 +124,7 @@ def _check_adapter(folder: ResultsFolder, chain: str, cycle: int, table: pl.Data
         if number:
             adapter = folder.results / source / f"cycle-{number}" / "adapter"
         digest = folder.digest(adapter / "adapter_model.safetensors")
+
     if set(table["adapter"]) - {digest}:
         folder.say(
             "stale",

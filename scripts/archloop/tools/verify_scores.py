@@ -75,6 +75,7 @@ def _read_store(folder: ResultsFolder) -> Store:
         store.scores[key] = score
         if not _belongs_there(key, path):
             folder.say("wrong", path, f"{key} is no key of a score there")
+
     return store
 
 
@@ -93,6 +94,7 @@ def _stored(read: Callable[[], dict[str, Any]], path: Path) -> StoredScore:
         "versions": record["versions"],
         "settings": record["protocol"],
     }
+
     return StoredScore(_digest(record), protocol)
 
 

@@ -50,6 +50,7 @@ def _other_section(
         for key, value in values.items():
             if now.get(key) != value:
                 return f"{section}.{key} was {value!r}, the settings say {now.get(key)!r}"
+
     return None
 
 
@@ -70,6 +71,7 @@ def _other_option(
         now = effective(settings, section, chain, cycle)[key]
         if before is not None and before != now:
             return f"{section}.{key} was {before!r}, the settings say {now!r}"
+
     return None
 
 
@@ -80,6 +82,7 @@ def _other_run(settings: dict[str, Any], provenance: Provenance) -> str | None:
     for key, value in json.loads(provenance["options"]["run"]).items():
         if settings.get(key) != value:
             return f"{key} was other in the settings"
+
     return None
 
 
@@ -92,4 +95,5 @@ def _other_seed(
     for wanted in (settings["random_seed"], seed_of(settings, chain)):
         if seed in (wanted, derive(wanted, chain, cycle, "finetune")):
             return None
+
     return f"its seed {seed} is not that of the settings, {settings['random_seed']}"
