@@ -174,8 +174,7 @@ def remedy(candidate: Candidate | None) -> str:
 
 
 def _joined(candidate: Candidate, evaluation: EvaluationRecord) -> CandidateRow:
-    row: CandidateRow = {
-        **candidate,
+    measured = {
         "outcome": evaluation["outcome"],
         "detail": evaluation["detail"],
         "parameters": evaluation["parameters"],
@@ -187,6 +186,7 @@ def _joined(candidate: Candidate, evaluation: EvaluationRecord) -> CandidateRow:
         "evaluation": evaluation["key"],
         "protocol": evaluation.get("protocol"),
     }
+    row = cast(CandidateRow, {**candidate, **measured})
     if row["outcome"] == "trained":
         digest = _traced_digest(evaluation.get("graph"))
         row["graph_method"] = "text" if digest is None else "trace"

@@ -68,7 +68,7 @@ def read_split(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 def _opened(path: Path) -> Any:
     """Open a data set; raise InputError where it is missing, cut off, or something else."""
     try:
-        opened = safe_open(path, framework="numpy")
+        opened: Any = safe_open(path, framework="numpy")
         if HEADER_KEY in (opened.metadata() or {}):
             return opened
         why = "it has no facts of a data set"

@@ -134,7 +134,7 @@ class Gate:
             return self.known.graphs[graph]
         for other in admitted:
             if self.graphs[other] == graph:
-                return self.programs.ids[other]
+                return str(self.programs.ids[other])
 
         return None
 

@@ -54,11 +54,13 @@ class Tokens:
 
     def kinds(self) -> np.ndarray:
         """Return the kind of each token, uint8."""
-        return np.array(VOCABULARY.kinds, np.uint8)[self.numbers]
+        kinds: np.ndarray = np.array(VOCABULARY.kinds, np.uint8)[self.numbers]
+        return kinds
 
     def names(self) -> np.ndarray:
         """Return a key of each token that tokens of one text in one program have in common."""
-        return self.programs * len(VOCABULARY.texts) + self.numbers
+        names: np.ndarray = self.programs * len(VOCABULARY.texts) + self.numbers
+        return names
 
     def where(self, keep: np.ndarray) -> "Tokens":
         """Return the tokens that a mask keeps."""
@@ -91,7 +93,7 @@ def normalised(programs: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     numbers[_own_names(tokens, kinds, library)] = VOCABULARY[PLACEHOLDER]
 
     # A comma before a closing bracket says nothing.
-    trailing_comma = (kinds == COMMA) & np.r_[kinds[1:] == CLOSE, False]
+    trailing_comma = (kinds == COMMA) & _before(kinds, CLOSE)
     keep = (kinds != NEWLINE) & ~trailing_comma
     return numbers[keep], tokens.programs[keep]
 
@@ -141,28 +143,33 @@ def _read(programs: Sequence[str]) -> tuple[Tokens, np.ndarray]:
 
     array = np.array(numbers, np.int64)
     kinds = np.array(VOCABULARY.kinds, np.uint8)[array]
-    depths = np.cumsum((kinds == OPEN).astype(np.int64) - (kinds == CLOSE))
+    opened = (kinds == OPEN).astype(np.int64)
+    depths = np.cumsum(opened - (kinds == CLOSE))
 
     # Each program begins at depth 0: one with a bracket too many spoils no other.
     last = np.cumsum(counts) - 1
     before = np.r_[0, depths[last[:-1]]]
     depths -= np.repeat(before, counts)
-    return Tokens(array, np.repeat(np.arange(len(programs)), counts), depths), last
+    owners = np.repeat(np.arange(len(programs)), counts)
+    return Tokens(array, owners, depths), last
 
 
 def _without_inner_line_breaks(tokens: Tokens, last: np.ndarray) -> Tokens:
     """Drop the line breaks inside brackets; that which ends a program stays."""
     ends_program = np.zeros(len(tokens), bool)
     ends_program[last] = True
-    return tokens.where((tokens.kinds() != NEWLINE) | (tokens.depths <= 0) | ends_program)
+    inner = (tokens.kinds() == NEWLINE) & (tokens.depths > 0)
+    return tokens.where(~inner | ends_program)
 
 
 def _without_docstrings_and_imports(tokens: Tokens) -> tuple[Tokens, list[Import]]:
     """Return (the tokens of all other statements, the import statements)."""
     kinds = tokens.kinds()
-    first = np.r_[True, kinds[:-1] == NEWLINE][: len(tokens)]
-    alone = np.r_[kinds[1:] == NEWLINE, True][: len(tokens)]
-    docstring = first & (kinds == STRING) & alone
+    first = _after(kinds, NEWLINE)
+    first[:1] = True
+    last = _before(kinds, NEWLINE)
+    last[-1:] = True
+    docstring = first & (kinds == STRING) & last
 
     # Whether a token's statement begins as an import does.
     statement = np.cumsum(first) - 1
@@ -203,11 +210,9 @@ def _with_origins(tokens: Tokens, imports: list[Import]) -> tuple[Tokens, np.nda
     order = np.argsort(keys, kind="stable")  # of a name that is bound twice the first counts
     keys, values = keys[order], values[order]
 
-    names = tokens.names()
-    nearest = np.minimum(np.searchsorted(keys, names), len(keys) - 1)
-    after_dot = np.r_[False, tokens.kinds()[:-1] == DOT][: len(tokens)]
-    imported = (keys[nearest] == names) & ~after_dot
-    origin_of = values[nearest]
+    index_of, known = _look_up(tokens.names(), keys)
+    imported = known & ~_after(tokens.kinds(), DOT)
+    origin_of = values[index_of]
 
     # Each name becomes as many tokens as its origin has.
     counts = np.where(imported, lengths[origin_of], 1)
@@ -249,19 +254,20 @@ def _with_joined_modules(
 ) -> tuple[Tokens, np.ndarray]:
     """Make one token of `torch . nn`, and so on down; return (tokens, which of them are roots)."""
     width = len(VOCABULARY.texts)
-    joined = sorted((package * width + name, whole) for (package, name), whole in modules.items())
-    keys, wholes = np.array(joined).T
+    pairs = [package * width + name for package, name in modules]
+    order = np.argsort(pairs)
+    keys, wholes = np.array(pairs)[order], np.array(list(modules.values()))[order]
     for _ in range(DEEPEST_MODULE):
-        before_dot = np.array(VOCABULARY.kinds, np.uint8)[tokens.numbers[1:-1]] == DOT
-        positions = np.flatnonzero(roots[:-2] & before_dot)
-        pairs = tokens.numbers[positions] * width + tokens.numbers[positions + 2]
-        nearest = np.minimum(np.searchsorted(keys, pairs), len(keys) - 1)
+        before_dot = _before(tokens.kinds(), DOT)
+        positions = np.flatnonzero(roots[:-2] & before_dot[:-2])
+        names = tokens.numbers[positions + 2]
+        index_of, known = _look_up(tokens.numbers[positions] * width + names, keys)
 
-        known = keys[nearest] == pairs
-        tokens.numbers[positions[known]] = wholes[nearest[known]]
+        replaced = positions[known]
+        tokens.numbers[replaced] = wholes[index_of[known]]
         keep = np.ones(len(tokens), bool)
-        keep[positions[known] + 1] = False
-        keep[positions[known] + 2] = False
+        keep[replaced + 1] = False
+        keep[replaced + 2] = False
         tokens, roots = tokens.where(keep), roots[keep]
 
     return tokens, roots
@@ -269,7 +275,7 @@ def _with_joined_modules(
 
 def _own_names(tokens: Tokens, kinds: np.ndarray, library: np.ndarray) -> np.ndarray:
     """Return which tokens are names of the program's own; `library` says which are imported."""
-    after_dot = np.r_[False, kinds[:-1] == DOT]
+    after_dot = _after(kinds, DOT)
     library = library.copy()
     for _ in range(ATTRIBUTES_OF_LIBRARIES):
         library[2:] |= after_dot[2:] & library[:-2]
@@ -277,7 +283,8 @@ def _own_names(tokens: Tokens, kinds: np.ndarray, library: np.ndarray) -> np.nda
     attribute = _own_attributes(tokens, kinds, after_dot)
     named = (kinds == NAME) | (kinds == MODULE_NAME)
     own = named & ~library & np.where(after_dot, attribute, True)
-    return own & ~_library_keywords(kinds, tokens.depths, after_dot, own)
+    own &= ~_library_keywords(kinds, tokens.depths, after_dot, own)
+    return own
 
 
 def _own_attributes(tokens: Tokens, kinds: np.ndarray, after_dot: np.ndarray) -> np.ndarray:
@@ -288,14 +295,14 @@ def _own_attributes(tokens: Tokens, kinds: np.ndarray, after_dot: np.ndarray) ->
     of_self = after_dot.copy()
     of_self[:2] = False
     of_self[2:] &= kinds[:-2] == SELF
-    defined = np.r_[False, kinds[:-1] == DEF]
+    is_name = kinds == NAME
+    defined = _after(kinds, DEF)
 
     names = tokens.names()
-    own = np.unique(names[(of_self | defined) & (kinds == NAME)])
-    if not len(own):
-        return np.zeros(len(tokens), bool)
-    nearest = np.minimum(np.searchsorted(own, names), len(own) - 1)
-    return (own[nearest] == names) & (kinds == NAME)
+    own = np.unique(names[(of_self | defined) & is_name])
+    _, known = _look_up(names, own)
+    known &= is_name
+    return known
 
 
 def _library_keywords(
@@ -305,8 +312,8 @@ def _library_keywords(
 
     Such as `padding=` of nn.Conv2d.
     """
-    keyword = own & ~after_dot & (depths > 0) & np.r_[kinds[1:] == EQUAL, False]
-    positions = np.flatnonzero(keyword)
+    in_brackets = own & ~after_dot & (depths > 0)
+    positions = np.flatnonzero(in_brackets & _before(kinds, EQUAL))
     openers = np.flatnonzero(kinds == OPEN)
     foreign = np.zeros(len(kinds), bool)
     if not len(openers):
@@ -322,3 +329,25 @@ def _library_keywords(
     parameters = kinds[np.maximum(opener - 2, 0)] == DEF
     foreign[positions] = ~own[callee] & ~parameters
     return foreign
+
+
+def _after(kinds: np.ndarray, kind: int) -> np.ndarray:
+    """Return which tokens come right after one of a kind."""
+    found = np.zeros(len(kinds), bool)
+    found[1:] = kinds[:-1] == kind
+    return found
+
+
+def _before(kinds: np.ndarray, kind: int) -> np.ndarray:
+    """Return which tokens come right before one of a kind."""
+    found = np.zeros(len(kinds), bool)
+    found[:-1] = kinds[1:] == kind
+    return found
+
+
+def _look_up(wanted: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (index of each in the sorted keys, which of them are there); of equals the first."""
+    if not len(keys):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
+    indices = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return indices, keys[indices] == wanted

@@ -81,7 +81,7 @@ class _Recorder(TorchDispatchMode):
         self,
         func: Any,
         types: Iterable[type],
-        args: tuple = (),
+        args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         self.operations += 1
@@ -172,7 +172,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _arguments(
-    func: Any, args: tuple, kwargs: dict[str, Any]
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[dict[str, Any], list[torch.Tensor]]:
     """Return (name -> value of the arguments that were given, the tensors that are written to)."""
     schema = func._schema.arguments
@@ -205,7 +205,7 @@ def _is_among(tensor: torch.Tensor, tensors: list[torch.Tensor]) -> bool:
 
 def _operation(func: Any, written: list[torch.Tensor]) -> str:
     """Return the name of an operation, the same whether it writes in its argument or not."""
-    name = func._schema.name.removeprefix("aten::")
+    name: str = func._schema.name.removeprefix("aten::")
     if written and name.endswith("_") and not name.endswith("__"):
         name = name[:-1]
     return ALIASES.get(name, name)

@@ -1,5 +1,7 @@
 """The seed corpus: programs that were measured as any candidate is, each with its prompt."""
 
+from typing import Any
+
 import jinja2
 import polars as pl
 
@@ -17,7 +19,7 @@ def build_seed_corpus(
     dataset: DatasetMetadata,
     template: jinja2.Template,
     hints: dict[str, str],
-    goal: dict,
+    goal: dict[str, Any],
 ) -> tuple[pl.DataFrame, list[LeftOut]]:
     """Return (corpus rows in the order of the programs, what was dropped and why).
 

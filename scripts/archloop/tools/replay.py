@@ -9,7 +9,7 @@ import difflib
 import itertools
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.corpus.transfer import COLUMNS, transfer
 from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
+from archloop.evaluation.records import Record
 from archloop.files import read_jsonl
 from archloop.generation.write_prompts import (
     cycle_prompts,
@@ -70,22 +71,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Job:
-    """A job that is done again: its provenance, and the files that it read."""
+    """A job that is done again: what its provenance says, and the files that it read."""
 
-    provenance: dict[str, Any]
+    script: str
+    options: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
+    versions: dict[str, str]
+    host: dict[str, str]
     inputs: list[Path]
-
-    @property
-    def script(self) -> str:
-        return self.provenance["script"]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return self.provenance["options"]
-
-    @property
-    def settings(self) -> dict[str, dict[str, Any]]:
-        return self.provenance["settings"]
 
     def input(self, name: str) -> Path | None:
         """Return the input of this name, None without one."""
@@ -120,7 +113,14 @@ class Recorded:
             if not path.is_file():
                 raise InputError(f"{path}: it was made from this file, which is gone")
 
-        return Job(provenance, inputs)
+        return Job(
+            script=provenance["script"],
+            options=provenance["options"],
+            settings=provenance["settings"],
+            versions=provenance["versions"],
+            host=provenance["host"],
+            inputs=inputs,
+        )
 
 
 def replay(results: Path, identity: str, device: str, isolation: str) -> Iterator[Step]:
@@ -250,11 +250,11 @@ def _evaluation(recorded: Recorded, device: str, isolation: str) -> Step:
         f" on record; again {again['outcome']}, accuracy {again['accuracy']}"
         f"{_differences(job, judged_on)}"
     )
-    on_gpus = "cpu" not in (judged_on, job.provenance["host"].get("device"))
+    on_gpus = "cpu" not in (judged_on, job.host.get("device"))
     return Step("evaluation", on_gpus and _within_noise(record, again), remark)
 
 
-def _within_noise(record: EvaluationRecord, again: Mapping[str, Any]) -> bool:
+def _within_noise(record: EvaluationRecord, again: Record) -> bool:
     """Say whether a training on a GPU came out as well as one can expect."""
     before, now = record["accuracy"], again["accuracy"]
     if again["outcome"] != record["outcome"] or before is None or now is None:
@@ -320,13 +320,13 @@ def _compare(
 
 def _differences(job: Job, device: str) -> str:
     """Return what was other when a job was done, for a reader who wonders what changed."""
-    then = job.provenance["host"]
+    then = job.host
     changes = []
     for key, value in host(device).items():
         if then.get(key) != value:
             changes.append(f"{key} {then.get(key)}, now {value}")
 
-    before = job.provenance["versions"]
+    before = job.versions
     installed = versions(before)
     for name, version in before.items():
         if installed.get(name) != version:

@@ -133,8 +133,8 @@ def _programs(folder: ResultsFolder, provenance: Provenance) -> dict[str, str]:
 def _data(provenance: Provenance) -> str:
     """Return the sha256 of the data set that a job judged on."""
     inputs = provenance["inputs"]
-    (digest,) = [digest for name, digest in inputs.items() if "/datasets/" in name]
-    return digest
+    (name,) = [name for name in inputs if "/datasets/" in name]
+    return str(inputs[name])
 
 
 def _scores(path: Path) -> list[Score]:

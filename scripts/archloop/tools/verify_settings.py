@@ -39,7 +39,8 @@ def other_settings(
 
 def seed_of(settings: dict[str, Any], chain: str) -> int:
     """Return the random seed of a chain, the run's where it has none of its own."""
-    return settings["chains"][chain].get("random_seed", settings["random_seed"])
+    seed: int = settings["chains"][chain].get("random_seed", settings["random_seed"])
+    return seed
 
 
 def _other_section(
