@@ -25,9 +25,10 @@ from archloop.families.programs import seed_programs  # noqa: E402
 from archloop.finetuning.objectives import Example, make_objective  # noqa: E402
 from archloop.finetuning.train_loop import plan, train, trainable  # noqa: E402
 from archloop.generation.write_prompts import read_hints, read_template, seed_prompt  # noqa: E402
+from archloop.machine import choose_device  # noqa: E402
 from archloop.model.adapters import attach_adapter  # noqa: E402
 from archloop.model.chat_template import encode_pair  # noqa: E402
-from archloop.model.loading import choose_device, load_model, load_tokenizer  # noqa: E402
+from archloop.model.loading import load_model, load_tokenizer  # noqa: E402
 from archloop.random_seeds import generator  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 

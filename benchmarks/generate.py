@@ -26,8 +26,9 @@ from archloop.generation.decode import Prefix, Sequence, read_prompts, sample  #
 from archloop.generation.generate import with_adapter  # noqa: E402
 from archloop.generation.token_sampling import ROUNDING  # noqa: E402
 from archloop.generation.write_prompts import cycle_prompts, read_hints, read_template  # noqa: E402
+from archloop.machine import choose_device  # noqa: E402
 from archloop.model.chat_template import chat_tokens  # noqa: E402
-from archloop.model.loading import choose_device, load_model, load_tokenizer  # noqa: E402
+from archloop.model.loading import load_model, load_tokenizer  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 
 PATH = click.Path(path_type=Path, exists=True)

@@ -10,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.files import write_json
-from archloop.model.loading import spare_bitsandbytes, versions
+from archloop.machine import versions_with_kernel
+from archloop.model.loading import spare_bitsandbytes
 from archloop.workflow.cli import settings_options, stage, value_of
 from archloop.workflow.code_digest import code_digest
 
@@ -86,7 +87,7 @@ def main(fresh, corpus, candidates, model, output, run_record, state, **given) -
     )
     facts |= {
         "seconds": round(time.monotonic() - started, 2),
-        "versions": versions("torch", "transformers", "peft"),
+        "versions": versions_with_kernel(("torch", "transformers", "peft")),
     }
     write_json(run_record, facts)
     outputs = [output.with_name(name) for name in ("adapter_config.json", "training.json")]

@@ -9,7 +9,8 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.files import read_jsonl, write_json, write_jsonl
-from archloop.model.loading import spare_bitsandbytes, versions
+from archloop.machine import versions_with_kernel
+from archloop.model.loading import spare_bitsandbytes
 from archloop.workflow.cli import settings_options, stage, value_of
 from archloop.workflow.code_digest import code_digest
 
@@ -88,7 +89,8 @@ def main(
     seconds = round(time.monotonic() - started + facts.pop("earlier_s"), 2)
     write_json(
         run_record,
-        facts | {"seconds": seconds, "versions": versions("torch", "transformers", "peft")},
+        facts
+        | {"seconds": seconds, "versions": versions_with_kernel(("torch", "transformers", "peft"))},
     )
     write_jsonl(output, candidates)
     return {"spent": kept}

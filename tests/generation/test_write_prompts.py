@@ -28,8 +28,8 @@ from archloop.generation.write_prompts import (
 from archloop.model.chat_template import chat_tokens, opening_tokens
 from archloop.model.loading import load_tokenizer
 from archloop.model.memory import context_length, sees_part
-from archloop.preflight.planned_run import Run
-from archloop.preflight.prompt_checks import prompt_counter
+from archloop.preflight.planned_run import PlannedRun
+from archloop.preflight.prompt_checks import PromptLengths
 from archloop.settings.complete import complete
 from archloop.tools.replay import Recorded, replay_prompt
 
@@ -108,14 +108,14 @@ def test_the_preflight_counts_the_prompt_that_generate_will_read(root, tiny_mode
     overhead = len(chat_tokens(tokenizer, "x")) - 1
     config["generation"]["opening"] = opening
     settings = complete(copy.deepcopy(config))
-    run = Run(tmp_path / "results", settings, "local", {}, {}, [], 1)
+    run = PlannedRun(tmp_path / "results", settings, "local", {}, {}, [], 1)
     asked = settings["prompts"]
     template, hints = read_template(root / asked["template"]), read_hints(root / asked["hints"])
     unknown = dataset_metadata(channels=3, size=256, classes=1000)
     prompts = [write_prompt(template, unknown, GOAL, hint, []) for hint in hints.values()]
     longest = max(len(chat_tokens(tokenizer, prompt)) for prompt in prompts)
     expected = longest + len(opening_tokens(tokenizer, OPENINGS[opening]))
-    counted = prompt_counter(run)("main", 1) + (0 if "chat_tokens" in manifest else overhead)
+    counted = PromptLengths(run).longest("main", 1) + (0 if "chat_tokens" in manifest else overhead)
     assert counted == pytest.approx(expected, abs=3)
 
 

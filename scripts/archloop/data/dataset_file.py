@@ -1,18 +1,23 @@
 """Reading a data set that prepare_dataset made ready: its metadata, images and labels of one split.
 
-All without torch, whose import takes longer than most of the jobs that ask for them.
+All without torch, whose import takes longer than most of the jobs that ask for them; numpy is
+imported when a file is opened, for the checks before a run may have none to open.
 """
+
+from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from archloop.errors import InputError
+from archloop.errors import InputError, one_line
 from archloop.files import AGAIN
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SPLITS = ("train", "validation", "test")
 # Where the metadata lie in a file's header, as JSON.
@@ -75,6 +80,6 @@ def _opened(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
-        why = " ".join(str(error).split())
+        why = one_line(error)
 
     raise InputError(f"{path}: no whole data set ({why}){AGAIN}")

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from archloop.data.dataset_checks import Split
-from archloop.errors import InputError
+from archloop.errors import InputError, one_line
 from archloop.progress import Progress
 
 # Names of the folders of a user's own division.
@@ -124,7 +124,7 @@ def read_image(path: Path, size: int, losses: Counter[str] | None = None) -> np.
         raise
     # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more.
     except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = one_line(error) or type(error).__name__
         raise InputError(f"{path}: cannot be read as an image ({why}); mend or remove it") from None
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from archloop.data.dataset_checks import Split
 from archloop.data.image_folder import read_image_folder
-from archloop.errors import InputError
+from archloop.errors import InputError, kind_and_line
 from archloop.settings.sections import Data
 
 # Where Debian's package dataset-fashion-mnist puts its files.
@@ -266,7 +266,7 @@ def _one_line(name: str, files: list[Wanted]) -> Iterator[None]:
 
 def _complaint(name: str, files: list[Wanted], error: Exception) -> str:
     """Return what is wrong with which file, and how to mend it."""
-    why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    why = kind_and_line(error)
     faults = _faults(files)
     if not faults:
         return (

@@ -15,13 +15,13 @@ from archloop.finetuning.lower_layers import computed_once
 from archloop.finetuning.objectives import Example, make_objective
 from archloop.finetuning.preferences import compared
 from archloop.finetuning.train_loop import plan, train, trainable
+from archloop.machine import choose_device, versions
 from archloop.model.adapters import LINEAGE, attach_adapter, check_base, save_adapter
 from archloop.model.chat_template import encode_pair
-from archloop.model.loading import ADAPTER, check_model, choose_device, load_model, load_tokenizer
+from archloop.model.loading import ADAPTER, check_model, load_model, load_tokenizer
 from archloop.model.memory import check_projections, context_length, weight_shapes
 from archloop.progress import get_logger
 from archloop.random_seeds import generator
-from archloop.workflow.provenance import versions
 
 logger = get_logger("finetune")
 CHECKPOINT = "checkpoint.pt"

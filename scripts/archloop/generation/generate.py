@@ -15,18 +15,17 @@ from archloop.files import sha256_file, sha256_text
 from archloop.generation.answer_log import journal
 from archloop.generation.answers import OPENINGS, THINKING, extract_program
 from archloop.generation.decode import Sequence, batch_limit, sample
+from archloop.machine import choose_device, versions
 from archloop.model.adapters import check_base
 from archloop.model.chat_template import chat_tokens, opening_tokens
 from archloop.model.loading import (
     check_model,
-    choose_device,
     load_adapter,
     load_model,
     load_tokenizer,
 )
 from archloop.progress import Progress
 from archloop.random_seeds import derive
-from archloop.workflow.provenance import versions
 
 REPAIR = "This program is refused: {reason}. Write the whole program again without this fault."
 LABELS = ("generate", "repair")

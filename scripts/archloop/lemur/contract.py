@@ -9,7 +9,7 @@ import ast
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from archloop.texts import MARGIN, line_feeds, one_layout, parsed
+from archloop.texts import line_feeds, margin_of, one_layout, parsed
 
 TRAIN_SETUP = """
     def train_setup(self, prm):
@@ -153,14 +153,8 @@ def _at_the_end(net: ast.ClassDef, program: str, text: str) -> Edit:
     if last.lineno == net.lineno:
         raise ValueError("Net is written on one line")
     first_line = program.split("\n")[net.body[0].lineno - 1]
-    indented = text.replace("\n    ", "\n" + _margin(first_line)).rstrip()
+    indented = text.replace("\n    ", "\n" + margin_of(first_line)).rstrip()
     return Edit(_end(last), _end(last), "\n" + indented)
-
-
-def _margin(line: str) -> str:
-    """Return what a line is indented with."""
-    found = MARGIN.match(line)
-    return found[0] if found else ""
 
 
 def _extended(program: str, values: dict[str, Any]) -> str:

@@ -7,8 +7,7 @@ tokens that a prompt ends with, and stops with the token that ends a turn.
 import datetime
 from collections.abc import Sequence
 
-from archloop.errors import InputError
-from archloop.model.loading import one_line
+from archloop.errors import InputError, kind_and_line
 from archloop.progress import get_logger
 
 # For a model that brings no template of its own.
@@ -90,7 +89,7 @@ def _turns(tokenizer, *turns: str) -> str:
         )
     except Exception as error:  # a template is a program of its own
         raise InputError(
-            f"{tokenizer.name_or_path}: its chat template fails ({one_line(error)})"
+            f"{tokenizer.name_or_path}: its chat template fails ({kind_and_line(error)})"
         ) from None
 
 

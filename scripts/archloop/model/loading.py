@@ -4,16 +4,14 @@ import functools
 import logging
 import math
 import os
-import platform
 import shutil
 import sys
 import warnings
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 from archloop.allocation import keep_freed_memory
-from archloop.errors import InputError
+from archloop.errors import InputError, kind_and_line
 from archloop.files import read_foreign_json, read_json, sha256_file
 from archloop.model.memory import read_header, weight_files
 from archloop.progress import get_logger
@@ -107,37 +105,6 @@ def _weights(folder: Path, again: str) -> dict:
     return found
 
 
-def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of Python, the kernel and some packages, for the record of a job."""
-    found = {"python": platform.python_version(), "kernel": platform.release()}
-    return found | {package: metadata.version(package) for package in packages}
-
-
-def choose_device(wanted: str) -> str:
-    """Return the torch device for `auto`, `cpu`, `cuda` or `cuda:N`; raise InputError when there is no such GPU.
-
-    Torch, whose import takes seconds, is asked only where the answer hangs on it.
-    """
-    if wanted == "cpu":
-        return wanted
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(
-            f"execution.device: {wanted}, but torch sees no GPU here; set execution.device to auto or cpu"
-        )
-    if (
-        wanted.startswith("cuda:")
-        and int(wanted.removeprefix("cuda:")) >= torch.cuda.device_count()
-    ):
-        raise InputError(
-            f"execution.device: {wanted}, but there are {torch.cuda.device_count()} GPUs, counted from 0"
-        )
-    return wanted
-
-
 def load_tokenizer(folder: Path):
     """Return the tokenizer of a prepared model; it pads on the left, as generation needs."""
     check_model(folder)
@@ -149,7 +116,9 @@ def load_tokenizer(folder: Path):
             folder, local_files_only=True, padding_side="left"
         )
     except Exception as error:  # the reader meets a broken file with any kind of error
-        raise InputError(f"{folder}: its tokenizer cannot be read ({one_line(error)})") from None
+        raise InputError(
+            f"{folder}: its tokenizer cannot be read ({kind_and_line(error)})"
+        ) from None
     if tokenizer.eos_token_id is None:
         raise InputError(f"{folder}: its tokenizer names no eos_token, so no answer could end")
     if tokenizer.pad_token_id is None:
@@ -172,7 +141,9 @@ def token_counter(folder: Path) -> Callable[[str], int]:
     try:
         fast = Tokenizer.from_file(str(path))
     except Exception as error:  # the reader meets a broken file with any kind of error
-        raise InputError(f"{folder}: its tokenizer cannot be read ({one_line(error)})") from None
+        raise InputError(
+            f"{folder}: its tokenizer cannot be read ({kind_and_line(error)})"
+        ) from None
     # Some models' files cut or fill up texts, which transformers does on demand alone.
     fast.no_truncation()
     fast.no_padding()
@@ -208,7 +179,7 @@ def load_model(folder: Path, loading: dict, device: str):
             "loading: the GPU's memory is full; set loading.quantization: nf4, or take another GPU"
         ) from None
     except Exception as error:  # the reader meets a broken model with any kind of error
-        raise InputError(f"{folder}: the model cannot be loaded ({one_line(error)})") from None
+        raise InputError(f"{folder}: the model cannot be loaded ({kind_and_line(error)})") from None
     missing = sorted(report["missing_keys"])
     if missing:
         raise InputError(
@@ -246,7 +217,9 @@ def load_adapter(model, adapter: Path, dropout: float | None = None):
                 model, adapter.parent, config=config, is_trainable=dropout is not None
             )
     except Exception as error:  # the readers meet a broken file with any kind of error
-        raise InputError(f"{adapter}: no whole adapter of this model ({one_line(error)})") from None
+        raise InputError(
+            f"{adapter}: no whole adapter of this model ({kind_and_line(error)})"
+        ) from None
     weights = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     odd = {name for name in stored ^ set(weights) if name not in stored or "lora_" in name}
     if odd:
@@ -286,7 +259,3 @@ def _nf4(dtype):
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

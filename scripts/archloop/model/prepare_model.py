@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
-from archloop.errors import InputError
+from archloop.errors import InputError, kind_and_line
 from archloop.files import read_foreign_json, sha256_file, write_json
 from archloop.layout import PROVENANCE_SUFFIX
 from archloop.model.chat_template import chat_tokens, encode_pair
@@ -20,7 +20,6 @@ from archloop.model.loading import (
     MANIFEST,
     check_model,
     load_tokenizer,
-    one_line,
     quiet_transformers,
     save_model,
 )
@@ -179,7 +178,7 @@ def _convert_gguf(source: Path, reference: str, sha256: str | None, folder: Path
         tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     except Exception as error:  # the reader meets a broken file with any kind of error
         raise InputError(
-            f"model.reference: {reference} cannot be read as GGUF ({one_line(error)})"
+            f"model.reference: {reference} cannot be read as GGUF ({kind_and_line(error)})"
         ) from None
     # The weights are plain numbers from here on: saved with the quantiser's marks they would be refused.
     model.hf_quantizer = None
@@ -221,7 +220,7 @@ def _download(repository: str, revision: str | None, folder: Path) -> str:
         raise
     except Exception as error:  # network, rights, names: each its own class
         raise InputError(
-            f"model.reference: {repository} could not be downloaded ({one_line(error)}); "
+            f"model.reference: {repository} could not be downloaded ({kind_and_line(error)}); "
             "check the name, the revision and the network, or use folder:; a gated model needs its licence accepted on "
             "its page, and on this node `hf auth login` or the variable HF_TOKEN"
         ) from None
@@ -275,7 +274,7 @@ def _try_out(folder: Path, stored: int) -> int:
         Exception
     ) as error:  # the reader meets a configuration that it does not know with any kind of error
         raise InputError(
-            f"config.json describes no causal language model ({one_line(error)})"
+            f"config.json describes no causal language model ({kind_and_line(error)})"
         ) from None
     _check_attention(model)
     described = model.num_parameters()

@@ -14,13 +14,13 @@ from archloop.errors import InputError
 from archloop.files import sha256_text
 from archloop.finetuning.objectives import Example, make_objective
 from archloop.finetuning.train_loop import plan, train
+from archloop.machine import choose_device, versions
 from archloop.model.chat_template import encode_pair
-from archloop.model.loading import choose_device, quiet_transformers, save_model
+from archloop.model.loading import quiet_transformers, save_model
 from archloop.model.prepare_model import empty, write_manifest
 from archloop.progress import get_logger
 from archloop.random_seeds import derive
 from archloop.scratch_model.scratch_programs import training_pairs
-from archloop.workflow.provenance import versions
 
 PADDING, TURN, END_OF_TURN = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (

@@ -35,9 +35,10 @@ from archloop.generation.write_prompts import (
     read_template,
     room_for_answer,
 )
+from archloop.machine import host, versions
 from archloop.settings.schema import section
 from archloop.settings.sections import Admission, Evaluation, Novelty
-from archloop.workflow.provenance import host, locate, provenance_path, read_provenance, versions
+from archloop.workflow.provenance import locate, provenance_path, read_provenance
 
 VERDICT = (
     "outcome",

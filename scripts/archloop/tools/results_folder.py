@@ -12,14 +12,19 @@ from archloop.files import read_json, sha256_file
 from archloop.layout import PROVENANCE_SUFFIX, SCRIPTS, SETTINGS_FILE
 from archloop.settings.complete import complete
 from archloop.workflow.code_digest import code_digest
-from archloop.workflow.provenance import locate, outputs_of, provenances, read_provenance
+from archloop.workflow.provenance import (
+    Provenance,
+    locate,
+    outputs_of,
+    provenances,
+    read_provenance,
+)
 
 # What a reader of a file that is not as it should be may raise, beside InputError.
 UNREADABLE = (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError)
 # Of the message of such an error.
 SHOWN_CHARACTERS = 80
 
-Provenance = dict[str, Any]
 Read = TypeVar("Read")
 
 

@@ -16,11 +16,17 @@ from archloop.model.loading import MANIFEST, check_model
 from archloop.monitoring import live_page
 from archloop.progress import Progress
 from archloop.report.parts import VERIFIED
-from archloop.tools.results_folder import Provenance, ResultsFolder, first_output
+from archloop.tools.results_folder import ResultsFolder, first_output
 from archloop.tools.verify_cycles import check_cycle
 from archloop.tools.verify_scores import check_scores
 from archloop.tools.verify_settings import other_settings
-from archloop.workflow.provenance import WITHOUT, locate, outputs_of, provenance_path
+from archloop.workflow.provenance import (
+    WITHOUT,
+    Provenance,
+    locate,
+    outputs_of,
+    provenance_path,
+)
 
 # Files of a results folder that are no output of a job.
 UNMADE = (

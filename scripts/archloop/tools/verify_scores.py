@@ -15,8 +15,8 @@ from archloop.evaluation.cache_key import protocol_digest, score_key
 from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import all_records
 from archloop.files import has_keys, read_json, read_jsonl, sha256_text
-from archloop.tools.results_folder import Provenance, ResultsFolder, first_output
-from archloop.workflow.provenance import locate
+from archloop.tools.results_folder import ResultsFolder, first_output
+from archloop.workflow.provenance import Provenance, locate
 
 KEY = re.compile("[0-9a-f]{64}")
 

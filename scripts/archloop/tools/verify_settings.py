@@ -7,7 +7,7 @@ from archloop.layout import ROOT
 from archloop.random_seeds import derive
 from archloop.settings.chains import effective
 from archloop.settings.complete import scratch_model
-from archloop.tools.results_folder import Provenance
+from archloop.workflow.provenance import Provenance
 
 # Settings that some stage takes without the rest of their section.
 ALONE = {
