@@ -17,7 +17,7 @@ from archloop.errors import InputError
 from archloop.files import write_json
 from archloop.report.parts import VERIFIED
 from archloop.tools.results_folder import ResultsFolder
-from archloop.tools.verify import not_as_recorded, verify
+from archloop.tools.verify import not_as_recorded, summary, verify
 from archloop.workflow.cli import command
 from archloop.workflow.snakemake_records import record
 
@@ -47,19 +47,10 @@ def main(results: Path, again: bool, noted: bool) -> None:
     findings, counts = verify(results)
     for line in findings:
         click.echo(line)
-    looked = ", ".join(
-        f"{counts[name]} {name}" for name in ("files", "jobs", "candidates", "scores")
-    )
-    kinds = ", ".join(
-        f"{counts[kind]} {kind}" for kind in ("missing", "altered", "stale", "broken", "wrong")
-    )
-    click.echo(f"{looked}: {kinds}")
+    said = summary(counts)
+    click.echo(said)
     if noted:
-        note = {
-            "said": f"{looked}: {kinds}",
-            "findings": len(findings),
-            "candidates": counts["candidates"],
-        }
+        note = {"said": said, "findings": len(findings), "candidates": counts["candidates"]}
         write_json(results / VERIFIED, note)
     if findings:
         raise InputError(f"{results}: {len(findings)} problems, listed above")

@@ -28,6 +28,8 @@ from archloop.workflow.provenance import (
     provenance_path,
 )
 
+LOOKED_AT = ("files", "jobs", "candidates", "scores")
+KINDS = ("missing", "altered", "stale", "broken", "wrong")
 # Files of a results folder that are no output of a job.
 UNMADE = (
     SETTINGS_FILE,
@@ -54,6 +56,13 @@ def verify(results: Path) -> tuple[list[str], Counter[str]]:
         check_cycle(folder, *folder.cell_of(path))
     check_scores(folder)
     return folder.findings, folder.counts
+
+
+def summary(counts: Counter[str]) -> str:
+    """Return one line: how much was looked at, and how much was found of each kind."""
+    looked_at = ", ".join(f"{counts[name]} {name}" for name in LOOKED_AT)
+    found = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
+    return f"{looked_at}: {found}"
 
 
 def not_as_recorded(folder: ResultsFolder, path: Path, provenance: Provenance) -> str | None:
