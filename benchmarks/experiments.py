@@ -23,8 +23,9 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.corpus.admit import KNOWN_COLUMNS, admit  # noqa: E402
+from archloop.corpus.candidates import join  # noqa: E402
 from archloop.corpus.tables import read_corpus  # noqa: E402
-from archloop.data.dataset_file import read_facts  # noqa: E402
+from archloop.data.dataset_file import read_metadata  # noqa: E402
 from archloop.evaluation.evaluate import JobResources, evaluate  # noqa: E402
 from archloop.files import read_json, sha256_file, sha256_text, write_json  # noqa: E402
 from archloop.finetuning.finetune import finetune  # noqa: E402
@@ -35,7 +36,7 @@ from archloop.random_seeds import derive  # noqa: E402
 from archloop.report.intervals import mean_interval, wilson  # noqa: E402
 from archloop.settings.chains import effective  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
-from archloop.settings.sections import Evaluation  # noqa: E402
+from archloop.settings.sections import Admission, Evaluation, Novelty  # noqa: E402
 from archloop.workflow.code_digest import code_digest  # noqa: E402
 
 PATH = click.Path(path_type=Path)
@@ -83,7 +84,7 @@ def cell(
     generation = config["generation"] | COMMON | changes.get("generation", {})
     prompts = config["prompts"] | changes.get("prompts", {})
     template, hints = (ROOT / prompts[name] for name in ("template", "hints"))
-    facts = read_facts(run["dataset"])
+    dataset = read_metadata(run["dataset"])
     corpus = results / "seed" / "corpus.parquet"
     rows = cycle_prompts(
         "experiment",
@@ -92,7 +93,7 @@ def cell(
         999,
         read_template(template),
         read_hints(hints),
-        facts,
+        dataset,
         {"epochs": 1, "parameter_budget": config["evaluation"]["parameter_budget"]},
         read_corpus([corpus]).to_dicts(),
         prompts["references"],
@@ -126,7 +127,11 @@ def cell(
     records = [record | {"protocol": "{}"} for record in records]
     known = read_corpus([corpus], KNOWN_COLUMNS)
     table, admitted = admit(
-        candidates, records, known, facts, config["admission"], config["novelty"]
+        join(candidates, records),
+        known,
+        dataset,
+        Admission(**config["admission"]),
+        Novelty(**config["novelty"]),
     )
     outcomes = dict(table["outcome"].value_counts().sort("outcome").iter_rows())
     valid = table.filter(pl.col("outcome").is_in(VALID))

@@ -20,6 +20,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+from archloop.data.dataset_file import DatasetDescription  # noqa: E402
 from archloop.families.programs import seed_programs  # noqa: E402
 from archloop.finetuning.objectives import Example, make_objective  # noqa: E402
 from archloop.finetuning.train_loop import plan, train, trainable  # noqa: E402
@@ -31,7 +32,7 @@ from archloop.model.loading import load_model, load_tokenizer  # noqa: E402
 from archloop.random_seeds import generator  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 
-DIGITS = {"name": "digits", "channels": 1, "size": 32, "classes": 10}
+DIGITS = DatasetDescription("digits", channels=1, size=32, classes=10)
 GOAL = {"epochs": 1, "parameter_budget": 300_000}
 
 

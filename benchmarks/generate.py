@@ -20,6 +20,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+from archloop.data.dataset_file import DatasetDescription  # noqa: E402
 from archloop.generation import decode  # noqa: E402
 from archloop.generation.decode import Prefix, Sequence, read_prompts, sample  # noqa: E402
 from archloop.generation.generate import with_adapter  # noqa: E402
@@ -37,7 +38,7 @@ def demo_prompts(settings: dict, count: int) -> list[dict]:
     """Return the first prompts of the demo's first cycle."""
     prompts = settings["prompts"]
     template, hints = (ROOT / prompts[name] for name in ("template", "hints"))
-    digits = {"name": "digits", "channels": 1, "size": 32, "classes": 10}
+    digits = DatasetDescription("digits", channels=1, size=32, classes=10)
     goal = {"epochs": 1, "parameter_budget": settings["evaluation"]["parameter_budget"]}
     return cycle_prompts(
         "main",

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, safe_open, save_file
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop.data.dataset_file import read_facts  # noqa: E402
+from archloop.data.dataset_file import read_metadata  # noqa: E402
 from archloop.evaluation import train_candidate  # noqa: E402
 from archloop.evaluation.evaluate import JobResources, evaluate  # noqa: E402
 from archloop.evaluation.judge import Judge  # noqa: E402
@@ -212,13 +212,13 @@ def training(dataset: Path, settings: Evaluation, rounds: int) -> None:
 
 def candidate_data(dataset: Path) -> CandidateData:
     """Return what a candidate has of a data set."""
-    metadata, tensors = read_facts(dataset), load_file(dataset)
+    metadata, tensors = read_metadata(dataset), load_file(dataset)
     splits = {name: values for name, values in tensors.items() if name.endswith("_images")}
     return CandidateData(
         train_labels=tensors["train_labels"],
-        mean=metadata["mean"],
-        std=metadata["std"],
-        classes=metadata["classes"],
+        mean=metadata.mean,
+        std=metadata.std,
+        classes=metadata.classes,
         **splits,
     )
 

@@ -27,21 +27,36 @@ from datasketch import MinHash
 from synthetic import documents, near_copy
 
 from archloop.corpus.admit import KNOWN_COLUMNS, admit
+from archloop.corpus.candidates import join
 from archloop.corpus.tables import CORPUS, read_corpus, write_corpus
+from archloop.data.dataset_file import DatasetMetadata
+from archloop.novelty.minhash import SCHEME, jaccard, shingle_sets, shingles, signatures
 from archloop.novelty.neighbours import neighbours, with_signatures
-from archloop.novelty.shingles import (
-    SCHEME,
-    jaccard,
-    normalised_tokens,
-    shingle_sets,
-    shingles,
-    signatures,
-)
+from archloop.novelty.tokens import normalised_tokens
+from archloop.settings.sections import Admission, Novelty
 
 SHARD = 100_000
-NOVELTY = {"gate": "either", "threshold": 0.9, "shingle_tokens": 10}
-ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "measure": "accuracy"}
-ADMISSION |= {"minimum_admitted": 0, "fill_accuracy": None}
+NOVELTY = Novelty(gate="either", threshold=0.9, shingle_tokens=10)
+ADMISSION = Admission(
+    threshold=0.4,
+    relative_to_chance=False,
+    measure="accuracy",
+    minimum_admitted=0,
+    fill_accuracy=None,
+)
+DATASET = DatasetMetadata(
+    name="x",
+    classes=10,
+    class_names=[],
+    channels=1,
+    size=8,
+    chance=0.1,
+    mean=[],
+    std=[],
+    images={},
+    notes=[],
+    seed=1,
+)
 
 
 @click.group(invoke_without_command=True)
@@ -189,7 +204,7 @@ def gate(folder) -> None:
     started = time.perf_counter()
     corpus = read_corpus(sorted(folder.glob("*.parquet")), KNOWN_COLUMNS)
     read = time.perf_counter() - started
-    whole, _ = admit(rows, records, corpus, {"name": "x", "chance": 0.1}, ADMISSION, NOVELTY)
+    whole, _ = admit(join(rows, records), corpus, DATASET, ADMISSION, NOVELTY)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     outcomes = dict(sorted(whole["outcome"].value_counts().iter_rows()))

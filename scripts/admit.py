@@ -7,19 +7,20 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.corpus.admit import KNOWN_COLUMNS, ROW, admit, read_records
+from archloop.corpus.admit import KNOWN_COLUMNS, admit
+from archloop.corpus.candidates import join, read_candidates_of_shards, read_evaluations
 from archloop.corpus.tables import read_candidates, read_corpus, write_candidates, write_corpus
-from archloop.data.dataset_file import read_facts
-from archloop.files import read_jsonl
+from archloop.data.dataset_file import read_metadata
 from archloop.novelty.repeats import COLUMNS
+from archloop.settings.sections import Admission, Novelty
 from archloop.workflow.cli import settings_options, stage
 
 PATH = click.Path(path_type=Path)
 
 
 @stage("candidates_output", "corpus_output", packages=("polars", "numpy", "datasketch"))
-@settings_options("admission")
-@settings_options("novelty", "novelty")
+@settings_options(Admission)
+@settings_options(Novelty, "novelty")
 @click.option(
     "--generated", multiple=True, required=True, type=PATH, help="Candidates, one file per shard."
 )
@@ -65,10 +66,9 @@ def main(
         for k in range(1, cycle)
     ]
     candidates, shard = admit(
-        [row for path in generated for row in read_jsonl(path, *ROW)],
-        read_records(evaluated),
+        join(read_candidates_of_shards(generated), read_evaluations(evaluated)),
         read_corpus(corpus, KNOWN_COLUMNS),
-        read_facts(dataset),
+        read_metadata(dataset),
         settings,
         novelty,
         read_candidates(earlier, COLUMNS),

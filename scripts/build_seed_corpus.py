@@ -7,10 +7,10 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.corpus.admit import ROW, read_records
+from archloop.corpus.candidates import join, read_candidates_of_shards, read_evaluations
 from archloop.corpus.tables import write_corpus
-from archloop.data.dataset_file import read_facts
-from archloop.files import read_jsonl, write_json
+from archloop.data.dataset_file import read_metadata
+from archloop.files import write_json
 from archloop.generation.write_prompts import read_hints, read_template
 from archloop.seed_corpus.build_seed_corpus import build_seed_corpus
 from archloop.workflow.cli import stage
@@ -47,9 +47,8 @@ def main(
 ) -> None:
     """Write the seed corpus and the list of what was left out."""
     corpus, left_out = build_seed_corpus(
-        [row for path in generated for row in read_jsonl(path, *ROW, "family")],
-        read_records(evaluated),
-        read_facts(dataset),
+        join(read_candidates_of_shards(generated, "family"), read_evaluations(evaluated)),
+        read_metadata(dataset),
         read_template(template),
         read_hints(hints),
         {"parameter_budget": parameter_budget, "epochs": epochs},

@@ -8,11 +8,12 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.settings.schema import schema
+from archloop.settings.sections import Data
 from archloop.workflow.cli import settings_options, stage
 
 
 @stage("output", packages=("torch", "torchvision", "numpy", "scikit-learn", "pillow"))
-@settings_options("data")
+@settings_options(Data)
 @click.option(
     "--dataset",
     required=True,
@@ -23,7 +24,7 @@ from archloop.workflow.cli import settings_options, stage
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path), help="The safetensors file."
 )
-def main(dataset: str, seed: int, output: Path, settings: dict) -> None:
+def main(dataset: str, seed: int, output: Path, settings: Data) -> None:
     """Write the data set with its splits and metadata as one file."""
     from archloop.data.prepare_dataset import prepare_dataset
 

@@ -9,17 +9,18 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.corpus.admit import accuracy_threshold
 from archloop.corpus.tables import read_candidates
-from archloop.data.dataset_file import read_facts
+from archloop.data.dataset_file import read_metadata
 from archloop.files import read_json, write_json
 from archloop.monitoring.live_page import write_beside
 from archloop.report.summarize import summarize
+from archloop.settings.sections import Admission
 from archloop.workflow.cli import settings_options, stage
 
 PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("polars",))
-@settings_options("admission")
+@settings_options(Admission)
 @click.option("--candidates", required=True, type=PATH, help="candidates.parquet of the cycle.")
 @click.option(
     "--training",
@@ -32,12 +33,12 @@ PATH = click.Path(path_type=Path)
 @click.option("--output", required=True, type=PATH, help="summary.json")
 def main(candidates, training, chain, cycle, dataset, output, settings) -> None:
     """Write the summary of a cycle, and update the live page of the run."""
-    facts = read_facts(dataset)
-    threshold = accuracy_threshold(settings, facts)
+    metadata = read_metadata(dataset)
+    threshold = accuracy_threshold(settings, metadata)
     lineage = read_json(training) if training else None
     write_json(
         output,
-        summarize(read_candidates([candidates]), lineage, threshold, chain, cycle, facts["name"]),
+        summarize(read_candidates([candidates]), lineage, threshold, chain, cycle, metadata.name),
     )
     write_beside(output)
 

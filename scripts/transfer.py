@@ -9,7 +9,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.corpus.tables import read_corpus
-from archloop.corpus.transfer import KEPT, transfer
+from archloop.corpus.transfer import COLUMNS, transfer
 from archloop.files import write_json, write_jsonl
 from archloop.workflow.cli import stage
 
@@ -37,7 +37,7 @@ PATH = click.Path(path_type=Path)
 def main(corpus, chain, cycle, shard, shards, output, run_record) -> None:
     """Write the admitted programs of another chain as candidates, one per line."""
     started = time.monotonic()
-    rows = transfer(read_corpus(corpus, ("id", *KEPT)), chain, cycle, shard, shards)
+    rows = transfer(read_corpus(corpus, COLUMNS), chain, cycle, shard, shards)
     write_json(
         run_record,
         {"device": None, "new_tokens": 0, "seconds": round(time.monotonic() - started, 2)},

@@ -6,6 +6,7 @@ python scripts/verify.py results/ --record    # writes Snakemake's records again
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 from archloop.errors import InputError
 from archloop.files import write_json
 from archloop.report.parts import VERIFIED
-from archloop.tools.verify import Checked, not_as_recorded, verify
+from archloop.tools.results_folder import ResultsFolder
+from archloop.tools.verify import not_as_recorded, summary, verify
 from archloop.workflow.cli import command
 from archloop.workflow.snakemake_records import record
 
@@ -37,8 +39,7 @@ from archloop.workflow.snakemake_records import record
 def main(results: Path, again: bool, noted: bool) -> None:
     """Check the folder RESULTS against the provenance of its files; exit status 1 if anything is wrong."""
     if again:
-        checked = Checked(results)
-        count, stale = record(results, lambda path, found: not_as_recorded(checked, path, found))
+        count, stale = record(results, partial(not_as_recorded, ResultsFolder(results)))
         for line in stale:
             click.echo(f"will be made again: {line}")
         click.echo(f"{count} records written, {len(stale)} jobs to do again")
@@ -46,19 +47,10 @@ def main(results: Path, again: bool, noted: bool) -> None:
     findings, counts = verify(results)
     for line in findings:
         click.echo(line)
-    looked = ", ".join(
-        f"{counts[name]} {name}" for name in ("files", "jobs", "candidates", "scores")
-    )
-    kinds = ", ".join(
-        f"{counts[kind]} {kind}" for kind in ("missing", "altered", "stale", "broken", "wrong")
-    )
-    click.echo(f"{looked}: {kinds}")
+    said = summary(counts)
+    click.echo(said)
     if noted:
-        note = {
-            "said": f"{looked}: {kinds}",
-            "findings": len(findings),
-            "candidates": counts["candidates"],
-        }
+        note = {"said": said, "findings": len(findings), "candidates": counts["candidates"]}
         write_json(results / VERIFIED, note)
     if findings:
         raise InputError(f"{results}: {len(findings)} problems, listed above")

@@ -8,7 +8,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.corpus.tables import read_corpus
-from archloop.data.dataset_file import read_facts
+from archloop.data.dataset_file import read_metadata
 from archloop.files import write_jsonl
 from archloop.generation.write_prompts import (
     cycle_prompts,
@@ -88,7 +88,7 @@ def main(
         count=candidates,
         template=read_template(Path(settings["template"])),
         hints=read_hints(Path(settings["hints"])),
-        dataset=read_facts(dataset),
+        dataset=read_metadata(dataset),
         goal={"epochs": epochs, "parameter_budget": parameter_budget},
         corpus=read_corpus(corpus).to_dicts() if settings["references"] else [],
         references=settings["references"],

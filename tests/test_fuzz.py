@@ -21,6 +21,7 @@ from synthetic_results import LOOK, write_results
 from synthetic_results import settings as settings_of
 
 from archloop.corpus.admit import admit
+from archloop.corpus.candidates import join
 from archloop.corpus.tables import read_candidates, write_candidates, write_corpus
 from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score import plain_line, read_result
@@ -31,7 +32,8 @@ from archloop.files import write_json, write_jsonl
 from archloop.generation.generate import extract_program
 from archloop.lemur.contract import complete, modernise, supported
 from archloop.lemur.export import export
-from archloop.novelty.shingles import normalised_tokens, signatures, text_digest
+from archloop.novelty.minhash import signatures
+from archloop.novelty.tokens import normalised_tokens, text_digest
 from archloop.outcomes import OUTCOMES
 from archloop.report.graph_drawing import blocks
 from archloop.report.report import write_report
@@ -135,7 +137,7 @@ def test_programs_and_their_details_go_through_admission_to_the_export(programs,
         candidate |= {"raw": details, "hint": details}
         record |= {"detail": details, "graph": {"digest": details, "method": "trace"}}
     candidates[-1]["program"], records[-1]["outcome"] = programs[-1], "crashed"
-    whole, shard = admit(candidates, records, EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, shard = admit(join(candidates, records), EMPTY, DATASET, ADMISSION, NOVELTY)
     assert set(whole["outcome"]) <= set(OUTCOMES)
     place = tmp_path_factory.mktemp("fuzz") / "results" / "main" / "cycle-1"
     write_candidates(whole, place / "candidates.parquet")

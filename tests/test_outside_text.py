@@ -6,11 +6,12 @@ import sys
 
 import pytest
 
+from archloop.data.dataset_file import DatasetDescription
 from archloop.families import programs
 from archloop.generation.write_prompts import read_hints, read_template, write_prompt
 from archloop.workflow.code_digest import code_digest
 
-FACTS = {"name": "digits", "channels": 1, "size": 32, "classes": 10}
+DATASET = DatasetDescription("digits", channels=1, size=32, classes=10)
 GOAL = {"epochs": 1, "parameter_budget": 1000}
 
 
@@ -23,7 +24,7 @@ def test_a_template_saved_by_another_editor_gives_the_same_prompts(root, tmp_pat
     plain = root / "config" / "prompts" / "design.md.j2"
     (tmp_path / "design.md.j2").write_bytes(resaved(plain.read_bytes(), coding))
     prompts = [
-        write_prompt(read_template(path), FACTS, GOAL, "Hint.", []) for path in (plain, tmp_path / "design.md.j2")
+        write_prompt(read_template(path), DATASET, GOAL, "Hint.", []) for path in (plain, tmp_path / "design.md.j2")
     ]
     assert prompts[0] == prompts[1] and prompts[0].startswith("Design a ")
 

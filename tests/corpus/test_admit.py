@@ -2,28 +2,30 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import polars as pl
 import pytest
-from small_cycle import ADMISSION, DATASET, EMPTY, NOVELTY, PROGRAMS, cycle
-from small_data import write_few_digits
+from small_cycle import ADMISSION, DATASET, EMPTY, NOVELTY, PROGRAMS, cycle, joined
+from small_data import dataset_metadata, write_few_digits
 
-from archloop.corpus.admit import accuracy_threshold, admit, join, read_records
+from archloop.corpus.admit import accuracy_threshold, admit
+from archloop.corpus.candidates import join, read_evaluations
 from archloop.corpus.tables import CANDIDATES, CORPUS, read_candidates, read_corpus, write_candidates, write_corpus
 from archloop.errors import InputError
 from archloop.files import write_json, write_jsonl
 from archloop.novelty.repeats import COLUMNS
-from archloop.novelty.shingles import text_digest
+from archloop.novelty.tokens import text_digest
 
 
 def verdicts(*entries, corpus=EMPTY, admission=ADMISSION, novelty=NOVELTY) -> list[str]:
-    whole, _ = admit(*cycle(*entries), corpus, DATASET, admission, novelty)
+    whole, _ = admit(joined(*entries), corpus, DATASET, admission, novelty)
     return whole["outcome"].to_list()
 
 
 def test_every_candidate_ends_at_exactly_one_outcome():
     whole, shard = admit(
-        *cycle((PROGRAMS[0], 0.5), ("forward",), (PROGRAMS[1], 0.2), (PROGRAMS[0], 0.45), ("diverged",)),
+        joined((PROGRAMS[0], 0.5), ("forward",), (PROGRAMS[1], 0.2), (PROGRAMS[0], 0.45), ("diverged",)),
         EMPTY,
         DATASET,
         ADMISSION,
@@ -34,7 +36,7 @@ def test_every_candidate_ends_at_exactly_one_outcome():
 
 
 def test_of_twins_the_better_is_admitted_and_the_other_is_its_near_copy():
-    whole, _ = admit(*cycle((PROGRAMS[0], 0.5), (PROGRAMS[0], 0.6)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, _ = admit(joined((PROGRAMS[0], 0.5), (PROGRAMS[0], 0.6)), EMPTY, DATASET, ADMISSION, NOVELTY)
     assert whole["outcome"].to_list() == ["near_copy", "admitted"]
     row = whole.row(0, named=True)
     assert (row["nearest_id"], row["nearest_similarity"], row["nearest_exact"]) == ("main-01-0001", 1.0, True)
@@ -46,17 +48,17 @@ def test_between_equal_twins_the_smaller_id_is_admitted():
 
 
 def test_a_copy_of_the_corpus_is_refused_in_a_later_cycle_and_its_source_is_named():
-    _, first = admit(*cycle((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    _, first = admit(joined((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
     later = cycle((PROGRAMS[0], 0.9), (PROGRAMS[1], 0.9), number=2)
-    whole, _ = admit(*later, first, DATASET, ADMISSION, NOVELTY)
+    whole, _ = admit(join(*later), first, DATASET, ADMISSION, NOVELTY)
     assert whole["outcome"].to_list() == ["near_copy", "admitted"]
     assert whole["nearest_source"].to_list()[0] == "earlier"
 
 
 def test_a_design_of_the_chain_that_the_adapter_comes_from_is_known_and_its_source_is_named():
-    _, inherited = admit(*cycle((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    _, inherited = admit(joined((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
     here = cycle((PROGRAMS[0], 0.9), (PROGRAMS[1], 0.9), chain="transfer")
-    whole, _ = admit(*here, inherited, DATASET, ADMISSION, NOVELTY)
+    whole, _ = admit(join(*here), inherited, DATASET, ADMISSION, NOVELTY)
     assert whole["outcome"].to_list() == ["near_copy", "admitted"]
     assert whole["nearest_source"].to_list()[0] == "inherited"
 
@@ -65,17 +67,17 @@ def test_a_design_of_the_chain_that_the_adapter_comes_from_is_known_and_its_sour
 @pytest.mark.parametrize("accuracy", [0.3, 0.5])
 def test_repeats_are_told_whatever_they_score(accuracy, gate):
     entries = [(PROGRAMS[0], accuracy, "a")] * 48
-    whole, _ = admit(*cycle(*entries), EMPTY, DATASET, ADMISSION, NOVELTY | {"gate": gate})
+    whole, _ = admit(joined(*entries), EMPTY, DATASET, ADMISSION, replace(NOVELTY, gate=gate))
     assert whole["repeat_of"].to_list() == [None, *["main-01-0000"] * 47]
     assert whole["text_digest"].n_unique() == 1
 
 
 def test_a_repeat_of_an_earlier_cycle_is_told_although_nothing_of_it_was_admitted():
-    first, _ = admit(*cycle((PROGRAMS[0], 0.1), (PROGRAMS[1], 0.2)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    first, _ = admit(joined((PROGRAMS[0], 0.1), (PROGRAMS[1], 0.2)), EMPTY, DATASET, ADMISSION, NOVELTY)
     entries = [(PROGRAMS[1], 0.9), (PROGRAMS[2], 0.3), (PROGRAMS[0], 0.3)]
     later = cycle(*entries, number=2)
-    alone = admit(*later, EMPTY, DATASET, ADMISSION, NOVELTY)
-    whole, shard = admit(*later, EMPTY, DATASET, ADMISSION, NOVELTY, first.select(COLUMNS))
+    alone = admit(join(*later), EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, shard = admit(join(*later), EMPTY, DATASET, ADMISSION, NOVELTY, first.select(COLUMNS))
     assert whole["repeat_of"].to_list() == ["main-01-0001", None, "main-01-0000"]
     assert whole["repeat_similarity"].to_list()[0] == 1.0
     # The gate asks what was admitted, and stays as it is.
@@ -83,7 +85,7 @@ def test_a_repeat_of_an_earlier_cycle_is_told_although_nothing_of_it_was_admitte
 
 
 def test_the_nearest_of_a_novel_program_is_an_estimate_and_marked_as_one():
-    whole, _ = admit(*cycle((PROGRAMS[0], 0.6), (PROGRAMS[1], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, _ = admit(joined((PROGRAMS[0], 0.6), (PROGRAMS[1], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
     row = whole.row(1, named=True)
     assert row["nearest_id"] == "main-01-0000"
     assert row["nearest_exact"] is False
@@ -94,7 +96,7 @@ def test_the_nearest_of_a_novel_program_is_an_estimate_and_marked_as_one():
     ("gate", "expected"), [("text", "admitted"), ("graph", "near_copy"), ("either", "near_copy")], ids=str
 )
 def test_the_same_graph_in_other_words_is_refused_by_the_gates_that_look_at_graphs(gate, expected):
-    found = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[1], 0.5, "a"), novelty=NOVELTY | {"gate": gate})
+    found = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[1], 0.5, "a"), novelty=replace(NOVELTY, gate=gate))
     assert found == ["admitted", expected]
 
 
@@ -102,12 +104,12 @@ def test_the_same_graph_in_other_words_is_refused_by_the_gates_that_look_at_grap
     ("gate", "expected"), [("text", "near_copy"), ("graph", "admitted"), ("either", "near_copy")], ids=str
 )
 def test_the_same_text_with_another_graph_is_refused_by_the_gates_that_look_at_text(gate, expected):
-    found = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[0], 0.5, "b"), novelty=NOVELTY | {"gate": gate})
+    found = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[0], 0.5, "b"), novelty=replace(NOVELTY, gate=gate))
     assert found == ["admitted", expected]
 
 
 def test_what_could_not_be_traced_is_compared_by_its_text_and_says_so():
-    whole, _ = admit(*cycle((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, _ = admit(joined((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
     assert whole["graph_method"].to_list() == ["text"]
     assert len(whole["graph_digest"][0]) == 64
 
@@ -122,13 +124,13 @@ def test_an_answer_of_any_letters_is_recorded():
     candidates, records = cycle(("unparseable",), (PROGRAMS[0], 0.5))
     candidates[0] |= {"program": "\ud800\0\x1b", "raw": "\udfff" * 9}
     records[0]["detail"] = "\ud800"
-    whole, _ = admit(candidates, records, EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, _ = admit(join(candidates, records), EMPTY, DATASET, ADMISSION, NOVELTY)
     assert whole["outcome"].to_list() == ["unparseable", "admitted"]
     assert whole["program"][0] == "\\ud800\0\x1b"
 
 
 def test_a_relative_threshold_counts_from_chance():
-    relative = ADMISSION | {"relative_to_chance": True}  # 0.1 + 0.4 * 0.9 = 0.46
+    relative = replace(ADMISSION, relative_to_chance=True)  # 0.1 + 0.4 * 0.9 = 0.46
     assert verdicts((PROGRAMS[0], 0.45), (PROGRAMS[1], 0.47), admission=relative) == ["below_threshold", "admitted"]
 
 
@@ -136,23 +138,23 @@ def test_by_balanced_accuracy_whoever_always_says_one_class_is_at_chance():
     candidates, records = cycle((PROGRAMS[0], 0.95), (PROGRAMS[1], 0.7))
     for record, balanced in zip(records, (0.5, 0.8)):
         record["balanced_accuracy"] = balanced
-    uneven = {"name": "folder", "classes": 2, "chance": 0.95}
-    relative = ADMISSION | {"relative_to_chance": True, "measure": "balanced_accuracy"}  # 0.5 + 0.4 * 0.5 = 0.7
-    whole, _ = admit(candidates, records, EMPTY, uneven, relative, NOVELTY)
+    uneven = dataset_metadata(name="folder", classes=2, chance=0.95)
+    relative = replace(ADMISSION, relative_to_chance=True, measure="balanced_accuracy")  # 0.5 + 0.4 * 0.5 = 0.7
+    whole, _ = admit(join(candidates, records), EMPTY, uneven, relative, NOVELTY)
     assert whole["outcome"].to_list() == ["below_threshold", "admitted"]
     assert whole["score"].to_list() == [0.5, 0.8]
 
 
 def test_by_accuracy_whoever_always_says_the_commonest_class_is_at_chance():
-    relative = ADMISSION | {"relative_to_chance": True}  # 0.95 + 0.4 * 0.05 = 0.97
-    uneven = {"name": "folder", "classes": 2, "chance": 0.95}
-    whole, _ = admit(*cycle((PROGRAMS[0], 0.95), (PROGRAMS[1], 0.98)), EMPTY, uneven, relative, NOVELTY)
+    relative = replace(ADMISSION, relative_to_chance=True)  # 0.95 + 0.4 * 0.05 = 0.97
+    uneven = dataset_metadata(name="folder", classes=2, chance=0.95)
+    whole, _ = admit(joined((PROGRAMS[0], 0.95), (PROGRAMS[1], 0.98)), EMPTY, uneven, relative, NOVELTY)
     assert whole["outcome"].to_list() == ["below_threshold", "admitted"]
 
 
 def test_who_is_exactly_at_the_threshold_or_at_the_floor_is_in():
-    filling = ADMISSION | {"minimum_admitted": 3, "fill_accuracy": 0.35}
-    found = verdicts(*zip(PROGRAMS, (0.4, 0.3999, 0.35, 0.3499)), admission=filling | {"minimum_admitted": 9})
+    filling = replace(ADMISSION, minimum_admitted=3, fill_accuracy=0.35)
+    found = verdicts(*zip(PROGRAMS, (0.4, 0.3999, 0.35, 0.3499)), admission=replace(filling, minimum_admitted=9))
     assert found == ["admitted", "admitted", "admitted", "below_threshold"]
     assert verdicts((PROGRAMS[0], 0.4), (PROGRAMS[1], 0.3999)) == ["admitted", "below_threshold"]
 
@@ -168,14 +170,14 @@ def test_who_is_exactly_at_the_threshold_or_at_the_floor_is_in():
     ],
 )
 def test_a_threshold_is_a_share_of_the_way_from_chance_to_perfect(relative, measure, share, expected):
-    admission = ADMISSION | {"relative_to_chance": relative, "measure": measure}
-    assert accuracy_threshold(admission, {"chance": 0.3, "classes": 4}, share) == pytest.approx(expected)
+    admission = replace(ADMISSION, relative_to_chance=relative, measure=measure)
+    assert accuracy_threshold(admission, dataset_metadata(chance=0.3, classes=4), share) == pytest.approx(expected)
 
 
 def test_the_nearest_of_several_admitted_ones_is_the_most_similar():
     entries = [(PROGRAMS[0], 0.9), (PROGRAMS[1], 0.8), (PROGRAMS[2], 0.7)]
     close = PROGRAMS[1].replace("16", "18").replace("32", "36") + "\n\ndef more(a, b):\n    return [a + b, a * b]\n"
-    whole, _ = admit(*cycle(*entries, (close, 0.6)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, _ = admit(joined(*entries, (close, 0.6)), EMPTY, DATASET, ADMISSION, NOVELTY)
     assert whole["nearest_id"][3] == "main-01-0001" and whole["nearest_source"][3] == "same_cycle"
 
 
@@ -183,9 +185,9 @@ def test_candidates_carry_the_data_set_and_what_their_record_and_its_protocol_sa
     candidates, records = cycle((PROGRAMS[0], 0.5, "a"), ("forward",))
     records[0] |= {"accuracy_sd": 0.01, "balanced_accuracy": 0.4, "test_accuracy": 0.45, "multiply_adds": 7}
     write_json(tmp_path / "0.json", {"records": records, "protocol": {"seed": 1, "epochs": 2}})
-    read = read_records([tmp_path / "0.json"])
+    read = read_evaluations([tmp_path / "0.json"])
     assert [row["protocol"] for row in read] == ['{"epochs": 2, "seed": 1}'] * 2
-    whole, shard = admit(candidates, read, EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, shard = admit(join(candidates, read), EMPTY, DATASET, ADMISSION, NOVELTY)
     assert whole["dataset"].to_list() == ["digits", "digits"]
     row = shard.row(0, named=True)
     expected = {
@@ -210,27 +212,37 @@ def test_a_record_without_what_admission_needs_is_refused_with_its_file(tmp_path
     del records[0]["detail"]
     write_json(tmp_path / "0.json", {"records": records})
     with pytest.raises(InputError, match=r"0\.json: lacks detail"):
-        read_records([tmp_path / "0.json"])
+        read_evaluations([tmp_path / "0.json"])
 
 
 def test_filling_goes_best_first_until_enough_are_in_and_never_below_its_floor():
-    filling = ADMISSION | {"minimum_admitted": 3, "fill_accuracy": 0.35}
+    filling = replace(ADMISSION, minimum_admitted=3, fill_accuracy=0.35)
     entries = zip(PROGRAMS, (0.5, 0.36, 0.38, 0.39, 0.34))
     found = verdicts(*entries, admission=filling)
     assert found == ["admitted", "below_threshold", "admitted", "admitted", "below_threshold"]
 
 
 def test_filling_never_lets_a_near_copy_in():
-    filling = ADMISSION | {"minimum_admitted": 3, "fill_accuracy": 0.35}
+    filling = replace(ADMISSION, minimum_admitted=3, fill_accuracy=0.35)
     assert verdicts((PROGRAMS[0], 0.5), (PROGRAMS[0], 0.38), admission=filling) == ["admitted", "near_copy"]
 
 
 def test_a_cycle_that_admits_nothing_writes_an_empty_shard_with_the_whole_schema(tmp_path):
-    whole, shard = admit(*cycle(("unparseable",), ("forward",)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, shard = admit(joined(("unparseable",), ("forward",)), EMPTY, DATASET, ADMISSION, NOVELTY)
     write_candidates(whole, tmp_path / "candidates.parquet")
     write_corpus(shard, tmp_path / "corpus.parquet")
     assert dict(read_corpus([tmp_path / "corpus.parquet"]).schema) == CORPUS
     assert dict(read_candidates([tmp_path / "candidates.parquet"]).schema) == CANDIDATES
+
+
+@pytest.mark.parametrize(("missing", "of"), [("accuracy", 1), ("program", 0)])
+def test_a_trained_candidate_without_what_it_is_judged_by_is_one_line(missing, of):
+    entries = cycle((PROGRAMS[0], 0.5))
+    entries[of][0][missing] = None
+    with pytest.raises(
+        InputError, match=rf"main-01-0000: trained, but without a {missing}; delete results/main/cycle-1/evaluated/"
+    ):
+        admit(join(*entries), EMPTY, DATASET, ADMISSION, NOVELTY)
 
 
 def test_candidates_and_records_that_do_not_match_are_refused():
@@ -253,39 +265,39 @@ def test_what_to_delete_is_named_where_evaluations_are_missing():
 def test_verdicts_depend_on_neither_the_order_of_the_shards_nor_that_of_the_candidates():
     shards = []
     for number, program in enumerate(PROGRAMS[:4], start=1):
-        _, shard = admit(*cycle((program, 0.5, "abcd"[number - 1]), number=number), EMPTY, DATASET, ADMISSION, NOVELTY)
+        _, shard = admit(joined((program, 0.5, "abcd"[number - 1]), number=number), EMPTY, DATASET, ADMISSION, NOVELTY)
         shards.append(shard)
     entries = [(program, 0.5 + 0.01 * (index % 3), "abcdefgh"[index]) for index, program in enumerate(PROGRAMS)]
     candidates, records = cycle(*entries, *entries[4:], number=9)
-    one = admit(candidates, records, pl.concat(shards), DATASET, ADMISSION, NOVELTY)
-    two = admit(candidates[::-1], records[3:] + records[:3], pl.concat(shards[::-1]), DATASET, ADMISSION, NOVELTY)
+    one = admit(join(candidates, records), pl.concat(shards), DATASET, ADMISSION, NOVELTY)
+    two = admit(join(candidates[::-1], records[3:] + records[:3]), pl.concat(shards[::-1]), DATASET, ADMISSION, NOVELTY)
     assert one[0].equals(two[0]) and one[1].equals(two[1])
     assert one[0]["outcome"].to_list() == ["near_copy"] * 4 + ["admitted"] * 4 + ["near_copy"] * 4
 
 
 def test_a_chain_with_another_shingle_size_signs_the_corpus_anew():
-    _, first = admit(*cycle((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
+    _, first = admit(joined((PROGRAMS[0], 0.5)), EMPTY, DATASET, ADMISSION, NOVELTY)
     later = cycle((PROGRAMS[0], 0.9), number=2)
-    whole, _ = admit(*later, first, DATASET, ADMISSION, NOVELTY | {"shingle_tokens": 5})
+    whole, _ = admit(join(*later), first, DATASET, ADMISSION, replace(NOVELTY, shingle_tokens=5))
     assert whole["outcome"].to_list() == ["near_copy"]
     assert whole["shingle_tokens"].to_list() == [5]
 
 
 def test_without_a_gate_copies_are_admitted_and_their_likeness_is_recorded_all_the_same():
     entries = [(PROGRAMS[0], 0.9, "a"), (PROGRAMS[0], 0.8, "a"), (PROGRAMS[1], 0.1, "b")]
-    whole, shard = admit(*cycle(*entries), EMPTY, DATASET, ADMISSION, NOVELTY | {"gate": "none"})
+    whole, shard = admit(joined(*entries), EMPTY, DATASET, ADMISSION, replace(NOVELTY, gate="none"))
     assert whole["outcome"].to_list() == ["admitted", "admitted", "below_threshold"] and shard.height == 2
     assert (whole["nearest_similarity"][1], whole["graph_match_id"][1]) == (1.0, "main-01-0000")
 
 
 def test_a_cycle_without_candidates_has_an_empty_table():
-    whole, shard = admit([], [], EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, shard = admit([], EMPTY, DATASET, ADMISSION, NOVELTY)
     assert whole.height == shard.height == 0
 
 
 def test_the_script_compares_with_the_cycles_that_lie_beside_its_own(root, tmp_path):
     data = write_few_digits(tmp_path / "digits.safetensors", images=8)
-    _, seeds = admit(*cycle((PROGRAMS[2], 0.5), chain="seed", number=0), EMPTY, DATASET, ADMISSION, NOVELTY)
+    _, seeds = admit(joined((PROGRAMS[2], 0.5), chain="seed", number=0), EMPTY, DATASET, ADMISSION, NOVELTY)
     write_corpus(seeds, tmp_path / "seed.parquet")
     for number in (1, 2):
         place = tmp_path / "results" / "main" / f"cycle-{number}"

@@ -9,7 +9,7 @@ import pytest
 from archloop.corpus import tables
 from archloop.corpus.tables import CANDIDATES, CORPUS, VERSION, read_corpus, write_candidates, write_corpus
 from archloop.errors import InputError
-from archloop.novelty.shingles import SCHEME
+from archloop.novelty.minhash import SCHEME
 
 ROWS = pl.DataFrame(
     [

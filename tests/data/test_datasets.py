@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 import os
 import pickle
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tarfile
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +19,25 @@ import scipy.io
 import torch
 import yaml
 from PIL import Image
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from sklearn.datasets import load_digits
 from small_data import data_settings
 from torchvision import datasets
 from workflow import snakemake
 
 from archloop.data import image_folder, sources
-from archloop.data.dataset_file import read_facts, read_split
+from archloop.data.dataset_file import read_metadata, read_split
 from archloop.data.prepare_dataset import channel_statistics, prepare_dataset, stratified_sample, stratified_split
 from archloop.errors import InputError
 from archloop.families.programs import family_names, family_programs
 from archloop.settings.schema import schema
+from archloop.settings.sections import Data
 
 CIFAR10_FILES = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
 
 
 @pytest.fixture
-def settings(tmp_path, monkeypatch) -> dict:
+def settings(tmp_path, monkeypatch) -> Data:
     """Section data with its defaults and a root of the test's own; nothing can be downloaded, Debian has nothing."""
 
     def no_network(*_, **__):
@@ -76,15 +79,15 @@ def cifar10(settings, monkeypatch) -> np.ndarray:
     }
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     files["batches.meta"] = {"num_cases_per_batch": 20, "label_names": names, "num_vis": 3072}
-    write_cifar(Path(settings["root"]) / "cifar-10-batches-py", files, datasets.CIFAR10, monkeypatch)
+    write_cifar(Path(settings.root) / "cifar-10-batches-py", files, datasets.CIFAR10, monkeypatch)
     return rows
 
 
-def write_svhn(settings: dict, monkeypatch, labels: list[int], images: np.ndarray) -> None:
+def write_svhn(settings: Data, monkeypatch, labels: list[int], images: np.ndarray) -> None:
     """Write train and test alike: X is (row, column, channel, image), y is (image, 1) with 10 for the digit 0."""
     files = {}
     for split in ("train", "test"):
-        path = Path(settings["root"]) / f"{split}_32x32.mat"
+        path = Path(settings.root) / f"{split}_32x32.mat"
         scipy.io.savemat(path, {"X": images, "y": np.array(labels, np.uint8)[:, None]}, do_compression=True)
         files[split] = [f"http://nowhere/{path.name}", path.name, md5(path)]
     monkeypatch.setattr(datasets.SVHN, "split_list", files)
@@ -114,7 +117,7 @@ def write_images(folder: Path, classes: dict[str, int], size: tuple[int, int] = 
             Image.fromarray(pixels(1, *size, 3, seed=k)[0]).save(folder / name / f"{k:03}.png")
 
 
-def refusal(name: str, settings: dict, tmp_path: Path) -> str:
+def refusal(name: str, settings: Data, tmp_path: Path) -> str:
     with pytest.raises(InputError) as caught:
         prepare_dataset(name, tmp_path / "out.safetensors", settings, 1)
     assert "\n" not in str(caught.value)
@@ -135,10 +138,10 @@ def test_cifar10_is_read_from_its_pickled_batches(settings, cifar10):
 
 
 def test_cifar10_is_unpacked_from_the_archive_that_the_message_asks_for(settings, cifar10, tmp_path, monkeypatch):
-    folder = Path(settings["root"]) / "cifar-10-batches-py"
+    folder = Path(settings.root) / "cifar-10-batches-py"
     folder.rename(tmp_path / folder.name)
     asked = refusal("cifar10", settings, tmp_path)
-    archive = Path(settings["root"]) / "cifar-10-python.tar.gz"
+    archive = Path(settings.root) / "cifar-10-python.tar.gz"
     assert f"put {archive.name} from " in asked and f"into {archive.parent} " in asked
     with tarfile.open(archive, "w:gz") as opened:
         opened.add(tmp_path / folder.name, folder.name)
@@ -153,7 +156,7 @@ def test_cifar100_is_read_with_its_fine_labels(settings, monkeypatch):
         for name in ("train", "test")
     }
     files["meta"] = {"fine_label_names": [f"f{k}" for k in range(100)], "coarse_label_names": ["c"] * 20}
-    write_cifar(Path(settings["root"]) / "cifar-100-python", files, datasets.CIFAR100, monkeypatch)
+    write_cifar(Path(settings.root) / "cifar-100-python", files, datasets.CIFAR100, monkeypatch)
     source = sources.read_source("cifar100", settings)
     assert source.train[1].tolist() == fine
     assert np.array_equal(source.train[0], rows.reshape(-1, 3, 32, 32))
@@ -171,9 +174,9 @@ def test_svhn_is_read_with_label_10_as_the_digit_0(settings, monkeypatch):
 
 @pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
 def test_idx_files_are_read_at_their_own_28_pixels(settings, tmp_path, name, folder):
-    images = write_idx(Path(settings["root"]) / folder / "raw")
-    facts = prepare_dataset(name, tmp_path / "out", settings, 1)
-    assert (facts["channels"], facts["size"], facts["classes"]) == (1, 28, 10)
+    images = write_idx(Path(settings.root) / folder / "raw")
+    metadata = prepare_dataset(name, tmp_path / "out", settings, 1)
+    assert (metadata.channels, metadata.size, metadata.classes) == (1, 28, 10)
     assert sorted(map(bytes, read_split(tmp_path / "out", "test")[0])) == sorted(map(bytes, images))
 
 
@@ -181,14 +184,14 @@ def test_fashion_mnist_is_unpacked_from_debians_folder(settings, tmp_path, monke
     images = write_idx(tmp_path / "package", packed=True)
     monkeypatch.setattr(sources, "DEBIAN_FASHION_MNIST", tmp_path / "package")
     assert np.array_equal(sources.read_source("fashion_mnist", settings).train[0][:, 0], images)
-    assert not any(Path(settings["root"]).iterdir())
+    assert not any(Path(settings.root).iterdir())
 
 
 def test_fashion_mnist_of_the_users_own_root_goes_before_debians(settings, tmp_path, monkeypatch):
     write_idx(tmp_path / "package", packed=True)
     monkeypatch.setattr(sources, "DEBIAN_FASHION_MNIST", tmp_path / "package")
-    write_idx(Path(settings["root"]) / "FashionMNIST" / "raw")
-    own = Path(settings["root"]) / "FashionMNIST" / "raw" / "train-images-idx3-ubyte"
+    write_idx(Path(settings.root) / "FashionMNIST" / "raw")
+    own = Path(settings.root) / "FashionMNIST" / "raw" / "train-images-idx3-ubyte"
     own.write_bytes(idx(np.zeros((40, 28, 28), np.uint8)))
     assert sources.read_source("fashion_mnist", settings).train[0].max() == 0
 
@@ -199,31 +202,31 @@ def test_fashion_mnist_of_the_users_own_root_goes_before_debians(settings, tmp_p
     reason="Debian's package dataset-fashion-mnist is not installed",
 )
 def test_the_real_fashion_mnist_has_its_published_numbers(tmp_path):
-    facts = prepare_dataset("fashion_mnist", tmp_path / "out", data_settings(root=str(tmp_path)), 1)
-    assert facts["images"] == {"train": 54000, "validation": 6000, "test": 10000}
-    assert facts["class_names"][9] == "Ankle boot"
+    metadata = prepare_dataset("fashion_mnist", tmp_path / "out", data_settings(root=str(tmp_path)), 1)
+    assert metadata.images == {"train": 54000, "validation": 6000, "test": 10000}
+    assert metadata.class_names[9] == "Ankle boot"
     # Commonly stated for all 60,000 training images: 0.2860 and 0.3530.
-    assert facts["mean"] == [pytest.approx(0.2860, abs=0.001)]
-    assert facts["std"] == [pytest.approx(0.3530, abs=0.001)]
+    assert metadata.mean == [pytest.approx(0.2860, abs=0.001)]
+    assert metadata.std == [pytest.approx(0.3530, abs=0.001)]
     assert np.bincount(read_split(tmp_path / "out", "validation")[1]).tolist() == [600] * 10
 
 
 def test_digits_have_a_seeded_test_set_of_their_own(settings, tmp_path):
-    facts = prepare_dataset("digits", tmp_path / "out", settings, 1)
-    assert facts["images"] == {"train": 1295, "validation": 143, "test": 359}
-    assert (facts["channels"], facts["size"], facts["classes"]) == (1, 32, 10)
+    metadata = prepare_dataset("digits", tmp_path / "out", settings, 1)
+    assert metadata.images == {"train": 1295, "validation": 143, "test": 359}
+    assert (metadata.channels, metadata.size, metadata.classes) == (1, 32, 10)
     labels = read_split(tmp_path / "out", "validation")[1]
-    assert facts["chance"] == np.bincount(labels).max() / len(labels) == pytest.approx(0.1, abs=0.01)
-    assert facts["notes"] == []
+    assert metadata.chance == np.bincount(labels).max() / len(labels) == pytest.approx(0.1, abs=0.01)
+    assert metadata.notes == []
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
 def test_digits_come_at_the_size_that_is_set(settings, tmp_path, size):
-    assert prepare_dataset("digits", tmp_path / "out", settings | {"digits_pixels": size}, 1)["size"] == size
+    assert prepare_dataset("digits", tmp_path / "out", replace(settings, digits_pixels=size), 1).size == size
 
 
 def test_digits_at_eight_pixels_are_the_images_themselves(settings):
-    images = sources.read_source("digits", settings | {"digits_pixels": 8}).train[0]
+    images = sources.read_source("digits", replace(settings, digits_pixels=8)).train[0]
     assert np.array_equal(images[:, 0], np.round(load_digits().images * 255 / 16))
 
 
@@ -237,24 +240,24 @@ def test_a_family_of_seed_programs_builds_on_digits_at_eight_pixels(family):
 
 
 def test_fewer_training_images_leave_validation_and_test_as_they_are(settings, tmp_path):
-    prepare_dataset("digits", tmp_path / "all", settings | {"digits_pixels": 8}, 1)
-    facts = prepare_dataset("digits", tmp_path / "few", settings | {"digits_pixels": 8, "train_images": 200}, 1)
+    prepare_dataset("digits", tmp_path / "all", replace(settings, digits_pixels=8), 1)
+    metadata = prepare_dataset("digits", tmp_path / "few", replace(settings, digits_pixels=8, train_images=200), 1)
     every, few = load_file(tmp_path / "all"), load_file(tmp_path / "few")
     for name in ("validation_images", "validation_labels", "test_images", "test_labels"):
         assert np.array_equal(every[name], few[name])
-    assert facts["images"]["train"] == len(few["train_labels"]) == 200
-    assert facts["mean"] == channel_statistics(few["train_images"])[0] != channel_statistics(every["train_images"])[0]
+    assert metadata.images["train"] == len(few["train_labels"]) == 200
+    assert metadata.mean == channel_statistics(few["train_images"])[0] != channel_statistics(every["train_images"])[0]
     assert {bytes(image) for image in few["train_images"]} < {bytes(image) for image in every["train_images"]}
 
 
 def test_more_training_images_than_there_are_change_no_byte(settings, tmp_path):
     prepare_dataset("digits", tmp_path / "all", settings, 1)
-    prepare_dataset("digits", tmp_path / "bound", settings | {"train_images": 1295}, 1)
+    prepare_dataset("digits", tmp_path / "bound", replace(settings, train_images=1295), 1)
     assert (tmp_path / "all").read_bytes() == (tmp_path / "bound").read_bytes()
 
 
 def test_fewer_training_images_than_classes_are_refused(settings, tmp_path):
-    line = refusal("digits", settings | {"train_images": 9}, tmp_path)
+    line = refusal("digits", replace(settings, train_images=9), tmp_path)
     assert line == "data.train_images: 9 for 10 classes; at least one of each is needed"
 
 
@@ -281,12 +284,12 @@ def test_a_folder_of_images_gives_rgb_and_sorted_class_names(settings, tmp_path)
     write_images(tmp_path / "photos", {"wolf": 10, "cat": 10, "dog": 10})
     Image.new("L", (9, 9), 200).save(tmp_path / "photos" / "cat" / "grey.jpg")
     (tmp_path / "photos" / ".cache").mkdir()
-    settings |= {"folder": str(tmp_path / "photos"), "folder_pixels": 16}
-    facts = prepare_dataset("folder", tmp_path / "out", settings, 1)
-    assert facts["class_names"] == ["cat", "dog", "wolf"]
-    assert (facts["channels"], facts["size"]) == (3, 16)
-    assert facts["images"] == {"train": 22, "validation": 3, "test": 6}
-    assert read_facts(tmp_path / "out") == facts
+    settings = replace(settings, folder=str(tmp_path / "photos"), folder_pixels=16)
+    metadata = prepare_dataset("folder", tmp_path / "out", settings, 1)
+    assert metadata.class_names == ["cat", "dog", "wolf"]
+    assert (metadata.channels, metadata.size) == (3, 16)
+    assert metadata.images == {"train": 22, "validation": 3, "test": 6}
+    assert read_metadata(tmp_path / "out") == metadata
 
 
 def test_an_image_is_turned_upright_and_its_middle_square_is_taken(tmp_path):
@@ -306,14 +309,14 @@ def test_the_official_test_set_stays_and_the_rest_is_divided(settings, cifar10, 
     assert sorted(map(bytes, images)) == sorted(map(bytes, cifar10[:100]))
 
 
-def test_the_facts_of_a_data_set_are_those_of_its_images(settings, cifar10, tmp_path):
-    facts = prepare_dataset("cifar10", tmp_path / "out", settings, 1)
-    assert read_facts(tmp_path / "out") == facts
+def test_the_metadata_of_a_data_set_are_those_of_its_images(settings, cifar10, tmp_path):
+    metadata = prepare_dataset("cifar10", tmp_path / "out", settings, 1)
+    assert read_metadata(tmp_path / "out") == metadata
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     expected = {"name": "cifar10", "classes": 10, "class_names": names, "channels": 3, "size": 32, "seed": 1}
     expected |= {"chance": 0.1, "images": {"train": 90, "validation": 10, "test": 20}}
-    assert {key: facts[key] for key in expected} == expected
-    assert set(facts) == set(expected) | {"mean", "std", "notes"} and len(facts["mean"]) == len(facts["std"]) == 3
+    assert {key: getattr(metadata, key) for key in expected} == expected
+    assert len(metadata.mean) == len(metadata.std) == 3
 
 
 def test_every_image_keeps_its_label(settings, cifar10, tmp_path):
@@ -359,10 +362,10 @@ def test_another_seed_gives_another_split():
 
 
 def test_statistics_are_those_of_the_training_split_alone(settings, cifar10, tmp_path):
-    facts = prepare_dataset("cifar10", tmp_path / "out", settings, 1)
+    metadata = prepare_dataset("cifar10", tmp_path / "out", settings, 1)
     train = load_file(tmp_path / "out")["train_images"] / 255
-    assert facts["mean"] == pytest.approx(train.mean(axis=(0, 2, 3)), abs=1e-6)
-    assert facts["std"] == pytest.approx(train.std(axis=(0, 2, 3)), abs=1e-6)
+    assert metadata.mean == pytest.approx(train.mean(axis=(0, 2, 3)), abs=1e-6)
+    assert metadata.std == pytest.approx(train.std(axis=(0, 2, 3)), abs=1e-6)
 
 
 def test_statistics_do_not_depend_on_the_size_of_chunks(monkeypatch):
@@ -395,27 +398,27 @@ def test_two_runs_give_equal_bytes(settings, cifar10, tmp_path):
 )
 def test_without_a_network_the_line_says_what_to_put_where(settings, tmp_path, name, file):
     line = refusal(name, settings, tmp_path)
-    assert line.startswith(f"{settings['root']}/{file}")
+    assert line.startswith(f"{settings.root}/{file}")
     assert "no network in this test" in line
-    assert "; put " in line and f" into {settings['root']}" in line
+    assert "; put " in line and f" into {settings.root}" in line
 
 
 def test_a_truncated_batch_of_cifar_is_named(settings, cifar10, tmp_path):
-    path = Path(settings["root"]) / "cifar-10-batches-py" / "data_batch_3"
+    path = Path(settings.root) / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(path.read_bytes()[:1000])
     assert refusal("cifar10", settings, tmp_path).startswith(f"{path}: damaged (its md5 is wrong)")
 
 
 def test_a_truncated_file_of_svhn_is_named(settings, monkeypatch, tmp_path):
     write_svhn(settings, monkeypatch, [1, 2] * 4, pixels(32, 32, 3, 8))
-    path = Path(settings["root"]) / "test_32x32.mat"
+    path = Path(settings.root) / "test_32x32.mat"
     path.write_bytes(path.read_bytes()[:500])
     assert refusal("svhn", settings, tmp_path).startswith(f"{path}: damaged (its md5 is wrong)")
 
 
 @pytest.mark.parametrize("length", [0, 3, 9, 1000])
 def test_a_truncated_idx_file_is_named(settings, tmp_path, length):
-    raw = Path(settings["root"]) / "MNIST" / "raw"
+    raw = Path(settings.root) / "MNIST" / "raw"
     write_idx(raw)
     path = raw / "t10k-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:length])
@@ -431,7 +434,7 @@ def test_a_truncated_file_of_the_package_is_named(settings, tmp_path, monkeypatc
 
 
 def test_images_and_labels_that_do_not_fit_are_refused(settings, tmp_path):
-    raw = Path(settings["root"]) / "MNIST" / "raw"
+    raw = Path(settings.root) / "MNIST" / "raw"
     write_idx(raw)
     (raw / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(39, np.uint8)))
     assert "40 training images and 39 labels" in refusal("mnist", settings, tmp_path)
@@ -450,12 +453,12 @@ def test_images_and_labels_that_do_not_fit_are_refused(settings, tmp_path):
 def test_a_folder_that_is_no_data_set_is_refused(settings, tmp_path, classes, says):
     (tmp_path / "photos").mkdir()
     write_images(tmp_path / "photos", classes)
-    assert f"{tmp_path}/{says}" in refusal("folder", settings | {"folder": str(tmp_path / "photos")}, tmp_path)
+    assert f"{tmp_path}/{says}" in refusal("folder", replace(settings, folder=str(tmp_path / "photos")), tmp_path)
 
 
 def test_a_folder_that_is_missing_or_not_set_is_named(settings, tmp_path):
     assert "data.folder: names no folder" in refusal("folder", settings, tmp_path)
-    assert "gone: no such folder" in refusal("folder", settings | {"folder": str(tmp_path / "gone")}, tmp_path)
+    assert "gone: no such folder" in refusal("folder", replace(settings, folder=str(tmp_path / "gone")), tmp_path)
 
 
 @pytest.mark.parametrize("length", [0, 200])
@@ -463,7 +466,7 @@ def test_an_unreadable_image_is_named(settings, tmp_path, length):
     write_images(tmp_path / "photos", {"cat": 5, "dog": 5})
     path = tmp_path / "photos" / "dog" / "003.png"
     path.write_bytes(path.read_bytes()[:length])
-    line = refusal("folder", settings | {"folder": str(tmp_path / "photos")}, tmp_path)
+    line = refusal("folder", replace(settings, folder=str(tmp_path / "photos")), tmp_path)
     assert line.startswith(f"{path}: cannot be read as an image")
 
 
@@ -471,7 +474,14 @@ def test_a_prepared_file_that_is_cut_is_named(settings, tmp_path):
     prepare_dataset("digits", tmp_path / "out", settings, 1)
     (tmp_path / "out").write_bytes((tmp_path / "out").read_bytes()[:1000])
     with pytest.raises(InputError, match=r"out: no whole data set"):
-        read_facts(tmp_path / "out")
+        read_metadata(tmp_path / "out")
+
+
+def test_metadata_of_another_version_are_one_line(tmp_path):
+    head = {"facts": json.dumps({"name": "digits", "colours": 3})}
+    save_file({"test_labels": np.zeros(1)}, tmp_path / "out", head)
+    with pytest.raises(InputError, match=r"out: no whole data set .*; delete the file and run again"):
+        read_metadata(tmp_path / "out")
 
 
 def test_the_script_ends_bad_input_with_one_line_and_status_1(root, tmp_path):
@@ -494,7 +504,7 @@ def test_a_setting_of_your_own_images_rebuilds_no_other_data_set(root, config, t
         assert done.returncode == 0, done.stderr[-3000:]
     assert "Preparing the data set folder" in done.stdout + done.stderr
     assert "Preparing the data set digits" not in done.stdout + done.stderr
-    assert read_facts(tmp_path / targets[1])["size"] == 24
+    assert read_metadata(tmp_path / targets[1]).size == 24
     config["data"] |= {"digits_pixels": 8}
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(config))
     done = snakemake(tmp_path, *targets, "-n", "--configfile", str(tmp_path / "settings.yaml"))

@@ -18,6 +18,7 @@ from archloop.data.prepare_dataset import prepare_dataset
 from archloop.errors import InputError
 from archloop.generation.write_prompts import read_template, write_prompt
 from archloop.report.results import read_chains
+from archloop.settings.sections import Admission
 
 LABELS = ("a", "b")
 
@@ -51,8 +52,8 @@ def fill(folder: Path, count: int = 6, first: int = 0) -> None:
 
 def prepare(root: Path, **changed) -> tuple[dict, dict[str, np.ndarray]]:
     output = root.parent / "out.safetensors"
-    facts = prepare_dataset("folder", output, data_settings(folder=str(root), folder_pixels=16, **changed), 1)
-    return facts, load_file(output)
+    metadata = prepare_dataset("folder", output, data_settings(folder=str(root), folder_pixels=16, **changed), 1)
+    return metadata, load_file(output)
 
 
 def test_of_a_class_the_files_that_are_images_by_name_are_read(root):
@@ -86,9 +87,9 @@ def test_images_with_another_suffix_or_none_are_read(root):
             save(root / label / f"{n}.jfif", noise([100 + n, ord(label)]), "JPEG")
             save(root / label / f"img_{n}", noise([200 + n, ord(label)]), "JPEG")
             save(root / label / f"{n}.2024-01-02", noise([300 + n, ord(label)]), "WEBP")
-    facts, _ = prepare(root)
-    assert sum(facts["images"].values()) == 2 * 66
-    assert facts["notes"] == []
+    metadata, _ = prepare(root)
+    assert sum(metadata.images.values()) == 2 * 66
+    assert metadata.notes == []
 
 
 def test_all_that_is_left_out_is_counted_and_named(root, caplog):
@@ -101,8 +102,8 @@ def test_all_that_is_left_out_is_counted_and_named(root, caplog):
     save(root / "__MACOSX" / "a" / "._00.png", noise(3))
     (root / "a" / ".DS_Store").write_bytes(b"x")
     (root / "a" / "drawing.svg").write_text("<svg/>")
-    facts, _ = prepare(root)
-    (line,) = facts["notes"]
+    metadata, _ = prepare(root)
+    (line,) = metadata.notes
     assert line.startswith("files left out: 8 (")
     for part in (
         "2 in a folder inside the folder of a class, such as b/old/1.png",
@@ -114,7 +115,7 @@ def test_all_that_is_left_out_is_counted_and_named(root, caplog):
     ):
         assert part in line
     assert f"note: {line}" in caplog.text
-    assert sum(facts["images"].values()) == 12
+    assert sum(metadata.images.values()) == 12
 
 
 def test_drawings_on_a_transparent_ground_are_drawn_on_white(root):
@@ -123,8 +124,8 @@ def test_drawings_on_a_transparent_ground_are_drawn_on_white(root):
             whole = np.zeros((16, 16, 4), np.uint8)
             whole[..., 3] = np.random.default_rng([n, ord(label)]).integers(0, 2, (16, 16)) * 255
             save(root / label / f"{n}.png", whole)
-    facts, data = prepare(root)
-    assert facts["notes"] == ["images that are transparent in part, drawn on white: 20"]
+    metadata, data = prepare(root)
+    assert metadata.notes == ["images that are transparent in part, drawn on white: 20"]
     assert set(np.unique(data["train_images"])) == {0, 255}
 
 
@@ -149,8 +150,8 @@ def test_the_same_image_in_two_splits_or_classes_is_said(root):
     for label in LABELS:
         for n in range(20):
             save(root / label / f"{n}.png", noise(n % 3))
-    facts, _ = prepare(root)
-    assert facts["notes"] == [
+    metadata, _ = prepare(root)
+    assert metadata.notes == [
         "4 of 4 images of validation are in train, too, so scores mislead",
         "8 of 8 images of test are in train or validation, too, so scores mislead",
         "3 images lie in two classes or more, such as a and b",
@@ -162,38 +163,38 @@ def test_chance_is_the_share_of_the_commonest_class_of_validation(root, caplog):
         save(root / "ok" / f"{n}.png", noise(n))
     for n in range(10):
         save(root / "defect" / f"{n}.png", noise(1000 + n))
-    facts, data = prepare(root)
+    metadata, data = prepare(root)
     constant_answer = (data["validation_labels"] == 1).mean()
-    assert facts["chance"] == constant_answer == 15 / 16
+    assert metadata.chance == constant_answer == 15 / 16
     assert "chance, the share of the commonest class of validation: 93.8 %" in caplog.text
-    assert facts["notes"][0].startswith("the classes are uneven: ok is 95.1% of the images to train on")
-    relative = {"threshold": 0.0, "relative_to_chance": True, "measure": "accuracy"}
-    assert accuracy_threshold(relative, facts) == constant_answer
+    assert metadata.notes[0].startswith("the classes are uneven: ok is 95.1% of the images to train on")
+    relative = Admission(0.0, relative_to_chance=True, measure="accuracy", minimum_admitted=0, fill_accuracy=None)
+    assert accuracy_threshold(relative, metadata) == constant_answer
 
 
 def test_a_folder_that_is_divided_already_keeps_its_division(root):
     fill(root / "train", 8)
     fill(root / "test", 4, first=20)
     fill(root / "extra", 1)
-    facts, data = prepare(root)
-    assert facts["images"] == {"train": 14, "validation": 2, "test": 8}
+    metadata, data = prepare(root)
+    assert metadata.images == {"train": 14, "validation": 2, "test": 8}
     given = {bytes(read_image(path, 16)) for path in root.glob("test/*/*.png")}
     assert {bytes(image) for image in data["test_images"]} == given
-    assert facts["notes"] == ["files left out: 2 (2 beside the folders of the splits, such as extra/a/00.png)"]
+    assert metadata.notes == ["files left out: 2 (2 beside the folders of the splits, such as extra/a/00.png)"]
 
 
 def test_a_validation_folder_is_taken_too_by_any_of_its_names(root):
     for split, first in (("Train", 0), ("val", 10), ("Test", 20)):
         fill(root / split, 3, first)
-    facts, _ = prepare(root)
-    assert facts["images"] == {"train": 6, "validation": 6, "test": 6}
+    metadata, _ = prepare(root)
+    assert metadata.images == {"train": 6, "validation": 6, "test": 6}
 
 
 def test_a_class_may_be_called_train(root):
     for label in ("train", "test"):
         for n in range(5):
             save(root / label / f"{n}.png", noise([n, len(label)]))
-    assert prepare(root)[0]["class_names"] == ["test", "train"]
+    assert prepare(root)[0].class_names == ["test", "train"]
 
 
 def test_a_class_that_only_the_test_folder_has_is_named(root):
@@ -206,8 +207,8 @@ def test_a_class_that_only_the_test_folder_has_is_named(root):
 def test_a_split_without_a_class_is_said(root):
     fill(root / "train")
     save(root / "test" / "a" / "1.png", noise(99))
-    facts, _ = prepare(root)
-    assert "test lacks 1 of 2 classes: b" in facts["notes"]
+    metadata, _ = prepare(root)
+    assert "test lacks 1 of 2 classes: b" in metadata.notes
 
 
 def test_all_broken_images_are_in_one_message(root):
@@ -291,9 +292,9 @@ def test_images_of_12_bits_in_files_of_16_fill_the_range(root):
         for n in range(5):
             values = np.random.default_rng([n, ord(label)]).integers(0, 4096, (16, 16)).astype(np.uint16)
             save(root / label / f"{n}.png", values)
-    facts, data = prepare(root)
-    assert data["train_images"].max() == 255 and 0.45 < facts["mean"][0] < 0.55
-    assert facts["notes"] == ["images of more than 8 bits, of which 12 are in use and the upper 8 of these kept: 10"]
+    metadata, data = prepare(root)
+    assert data["train_images"].max() == 255 and 0.45 < metadata.mean[0] < 0.55
+    assert metadata.notes == ["images of more than 8 bits, of which 12 are in use and the upper 8 of these kept: 10"]
 
 
 def test_all_deep_images_of_a_folder_are_brought_to_eight_bits_alike(root):
@@ -308,9 +309,7 @@ def test_images_that_are_nearly_black_are_said(root):
     for label in LABELS:
         for n in range(5):
             save(root / label / f"{n}.png", noise([n, ord(label)]) >> 4)
-    assert (
-        "no pixel is brighter than 15 of 255; do the files use fewer bits than they have?" in prepare(root)[0]["notes"]
-    )
+    assert "no pixel is brighter than 15 of 255; do the files use fewer bits than they have?" in prepare(root)[0].notes
 
 
 def test_whole_numbers_of_32_bits_are_refused_by_name(root):
@@ -324,7 +323,7 @@ def test_the_first_frame_of_several_is_taken_and_said(root):
     fill(root)
     frames = [Image.fromarray(noise([n, 7])) for n in range(3)]
     frames[0].save(root / "a" / "film.gif", save_all=True, append_images=frames[1:])
-    assert prepare(root)[0]["notes"] == ["images of several frames, of which the first is taken: 1"]
+    assert prepare(root)[0].notes == ["images of several frames, of which the first is taken: 1"]
 
 
 def test_validation_and_test_are_no_longer_in_the_order_of_their_classes(root):
@@ -337,11 +336,11 @@ def test_validation_and_test_are_no_longer_in_the_order_of_their_classes(root):
 
 def test_the_name_of_a_folder_stands_in_its_prompts(root, request):
     fill(root)
-    facts, _ = prepare(root, folder_name="Röntgen 2")
+    metadata, _ = prepare(root, folder_name="Röntgen 2")
     template = read_template(request.config.rootpath / "config" / "prompts" / "design.md.j2")
-    prompt = write_prompt(template, facts, {"epochs": 1, "parameter_budget": 1000}, "", [])
+    prompt = write_prompt(template, metadata, {"epochs": 1, "parameter_budget": 1000}, "", [])
     assert prompt.startswith("Design a PyTorch image classifier for Röntgen 2: 3x16x16 images")
-    assert prepare(root)[0]["name"] == "folder"
+    assert prepare(root)[0].name == "folder"
 
 
 def test_the_name_of_a_folder_stands_in_its_report(tmp_path):

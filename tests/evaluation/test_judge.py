@@ -15,7 +15,7 @@ from linear_net import net
 from safetensors.numpy import load_file
 
 from archloop import python_command
-from archloop.data.dataset_file import read_facts, read_split
+from archloop.data.dataset_file import read_metadata, read_split
 from archloop.errors import InputError
 from archloop.evaluation.judge import Answer, Judge
 from archloop.random_seeds import derive
@@ -82,9 +82,9 @@ def test_no_label_that_scores_is_given_to_the_server(judge, digits):
     for split in ("train", "validation", "test"):
         assert (given[f"{split}_images"] == read_split(digits, split)[0]).all()
     assert (given["train_labels"] == read_split(digits, "train")[1]).all()
-    facts = read_facts(digits)
+    metadata = read_metadata(digits)
     assert json.loads((judge.data / "facts.json").read_text()) == {
-        name: facts[name] for name in ("mean", "std", "classes")
+        name: getattr(metadata, name) for name in ("mean", "std", "classes")
     }
 
 

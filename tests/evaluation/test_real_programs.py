@@ -3,11 +3,13 @@
 How often each kind was seen: docs/judge.md. Trained in this process, by the judge's own code, without the walls.
 """
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from small_data import write_few_digits
 
-from archloop.data.dataset_file import read_facts, read_split
+from archloop.data.dataset_file import read_metadata, read_split
 from archloop.evaluation import train_candidate
 from archloop.evaluation.static_checks import check_program, without_unused
 from archloop.lemur.contract import hyperparameters
@@ -115,7 +117,7 @@ def data(tmp_path_factory):
     for split in ("train", "validation", "test"):
         images, labels = read_split(digits, split)
         tensors |= {f"{split}_images": torch.from_numpy(images), f"{split}_labels": torch.from_numpy(labels)}
-    return tensors | read_facts(digits)
+    return tensors | asdict(read_metadata(digits))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from archloop.data.dataset_file import read_facts, read_split
+from archloop.data.dataset_file import read_metadata, read_split
 from archloop.errors import InputError
 from archloop.evaluation import train_candidate
 from archloop.evaluation.devices import dealt_out
@@ -172,9 +172,9 @@ def test_a_crash_of_the_programs_own_is_kept_once_a_sound_program_went_through(d
 
 @pytest.fixture(scope="module")
 def data(digits):
-    metadata, (train, labels) = read_facts(digits), read_split(digits, "train")
+    metadata, (train, labels) = read_metadata(digits), read_split(digits, "train")
     others = [torch.from_numpy(read_split(digits, split)[0]) for split in ("validation", "test")]
-    shown = [metadata[name] for name in ("mean", "std", "classes")]
+    shown = [getattr(metadata, name) for name in ("mean", "std", "classes")]
     return train_candidate.CandidateData(torch.from_numpy(train), torch.from_numpy(labels), *others, *shown)
 
 

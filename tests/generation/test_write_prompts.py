@@ -4,11 +4,13 @@ import copy
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy
 import polars as pl
 import pytest
 from safetensors.numpy import save_file
+from small_data import dataset_metadata
 
 from archloop.corpus.tables import CANDIDATES, write_corpus
 from archloop.corpus.tables import CORPUS as SCHEMA
@@ -29,9 +31,9 @@ from archloop.model.memory import context_length, sees_part
 from archloop.preflight.planned_run import PlannedRun
 from archloop.preflight.prompt_checks import PromptLengths
 from archloop.settings.complete import complete
-from archloop.tools.replay import _prompt
+from archloop.tools.replay import Recorded, replay_prompt
 
-DATASET = {"name": "digits", "channels": 1, "size": 8, "classes": 10}
+DATASET = dataset_metadata()
 GOAL = {"epochs": 1, "parameter_budget": 300_000}
 CORPUS = [
     {"id": str(at), "program": "x = 1\n" * length, "parameters": 1000, "accuracy": 0.5, "dataset": "digits"}
@@ -75,8 +77,8 @@ def test_prompts_with_references_are_made_again_from_their_record(root, tiny_mod
     (tmp_path / "resources" / "models").mkdir(parents=True)
     (tmp_path / "resources" / "models" / "tiny").symlink_to(tiny_model)
     (tmp_path / "resources" / "datasets").mkdir()
-    images = {"test_labels": numpy.zeros(1)}
-    save_file(images, tmp_path / "resources" / "datasets" / "digits.safetensors", {"facts": json.dumps(DATASET)})
+    head = {"facts": json.dumps(asdict(DATASET))}
+    save_file({"test_labels": numpy.zeros(1)}, tmp_path / "resources" / "datasets" / "digits.safetensors", head)
     rows = [{name: row.get(name) for name in SCHEMA} | {"outcome": "trained"} for row in CORPUS]
     write_corpus(pl.DataFrame(rows, schema=SCHEMA), tmp_path / "results" / "corpus.parquet")
     prompts = root / "config" / "prompts"
@@ -93,7 +95,7 @@ def test_prompts_with_references_are_made_again_from_their_record(root, tiny_mod
     place = tmp_path / "results" / "main" / "cycle-1"
     made = read_jsonl(place / "prompts.jsonl")
     assert {len(row["references"]) for row in made} >= {2, 3}
-    assert all(_prompt(tmp_path / "results", place, row).same for row in made)
+    assert all(replay_prompt(Recorded(row, place, tmp_path / "results")).same for row in made)
 
 
 @pytest.mark.parametrize("opening", ["none", "class"])
@@ -109,8 +111,9 @@ def test_the_preflight_counts_the_prompt_that_generate_will_read(root, tiny_mode
     run = PlannedRun(tmp_path / "results", settings, "local", {}, {}, [], 1)
     asked = settings["prompts"]
     template, hints = read_template(root / asked["template"]), read_hints(root / asked["hints"])
-    facts = {"name": "digits", "channels": 3, "size": 256, "classes": 1000}
-    longest = max(len(chat_tokens(tokenizer, write_prompt(template, facts, GOAL, hint, []))) for hint in hints.values())
+    unknown = dataset_metadata(channels=3, size=256, classes=1000)
+    prompts = [write_prompt(template, unknown, GOAL, hint, []) for hint in hints.values()]
+    longest = max(len(chat_tokens(tokenizer, prompt)) for prompt in prompts)
     expected = longest + len(opening_tokens(tokenizer, OPENINGS[opening]))
     counted = PromptLengths(run).longest("main", 1) + (0 if "chat_tokens" in manifest else overhead)
     assert counted == pytest.approx(expected, abs=3)

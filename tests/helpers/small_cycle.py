@@ -1,14 +1,16 @@
 """Candidates of a cycle with their records, for the tests of what comes after the judge."""
 
 import polars as pl
+from small_data import dataset_metadata
 
+from archloop.corpus.candidates import CandidateRow, join
 from archloop.corpus.tables import CORPUS
 from archloop.families.programs import family_programs
+from archloop.settings.sections import Admission, Novelty
 
-DATASET = {"name": "digits", "chance": 0.1}
-ADMISSION = {"threshold": 0.4, "relative_to_chance": False, "measure": "accuracy"}
-ADMISSION |= {"minimum_admitted": 15, "fill_accuracy": None}
-NOVELTY = {"gate": "either", "threshold": 0.9, "shingle_tokens": 10}
+DATASET = dataset_metadata(name="digits", chance=0.1)
+ADMISSION = Admission(0.4, relative_to_chance=False, measure="accuracy", minimum_admitted=15, fill_accuracy=None)
+NOVELTY = Novelty(gate="either", threshold=0.9, shingle_tokens=10)
 EMPTY = pl.DataFrame(schema=CORPUS)
 # Programs of different families: none is a near-copy of another.
 FAMILIES = ("plain", "residual", "dense", "inception", "shuffle", "convnext", "gated", "dilated")
@@ -33,3 +35,8 @@ def cycle(*entries: tuple, chain: str = "main", number: int = 1) -> tuple[list[d
             | {"parameters": 1000 if trained else None, "multiply_adds": None, "accuracy": accuracy, "graph": graph}
         )
     return candidates, records
+
+
+def joined(*entries: tuple, chain: str = "main", number: int = 1) -> list[CandidateRow]:
+    """Return the candidates of a cycle with their evaluations, from entries as `cycle` takes them."""
+    return join(*cycle(*entries, chain=chain, number=number))

@@ -5,6 +5,7 @@ The figures are made up, the files are not: the same columns, schemas and places
 
 import hashlib
 import json
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import polars as pl
 import torch
 import yaml
 from safetensors.numpy import save_file
+from small_data import dataset_metadata
 
 from archloop.corpus.tables import CANDIDATES, CORPUS, write_candidates, write_corpus
 from archloop.families.programs import family_names, family_programs
@@ -45,10 +47,11 @@ LOOK = Report(
 TEST_IMAGES = 10_000  # of every data set
 
 
-def write_facts(path: Path) -> None:
-    """Write a data set that has its facts alone."""
+def write_metadata(path: Path) -> None:
+    """Write a data set that has its metadata alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"none": np.zeros(1)}, path, {"facts": json.dumps({"images": {"test": TEST_IMAGES}})})
+    metadata = dataset_metadata(images={"test": TEST_IMAGES})
+    save_file({"none": np.zeros(1)}, path, {"facts": json.dumps(asdict(metadata))})
 
 
 def settings(chains: dict, **sections) -> dict:
@@ -73,7 +76,7 @@ def write_results(
     write_corpus(corpus, folder / "seed" / "corpus.parquet")
     write_json(folder / "settings.json", whole)
     for name in {chain["dataset"] for chain in whole["chains"].values()}:
-        write_facts(folder.parent / "resources" / "datasets" / f"{name}.safetensors")
+        write_metadata(folder.parent / "resources" / "datasets" / f"{name}.safetensors")
     for chain, facts in whole["chains"].items():
         if chain != "seed":
             known = [row["id"] for row in seeds]

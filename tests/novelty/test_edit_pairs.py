@@ -4,7 +4,7 @@ import pytest
 from computed_graphs import graph
 from edit_pairs import PAIRS
 
-from archloop.novelty.shingles import jaccard, shingle_sets
+from archloop.novelty.minhash import jaccard, shingle_sets
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tokenize
+from dataclasses import replace
 from hashlib import blake2b, sha256
 
 import numpy as np
@@ -16,22 +17,14 @@ from scipy.stats import binom
 from workflow import ROOT
 
 from archloop.families.programs import seed_programs
+from archloop.novelty import minhash, tokens
 from archloop.novelty import neighbours as novelty
-from archloop.novelty import shingles
-from archloop.novelty.neighbours import (
-    AMONG_SEEDS,
-    Nearest,
-    Programs,
-    is_copy,
-    least_matches,
-    miss_rate,
-    near_copies,
-    nearest,
-    neighbours,
-    pick,
-    with_signatures,
-)
-from archloop.novelty.shingles import SCHEME, TOKEN, jaccard, normalised_tokens, shingle_sets, signatures, text_digest
+from archloop.novelty.gate import AMONG_SEEDS, Match, Nearest, most_similar, near_copies, nearest
+from archloop.novelty.minhash import SCHEME, jaccard, shingle_sets, signatures
+from archloop.novelty.neighbours import Programs, least_matches, miss_rate, neighbours, with_signatures
+from archloop.novelty.tokens import normalised_tokens, text_digest
+from archloop.novelty.vocabulary import TOKEN
+from archloop.settings.sections import Novelty
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from synthetic import documents, near_copy
@@ -88,9 +81,9 @@ def test_numbers_are_brought_into_one_form_and_what_is_no_plain_number_stays():
 @pytest.mark.parametrize(("characters", "vocabulary"), [(1, 500_000), (900, 0), (10**9, 0)])
 def test_programs_are_the_same_however_many_are_read_at_once(monkeypatch, characters, vocabulary):
     whole = signatures(PROGRAMS[:12], 10)
-    monkeypatch.setattr(shingles, "BATCH_CHARACTERS", characters)
-    monkeypatch.setattr(shingles, "MAXIMUM_VOCABULARY", vocabulary)
-    monkeypatch.setattr(shingles, "SIGNED_AT_ONCE", 7)
+    monkeypatch.setattr(tokens, "BATCH_CHARACTERS", characters)
+    monkeypatch.setattr(tokens, "MAXIMUM_VOCABULARY", vocabulary)
+    monkeypatch.setattr(minhash, "SIGNED_AT_ONCE", 7)
     assert (signatures(PROGRAMS[:12], 10) == whole).all()
 
 
@@ -235,29 +228,29 @@ def test_what_agrees_as_often_as_is_asked_for_passes_and_what_agrees_once_less_d
     ],
 )
 def test_a_copy_is_what_reaches_the_threshold_in_what_the_gate_looks_at(gate, similarity, exact, twin, copy):
-    assert is_copy(Nearest("a", similarity, exact), twin, {"gate": gate, "threshold": 0.9}) is copy
+    novelty = Novelty(gate=gate, threshold=0.9, shingle_tokens=10)
+    assert Match(Nearest("a", similarity, exact), twin).is_copy(novelty) is copy
 
 
 def test_the_most_similar_is_an_exact_one_then_the_higher_then_the_smaller_id():
     options = [Nearest("d", 0.99, False), Nearest("c", 0.5, True), Nearest("b", 0.6, True), Nearest("a", 0.6, True)]
-    assert [pick(options[:count]).id for count in range(5)] == [None, "d", "c", "b", "a"]
+    assert [most_similar(options[:count]).id for count in range(1, 5)] == ["d", "c", "b", "a"]
+    assert most_similar([]) is most_similar([None]) is None
 
 
 def test_a_copy_among_the_seeds_is_what_it_was_when_models_were_taught_them():
-    assert AMONG_SEEDS == {"gate": "either", "threshold": 0.9, "shingle_tokens": 10}
+    assert Novelty(gate="either", threshold=0.9, shingle_tokens=10) == AMONG_SEEDS
 
 
 def test_of_rows_that_resemble_each_other_the_first_stays_and_the_reason_is_told():
     edited = PLAIN.replace("16", "17", 1)
-    rows = [{"id": name, "program": text, "graph_digest": graph} for name, text, graph in (
-        ("a", PLAIN, "1"), ("b", PLAIN, "2"), ("c", "x = 1", "1"), ("d", "y = 2 + 2", None), ("e", edited, "3"),
-    )]  # fmt: skip
-    why, signed = near_copies(rows, AMONG_SEEDS | {"threshold": 0.85})
+    programs, graphs = [PLAIN, PLAIN, "x = 1", "y = 2 + 2", edited], ["1", "2", "1", None, "3"]
+    why, signed = near_copies([*"abcde"], programs, graphs, replace(AMONG_SEEDS, threshold=0.85))
     one, two = tuples(PLAIN), tuples(edited)
     assert why == {"b": "near-copy of a (1.000)", "c": "computes the same graph as a"} | (
         {"e": f"near-copy of a ({len(one & two) / len(one | two):.3f})"}
     )
-    assert signed.to_list() == [row.tobytes() for row in signatures([row["program"] for row in rows], 10)]
+    assert signed.to_list() == [row.tobytes() for row in signatures(programs, 10)]
 
 
 def test_the_stated_miss_rate_is_the_one_that_is_counted():
@@ -323,12 +316,12 @@ def test_what_is_found_does_not_depend_on_how_many_are_scanned_or_compared_at_on
 def test_nothing_known_has_no_nearest():
     empty = with_signatures([], [], 10)
     (found,) = neighbours(with_signatures(["a"], ["x = 1"], 10), empty, 0.9, 10)
-    assert nearest(found, empty, pl.Series([], dtype=pl.String)).id is None
+    assert nearest(found, empty, pl.Series([], dtype=pl.String)) is None
 
 
 def test_signatures_depend_on_neither_hash_seed_nor_process():
     code = (
-        "from archloop.novelty.shingles import signatures; from edit_pairs import PLAIN, RESIDUAL;"
+        "from archloop.novelty.minhash import signatures; from edit_pairs import PLAIN, RESIDUAL;"
         "print(signatures([PLAIN, RESIDUAL], 10).sum(axis=1, dtype='u8').tolist())"
     )
     answers = set()
@@ -352,7 +345,3 @@ def test_the_lexer_finds_the_tokens_that_python_finds(root):
         assert found == [token.string for token in tokens if token.type in wanted]
         compared += 1
     assert compared > 100
-
-
-def test_where_nothing_is_known_nothing_is_similar():
-    assert pick([]) == pick([Nearest(None, 0.7, True)]) == Nearest(None, 0.0, True, None)

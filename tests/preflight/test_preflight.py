@@ -18,7 +18,7 @@ from workflow import ROOT
 
 from archloop.cluster import node_job
 from archloop.cluster import slurm as slurm_facts
-from archloop.data.dataset_file import read_facts
+from archloop.data.dataset_file import read_metadata
 from archloop.data.prepare_dataset import prepare_dataset
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
@@ -95,7 +95,7 @@ def test_a_data_set_that_the_run_prepares_itself_is_not_missed(made):
 
 @pytest.mark.parametrize("key", ["root", "folder"])
 def test_images_that_candidates_could_read_are_refused_where_they_come_from(made, key):
-    run = made(data=data_settings() | {key: "/usr/share/of-mine"})
+    run = made(data=asdict(data_settings()) | {key: "/usr/share/of-mine"})
     with pytest.raises(InputError, match="which generated programs may read"):
         list(check_datasets(run))
 
@@ -103,7 +103,7 @@ def test_images_that_candidates_could_read_are_refused_where_they_come_from(made
 def test_what_is_odd_about_a_data_set_is_a_warning(made, tmp_path):
     run = made()
     path = tmp_path / "resources" / "datasets" / "digits.safetensors"
-    head = {"facts": json.dumps(read_facts(path) | {"notes": ["test lacks 1 of 10 classes: 7"]})}
+    head = {"facts": json.dumps(asdict(read_metadata(path)) | {"notes": ["test lacks 1 of 10 classes: 7"]})}
     odd = replace(run, results=tmp_path / "odd" / "results")
     odd.dataset("digits").parent.mkdir(parents=True)
     save_file(load_file(path), odd.dataset("digits"), metadata=head)

@@ -1,15 +1,18 @@
 """The seed corpus: measured programs with their prompts, and what was dropped and why."""
 
+from dataclasses import replace
+
 import jinja2
 import pytest
 from edit_pairs import PLAIN, RESIDUAL
-from small_cycle import NOVELTY, PROGRAMS, cycle
+from small_cycle import DATASET, NOVELTY, PROGRAMS, cycle
 
+from archloop.corpus.candidates import join
 from archloop.corpus.tables import CORPUS
 from archloop.errors import InputError
+from archloop.novelty.gate import near_copies
 from archloop.seed_corpus.build_seed_corpus import build_seed_corpus
 
-DATASET = {"name": "digits", "chance": 0.1, "channels": 1, "size": 32, "classes": 10}
 TEMPLATE = jinja2.Template("{{ dataset }}, {{ parameter_budget }} parameters, {{ epochs }} epoch. {{ hint }}")
 GOAL = {"parameter_budget": 5000, "epochs": 1}
 
@@ -19,7 +22,7 @@ def built(*entries, change=lambda records: None):
     for row in programs:
         row["family"] = "plain"
     change(records)
-    return build_seed_corpus(programs, records, DATASET, TEMPLATE, {"plain": "Keep it plain."}, GOAL)
+    return build_seed_corpus(join(programs, records), DATASET, TEMPLATE, {"plain": "Keep it plain."}, GOAL)
 
 
 def test_each_pair_has_its_prompt_and_what_was_measured():
@@ -53,12 +56,10 @@ def test_what_is_dropped_is_named_with_the_reason():
 
 
 def test_a_copy_of_a_dropped_copy_stays_if_it_is_none_of_a_kept_one():
-    from archloop.novelty.neighbours import near_copies
-
     words = [f"w{number} = {number}" for number in range(60)]
     one, two, three = ("\n".join(words[start : start + 50]) for start in (0, 2, 4))
-    rows = [{"id": name, "program": text} for name, text in zip("abc", (one, two, three))]
-    assert set(near_copies(rows, NOVELTY | {"threshold": 0.88})[0]) == {"b"}
+    copies, _ = near_copies([*"abc"], [one, two, three], [None] * 3, replace(NOVELTY, threshold=0.88))
+    assert set(copies) == {"b"}
 
 
 def test_nothing_left_is_an_error_that_says_why():

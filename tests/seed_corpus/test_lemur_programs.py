@@ -9,6 +9,7 @@ import pytest
 import torch
 from edit_pairs import BRANCHES, EXCITATION, PLAIN, RESIDUAL, SEPARABLE
 
+from archloop.data.dataset_file import DatasetDescription
 from archloop.errors import InputError
 from archloop.files import read_json, read_jsonl, write_jsonl
 from archloop.generation.write_prompts import seed_prompt
@@ -78,8 +79,8 @@ HINTS = {name: f"Use {name}." for name in ("plain", "residual", "grouped", "sepa
 
 def asked(row: dict) -> str:
     template = jinja2.Template("{{ hint }}")
-    facts = {"name": "digits", "channels": 1, "size": 8, "classes": 10}
-    return seed_prompt(template, HINTS, facts, {}, row).strip()
+    dataset = DatasetDescription("digits", channels=1, size=8, classes=10)
+    return seed_prompt(template, HINTS, dataset, {}, row).strip()
 
 
 def test_a_program_of_lemur_answers_the_hint_that_its_name_or_its_source_tells_of(checkout):

@@ -3,16 +3,18 @@
 import polars as pl
 import pytest
 
-from archloop.corpus.tables import CANDIDATES, CORPUS, write_candidates, write_corpus
+from archloop.corpus.tables import CANDIDATES, CORPUS, read_corpus, write_candidates, write_corpus
 from archloop.evaluation.cache_key import protocol_digest, score_key
 from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import ScoreStore
 from archloop.files import read_json, read_jsonl, sha256_file, write_json, write_jsonl
+from archloop.layout import SCRIPTS
 from archloop.outcomes import count_outcomes
 from archloop.random_seeds import derive
 from archloop.settings.complete import complete
-from archloop.tools import verify as module
-from archloop.tools.verify import verify
+from archloop.tools.results_folder import ResultsFolder
+from archloop.tools.verify import not_as_recorded, verify
+from archloop.workflow.code_digest import code_digest
 from archloop.workflow.provenance import KEYS
 
 PLACE = "main/cycle-1"
@@ -52,7 +54,7 @@ def provenance(path, **changes) -> None:
     """Leave a provenance beside a file, as if it had just been made."""
     whole = {key: {} for key in KEYS} | {"params": None, "waited_for": [], "run_records": [], "script": "summarize"}
     whole |= {"outputs": {path.name: sha256_file(path)}} | changes
-    code = module.code_digest(module.SCRIPTS / f"{whole['script']}.py")
+    code = code_digest(SCRIPTS / f"{whole['script']}.py")
     write_json(path.with_name(f"{path.name}.provenance"), whole | {"code": changes.get("code", code)})
 
 
@@ -99,7 +101,7 @@ def judged_twice(results):
 
 def other_shard(results):
     path = results / PLACE / "corpus.parquet"
-    write_corpus(module.read_corpus([path]).head(1), path)
+    write_corpus(read_corpus([path]).head(1), path)
 
 
 def other_counts(results):
@@ -203,9 +205,9 @@ def test_a_model_from_scratch_is_out_of_date_where_the_settings_name_another(res
 )
 def test_records_are_written_again_of_outputs_that_are_as_they_were_made(results, changes, says):
     provenance(results / PLACE / "summary.json", **changes)
-    checked = module.Checked(results)
+    checked = ResultsFolder(results)
     ((path, job),) = checked.jobs.items()
-    assert module.not_as_recorded(checked, path, job) == says
+    assert not_as_recorded(checked, path, job) == says
 
 
 def test_files_that_are_altered_lost_or_of_no_job_and_cycles_that_lack_are_named(results):
@@ -226,7 +228,7 @@ def test_models_that_no_result_was_made_from_are_left_out(results):
         provenance(path, code="of another version")
     data = "resources/datasets/used.safetensors"
     provenance(results / PLACE / "summary.json", inputs={data: sha256_file(results.parent / data)})
-    assert sorted(path.name for path in module.Checked(results).jobs) == (
+    assert sorted(path.name for path in ResultsFolder(results).jobs) == (
         ["summary.json.provenance", "used.safetensors.provenance"]
     )
 

@@ -7,9 +7,10 @@ import sys
 import polars as pl
 import pytest
 from edit_pairs import PLAIN, RESIDUAL
-from small_cycle import ADMISSION, DATASET, EMPTY, NOVELTY, PROGRAMS, cycle
+from small_cycle import ADMISSION, DATASET, EMPTY, NOVELTY, PROGRAMS, cycle, joined
 
 from archloop.corpus.admit import admit
+from archloop.corpus.candidates import join
 from archloop.corpus.tables import write_candidates, write_corpus
 
 
@@ -20,14 +21,14 @@ def results(tmp_path_factory):
     seed = cycle((PROGRAMS[0], 0.8), (PROGRAMS[1], 0.7), chain="seed", number=0)
     for row in seed[0]:
         row["family"] = "plain"
-    _, corpus = admit(*seed, EMPTY, DATASET, ADMISSION, NOVELTY)
+    _, corpus = admit(join(*seed), EMPTY, DATASET, ADMISSION, NOVELTY)
     write_corpus(corpus, folder / "seed" / "corpus.parquet")
     skipped = RESIDUAL.replace("x = F.relu(self.stem", "x = F.silu(self.stem")
     cycles = [((PLAIN, 0.6), ("forward",), (PROGRAMS[0], 0.5)), ((RESIDUAL, 0.9), (skipped, 0.5), (PROGRAMS[2], 0.1))]
     for number, entries in enumerate(cycles, start=1):
         candidates, records = cycle(*entries, number=number)
         candidates[0]["references"] = ["seed-00-0000"] if number == 1 else ["main-01-0000"]
-        whole, shard = admit(candidates, records, corpus, DATASET, ADMISSION, NOVELTY)
+        whole, shard = admit(join(candidates, records), corpus, DATASET, ADMISSION, NOVELTY)
         write_candidates(whole, folder / "main" / f"cycle-{number}" / "candidates.parquet")
         write_corpus(shard, folder / "main" / f"cycle-{number}" / "corpus.parquet")
         corpus = pl.concat([corpus, shard])
@@ -57,7 +58,7 @@ def test_counts_per_cycle_add_up(root, results):
 def test_what_a_terminal_obeys_is_shown_as_escapes(root, results, tmp_path):
     folder = shutil.copytree(results, tmp_path / "results")
     painted = RESIDUAL.replace("class Block", "# \x1b[2J\x1b]0;owned\x07\u202e\r\nclass Block")
-    whole, shard = admit(*cycle((painted, 0.6), chain="x"), EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, shard = admit(joined((painted, 0.6), chain="x"), EMPTY, DATASET, ADMISSION, NOVELTY)
     earlier = pl.DataFrame({"nearest_id": ["main-02-0000"], "nearest_similarity": [0.9], "nearest_exact": [True]})
     write_candidates(whole.with_columns(*earlier.iter_columns()), folder / "x" / "cycle-1" / "candidates.parquet")
     write_corpus(shard, folder / "x" / "cycle-1" / "corpus.parquet")
@@ -88,7 +89,7 @@ def test_the_lineage_of_a_transferred_design_is_that_of_the_one_it_was(root, res
     folder = shutil.copytree(results, tmp_path / "results")
     candidates, records = cycle((RESIDUAL, 0.6), chain="designs")
     candidates[0]["origin"] = "main-02-0000"
-    whole, shard = admit(candidates, records, EMPTY, DATASET, ADMISSION, NOVELTY)
+    whole, shard = admit(join(candidates, records), EMPTY, DATASET, ADMISSION, NOVELTY)
     write_candidates(whole, folder / "designs" / "cycle-1" / "candidates.parquet")
     write_corpus(shard, folder / "designs" / "cycle-1" / "corpus.parquet")
     text = ask(root, folder, "lineage", "designs-01-0000").stdout

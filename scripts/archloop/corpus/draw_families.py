@@ -1,7 +1,11 @@
-"""Random search: candidates of the seed families, every setting drawn at random. No language model has a part in it."""
+"""Random search: candidates of the seed families, every setting drawn at random.
+
+No language model has a part in it.
+"""
 
 from collections.abc import Sequence
 
+from archloop.corpus.candidates import Candidate, candidate_without_answer
 from archloop.families.programs import AXES, known_families, render
 from archloop.random_seeds import derive, generator
 
@@ -14,34 +18,23 @@ def draw_families(
     families: Sequence[str] | None,
     shard: int = 0,
     shards: int = 1,
-) -> list[dict]:
+) -> list[Candidate]:
     """Return one shard of `count` candidates of a cycle; families: names, None takes all.
 
-    A candidate depends on (seed, chain, cycle, its index) alone, so the first n of a larger cycle are those of a
-    smaller one, and the shards of any number hold the same candidates.
+    A candidate depends on (seed, chain, cycle, its index) alone, so the first n of a larger cycle
+    are those of a smaller one, and the shards of any number hold the same candidates.
     """
     names = known_families(families)
-    rows = []
+    candidates: list[Candidate] = []
     for index in range(shard, count, shards):
-        own = derive(seed, chain, cycle, "draw", index)
-        dice = generator(own)
-        family = dice.choice(names)
-        program = render(family, {axis: dice.choice(values) for axis, values in AXES.items()})
-        rows.append(
-            candidate(chain, cycle, index, shard)
-            | {"program": program, "family": family, "seed": own}
-        )
-    return rows
+        random_seed = derive(seed, chain, cycle, "draw", index)
+        rng = generator(random_seed)
+        family = rng.choice(names)
+        program = render(family, {axis: rng.choice(values) for axis, values in AXES.items()})
 
+        candidate = candidate_without_answer(chain, cycle, index, shard, program)
+        candidate["family"] = family
+        candidate["seed"] = random_seed
+        candidates.append(candidate)
 
-def candidate(chain: str, cycle: int, index: int, shard: int) -> dict:
-    """Return what every candidate has that no language model wrote."""
-    return {
-        "id": f"{chain}-{cycle:02d}-{index:04d}",
-        "chain": chain,
-        "cycle": cycle,
-        "index": index,
-        "shard": shard,
-        "new_tokens": 0,
-        "prompt_tokens": 0,
-    }
+    return candidates

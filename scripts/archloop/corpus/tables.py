@@ -1,24 +1,33 @@
-"""Corpus shards and candidate tables: parquet with a schema, a scheme of signatures, a digest; checked on reading."""
+"""Corpus shards and candidate tables: parquet with a schema, a scheme of signatures, a checksum."""
 
 import hashlib
 import json
 import mmap
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+from polars.datatypes import DataType, DataTypeClass
 
 from archloop.errors import InputError
 from archloop.files import replacing
-from archloop.novelty.shingles import SCHEME
+from archloop.novelty.minhash import SCHEME
 
 VERSION = 5
 ROWS_AT_ONCE = 50_000
-MARK, BLANK = b"sha256 of the rest: ", b"0" * 64
+# Where the checksum stands in the file, and what stands there while it is computed.
+MARK = b"sha256 of the rest: "
+BLANK = b"0" * 64
 CHUNK = 2**24
+# What parquet files begin and end with; before the last one is the length of the footer.
+MAGIC = b"PAR1"
+SMALLEST_FILE = 12
+REMEDY = "; delete it and run again"
 
-CORPUS = {
+Schema = dict[str, DataType | DataTypeClass]
+CORPUS: Schema = {
     "id": pl.String,
     "family": pl.String,
     "origin": pl.String,
@@ -46,7 +55,7 @@ CORPUS = {
     "graph_digest": pl.String,
     "graph_method": pl.String,
 }
-CANDIDATES = CORPUS | {
+CANDIDATES: Schema = CORPUS | {
     "score": pl.Float64,  # what admission compares with its threshold
     "shard": pl.Int32,
     "hint": pl.String,
@@ -66,6 +75,17 @@ CANDIDATES = CORPUS | {
 }
 
 
+def frame_of(rows: Iterable[Mapping[str, object]], schema: Schema) -> pl.DataFrame:
+    """Return rows as a table; what a row lacks is null, what no column holds is left out."""
+    cells = [{name: _storable(row.get(name)) for name in schema} for row in rows]
+    return pl.DataFrame(cells, schema=schema)
+
+
+def _storable(value: object) -> object:
+    """Return a value as a table holds it: text that is no UTF-8 with escapes."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
 def write_corpus(frame: pl.DataFrame, path: Path) -> None:
     """Write corpus rows; equal rows give equal bytes."""
     _write(frame, path, CORPUS)
@@ -74,8 +94,8 @@ def write_corpus(frame: pl.DataFrame, path: Path) -> None:
 def read_corpus(paths: Iterable[Path], columns: Sequence[str] | None = None) -> pl.DataFrame:
     """Return the rows of the files in their order, all columns or some.
 
-    Raises InputError, naming the file and the reason, for one that is missing, truncated, of another schema or scheme
-    of signatures, or that was changed after it was written.
+    Raises InputError, naming the file and the reason, for one that is missing, truncated, of
+    another schema or scheme of signatures, or that was changed after it was written.
     """
     return _read(paths, CORPUS, columns)
 
@@ -90,99 +110,107 @@ def read_candidates(paths: Iterable[Path], columns: Sequence[str] | None = None)
     return _read(paths, CANDIDATES, columns)
 
 
-def _write(frame: pl.DataFrame, path: Path, schema: dict) -> None:
+def _write(frame: pl.DataFrame, path: Path, schema: Schema) -> None:
     frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
-    facts = {"version": VERSION, "signatures": SCHEME, "rows": frame.height}
+    description = {"version": VERSION, "signatures": SCHEME, "rows": frame.height}
+    metadata = {
+        "archloop": json.dumps(description, sort_keys=True),
+        "digest": MARK.decode() + BLANK.decode(),
+    }
     with replacing(path) as temporary:
-        with open(
-            temporary, "wb"
-        ) as opened:  # polars takes brackets in a name for a pattern, and wants UTF-8
+        # By a file: polars takes brackets in a name for a pattern, and wants UTF-8.
+        with open(temporary, "wb") as opened:
             frame.write_parquet(
                 opened,
                 compression="zstd",
                 statistics=False,
                 row_group_size=ROWS_AT_ONCE,
-                metadata={
-                    "archloop": json.dumps(facts, sort_keys=True),
-                    "digest": MARK.decode() + BLANK.decode(),
-                },
+                metadata=metadata,
             )
+
         with open(temporary, "r+b") as opened:
-            at, digest, _ = _seal(temporary)
-            opened.seek(at)
-            opened.write(digest)
+            position, checksum, _ = _checksum(temporary)
+            opened.seek(position)
+            opened.write(checksum)
 
 
-def _read(paths: Iterable[Path], schema: dict, columns: Sequence[str] | None) -> pl.DataFrame:
+def _read(paths: Iterable[Path], schema: Schema, columns: Sequence[str] | None) -> pl.DataFrame:
     wanted = list(schema) if columns is None else list(columns)
     frames = [_read_one(Path(path), schema, wanted) for path in paths]
-    return (
-        pl.concat(frames)
-        if frames
-        else pl.DataFrame(schema={name: schema[name] for name in wanted})
-    )
+    if not frames:
+        return pl.DataFrame(schema={name: schema[name] for name in wanted})
+    return pl.concat(frames)
 
 
-def _read_one(path: Path, schema: dict, columns: list[str]) -> pl.DataFrame:
-    """Read a file whose bytes are those that were written: polars ends the process on some damaged ones."""
+def _read_one(path: Path, schema: Schema, columns: list[str]) -> pl.DataFrame:
+    """Read a file whose bytes are those that were written.
+
+    On some damaged ones polars would end the process.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        at, digest, written = _seal(path)
-        if at < 0:
-            raise InputError(
-                f"{path}: not written by this version of the workflow; delete it and run again"
-            )
-        if digest != written:
-            raise InputError(
-                f"{path}: damaged or edited after it was written; delete it and run again"
-            )
+        _check_checksum(path)
         with open(path, "rb") as opened:
-            _check_facts(path, json.loads(pl.read_parquet_metadata(opened)["archloop"]))
+            _check_description(path, json.loads(pl.read_parquet_metadata(opened)["archloop"]))
             opened.seek(0)
             if dict(pl.read_parquet_schema(opened)) != schema:
                 raise InputError(
-                    f"{path}: other columns than a file of version {VERSION} has; delete it and run again"
+                    f"{path}: other columns than a file of version {VERSION} has{REMEDY}"
                 )
+
             opened.seek(0)
             return pl.read_parquet(opened, columns=columns).select(columns)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())[:120]})") from None
+        why = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: cannot be read ({why})") from None
 
 
-def _check_facts(path: Path, facts: dict) -> None:
-    if facts["version"] != VERSION:
-        raise InputError(
-            f"{path}: schema version {facts['version']}, this is {VERSION}; delete it and run again"
-        )
-    differing = [name for name, value in SCHEME.items() if facts["signatures"].get(name) != value]
-    if differing:
-        name = differing[0]
-        raise InputError(
-            f"{path}: its signatures were made with {name} {facts['signatures'].get(name)}, not {SCHEME[name]};"
-            " delete it and run again"
-        )
+def _check_checksum(path: Path) -> None:
+    position, checksum, written = _checksum(path)
+    if position < 0:
+        raise InputError(f"{path}: not written by this version of the workflow{REMEDY}")
+    if checksum != written:
+        raise InputError(f"{path}: damaged or edited after it was written{REMEDY}")
 
 
-def _seal(path: Path) -> tuple[int, bytes, bytes]:
-    """Return (place of the digest in the file, the digest that belongs there, the one that is there).
+def _check_description(path: Path, description: dict[str, Any]) -> None:
+    version, signatures = description["version"], description["signatures"]
+    if version != VERSION:
+        raise InputError(f"{path}: schema version {version}, this is {VERSION}{REMEDY}")
+    for name, value in SCHEME.items():
+        if signatures.get(name) != value:
+            raise InputError(
+                f"{path}: its signatures were made with {name} {signatures.get(name)}, not"
+                f" {value}{REMEDY}"
+            )
 
-    It is the sha256 of the whole file with blanks in its place. A file that has no place for one gives -1; one that
-    does not end as parquet does raises InputError.
+
+def _checksum(path: Path) -> tuple[int, bytes, bytes]:
+    """Return (position of the checksum in the file, the one that belongs there, the one there).
+
+    It is the sha256 of the whole file with blanks in its position. A file that has no room for one
+    gives -1; one that does not end as parquet does raises InputError.
     """
     with open(path, "rb") as opened:
         size = opened.seek(0, os.SEEK_END)
-        whole = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-    if size < 12 or whole[:4] != b"PAR1" or whole[-4:] != b"PAR1":
-        raise InputError(f"{path}: no whole parquet file; delete it and run again")
+        if size < SMALLEST_FILE:
+            raise InputError(f"{path}: no whole parquet file{REMEDY}")
+        whole = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+
+    if whole[:4] != MAGIC or whole[-4:] != MAGIC:
+        raise InputError(f"{path}: no whole parquet file{REMEDY}")
+
     footer = max(0, size - 8 - int.from_bytes(whole[-8:-4], "little"))
-    at = whole.find(MARK, footer)
-    if at < 0 or at + len(MARK) + len(BLANK) > size:
+    mark = whole.find(MARK, footer)
+    start = mark + len(MARK)
+    end = start + len(BLANK)
+    if mark < 0 or end > size:
         return -1, b"", b""
-    at += len(MARK)
+
     digest = hashlib.sha256()
-    for start in range(0, at, CHUNK):
-        digest.update(whole[start : min(at, start + CHUNK)])
+    for begin in range(0, start, CHUNK):
+        digest.update(whole[begin : min(start, begin + CHUNK)])
     digest.update(BLANK)
-    digest.update(whole[at + len(BLANK) :])
-    return at, digest.hexdigest().encode(), whole[at : at + len(BLANK)]
+    digest.update(whole[end:])
+    return start, digest.hexdigest().encode(), whole[start:end]

@@ -1,21 +1,44 @@
-"""Transfer of designs: what one chain admitted becomes the candidates of another, to be judged on its data set."""
+"""Transfer of designs: what one chain admitted becomes the candidates of another.
+
+There they are judged on its data set.
+"""
 
 import polars as pl
 
-from archloop.corpus.draw_families import candidate
+from archloop.corpus.candidates import Candidate, candidate_without_answer
 
-# What a program keeps of where it comes from.
-KEPT = ("program", "family", "prompt_id", "prompt", "references", "adapter", "seed")
+# What is read of a design: it keeps all but its id, which becomes its origin.
+COLUMNS = (
+    "id",
+    "program",
+    "family",
+    "prompt_id",
+    "prompt",
+    "references",
+    "adapter",
+    "seed",
+)
 
 
 def transfer(
     corpus: pl.DataFrame, chain: str, cycle: int, shard: int = 0, shards: int = 1
-) -> list[dict]:
-    """Return one shard of the programs of `corpus` as candidates, in their order; `origin` is the id that each had."""
-    return [
-        candidate(chain, cycle, index, shard)
-        | {name: row[name] for name in KEPT}
-        | {"origin": row["id"]}
-        for index, row in enumerate(corpus.iter_rows(named=True))
-        if index % shards == shard
-    ]
+) -> list[Candidate]:
+    """Return one shard of the programs of `corpus` as candidates, in their order.
+
+    `origin` is the id that each had.
+    """
+    candidates: list[Candidate] = []
+    for index, row in enumerate(corpus.iter_rows(named=True)):
+        if index % shards != shard:
+            continue
+        candidate = candidate_without_answer(chain, cycle, index, shard, row["program"])
+        candidate["origin"] = row["id"]
+        candidate["family"] = row["family"]
+        candidate["prompt_id"] = row["prompt_id"]
+        candidate["prompt"] = row["prompt"]
+        candidate["references"] = row["references"]
+        candidate["adapter"] = row["adapter"]
+        candidate["seed"] = row["seed"]
+        candidates.append(candidate)
+
+    return candidates

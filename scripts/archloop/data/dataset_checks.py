@@ -10,7 +10,10 @@ from archloop.errors import InputError
 UNEVEN = 2
 # Images are dark when no pixel is brighter than this, of 255.
 DARK = 31
+# Classes that one line names.
+NAMED = 5
 
+# Images uint8 (n, channels, size, size) and labels int64 (n,).
 Split = tuple[np.ndarray, np.ndarray]
 
 
@@ -19,66 +22,103 @@ def commonest_share(labels: np.ndarray) -> float:
     return float(np.bincount(labels).max() / len(labels))
 
 
-def peculiarities(parts: dict[str, Split], class_names: list[str]) -> list[str]:
+def peculiarities(splits: dict[str, Split], class_names: list[str]) -> list[str]:
     """Return one line for each thing that is odd about the splits train, validation and test.
 
-    parts: split -> (images uint8 (n, channels, size, size), labels (n,)). Raises InputError when all images to train on
-    are one and the same, for nothing can be learned of them.
+    Raises InputError when all images to train on are one and the same, for nothing can be learned
+    of them.
     """
-    images, labels = parts["train"]
+    images, labels = splits["train"]
     if all(np.array_equal(image, images[0]) for image in images):
         raise InputError(
-            f"all {len(images):,} images to train on are one and the same; drawings on a transparent ground are put on"
-            " white, where white ones vanish"
+            f"all {len(images):,} images to train on are one and the same; drawings on a"
+            " transparent ground are put on white, where white ones vanish"
         )
+
+    return [
+        *_plain_pixels(images),
+        *_absent_classes(splits, class_names),
+        *_uneven_classes(labels, class_names),
+        *_repeated(splits, class_names),
+    ]
+
+
+def _plain_pixels(images: np.ndarray) -> list[str]:
+    """Return a line for images that are all dark, and for each channel that never varies."""
     notes = []
     if images.max() <= DARK:
         notes.append(
-            f"no pixel is brighter than {images.max()} of 255; do the files use fewer bits than they have?"
+            f"no pixel is brighter than {images.max()} of 255; do the files use fewer bits than"
+            " they have?"
         )
+
     for channel in range(images.shape[1]):
-        if images[:, channel].min() == images[:, channel].max():
+        values = images[:, channel]
+        if values.min() == values.max():
             notes.append(f"channel {channel} is the same in every pixel to train on")
 
-    for split, (_, present) in parts.items():
-        absent = sorted(set(range(len(class_names))) - set(present.tolist()))
+    return notes
+
+
+def _absent_classes(splits: dict[str, Split], class_names: list[str]) -> list[str]:
+    """Return a line for each split that lacks some of the classes."""
+    notes = []
+    for split, (_, labels) in splits.items():
+        absent = sorted(set(range(len(class_names))) - set(labels.tolist()))
         if absent:
-            names = ", ".join(class_names[label] for label in absent[:5]) + (
-                ", ..." if len(absent) > 5 else ""
+            names = ", ".join(class_names[label] for label in absent[:NAMED])
+            more = ", ..." if len(absent) > NAMED else ""
+            notes.append(
+                f"{split} lacks {len(absent)} of {len(class_names)} classes: {names}{more}"
             )
-            notes.append(f"{split} lacks {len(absent)} of {len(class_names)} classes: {names}")
+
+    return notes
+
+
+def _uneven_classes(labels: np.ndarray, class_names: list[str]) -> list[str]:
+    """Return a line where one class to train on is much commoner than another."""
     counts = np.bincount(labels)
-    if counts.max() >= UNEVEN * counts[counts > 0].min():
-        common = class_names[int(counts.argmax())]
-        notes.append(
-            f"the classes are uneven: {common} is {counts.max() / len(labels):.1%} of the images to train on; see"
-            " admission.measure for an accuracy that counts every class alike"
-        )
-    return notes + _repeated(parts, class_names)
+    if counts.max() < UNEVEN * counts[counts > 0].min():
+        return []
+    common = class_names[int(counts.argmax())]
+    return [
+        f"the classes are uneven: {common} is {counts.max() / len(labels):.1%} of the images to"
+        " train on; see admission.measure for an accuracy that counts every class alike"
+    ]
 
 
-def _repeated(parts: dict[str, Split], class_names: list[str]) -> list[str]:
-    """Return a line for images that are the same to the byte as one that is trained on, or as one of another class."""
-    notes, before = [], set()
+def _repeated(splits: dict[str, Split], class_names: list[str]) -> list[str]:
+    """Return a line for images that are the same to the byte as others that matter.
+
+    Those are the ones of an earlier split, and those of another class.
+    """
+    notes = []
+    earlier: set[bytes] = set()
     labels_of: dict[bytes, set[int]] = {}
-    for split, (images, labels) in parts.items():
-        digests = [
-            hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
-            for image in images
-        ]
-        again = sum(digest in before for digest in digests)
+    for split, (images, labels) in splits.items():
+        digests = [_digest(image) for image in images]
+        again = sum(digest in earlier for digest in digests)
         if again:
             where = "train" if split == "validation" else "train or validation"
             notes.append(
-                f"{again:,} of {len(digests):,} images of {split} are in {where}, too, so scores mislead"
+                f"{again:,} of {len(digests):,} images of {split} are in {where}, too, so scores"
+                " mislead"
             )
-        before.update(digests)
+
+        earlier.update(digests)
         for digest, label in zip(digests, labels.tolist()):
             labels_of.setdefault(digest, set()).add(label)
-    torn = [sorted(found) for found in labels_of.values() if len(found) > 1]
+
+    torn = [sorted(labels) for labels in labels_of.values() if len(labels) > 1]
     if torn:
-        first, second = (class_names[label] for label in torn[0][:2])
+        first, second = torn[0][:2]
         notes.append(
-            f"{len(torn):,} images lie in two classes or more, such as {first} and {second}"
+            f"{len(torn):,} images lie in two classes or more, such as {class_names[first]} and"
+            f" {class_names[second]}"
         )
+
     return notes
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()

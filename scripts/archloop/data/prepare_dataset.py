@@ -1,90 +1,122 @@
-"""One file a data set: uint8 images, labels, a seeded split and the facts that every stage shares."""
+"""One file a data set: uint8 images, labels, a seeded split, the metadata that stages share."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from archloop.data.dataset_checks import commonest_share, peculiarities
-from archloop.data.dataset_file import SPLITS
+from archloop.data.dataset_checks import Split, commonest_share, peculiarities
+from archloop.data.dataset_file import HEADER_KEY, SPLITS, DatasetMetadata
 from archloop.data.sources import read_source
 from archloop.errors import InputError
 from archloop.files import replacing
 from archloop.progress import get_logger
 from archloop.random_seeds import derive
+from archloop.settings.sections import Data
 
 # Images counted at once for the statistics: numpy widens each pixel to 8 bytes while it counts.
 CHUNK = 4096
 
 
-def prepare_dataset(name: str, output: Path, settings: dict, seed: int) -> dict:
-    """Write a data set as safetensors and return its facts.
+def prepare_dataset(name: str, output: Path, settings: Data, seed: int) -> DatasetMetadata:
+    """Write a data set as safetensors and return its metadata.
 
-    Tensors: {split}_images uint8 (n, channels, size, size) and {split}_labels int64 (n,) for the splits train,
-    validation and test, the last two shuffled. An official test set stays the test set; validation, where there is no
-    official one, is a stratified share of the training set. Of what is left to train on, `train_images` are kept, so
-    neither of the others depends on that number. mean and std, by channel and with pixels from 0 to 1, are those of the
-    split train alone; chance is the share of the commonest class of validation. settings: section data. Raises
-    InputError when the source is missing or broken, or nothing can be learned from it.
+    Tensors: {split}_images uint8 (n, channels, size, size) and {split}_labels int64 (n,) for the
+    splits train, validation and test, the last two shuffled. An official test set stays the test
+    set; validation, where there is no official one, is a stratified share of the training set. Of
+    what is left to train on, `train_images` are kept, so neither of the others depends on that
+    number. mean and std, by channel and with pixels from 0 to 1, are those of the split train
+    alone; chance is the share of the commonest class of validation. Raises InputError when the
+    source is missing or broken, or nothing can be learned from it.
     """
-    source = read_source(name, settings)
-    train, validation, test, class_names = (
-        source.train,
-        source.validation,
-        source.test,
-        source.class_names,
+    splits, class_names, notes = _read_splits(name, settings, seed)
+    images, _ = splits["train"]
+    _, validation_labels = splits["validation"]
+    mean, std = channel_statistics(images)
+    metadata = DatasetMetadata(
+        name=_name(name, settings),
+        classes=len(class_names),
+        class_names=class_names,
+        channels=int(images.shape[1]),
+        size=int(images.shape[2]),
+        chance=commonest_share(validation_labels),
+        mean=mean,
+        std=std,
+        images={split: len(splits[split][1]) for split in SPLITS},
+        notes=notes + peculiarities(splits, class_names),
+        seed=seed,
     )
-    notes = list(source.notes)
+
+    _write(output, splits, metadata)
+    _log(metadata)
+    return metadata
+
+
+def _read_splits(
+    name: str, settings: Data, seed: int
+) -> tuple[dict[str, Split], list[str], list[str]]:
+    """Return (split -> images and labels, names of the classes, notes on what was left out)."""
+    source = read_source(name, settings)
+    train, validation, test = source.train, source.validation, source.test
+    class_names, notes = source.class_names, list(source.notes)
     del source  # or its arrays would stay in memory beside the splits
+
     if test is None:
-        train, test = _divide(
-            train, settings["test_share"], derive(seed, name, "test"), class_names
-        )
+        seed_of_test = derive(seed, name, "test")
+        train, test = _divide(train, settings.test_share, seed_of_test, class_names)
     if validation is None:
+        seed_of_validation = derive(seed, name, "validation")
         train, validation = _divide(
-            train, settings["validation_share"], derive(seed, name, "validation"), class_names
+            train, settings.validation_share, seed_of_validation, class_names
         )
-    if settings.get("train_images") is not None:
-        kept = stratified_sample(train[1], settings["train_images"], derive(seed, name, "train"))
-        train = (train[0][kept], train[1][kept])
-    # In the order of their classes, a network that looks at its whole batch would read the labels off the places.
-    validation = _shuffled(validation, derive(seed, name, "validation", "order"))
-    test = _shuffled(test, derive(seed, name, "test", "order"))
-    parts = dict(zip(SPLITS, (train, validation, test)))
-    notes += peculiarities(parts, class_names)
-    mean, std = channel_statistics(train[0])
-    facts = {
-        "name": (settings.get("folder_name") if name == "folder" else None) or name,
-        "classes": len(class_names),
-        "class_names": class_names,
-        "channels": int(train[0].shape[1]),
-        "size": int(train[0].shape[2]),
-        "chance": commonest_share(validation[1]),
-        "mean": mean,
-        "std": std,
-        "images": {split: len(parts[split][1]) for split in SPLITS},
-        "notes": notes,
-        "seed": seed,
+
+    if settings.train_images is not None:
+        images, labels = train
+        kept = stratified_sample(labels, settings.train_images, derive(seed, name, "train"))
+        train = images[kept], labels[kept]
+
+    # In the order of their classes, a network that looks at its whole batch would read the labels
+    # off the positions.
+    splits = {
+        "train": train,
+        "validation": _shuffled(validation, derive(seed, name, "validation", "order")),
+        "test": _shuffled(test, derive(seed, name, "test", "order")),
     }
+
+    return splits, class_names, notes
+
+
+def _name(name: str, settings: Data) -> str:
+    """Return the name of a data set in prompts and tables: a user's own images may have one."""
+    own = settings.folder_name if name == "folder" else None
+    return own or name
+
+
+def _write(output: Path, splits: dict[str, Split], metadata: DatasetMetadata) -> None:
     tensors = {}
-    for split, (images, labels) in parts.items():
+    for split, (images, labels) in splits.items():
         tensors[f"{split}_images"] = torch.from_numpy(np.ascontiguousarray(images))
         tensors[f"{split}_labels"] = torch.from_numpy(labels)
+
+    header = {HEADER_KEY: json.dumps(asdict(metadata), sort_keys=True)}
     with replacing(output) as temporary:
-        save_file(tensors, temporary, metadata={"facts": json.dumps(facts, sort_keys=True)})
-    counts = ", ".join(f"{count:,} {split}" for split, count in facts["images"].items())
-    shape = f"{facts['channels']}x{facts['size']}x{facts['size']}"
+        save_file(tensors, temporary, metadata=header)
+
+
+def _log(metadata: DatasetMetadata) -> None:
     logger = get_logger("prepare")
-    logger.info("%s: %s images, %s, %d classes", facts["name"], counts, shape, facts["classes"])
-    logger.info(
-        "chance, the share of the commonest class of validation: %.1f %%", 100 * facts["chance"]
-    )
-    for note in notes:
+    counts = ", ".join(f"{count:,} {split}" for split, count in metadata.images.items())
+    shape = f"{metadata.channels}x{metadata.size}x{metadata.size}"
+    logger.info("%s: %s images, %s, %d classes", metadata.name, counts, shape, metadata.classes)
+
+    chance = 100 * metadata.chance
+    logger.info("chance, the share of the commonest class of validation: %.1f %%", chance)
+    for note in metadata.notes:
         logger.warning("note: %s", note)
-    return facts
 
 
 def stratified_split(
@@ -92,86 +124,92 @@ def stratified_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (kept, held) indices, each sorted; of every class the same share is held.
 
-    class_names: of label 0, 1, ..., for messages. At least one image of a class is held and one kept; raises
-    InputError when a class has only one.
+    class_names: of label 0, 1, ..., for messages. At least one image of a class is held and one
+    kept; raises InputError when a class has only one.
     """
-    dice = np.random.default_rng(seed)
-    held = []
+    rng = np.random.default_rng(seed)
+    held_by_class = []
     for label in np.unique(labels):
-        members = dice.permutation(np.flatnonzero(labels == label))
+        members = rng.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
             name = class_names[label] if class_names else label
             raise InputError(
                 f"class {name} has one image only; a split needs two or more of every class"
             )
-        held.append(members[: min(max(1, round(share * len(members))), len(members) - 1)])
-    held = np.sort(np.concatenate(held))
+
+        count = max(1, round(share * len(members)))
+        held_by_class.append(members[: min(count, len(members) - 1)])
+
+    held = np.sort(np.concatenate(held_by_class))
     return np.setdiff1d(np.arange(len(labels)), held), held
 
 
 def stratified_sample(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
-    """Return `number` indices, sorted (all of them where there are no more), in the proportions of the classes.
+    """Return `number` indices, sorted, in the proportions of the classes, all if there are no more.
 
-    One of each class comes first; the rest is dealt by largest remainder. A seed draws each class in one order, so more
-    images are the former ones and others. Raises InputError for fewer images than classes.
+    One of each class comes first; the rest is dealt by largest remainder. A seed orders each class
+    in one way, so more images are the former ones and others. Raises InputError for fewer images
+    than classes.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if number < len(classes):
         raise InputError(
-            f"data.train_images: {number} for {len(classes)} classes; at least one of each is needed"
+            f"data.train_images: {number} for {len(classes)} classes; at least one of each is"
+            " needed"
         )
+
     if number >= len(labels):
         return np.arange(len(labels))
 
     shares = (number - len(classes)) * (sizes - 1) / (len(labels) - len(classes))
     wanted = 1 + np.floor(shares).astype(np.int64)
-    largest_remainders = np.argsort(np.floor(shares) - shares, kind="stable")[
-        : number - wanted.sum()
-    ]
-    wanted[largest_remainders] += 1
+    by_remainder = np.argsort(np.floor(shares) - shares, kind="stable")
+    wanted[by_remainder[: number - wanted.sum()]] += 1
 
-    dice = np.random.default_rng(seed)
-    drawn = [
-        dice.permutation(np.flatnonzero(labels == label))[:count]
-        for label, count in zip(classes, wanted)
-    ]
-    return np.sort(np.concatenate(drawn))
+    rng = np.random.default_rng(seed)
+    sampled = []
+    for label, count in zip(classes, wanted):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        sampled.append(members[:count])
+
+    return np.sort(np.concatenate(sampled))
 
 
 def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Return (mean, std) by channel of uint8 images (n, channels, height, width), with pixels counted from 0 to 1.
+    """Return (mean, std) by channel of uint8 images (n, channels, height, width), as 0 to 1.
 
-    Computed from whole numbers, so that neither order nor size of chunks changes a digit; six decimals. A channel
-    that never varies gets std 1, for the judge divides by it.
+    Computed from whole numbers, so that neither order nor size of chunks changes a digit; six
+    decimals. A channel that never varies gets std 1, for the judge divides by it.
     """
     counts = np.zeros((images.shape[1], 256), np.int64)
     for start in range(0, len(images), CHUNK):
+        chunk = images[start : start + CHUNK]
         for channel in range(images.shape[1]):
-            counts[channel] += np.bincount(
-                images[start : start + CHUNK, channel].ravel(), minlength=256
-            )
+            counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
+
     means, deviations = [], []
-    for (
-        histogram
-    ) in counts.tolist():  # Python's integers: the squares of sums would not fit 64 bits
+    # Python's integers from here on: the squares of sums would not fit 64 bits.
+    for histogram in counts.tolist():
         pixels = sum(histogram)
         total = sum(value * count for value, count in enumerate(histogram))
         squares = sum(value**2 * count for value, count in enumerate(histogram))
         variance = (pixels * squares - total**2) / pixels**2
         means.append(round(total / pixels / 255, 6))
         deviations.append(round(variance**0.5 / 255, 6) or 1.0)
+
     return means, deviations
 
 
-def _shuffled(part: tuple, seed: int) -> tuple:
+def _shuffled(part: Split, seed: int) -> Split:
     images, labels = part
     order = np.random.default_rng(seed).permutation(len(labels))
     return images[order], labels[order]
 
 
 def _divide(
-    part: tuple, share: float, seed: int, class_names: Sequence[str]
-) -> tuple[tuple, tuple]:
+    part: Split, share: float, seed: int, class_names: Sequence[str]
+) -> tuple[Split, Split]:
+    """Return (what is kept, what is held) of images and labels."""
     images, labels = part
     kept, held = stratified_split(labels, share, seed, class_names)
     return (images[kept], labels[kept]), (images[held], labels[held])

@@ -1,7 +1,7 @@
-"""Where data sets come from: one reader a name, each giving whole arrays as the makers of the data set divide them.
+"""Where data sets come from: one reader a name, each giving whole arrays as the makers divide them.
 
-The files of CIFAR, SVHN and MNIST are found, checked, downloaded and parsed by torchvision. A reader gets the settings
-of section `data` and nothing else.
+The files of CIFAR, SVHN and MNIST are found, checked, downloaded and parsed by torchvision. A
+reader gets the settings of section `data` and nothing else.
 """
 
 import contextlib
@@ -13,27 +13,33 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from archloop.data.dataset_checks import Split
 from archloop.data.image_folder import read_image_folder
 from archloop.errors import InputError, kind_and_line
+from archloop.settings.sections import Data
 
 # Where Debian's package dataset-fashion-mnist puts its files.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 DIGITS = [str(digit) for digit in range(10)]
+# torchvision sets no limit: behind a firewall it would wait for hours.
 DOWNLOAD_SILENCE_S = 60
+# A prediction is one byte.
 MAXIMUM_CLASSES = 256
-
-Split = tuple[np.ndarray, np.ndarray]
+MISSING = "missing"
+DAMAGED = "damaged (its md5 is wrong)"
+OTHER_LENGTH = "shorter or longer than its header says"
 
 
 @dataclass(frozen=True)
 class Source:
     """A data set as its makers divide it.
 
-    train, test, validation: (images uint8 (n, channels, size, size), labels int64 (n,) from 0); None where there is no
-    official one. class_names: the name of label i at place i. notes: what was left out on reading, one line each.
+    train, test, validation: None where there is no official one. class_names: the name of label i
+    at index i. notes: what was left out on reading, one line each.
     """
 
     train: Split
@@ -45,7 +51,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file that torchvision reads, and the download it comes from. md5: None where torchvision checks none."""
+    """A file that torchvision reads, and the download it comes from.
+
+    md5: None where torchvision checks none.
+    """
 
     path: Path
     md5: str | None
@@ -53,89 +62,113 @@ class Wanted:
     url: str
 
 
-def read_source(name: str, settings: dict) -> Source:
-    """Return a data set of SOURCES; settings: section data.
+def read_source(name: str, settings: Data) -> Source:
+    """Return a data set of SOURCES.
 
-    Raises InputError when files are missing and cannot be downloaded, are broken, or do not fit each other.
+    Raises InputError when files are missing and cannot be downloaded, are broken, or do not fit
+    each other.
     """
     source = SOURCES[name](settings)
     classes = len(source.class_names)
-    where = settings["folder"] if name == "folder" else settings["root"]
-    if classes > MAXIMUM_CLASSES:  # a prediction is one byte
+    where = settings.folder if name == "folder" else settings.root
+    if classes > MAXIMUM_CLASSES:
         raise InputError(f"{where}: {classes} classes; at most {MAXIMUM_CLASSES} can be told apart")
-    for split, part in (
-        ("training", source.train),
-        ("validation", source.validation),
-        ("test", source.test),
-    ):
+
+    splits = {"training": source.train, "validation": source.validation, "test": source.test}
+    for split, part in splits.items():
         if part is None:
             continue
         images, labels = part
         if len(images) != len(labels) or not len(labels):
             raise InputError(
-                f"{where}: {name} has {len(images)} {split} images and {len(labels)} labels; get it anew"
+                f"{where}: {name} has {len(images)} {split} images and {len(labels)} labels; get"
+                " it anew"
             )
+
         if labels.min() < 0 or labels.max() >= classes:
             raise InputError(
                 f"{where}: {name} has a {split} label outside 0 to {classes - 1}; get it anew"
             )
+
     return source
 
 
-def _cifar(name: str) -> Callable[[dict], Source]:
-    def read(settings: dict) -> Source:
-        from torchvision import datasets
-
-        kind, root = getattr(datasets, name), _root(settings)
-        archive = root / kind.filename
-        files = [
-            (root / kind.base_folder / file, md5) for file, md5 in kind.train_list + kind.test_list
-        ]
-        files.append((root / kind.base_folder / kind.meta["filename"], kind.meta["md5"]))
-        with _one_line(name, [Wanted(path, md5, archive, kind.url) for path, md5 in files]):
-            train, test = (kind(root, train=train, download=True) for train in (True, False))
-        parts = [
-            (each.data.transpose(0, 3, 1, 2), np.array(each.targets, np.int64))
-            for each in (train, test)
-        ]
-        return Source(*parts, list(train.classes))
-
-    return read
+def _cifar10(settings: Data) -> Source:
+    return _cifar("CIFAR10", settings)
 
 
-def _svhn(settings: dict) -> Source:
+def _cifar100(settings: Data) -> Source:
+    return _cifar("CIFAR100", settings)
+
+
+def _cifar(name: str, settings: Data) -> Source:
+    from torchvision import datasets
+
+    reader, root = getattr(datasets, name), _root(settings)
+    folder = root / reader.base_folder
+    listed = [
+        *reader.train_list,
+        *reader.test_list,
+        (reader.meta["filename"], reader.meta["md5"]),
+    ]
+
+    archive = root / reader.filename
+    files = [Wanted(folder / file, md5, archive, reader.url) for file, md5 in listed]
+    with _one_line(name, files):
+        train = reader(root, train=True, download=True)
+        test = reader(root, train=False, download=True)
+
+    return Source(_cifar_split(train), _cifar_split(test), list(train.classes))
+
+
+def _cifar_split(read: Any) -> Split:
+    return read.data.transpose(0, 3, 1, 2), np.array(read.targets, np.int64)
+
+
+def _svhn(settings: Data) -> Source:
     from torchvision.datasets import SVHN
 
     root = _root(settings)
-    files = [SVHN.split_list[split] for split in ("train", "test")]
-    with _one_line(
-        "SVHN", [Wanted(root / file, md5, root / file, url) for url, file, md5 in files]
-    ):
-        train, test = (SVHN(root, split=split, download=True) for split in ("train", "test"))
+    files = []
+    for split in ("train", "test"):
+        url, file, md5 = SVHN.split_list[split]
+        files.append(Wanted(root / file, md5, root / file, url))
+
+    with _one_line("SVHN", files):
+        train = SVHN(root, split="train", download=True)
+        test = SVHN(root, split="test", download=True)
+
+    return Source(_svhn_split(train), _svhn_split(test), DIGITS)
+
+
+def _svhn_split(read: Any) -> Split:
     # In the file the image is the fastest index; everything after this goes image by image.
-    parts = [
-        (np.ascontiguousarray(each.data), np.atleast_1d(each.labels)) for each in (train, test)
-    ]
-    return Source(*parts, DIGITS)
+    return np.ascontiguousarray(read.data), np.atleast_1d(read.labels)
 
 
-def _mnist(settings: dict) -> Source:
+def _mnist(settings: Data) -> Source:
     return _read_idx("MNIST", _root(settings))
 
 
-def _fashion_mnist(settings: dict) -> Source:
+def _fashion_mnist(settings: Data) -> Source:
     root = _root(settings)
-    raw = root / "FashionMNIST" / "raw"
     packed = _idx_files("FashionMNIST")
-    own = all((raw / file).is_file() or (raw / file).with_suffix("").is_file() for file in packed)
-    if own or not DEBIAN_FASHION_MNIST.is_dir():
+    raw = root / "FashionMNIST" / "raw"
+    downloaded = all(_is_there(raw / file) for file in packed)
+    if downloaded or not DEBIAN_FASHION_MNIST.is_dir():
         return _read_idx("FashionMNIST", root)
+
     with tempfile.TemporaryDirectory(prefix="archloop-") as folder:
         raw = Path(folder) / "FashionMNIST" / "raw"
         raw.mkdir(parents=True)
         for file in packed:
             _unpack(DEBIAN_FASHION_MNIST / file, (raw / file).with_suffix(""))
         return _read_idx("FashionMNIST", Path(folder))
+
+
+def _is_there(packed: Path) -> bool:
+    """Say whether a file is there, as it was downloaded or unpacked."""
+    return packed.is_file() or packed.with_suffix("").is_file()
 
 
 def _unpack(packed: Path, plain: Path) -> None:
@@ -157,105 +190,137 @@ def _idx_files(name: str) -> list[str]:
 def _read_idx(name: str, root: Path) -> Source:
     from torchvision import datasets
 
-    kind, raw = getattr(datasets, name), root / name / "raw"
-    packed = [(raw / file, f"{kind.mirrors[0]}{file}") for file in _idx_files(name)]
-    with _one_line(name, [Wanted(path.with_suffix(""), None, path, url) for path, url in packed]):
-        train, test = (kind(root, train=train, download=True) for train in (True, False))
-    parts = [(each.data.numpy()[:, None], each.targets.numpy()) for each in (train, test)]
-    return Source(*parts, list(kind.classes))
+    reader = getattr(datasets, name)
+    files = []
+    for file in _idx_files(name):
+        packed = root / name / "raw" / file
+        files.append(Wanted(packed.with_suffix(""), None, packed, f"{reader.mirrors[0]}{file}"))
+
+    with _one_line(name, files):
+        train = reader(root, train=True, download=True)
+        test = reader(root, train=False, download=True)
+
+    return Source(_idx_split(train), _idx_split(test), list(reader.classes))
+
+
+def _idx_split(read: Any) -> Split:
+    return read.data.numpy()[:, None], read.targets.numpy()
 
 
 def _whole_idx(path: Path) -> bool:
-    """Whether a file is as long as its idx header says: bytes 0, 0, 8 (uint8), number of sizes; the sizes; the data."""
+    """Say whether a file is as long as its idx header says.
+
+    The format: bytes 0, 0, 8 (uint8) and the number of sizes; the sizes, 4 bytes each, the highest
+    first; the data.
+    """
     with open(path, "rb") as opened:
         start = opened.read(4)
         if start[:3] != b"\0\0\x08" or len(start) < 4:
             return False
         header = opened.read(4 * start[3])
+
     sizes = [int.from_bytes(header[at : at + 4], "big") for at in range(0, len(header), 4)]
     return path.stat().st_size == 4 + 4 * start[3] + math.prod(sizes)
 
 
-def _digits(settings: dict) -> Source:
+def _digits(settings: Data) -> Source:
     import torch
     from sklearn.datasets import load_digits
 
     raw = load_digits()
-    size = (settings["digits_pixels"], settings["digits_pixels"])
-    images = torch.from_numpy(raw.images * (255 / 16)).float()[:, None]
-    images = torch.nn.functional.interpolate(
-        images, size=size, mode="bilinear", align_corners=False
-    )
-    images = images.round().clamp(0, 255).to(torch.uint8).numpy()
+    size = (settings.digits_pixels, settings.digits_pixels)
+    grey = torch.from_numpy(raw.images * (255 / 16)).float()[:, None]
+    grey = torch.nn.functional.interpolate(grey, size=size, mode="bilinear", align_corners=False)
+    images = grey.round().clamp(0, 255).to(torch.uint8).numpy()
     return Source((images, raw.target.astype(np.int64)), None, DIGITS)
 
 
-def _folder(settings: dict) -> Source:
-    found = read_image_folder(settings["folder"], settings["folder_pixels"], MAXIMUM_CLASSES)
-    splits = found.splits
+def _folder(settings: Data) -> Source:
+    read = read_image_folder(settings.folder, settings.folder_pixels, MAXIMUM_CLASSES)
     return Source(
-        splits["train"],
-        splits.get("test"),
-        found.class_names,
-        splits.get("validation"),
-        found.notes,
+        train=read.splits["train"],
+        test=read.splits.get("test"),
+        class_names=read.class_names,
+        validation=read.splits.get("validation"),
+        notes=read.notes,
     )
 
 
-def _root(settings: dict) -> Path:
-    return Path(settings["root"]).expanduser()
+def _root(settings: Data) -> Path:
+    return Path(settings.root).expanduser()
 
 
 @contextlib.contextmanager
 def _one_line(name: str, files: list[Wanted]) -> Iterator[None]:
-    """Turn whatever torchvision raises while it downloads and parses into one line that names the file at fault."""
+    """Turn whatever torchvision raises while it reads into a line that names the file at fault."""
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(
-        DOWNLOAD_SILENCE_S
-    )  # torchvision sets none: behind a firewall it would wait for hours
+    socket.setdefaulttimeout(DOWNLOAD_SILENCE_S)
     try:
         yield
-    except (
-        Exception
-    ) as error:  # its parsers raise EOFError, ValueError, AssertionError, KeyError and more
+    # Its parsers raise EOFError, ValueError, AssertionError, KeyError and more.
+    except Exception as error:
         raise InputError(_complaint(name, files, error)) from None
     finally:
         socket.setdefaulttimeout(timeout)
 
 
 def _complaint(name: str, files: list[Wanted], error: Exception) -> str:
+    """Return what is wrong with which file, and how to mend it."""
     why = kind_and_line(error)
-    faults = {file.path: fault for file in files if (fault := _fault(file))}
+    faults = _faults(files)
     if not faults:
-        return f"{files[0].path.parent}: {name} cannot be read from there ({why}); delete its files and run again"
-    # With one plain file missing, torchvision asks for all packed ones.
-    needed = dict.fromkeys(
-        file.download for file in files if file.path in faults or file.md5 is None
-    )
-    names, site = ", ".join(path.name for path in needed), files[0].url.rpartition("/")[0]
-    mend = f"put {names} from {site}/ into {files[0].download.parent} and run again"
-    if name == "FashionMNIST":
-        mend += ", or install Debian's dataset-fashion-mnist"
+        return (
+            f"{files[0].path.parent}: {name} cannot be read from there ({why}); delete its files"
+            " and run again"
+        )
+
+    mend = _remedy(name, files, faults)
     path, fault = next(iter(faults.items()))
-    if fault == "shorter or longer than its header says":
+    if fault == OTHER_LENGTH:
         return f"{path}: {fault}; delete it and run again; without a network, {mend}"
     return f"{path}: {fault}, and the download of {name} failed ({why}); {mend}"
 
 
-def _fault(file: Wanted) -> str:
-    """Return what is wrong with a file, nothing when it is whole."""
+def _remedy(name: str, files: list[Wanted], faults: dict[Path, str]) -> str:
+    """Return what to put where: with one plain file missing, torchvision asks for all packed."""
+    needed: dict[str, None] = {}
+    for file in files:
+        if file.path in faults or file.md5 is None:
+            needed[file.download.name] = None
+
+    site, _, _ = files[0].url.rpartition("/")
+    folder = files[0].download.parent
+    mend = f"put {', '.join(needed)} from {site}/ into {folder} and run again"
+    if name == "FashionMNIST":
+        mend += ", or install Debian's dataset-fashion-mnist"
+    return mend
+
+
+def _faults(files: list[Wanted]) -> dict[Path, str]:
+    """Return the files that are not whole, and what is wrong with each."""
+    faults = {}
+    for file in files:
+        fault = _fault(file)
+        if fault is not None:
+            faults[file.path] = fault
+
+    return faults
+
+
+def _fault(file: Wanted) -> str | None:
+    """Return what is wrong with a file, None when it is whole."""
     from torchvision.datasets.utils import check_integrity
 
     if not file.path.is_file():
-        return "missing"
+        return MISSING
     if file.md5:
-        return "" if check_integrity(file.path, file.md5) else "damaged (its md5 is wrong)"
-    return "" if _whole_idx(file.path) else "shorter or longer than its header says"
+        return None if check_integrity(file.path, file.md5) else DAMAGED
+    return None if _whole_idx(file.path) else OTHER_LENGTH
 
 
-SOURCES: dict[str, Callable[[dict], Source]] = {
-    "cifar10": _cifar("CIFAR10"),
-    "cifar100": _cifar("CIFAR100"),
+SOURCES: dict[str, Callable[[Data], Source]] = {
+    "cifar10": _cifar10,
+    "cifar100": _cifar100,
     "svhn": _svhn,
     "fashion_mnist": _fashion_mnist,
     "mnist": _mnist,

@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 from safetensors.numpy import save_file
 
-from archloop.data.dataset_file import read_facts, read_split
+from archloop.data.dataset_file import read_metadata, read_split
 from archloop.errors import InputError
 from archloop.evaluation.devices import judging_device, resolved_precision
 from archloop.evaluation.records import Record, TrainingRequest, unjudged
@@ -74,7 +74,7 @@ class Judge:
         level: str = "auto",
         driver_calls: str = "refuse",
     ) -> None:
-        self.metadata, self.dataset = read_facts(dataset), dataset
+        self.metadata, self.dataset = read_metadata(dataset), dataset
         self.device = judging_device(device)
         self.device_name = device_name(self.device)
         self.sound = False
@@ -136,7 +136,7 @@ class Judge:
             tensors[f"{split}_images"], _ = read_split(self.dataset, split)
         save_file(tensors, self.data / DATA)
 
-        shown = {name: self.metadata[name] for name in ("mean", "std", "classes")}
+        shown = {name: getattr(self.metadata, name) for name in ("mean", "std", "classes")}
         write_json(self.data / METADATA, shown)
 
         # By a file, for these may be many. But for level landlock, empty folders lie over the hidden ones.

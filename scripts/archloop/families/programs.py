@@ -1,13 +1,15 @@
-"""The project's own seed programs: families of convolutional networks, written by hand as templates, settings varied.
+"""The project's own seed programs: families of convolutional networks, as templates.
 
-Each file in families/ is one family. A variant sets widths, depth, kernel, activation, normalisation, pooling and head.
+Each file in templates/ is one family. A variant sets widths, depth, kernel, activation,
+normalisation, pooling and head.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -18,7 +20,8 @@ FOLDER = Path(__file__).parent / "templates"
 VARIANTS = 24
 # The plainest settings come first, so that a small corpus for a small model is made of them.
 PLAINEST = {"act": {"ReLU", "GELU", "SiLU"}, "norm": {"batch"}, "head": {"linear", "grid"}}
-AXES = {
+# A value that stands here twice is drawn twice as often.
+AXES: dict[str, Sequence[Any]] = {
     "widths": [
         (8, 16, 32),
         (12, 24, 48),
@@ -36,10 +39,13 @@ AXES = {
     "n": [1, 2],
 }
 
+# A value of each of AXES.
+Variant = Mapping[str, Any]
+
 
 @dataclass(frozen=True)
 class SeedProgram:
-    """One program of a family; its id names the family and its place in the family's fixed order."""
+    """One program of a family; its id names the family and its index in the fixed order."""
 
     id: str
     family: str
@@ -51,33 +57,41 @@ def family_names() -> list[str]:
     return sorted(path.name.removesuffix(".py.j2") for path in FOLDER.glob("[a-z]*.py.j2"))
 
 
-def render(family: str, variant: dict) -> str:
-    """Return the program of a family with these settings, one value of each of AXES."""
-    variant = variant | dict(zip("abc", variant["widths"]))
+def render(family: str, variant: Variant) -> str:
+    """Return the program of a family with these settings."""
+    a, b, c = variant["widths"]
+    settings = {**variant, "a": a, "b": b, "c": c}
     parts = _templates().get_template("_parts.j2").module
-    return _templates().get_template(f"{family}.py.j2").render(p=parts, v=variant).strip() + "\n"
+    template = _templates().get_template(f"{family}.py.j2")
+    return template.render(p=parts, v=settings).strip() + "\n"
 
 
 @cache
 def family_programs(family: str) -> tuple[SeedProgram, ...]:
     """Return the programs of one family in their fixed order."""
-    grid = list(itertools.product(*AXES.values()))
-    programs: dict[str, None] = {}
-    variants = [
-        dict(zip(AXES, values))
-        for values in generator("seed programs", family).sample(grid, len(grid))
-    ]
-    plainest = [
-        variant for variant in variants if all(variant[axis] in PLAINEST[axis] for axis in PLAINEST)
-    ]
-    for variant in plainest[: VARIANTS // 2] + variants:
-        programs.setdefault(render(family, variant))
-        if len(programs) == VARIANTS:
+    texts: dict[str, None] = {}
+    for variant in _variants(family):
+        texts.setdefault(render(family, variant))
+        if len(texts) == VARIANTS:
             break
-    return tuple(
-        SeedProgram(f"seed-{family}-{number:03d}", family, text)
-        for number, text in enumerate(programs)
-    )
+
+    programs = []
+    for number, text in enumerate(texts):
+        programs.append(SeedProgram(f"seed-{family}-{number:03d}", family, text))
+    return tuple(programs)
+
+
+def _variants(family: str) -> Iterator[Variant]:
+    """Yield the variants of a family in its own fixed order, some of the plainest first."""
+    grid = list(itertools.product(*AXES.values()))
+    shuffled = generator("seed programs", family).sample(grid, len(grid))
+    variants = [dict(zip(AXES, values)) for values in shuffled]
+    yield from [variant for variant in variants if _is_plain(variant)][: VARIANTS // 2]
+    yield from variants
+
+
+def _is_plain(variant: Variant) -> bool:
+    return all(variant[axis] in values for axis, values in PLAINEST.items())
 
 
 def known_families(families: Sequence[str] | None) -> list[str]:
@@ -85,24 +99,37 @@ def known_families(families: Sequence[str] | None) -> list[str]:
     unknown = sorted(set(families or ()) - set(family_names()))
     if unknown:
         raise InputError(
-            f"seed_corpus.families: there is no family {unknown[0]}; there are {', '.join(family_names())}"
+            f"seed_corpus.families: there is no family {unknown[0]}; there are"
+            f" {', '.join(family_names())}"
         )
+
     return list(families or family_names())
 
 
-def seed_programs(
-    per_family: int | None = None, families: Sequence[str] | None = None, keep=lambda program: True
-) -> list[SeedProgram]:
-    """Return the first `per_family` kept programs of each family (None: all), the families taking turns.
+def any_program(program: str) -> bool:
+    """Keep every program."""
+    return True
 
-    keep: a condition on a program's text, such as a maximum length. Raises InputError for an unknown family.
+
+def seed_programs(
+    per_family: int | None = None,
+    families: Sequence[str] | None = None,
+    keep: Callable[[str], bool] = any_program,
+) -> list[SeedProgram]:
+    """Return the first `per_family` kept programs of each family (None: all), families in turn.
+
+    keep: a condition on a program's text, such as a maximum length. Raises InputError for an
+    unknown family.
     """
     chosen = []
     for family in known_families(families):
-        kept = (each for each in family_programs(family) if keep(each.program))
+        kept = (program for program in family_programs(family) if keep(program.program))
         chosen.append(list(itertools.islice(kept, per_family)))
-    turns = itertools.zip_longest(*chosen)
-    return [each for turn in turns for each in turn if each is not None]
+
+    programs = []
+    for turn in itertools.zip_longest(*chosen):
+        programs += [program for program in turn if program is not None]
+    return programs
 
 
 @cache

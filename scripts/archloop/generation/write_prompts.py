@@ -1,10 +1,11 @@
 """What the language model is asked: a template filled with facts of the data set, the goal, a hint and references."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jinja2
 
+from archloop.data.dataset_file import DatasetDescription
 from archloop.errors import InputError
 from archloop.files import read_text
 from archloop.random_seeds import derive, generator
@@ -33,16 +34,22 @@ def read_template(path: Path) -> jinja2.Template:
 
 
 def write_prompt(
-    template: jinja2.Template, dataset: dict, goal: dict, hint: str, references: list[dict]
+    template: jinja2.Template,
+    dataset: DatasetDescription,
+    goal: dict,
+    hint: str,
+    references: list[dict],
 ) -> str:
     """Return one prompt.
 
-    dataset: name, channels, size (pixels), classes. goal: epochs, parameter_budget. references: rows of the corpus with
-    program, parameters, accuracy (0 to 1) and dataset.
+    goal: epochs, parameter_budget. references: rows of the corpus with program, parameters, accuracy (0 to 1) and
+    dataset.
     """
     facts = {
-        "dataset": dataset["name"],
-        **{key: dataset[key] for key in ("channels", "size", "classes")},
+        "dataset": dataset.name,
+        "channels": dataset.channels,
+        "size": dataset.size,
+        "classes": dataset.classes,
     }
     try:
         text = template.render(**facts, **goal, hint=hint, references=references)
@@ -52,7 +59,11 @@ def write_prompt(
 
 
 def seed_prompt(
-    template: jinja2.Template, hints: dict[str, str], dataset: dict, goal: dict, row: dict
+    template: jinja2.Template,
+    hints: dict[str, str],
+    dataset: DatasetDescription,
+    goal: dict,
+    row: Mapping,
 ) -> str:
     """Return the prompt that a program of the seed corpus answers: its own hint, no references.
 
@@ -73,7 +84,7 @@ def cycle_prompts(
     count: int,
     template: jinja2.Template,
     hints: dict[str, str],
-    dataset: dict,
+    dataset: DatasetDescription,
     goal: dict,
     corpus: list[dict],
     references: int,

@@ -1,72 +1,75 @@
-"""Whether a valid candidate repeats another one: for the reports, beside the gate's verdict, which compares with less.
+"""Whether a valid candidate repeats another one: for the reports, beside the gate's verdict.
 
-The gate looks for copies of what was admitted. A program that scores below the threshold enters nowhere, so its copies
-are new to the gate for ever, and how many copies a cycle seems to hold would move with accuracy. Here a candidate is
-compared with all that is known to the gate, with every valid candidate of earlier cycles and with every better one of
-its own.
+The gate looks for copies of what was admitted. A program that scores below the threshold enters
+nowhere, so its copies are new to the gate for ever, and how many copies a cycle seems to hold would
+move with accuracy. Here a candidate is compared with all that is known to the gate, with every
+valid candidate of earlier cycles and with every better one of its own.
 """
+
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from archloop.novelty.neighbours import (
-    Neighbours,
-    Programs,
-    is_copy,
-    known_programs,
-    nearest,
-    neighbours,
-    pick,
-)
+from archloop.novelty.gate import Gate, Match, first_ids, most_similar, nearest
+from archloop.novelty.neighbours import Neighbours, known_programs, neighbours
 from archloop.outcomes import VALID
+from archloop.settings.sections import Novelty
 
 # What is read of earlier candidates.
 COLUMNS = ("id", "program", "signature", "shingle_tokens", "graph_digest", "outcome")
 
 
-def repeats(
-    own: Programs,
-    digests: list[str],
-    known: list[dict],
-    to_own: list[Neighbours],
-    earlier: pl.DataFrame,
-    novelty: dict,
-) -> list[dict]:
-    """Return {"repeat_of", "repeat_similarity"} for each valid candidate, the better ones first.
+@dataclass(frozen=True)
+class Repeat:
+    """What a candidate repeats.
 
-    own, digests, to_own: the candidates, their graphs' digests, and what resembles each among them. known: of each the
-    nearest program and the twin that the gate knows. earlier: COLUMNS of the candidates of earlier cycles. A copy is
-    what the gate would call one, or, where it is none, what `either` would. repeat_of: the id of the most similar such
-    program, or of one that computes the same graph; None where there is none. repeat_similarity: exact, else None.
+    of: the id of the most similar program that it is a copy of, or of one that computes the same
+    graph; None where there is none. similarity: to the nearest of all, where that is exact.
     """
-    novelty = novelty | {"gate": "either"} if novelty["gate"] == "none" else novelty
+
+    of: str | None
+    similarity: float | None
+
+
+def repeats(gate: Gate, earlier: pl.DataFrame, novelty: Novelty) -> list[Repeat]:
+    """Return what each of the gate's programs repeats; they are valid candidates, the better first.
+
+    earlier: COLUMNS of the candidates of earlier cycles. A copy is what the gate would call one or,
+    where it is `none`, what `either` would.
+    """
+    if novelty.gate == "none":
+        novelty = replace(novelty, gate="either")
     valid = earlier.filter(pl.col("outcome").is_in(VALID)).sort("id")
-    programs = known_programs(valid, novelty["shingle_tokens"])
-    to_earlier = neighbours(own, programs, novelty["threshold"], novelty["shingle_tokens"])
-    graphs = dict(reversed(list(valid.select("graph_digest", "id").iter_rows())))
+    known = known_programs(valid, novelty.shingle_tokens)
+    to_earlier = neighbours(gate.programs, known, novelty.threshold, novelty.shingle_tokens)
+    graphs = first_ids(valid)
+
     found = []
-    for place, (digest, facts) in enumerate(zip(digests, known)):
-        better = Neighbours(
-            {row: value for row, value in to_own[place].exact.items() if row < place}
-        )
-        best = pick(
+    for position, graph in enumerate(gate.graphs):
+        of_gate = gate.match(position, [])
+        exact = gate.to_own[position].exact
+        better = Neighbours({other: exact[other] for other in exact if other < position})
+        best = most_similar(
             [
-                facts["nearest"],
-                nearest(to_earlier[place], programs, "earlier"),
-                nearest(better, own, "same_cycle"),
+                of_gate.nearest,
+                nearest(to_earlier[position], known, "earlier"),
+                nearest(better, gate.programs, "same_cycle"),
             ]
         )
-        twin = facts["twin"] or graphs.get(digest)
-        graphs.setdefault(digest, own.ids[place])
-        by_text = best.exact and best.id is not None and best.similarity >= novelty["threshold"]
-        copy = is_copy(best, twin, novelty)
-        found.append(
-            {
-                "repeat_of": (best.id if by_text and novelty["gate"] != "graph" else twin)
-                if copy
-                else None,
-                "repeat_similarity": best.similarity
-                if best.exact and best.id is not None
-                else None,
-            }
-        )
+
+        same_graph = of_gate.graph_match_id or graphs.get(graph)
+        found.append(_repeat(Match(best, same_graph), novelty))
+        graphs.setdefault(graph, gate.programs.ids[position])
+
     return found
+
+
+def _repeat(match: Match, novelty: Novelty) -> Repeat:
+    best = match.nearest
+    similarity = best.similarity if best is not None and best.exact else None
+    if not match.is_copy(novelty):
+        return Repeat(None, similarity)
+    by_text = novelty.gate != "graph" and match.is_near_copy_by_text(novelty.threshold)
+    if best is not None and by_text:
+        return Repeat(best.id, similarity)
+    return Repeat(match.graph_match_id, similarity)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from archloop.data.dataset_file import DatasetDescription, read_metadata
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.generation.answers import OPENINGS
 from archloop.generation.write_prompts import read_hints, read_template, write_prompt
 from archloop.layout import ROOT
 from archloop.model.loading import MANIFEST
-from archloop.model.memory import read_header
 from archloop.preflight.planned_run import PlannedRun
 from archloop.settings.chains import effective
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 # What a prompt may say of a data set that is not prepared yet.
-UNKNOWN = {"channels": 3, "size": 256, "classes": 1000}
+UNKNOWN = DatasetDescription(name="", channels=3, size=256, classes=1000)
 
 
 def read_tokenizer(run: PlannedRun) -> Tokenizer | None:
@@ -82,17 +82,14 @@ class PromptLengths:
     ) -> int:
         """Return the tokens of the longest prompt over all hints. budget: of parameters."""
         read, goal = read_template(ROOT / template), {"epochs": epochs, "parameter_budget": budget}
-        metadata = dataset_metadata(self.run, dataset)
+        described = description_of(self.run, dataset)
         lengths = []
         for hint in read_hints(ROOT / hints).values():
-            lengths.append(self._tokens(write_prompt(read, metadata, goal, hint, [])))
+            lengths.append(self._tokens(write_prompt(read, described, goal, hint, [])))
         return max(lengths)
 
 
-def dataset_metadata(run: PlannedRun, name: str) -> dict[str, Any]:
+def description_of(run: PlannedRun, name: str) -> DatasetDescription:
     """Return what a prompt may say of a data set: as large as any, where it is not prepared yet."""
     path = run.dataset(name)
-    if not path.is_file():
-        return UNKNOWN | {"name": name}
-    metadata: dict[str, Any] = json.loads(read_header(path)["__metadata__"]["facts"])
-    return metadata
+    return read_metadata(path) if path.is_file() else replace(UNKNOWN, name=name)

@@ -1,13 +1,12 @@
 """Data sets, room on the disk, and how many jobs and files are left to make."""
 
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from archloop.errors import InputError
+from archloop.data.dataset_file import SPLITS, read_metadata
 from archloop.layout import ADAPTER
-from archloop.model.memory import adapter_parameters, read_header, weight_shapes
+from archloop.model.memory import adapter_parameters, weight_shapes
 from archloop.monitoring.status import durations, plan
 from archloop.preflight import node_probe
 from archloop.preflight.planned_run import (
@@ -42,7 +41,6 @@ FILES = {
     "build_seed_corpus": 7,
 }
 QUEUED = ("generate", "evaluate", "finetune")
-SPLITS = ("train", "validation", "test")  # as in data/dataset_file.py, which imports numpy
 # Seconds from the start of a job at SLURM to that of its script: on an idle node, and on a slow
 # file system.
 START_S = (6, 20)
@@ -66,14 +64,9 @@ def check_datasets(run: PlannedRun) -> Iterator[Finding]:
 
 
 def _prepared(name: str, path: Path) -> Iterator[Finding]:
-    head = read_header(path)
-    try:
-        metadata = json.loads(head["__metadata__"]["facts"])
-        images = {split: metadata["images"][split] for split in SPLITS}
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: no facts of a data set; delete it and run again") from None
-
-    counts = ", ".join(f"{count} {split}" for split, count in images.items())
+    metadata = read_metadata(path)
+    images = metadata.images
+    counts = ", ".join(f"{images[split]} {split}" for split in SPLITS)
     yield ok(
         "data",
         f"{name}: {counts} images",
@@ -82,7 +75,7 @@ def _prepared(name: str, path: Path) -> Iterator[Finding]:
         validation_images=images["validation"],
         test_images=images["test"],
     )
-    for note in metadata.get("notes", ()):
+    for note in metadata.notes:
         yield warning("data", f"{name}: {note}", dataset=name)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from archloop.data.dataset_file import SPLITS
+from archloop.data.dataset_file import HEADER_KEY, SPLITS, DatasetMetadata
 from archloop.errors import InputError, one_line
 from archloop.evaluation import judge
 from archloop.families.programs import family_programs
@@ -130,21 +130,20 @@ def write_images(path: Path) -> None:
         shape = (IMAGES, 1, SIZE, SIZE)
         arrays[f"{split}_images"] = rng.integers(0, 256, shape, dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(IMAGES) % CLASSES
-
-    metadata = {
-        "name": "trial",
-        "classes": CLASSES,
-        "class_names": [str(number) for number in range(CLASSES)],
-        "channels": 1,
-        "size": SIZE,
-        "chance": 1 / CLASSES,
-        "mean": [0.5],
-        "std": [0.29],
-        "seed": 1,
-        "images": dict.fromkeys(SPLITS, IMAGES),
-    }
-
-    save_file(arrays, path, metadata={"facts": json.dumps(metadata)})
+    metadata = DatasetMetadata(
+        name="trial",
+        classes=CLASSES,
+        class_names=[str(number) for number in range(CLASSES)],
+        channels=1,
+        size=SIZE,
+        chance=1 / CLASSES,
+        mean=[0.5],
+        std=[0.29],
+        images=dict.fromkeys(SPLITS, IMAGES),
+        notes=[],
+        seed=1,
+    )
+    save_file(arrays, path, metadata={HEADER_KEY: json.dumps(asdict(metadata))})
 
 
 def trials_by_part(

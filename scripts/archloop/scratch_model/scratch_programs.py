@@ -11,6 +11,7 @@ from collections import defaultdict
 import jinja2
 import torch
 
+from archloop.data.dataset_file import DatasetDescription
 from archloop.errors import InputError
 from archloop.families.programs import AXES, family_names, render, seed_programs
 from archloop.generation.write_prompts import write_prompt
@@ -96,9 +97,9 @@ class HeldOut:
 
 
 def _prompt(template: jinja2.Template, hint: str, rng: random.Random) -> str:
-    facts = dict(zip(("name", "channels", "size", "classes"), rng.choice(SHAPES)))
+    dataset = DatasetDescription(*rng.choice(SHAPES))
     goal = {"epochs": rng.choice(EPOCHS), "parameter_budget": rng.choice(BUDGETS)}
-    return write_prompt(template, facts, goal, hint, [])
+    return write_prompt(template, dataset, goal, hint, [])
 
 
 def _network(program: str) -> torch.nn.Module:

@@ -1,59 +1,85 @@
-"""The seed corpus: programs that were measured as any candidate is, each with the prompt that it answers."""
+"""The seed corpus: programs that were measured as any candidate is, each with its prompt."""
+
+from typing import Any
 
 import jinja2
 import polars as pl
 
-from archloop.corpus.admit import join
-from archloop.corpus.tables import CORPUS
+from archloop.corpus.candidates import CandidateRow, program_of
+from archloop.corpus.tables import CORPUS, frame_of
+from archloop.data.dataset_file import DatasetMetadata
 from archloop.errors import InputError
 from archloop.generation.write_prompts import seed_prompt
-from archloop.novelty.neighbours import AMONG_SEEDS, near_copies
+from archloop.novelty.gate import AMONG_SEEDS, near_copies
+from archloop.seed_corpus.rows import LeftOut
 
 
 def build_seed_corpus(
-    programs: list[dict],
-    records: list[dict],
-    dataset: dict,
+    rows: list[CandidateRow],
+    dataset: DatasetMetadata,
     template: jinja2.Template,
     hints: dict[str, str],
-    goal: dict,
-) -> tuple[pl.DataFrame, list[dict]]:
+    goal: dict[str, Any],
+) -> tuple[pl.DataFrame, list[LeftOut]]:
     """Return (corpus rows in the order of the programs, what was dropped and why).
 
-    programs: rows with id, family and program. goal: epochs and parameter_budget, for the prompts. Dropped is what does
-    not train, what is over the budget that its prompt states, and near-copies of an earlier program.
+    rows: the programs, which have a family, with their evaluations. goal: epochs and
+    parameter_budget, for the prompts. Dropped is what does not train, what is over the budget that
+    its prompt states, and near-copies of an earlier program.
     """
-    rows = sorted(join(programs, records), key=lambda row: row["index"])
-    reasons = {row["id"]: _unfit(row, goal["parameter_budget"]) for row in rows}
-    fit = [row for row in rows if reasons[row["id"]] is None]
-    copies, signatures = near_copies(fit, AMONG_SEEDS)
+    rows = sorted(rows, key=lambda row: row["index"])
+    reasons = _unfit(rows, goal["parameter_budget"])
+    fit = [row for row in rows if row["id"] not in reasons]
+    copies, signatures = near_copies(
+        [row["id"] for row in fit],
+        [program_of(row) for row in fit],
+        [row["graph_digest"] for row in fit],
+        AMONG_SEEDS,
+    )
+
     reasons |= copies
+
     kept = []
     for row, signature in zip(fit, signatures):
-        if reasons[row["id"]] is None:
-            row |= {
-                "signature": signature,
-                "shingle_tokens": AMONG_SEEDS["shingle_tokens"],
-                "outcome": "admitted",
-            }
-            row |= {"prompt": seed_prompt(template, hints, dataset, goal, row)}
-            kept.append({name: row.get(name) for name in CORPUS} | {"dataset": dataset["name"]})
-    dropped = [
-        {"id": row["id"], "family": row["family"], "why": reasons[row["id"]]}
-        for row in rows
-        if reasons[row["id"]]
-    ]
+        if row["id"] in copies:
+            continue
+        admitted: CandidateRow = {
+            **row,
+            "outcome": "admitted",
+            "dataset": dataset.name,
+            "prompt": seed_prompt(template, hints, dataset, goal, row),
+            "signature": signature,
+            "shingle_tokens": AMONG_SEEDS.shingle_tokens,
+        }
+        kept.append(admitted)
+
+    dropped = _dropped(rows, reasons)
     if not kept:
         why = dropped[0]["why"] if dropped else "there were none"
         raise InputError(
-            f"no program of the seed corpus is left ({why}); see seed_corpus and evaluation in the settings"
+            f"no program of the seed corpus is left ({why}); see seed_corpus and evaluation in the"
+            " settings"
         )
-    return pl.DataFrame(kept, schema=CORPUS), dropped
+
+    return frame_of(kept, CORPUS), dropped
 
 
-def _unfit(row: dict, budget: int) -> str | None:
-    if row["outcome"] != "trained":
-        return f"{row['outcome']}: {row['detail']}"
-    if row["parameters"] > budget:
-        return f"{row['parameters']} parameters, the prompt allows {budget}"
-    return None
+def _unfit(rows: list[CandidateRow], budget: int) -> dict[str, str]:
+    """Return id -> why, for the programs that do not train or are over the budget."""
+    reasons = {}
+    for row in rows:
+        parameters = row["parameters"] or 0
+        if row["outcome"] != "trained":
+            reasons[row["id"]] = f"{row['outcome']}: {row['detail']}"
+        elif parameters > budget:
+            reasons[row["id"]] = f"{parameters} parameters, the prompt allows {budget}"
+
+    return reasons
+
+
+def _dropped(rows: list[CandidateRow], reasons: dict[str, str]) -> list[LeftOut]:
+    dropped: list[LeftOut] = []
+    for row in rows:
+        if row["id"] in reasons:
+            dropped.append({"id": row["id"], "family": row["family"], "why": reasons[row["id"]]})
+    return dropped

@@ -1,8 +1,8 @@
-"""Make one candidate again from its record: prompt, answer, evaluation, verdict, each compared with what was recorded.
+"""Make one candidate again from its record: prompt, answer, evaluation, verdict, each compared.
 
-On a CPU of the same kind, with the same versions, all of it comes out byte for byte. On a GPU, or with other versions,
-rounding may tip a token, and the training of a network ends within noise of the same accuracy: what differs is told,
-and so is what was other when the candidate was made.
+On a CPU of the same kind, with the same versions, all of it comes out byte for byte. On a GPU, or
+with other versions, rounding may tip a token, and the training of a network ends within noise of
+the same accuracy: what differs is told, and so is what was other when the candidate was made.
 """
 
 import difflib
@@ -12,13 +12,22 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from archloop.corpus.admit import KNOWN_COLUMNS, admit, read_records
+from archloop.corpus.admit import KNOWN_COLUMNS, admit
+from archloop.corpus.candidates import (
+    Candidate,
+    EvaluationRecord,
+    join,
+    read_candidates_of_shards,
+    read_evaluations,
+)
 from archloop.corpus.draw_families import draw_families
 from archloop.corpus.tables import read_candidates, read_corpus
-from archloop.corpus.transfer import KEPT, transfer
-from archloop.data.dataset_file import read_facts
+from archloop.corpus.transfer import COLUMNS, transfer
+from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
+from archloop.evaluation.records import Record
 from archloop.files import read_jsonl
 from archloop.generation.write_prompts import (
     cycle_prompts,
@@ -27,6 +36,8 @@ from archloop.generation.write_prompts import (
     room_for_answer,
 )
 from archloop.machine import host, versions
+from archloop.settings.schema import section
+from archloop.settings.sections import Admission, Evaluation, Novelty
 from archloop.workflow.provenance import locate, provenance_path, read_provenance
 
 VERDICT = (
@@ -37,9 +48,17 @@ VERDICT = (
     "nearest_source",
     "graph_match_id",
 )
-GPU_TOLERANCE = 0.02  # of the accuracy, where both trainings were on a GPU
 # What a program, its protocol, data and seed determine on a CPU.
-SCORE = ("outcome", "detail", "parameters", "accuracy", "accuracy_sd", "test_accuracy")
+SCORE = (
+    "outcome",
+    "detail",
+    "parameters",
+    "accuracy",
+    "accuracy_sd",
+    "test_accuracy",
+)
+# How far two trainings on a GPU may end from each other, in accuracy.
+GPU_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -48,200 +67,270 @@ class Step:
 
     name: str
     same: bool
-    said: str
+    remark: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that is done again: what its provenance says, and the files that it read."""
+
+    script: str
+    options: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
+    versions: dict[str, str]
+    host: dict[str, str]
+    inputs: list[Path]
+
+    def input(self, name: str) -> Path | None:
+        """Return the input of this name, None without one."""
+        return next((path for path in self.inputs if path.name == name), None)
+
+    def inputs_in(self, folder: str) -> list[Path]:
+        """Return the inputs that lie in a folder of this name."""
+        return [path for path in self.inputs if path.parent.name == folder]
+
+    def dataset(self) -> Path:
+        return self.inputs_in("datasets")[0]
+
+    def corpora(self) -> list[Path]:
+        """Return the corpus files in the order of the rules: the seed's, then by cycle."""
+        shards = [path for path in self.inputs if path.name == "corpus.parquet"]
+        return sorted(shards, key=_cycle_of)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A candidate on record: its row of candidates.parquet, and the folder of its cycle."""
+
+    row: dict[str, Any]
+    cycle_folder: Path
+    results: Path
+
+    def job(self, output: str) -> Job:
+        """Return the job that made an output; raise InputError where one of its inputs is gone."""
+        provenance = read_provenance(provenance_path(self.cycle_folder / output))
+        inputs = [locate(self.results, name) for name in provenance["inputs"]]
+        for path in inputs:
+            if not path.is_file():
+                raise InputError(f"{path}: it was made from this file, which is gone")
+
+        return Job(
+            script=provenance["script"],
+            options=provenance["options"],
+            settings=provenance["settings"],
+            versions=provenance["versions"],
+            host=provenance["host"],
+            inputs=inputs,
+        )
 
 
 def replay(results: Path, identity: str, device: str, isolation: str) -> Iterator[Step]:
     """Yield the steps of a candidate's making, each made again.
 
-    Raises InputError for an id that is no candidate, and where a file that it was made from is gone.
+    Raises InputError for an id that is no candidate, and where a file that it was made from is
+    gone.
     """
-    chain, cycle, row = find(results, identity)
-    place = results / chain / f"cycle-{cycle}"
-    made = _made(place / "generated" / f"{row['shard']}.jsonl")
-    if made["script"] == "generate":
-        yield _prompt(results, place, row)
-        yield from _answer(results, made, place, row, device)
+    recorded = find(results, identity)
+    job = recorded.job(f"generated/{recorded.row['shard']}.jsonl")
+    if job.script == "generate":
+        yield replay_prompt(recorded)
+        yield from _answer(recorded, job, device)
     else:
-        yield _design(results, made, row)
-    yield from _evaluation(results, place, row, device, isolation)
-    yield _verdict(results, place, row)
+        yield _design(recorded, job)
+
+    yield _evaluation(recorded, device, isolation)
+    yield _verdict(recorded)
 
 
-def find(results: Path, identity: str) -> tuple[str, int, dict]:
-    """Return (chain, cycle, row of candidates.parquet) of a candidate; raise InputError for an unknown id."""
-    known = []
+def find(results: Path, identity: str) -> Recorded:
+    """Return a candidate on record; raise InputError for an unknown id."""
+    known: list[str] = []
     for path in sorted(results.glob("*/cycle-*/candidates.parquet")):
-        frame = read_candidates([path])
-        known += frame["id"].to_list()
-        found = frame.filter(id=identity)
-        if found.height:
-            return (
-                path.parent.parent.name,
-                int(path.parent.name.removeprefix("cycle-")),
-                found.row(0, named=True),
-            )
+        table = read_candidates([path])
+        rows = table.filter(id=identity)
+        if rows.height:
+            return Recorded(rows.row(0, named=True), path.parent, results)
+        known += table["id"].to_list()
+
     near = difflib.get_close_matches(identity, known, n=1)
-    raise InputError(
-        f"{results}: no candidate {identity}" + (f"; did you mean {near[0]}?" if near else "")
-    )
+    question = f"; did you mean {near[0]}?" if near else ""
+    raise InputError(f"{results}: no candidate {identity}{question}")
 
 
-def _prompt(results: Path, place: Path, row: dict) -> Step:
-    made = _made(place / "prompts.jsonl")
-    paths = _inputs(results, made)
-    template, hints = (
-        next(path for path in paths if path.suffix == suffix) for suffix in (".j2", ".yaml")
-    )
-    options, settings = made["options"], made["settings"]["prompts"]
-    shown = settings["references"]
-    model = next((path for path in paths if path.name == "manifest.json"), None)
-    room = (options.get("max_new_tokens"), options.get("opening"))
+def replay_prompt(recorded: Recorded) -> Step:
+    """Write the prompt of a candidate again."""
+    job = recorded.job("prompts.jsonl")
+    options, settings = job.options, job.settings["prompts"]
+    template, hints = _by_suffix(job, ".j2"), _by_suffix(job, ".yaml")
+    references = settings["references"]
+    fits = {}
+    model = job.input("manifest.json")
+    if model is not None:
+        fits["fits"] = room_for_answer(model.parent, options["max_new_tokens"], options["opening"])
+
+    index = recorded.row["index"]
     rows = cycle_prompts(
         chain=options["chain"],
         cycle=options["cycle"],
         seed=options["seed"],
-        count=row["index"] + 1,
+        count=index + 1,
         template=read_template(template),
         hints=read_hints(hints),
-        dataset=read_facts(_dataset(paths)),
+        dataset=read_metadata(job.dataset()),
         goal={key: options[key] for key in ("epochs", "parameter_budget")},
-        corpus=read_corpus(_corpora(paths)).to_dicts() if shown else [],
-        references=shown,
-        **({"fits": room_for_answer(model.parent, *room)} if model else {}),
+        corpus=read_corpus(job.corpora()).to_dicts() if references else [],
+        references=references,
+        **fits,
     )
-    return _compare("prompt", rows[row["index"]]["prompt"], row["prompt"])
+
+    return _compare("prompt", rows[index]["prompt"], recorded.row["prompt"])
 
 
-def _design(results: Path, made: dict, row: dict) -> Step:
-    """Make a program again that no language model wrote: drawn from the families, or another chain's design."""
-    options = {name: made["options"][name] for name in ("chain", "cycle", "shard", "shards")}
-    if made["script"] == "draw_families":
-        count, families = made["options"]["candidates"], made["options"]["families"]
-        rows = draw_families(
-            count=count, seed=made["options"]["seed"], families=families, **options
+def _by_suffix(job: Job, suffix: str) -> Path:
+    return next(path for path in job.inputs if path.suffix == suffix)
+
+
+def _design(recorded: Recorded, job: Job) -> Step:
+    """Make a program again that no language model wrote: drawn, or another chain's design."""
+    options = job.options
+    position = {name: options[name] for name in ("chain", "cycle", "shard", "shards")}
+    if job.script == "draw_families":
+        candidates = draw_families(
+            count=options["candidates"],
+            seed=options["seed"],
+            families=options["families"],
+            **position,
         )
     else:
-        rows = transfer(read_corpus(_corpora(_inputs(results, made)), ("id", *KEPT)), **options)
-    (again,) = (each["program"] for each in rows if each["index"] == row["index"])
-    return _compare("program", again, row["program"], made)
+        candidates = transfer(read_corpus(job.corpora(), COLUMNS), **position)
+
+    program = _of_index(candidates, recorded.row["index"])["program"]
+    return _compare("program", program, recorded.row["program"], job)
 
 
-def _answer(results: Path, made: dict, place: Path, row: dict, device: str) -> Iterator[Step]:
+def _of_index(candidates: list[Candidate], index: int) -> Candidate:
+    return next(candidate for candidate in candidates if candidate["index"] == index)
+
+
+def _answer(recorded: Recorded, job: Job, device: str) -> Iterator[Step]:
     from archloop.generation.generate import generate
 
-    paths = _inputs(results, made)
-    model = next(path for path in paths if path.name == "manifest.json")
-    adapter = next((path for path in paths if path.name == "adapter_model.safetensors"), None)
-    settings, loading = made["settings"]["generation"], made["settings"]["loading"]
-    asked = [each for each in read_jsonl(place / "prompts.jsonl") if each["index"] == row["index"]]
+    row = recorded.row
+    model = next(path for path in job.inputs if path.name == "manifest.json")
+    adapter = job.input("adapter_model.safetensors")
+    prompts = read_jsonl(recorded.cycle_folder / "prompts.jsonl")
+    own = [prompt for prompt in prompts if prompt["index"] == row["index"]]
+    settings, loading = job.settings["generation"], job.settings["loading"]
     with tempfile.TemporaryDirectory() as scratch:
         kept = Path(scratch) / "answers.jsonl"
-        (again,), facts = generate(asked, model.parent, adapter, settings, loading, device, kept)
-    yield _compare("answer", again["raw"], row["raw"], made, facts["device"])
-    yield _compare("program", again["program"] or "", row["program"] or "", made, facts["device"])
+        (again,), record = generate(own, model.parent, adapter, settings, loading, device, kept)
+
+    yield _compare("answer", again["raw"], row["raw"], job, record["device"])
+    yield _compare("program", again["program"], row["program"], job, record["device"])
 
 
-def _evaluation(
-    results: Path, place: Path, row: dict, device: str, isolation: str
-) -> Iterator[Step]:
+def _evaluation(recorded: Recorded, device: str, isolation: str) -> Step:
     from archloop.evaluation.judge import Judge
     from archloop.random_seeds import derive
-    from archloop.settings.sections import Evaluation
 
-    path = place / "evaluated" / f"{row['shard']}.json"
-    made = _made(path)
-    (record,) = [each for each in read_records([path]) if each["id"] == row["id"]]
-    with Judge(_dataset(_inputs(results, made)), device, isolation) as judge:
-        seed = derive(made["options"]["seed"], "evaluate")
+    row = recorded.row
+    output = f"evaluated/{row['shard']}.json"
+    job = recorded.job(output)
+    evaluations = read_evaluations([recorded.cycle_folder / output])
+    record = next(evaluation for evaluation in evaluations if evaluation["id"] == row["id"])
+    with Judge(job.dataset(), device, isolation) as judge:
+        seed = derive(job.options["seed"], "evaluate")
         settings = Evaluation(**json.loads(record["protocol"]))
         again = judge.judge(row["program"], settings, seed)
-        where = judge.device
-    said = f"{record['outcome']}, accuracy {record['accuracy']}"
+        judged_on = judge.device
+
+    remark = f"{record['outcome']}, accuracy {record['accuracy']}"
     if all(again.get(name) == record.get(name) for name in SCORE):
-        yield Step("evaluation", True, said)
-        return
-    said += f" on record; again {again['outcome']}, accuracy {again['accuracy']}{_why(made, where)}"
-    near = again["outcome"] == record["outcome"] and None not in (
-        again["accuracy"],
-        record["accuracy"],
+        return Step("evaluation", True, remark)
+    remark += (
+        f" on record; again {again['outcome']}, accuracy {again['accuracy']}"
+        f"{_differences(job, judged_on)}"
     )
-    near = near and abs(again["accuracy"] - record["accuracy"]) <= GPU_TOLERANCE
-    yield Step("evaluation", near and "cpu" not in (where, made["host"].get("device")), said)
+    on_gpus = "cpu" not in (judged_on, job.host.get("device"))
+    return Step("evaluation", on_gpus and _within_noise(record, again), remark)
 
 
-def _verdict(results: Path, place: Path, row: dict) -> Step:
-    made = _made(place / "candidates.parquet")
-    paths = _inputs(results, made)
-    candidates = [
-        each for path in paths if path.parent.name == "generated" for each in read_jsonl(path)
-    ]
-    records = read_records(path for path in paths if path.parent.name == "evaluated")
-    corpus, facts = read_corpus(_corpora(paths), KNOWN_COLUMNS), read_facts(_dataset(paths))
-    whole, _ = admit(
-        candidates,
-        records,
-        corpus,
-        facts,
-        made["settings"]["admission"],
-        made["settings"]["novelty"],
+def _within_noise(record: EvaluationRecord, again: Record) -> bool:
+    """Say whether a training on a GPU came out as well as one can expect."""
+    before, now = record["accuracy"], again["accuracy"]
+    if again["outcome"] != record["outcome"] or before is None or now is None:
+        return False
+    return abs(now - before) <= GPU_TOLERANCE
+
+
+def _verdict(recorded: Recorded) -> Step:
+    row = recorded.row
+    job = recorded.job("candidates.parquet")
+    table, _ = admit(
+        join(
+            read_candidates_of_shards(job.inputs_in("generated")),
+            read_evaluations(job.inputs_in("evaluated")),
+        ),
+        read_corpus(job.corpora(), KNOWN_COLUMNS),
+        read_metadata(job.dataset()),
+        Admission(**_settings(job, "admission")),
+        Novelty(**_settings(job, "novelty")),
     )
-    again = whole.filter(id=row["id"]).row(0, named=True)
+
+    again = table.filter(id=row["id"]).row(0, named=True)
     differing = [name for name in VERDICT if again[name] != row[name]]
-    said = f"{row['outcome']}, nearest {row['nearest_id']}"
-    return Step(
-        "verdict",
-        not differing,
-        said + (f"; {', '.join(differing)} came out otherwise" if differing else ""),
-    )
+    remark = f"{row['outcome']}, nearest {row['nearest_id']}"
+    if differing:
+        remark += f"; {', '.join(differing)} came out otherwise"
+    return Step("verdict", not differing, remark)
 
 
-def _made(output: Path) -> dict:
-    return read_provenance(provenance_path(output))
+def _settings(job: Job, name: str) -> dict[str, Any]:
+    """Return a section as a job had it: what it was given, and the defaults of the rest.
+
+    Raises InputError when it was given what this version does not know.
+    """
+    recorded = job.settings[name]
+    unknown = recorded.keys() - section(name).keys()
+    if unknown:
+        raise InputError(
+            f"{name}.{min(unknown)}: made by another version of the workflow, which has it; replay"
+            " with that version"
+        )
+
+    return {key: recorded.get(key, rule.get("default")) for key, rule in section(name).items()}
 
 
-def _inputs(results: Path, made: dict) -> list[Path]:
-    """Return the files that a job read; raise InputError for one that is gone."""
-    paths = [locate(results, name) for name in made["inputs"]]
-    gone = [path for path in paths if not path.is_file()]
-    if gone:
-        raise InputError(f"{gone[0]}: it was made from this file, which is gone")
-    return paths
-
-
-def _dataset(paths: list[Path]) -> Path:
-    return next(path for path in paths if path.parent.name == "datasets")
-
-
-def _corpora(paths: list[Path]) -> list[Path]:
-    """Return the corpus files in the order of the rules: the seed's, then by cycle."""
-    found = [path for path in paths if path.name == "corpus.parquet"]
-    return sorted(found, key=lambda path: int(path.parent.name.partition("-")[2] or 0))
+def _cycle_of(shard: Path) -> int:
+    """Return the cycle that a corpus file belongs to, 0 for the seed's."""
+    _, _, number = shard.parent.name.partition("-")
+    return int(number or 0)
 
 
 def _compare(
-    name: str, again: str, recorded: str, made: dict | None = None, where: str = "cpu"
+    name: str, again: str | None, recorded: str | None, job: Job | None = None, device: str = "cpu"
 ) -> Step:
+    again, recorded = again or "", recorded or ""
     if again == recorded:
         return Step(name, True, f"{len(recorded)} characters, byte for byte")
-    place = sum(
-        1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(again, recorded))
-    )
-    return Step(
-        name, False, f"differs from character {place} on{_why(made, where) if made else ''}"
-    )
+    pairs = zip(again, recorded)
+    common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    differences = "" if job is None else _differences(job, device)
+    return Step(name, False, f"differs from character {common} on{differences}")
 
 
-def _why(made: dict, where: str) -> str:
-    """Return what was other when a job was done, for a reader who wonders why something came out otherwise."""
-    now, then = host(where), made["host"]
-    other = [
-        f"{key} {then.get(key)}, now {value}"
-        for key, value in now.items()
-        if then.get(key) != value
-    ]
-    installed = versions(made["versions"])
-    for name, version in made["versions"].items():
+def _differences(job: Job, device: str) -> str:
+    """Return what was other when a job was done, for a reader who wonders what changed."""
+    then = job.host
+    changes = []
+    for key, value in host(device).items():
+        if then.get(key) != value:
+            changes.append(f"{key} {then.get(key)}, now {value}")
+
+    before = job.versions
+    installed = versions(before)
+    for name, version in before.items():
         if installed.get(name) != version:
-            other.append(f"{name} {version}, now {installed.get(name)}")
-    return f" (made with {'; '.join(other)})" if other else ""
+            changes.append(f"{name} {version}, now {installed.get(name)}")
+
+    return f" (made with {'; '.join(changes)})" if changes else ""

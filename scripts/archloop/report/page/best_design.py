@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from archloop.data.dataset_file import read_facts
+from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
 from archloop.layout import dataset_path
 from archloop.report.figures.figures import seed_programs
@@ -108,7 +108,7 @@ def _test_images(results: Results, chain: str) -> int | None:
     resources = results.folder.absolute().parent / "resources"
 
     try:
-        return read_facts(dataset_path(name, resources))["images"]["test"]
+        return read_metadata(dataset_path(name, resources)).images["test"]
     except InputError:
         return None
 

@@ -1,0 +1,132 @@
+"""Programs as sets of token shingles, and their MinHash signatures, many programs at once.
+
+A shingle is a run of normalised tokens. It is hashed to 64 bits, a polynomial in the 64-bit hashes
+of its tokens; exact comparison uses all 64 (two different shingles among a thousand collide with
+probability 3e-14), MinHash the upper 32.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from archloop.novelty.tokens import batches, normalised
+from archloop.novelty.vocabulary import VOCABULARY
+
+PERMUTATIONS = 256
+# Pinned: a signature means nothing without them. They are written into every corpus file.
+SCHEME = {
+    "library": "datasketch 2.0",
+    "scheme": "affine32",
+    "seed": 1,
+    "permutations": PERMUTATIONS,
+    "hash": "blake2b-64 of tokens, polynomial 0x9e3779b97f4a7c15, fmix64, upper 32 bits",
+    "tokens": 3,
+}
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+# Shingles of one program that are permuted at once: it bounds the memory.
+SIGNED_AT_ONCE = 16_384
+
+
+def shingles(programs: Sequence[str], size: int) -> Iterator[np.ndarray]:
+    """Yield for each program the hashes (uint64) of its shingles of `size` tokens, in order.
+
+    Repeats are included. A program of fewer tokens is one shingle.
+    """
+    for batch in batches(programs):
+        numbers, owners = normalised(batch)
+        hashes = np.frombuffer(VOCABULARY.hashes, np.uint64)[numbers]
+        counts = np.bincount(owners, minlength=len(batch))
+        hashes, counts = _filled_up(hashes, owners, counts, size)
+
+        rolled = _mix64(_polynomials(hashes, size))
+        starts = np.cumsum(counts) - counts
+        for start, count in zip(starts, counts):
+            yield rolled[start : start + count - size + 1]
+
+
+def shingle_sets(programs: Sequence[str], size: int) -> Iterator[np.ndarray]:
+    """Yield for each program its set of shingles: hashes (uint64), sorted, without repeats."""
+    for hashes in shingles(programs, size):
+        yield np.unique(hashes)
+
+
+def jaccard(one: np.ndarray, two: np.ndarray) -> float:
+    """Return |intersection| / |union| of two sorted sets of shingles."""
+    nearest = np.minimum(np.searchsorted(two, one), len(two) - 1)
+    common = int(np.count_nonzero(two[nearest] == one))
+    return common / (len(one) + len(two) - common)
+
+
+def signatures(programs: Sequence[str], size: int) -> np.ndarray:
+    """Return the MinHash signatures, uint32 (programs, 256).
+
+    They are bit for bit those of datasketch, many times faster.
+    """
+    factors, summands = permutations()
+    signed = np.empty((len(programs), PERMUTATIONS), np.uint32)
+    for row, hashes in enumerate(shingles(programs, size)):
+        least = np.full(PERMUTATIONS, np.iinfo(np.uint32).max, np.uint32)
+        for start in range(0, len(hashes), SIGNED_AT_ONCE):
+            upper = hashes[start : start + SIGNED_AT_ONCE] >> np.uint64(32)
+            permuted = factors[:, None] * _mix32(upper.astype(np.uint32))
+            permuted += summands[:, None]
+            np.minimum(least, permuted.min(axis=1), out=least)
+
+        signed[row] = least
+
+    return signed
+
+
+@lru_cache(maxsize=1)
+def permutations() -> tuple[np.ndarray, np.ndarray]:
+    """Return datasketch's own factors and summands, uint32 (256,) each."""
+    from datasketch import MinHash  # it imports much of scipy, and few jobs sign anything
+
+    minhash = MinHash(PERMUTATIONS, seed=SCHEME["seed"], scheme=SCHEME["scheme"])
+    factors, summands = minhash.permutations
+    return factors, summands
+
+
+def _filled_up(
+    hashes: np.ndarray, owners: np.ndarray, counts: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give each program of fewer than `size` tokens as many blanks as it lacks.
+
+    Returns (hashes of the tokens, how many each program has).
+    """
+    short = np.repeat(np.arange(len(counts)), np.maximum(size - counts, 0))
+    if not len(short):
+        return hashes, counts
+    hashes = np.concatenate([hashes, np.zeros(len(short), np.uint64)])
+    order = np.argsort(np.concatenate([owners, short]), kind="stable")
+    return hashes[order], np.maximum(counts, size)
+
+
+def _polynomials(hashes: np.ndarray, size: int) -> np.ndarray:
+    """Return the polynomial of each run of `size` hashes, modulo 2**64."""
+    values = np.zeros(len(hashes) - size + 1, np.uint64)
+    for offset in range(size):
+        values *= MULTIPLIER
+        values += hashes[offset : offset + len(values)]
+    return values
+
+
+def _mix32(value: np.ndarray) -> np.ndarray:
+    """The finaliser of MurmurHash3, as datasketch applies it before its affine permutations."""
+    value = value ^ (value >> np.uint32(16))
+    value *= np.uint32(0x85EBCA6B)
+    value ^= value >> np.uint32(13)
+    value *= np.uint32(0xC2B2AE35)
+    value ^= value >> np.uint32(16)
+    return value
+
+
+def _mix64(value: np.ndarray) -> np.ndarray:
+    """The 64-bit finaliser of MurmurHash3."""
+    value = value ^ (value >> np.uint64(33))
+    value *= np.uint64(0xFF51AFD7ED558CCD)
+    value ^= value >> np.uint64(33)
+    value *= np.uint64(0xC4CEB9FE1A85EC53)
+    value ^= value >> np.uint64(33)
+    return value

@@ -1,0 +1,243 @@
+"""The operations of a network's forward pass, as torch's dispatcher sees them on the meta device.
+
+What comes from where is known of every tensor, also where operations write in their arguments or in
+another view of the same memory.
+"""
+
+import random
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+MAXIMUM_OPERATIONS = 5_000
+MAXIMUM_VALUES = 64  # of a constant that are part of the fingerprint
+# Names of one and the same operation.
+ALIASES = {
+    "_unsafe_view": "view",
+    "_reshape_alias": "view",
+    "reshape": "view",
+    "squeeze": "view",
+    "unsqueeze": "view",
+    "unsafe_split": "split",
+    "_native_batch_norm_legit": "native_batch_norm",
+}
+# Arguments that say where or how numbers are held, not which.
+IGNORED = {"device", "layout", "pin_memory", "memory_format", "dtype", "out", "generator"}
+
+# Where a tensor comes from: the index of a node, and which of its outputs it is.
+Source = tuple[int, int]
+# The sizes of a tensor and, unless it is float32, its type.
+Shape = list[Any]
+# An argument of an operation: its name and its value, tensors as "@".
+Setting = list[Any]
+
+
+class Node(NamedTuple):
+    """An operation of a graph; the names of those that compute nothing begin with `=`."""
+
+    operation: str
+    settings: list[Setting]
+    inputs: list[Source]
+    shapes: list[Shape]
+
+
+def trace(model: torch.nn.Module, in_shape: tuple[int, ...]) -> tuple[list[Node], Source]:
+    """Return (the operations of a forward pass in their order, where its result comes from)."""
+    random.seed(0)
+    torch.manual_seed(0)
+    image = torch.empty(in_shape, device="meta")
+    recorder = _Recorder(image, model)
+    with recorder:
+        result = model(image)
+    if not isinstance(result, torch.Tensor) or not result.ndim or result.shape[0] != in_shape[0]:
+        raise ValueError("the model does not return one row for each image")
+    return recorder.nodes, recorder.source(result)
+
+
+class _Recorder(TorchDispatchMode):
+    """Writes down the operations, and where the content of each tensor comes from."""
+
+    def __init__(self, image: torch.Tensor, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.nodes: list[Node] = []
+        self.operations = 0
+        # Of a tensor, by its id: its source, and how often its memory had been written by then.
+        self.sources: dict[int, tuple[Source, int]] = {}
+        # Of a window on memory, for tensors that come by without an operation.
+        self.windows: dict[tuple[object, ...], Source] = {}
+        # Of memory: how often it was written, and the source of the last content.
+        self.writes: dict[int, tuple[int, Source]] = {}
+        # No id and no memory may be used twice, so every tensor stays.
+        self.alive: list[torch.Tensor] = []
+
+        self.leaves = {_memory(buffer): "=buffer" for buffer in model.buffers()}
+        for weight in model.parameters():
+            self.leaves[_memory(weight)] = "=parameter" if weight.requires_grad else "=frozen"
+        self._put(image, self._add("=image", [], [], [image]))
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        self.operations += 1
+        if self.operations > MAXIMUM_OPERATIONS:
+            raise OverflowError(f"more than {MAXIMUM_OPERATIONS} operations")
+
+        values, written = _arguments(func, args, kwargs or {})
+        inputs: list[Source] = []
+        settings: list[Setting] = []
+        for name, value in values.items():
+            if name not in IGNORED:
+                settings.append([name, self._plain(value, inputs)])
+
+        result = func(*args, **(kwargs or {}))
+        outputs = _outputs(result, written)
+        node, _ = self._add(_operation(func, written), settings, inputs, outputs)
+        for index, tensor in enumerate(outputs):
+            if _is_among(tensor, written):
+                self.writes[_memory(tensor)] = (self._count(tensor) + 1, (node, index))
+            self._put(tensor, (node, index))
+
+        return result
+
+    def source(self, tensor: torch.Tensor) -> Source:
+        """Return where the present content of a tensor comes from."""
+        if id(tensor) not in self.sources:
+            self._put(tensor, self._known(tensor))
+
+        source, seen = self.sources[id(tensor)]
+        if seen == self._count(tensor):
+            return source
+        # Its memory was written through another view.
+        _, last = self.writes[_memory(tensor)]
+        window: list[Setting] = [
+            ["stride", list(tensor.stride())],
+            ["offset", tensor.storage_offset()],
+        ]
+        source = self._add("view_of", window, [source, last], [tensor])
+        self._put(tensor, source)
+        return source
+
+    def _known(self, tensor: torch.Tensor) -> Source:
+        """Return the source of a tensor that no operation was seen to make."""
+        window = _window(tensor)
+        if window in self.windows:
+            return self.windows[window]
+        operation, settings = self._leaf(tensor)
+        return self._add(operation, settings, [], [tensor])
+
+    def _count(self, tensor: torch.Tensor) -> int:
+        """Return how often the memory of a tensor was written."""
+        memory = _memory(tensor)
+        return self.writes[memory][0] if memory in self.writes else 0
+
+    def _put(self, tensor: torch.Tensor, source: Source) -> None:
+        self.alive.append(tensor)
+        self.sources[id(tensor)] = (source, self._count(tensor))
+        self.windows[_window(tensor)] = source
+
+    def _add(
+        self,
+        operation: str,
+        settings: list[Setting],
+        inputs: list[Source],
+        tensors: list[torch.Tensor],
+    ) -> Source:
+        shapes = [_shape(tensor) for tensor in tensors]
+        self.nodes.append(Node(operation, settings, inputs, shapes))
+        return len(self.nodes) - 1, 0
+
+    def _leaf(self, tensor: torch.Tensor) -> tuple[str, list[Setting]]:
+        """Return (name, settings) of a tensor that is a weight, a buffer or a constant."""
+        if _memory(tensor) in self.leaves:
+            return self.leaves[_memory(tensor)], []
+        if tensor.device.type == "meta" or tensor.numel() > MAXIMUM_VALUES:
+            return "=constant", []
+        values = [_number(value) for value in tensor.flatten().tolist()]
+        return "=constant", [["values", values]]
+
+    def _plain(self, value: object, inputs: list[Source]) -> object:
+        """Return an argument as plain data, tensors as '@', their sources appended to `inputs`."""
+        if isinstance(value, torch.Tensor):
+            inputs.append(self.source(value))
+            return "@"
+        if isinstance(value, (list, tuple)):
+            return [self._plain(item, inputs) for item in value]
+        return _number(value)
+
+
+def _arguments(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], list[torch.Tensor]]:
+    """Return (name -> value of the arguments that were given, the tensors that are written to)."""
+    schema = func._schema.arguments
+    given = dict(zip((argument.name for argument in schema), args)) | kwargs
+
+    values: dict[str, Any] = {}
+    written = []
+    for argument in schema:
+        if argument.name not in given:
+            continue
+        value = given[argument.name]
+        values[argument.name] = value
+        alias = argument.alias_info
+        if alias and alias.is_write and isinstance(value, torch.Tensor):
+            written.append(value)
+
+    return values, written
+
+
+def _outputs(result: object, written: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the tensors that an operation returns, then those that it wrote to and does not."""
+    returned = result if isinstance(result, (tuple, list)) else [result]
+    outputs = [tensor for tensor in returned if isinstance(tensor, torch.Tensor)]
+    return outputs + [tensor for tensor in written if not _is_among(tensor, outputs)]
+
+
+def _is_among(tensor: torch.Tensor, tensors: list[torch.Tensor]) -> bool:
+    return any(tensor is other for other in tensors)
+
+
+def _operation(func: Any, written: list[torch.Tensor]) -> str:
+    """Return the name of an operation, the same whether it writes in its argument or not."""
+    name: str = func._schema.name.removeprefix("aten::")
+    if written and name.endswith("_") and not name.endswith("__"):
+        name = name[:-1]
+    return ALIASES.get(name, name)
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    """Return what tells the memory of a tensor from all other."""
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
+
+
+def _window(tensor: torch.Tensor) -> tuple[object, ...]:
+    """Return what tensors have in common that look at the same memory in the same way."""
+    if tensor.layout is not torch.strided:
+        return (id(tensor),)
+    return (
+        _memory(tensor),
+        tensor.dtype,
+        tuple(tensor.shape),
+        tensor.stride(),
+        tensor.storage_offset(),
+    )
+
+
+def _number(value: object) -> object:
+    """Return a value as JSON holds it: 2.0 as 2, another float by its shortest decimal form."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else repr(value)
+    return value if isinstance(value, int) else str(value)
+
+
+def _shape(tensor: torch.Tensor) -> Shape:
+    kind = str(tensor.dtype).removeprefix("torch.")
+    return list(tensor.shape) if kind == "float32" else [*tensor.shape, kind]

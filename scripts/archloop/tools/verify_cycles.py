@@ -1,0 +1,133 @@
+"""Whether the numbers of a cycle agree, from its prompts to its summary, its seeds and adapter."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from archloop.corpus.tables import read_candidates, read_corpus
+from archloop.files import read_json, read_jsonl
+from archloop.outcomes import count_outcomes
+from archloop.random_seeds import derive
+from archloop.settings.chains import MODEL, adapter_after
+from archloop.tools.results_folder import ResultsFolder
+from archloop.tools.verify_settings import seed_of
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is read of a prompt: the id of its candidate, its index, the seed of its answer."""
+
+    id: str
+    index: int
+    seed: int
+
+
+def check_cycle(folder: ResultsFolder, chain: str, cycle: int) -> None:
+    """Check the files of a cycle against its candidates.parquet, and that against the run."""
+    cell = folder.results / chain / f"cycle-{cycle}"
+    table = folder.read(cell / "candidates.parquet", lambda path: read_candidates([path]))
+    shard = folder.read(cell / "corpus.parquet", lambda path: read_corpus([path], ["id"]))
+    settings = folder.settings.get("chains", {}).get(chain)
+    asks_model = settings is None or settings["source"] == MODEL
+    prompts = folder.read(cell / "prompts.jsonl", _prompts) if asks_model else []
+    if table is None or shard is None or prompts is None:
+        return
+
+    folder.counts["candidates"] += table.height
+    ids = sorted(table["id"])
+    _check_shards(folder, cell, ids)
+    if asks_model and sorted(prompt.id for prompt in prompts) != ids:
+        folder.say(
+            "wrong", cell / "prompts.jsonl", f"{len(prompts)} prompts for {len(ids)} candidates"
+        )
+    if sorted(shard["id"]) != sorted(table.filter(outcome="admitted")["id"]):
+        folder.say(
+            "wrong",
+            cell / "corpus.parquet",
+            "other programs than candidates.parquet has as admitted",
+        )
+
+    _check_summary(folder, cell, table)
+    if settings is not None and asks_model:
+        _check_seeds(folder, chain, cycle, prompts)
+        _check_adapter(folder, chain, cycle, table)
+
+
+def _prompts(path: Path) -> list[Prompt]:
+    prompts = []
+    for row in read_jsonl(path, "id", "index", "seed"):
+        prompts.append(Prompt(str(row["id"]), row["index"], row["seed"]))
+    return prompts
+
+
+def _check_shards(folder: ResultsFolder, cell: Path, ids: list[str]) -> None:
+    """Check that the shards hold the candidates between them, as answers and as evaluations."""
+    for kind, suffix, reader in (
+        ("generated", "jsonl", _answered),
+        ("evaluated", "json", _evaluated),
+    ):
+        found: list[str] = []
+        for path in _shards(cell / kind, suffix):
+            found += folder.read(path, reader) or []
+        if sorted(found) != ids:
+            folder.say(
+                "wrong",
+                cell / kind,
+                f"{len(found)} candidates where candidates.parquet has {len(ids)}",
+            )
+
+
+def _shards(folder: Path, suffix: str) -> Iterator[Path]:
+    for path in sorted(folder.glob(f"*.{suffix}")):
+        if not path.name.endswith(".run.json"):
+            yield path
+
+
+def _answered(path: Path) -> list[str]:
+    return [str(row["id"]) for row in read_jsonl(path)]
+
+
+def _evaluated(path: Path) -> list[str]:
+    return [str(record["id"]) for record in read_json(path, "records")["records"]]
+
+
+def _check_summary(folder: ResultsFolder, cell: Path, table: pl.DataFrame) -> None:
+    path = cell / "summary.json"
+    if not path.is_file():
+        return
+    summary = folder.read(path, lambda path: read_json(path, "funnel", "candidates"))
+    if summary is None:
+        return
+    funnel = count_outcomes(table["outcome"].to_list())
+    if summary["funnel"] != funnel or summary["candidates"] != table.height:
+        folder.say("wrong", path, "other counts than candidates.parquet has")
+
+
+def _check_seeds(folder: ResultsFolder, chain: str, cycle: int, prompts: list[Prompt]) -> None:
+    """Name the first prompt whose seed is not that which the run's gives."""
+    run_seed = seed_of(folder.settings, chain)
+    for prompt in prompts:
+        if prompt.seed != derive(run_seed, chain, cycle, "generate", prompt.index):
+            path = folder.results / chain / f"cycle-{cycle}" / "prompts.jsonl"
+            folder.say("wrong", path, f"the seed of {prompt.id} does not derive from the run's")
+            return
+
+
+def _check_adapter(folder: ResultsFolder, chain: str, cycle: int, table: pl.DataFrame) -> None:
+    """Check that the candidates were generated with the adapter that the chain had before."""
+    before = adapter_after(folder.settings, chain, cycle - 1)
+    adapter, digest = folder.results / "seed" / "adapter", None
+    if before is not None:
+        source, number = before
+        if number:
+            adapter = folder.results / source / f"cycle-{number}" / "adapter"
+        digest = folder.digest(adapter / "adapter_model.safetensors")
+
+    if set(table["adapter"]) - {digest}:
+        folder.say(
+            "stale",
+            folder.results / chain / f"cycle-{cycle}" / "candidates.parquet",
+            f"generated with another adapter than {adapter} holds",
+        )

@@ -1,0 +1,100 @@
+"""Whether a job was done with the settings that the run has now."""
+
+import json
+from typing import Any
+
+from archloop.layout import ROOT
+from archloop.random_seeds import derive
+from archloop.settings.chains import effective
+from archloop.settings.complete import scratch_model
+from archloop.workflow.provenance import Provenance
+
+# Settings that some stage takes without the rest of their section.
+ALONE = {
+    "epochs": "evaluation",
+    "parameter_budget": "evaluation",
+    "candidates": "cycle",
+    "shards": "cycle",
+}
+
+
+def other_settings(
+    settings: dict[str, Any], provenance: Provenance, chain: str, cycle: int
+) -> str | None:
+    """Return which setting of a job is another one now, None where none is.
+
+    settings: of the run, complete; empty where nobody knows them.
+    """
+    if not settings:
+        return None
+    if chain not in settings["chains"]:
+        return f"the settings of the run know no chain {chain}"
+    return (
+        _other_section(settings, provenance, chain, cycle)
+        or _other_option(settings, provenance, chain, cycle)
+        or _other_run(settings, provenance)
+        or _other_seed(settings, provenance, chain, cycle)
+    )
+
+
+def seed_of(settings: dict[str, Any], chain: str) -> int:
+    """Return the random seed of a chain, the run's where it has none of its own."""
+    seed: int = settings["chains"][chain].get("random_seed", settings["random_seed"])
+    return seed
+
+
+def _other_section(
+    settings: dict[str, Any], provenance: Provenance, chain: str, cycle: int
+) -> str | None:
+    for section, values in provenance["settings"].items():
+        now = _section_today(settings, section, chain, cycle)
+        for key, value in values.items():
+            if now.get(key) != value:
+                return f"{section}.{key} was {value!r}, the settings say {now.get(key)!r}"
+
+    return None
+
+
+def _section_today(
+    settings: dict[str, Any], section: str, chain: str, cycle: int
+) -> dict[str, Any]:
+    if section != "scratch_model":
+        return effective(settings, section, chain, cycle)
+    kind, _, file = settings["model"]["reference"].partition(":")
+    return scratch_model(ROOT / file) if kind == "scratch" else {}
+
+
+def _other_option(
+    settings: dict[str, Any], provenance: Provenance, chain: str, cycle: int
+) -> str | None:
+    for key, section in ALONE.items():
+        before = provenance["options"].get(key)
+        now = effective(settings, section, chain, cycle)[key]
+        if before is not None and before != now:
+            return f"{section}.{key} was {before!r}, the settings say {now!r}"
+
+    return None
+
+
+def _other_run(settings: dict[str, Any], provenance: Provenance) -> str | None:
+    """Compare the parts of the settings that a report was handed whole."""
+    if "run" not in provenance["options"]:
+        return None
+    for key, value in json.loads(provenance["options"]["run"]).items():
+        if settings.get(key) != value:
+            return f"{key} was other in the settings"
+
+    return None
+
+
+def _other_seed(
+    settings: dict[str, Any], provenance: Provenance, chain: str, cycle: int
+) -> str | None:
+    seed = provenance["options"].get("seed")
+    if seed is None or "run" in provenance["options"]:
+        return None
+    for wanted in (settings["random_seed"], seed_of(settings, chain)):
+        if seed in (wanted, derive(wanted, chain, cycle, "finetune")):
+            return None
+
+    return f"its seed {seed} is not that of the settings, {settings['random_seed']}"
