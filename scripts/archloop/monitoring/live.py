@@ -242,10 +242,10 @@ def _pace(judged: list[Judged], records: Records, now: float) -> float | None:
     if not judged:
         return None
 
-    times = [each.when for each in judged]
+    times = [shard.when for shard in judged]
     end = now if records.at_work else max(times)
     begin = max(end - PACE_S, records.started or min(times))
-    count = sum(each.candidates for each in judged if begin <= each.when <= end)
+    count = sum(shard.candidates for shard in judged if begin <= shard.when <= end)
     if not count or end - begin < SHORTEST_PACE_S:
         return None
     return 3600 * count / (end - begin)
@@ -258,7 +258,7 @@ def _silence_alarm(
     if not records.at_work or all(job.stage != "evaluate" for job in left):
         return
 
-    times = [each.when for each in judged]
+    times = [shard.when for shard in judged]
     if records.started:
         times.append(records.started)
 

@@ -243,7 +243,7 @@ def _progress(cycles: list[Cycle]) -> str:
     if not begun:
         return f"{done} of {len(cycles)} done" if done else "waiting"
 
-    # What runs is told before what waits, though it be a later cycle: a control's cycles go side by
+    # What runs is said before what waits, though it be a later cycle: a control's cycles go side by
     # side.
     now = min(begun, key=lambda cycle: (cycle.state == WAITING, cycle.number))
     return f"{done} of {len(cycles)} done; cycle {now.number}: {_state(now, brief=True)}"

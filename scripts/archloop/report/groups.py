@@ -8,6 +8,8 @@ from archloop.settings.chains import JUDGED, MODEL, SECTIONS, SHARDS, effective,
 
 # What repeats of one chain differ in.
 UNLIKE = ("cycles", "random_seed", "repeat_of")
+# Role -> the runs of a group of repeats, the loop first.
+Groups = dict[str, list[str]]
 # What a control does, in a few words for labels, and how a sentence calls it.
 ROLES = {
     "frozen": ("does not learn", "a model that does not learn"),
@@ -50,7 +52,7 @@ def _without_repeat(chains: dict[str, dict[str, Any]], name: str) -> dict[str, A
     return kept
 
 
-def ordered(results: Results, loop: list[str], controls: dict[str, list[str]]) -> list[list[str]]:
+def ordered(results: Results, loop: list[str], controls: Groups) -> list[list[str]]:
     """Return all groups of repeats, the loop and its controls first.
 
     Then come the others on its data set, then those of each other data set.
@@ -101,7 +103,7 @@ def loop_of(results: Results, name: str) -> list[str]:
     return groups[0]
 
 
-def controls_of(results: Results, loop: list[str], wanted: list[str]) -> dict[str, list[str]]:
+def controls_of(results: Results, loop: list[str], wanted: list[str]) -> Groups:
     """Return role -> runs of the chains that differ from the loop in that alone.
 
     wanted: roles, in whose order they come.

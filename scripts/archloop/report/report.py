@@ -18,6 +18,7 @@ from archloop.report.page.gallery import DATA, Gallery, gallery, write_beside
 from archloop.report.parts import FIGURES
 from archloop.report.results import Results
 from archloop.report.tables import candidates, paper, per_cycle, run_means
+from archloop.report.tables.rows import TablesByName
 from archloop.report.tables.run_means import Compared
 from archloop.settings.sections import Report
 
@@ -32,7 +33,7 @@ class Tables:
     valid: the valid candidates with their kinds. compared: what is compared with what.
     """
 
-    by_name: dict[str, pl.DataFrame]
+    by_name: TablesByName
     valid: pl.DataFrame
     compared: Compared
 
@@ -58,7 +59,7 @@ def write_report(results: Results, settings: Report, folder: Path) -> list[Path]
     return written
 
 
-def _write_tables(tables: dict[str, pl.DataFrame], folder: Path) -> None:
+def _write_tables(tables: TablesByName, folder: Path) -> None:
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.write_csv())
         # Polars takes brackets in a name for a pattern, so it is handed an open file.

@@ -12,10 +12,10 @@ from archloop.report.figures.areas import fates as draw_fates
 from archloop.report.figures.forest import forest, said
 from archloop.report.figures.panels import Panel
 from archloop.report.figures.theme import FATES as FATE_COLORS
-from archloop.report.groups import ROLES, called
+from archloop.report.groups import ROLES, Groups, called
 from archloop.report.results import Results
 from archloop.report.tables.candidates import FATES, front
-from archloop.report.tables.rows import table_of
+from archloop.report.tables.rows import TablesByName, table_of
 from archloop.report.tables.run_means import Compared, against
 from archloop.report.wording import per_100, percent, signed
 from archloop.settings.chains import SEED
@@ -29,7 +29,6 @@ FORESTS = {
     "test": ("Test accuracy of the admitted", "points more on the mean"),
 }
 ADMITTED_FOREST = ("Admitted", "more per 100 generated")
-Groups = dict[str, list[str]]  # role -> runs, the loop first
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,16 @@ class Picture:
 
 def pictures(
     results: Results,
-    found: Compared,
-    tables: dict[str, pl.DataFrame],
+    sides: Compared,
+    tables: TablesByName,
     valid: pl.DataFrame,
     settings: Report,
 ) -> dict[str, Picture]:
     """Return the pictures by name (parts.FIGURES)."""
-    shown = {"loop": found.loop, **found.controls}
+    shown = {"loop": sides.loop, **sides.controls}
     return {
         "fates": _fates(results, shown, tables["fates"]),
-        "contrasts": _contrasts(results, found, tables["fates"], settings),
+        "contrasts": _contrasts(results, sides, tables["fates"], settings),
         "newer": _newer(results, shown, valid),
         "effort": _effort(results, shown, tables["cycles"], valid),
         "sizes": _sizes(results, shown, valid),
@@ -132,23 +131,23 @@ def _fates_panel(name: str, own: pl.DataFrame, last_cycle: int) -> tuple[Panel, 
     return draw_fates(title, rows, runs, last_cycle, says), growth
 
 
-def _contrasts(results: Results, found: Compared, fates: pl.DataFrame, settings: Report) -> Picture:
+def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings: Report) -> Picture:
     panels = []
     measures = [settings.measure, *(name for name in FORESTS if name != settings.measure)]
     for measure in measures:
-        compared = against(results, found, fates, settings, measure, found.controls)
+        compared = against(results, sides, fates, settings, measure, sides.controls)
         title, unit = FORESTS.get(measure, ADMITTED_FOREST)
 
         rows = []
         for role, comparison in compared.items():
-            name = f"{found.controls[role][0]}: {ROLES[role][0]}"
+            name = f"{sides.controls[role][0]}: {ROLES[role][0]}"
             rows.append((name, comparison.contrast))
 
         if rows:
-            parts = [f"{title}, the loop minus {name}: {said(each)}" for name, each in rows]
+            parts = [f"{title}, the loop minus {name}: {said(contrast)}" for name, contrast in rows]
             panels.append(forest(title, rows, unit, "; ".join(parts)))
 
-    for role, contrast in found.verdict.contrasts.items():
+    for role, contrast in sides.verdict.contrasts.items():
         return Picture(_difference(contrast, ROLES[role][1]), panels)
     return Picture("There is no control to compare the loop with", [])
 

@@ -6,8 +6,9 @@ import polars as pl
 
 from archloop.outcomes import NOT_VALID
 from archloop.report.contrasts import window
+from archloop.report.groups import Groups
 from archloop.report.results import Results, programs
-from archloop.report.tables.rows import total
+from archloop.report.tables.rows import TablesByName, total
 from archloop.texts import visible
 
 REASONS_SHOWN = 3
@@ -41,9 +42,7 @@ class Failures:
     finding: str
 
 
-def failures(
-    results: Results, tables: dict[str, pl.DataFrame], groups: dict[str, list[str]]
-) -> Failures:
+def failures(results: Results, tables: TablesByName, groups: Groups) -> Failures:
     """Return what fails in the last third of the cycles, and the most frequent reasons.
 
     groups: role -> runs.

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 import polars as pl
 
 TEXT, COUNT, SHARE, FLAG = pl.String, pl.Int64, pl.Float64, pl.Boolean
+TablesByName = dict[str, pl.DataFrame]
 Schema = dict[str, type[pl.DataType]]
 # The type of a field, which may be None too -> that of its column.
 COLUMN_TYPES: dict[Any, type[pl.DataType]] = {

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from archloop.report.groups import controls_of, differing, label, loop_of, ordered
+from archloop.report.groups import Groups, controls_of, differing, label, loop_of, ordered
 from archloop.report.intervals import mean_interval
 from archloop.report.job_records import JobRecord, seconds_of
 from archloop.report.results import Results
@@ -33,7 +33,7 @@ class Compared:
     """The loop, its controls (role -> runs), all groups in the order of the page, and the verdict."""
 
     loop: list[str]
-    controls: dict[str, list[str]]
+    controls: Groups
     groups: list[list[str]]
     verdict: Verdict
 
@@ -116,11 +116,11 @@ def compared(results: Results, fates: pl.DataFrame, settings: Report) -> Compare
 
 def against(
     results: Results,
-    found: Compared,
+    sides: Compared,
     fates: pl.DataFrame,
     settings: Report,
     measure: str,
-    names: dict[str, list[str]],
+    names: Groups,
 ) -> dict[str, Comparison]:
     """Return name -> the loop against that group by one measure; Holm's p over all of `names`.
 
@@ -129,11 +129,11 @@ def against(
     rows = fates.select("chain", "cycle", *COUNTED[measure]).iter_rows()
     counts = {(chain, cycle): (count, of) for chain, cycle, count, of in rows}
     shares = measure != "test"
-    return compare(counts, found.loop, names, settings, results.random_seed, shares)
+    return compare(counts, sides.loop, names, settings, results.random_seed, shares)
 
 
 def contrast_table(
-    results: Results, found: Compared, fates: pl.DataFrame, settings: Report
+    results: Results, sides: Compared, fates: pl.DataFrame, settings: Report
 ) -> pl.DataFrame:
     """Return the loop minus every other group on its data set, by each of MEASURES.
 
@@ -142,29 +142,29 @@ def contrast_table(
     over runs), `points` (two runs or fewer: no interval), `cycles` (one run: a block bootstrap over
     its cycles). matched: a run of either side had as many candidates in these cycles.
     """
-    dataset = results.chains[found.loop[0]].dataset
-    taken = (found.loop, *found.controls.values())
+    dataset = results.chains[sides.loop[0]].dataset
+    taken = (sides.loop, *sides.controls.values())
 
     others = {}
-    for group in found.groups:
+    for group in sides.groups:
         if results.chains[group[0]].dataset == dataset and group not in taken:
             others[group[0]] = group
 
     rows = []
     for measure in MEASURES:
-        for names in (found.controls, others):
-            comparisons = against(results, found, fates, settings, measure, names)
+        for names in (sides.controls, others):
+            comparisons = against(results, sides, fates, settings, measure, names)
             for name, comparison in comparisons.items():
                 contrast, cycles = comparison.contrast, comparison.cycles
                 group = names[name]
-                ours = _candidates(fates, found.loop, cycles)
+                ours = _candidates(fates, sides.loop, cycles)
                 theirs = _candidates(fates, group, cycles)
                 rows.append(
                     ContrastRow(
                         chain=", ".join(group),
-                        reference=", ".join(found.loop),
-                        role=name if names is found.controls else None,
-                        differs=differing(results, group[0], found.loop[0]),
+                        reference=", ".join(sides.loop),
+                        role=name if names is sides.controls else None,
+                        differs=differing(results, group[0], sides.loop[0]),
                         measure=measure,
                         first_cycle=cycles[0],
                         last_cycle=cycles[-1],
@@ -186,7 +186,7 @@ def contrast_table(
 
 
 def table(
-    results: Results, found: Compared, fates: pl.DataFrame, cells: pl.DataFrame
+    results: Results, sides: Compared, fates: pl.DataFrame, cells: pl.DataFrame
 ) -> pl.DataFrame:
     """Return one row a group of repeats, over the cycles that it and its reference finished.
 
@@ -211,7 +211,7 @@ def table(
 
     references: dict[str, list[str]] = {}
     rows = []
-    for group in found.groups:
+    for group in sides.groups:
         if not all(results.chains[name].cycles for name in group):
             continue
         reference = references.setdefault(results.chains[group[0]].dataset, group)
@@ -282,7 +282,7 @@ def cells(valid: pl.DataFrame) -> pl.DataFrame:
 
 
 def chains(
-    results: Results, found: Compared, fates: pl.DataFrame, architectures: pl.DataFrame
+    results: Results, sides: Compared, fates: pl.DataFrame, architectures: pl.DataFrame
 ) -> pl.DataFrame:
     """Return one row a chain, in the order of the groups.
 
@@ -290,7 +290,7 @@ def chains(
     validation and test accuracy of that.
     """
     rows = []
-    for group in found.groups:
+    for group in sides.groups:
         for name in group:
             chain = results.chains[name]
             row = {
