@@ -133,11 +133,6 @@ def gather(
     seconds = durations(logs)
     means = {job: expected(job, seconds) for job in left}
     hours = _hours(logs)
-    hours_planned = None
-    if planned and hours:
-        to_come = sum(mean for mean in means.values() if mean)
-        hours_planned = sum(hours.values()) + to_come / 3600
-
     judged = _judged(planned, states, settings)
     alarms = [
         *_silence_alarm(results, left, judged, records, now),
@@ -156,7 +151,7 @@ def gather(
         unknown=sorted({job.stage for job, mean in means.items() if mean is None}),
         an_hour=_pace(judged, records, now),
         hours=hours,
-        hours_planned=hours_planned,
+        hours_planned=_hours_planned(hours, means) if planned else None,
         device=_device(results),
         reused=_reused(results, chains),
         disk=_disk(results),
@@ -188,7 +183,8 @@ def log_of(job: Job, logs: Path) -> Path:
     """Return where a job writes its log."""
     folder = Cell(job.chain, job.cycle).folder(logs)
     shard = _key(job).shard
-    return folder / (f"{job.stage}-{shard}.log" if shard else f"{job.stage}.log")
+    name = f"{job.stage}-{shard}" if shard else job.stage
+    return folder / f"{name}.log"
 
 
 def _writes_log(log: Path, begun: float) -> bool:
@@ -303,6 +299,14 @@ def _hours(logs: Path) -> dict[str, float]:
     return found
 
 
+def _hours_planned(hours: dict[str, float], means: dict[Job, float | None]) -> float | None:
+    """Return the hours of all jobs, those to come by their means; None where none is on record."""
+    if not hours:
+        return None
+    to_come = sum(filter(None, means.values()))
+    return sum(hours.values()) + to_come / 3600
+
+
 def _device(results: Path) -> str | None:
     """Return the device that the newest judge named."""
     newest, when = None, 0.0
@@ -379,7 +383,7 @@ def _reports(results: Path) -> dict[Path, float]:
 
 def _yields(settings: Settings, chains: Chains) -> dict[str, dict[int, float]]:
     """Return role -> cycle -> admitted of 100 generated, over the runs that finished that cycle."""
-    found = {}
+    found: dict[str, dict[int, float]] = {}
     for kind, names in roles(settings).items():
         of_cycle: dict[int, list[float]] = {}
         for name in names:
@@ -388,9 +392,7 @@ def _yields(settings: Settings, chains: Chains) -> dict[str, dict[int, float]]:
                     share = 100 * cycle.counts["admitted"] / cycle.judged
                     of_cycle.setdefault(cycle.number, []).append(share)
 
-        if of_cycle:
-            found[kind] = {
-                number: sum(shares) / len(shares) for number, shares in sorted(of_cycle.items())
-            }
+        for number, shares in sorted(of_cycle.items()):
+            found.setdefault(kind, {})[number] = sum(shares) / len(shares)
 
     return found

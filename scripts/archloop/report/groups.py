@@ -75,7 +75,9 @@ def label(group: list[str]) -> str:
     >>> label(["main", "main_s2", "main_s3"])
     'main (3 runs)'
     """
-    return group[0] if len(group) == 1 else f"{group[0]} ({len(group)} runs)"
+    if len(group) == 1:
+        return group[0]
+    return f"{group[0]} ({len(group)} runs)"
 
 
 def called(role: str, group: list[str]) -> str:
@@ -136,7 +138,7 @@ def differing(results: Results, chain: str, reference: str) -> str:
     found = []
     for key in ("start", "source") if written else ("source",):
         if own[key] != other[key]:
-            found.append(f"{key} {own[key]} (there {other[key]})")
+            found.append(_difference(key, own[key], other[key]))
 
     # Of a chain that does not train, how it would train means nothing.
     idle = effective(settings, "finetuning", chain)["train_on"] == "none"
@@ -146,8 +148,12 @@ def differing(results: Results, chain: str, reference: str) -> str:
             continue
         ours = effective(settings, section, chain)[key]
         theirs = effective(settings, section, reference)[key]
-        found.append(f"{path} {ours} (there {theirs})")
+        found.append(_difference(path, ours, theirs))
 
     if own.get("at") != other.get("at"):
         found.append("settings of single cycles")
     return "; ".join(found)
+
+
+def _difference(path: str, ours: object, theirs: object) -> str:
+    return f"{path} {ours} (there {theirs})"

@@ -45,7 +45,10 @@ def forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, says: st
 
     zero = data_chart(zeros).mark_rule(color=MUTED, strokeWidth=1.5, opacity=0.6)
     ticks = data_chart(control_runs).mark_tick(color=MUTED, orient="vertical", size=7)
-    layers: list[Any] = [zero.encode(x=x, y=y, y2="y2:Q"), ticks.encode(x=x, y=y)]
+    layers: list[Any] = [
+        zero.encode(x=x, y=y, y2="y2:Q"),
+        ticks.encode(x=x, y=y),
+    ]
     layers += _intervals(rows, x_scale, y)
     circles = data_chart(loop_runs).mark_point(color=INK, filled=False, size=34, strokeWidth=1.2)
     middle = data_chart(means).mark_tick(color=INK, orient="vertical", size=16, thickness=3)
@@ -123,7 +126,8 @@ def _texts(rows: Sequence[tuple[str, Contrast]], y: alt.Y) -> list[Any]:
         text = data_chart(texts).mark_text(
             align="left", fontSize=FONT_SIZE, dy=up, color=color(shade)
         )
-        layers.append(text.encode(x=alt.value(0), y=y, text=f"{field}:N"))
+        left = alt.value(0)
+        layers.append(text.encode(x=left, y=y, text=f"{field}:N"))
 
     return layers
 

@@ -139,7 +139,8 @@ def effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) 
             width = alt.value(2.6 if role == "loop" else 1.5)
             line = table_chart(own).mark_line(color=INK, strokeDash=dash)
             layers.append(line.encode(x=x, y=y, strokeWidth=width))
-            labels.append(_end(own, "programs", "test", f"{own['test'][-1]:.1f}"))
+            number = f"{own['test'][-1]:.1f}"
+            labels.append(_end(own, "programs", "test", number))
 
     if seed_best:
         rule = data_chart([{"test": seed_best}])
@@ -150,7 +151,8 @@ def effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) 
     rows = end_labels(labels, (high - low + 2 * ROOM) / HEIGHT * LABEL_HEIGHT)
     text = data_chart(rows).mark_text(align="left", fontSize=FONT_SIZE, dx=6)
     ink = alt.value(INK)
-    layers.append(text.encode(x=alt.value(BESIDE), y=alt.Y("position:Q"), text="text:N", color=ink))
+    beside = alt.value(BESIDE)
+    layers.append(text.encode(x=beside, y=alt.Y("position:Q"), text="text:N", color=ink))
     chart = alt.layer(*layers).properties(width=BESIDE, height=HEIGHT)
     return Panel(title, chart, says)
 
@@ -158,7 +160,8 @@ def effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) 
 def _end(line: pl.DataFrame, x: str, y: str, number: str = "") -> EndLabel:
     """Return the label at the end of a line of `role`, with a number where one is given."""
     text = f"{line['label'][-1]} {number}".rstrip()
-    return EndLabel(x=line[x][-1], y=line[y][-1], text=text, position=line[y][-1])
+    last_x, last_y = line[x][-1], line[y][-1]
+    return EndLabel(x=last_x, y=last_y, text=text, position=last_y)
 
 
 def sizes(title: str, cloud: pl.DataFrame, fronts: pl.DataFrame, says: str) -> Panel:

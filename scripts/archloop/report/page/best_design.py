@@ -16,7 +16,7 @@ from archloop.report.graph_drawing import Block
 from archloop.report.groups import Groups, called
 from archloop.report.page.cards import drawing
 from archloop.report.results import Results
-from archloop.report.tables.rows import TablesByName, total
+from archloop.report.tables.rows import TablesByName, of_chains, total
 
 Design = dict[str, Any]  # a row of the table `architectures`
 
@@ -67,7 +67,7 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
     # The difference of two shares has an error that is greater by the root of two.
     margin = 2**0.5 * (error or 0)
 
-    own = tables["fates"].filter(pl.col("chain").is_in(groups["loop"]))
+    own = of_chains(tables["fates"], groups["loop"])
     picture = results.blocks(best["id"])
 
     return BestDesign(
@@ -84,7 +84,7 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
 
 
 def _best(architectures: pl.DataFrame, group: list[str]) -> Design | None:
-    own = architectures.filter(pl.col("chain").is_in(group))
+    own = of_chains(architectures, group)
     best_first = own.sort(["accuracy", "id"], descending=[True, False])
     return best_first.row(0, named=True) if best_first.height else None
 

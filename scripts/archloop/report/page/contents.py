@@ -11,9 +11,9 @@ from archloop.report.groups import ROLES, Groups, called, label
 from archloop.report.page.best_design import BestDesign, best_design
 from archloop.report.page.failures import Failures, failures
 from archloop.report.results import Results, Verified
+from archloop.report.tables.comparisons import Compared
 from archloop.report.tables.paper import PublishedCycle, paper_rows
-from archloop.report.tables.rows import TablesByName, total
-from archloop.report.tables.run_means import Compared
+from archloop.report.tables.rows import TablesByName, of_chains, total
 from archloop.report.verdict import MEASURES, Verdict
 from archloop.report.wording import GLOSSARY
 from archloop.settings.chains import SEED
@@ -187,7 +187,7 @@ def _status(results: Results, sides: Compared) -> list[Progress]:
 
 def _threshold(cycles: pl.DataFrame, loop: list[str]) -> float | None:
     """Return the threshold of admission that the loop's last cycle was judged by."""
-    own = cycles.filter(pl.col("chain").is_in(loop)).sort("cycle")
+    own = of_chains(cycles, loop).sort("cycle")
     return own["threshold"][-1] if own.height else None
 
 
@@ -271,7 +271,7 @@ def _costs(cost: pl.DataFrame, sides: Compared) -> list[Row]:
 
     rows = []
     for name, group in groups:
-        own = cost.filter(pl.col("chain").is_in(group))
+        own = of_chains(cost, group)
         stages = own.group_by("stage", maintain_order=True).agg(pl.col(COSTS).sum())
         rows += [{"label": name, **row} for row in stages.to_dicts()]
 

@@ -1,6 +1,6 @@
 """Tables whose columns are the fields of a dataclass."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any, get_type_hints
@@ -27,6 +27,11 @@ def schema_of(row: type) -> Schema:
     """Return the columns of a table of such rows, in the order of the fields."""
     hints = get_type_hints(row)
     return {field.name: COLUMN_TYPES[hints[field.name]] for field in fields(row)}
+
+
+def of_chains(table: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Return the rows of these chains."""
+    return table.filter(pl.col("chain").is_in(names))
 
 
 def total(table: pl.DataFrame, column: str) -> Any:
