@@ -133,11 +133,6 @@ def gather(
     seconds = durations(logs)
     means = {job: expected(job, seconds) for job in left}
     hours = _hours(logs)
-    hours_planned = None
-    if planned and hours:
-        to_come = sum(mean for mean in means.values() if mean)
-        hours_planned = sum(hours.values()) + to_come / 3600
-
     judged = _judged(planned, states, settings)
     alarms = [
         *_silence_alarm(results, left, judged, records, now),
@@ -156,7 +151,7 @@ def gather(
         unknown=sorted({job.stage for job, mean in means.items() if mean is None}),
         an_hour=_pace(judged, records, now),
         hours=hours,
-        hours_planned=hours_planned,
+        hours_planned=_hours_planned(hours, means) if planned else None,
         device=_device(results),
         reused=_reused(results, chains),
         disk=_disk(results),
@@ -188,7 +183,8 @@ def log_of(job: Job, logs: Path) -> Path:
     """Return where a job writes its log."""
     folder = Cell(job.chain, job.cycle).folder(logs)
     shard = _key(job).shard
-    return folder / (f"{job.stage}-{shard}.log" if shard else f"{job.stage}.log")
+    name = f"{job.stage}-{shard}" if shard else job.stage
+    return folder / f"{name}.log"
 
 
 def _writes_log(log: Path, begun: float) -> bool:
@@ -242,10 +238,10 @@ def _pace(judged: list[Judged], records: Records, now: float) -> float | None:
     if not judged:
         return None
 
-    times = [each.when for each in judged]
+    times = [shard.when for shard in judged]
     end = now if records.at_work else max(times)
     begin = max(end - PACE_S, records.started or min(times))
-    count = sum(each.candidates for each in judged if begin <= each.when <= end)
+    count = sum(shard.candidates for shard in judged if begin <= shard.when <= end)
     if not count or end - begin < SHORTEST_PACE_S:
         return None
     return 3600 * count / (end - begin)
@@ -258,7 +254,7 @@ def _silence_alarm(
     if not records.at_work or all(job.stage != "evaluate" for job in left):
         return
 
-    times = [each.when for each in judged]
+    times = [shard.when for shard in judged]
     if records.started:
         times.append(records.started)
 
@@ -301,6 +297,14 @@ def _hours(logs: Path) -> dict[str, float]:
     for (_, stage), seconds in recorded(logs).items():
         found[stage] = found.get(stage, 0.0) + sum(seconds) / 3600
     return found
+
+
+def _hours_planned(hours: dict[str, float], means: dict[Job, float | None]) -> float | None:
+    """Return the hours of all jobs, those to come by their means; None where none is on record."""
+    if not hours:
+        return None
+    to_come = sum(filter(None, means.values()))
+    return sum(hours.values()) + to_come / 3600
 
 
 def _device(results: Path) -> str | None:
@@ -379,7 +383,7 @@ def _reports(results: Path) -> dict[Path, float]:
 
 def _yields(settings: Settings, chains: Chains) -> dict[str, dict[int, float]]:
     """Return role -> cycle -> admitted of 100 generated, over the runs that finished that cycle."""
-    found = {}
+    found: dict[str, dict[int, float]] = {}
     for kind, names in roles(settings).items():
         of_cycle: dict[int, list[float]] = {}
         for name in names:
@@ -388,9 +392,7 @@ def _yields(settings: Settings, chains: Chains) -> dict[str, dict[int, float]]:
                     share = 100 * cycle.counts["admitted"] / cycle.judged
                     of_cycle.setdefault(cycle.number, []).append(share)
 
-        if of_cycle:
-            found[kind] = {
-                number: sum(shares) / len(shares) for number, shares in sorted(of_cycle.items())
-            }
+        for number, shares in sorted(of_cycle.items()):
+            found.setdefault(kind, {})[number] = sum(shares) / len(shares)
 
     return found

@@ -158,12 +158,14 @@ def _judged(folder: Path) -> tuple[dict[str, int], bool]:
         except (InputError, KeyError, TypeError, AttributeError):
             continue
 
-    return dict(outcomes), len(graphs) == 1 and graphs.total() >= ENOUGH // 2
+    one_graph = len(graphs) == 1 and graphs.total() >= ENOUGH // 2
+    return dict(outcomes), one_graph
 
 
 def collapse(judged: list[Cycle]) -> list[str]:
     """Return what is wrong with the last of some cycles, in words."""
-    return list(_faults(judged[-1], judged[:-1][-BEFORE:]))
+    *before, last = judged
+    return list(_faults(last, before[-BEFORE:]))
 
 
 def _faults(last: Cycle, before: list[Cycle]) -> Iterator[str]:

@@ -4,31 +4,28 @@ It counts; it judges nothing. Standard library only.
 """
 
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
 
 from archloop.errors import LONGEST_LINE, one_line
 from archloop.files import write_text
 from archloop.layout import PAGE, SETTINGS_FILE
-from archloop.monitoring.live import ON_GPU, Live, gather
+from archloop.monitoring.live import Live, gather
 from archloop.monitoring.live_cycles import (
-    CUT,
     DONE,
     FAILED,
-    QUEUED,
     RUNNING,
     WAITING,
     Cycle,
     mean_of,
     percent,
 )
+from archloop.monitoring.live_facts import facts, moment
 from archloop.monitoring.live_jobs import Failure
 from archloop.monitoring.status import Job
 from archloop.outcomes import NOT_VALID
-from archloop.progress import duration, get_logger
+from archloop.progress import get_logger
 
 NAME = "live.html"
 STYLE = PAGE / "live.css"
@@ -116,10 +113,10 @@ def page(live: Live, path: Path) -> str:
         "<link rel='icon' href='data:,'>"
         f"<title>{title}</title>\n<style>{STYLE.read_text(encoding='utf-8')}</style></head>\n"
         f"<body data-written='{live.now:.0f}' data-over='{over}'>\n"
-        f"<header><h1>{title}</h1><span class='muted'>as of {_moment(live.now)}<span id='age'></span>;"
+        f"<header><h1>{title}</h1><span class='muted'>as of {moment(live.now)}<span id='age'></span>;"
         " written after each cycle, or by"
         " <code>python scripts/status.py --html results/live.html</code></span></header>\n"
-        f"{loud}{old}\n<dl>{_facts(live, path)}</dl>\n<main>{main}</main>\n"
+        f"{loud}{old}\n<dl>{facts(live, path)}</dl>\n<main>{main}</main>\n"
         f"<script>{SCRIPT}</script>\n</body></html>\n"
     )
 
@@ -133,89 +130,10 @@ def _headline(live: Live) -> str:
     return f"{at_work}, {live.jobs[DONE]} of {sum(live.jobs.values())} jobs done"
 
 
-class Fact(NamedTuple):
-    """One small fact: its name, its value, and a few words more. All are HTML."""
-
-    name: str
-    value: str
-    more: str
-
-
-def _facts(live: Live, path: Path) -> str:
-    """Return the row of small facts; one that the files do not tell is left out."""
-    items = []
-    for fact in _known_facts(live, path):
-        value = f"{fact.value}<small>{fact.more}</small>"
-        items.append(f"<div><dt>{fact.name}</dt><dd>{value}</dd></div>")
-
-    return "".join(items)
-
-
-def _known_facts(live: Live, path: Path) -> Iterator[Fact]:
-    if live.jobs:
-        yield _jobs_fact(live)
-    if live.an_hour is not None:
-        yield Fact("Judged an hour", f"{live.an_hour:.0f}", "candidates, in its last six hours")
-    if live.left is not None:
-        yield _end_fact(live, *live.left)
-    if live.hours:
-        yield _hours_fact(live)
-    reused, total = live.reused
-    if total:
-        share = percent(reused / total)
-        yield Fact("Answered from the store", share, f"{reused} of {total} judgements")
-
-    free, size = live.disk
-    yield Fact("Disk", f"{free / 1e9:.0f} GB free", f"of {size / 1e9:.0f} GB")
-    if live.reports:
-        yield _reports_fact(live, path)
-
-
-def _jobs_fact(live: Live) -> Fact:
-    jobs = live.jobs
-    begun = [f"{jobs[state]} {state}" for state in (RUNNING, QUEUED, FAILED, CUT) if jobs[state]]
-    more = f"{jobs[WAITING]} to come"
-    again = sum(failure.again for failure in live.records.failures)
-    if again:
-        more += f" · {again} tried again"
-    return Fact("Jobs", " · ".join(begun) or f"{jobs[DONE]} done", more)
-
-
-def _end_fact(live: Live, least_s: float, most_s: float) -> Fact:
-    unknown = f"; not counted: {', '.join(live.unknown)}" if live.unknown else ""
-    if live.records.at_work is False:
-        more = f"of work at least; no run is at it{unknown}"
-        return Fact("End", f"{duration(least_s)} left", more)
-    least, most = _moment(live.now + least_s), _moment(live.now + most_s)
-    more = "local time" if least == most else f"to {most}, one job after another"
-    return Fact("End", least, more + unknown)
-
-
-def _hours_fact(live: Live) -> Fact:
-    hours = f"{sum(live.hours.values()):.1f}"
-    if live.hours_planned:
-        hours += f" of about {live.hours_planned:.1f}"
-    on_gpu = sum(live.hours.get(stage, 0.0) for stage in ON_GPU)
-    where = f"{on_gpu:.1f} of them to write, judge, fine-tune"
-    if live.device:
-        where += f" ({escape(live.device)})"
-    return Fact("Hours of jobs", hours, where)
-
-
-def _reports_fact(live: Live, path: Path) -> Fact:
-    links, ages = [], []
-    for report, when in live.reports.items():
-        kind = "report" if report.parent.name == "report" else "partial report"
-        links.append(f"<a href='{_relative(report, path)}'>the {kind}</a>")
-        ages.append(f"{duration(max(0, live.now - when))} old")
-
-    return Fact("Read", " · ".join(links), " · ".join(ages))
-
-
 def _strips(live: Live) -> str:
     rows = []
     for name, cycles in live.chains.items():
-        boxes = "".join(_box(cycle) for cycle in cycles)
+        boxes = "".join(map(_box, cycles))
         rows.append(
             f"<tr><th scope='row'>{escape(name)}</th>"
             f"<td class='strip' aria-hidden='true'>{boxes}</td>"
@@ -243,10 +161,11 @@ def _progress(cycles: list[Cycle]) -> str:
     if not begun:
         return f"{done} of {len(cycles)} done" if done else "waiting"
 
-    # What runs is told before what waits, though it be a later cycle: a control's cycles go side by
+    # What runs is said before what waits, though it be a later cycle: a control's cycles go side by
     # side.
     now = min(begun, key=lambda cycle: (cycle.state == WAITING, cycle.number))
-    return f"{done} of {len(cycles)} done; cycle {now.number}: {_state(now, brief=True)}"
+    state = _state(now, brief=True)
+    return f"{done} of {len(cycles)} done; cycle {now.number}: {state}"
 
 
 def _box(cycle: Cycle) -> str:
@@ -308,7 +227,8 @@ def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:
     for count, check in sorted(counts, reverse=True)[:FAILS]:
         if count:
             usual = _in_brackets(before, _counter_of(check))
-            failed.append(f"{check.replace('_', ' ')} {percent(count / cycle.judged)}{usual}")
+            name_of_check, share = check.replace("_", " "), percent(count / cycle.judged)
+            failed.append(f"{name_of_check} {share}{usual}")
 
     judged = f"{cycle.judged} of {cycle.planned}" if cycle.planned else str(cycle.judged)
     valid = percent(cycle.valid / cycle.judged)
@@ -319,8 +239,8 @@ def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:
         ", ".join(failed) or "none",
     ]
 
-    row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-    return f"<tr><th scope='row'>{escape(name)}</th>{row}</tr>"
+    row = "</td><td>".join(map(escape, cells))
+    return f"<tr><th scope='row'>{escape(name)}</th><td>{row}</td></tr>"
 
 
 def _counter_of(check: str) -> Callable[[Cycle], int]:
@@ -354,8 +274,9 @@ def _yields(live: Live) -> str:
 
         shape = f"M{'L'.join(points)}h3M456 {label_y:.1f}h24"
         lines.append(f"<path d='{shape}' stroke-dasharray='{DASHES[role]}'/>")
-        lines.append(f"<text x='486' y='{label_y + 4:.1f}'>{role} {newest[role]:.0f}</text>")
-        words.append(f"{role} {newest[role]:.0f} in cycle {max(live.yields[role])}")
+        label = f"{role} {newest[role]:.0f}"
+        lines.append(f"<text x='486' y='{label_y + 4:.1f}'>{label}</text>")
+        words.append(f"{label} in cycle {max(live.yields[role])}")
 
     label = f"Admitted of 100 generated: {'; '.join(words)}"
     picture = (
@@ -410,19 +331,3 @@ def _fate(failure: Failure) -> str:
 
 def _items(lines: list[str]) -> str:
     return "".join(f"<li>{escape(line)}</li>" for line in lines)
-
-
-def _moment(seconds: float) -> str:
-    """Return a time as the clock on this machine's wall shows it."""
-    return time.strftime("%a %d %b %H:%M", time.localtime(seconds))
-
-
-def _relative(target: Path, page: Path) -> str:
-    """Return a link from the page to a file.
-
-    It is relative where both lie in one folder, for the folder may be copied.
-    """
-    target, folder = target.resolve(), page.resolve().parent
-    if target.is_relative_to(folder):
-        return escape(target.relative_to(folder).as_posix())
-    return escape(target.as_uri())

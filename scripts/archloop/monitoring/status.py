@@ -82,7 +82,8 @@ def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
         jobs = plan(results, settings)
     left = [job for job in jobs if not job.path.is_file()]
     if jobs:
-        lines.append(f"jobs: {len(jobs) - len(left)} of {len(jobs)} done, {len(left)} left")
+        done = len(jobs) - len(left)
+        lines.append(f"jobs: {done} of {len(jobs)} done, {len(left)} left")
     if left:
         lines.append(f"time left: {time_left(left, settings, durations(logs))}")
 
@@ -156,7 +157,10 @@ def durations(logs: Path) -> Seconds:
         if chain not in ("", SEED):
             found["", stage] = found.get(("", stage), []) + values
 
-    return {key: sum(values) / len(values) for key, values in found.items()}
+    means = {}
+    for key, values in found.items():
+        means[key] = sum(values) / len(values)
+    return means
 
 
 def time_left(left: list[Job], settings: Settings, seconds: Seconds) -> str:

@@ -109,8 +109,7 @@ def contrasts(
 
 def _describe(loop: np.ndarray, control: np.ndarray) -> Contrast:
     """Return the values of the runs and their difference, not tested."""
-    ours = 100 * loop[:, :, 0].sum(axis=1) / loop[:, :, 1].sum(axis=1)
-    theirs = 100 * control[:, :, 0].sum(axis=1) / control[:, :, 1].sum(axis=1)
+    ours, theirs = _values(loop), _values(control)
 
     return Contrast(
         loop=tuple(ours.tolist()),
@@ -118,6 +117,12 @@ def _describe(loop: np.ndarray, control: np.ndarray) -> Contrast:
         difference=float(ours.mean() - theirs.mean()),
         method="points",
     )
+
+
+def _values(cells: np.ndarray) -> np.ndarray:
+    """Return what each run counted of 100."""
+    counts, totals = cells[:, :, 0], cells[:, :, 1]
+    return 100 * counts.sum(axis=1) / totals.sum(axis=1)
 
 
 def _adjust(found: dict[str, Contrast]) -> dict[str, Contrast]:

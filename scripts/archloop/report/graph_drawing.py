@@ -143,11 +143,11 @@ def _fold(nodes: list[Node]) -> list[Block]:
         # A scale or a shift by a constant is part of the block before it, too.
         scales = node.operation in ("mul", "add") and len(inputs) == 1
         follows = len(inputs) == 1 and (scales or node.operation in FOLLOWERS)
-        if follows and consumers[inputs[0]] == 1 and picture[block_of[inputs[0]]].kind != "i":
-            block_of[index] = block_of[inputs[0]]
-            block = picture[block_of[index]]
-            label = f"{block.label} · {label}"[:LONGEST_LABEL]
-            picture[block_of[index]] = block._replace(label=label, shape=_shape(node.shape))
+        before = block_of[inputs[0]] if follows and consumers[inputs[0]] == 1 else None
+        if before is not None and picture[before].kind != "i":
+            block_of[index] = before
+            label = f"{picture[before].label} · {label}"[:LONGEST_LABEL]
+            picture[before] = picture[before]._replace(label=label, shape=_shape(node.shape))
         else:
             block_of[index] = len(picture)
             feeding = sorted({block_of[source] for source in inputs})

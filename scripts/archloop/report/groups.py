@@ -8,6 +8,8 @@ from archloop.settings.chains import JUDGED, MODEL, SECTIONS, SHARDS, effective,
 
 # What repeats of one chain differ in.
 UNLIKE = ("cycles", "random_seed", "repeat_of")
+# Role -> the runs of a group of repeats, the loop first.
+Groups = dict[str, list[str]]
 # What a control does, in a few words for labels, and how a sentence calls it.
 ROLES = {
     "frozen": ("does not learn", "a model that does not learn"),
@@ -50,7 +52,7 @@ def _without_repeat(chains: dict[str, dict[str, Any]], name: str) -> dict[str, A
     return kept
 
 
-def ordered(results: Results, loop: list[str], controls: dict[str, list[str]]) -> list[list[str]]:
+def ordered(results: Results, loop: list[str], controls: Groups) -> list[list[str]]:
     """Return all groups of repeats, the loop and its controls first.
 
     Then come the others on its data set, then those of each other data set.
@@ -73,7 +75,9 @@ def label(group: list[str]) -> str:
     >>> label(["main", "main_s2", "main_s3"])
     'main (3 runs)'
     """
-    return group[0] if len(group) == 1 else f"{group[0]} ({len(group)} runs)"
+    if len(group) == 1:
+        return group[0]
+    return f"{group[0]} ({len(group)} runs)"
 
 
 def called(role: str, group: list[str]) -> str:
@@ -101,7 +105,7 @@ def loop_of(results: Results, name: str) -> list[str]:
     return groups[0]
 
 
-def controls_of(results: Results, loop: list[str], wanted: list[str]) -> dict[str, list[str]]:
+def controls_of(results: Results, loop: list[str], wanted: list[str]) -> Groups:
     """Return role -> runs of the chains that differ from the loop in that alone.
 
     wanted: roles, in whose order they come.
@@ -134,7 +138,7 @@ def differing(results: Results, chain: str, reference: str) -> str:
     found = []
     for key in ("start", "source") if written else ("source",):
         if own[key] != other[key]:
-            found.append(f"{key} {own[key]} (there {other[key]})")
+            found.append(_difference(key, own[key], other[key]))
 
     # Of a chain that does not train, how it would train means nothing.
     idle = effective(settings, "finetuning", chain)["train_on"] == "none"
@@ -144,8 +148,12 @@ def differing(results: Results, chain: str, reference: str) -> str:
             continue
         ours = effective(settings, section, chain)[key]
         theirs = effective(settings, section, reference)[key]
-        found.append(f"{path} {ours} (there {theirs})")
+        found.append(_difference(path, ours, theirs))
 
     if own.get("at") != other.get("at"):
         found.append("settings of single cycles")
     return "; ".join(found)
+
+
+def _difference(path: str, ours: object, theirs: object) -> str:
+    return f"{path} {ours} (there {theirs})"

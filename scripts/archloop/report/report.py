@@ -17,8 +17,9 @@ from archloop.report.page.contents import contents
 from archloop.report.page.gallery import DATA, Gallery, gallery, write_beside
 from archloop.report.parts import FIGURES
 from archloop.report.results import Results
-from archloop.report.tables import candidates, paper, per_cycle, run_means
-from archloop.report.tables.run_means import Compared
+from archloop.report.tables import candidates, comparisons, paper, per_cycle, run_means
+from archloop.report.tables.comparisons import Compared
+from archloop.report.tables.rows import TablesByName
 from archloop.settings.sections import Report
 
 # What of wording the template has as filters.
@@ -32,7 +33,7 @@ class Tables:
     valid: the valid candidates with their kinds. compared: what is compared with what.
     """
 
-    by_name: dict[str, pl.DataFrame]
+    by_name: TablesByName
     valid: pl.DataFrame
     compared: Compared
 
@@ -58,7 +59,7 @@ def write_report(results: Results, settings: Report, folder: Path) -> list[Path]
     return written
 
 
-def _write_tables(tables: dict[str, pl.DataFrame], folder: Path) -> None:
+def _write_tables(tables: TablesByName, folder: Path) -> None:
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.write_csv())
         # Polars takes brackets in a name for a pattern, so it is handed an open file.
@@ -81,11 +82,11 @@ def all_tables(results: Results, settings: Report) -> Tables:
     cycles = per_cycle.cycles(results)
     fates = per_cycle.fates(results, valid)
     designs = candidates.architectures(results)
-    compared = run_means.compared(results, fates, settings)
+    compared = comparisons.compared(results, fates, settings)
     tables = {
         "cycles": cycles,
         "fates": fates,
-        "contrasts": run_means.contrast_table(results, compared, fates, settings),
+        "contrasts": comparisons.contrast_table(results, compared, fates, settings),
         "results": run_means.table(results, compared, fates, run_means.cells(valid)),
         "chains": run_means.chains(results, compared, fates, designs),
         "similarity": per_cycle.similarity(results, valid),

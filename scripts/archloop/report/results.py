@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
 import polars as pl
 
@@ -17,7 +17,15 @@ from archloop.report.graphs import Graph, read_graphs
 from archloop.report.job_records import JobRecord, read_job_records
 from archloop.report.parts import PAGE_PARTS, VERIFIED
 from archloop.report.summarize import Summary, summarize
-from archloop.settings.chains import MODEL, SECTIONS, SEED, effective, trains, uses_seed_adapter
+from archloop.settings.chains import (
+    MODEL,
+    SECTIONS,
+    SEED,
+    Settings,
+    effective,
+    trains,
+    uses_seed_adapter,
+)
 
 # Columns of the candidates that no table and no picture needs; `programs` reads the few that the
 # page shows.
@@ -80,7 +88,7 @@ class Results:
     """
 
     folder: Path
-    settings: dict[str, Any]
+    settings: Settings
     chains: dict[str, Chain]
     summaries: list[Summary]
     candidates: pl.DataFrame
@@ -122,7 +130,7 @@ class Results:
         return self.graphs.get(design, Graph()).blocks or []
 
 
-def read_all(folder: Path, settings: dict[str, Any] | None = None) -> Results:
+def read_all(folder: Path, settings: Settings | None = None) -> Results:
     """Read what there is in a results folder.
 
     settings: complete ones; None takes those that the last run left there, and without them the
@@ -169,7 +177,7 @@ def read_all(folder: Path, settings: dict[str, Any] | None = None) -> Results:
     )
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path) -> Settings:
     """Return the settings that a run left; raise InputError for those of another version."""
     settings = read_json(path, "chains")
     for section in SECTIONS:
@@ -224,7 +232,7 @@ def _cycle_files(results: Results, cell: Cell) -> list[Path]:
     return [cell.folder(results.folder) / name for name in names]
 
 
-def read_chains(folder: Path, settings: dict[str, Any]) -> dict[str, Chain]:
+def read_chains(folder: Path, settings: Settings) -> dict[str, Chain]:
     """Return the chains with their cycles that have a verdict.
 
     Each comes after what it builds on, then those of the language model first, `main`, then by name.
@@ -258,7 +266,7 @@ def read_chains(folder: Path, settings: dict[str, Any]) -> dict[str, Chain]:
     return chains
 
 
-def _depth(chains: dict[str, dict[str, Any]], name: str) -> int:
+def _depth(chains: dict[str, Settings], name: str) -> int:
     """Return how many chains a chain builds on, one on the other."""
     depth = 0
     for key in ("start", "source"):
@@ -279,7 +287,7 @@ def _dataset(folder: Path, chain: str, cycles: list[int]) -> str:
 
 def _summaries(
     folder: Path,
-    settings: dict[str, Any],
+    settings: Settings,
     chains: dict[str, Chain],
     cells: list[Cell],
     candidates: pl.DataFrame,
@@ -303,7 +311,7 @@ def _summaries(
     return [summaries[cell] for cell in cells]
 
 
-def _threshold(settings: dict[str, Any], summaries: dict[Cell, Summary], cell: Cell) -> float:
+def _threshold(settings: Settings, summaries: dict[Cell, Summary], cell: Cell) -> float:
     """Return the accuracy that admits in a cycle whose summary is not written yet."""
     for other, summary in summaries.items():
         if other.chain == cell.chain:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from archloop.report.contrasts import LEAST_RUNS, Contrast, contrasts, window
-from archloop.report.groups import ROLES
+from archloop.report.groups import ROLES, Groups
 from archloop.report.wording import p_value
 from archloop.settings.sections import Report
 
@@ -27,6 +27,7 @@ Kind = Literal[
     "no_control",
     "nothing",
 ]
+Contrasts = dict[str, Contrast]  # by role
 # (run, cycle) -> what was counted, of how many.
 Counts = Mapping[tuple[str, int], tuple[float, int]]
 
@@ -70,7 +71,7 @@ class Verdict:
     headline: str
     beside: str
     sentence: str
-    contrasts: dict[str, Contrast]
+    contrasts: Contrasts
     windows: dict[str, list[int]]
     as_of: int | None = None
     random_ahead: bool = False
@@ -98,7 +99,7 @@ class Comparison:
 def judge(
     counts: pl.DataFrame,
     loop: list[str],
-    controls: dict[str, list[str]],
+    controls: Groups,
     planned: dict[str, int],
     settings: Report,
     seed: int,
@@ -111,7 +112,7 @@ def judge(
     rows = counts.select("chain", "cycle", settings.measure, "candidates").iter_rows()
     cells: Counts = {(chain, cycle): (count, of) for chain, cycle, count, of in rows}
     compared = compare(cells, loop, controls, settings, seed)
-    found = {role: comparison.contrast for role, comparison in compared.items()}
+    by_role = {role: comparison.contrast for role, comparison in compared.items()}
 
     finished = _finished(cells, sum(controls.values(), loop))
     begun = [run for run in loop if finished[run]]
@@ -120,18 +121,18 @@ def judge(
         last = [comparison.cycles[-1] for comparison in compared.values()]
         as_of = min(last or [len(_common(finished, begun))])
 
-    kind, headline = _headline(found, bool(begun), "frozen" in controls)
-    random = found.get("random")
+    kind, headline = _headline(by_role, bool(begun), "frozen" in controls)
+    random = by_role.get("random")
     ahead = random is not None and random.told_apart and random.difference < 0
     early = _with_state(headline, kind, as_of)
-    values = _values_of_loop(found) or _values_alone(cells, begun, finished, settings.window)
+    values = _values_of_loop(by_role) or _values_alone(cells, begun, finished, settings.window)
 
     return Verdict(
         kind=kind,
         headline=_led(early, kind, random, as_of, planned[loop[0]]),
         beside=_beside(random, as_of is not None) if random else "",
-        sentence=_sentence(found, values, settings.measure) if values else "",
-        contrasts=found,
+        sentence=_sentence(by_role, values, settings.measure) if values else "",
+        contrasts=by_role,
         windows={role: comparison.cycles for role, comparison in compared.items()},
         as_of=as_of,
         random_ahead=ahead,
@@ -141,7 +142,7 @@ def judge(
 def compare(
     cells: Counts,
     loop: list[str],
-    others: dict[str, list[str]],
+    others: Groups,
     settings: Report,
     seed: int,
     shares: bool = True,
@@ -193,9 +194,9 @@ def _common(finished: dict[str, set[int]], runs: list[str]) -> list[int]:
     return sorted(set.intersection(*(finished[run] for run in runs)))
 
 
-def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[Kind, str]:
+def _headline(by_role: Contrasts, begun: bool, awaited: bool) -> tuple[Kind, str]:
     """Return the kind and its headline. awaited: there is a chain that does not learn."""
-    frozen, fixed = found.get("frozen"), found.get("fixed")
+    frozen, fixed = by_role.get("frozen"), by_role.get("fixed")
     if not begun:
         return "nothing", "Nothing to judge yet: no cycle of the loop has a verdict."
     if frozen is None and awaited:
@@ -293,9 +294,9 @@ def _below(contrast: Contrast) -> bool:
     return bare and max(contrast.loop) < min(contrast.control)
 
 
-def _values_of_loop(found: dict[str, Contrast]) -> tuple[float, ...]:
+def _values_of_loop(by_role: Contrasts) -> tuple[float, ...]:
     """Return the value of each run of the loop, over the cycles of its first comparison."""
-    return next((contrast.loop for contrast in found.values()), ())
+    return next((contrast.loop for contrast in by_role.values()), ())
 
 
 def _values_alone(
@@ -315,16 +316,16 @@ def _values_alone(
     return tuple(values)
 
 
-def _sentence(found: dict[str, Contrast], loop: tuple[float, ...], measure: str) -> str:
+def _sentence(by_role: Contrasts, loop: tuple[float, ...], measure: str) -> str:
     """Return what was made of 100, by whom, and how sure that is."""
     counted = f"Of 100 programs that the loop writes, {_amount(loop)} are {MEASURES[measure]}"
     others = []
-    for role, contrast in found.items():
+    for role, contrast in by_role.items():
         others.append(f"{ROLES[role][1]} makes {_amount(contrast.control)}")
     if others:
         counted += f"; {', '.join(others)}"
     sentences = [f"{counted}."]
-    frozen, fixed = found.get("frozen"), found.get("fixed")
+    frozen, fixed = by_role.get("frozen"), by_role.get("fixed")
     if frozen:
         sentences += _how_sure(frozen)
     helps = frozen is not None and frozen.told_apart and frozen.difference > 0

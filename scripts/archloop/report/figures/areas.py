@@ -7,8 +7,10 @@ import altair as alt
 import polars as pl
 
 from archloop.report.figures.panels import (
+    CARD,
     FONT_SIZE,
     HEIGHT,
+    INK,
     NARROW,
     Panel,
     data_chart,
@@ -63,9 +65,9 @@ def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says:
     if shares["cycle"].n_unique() <= BARS_UP_TO:
         layers.append(bands.mark_bar(size=min(44, 200 / last)))
     else:
-        layers.append(bands.mark_area(stroke=color("card"), strokeWidth=1))
+        layers.append(bands.mark_area(stroke=CARD, strokeWidth=1))
         if runs["chain"].n_unique() > 1:
-            line = table_chart(runs).mark_line(color=color("ink"), strokeWidth=0.8, opacity=0.7)
+            line = table_chart(runs).mark_line(color=INK, strokeWidth=0.8, opacity=0.7)
             layers.append(line.encode(x=x, y="good:Q", detail="chain:N"))
         layers += _names(_band_labels(rows, last), x, colors)
 

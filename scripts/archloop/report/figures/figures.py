@@ -12,11 +12,11 @@ from archloop.report.figures.areas import fates as draw_fates
 from archloop.report.figures.forest import forest, said
 from archloop.report.figures.panels import Panel
 from archloop.report.figures.theme import FATES as FATE_COLORS
-from archloop.report.groups import ROLES, called
+from archloop.report.groups import ROLES, Groups, called
 from archloop.report.results import Results
 from archloop.report.tables.candidates import FATES, front
-from archloop.report.tables.rows import table_of
-from archloop.report.tables.run_means import Compared, against
+from archloop.report.tables.comparisons import Compared, against
+from archloop.report.tables.rows import TablesByName, of_chains, table_of
 from archloop.report.wording import per_100, percent, signed
 from archloop.settings.chains import SEED
 from archloop.settings.sections import Report
@@ -29,7 +29,6 @@ FORESTS = {
     "test": ("Test accuracy of the admitted", "points more on the mean"),
 }
 ADMITTED_FOREST = ("Admitted", "more per 100 generated")
-Groups = dict[str, list[str]]  # role -> runs, the loop first
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,16 @@ class Picture:
 
 def pictures(
     results: Results,
-    found: Compared,
-    tables: dict[str, pl.DataFrame],
+    sides: Compared,
+    tables: TablesByName,
     valid: pl.DataFrame,
     settings: Report,
 ) -> dict[str, Picture]:
     """Return the pictures by name (parts.FIGURES)."""
-    shown = {"loop": found.loop, **found.controls}
+    shown = {"loop": sides.loop, **sides.controls}
     return {
         "fates": _fates(results, shown, tables["fates"]),
-        "contrasts": _contrasts(results, found, tables["fates"], settings),
+        "contrasts": _contrasts(results, sides, tables["fates"], settings),
         "newer": _newer(results, shown, valid),
         "effort": _effort(results, shown, tables["cycles"], valid),
         "sizes": _sizes(results, shown, valid),
@@ -61,7 +60,9 @@ def pictures(
 
 def named(role: str, group: list[str]) -> str:
     """Return the name of a group with what it does."""
-    return "The loop" if role == "loop" else f"{called(role, group)} ({ROLES[role][0]})"
+    if role == "loop":
+        return "The loop"
+    return f"{called(role, group)} ({ROLES[role][0]})"
 
 
 def seed_programs(results: Results, dataset: str) -> pl.DataFrame:
@@ -91,7 +92,7 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
     panels = []
     growth = {}
     for role in roles:
-        own = fates.filter(pl.col("chain").is_in(shown[role]), pl.col("candidates") > 0)
+        own = of_chains(fates, shown[role]).filter(pl.col("candidates") > 0)
         if own.height:
             panel, growth[role] = _fates_panel(named(role, shown[role]), own, last_cycle)
             panels.append(panel)
@@ -112,8 +113,7 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
 def _fates_panel(name: str, own: pl.DataFrame, last_cycle: int) -> tuple[Panel, Growth]:
     """Return the panel of a group. own: its rows of the table `fates`."""
     sums = own.group_by("cycle").agg(pl.col("candidates", *FATES).sum()).sort("cycle")
-    of_100 = [(100 * pl.col(fate) / pl.col("candidates")).alias(fate) for fate in FATES]
-    shares = sums.select("cycle", *of_100)
+    shares = sums.select("cycle", pl.col(FATES) * 100 / pl.col("candidates"))
     good = 100 * pl.col("new_good") / pl.col("candidates")
     runs = own.select("cycle", "chain", good=good).sort("chain", "cycle")
 
@@ -132,23 +132,23 @@ def _fates_panel(name: str, own: pl.DataFrame, last_cycle: int) -> tuple[Panel, 
     return draw_fates(title, rows, runs, last_cycle, says), growth
 
 
-def _contrasts(results: Results, found: Compared, fates: pl.DataFrame, settings: Report) -> Picture:
+def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings: Report) -> Picture:
     panels = []
     measures = [settings.measure, *(name for name in FORESTS if name != settings.measure)]
     for measure in measures:
-        compared = against(results, found, fates, settings, measure, found.controls)
+        compared = against(results, sides, fates, settings, measure, sides.controls)
         title, unit = FORESTS.get(measure, ADMITTED_FOREST)
 
         rows = []
         for role, comparison in compared.items():
-            name = f"{found.controls[role][0]}: {ROLES[role][0]}"
+            name = f"{sides.controls[role][0]}: {ROLES[role][0]}"
             rows.append((name, comparison.contrast))
 
         if rows:
-            parts = [f"{title}, the loop minus {name}: {said(each)}" for name, each in rows]
+            parts = [f"{title}, the loop minus {name}: {said(contrast)}" for name, contrast in rows]
             panels.append(forest(title, rows, unit, "; ".join(parts)))
 
-    for role, contrast in found.verdict.contrasts.items():
+    for role, contrast in sides.verdict.contrasts.items():
         return Picture(_difference(contrast, ROLES[role][1]), panels)
     return Picture("There is no control to compare the loop with", [])
 
@@ -176,10 +176,11 @@ def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
 
     panels, shares, noisy = [], [], False
     for title, (role, last) in wanted.items():
-        own = _third(points.filter(pl.col("chain").is_in(shown[role])), last)
+        own = _third(of_chains(points, shown[role]), last)
         if own.is_empty():
             continue
-        better = own.filter(pl.col("similarity") < pl.col("copy_at"), pl.col("gain") > 0)
+        new = pl.col("similarity") < pl.col("copy_at")
+        better = own.filter(new, pl.col("gain") > 0)
         share = percent(better.height / own.height, 0)
         shares.append(f"{share} {title}")
         says = f"{title}: of {own.height} valid programs {share} are newer than a copy and better"
@@ -329,11 +330,11 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     admitted = valid.filter(outcome="admitted").drop_nulls(known)
     dataset = results.chains[shown["loop"][0]].dataset
 
-    designs = {"the loop": admitted.filter(pl.col("chain").is_in(shown["loop"])).select(columns)}
+    designs = {"the loop": of_chains(admitted, shown["loop"]).select(columns)}
     roles = {"the loop": "loop", "seed programs": "seed"}
     if "random" in shown:
         name = shown["random"][0]
-        designs[name] = admitted.filter(pl.col("chain").is_in(shown["random"])).select(columns)
+        designs[name] = of_chains(admitted, shown["random"]).select(columns)
         roles[name] = "random"
 
     designs["seed programs"] = seed_programs(results, dataset).drop_nulls(known).select(columns)
@@ -347,7 +348,8 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
             number = pl.Series("number", numbers, dtype=pl.Int64)
             fronts.append(on_front.with_columns(number, role=pl.lit(role), label=pl.lit(name)))
             small = on_front.filter(pl.col("parameters") < SMALL)
-            best.append(f"{name} {percent(small['test'][-1]) if small.height else 'none'}")
+            score = percent(small["test"][-1]) if small.height else "none"
+            best.append(f"{name} {score}")
 
     if not fronts or designs["the loop"].is_empty():
         return Picture("Nothing was admitted yet", [])

@@ -7,7 +7,14 @@ import altair as alt
 import numpy as np
 
 from archloop.report.contrasts import Contrast
-from archloop.report.figures.panels import FONT_SIZE, WIDTH, Panel, data_chart
+from archloop.report.figures.panels import (
+    FONT_SIZE,
+    INK,
+    MUTED,
+    WIDTH,
+    Panel,
+    data_chart,
+)
 from archloop.report.figures.theme import color
 
 ROW = 60
@@ -36,16 +43,15 @@ def forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, says: st
         # No line through the figures over each row.
         zeros.append({"x": 0, "y": -row - 0.35, "y2": -row + 0.18})
 
-    zero = data_chart(zeros).mark_rule(color=color("muted"), strokeWidth=1.5, opacity=0.6)
-    ticks = data_chart(control_runs).mark_tick(color=color("muted"), orient="vertical", size=7)
-    layers: list[Any] = [zero.encode(x=x, y=y, y2="y2:Q"), ticks.encode(x=x, y=y)]
+    zero = data_chart(zeros).mark_rule(color=MUTED, strokeWidth=1.5, opacity=0.6)
+    ticks = data_chart(control_runs).mark_tick(color=MUTED, orient="vertical", size=7)
+    layers: list[Any] = [
+        zero.encode(x=x, y=y, y2="y2:Q"),
+        ticks.encode(x=x, y=y),
+    ]
     layers += _intervals(rows, x_scale, y)
-    circles = data_chart(loop_runs).mark_point(
-        color=color("ink"), filled=False, size=34, strokeWidth=1.2
-    )
-    middle = data_chart(means).mark_tick(
-        color=color("ink"), orient="vertical", size=16, thickness=3
-    )
+    circles = data_chart(loop_runs).mark_point(color=INK, filled=False, size=34, strokeWidth=1.2)
+    middle = data_chart(means).mark_tick(color=INK, orient="vertical", size=16, thickness=3)
     layers += [circles.encode(x=x, y=y), middle.encode(x=x, y=y)]
     layers += _texts(rows, y)
     chart = alt.layer(*layers).properties(width=WIDTH, height=ROW * len(rows))
@@ -103,7 +109,7 @@ def _intervals(rows: Sequence[tuple[str, Contrast]], x_scale: alt.Scale, y: alt.
     layers = []
     for spans, dash in ((solid, [1, 0]), (dashed, [3, 3])):
         if spans:
-            rule = data_chart(spans).mark_rule(color=color("ink"), strokeWidth=2, strokeDash=dash)
+            rule = data_chart(spans).mark_rule(color=INK, strokeWidth=2, strokeDash=dash)
             layers.append(rule.encode(x=alt.X("low:Q", scale=x_scale), x2="high:Q", y=y))
 
     return layers
@@ -120,7 +126,8 @@ def _texts(rows: Sequence[tuple[str, Contrast]], y: alt.Y) -> list[Any]:
         text = data_chart(texts).mark_text(
             align="left", fontSize=FONT_SIZE, dy=up, color=color(shade)
         )
-        layers.append(text.encode(x=alt.value(0), y=y, text=f"{field}:N"))
+        left = alt.value(0)
+        layers.append(text.encode(x=left, y=y, text=f"{field}:N"))
 
     return layers
 

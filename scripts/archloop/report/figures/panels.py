@@ -18,6 +18,8 @@ NARROW = 245  # four of which stand side by side on the first screen
 BESIDE = 190  # what has its labels at its right
 FONT_SIZE = 11
 LABEL_HEIGHT = 13
+# Of the light theme; a page has its own (theme.py).
+INK, MUTED, CARD = color("ink"), color("muted"), color("card")
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,18 @@ class Panel:
 
 @dataclass(frozen=True)
 class EndLabel:
-    """A label at the end of a line, at (x, y); `place` is where it is written, in units of y."""
+    """A label at the end of a line, at (x, y); `position` is where it is written, in units of y."""
 
     x: float
     y: float
     text: str
-    place: float
+    position: float
 
 
 def whole(panels: Sequence[Panel]) -> alt.TopLevelMixin:
     """Return a picture with all its panels as one chart, for a file."""
     if not panels:
-        nothing = data_chart([{"text": "nothing to show yet"}]).mark_text(color=color("muted"))
+        nothing = data_chart([{"text": "nothing to show yet"}]).mark_text(color=MUTED)
         return nothing.encode(text="text:N").properties(width=WIDTH, height=60)
     return alt.concat(*map(titled, panels), columns=3)
 
@@ -65,8 +67,8 @@ def end_labels(labels: Sequence[EndLabel], least: float) -> list[dict[str, Any]]
     """Return labels as rows, in the order of their y and nowhere nearer than `least`."""
     placed: list[EndLabel] = []
     for label in sorted(labels, key=lambda label: label.y):
-        if placed and label.y < placed[-1].place + least:
-            label = replace(label, place=placed[-1].place + least)
+        if placed and label.y < placed[-1].position + least:
+            label = replace(label, position=placed[-1].position + least)
         placed.append(label)
 
     return list(map(asdict, placed))

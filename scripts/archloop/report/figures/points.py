@@ -8,9 +8,12 @@ import polars as pl
 
 from archloop.report.figures.panels import (
     BESIDE,
+    CARD,
     FONT_SIZE,
     HEIGHT,
+    INK,
     LABEL_HEIGHT,
+    MUTED,
     NARROW,
     WIDTH,
     EndLabel,
@@ -19,7 +22,6 @@ from archloop.report.figures.panels import (
     end_labels,
     table_chart,
 )
-from archloop.report.figures.theme import color
 
 DASHES = {
     "loop": [1, 0],
@@ -57,9 +59,9 @@ def newer(title: str, points: pl.DataFrame, gate: float, noise: float | None, sa
 
     density = alt.Scale(domain=[0, 6], range=[0.06, 1], clamp=True)
     shade = alt.Opacity("share:Q", legend=None, scale=density)
-    cells = table_chart(_density(points)).mark_rect(color=color("muted"))
-    zero = data_chart([{"y": 0}]).mark_rule(color=color("ink"))
-    copies = data_chart([{"x": gate}]).mark_rule(color=color("ink"), strokeDash=[4, 3])
+    cells = table_chart(_density(points)).mark_rect(color=MUTED)
+    zero = data_chart([{"y": 0}]).mark_rule(color=INK)
+    copies = data_chart([{"x": gate}]).mark_rule(color=INK, strokeDash=[4, 3])
     layers: list[Any] = [
         cells.encode(x=across, x2="x2", y=up, y2="y2", opacity=shade),
         zero.encode(y=up),
@@ -67,7 +69,7 @@ def newer(title: str, points: pl.DataFrame, gate: float, noise: float | None, sa
     ]
     if noise:
         bar = data_chart([{"x": 0.015, "y": -100 * noise, "y2": 100 * noise}])
-        rule = bar.mark_rule(color=color("ink"), strokeWidth=3)
+        rule = bar.mark_rule(color=INK, strokeWidth=3)
         layers.append(rule.encode(x=across, y=up, y2="y2"))
 
     layers.append(_quadrants(points, gate, across, up))
@@ -103,9 +105,7 @@ def _quadrants(points: pl.DataFrame, gate: float, across: alt.X, up: alt.Y) -> a
             share = 100 * points.filter(where & how).height / max(1, points.height)
             texts.append({"x": x, "y": y, "text": f"{share:.0f} %"})
 
-    marked = data_chart(texts).mark_text(
-        align="left", fontSize=12, fontWeight=600, color=color("ink")
-    )
+    marked = data_chart(texts).mark_text(align="left", fontSize=12, fontWeight=600, color=INK)
     return marked.encode(x=across, y=up, text="text:N")
 
 
@@ -129,7 +129,7 @@ def effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) 
         axis=alt.Axis(tickCount=4, format=",d"),
     )
     single = table_chart(lines.filter(pl.col("chain").is_not_null()))
-    thin = single.mark_line(color=color("muted"), strokeWidth=0.7, opacity=0.6)
+    thin = single.mark_line(color=MUTED, strokeWidth=0.7, opacity=0.6)
     layers: list[Any] = [thin.encode(x=x, y=y, detail="chain:N")]
 
     labels = []
@@ -137,20 +137,22 @@ def effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) 
         own = lines.filter(pl.col("chain").is_null(), role=role).sort("programs")
         if own.height:
             width = alt.value(2.6 if role == "loop" else 1.5)
-            line = table_chart(own).mark_line(color=color("ink"), strokeDash=dash)
+            line = table_chart(own).mark_line(color=INK, strokeDash=dash)
             layers.append(line.encode(x=x, y=y, strokeWidth=width))
-            labels.append(_end(own, "programs", "test", f"{own['test'][-1]:.1f}"))
+            number = f"{own['test'][-1]:.1f}"
+            labels.append(_end(own, "programs", "test", number))
 
     if seed_best:
         rule = data_chart([{"test": seed_best}])
-        mark = rule.mark_rule(color=color("ink"), strokeDash=DASHES["seed"])
+        mark = rule.mark_rule(color=INK, strokeDash=DASHES["seed"])
         layers.append(mark.encode(y=y))
         labels.append(EndLabel(0.0, seed_best, f"best seed {seed_best:.1f}", seed_best))
 
     rows = end_labels(labels, (high - low + 2 * ROOM) / HEIGHT * LABEL_HEIGHT)
     text = data_chart(rows).mark_text(align="left", fontSize=FONT_SIZE, dx=6)
-    ink = alt.value(color("ink"))
-    layers.append(text.encode(x=alt.value(BESIDE), y=alt.Y("place:Q"), text="text:N", color=ink))
+    ink = alt.value(INK)
+    beside = alt.value(BESIDE)
+    layers.append(text.encode(x=beside, y=alt.Y("position:Q"), text="text:N", color=ink))
     chart = alt.layer(*layers).properties(width=BESIDE, height=HEIGHT)
     return Panel(title, chart, says)
 
@@ -158,7 +160,8 @@ def effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) 
 def _end(line: pl.DataFrame, x: str, y: str, number: str = "") -> EndLabel:
     """Return the label at the end of a line of `role`, with a number where one is given."""
     text = f"{line['label'][-1]} {number}".rstrip()
-    return EndLabel(x=line[x][-1], y=line[y][-1], text=text, place=line[y][-1])
+    last_x, last_y = line[x][-1], line[y][-1]
+    return EndLabel(x=last_x, y=last_y, text=text, position=last_y)
 
 
 def sizes(title: str, cloud: pl.DataFrame, fronts: pl.DataFrame, says: str) -> Panel:
@@ -181,7 +184,7 @@ def sizes(title: str, cloud: pl.DataFrame, fronts: pl.DataFrame, says: str) -> P
     )
 
     shade = alt.Opacity("count:Q", legend=None, scale=alt.Scale(type="log", range=[0.12, 0.6]))
-    cells = table_chart(_size_density(cloud)).mark_rect(color=color("muted"))
+    cells = table_chart(_size_density(cloud)).mark_rect(color=MUTED)
     layers: list[Any] = [cells.encode(x=across, x2="x2", y=up, y2="y2", opacity=shade)]
 
     labels = []
@@ -190,7 +193,7 @@ def sizes(title: str, cloud: pl.DataFrame, fronts: pl.DataFrame, says: str) -> P
         own = own.with_columns(x="parameters", y=100 * pl.col("test"))
         if own.height:
             width = alt.value(2.4 if role == "loop" else 1.3)
-            line = table_chart(own).mark_line(color=color("ink"), strokeDash=dash)
+            line = table_chart(own).mark_line(color=INK, strokeDash=dash)
             layers.append(line.encode(x=across, y=up, strokeWidth=width))
             labels.append(_end(own, "x", "y"))
 
@@ -200,8 +203,8 @@ def sizes(title: str, cloud: pl.DataFrame, fronts: pl.DataFrame, says: str) -> P
     spread = 100 * (max(scores) - min(scores)) if scores else 1.0
     rows = end_labels(labels, spread / HEIGHT * LABEL_HEIGHT)
     text = data_chart(rows).mark_text(align="left", dx=5, fontSize=FONT_SIZE)
-    ink = alt.value(color("ink"))
-    layers.append(text.encode(x=across, y=alt.Y("place:Q"), text="text:N", color=ink))
+    ink = alt.value(INK)
+    layers.append(text.encode(x=across, y=alt.Y("position:Q"), text="text:N", color=ink))
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     return Panel(title, chart, says)
 
@@ -232,8 +235,8 @@ def _numbered(fronts: pl.DataFrame, across: alt.X, up: alt.Y) -> list[Any]:
     points = table_chart(
         numbered.select("number", x="parameters", y=100 * pl.col("test"), link=links)
     )
-    dot = points.mark_circle(color=color("ink"), size=190, opacity=1)
-    number = points.mark_text(color=color("card"), fontSize=10, fontWeight=600)
+    dot = points.mark_circle(color=INK, size=190, opacity=1)
+    number = points.mark_text(color=CARD, fontSize=10, fontWeight=600)
 
     return [
         dot.encode(x=across, y=up, href="link:N"),

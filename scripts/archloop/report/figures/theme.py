@@ -105,7 +105,8 @@ def themed(chart: alt.TopLevelMixin) -> dict[str, Any]:
 
 def svg(chart: alt.TopLevelMixin) -> str:
     """Return a chart as SVG, in the light theme."""
-    return vl_convert.vegalite_to_svg(themed(chart)).replace(f'"{RENDERERS_BASE}#', f'"{PAGE}#')
+    drawn = vl_convert.vegalite_to_svg(themed(chart))
+    return drawn.replace(f'"{RENDERERS_BASE}#', f'"{PAGE}#')
 
 
 def png(svg_text: str) -> bytes:

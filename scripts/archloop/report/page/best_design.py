@@ -13,10 +13,10 @@ from archloop.errors import InputError
 from archloop.layout import dataset_path
 from archloop.report.figures.figures import seed_programs
 from archloop.report.graph_drawing import Block
-from archloop.report.groups import called
+from archloop.report.groups import Groups, called
 from archloop.report.page.cards import drawing
 from archloop.report.results import Results
-from archloop.report.tables.rows import total
+from archloop.report.tables.rows import TablesByName, of_chains, total
 
 Design = dict[str, Any]  # a row of the table `architectures`
 
@@ -41,9 +41,7 @@ class BestDesign:
     made_of: str
 
 
-def best_design(
-    results: Results, tables: dict[str, pl.DataFrame], groups: dict[str, list[str]]
-) -> BestDesign | None:
+def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestDesign | None:
     """Return the best design; None where the loop has none. groups: role -> runs, the loop first."""
     designs = {role: _best(tables["architectures"], group) for role, group in groups.items()}
     best = designs["loop"]
@@ -69,7 +67,7 @@ def best_design(
     # The difference of two shares has an error that is greater by the root of two.
     margin = 2**0.5 * (error or 0)
 
-    own = tables["fates"].filter(pl.col("chain").is_in(groups["loop"]))
+    own = of_chains(tables["fates"], groups["loop"])
     picture = results.blocks(best["id"])
 
     return BestDesign(
@@ -86,7 +84,7 @@ def best_design(
 
 
 def _best(architectures: pl.DataFrame, group: list[str]) -> Design | None:
-    own = architectures.filter(pl.col("chain").is_in(group))
+    own = of_chains(architectures, group)
     best_first = own.sort(["accuracy", "id"], descending=[True, False])
     return best_first.row(0, named=True) if best_first.height else None
 

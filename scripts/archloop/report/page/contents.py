@@ -7,13 +7,13 @@ import polars as pl
 
 from archloop.report.figures.figures import named
 from archloop.report.figures.theme import FATES
-from archloop.report.groups import ROLES, called, label
+from archloop.report.groups import ROLES, Groups, called, label
 from archloop.report.page.best_design import BestDesign, best_design
 from archloop.report.page.failures import Failures, failures
 from archloop.report.results import Results, Verified
+from archloop.report.tables.comparisons import Compared
 from archloop.report.tables.paper import PublishedCycle, paper_rows
-from archloop.report.tables.rows import total
-from archloop.report.tables.run_means import Compared
+from archloop.report.tables.rows import TablesByName, of_chains, total
 from archloop.report.verdict import MEASURES, Verdict
 from archloop.report.wording import GLOSSARY
 from archloop.settings.chains import SEED
@@ -33,7 +33,6 @@ COSTS = (
     "reused",
 )
 Row = dict[str, Any]  # of a table, with a column or two more
-Tables = dict[str, pl.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -124,40 +123,40 @@ class Contents:
     versions: list[tuple[str, str]]
 
 
-def contents(results: Results, tables: Tables, found: Compared) -> Contents:
+def contents(results: Results, tables: TablesByName, sides: Compared) -> Contents:
     """Return what the template wants."""
-    groups = {"loop": found.loop, **found.controls}
-    first = found.loop[0]
+    groups = {"loop": sides.loop, **sides.controls}
+    first = sides.loop[0]
     chain = results.chains[first]
-    contrasts = found.verdict.contrasts.values()
+    contrasts = sides.verdict.contrasts.values()
 
     return Contents(
-        verdict=found.verdict,
+        verdict=sides.verdict,
         measured=MEASURES,
         roles=ROLES,
         fate_words=FATES,
         words=GLOSSARY,
-        threshold=_threshold(tables["cycles"], found.loop),
+        threshold=_threshold(tables["cycles"], sides.loop),
         tested=sum(contrast.p is not None for contrast in contrasts),
         elsewhere=_elsewhere(results, chain.dataset),
         spent=_spent(tables["cost"]),
         groups=_names(groups),
-        own=Loop(label(found.loop), chain.dataset, chain.planned),
-        status=_status(results, found),
+        own=Loop(label(sides.loop), chain.dataset, chain.planned),
+        status=_status(results, sides),
         best=best_design(results, tables, groups),
-        results=_results(tables["results"], found),
+        results=_results(tables["results"], sides),
         contrasts=_contrasts(tables["contrasts"]),
         trust=_trust(results, tables),
         failures=failures(results, tables, groups),
         chains=_chains(tables),
         paper=BesidePaper(first, paper_rows(tables["paper"], first)),
         protocol=_protocol(tables["protocol"], first),
-        costs=_costs(tables["cost"], found),
+        costs=_costs(tables["cost"], sides),
         versions=_versions(results),
     )
 
 
-def _names(groups: dict[str, list[str]]) -> dict[str, GroupName]:
+def _names(groups: Groups) -> dict[str, GroupName]:
     names = {}
     for role, group in groups.items():
         names[role] = GroupName(named(role, group), called(role, group))
@@ -174,12 +173,12 @@ def _elsewhere(results: Results, own: str) -> list[str]:
     return found
 
 
-def _status(results: Results, found: Compared) -> list[Progress]:
+def _status(results: Results, sides: Compared) -> list[Progress]:
     """Return how far each group is; empty when all have finished."""
     if results.finished:
         return []
     rows = []
-    for group in found.groups:
+    for group in sides.groups:
         done = [len(results.chains[name].cycles) for name in group]
         rows.append(Progress(label(group), done, results.chains[group[0]].planned))
 
@@ -188,7 +187,7 @@ def _status(results: Results, found: Compared) -> list[Progress]:
 
 def _threshold(cycles: pl.DataFrame, loop: list[str]) -> float | None:
     """Return the threshold of admission that the loop's last cycle was judged by."""
-    own = cycles.filter(pl.col("chain").is_in(loop)).sort("cycle")
+    own = of_chains(cycles, loop).sort("cycle")
     return own["threshold"][-1] if own.height else None
 
 
@@ -208,7 +207,7 @@ def _spent(cost: pl.DataFrame) -> Spent:
     )
 
 
-def _trust(results: Results, tables: Tables) -> Trust:
+def _trust(results: Results, tables: TablesByName) -> Trust:
     whole = [chain for chain in results.chains.values() if len(chain.cycles) >= chain.planned]
     return Trust(
         whole=len(whole),
@@ -219,11 +218,11 @@ def _trust(results: Results, tables: Tables) -> Trust:
     )
 
 
-def _results(table: pl.DataFrame, found: Compared) -> list[Row]:
+def _results(table: pl.DataFrame, sides: Compared) -> list[Row]:
     """Return the means of each group, in the order of the groups."""
     summed = {row["chain"]: row for row in table.to_dicts()}
     rows = []
-    for group in found.groups:
+    for group in sides.groups:
         row = summed.get(", ".join(group))
         if row:
             rows.append({**row, "label": label(group)})
@@ -235,7 +234,7 @@ def _contrasts(table: pl.DataFrame) -> list[Row]:
     return [{**row, "how": METHODS[row["method"]]} for row in table.to_dicts()]
 
 
-def _chains(tables: Tables) -> list[Row]:
+def _chains(tables: TablesByName) -> list[Row]:
     """Return every chain with its cycles, in the order of the groups."""
     columns = (
         "cycle",
@@ -265,14 +264,14 @@ def _protocol(table: pl.DataFrame, chain: str) -> list[Row]:
     return sorted(rows, key=lambda row: (row["differs"] is not True, row["item"]))
 
 
-def _costs(cost: pl.DataFrame, found: Compared) -> list[Row]:
+def _costs(cost: pl.DataFrame, sides: Compared) -> list[Row]:
     """Return the totals of each group, and of cycle 0, by stage."""
     groups = [("cycle 0", [SEED])]
-    groups += [(label(group), group) for group in found.groups]
+    groups += [(label(group), group) for group in sides.groups]
 
     rows = []
     for name, group in groups:
-        own = cost.filter(pl.col("chain").is_in(group))
+        own = of_chains(cost, group)
         stages = own.group_by("stage", maintain_order=True).agg(pl.col(COSTS).sum())
         rows += [{"label": name, **row} for row in stages.to_dicts()]
 

@@ -51,7 +51,8 @@ def listed(results: Results, architectures: pl.DataFrame) -> pl.DataFrame:
         .sort("position", "accuracy", "id", descending=[False, True, False], nulls_last=True)
     )
 
-    return rows.with_columns(rank=pl.int_range(1, pl.len() + 1).over("dataset"), front=_front(rows))
+    rank = pl.int_range(1, pl.len() + 1).over("dataset")
+    return rows.with_columns(rank=rank, front=_front(rows))
 
 
 def _lines(known: pl.DataFrame, architectures: pl.DataFrame) -> pl.DataFrame:

@@ -6,8 +6,9 @@ import polars as pl
 
 from archloop.outcomes import NOT_VALID
 from archloop.report.contrasts import window
+from archloop.report.groups import Groups
 from archloop.report.results import Results, programs
-from archloop.report.tables.rows import total
+from archloop.report.tables.rows import TablesByName, of_chains, total
 from archloop.texts import visible
 
 REASONS_SHOWN = 3
@@ -41,16 +42,14 @@ class Failures:
     finding: str
 
 
-def failures(
-    results: Results, tables: dict[str, pl.DataFrame], groups: dict[str, list[str]]
-) -> Failures:
+def failures(results: Results, tables: TablesByName, groups: Groups) -> Failures:
     """Return what fails in the last third of the cycles, and the most frequent reasons.
 
     groups: role -> runs.
     """
     shares = {}
     for role, group in groups.items():
-        own = tables["cycles"].filter(pl.col("chain").is_in(group))
+        own = of_chains(tables["cycles"], group)
         of_role = _shares(own)
         if of_role is not None:
             shares[role] = of_role
@@ -95,7 +94,7 @@ def _finding(shares: dict[str, float] | None, checks: list[str]) -> str:
 
 def _reasons(results: Results, failures: pl.DataFrame, group: list[str]) -> list[Reason]:
     """Return the most frequent reasons of a group's runs taken together, each with an example."""
-    own = failures.filter(pl.col("chain").is_in(group))
+    own = of_chains(failures, group)
     examples = pl.col("example_id", "example_detail").first()
     counted = own.group_by("outcome", "reason", maintain_order=True).agg(
         pl.col("count").sum(), examples

@@ -145,14 +145,16 @@ def _packed(results: Results, rows: pl.DataFrame) -> dict[str, str]:
     shown = {row["nearest_id"] for row in designs}
     for row in stored.values():
         shown.update(row["references"] or [])
-    others = corpus.filter(pl.col("id").is_in(shown - set(stored))).sort("id").to_dicts()
+    is_other = pl.col("id").is_in(shown - set(stored))
+    others = corpus.filter(is_other).sort("id").to_dicts()
 
     programs = []
     for row in designs:
-        programs.append(_design(row, stored[row["id"]], results.graphs.get(row["id"], Graph())))
+        graph = results.graphs.get(row["id"], Graph())
+        programs.append(_design(row, stored[row["id"]], graph))
     for row in others:
-        program = visible(row["program"])
-        programs.append({"program": program, **_graph(results.graphs.get(row["id"], Graph()))})
+        graph = results.graphs.get(row["id"], Graph())
+        programs.append({"program": visible(row["program"]), **_graph(graph)})
 
     packed = {"index": pack(_index(results, rows, others))}
     for number, start in enumerate(range(0, len(programs), PART)):
@@ -174,7 +176,8 @@ def _index(results: Results, rows: pl.DataFrame, others: list[Row]) -> dict[str,
 
     lines = {}
     for row in others:
-        lines[row["id"]] = [row["family"], row["accuracy"], strip(results.blocks(row["id"]))]
+        picture = results.blocks(row["id"])
+        lines[row["id"]] = [row["family"], row["accuracy"], strip(picture)]
 
     index: dict[str, Any] = {name: rows[name].to_list() for name in COLUMNS}
     return index | {

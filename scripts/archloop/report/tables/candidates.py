@@ -134,7 +134,7 @@ def architectures(results: Results) -> pl.DataFrame:
     """Return the admitted designs, best first within their chain.
 
     accuracy: on the validation split, which selects; accuracy_sd: over the judge's repeats with
-    other seeds, where it was told to make some; balanced_accuracy: with every class counted alike;
+    other seeds, where it makes some; balanced_accuracy: with every class counted alike;
     test_accuracy: on the test set, which nothing was chosen by. pareto: no other design of the
     chain is as small and as accurate.
     """

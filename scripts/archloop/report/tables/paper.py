@@ -126,7 +126,8 @@ def _mean_share(shares: list[float]) -> Value:
     mean, count = float(np.mean(shares)), len(shares)
     if count < 2:
         return _percent(mean)
-    half = float(stats.t.ppf(0.975, count - 1) * np.std(shares, ddof=1) / count**0.5)
+    quantile, deviation = stats.t.ppf(0.975, count - 1), np.std(shares, ddof=1)
+    half = float(quantile * deviation / count**0.5)
     return _percent(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
@@ -251,4 +252,5 @@ def _cell(figure: Value, digits: int) -> str:
     text = f"{figure.value:.{digits}f}"
     if figure.low is None:
         return text
-    return f"{text} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+    low, high = f"{figure.low:.{digits}f}", f"{figure.high:.{digits}f}"
+    return f"{text} [{low}, {high}]"

@@ -1,6 +1,6 @@
 """Tables whose columns are the fields of a dataclass."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any, get_type_hints
@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 import polars as pl
 
 TEXT, COUNT, SHARE, FLAG = pl.String, pl.Int64, pl.Float64, pl.Boolean
+TablesByName = dict[str, pl.DataFrame]
 Schema = dict[str, type[pl.DataType]]
 # The type of a field, which may be None too -> that of its column.
 COLUMN_TYPES: dict[Any, type[pl.DataType]] = {
@@ -26,6 +27,11 @@ def schema_of(row: type) -> Schema:
     """Return the columns of a table of such rows, in the order of the fields."""
     hints = get_type_hints(row)
     return {field.name: COLUMN_TYPES[hints[field.name]] for field in fields(row)}
+
+
+def of_chains(table: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Return the rows of these chains."""
+    return table.filter(pl.col("chain").is_in(names))
 
 
 def total(table: pl.DataFrame, column: str) -> Any:

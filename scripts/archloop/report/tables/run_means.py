@@ -5,61 +5,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from archloop.report.groups import controls_of, differing, label, loop_of, ordered
+from archloop.report.groups import differing, label
 from archloop.report.intervals import mean_interval
 from archloop.report.job_records import JobRecord, seconds_of
 from archloop.report.results import Results
 from archloop.report.tables.candidates import FATES
-from archloop.report.tables.rows import COUNT, SHARE, TEXT, Schema, schema_of, table_of, total
-from archloop.report.verdict import Comparison, Verdict, compare, judge
+from archloop.report.tables.comparisons import Compared, candidates_a_run
+from archloop.report.tables.rows import (
+    COUNT,
+    SHARE,
+    TEXT,
+    Schema,
+    schema_of,
+)
 from archloop.settings.chains import SEED, ancestors, uses_seed_adapter
-from archloop.settings.sections import Report
-
-MEASURES = ("new_good", "valid", "admitted", "test")
-# Measure -> the columns of `fates` with what is counted, and of how many.
-COUNTED = {
-    "new_good": ("new_good", "candidates"),
-    "valid": ("valid", "candidates"),
-    "admitted": ("admitted", "candidates"),
-    "test": ("test_sum", "test_n"),
-}
-
-
-@dataclass(frozen=True)
-class Compared:
-    """The loop, its controls (role -> runs), all groups in the order of the page, and the verdict."""
-
-    loop: list[str]
-    controls: dict[str, list[str]]
-    groups: list[list[str]]
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class ContrastRow:
-    """The loop (`reference`) minus a group of runs by one measure: a row of `contrast_table`."""
-
-    chain: str
-    reference: str
-    role: str | None
-    differs: str
-    measure: str
-    first_cycle: int
-    last_cycle: int
-    matched: bool
-    reference_value: float
-    value: float
-    difference: float
-    low: float | None
-    high: float | None
-    method: str
-    p_holm: float | None
-    detectable: float | None
-    reference_runs: str
-    runs: str
 
 
 @dataclass(frozen=True)
@@ -105,88 +66,8 @@ class Group:
 MEANS = tuple(field.name for field in fields(Measured))
 
 
-def compared(results: Results, fates: pl.DataFrame, settings: Report) -> Compared:
-    """Return who is compared with whom, and the verdict."""
-    loop = loop_of(results, settings.loop)
-    controls = controls_of(results, loop, settings.controls)
-    planned = {name: chain.planned for name, chain in results.chains.items()}
-    verdict = judge(fates, loop, controls, planned, settings, results.random_seed)
-    return Compared(loop, controls, ordered(results, loop, controls), verdict)
-
-
-def against(
-    results: Results,
-    found: Compared,
-    fates: pl.DataFrame,
-    settings: Report,
-    measure: str,
-    names: dict[str, list[str]],
-) -> dict[str, Comparison]:
-    """Return name -> the loop against that group by one measure; Holm's p over all of `names`.
-
-    measure: of MEASURES; `test` is the mean accuracy on the test set of what was admitted.
-    """
-    rows = fates.select("chain", "cycle", *COUNTED[measure]).iter_rows()
-    counts = {(chain, cycle): (count, of) for chain, cycle, count, of in rows}
-    shares = measure != "test"
-    return compare(counts, found.loop, names, settings, results.random_seed, shares)
-
-
-def contrast_table(
-    results: Results, found: Compared, fates: pl.DataFrame, settings: Report
-) -> pl.DataFrame:
-    """Return the loop minus every other group on its data set, by each of MEASURES.
-
-    Values are per 100, over the last cycles. role: of the controls, whose p values are adjusted
-    together; the others, looked at besides, are adjusted together too. method: `runs` (Welch's t
-    over runs), `points` (two runs or fewer: no interval), `cycles` (one run: a block bootstrap over
-    its cycles). matched: a run of either side had as many candidates in these cycles.
-    """
-    dataset = results.chains[found.loop[0]].dataset
-    taken = (found.loop, *found.controls.values())
-
-    others = {}
-    for group in found.groups:
-        if results.chains[group[0]].dataset == dataset and group not in taken:
-            others[group[0]] = group
-
-    rows = []
-    for measure in MEASURES:
-        for names in (found.controls, others):
-            comparisons = against(results, found, fates, settings, measure, names)
-            for name, comparison in comparisons.items():
-                contrast, cycles = comparison.contrast, comparison.cycles
-                group = names[name]
-                ours = _candidates(fates, found.loop, cycles)
-                theirs = _candidates(fates, group, cycles)
-                rows.append(
-                    ContrastRow(
-                        chain=", ".join(group),
-                        reference=", ".join(found.loop),
-                        role=name if names is found.controls else None,
-                        differs=differing(results, group[0], found.loop[0]),
-                        measure=measure,
-                        first_cycle=cycles[0],
-                        last_cycle=cycles[-1],
-                        matched=ours == theirs,
-                        reference_value=float(np.mean(contrast.loop)),
-                        value=float(np.mean(contrast.control)),
-                        difference=contrast.difference,
-                        low=contrast.low,
-                        high=contrast.high,
-                        method=contrast.method,
-                        p_holm=contrast.p,
-                        detectable=contrast.detectable,
-                        reference_runs=_listed(contrast.loop),
-                        runs=_listed(contrast.control),
-                    )
-                )
-
-    return table_of(ContrastRow, rows)
-
-
 def table(
-    results: Results, found: Compared, fates: pl.DataFrame, cells: pl.DataFrame
+    results: Results, sides: Compared, fates: pl.DataFrame, cells: pl.DataFrame
 ) -> pl.DataFrame:
     """Return one row a group of repeats, over the cycles that it and its reference finished.
 
@@ -211,7 +92,7 @@ def table(
 
     references: dict[str, list[str]] = {}
     rows = []
-    for group in found.groups:
+    for group in sides.groups:
         if not all(results.chains[name].cycles for name in group):
             continue
         reference = references.setdefault(results.chains[group[0]].dataset, group)
@@ -237,7 +118,7 @@ def _group(
     reference: list[str],
     common: list[int],
 ) -> Group:
-    own = _candidates(fates, group, common)
+    own = candidates_a_run(fates, group, common)
     return Group(
         dataset=results.chains[group[0]].dataset,
         chain=", ".join(group),
@@ -246,7 +127,7 @@ def _group(
         repeats=len(group),
         cycles=len(common),
         candidates=own,
-        matched=own == _candidates(fates, reference, common),
+        matched=own == candidates_a_run(fates, reference, common),
     )
 
 
@@ -282,7 +163,7 @@ def cells(valid: pl.DataFrame) -> pl.DataFrame:
 
 
 def chains(
-    results: Results, found: Compared, fates: pl.DataFrame, architectures: pl.DataFrame
+    results: Results, sides: Compared, fates: pl.DataFrame, architectures: pl.DataFrame
 ) -> pl.DataFrame:
     """Return one row a chain, in the order of the groups.
 
@@ -290,7 +171,7 @@ def chains(
     validation and test accuracy of that.
     """
     rows = []
-    for group in found.groups:
+    for group in sides.groups:
         for name in group:
             chain = results.chains[name]
             row = {
@@ -325,12 +206,6 @@ def _common(results: Results, names: list[str]) -> list[int]:
     for name in names[1:]:
         common &= set(results.chains[name].cycles)
     return sorted(common)
-
-
-def _candidates(fates: pl.DataFrame, group: list[str], common: list[int]) -> float:
-    """Return how many candidates a run of a group had in these cycles, on average."""
-    own = fates.filter(pl.col("chain").is_in(group), pl.col("cycle").is_in(common))
-    return total(own, "candidates") / len(group)
 
 
 def _measured(cycles: pl.DataFrame) -> Measured:
@@ -397,7 +272,3 @@ def _mean(values: Sequence[float | None]) -> float | None:
     if not known or len(known) < len(values):
         return None
     return statistics.fmean(known)
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:.2f}" for value in values)
