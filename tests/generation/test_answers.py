@@ -124,11 +124,14 @@ def test_a_block_knows_its_label_and_whether_it_is_closed():
 
 def test_an_answer_may_begin_with_ever_more_of_its_program():
     begin = "```python\nimport torch\nimport torch.nn as nn"
-    network = "class Net(nn.Module):\n    def __init__(self, in_shape, out_shape, prm, device):\n        super().__init__()"
+    network = (
+        "class Net(nn.Module):\n    def __init__(self, in_shape, out_shape, prm, device):\n        super().__init__()"
+    )
     known = 'def supported_hyperparameters():\n    return {"lr", "momentum"}'
-    assert OPENINGS == {
+    whole = {
         "none": "",
         "fence": "```python",
         "imports": begin,
         "class": f"{begin}\n\n\n{known}\n\n\n{network}",
     }
+    assert whole == OPENINGS
