@@ -164,3 +164,15 @@ def test_no_flipped_bit_goes_unnoticed(path):
         path.write_bytes(data)
         with pytest.raises(InputError, match=str(path)):
             read_corpus([path])
+
+
+def test_a_file_names_its_digest_for_other_readers(path):
+    found = pl.read_parquet_metadata(path)
+    assert {"archloop", "digest"} <= set(found)
+    assert found["digest"].startswith("sha256 of the rest: ") and len(found["digest"]) == 20 + 64
+
+
+def test_a_file_that_begins_otherwise_is_no_whole_one(path):
+    path.write_bytes(b"PAR2" + path.read_bytes()[4:])
+    with pytest.raises(InputError, match=r"corpus\.parquet: no whole parquet file; delete it and run again"):
+        read_corpus([path])

@@ -3,7 +3,7 @@
 import pytest
 
 from archloop.families.programs import family_programs
-from archloop.generation.answers import blocks, extract_program, is_finished, wrong_line
+from archloop.generation.answers import OPENINGS, blocks, extract_program, is_finished, wrong_line
 
 NET = "import torch\n\n\nclass Net(nn.Module):\n    x = 1\n"
 INDENTED = "".join(f"   {line}\n" if line else "\n" for line in NET.splitlines())
@@ -120,3 +120,18 @@ def test_an_answer_is_finished_with_the_fence_that_closes_net(answer, finished):
 
 def test_a_block_knows_its_label_and_whether_it_is_closed():
     assert [(each.label, each.closed) for each in blocks("```Bash\nls\n```\n```\nx")] == [("bash", True), ("", False)]
+
+
+def test_an_answer_may_begin_with_ever_more_of_its_program():
+    begin = "```python\nimport torch\nimport torch.nn as nn"
+    network = (
+        "class Net(nn.Module):\n    def __init__(self, in_shape, out_shape, prm, device):\n        super().__init__()"
+    )
+    known = 'def supported_hyperparameters():\n    return {"lr", "momentum"}'
+    whole = {
+        "none": "",
+        "fence": "```python",
+        "imports": begin,
+        "class": f"{begin}\n\n\n{known}\n\n\n{network}",
+    }
+    assert whole == OPENINGS

@@ -247,7 +247,9 @@ def test_a_batch_is_as_large_as_the_settings_say_where_the_memory_holds_it():
     config = AutoConfig.for_model("llama", **SHAPE | {"max_position_embeddings": 10**7})
     settings = {"max_new_tokens": 10**6, "batch_size": 3}
     assert batch_limit(config, torch.float32, 9, settings, 10**6) == 3
-    with pytest.raises(InputError, match=r"run\.cache_mb: 1 MB hold no sequence; one of 1000064 tokens takes 488 MB"):
+    with pytest.raises(
+        InputError, match=r"execution\.cache_mb: 1 MB hold no sequence; one of 1000064 tokens takes 488 MB"
+    ):
         batch_limit(config, torch.float32, 9, settings, 1)
 
 

@@ -54,9 +54,9 @@ def test_a_device_is_the_one_that_is_asked_for_or_a_gpu_where_there_is_one(gpus,
 @pytest.mark.parametrize(
     ("wanted", "count", "says"),
     [
-        ("cuda", 0, "run.device: cuda, but torch sees no GPU here"),
-        ("cuda:0", 0, "run.device: cuda:0, but torch sees no GPU here"),
-        ("cuda:2", 2, "run.device: cuda:2, but there are 2 GPUs, counted from 0"),
+        ("cuda", 0, "execution.device: cuda, but torch sees no GPU here"),
+        ("cuda:0", 0, "execution.device: cuda:0, but torch sees no GPU here"),
+        ("cuda:2", 2, "execution.device: cuda:2, but there are 2 GPUs, counted from 0"),
     ],
 )
 def test_a_gpu_that_is_not_there_is_named(gpus, wanted, count, says):
