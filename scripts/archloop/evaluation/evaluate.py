@@ -74,6 +74,7 @@ def evaluate(
     seed = derive(seed, "evaluate")
     started = time.monotonic()
     programs = list(dict.fromkeys(row["program"] for row in candidates))
+
     judge = Judge(dataset, resources.device, resources.isolation, resources.driver_calls)
     with judge, PendingTimeouts(resources.pending) as waiting:
         settings = judge.settled(settings)
@@ -103,6 +104,7 @@ def evaluate(
             row["id"]: _part(evaluated[row["program"]].record, MEASURED) for row in candidates
         },
     }
+
     records = []
     for row in candidates:
         own = evaluated[row["program"]]
@@ -220,6 +222,7 @@ def _workers(resources: JobResources, settings: Evaluation, gpus: int) -> int:
     cores, memory = processors(resources.cores), memory_mb(resources.memory_mb)
     threads = settings.threads
     workers = choose_workers(resources.workers, threads, settings.memory_mb, cores, memory, gpus)
+
     if not gpus and workers * threads > cores:
         logger.warning(
             "%d workers of %d threads (execution.workers, evaluation.threads) are more than the job's "

@@ -100,6 +100,7 @@ def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int,
     try:
         if not os.read(wait, 1):  # the supervisor has ended
             os._exit(1)
+
         arrange(descriptors, steps)
         try:
             limits = _enter_sandbox(order)
@@ -112,6 +113,7 @@ def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int,
 
         with open(REQUEST, "rb") as opened:
             request = TrainingRequest.from_json(opened.read())
+
         report, predictions = train_candidate.run(
             request.program, data, request.settings, request.seed, request.device, request.images
         )

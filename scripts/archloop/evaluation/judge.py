@@ -103,10 +103,12 @@ class Judge:
     def __enter__(self) -> "Judge":
         isolation.check_file_size(self.dataset.stat().st_size)
         _remove_stale(Path(tempfile.gettempdir()))
+
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.folder_lock = _lock(self.folder)
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
+
         self._write_data()
         try:
             self.server = self._start()
@@ -217,6 +219,7 @@ class Judge:
             raise InputError(
                 f"{os.uname().nodename} cannot judge at level {self.level}: {report.error}"
             )
+
         record, predicted = read_result(report, answer.result, nonce)
         return scored(record, predicted, labels, settings) | {
             "log": plain_text(answer.log),

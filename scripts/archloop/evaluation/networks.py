@@ -120,6 +120,7 @@ def without_numbers(model: torch.nn.Module) -> torch.nn.Module:
     for module in model.modules():
         for name, weight in _held(module, "_parameters").items():
             before.append((module, name, id(weight)))
+
     if all(weight.is_meta for weight in parameters_of(model)):
         return model
 
@@ -136,6 +137,7 @@ def parameters_of(model: torch.nn.Module) -> list[torch.Tensor]:
     found: dict[int, torch.Tensor] = {}
     seen: set[int] = set()
     to_do = [model]
+
     while to_do:
         module = to_do.pop()
         if id(module) in seen:
@@ -170,6 +172,7 @@ def unregistered(value: torch.Tensor, model: torch.nn.Module) -> list[torch.Tens
     found: dict[int, torch.Tensor] = {}
     seen = set()
     to_do = [value.grad_fn]
+
     while to_do:
         node = to_do.pop()
         if node is None or node in seen:
@@ -216,6 +219,7 @@ def built_to_train(
 ) -> torch.nn.Module:
     """Return the model on the device, its weights from the seed; memory that it does not initialise reads as NaN."""
     seed_everything(seed)
+
     deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
@@ -223,6 +227,7 @@ def built_to_train(
         if any(is_lazy(weight) for weight in parameters_of(model)):
             # Their shapes are known after a first pass.
             model(torch.zeros(in_shape, device=device))
+
     except Exception as error:
         raise_memory(error)
         if is_device(line(error)):

@@ -62,6 +62,7 @@ def first_that_works(choices: list[Format], try_out: Callable[[Format], object])
                 raise
         else:
             return choice
+
     return choices[-1]
 
 

@@ -66,6 +66,7 @@ class ParsedProgram:
             if isinstance(node, ast.NamedExpr):
                 node = node.value
                 continue
+
             taken = attribute_of(node, scope)
             chain.append((node, taken.name if taken else None))
             if taken is None:
@@ -152,6 +153,7 @@ def _guarded_imports(nodes: list[Scoped]) -> set[int]:
     for node, _ in nodes:
         if not isinstance(node, ast.Try):
             continue
+
         if not any(_catches_import(handler) for handler in node.handlers):
             continue
         for statement in node.body:
@@ -175,6 +177,7 @@ def _unused_imports(nodes: list[Scoped], imports: list[Import]) -> set[int]:
     for node, scope in nodes:
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
             names.add((node.id, scope))
+
     read = set()
     for name, scope in names:
         read |= {id(binding.alias) for binding in bindings_of(name, scope)}

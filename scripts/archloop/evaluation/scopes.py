@@ -50,6 +50,7 @@ def scoped(tree: ast.Module) -> list[Scoped]:
     """Return every node, in the order of the text, with its scope; what is bound is in the scopes."""
     found: list[Scoped] = []
     to_do: list[Scoped] = [(tree, Scope("module"))]
+
     while to_do:
         node, scope = to_do.pop()
         found.append((node, scope))
@@ -73,6 +74,7 @@ def binder(name: str, scope: Scope) -> list[tuple[Scope, list[Binding]]]:
         # What a class body binds is not seen in the functions below it.
         if name in place.bound and (first or place.kind != "class"):
             found.append((place, place.bound[name]))
+
             # In a class body a name may be bound later, and then means the outer one.
             if place.kind != "class":
                 return found
@@ -116,8 +118,10 @@ def _put_together(node: ast.expr, scope: Scope | None) -> list[Part] | None:
         return [(node.left, scope), (node.right, scope)]
     if isinstance(node, ast.JoinedStr):
         return [(value, scope) for value in node.values]
+
     if isinstance(node, ast.FormattedValue) and node.format_spec is None:
         return [(node.value, scope)]
+
     joined = _joined(node)
     if joined is not None:
         return [(element, scope) for element in joined]
@@ -161,6 +165,7 @@ def _bind(node: ast.AST, scope: Scope) -> None:
         target = scope
         if isinstance(node, ast.NamedExpr):
             target = _around_comprehensions(scope)
+
         if target.elsewhere.get(name) == "global":
             target = _module(target)
         elif target.elsewhere.get(name) == "nonlocal":
@@ -240,6 +245,7 @@ def arguments_of(node: Function) -> list[ast.arg]:
 def _parts_of_function(node: Function, scope: Scope) -> Iterator[Scoped]:
     """Yield decorators, annotations and defaults in the scope around a function, its body in its own."""
     arguments = arguments_of(node)
+
     outside: list[ast.expr | None] = []
     body: list[ast.stmt] | list[ast.expr]
     if isinstance(node, ast.Lambda):
@@ -255,8 +261,10 @@ def _parts_of_function(node: Function, scope: Scope) -> Iterator[Scoped]:
     for part in outside:
         if part is not None:
             yield part, scope
+
     for argument in arguments:
         inner.bind(argument.arg, Binding())
+
     for statement in body:
         yield statement, inner
 
@@ -274,6 +282,7 @@ def _parts_of_class(node: ast.ClassDef, scope: Scope) -> Iterator[Scoped]:
 def _parts_of_comprehension(node: Comprehension, scope: Scope) -> Iterator[Scoped]:
     """Yield what the first loop goes over in the scope around a comprehension, all else in its own."""
     inner = Scope("comprehension", scope)
+
     first = node.generators[0].iter
     yield first, scope
     for child in ast.iter_child_nodes(node):
@@ -290,6 +299,7 @@ def _declare(node: Function | ast.ClassDef, inner: Scope) -> None:
     to_do: list[ast.AST] = []
     if not isinstance(node, ast.Lambda):
         to_do += node.body
+
     while to_do:
         part = to_do.pop()
         if isinstance(part, (ast.Global, ast.Nonlocal)):

@@ -115,12 +115,14 @@ def _graph(said: dict) -> Graph:
     digest, nodes = said["digest"], said["nodes"]
     if not (isinstance(digest, str) and DIGEST.fullmatch(digest) and said["method"] == "trace"):
         raise ValueError("digest")
+
     if not isinstance(nodes, list) or len(nodes) > MAXIMUM_NODES or _depth(nodes) > MAXIMUM_DEPTH:
         raise ValueError("nodes")
 
     for node in nodes:
         if not isinstance(node, list) or len(node) != 4 or not isinstance(node[0], str):
             raise ValueError("nodes")
+
     return {
         "digest": digest,
         "method": "trace",
@@ -132,11 +134,13 @@ def _graph(said: dict) -> Graph:
 def _depth(value: object) -> int:
     """Return how deep lists are in lists, at most one more than is allowed."""
     level, depth = [value], 0
+
     while level and depth <= MAXIMUM_DEPTH:
         inner = []
         for values in level:
             if isinstance(values, list):
                 inner += values
+
         level = inner
         if level:
             depth += 1

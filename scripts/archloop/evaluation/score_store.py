@@ -68,6 +68,7 @@ class ScoreStore:
         added = _compressed(key, record)
         prefix = key[:2]
         self.folder.mkdir(parents=True, exist_ok=True)
+
         with self.lock:
             while True:
                 file = self._file(prefix, look_again=True)
@@ -122,6 +123,7 @@ def _last_files(folder: Path) -> list[Path]:
         name = NAME.fullmatch(path.name)
         if name is None:
             continue
+
         prefix, number = name[1], int(name[2])
         if prefix not in last or number > last[prefix][0]:
             last[prefix] = number, path
@@ -141,6 +143,7 @@ def members(path: Path) -> tuple[dict[str, bytes], bool]:
         key = ""
         if reader.eof:
             key = text[len(START) :][:64].decode("ascii", "replace")
+
         if not KEY.fullmatch(key):
             return found, False
         found.setdefault(key, rest[: len(rest) - len(reader.unused_data)])
@@ -174,6 +177,7 @@ def _of_old_store(folder: Path, key: str) -> Record | None:
     path = folder / key[:2] / f"{key}.json"
     if not path.is_file():
         return None
+
     try:
         record: Any = read_json(path)
     except InputError:
@@ -236,6 +240,7 @@ def _link(written: Path, path: Path) -> bool:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
+
         # Without hard links two writers at the very same moment could both be first.
         if path.exists():
             return False

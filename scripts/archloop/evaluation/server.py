@@ -110,8 +110,10 @@ def _environment(temporary: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TMPDIR": str(temporary),
     }
+
     environment |= isolation.identity("/nonexistent")
     environment |= PATIENT  # candidates share the processors
+
     for name in ("LD_LIBRARY_PATH", "CUDA_HOME", *isolation.GPU_VARIABLES):
         if name in os.environ:
             environment[name] = os.environ[name]

@@ -167,7 +167,9 @@ def _edited(program: str, edits: list[tuple[ast.stmt, str]]) -> str:
     edits = sorted(edits, key=lambda edit: (edit[0].lineno, edit[0].col_offset), reverse=True)
     for node, text in edits:
         first, last = node.lineno - 1, _end_line(node) - 1
+
         before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
+
         # So that the lines of an error stay those of the program.
         blank = [b""] * (last - first)
         lines[first : last + 1] = [before + text.encode() + after, *blank]
@@ -215,6 +217,7 @@ def _may_be_modules(node: ast.AST) -> Iterable[ast.expr | None]:
         return [node.value] if _are_names([node.target]) else []
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return node.args[:1] if node.func.id in MODULE_CALLS else []
+
     if isinstance(node, ast.Compare):
         return [node.left, *node.comparators]
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -290,6 +293,7 @@ def _first_refused(paths: Iterable[str]) -> str | None:
 def _unsafe_attribute(node: ast.Attribute, scope: Scope, parsed: ParsedProgram) -> Iterator[str]:
     paths = parsed.paths(node, scope)
     refused = _first_refused(paths)
+
     call = parsed.calls.get(id(node))
     is_seed_of_a_number = refused in SEEDS and call is not None and bool(call.args)
     if refused and not is_seed_of_a_number:
@@ -311,10 +315,12 @@ def _unsafe_call(node: ast.Call, scope: Scope, parsed: ParsedProgram) -> Iterato
     """Yield what is wrong with a call of getattr, setattr or delattr: on modules and classes, or by a hidden name."""
     if not isinstance(node.func, ast.Name) or node.func.id not in ATTRIBUTE_CALLS or not node.args:
         return
+
     target = node.args[0]
     modules = [look_up(path)[1] for path in parsed.paths(target, scope)]
     if _is_own(target) and not modules:
         return
+
     if node.func.id != "getattr":
         yield f"uses {node.func.id} on something other than self"
         return
@@ -332,6 +338,7 @@ def _missing(parsed: ParsedProgram) -> str | None:
     module = parsed.module
     if "Net" not in module.bound:
         return "no class Net"
+
     lacks = sorted(_missing_methods(parsed))
     if lacks:
         return f"Net has no {' and no '.join(lacks)}"

@@ -102,6 +102,7 @@ def run(
         predictions = _train(program, data.first(images), settings, seed, device, report)
         report.outcome = "trained"
         return report, b"".join(predictions)
+
     except Stop as stop:
         report.outcome, report.detail = stop.outcome, stop.detail
     except BaseException as error:
@@ -121,6 +122,7 @@ def warm_up() -> None:
         torch.nn.Linear(2, 2),
     )
     optimizer = _optimizer(network, 0.1, 0.9, "cpu")
+
     for weight in network.parameters():
         weight.grad = torch.zeros_like(weight)
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -340,6 +342,7 @@ def _predict(
 ) -> bytes:
     """Return the predicted class of each image, one byte each; raise Stop for answers that are not finite."""
     model.eval()
+
     parts = []
     with torch.no_grad(), autocast(plan.format.precision, plan.device):
         for batch in images.split(plan.protocol.predict_batch):
@@ -347,6 +350,7 @@ def _predict(
             expected = (len(batch), classes)
             if type(answers) is not torch.Tensor or tuple(answers.shape) != expected:
                 raise Stop("forward", "its answers have another type or shape in evaluation mode")
+
             if not answers.isfinite().all():
                 raise Stop("diverged", "its answers are no finite numbers")
             parts.append(answers.argmax(dim=1))

@@ -83,6 +83,7 @@ def prove(judge: AnyJudge, settings: Evaluation, device: str) -> None:
         parameter_budget=10**6,
         timeout_s=120,
     )
+
     record = judge.train_once(SOUND, probe, 0, device, PROBE_IMAGES)
     if record["outcome"] != "trained":
         raise InputError(
