@@ -1,8 +1,9 @@
-"""The process that imports torch once and forks for every candidate. Runs as a process of its own (`main`).
+"""The process that imports torch once and forks for every candidate.
 
-An order is a packet on the socket that it inherits (archloop.sandbox.messages.Order) with four descriptors: the request
-itself, and where the result, what the candidate prints, and the supervisor's report go. The server reads none of them,
-so nothing of one candidate is in the memory that the next one starts from; nor has it any label that scores.
+Runs as a process of its own (`main`). An order is a packet on the socket that it inherits
+(archloop.sandbox.messages.Order) with four descriptors: the request itself, and where the result,
+what the candidate prints, and the supervisor's report go. The server reads none of them, so nothing
+of one candidate is in the memory that the next one starts from; nor has it any label that scores.
 
     judge -- fork server (this) -- supervisor, trusted: watches time, memory, threads, disk -- candidate, in its sandbox
 """
@@ -47,7 +48,8 @@ MENDS = {
 def serve(data_file: str, metadata_file: str, channel: int) -> None:
     """Fork a supervisor for every order until the socket is closed.
 
-    Before the first it sends `ready` and the instructions that PyTorch's kernels for processors are chosen by.
+    Before the first it sends `ready` and the instructions that PyTorch's kernels for processors are
+    chosen by.
     """
     tensors = load_file(data_file)
     metadata = json.loads(Path(metadata_file).read_text(encoding="utf-8"))
@@ -79,7 +81,10 @@ def serve(data_file: str, metadata_file: str, channel: int) -> None:
 
 
 def fork_supervisor(text: bytes, descriptors: list[int], data: CandidateData) -> None:
-    """Fork the supervisor of an order; descriptors: of request, result, what the candidate prints, and report."""
+    """Fork the supervisor of an order.
+
+    descriptors: of request, result, what the candidate prints, and report.
+    """
     *inherited, report = descriptors
     try:
         child = os.fork()
@@ -130,9 +135,10 @@ def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int,
 
 
 def _enter_sandbox(order: Order) -> dict[str, int | None]:
-    """Put the calling process into its sandbox with all that a training needs; return the limits that hold there.
+    """Put the calling process into its sandbox with all that a training needs.
 
-    Raises Refused, saying what the machine refuses and what to do.
+    Return the limits that hold there. Raises Refused, saying what the machine refuses and what to
+    do.
     """
     os.setsid()
     with contextlib.suppress(OSError):
@@ -170,7 +176,8 @@ def _begin(step: str) -> str:
 def arrange(descriptors: list[int], ready: int) -> None:
     """Give a candidate's descriptors the numbers 0 to 5, and close all others.
 
-    descriptors: of the request, the result and what it prints. ready: where it says which step it begins.
+    descriptors: of the request, the result and what it prints. ready: where it says which step it
+    begins.
     """
     request, result, log = descriptors
     nothing = os.open(os.devnull, os.O_RDONLY)
