@@ -33,13 +33,8 @@ class Answers:
     def __init__(self, outcomes: dict[str, str], device: str):
         self.outcomes, self.device = outcomes, device
         self.opened, self.asked, self.proved, self.lock = [], [], [], threading.Lock()
-        self.device_name, self.level, self.versions, self.sound, self.works = (
-            "Card",
-            "landlock",
-            {"torch": "9"},
-            False,
-            True,
-        )
+        self.device_name, self.cpu, self.level, self.versions = "Card", "AVX2", "landlock", {"torch": "9"}
+        self.sound, self.works = False, True
 
     def __enter__(self):
         return self
@@ -104,6 +99,7 @@ def test_a_record_has_the_fields_of_a_score_under_its_key_and_what_was_measured_
     assert 0 <= run.pop("seconds") < 3600
     assert run == {
         "device": "Card",
+        "cpu": "AVX2",
         "devices": 1,
         "isolation": "landlock",
         "workers": 2,
