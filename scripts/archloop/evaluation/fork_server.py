@@ -36,12 +36,12 @@ ASIDE = 200
 LARGEST_ORDER = 1 << 16  # bytes
 
 OTHER_LEVEL = "set execution.isolation to another level, or take another node"
-OTHER_WALL = f"python scripts/gpu_walls.py says which wall it is; {OTHER_LEVEL}"
+OTHER_PART = f"python scripts/gpu_walls.py says which part of the sandbox it is; {OTHER_LEVEL}"
 # What to do where a step fails.
 MENDS = {
     supervisor.SANDBOX: OTHER_LEVEL,
-    supervisor.DEVICE: OTHER_WALL,
-    supervisor.AGAIN: OTHER_WALL,
+    supervisor.DEVICE: OTHER_PART,
+    supervisor.AGAIN: OTHER_PART,
 }
 
 

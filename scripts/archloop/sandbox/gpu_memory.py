@@ -62,7 +62,8 @@ def meter(uuid: str) -> Callable[[int], int | None]:
         used = [row.usedGpuMemory for row in rows if row.pid == process]
         if not used or None in used:
             return None
-        return sum(used) // MB
+        total: int = sum(used)
+        return total // MB
 
     return held
 
