@@ -33,13 +33,8 @@ class Answers:
     def __init__(self, outcomes: dict[str, str], device: str):
         self.outcomes, self.device, self.cpu = outcomes, device, "AVX2"
         self.opened, self.asked, self.proved, self.lock = [], [], [], threading.Lock()
-        self.device_name, self.level, self.versions, self.sound, self.works = (
-            "Card",
-            "landlock",
-            {"torch": "9"},
-            False,
-            True,
-        )
+        self.device_name, self.cpu, self.level, self.versions = "Card", "AVX2", "landlock", {"torch": "9"}
+        self.sound, self.works = False, True
 
     def __enter__(self):
         return self

@@ -1,1 +1,1 @@
-"""The judge: static checks, training and scoring of candidates in processes of their own, known scores."""
+"""The judge: static checks, training in a sandbox, scores, and the store of known ones."""

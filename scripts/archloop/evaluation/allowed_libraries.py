@@ -1,8 +1,10 @@
-"""What a program may reach in the libraries that it imports: an allow-list by module, looked up where they really are.
+"""What a program may reach in the libraries that it imports: an allow-list by module, looked up
+where they really are.
 
-A path such as torch.nn.functional.relu is walked part by part. What a part leads to decides, not how it is spelled:
-`torch.os` and `torch.nn.functional.importlib` are the modules os and importlib, whoever imported them. A name that the
-installed library does not have leads nowhere and is let by: the program ends at it by itself.
+A path such as torch.nn.functional.relu is walked part by part. What a part leads to decides, not
+how it is spelled: `torch.os` and `torch.nn.functional.importlib` are the modules os and importlib,
+whoever imported them. A name that the installed library does not have leads nowhere and is let by:
+the program ends at it by itself.
 """
 
 import importlib
@@ -141,7 +143,9 @@ def is_allowed(module: str) -> bool:
 
 @lru_cache(maxsize=100_000)
 def look_up(path: str) -> tuple[str, str]:
-    """Return ("module", its own name), ("object", the path) or ("refused", the path) for a dotted path."""
+    """Return ("module", its own name), ("object", the path) or ("refused", the path) for a dotted
+    path.
+    """
     if path.count(".") > DEEPEST:
         return "object", path
     before, _, name = path.rpartition(".")
@@ -186,7 +190,10 @@ def _public(module: ModuleType) -> list[str]:
 
 
 def _module(holder: str, name: str) -> str | None:
-    """Return the own name of the module that `name` is in the module `holder`; None where it is no module."""
+    """Return the own name of the module that `name` is in the module `holder`.
+
+    None where it is no module.
+    """
     loaded = _loaded(holder)
     if loaded is None:
         return None

@@ -17,9 +17,9 @@ def protocol_digest(
 ) -> str:
     """Return the part of a key that all programs share.
 
-    settings: section evaluation as a record has it (`protocol`), its precision resolved. dataset: sha256 of its file.
-    seed: of the judge. device: its name. versions: as a `Judge` has them. A GPU's scores do not depend on the kind of
-    processor beside it.
+    settings: section evaluation as a record has it (`protocol`), its precision resolved. dataset:
+    sha256 of its file. seed: of the judge. device: its name. versions: as a `Judge` has them. A
+    GPU's scores do not depend on the kind of processor beside it.
     """
     code = []
     for name in JUDGE:

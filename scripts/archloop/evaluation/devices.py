@@ -1,4 +1,5 @@
-"""The devices of a judge: which of a machine's GPUs it deals out, what they are called, and on what a score depends.
+"""The devices of a judge: which of a machine's GPUs it deals out, what they are called, and on what
+a score depends.
 
 Torch is imported for GPUs alone: a judge on processors leaves it to the processes that train.
 """
@@ -27,9 +28,11 @@ def judging_device(wanted: str) -> str:
 
 
 def dealt_out(device: str, gpus: int) -> list[str]:
-    """Return the devices that candidates are dealt out to: one, or the first `gpus` GPUs where they are of one kind.
+    """Return the devices that candidates are dealt out to: one, or the first `gpus` GPUs where they
+    are of one kind.
 
-    device: as `choose_device` gives it. Raises InputError when torch sees fewer GPUs than were asked for.
+    device: as `choose_device` gives it. Raises InputError when torch sees fewer GPUs than were
+    asked for.
     """
     count = processes_for(gpus, device)
     if count < 2:
@@ -46,7 +49,9 @@ def dealt_out(device: str, gpus: int) -> list[str]:
 
 
 def resolved_precision(precision: Precision, device: str) -> Precision:
-    """Return evaluation.precision as it holds on a device: `auto` is bfloat16 where a GPU has it in hardware."""
+    """Return evaluation.precision as it holds on a device: `auto` is bfloat16 where a GPU has it in
+    hardware.
+    """
     if precision != "auto":
         return precision
     if not device.startswith("cuda"):

@@ -1,8 +1,10 @@
-"""Judge the candidates of a shard: each in a process of its own in a sandbox, scored here, where the labels are.
+"""Judge the candidates of a shard: each in a process of its own in a sandbox, scored here, where
+the labels are.
 
-An evaluation is a function of program, protocol, data set and seed. Its record is kept in a store under that key, so a
-job that was cut goes on where it was, and a program that appears again is not trained again. One key has one score:
-where two jobs judge a program at once, both take that of the first to finish.
+An evaluation is a function of program, protocol, data set and seed. Its record is kept in a store
+under that key, so a job that was cut goes on where it was, and a program that appears again is not
+trained again. One key has one score: where two jobs judge a program at once, both take that of the
+first to finish.
 """
 
 import itertools
@@ -45,7 +47,8 @@ class JobResources:
     workers: int | str = "auto"
     cores: int | None = None  # None: no rule bounds it
     memory_mb: int | None = None  # None: SLURM bounds it to none
-    # A file for timeouts, which are not kept for good: this job, cut and started again, need not wait for them twice.
+    # A file for timeouts, which are not kept for good: this job, cut and started again, need not
+    # wait for them twice.
     pending: Path | None = None
 
 
@@ -68,12 +71,13 @@ def evaluate(
 ) -> tuple[list[dict], dict]:
     """Return (records in the order of the candidates, run record).
 
-    candidates: rows with id and program. store: folder of known scores. Raises InputError when the machine fails: no
-    candidate has an outcome for that.
+    candidates: rows with id and program. store: folder of known scores. Raises InputError when the
+    machine fails: no candidate has an outcome for that.
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
     programs = list(dict.fromkeys(row["program"] for row in candidates))
+
     judge = Judge(dataset, resources.device, resources.isolation, resources.driver_calls)
     with judge, PendingTimeouts(resources.pending) as waiting:
         settings = judge.settled(settings)
@@ -103,6 +107,7 @@ def evaluate(
             row["id"]: _part(evaluated[row["program"]].record, MEASURED) for row in candidates
         },
     }
+
     records = []
     for row in candidates:
         own = evaluated[row["program"]]
@@ -174,7 +179,10 @@ def _check_machine(
 
 
 class PendingTimeouts:
-    """Timeouts in a file of one job, which need not wait for them twice; other passing outcomes are kept nowhere."""
+    """Timeouts in a file of one job, which need not wait for them twice.
+
+    Other passing outcomes are kept nowhere.
+    """
 
     def __init__(self, path: Path | None):
         self.path, self.lock = path, threading.Lock()
@@ -216,10 +224,14 @@ def _read_whole(path: Path) -> dict[str, Record]:
 
 
 def _workers(resources: JobResources, settings: Evaluation, gpus: int) -> int:
-    """Return how many candidates are judged at once; say so where they are more than the job's processors carry."""
+    """Return how many candidates are judged at once.
+
+    Say so where they are more than the job's processors carry.
+    """
     cores, memory = processors(resources.cores), memory_mb(resources.memory_mb)
     threads = settings.threads
     workers = choose_workers(resources.workers, threads, settings.memory_mb, cores, memory, gpus)
+
     if not gpus and workers * threads > cores:
         logger.warning(
             "%d workers of %d threads (execution.workers, evaluation.threads) are more than the job's "

@@ -1,8 +1,12 @@
-"""What an error says: that memory is missing, or that a device fails. Texts alone: a program can raise anything."""
+"""What an error says: that memory is missing, or that a device fails.
+
+Texts alone: a program can raise anything.
+"""
 
 from archloop.errors import LONGEST_LINE, kind_and_line
 
-# As PyTorch, CUDA and its libraries put it; the last is what cuBLAS says when its first workspace does not fit.
+# As PyTorch, CUDA and its libraries put it; the last is what cuBLAS says when its first workspace
+# does not fit.
 MEMORY = (
     "out of memory",
     "alloc_failed",
@@ -43,6 +47,8 @@ def is_memory(error: BaseException) -> bool:
 
 
 def is_device(text: str) -> bool:
-    """Say whether a line tells of a GPU that fails, whatever ran on it: busy, lost, or with errors of its memory."""
+    """Say whether a line tells of a GPU that fails, whatever ran on it: busy, lost, or with errors
+    of its memory.
+    """
     text = text.lower()
     return any(part in text for part in DEVICE) and ASSERTION not in text

@@ -1,8 +1,9 @@
-"""The process that imports torch once and forks for every candidate. Runs as a process of its own (`main`).
+"""The process that imports torch once and forks for every candidate.
 
-An order is a packet on the socket that it inherits (archloop.sandbox.messages.Order) with four descriptors: the request
-itself, and where the result, what the candidate prints, and the supervisor's report go. The server reads none of them,
-so nothing of one candidate is in the memory that the next one starts from; nor has it any label that scores.
+Runs as a process of its own (`main`). An order is a packet on the socket that it inherits
+(archloop.sandbox.messages.Order) with four descriptors: the request itself, and where the result,
+what the candidate prints, and the supervisor's report go. The server reads none of them, so nothing
+of one candidate is in the memory that the next one starts from; nor has it any label that scores.
 
     judge -- fork server (this) -- supervisor, trusted: watches time, memory, threads, disk -- candidate, in its sandbox
 """
@@ -36,19 +37,20 @@ ASIDE = 200
 LARGEST_ORDER = 1 << 16  # bytes
 
 OTHER_LEVEL = "set execution.isolation to another level, or take another node"
-OTHER_WALL = f"python scripts/gpu_walls.py says which wall it is; {OTHER_LEVEL}"
+OTHER_PART = f"python scripts/gpu_walls.py says which part of the sandbox it is; {OTHER_LEVEL}"
 # What to do where a step fails.
 MENDS = {
     supervisor.SANDBOX: OTHER_LEVEL,
-    supervisor.DEVICE: OTHER_WALL,
-    supervisor.AGAIN: OTHER_WALL,
+    supervisor.DEVICE: OTHER_PART,
+    supervisor.AGAIN: OTHER_PART,
 }
 
 
 def serve(data_file: str, metadata_file: str, channel: int) -> None:
     """Fork a supervisor for every order until the socket is closed.
 
-    Before the first it sends `ready` and the instructions that PyTorch's kernels for processors are chosen by.
+    Before the first it sends `ready` and the instructions that PyTorch's kernels for processors are
+    chosen by.
     """
     tensors = load_file(data_file)
     metadata = json.loads(Path(metadata_file).read_text(encoding="utf-8"))
@@ -80,7 +82,10 @@ def serve(data_file: str, metadata_file: str, channel: int) -> None:
 
 
 def fork_supervisor(text: bytes, descriptors: list[int], data: CandidateData) -> None:
-    """Fork the supervisor of an order; descriptors: of request, result, what the candidate prints, and report."""
+    """Fork the supervisor of an order.
+
+    descriptors: of request, result, what the candidate prints, and report.
+    """
     *inherited, report = descriptors
     try:
         child = os.fork()
@@ -101,6 +106,7 @@ def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int,
     try:
         if not os.read(wait, 1):  # the supervisor has ended
             os._exit(1)
+
         arrange(descriptors, steps)
         try:
             limits = _enter_sandbox(order)
@@ -113,6 +119,7 @@ def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int,
 
         with open(REQUEST, "rb") as opened:
             request = TrainingRequest.from_json(opened.read())
+
         report, predictions = train_candidate.run(
             request.program, data, request.settings, request.seed, request.device, request.images
         )
@@ -129,9 +136,10 @@ def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int,
 
 
 def _enter_sandbox(order: Order) -> dict[str, int | None]:
-    """Put the calling process into its sandbox with all that a training needs; return the limits that hold there.
+    """Put the calling process into its sandbox with all that a training needs.
 
-    Raises Refused, saying what the machine refuses and what to do.
+    Return the limits that hold there. Raises Refused, saying what the machine refuses and what to
+    do.
     """
     os.setsid()
     with contextlib.suppress(OSError):
@@ -169,7 +177,8 @@ def _begin(step: str) -> str:
 def arrange(descriptors: list[int], ready: int) -> None:
     """Give a candidate's descriptors the numbers 0 to 5, and close all others.
 
-    descriptors: of the request, the result and what it prints. ready: where it says which step it begins.
+    descriptors: of the request, the result and what it prints. ready: where it says which step it
+    begins.
     """
     request, result, log = descriptors
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -1,4 +1,6 @@
-"""The judge: a fork server that runs programs in a sandbox, and the labels that score them, which stay here."""
+"""The judge: a fork server that runs programs in a sandbox, and the labels that score them, which
+stay here.
+"""
 
 import contextlib
 import fcntl
@@ -45,7 +47,8 @@ MAXIMUM_LOG, MAXIMUM_REPORT = 64 * 2**10, 2**16  # bytes
 PREFIX, LOCK = "archloop-", "lock"
 # The code of the server, which python_command starts.
 SERVER = "from archloop.evaluation import fork_server; fork_server.main()"
-# How long the supervisor may take beside the candidate's own time, in seconds; supervisor.START_S is part of it.
+# How long the supervisor may take beside the candidate's own time, in seconds; supervisor.START_S
+# is part of it.
 GRACE_S = 240
 
 logger = get_logger("evaluate")
@@ -53,7 +56,9 @@ logger = get_logger("evaluate")
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one order: the candidate's result and what it printed, and the supervisor's report."""
+    """What came of one order: the candidate's result and what it printed, and the supervisor's
+    report.
+    """
 
     result: bytes
     log: bytes
@@ -63,8 +68,9 @@ class Answer:
 class Judge:
     """A fork server that judges programs in a sandbox, and the labels, which stay here.
 
-    The server is started again when it has died. Threads may ask at the same time. Raises InputError when the isolation
-    level or the device that is asked for is not to be had, or the server cannot start.
+    The server is started again when it has died. Threads may ask at the same time. Raises
+    InputError when the isolation level or the device that is asked for is not to be had, or the
+    server cannot start.
     """
 
     def __init__(
@@ -103,10 +109,12 @@ class Judge:
     def __enter__(self) -> "Judge":
         isolation.check_file_size(self.dataset.stat().st_size)
         _remove_stale(Path(tempfile.gettempdir()))
+
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.folder_lock = _lock(self.folder)
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
+
         self._write_data()
         try:
             self.server = self._start()
@@ -139,7 +147,8 @@ class Judge:
         shown = {name: getattr(self.metadata, name) for name in ("mean", "std", "classes")}
         write_json(self.data / METADATA, shown)
 
-        # By a file, for these may be many. But for level landlock, empty folders lie over the hidden ones.
+        # By a file, for these may be many. But for level landlock, empty folders lie over the
+        # hidden ones.
         self.grants = str(self.data / "grants.json")
         readable = self.readable
         listed: list[str] = []
@@ -148,7 +157,9 @@ class Judge:
         write_json(self.grants, [readable, listed])
 
     def settled(self, settings: Evaluation) -> Evaluation:
-        """Return the settings as they hold here: the key of a score names the precision, not `auto`."""
+        """Return the settings as they hold here: the key of a score names the precision, not
+        `auto`.
+        """
         return replace(settings, precision=resolved_precision(settings.precision, self.device))
 
     def judge(
@@ -161,11 +172,14 @@ class Judge:
     ) -> Record:
         """Return the record of one program: refused unread, or run in the sandbox and scored here.
 
-        static: refuse by the static checks first. Raises InputError when the machine does not give what a candidate is
-        promised, RuntimeError when the judge itself fails: no outcome of a candidate.
+        static: refuse by the static checks first. Raises InputError when the machine does not give
+        what a candidate is promised, RuntimeError when the judge itself fails: no outcome of a
+        candidate.
         """
         settings = self.settled(settings)
-        refused = check_program(program) if static or program is None else None
+        refused = None
+        if static or program is None:
+            refused = check_program(program)
         if refused:
             record = unjudged(refused[0], plain_line(refused[1]))
         else:
@@ -181,7 +195,9 @@ class Judge:
         }
 
     def _repeated(self, program: str, settings: Evaluation, seed: int, device: str) -> Record:
-        """Return the record of all repeats, each in a process of its own: nothing passes from one to the next."""
+        """Return the record of all repeats, each in a process of its own: nothing passes from one
+        to the next.
+        """
         records: list[Record] = []
         for repeat in range(settings.repeats):
             random_seed = derive(seed, "repeat", repeat) if repeat else seed
@@ -199,7 +215,10 @@ class Judge:
         device: str,
         images: int | None = None,
     ) -> Record:
-        """Return the record of one training in the sandbox. images: of each split, the first; None takes all."""
+        """Return the record of one training in the sandbox. images: of each split, the first.
+
+        None takes all.
+        """
         nonce = secrets.token_bytes(16)
         request = TrainingRequest(program, settings, seed, device, images, nonce.hex())
         labels = {split: values[:images] for split, values in self.labels.items()}
@@ -217,6 +236,7 @@ class Judge:
             raise InputError(
                 f"{os.uname().nodename} cannot judge at level {self.level}: {report.error}"
             )
+
         record, predicted = read_result(report, answer.result, nonce)
         return scored(record, predicted, labels, settings) | {
             "log": plain_text(answer.log),
@@ -317,7 +337,9 @@ class Judge:
 
 
 def _lock(folder: Path) -> IO[str]:
-    """Return an open file that marks a folder of a judge as in use for as long as this process lives."""
+    """Return an open file that marks a folder of a judge as in use for as long as this process
+    lives.
+    """
     lock = open(folder / f"{LOCK}.new", "w")  # noqa: SIM115 (it stays open)
     fcntl.flock(lock, fcntl.LOCK_EX)
     (folder / f"{LOCK}.new").rename(folder / LOCK)

@@ -1,4 +1,7 @@
-"""From a program to a network: run it, build it, check it without memory, count its weights. Nothing is trusted."""
+"""From a program to a network: run it, build it, check it without memory, count its weights.
+
+Nothing is trusted.
+"""
 
 import collections
 import contextlib
@@ -23,7 +26,8 @@ Answer = TypeVar("Answer")
 # The class of a program may have a __dict__ of its own; this is where PyTorch keeps its own things.
 _attributes = torch.nn.Module.__dict__["__dict__"].__get__
 
-# What errors say that a real device may not raise: attention, say, has other strides there, and autocast its formats.
+# What errors say that a real device may not raise: attention, say, has other strides there, and
+# autocast its formats.
 NOT_ON_META = ("meta", "data-dependent", "view size is not compatible", "autocast", "scalartype")
 
 
@@ -45,9 +49,10 @@ def seed_everything(seed: int) -> None:
 def builder(
     program: str, in_shape: tuple[int, ...], out_shape: tuple[int, ...], prm: dict
 ) -> Builder:
-    """Run the program and return a function of a device that makes its Net there; raise Stop when it has none.
+    """Run the program and return a function of a device that makes its Net there.
 
-    The program is a module like any other: dataclasses and annotations look it up by its name.
+    Raise Stop when it has none. The program is a module like any other: dataclasses and annotations
+    look it up by its name.
     """
     module = sys.modules["candidate"] = types.ModuleType("candidate")
     try:
@@ -62,9 +67,9 @@ def builder(
 def checked(build: Builder, in_shape: tuple[int, ...], classes: int) -> torch.nn.Module:
     """Return the model after one forward pass; raise Stop when building or the pass fails.
 
-    On the meta device: shapes alone, no memory. A program that looks at values (`tensor.item()`) cannot live there, nor
-    one that needs the strides or the number formats of a real device; it is tried once more with real numbers, inside
-    the limits on memory.
+    On the meta device: shapes alone, no memory. A program that looks at values (`tensor.item()`)
+    cannot live there, nor one that needs the strides or the number formats of a real device; it is
+    tried once more with real numbers, inside the limits on memory.
     """
     tried = _try_forward(build, in_shape, "meta")
     if tried is None:
@@ -83,9 +88,9 @@ def checked(build: Builder, in_shape: tuple[int, ...], classes: int) -> torch.nn
 def _try_forward(
     build: Builder, in_shape: tuple[int, ...], device: str
 ) -> tuple[torch.nn.Module, object] | None:
-    """Return (model, its answer to images of zeros) on a device; None where only the device `meta` is in its way.
+    """Return (model, its answer to images of zeros) on a device.
 
-    Raises Stop where the program fails.
+    None where only the device `meta` is in its way. Raises Stop where the program fails.
     """
     outcome = "construct"
     try:
@@ -115,11 +120,15 @@ def _needs_values(error: BaseException) -> bool:
 
 
 def without_numbers(model: torch.nn.Module) -> torch.nn.Module:
-    """Move a model that had to be built with real numbers to the meta device; what was shared in it stays shared."""
+    """Move a model that had to be built with real numbers to the meta device.
+
+    What was shared in it stays shared.
+    """
     before = []
     for module in model.modules():
         for name, weight in _held(module, "_parameters").items():
             before.append((module, name, id(weight)))
+
     if all(weight.is_meta for weight in parameters_of(model)):
         return model
 
@@ -136,6 +145,7 @@ def parameters_of(model: torch.nn.Module) -> list[torch.Tensor]:
     found: dict[int, torch.Tensor] = {}
     seen: set[int] = set()
     to_do = [model]
+
     while to_do:
         module = to_do.pop()
         if id(module) in seen:
@@ -165,11 +175,14 @@ def _held(module: torch.nn.Module, name: str) -> dict:
 
 
 def unregistered(value: torch.Tensor, model: torch.nn.Module) -> list[torch.Tensor]:
-    """Return the tensors that a result can be differentiated by and that are no registered parameter of the model."""
+    """Return the tensors that a result can be differentiated by and that are no registered
+    parameter of the model.
+    """
     known = {id(weight) for weight in parameters_of(model)}
     found: dict[int, torch.Tensor] = {}
     seen = set()
     to_do = [value.grad_fn]
+
     while to_do:
         node = to_do.pop()
         if node is None or node in seen:
@@ -190,7 +203,9 @@ def trainable(model: torch.nn.Module) -> list[torch.Tensor]:
 
 
 def multiply_adds(model: torch.nn.Module, in_shape: tuple[int, ...]) -> int:
-    """Return the multiply-adds of one image: half the floating point operations that torch's own counter finds."""
+    """Return the multiply-adds of one image: half the floating point operations that torch's own
+    counter finds.
+    """
     parameters = parameters_of(model)
     device = parameters[0].device if parameters else "meta"
     for batch in (2, in_shape[0]):  # some programs fix the size of a batch
@@ -214,8 +229,12 @@ def or_none(
 def built_to_train(
     build: Builder, seed: int, device: str, in_shape: tuple[int, ...]
 ) -> torch.nn.Module:
-    """Return the model on the device, its weights from the seed; memory that it does not initialise reads as NaN."""
+    """Return the model on the device, its weights from the seed.
+
+    Memory that it does not initialise reads as NaN.
+    """
     seed_everything(seed)
+
     deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
@@ -223,6 +242,7 @@ def built_to_train(
         if any(is_lazy(weight) for weight in parameters_of(model)):
             # Their shapes are known after a first pass.
             model(torch.zeros(in_shape, device=device))
+
     except Exception as error:
         raise_memory(error)
         if is_device(line(error)):

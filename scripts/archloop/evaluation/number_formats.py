@@ -1,8 +1,9 @@
 """In which number format and memory layout a program is trained: the fastest that it takes.
 
-On a GPU convolutions are fastest in bfloat16 (by autocast) and with the channels last in memory. Sound programs raise
-in either: `x.view(...)` after a convolution wants contiguous memory; masked assignment, index_add, scatter_add and lerp
-want one format of all their tensors. So a pair is taken only if one step and one prediction go through in it.
+On a GPU convolutions are fastest in bfloat16 (by autocast) and with the channels last in memory.
+Sound programs raise in either: `x.view(...)` after a convolution wants contiguous memory; masked
+assignment, index_add, scatter_add and lerp want one format of all their tensors. So a pair is taken
+only if one step and one prediction go through in it.
 """
 
 import contextlib
@@ -19,7 +20,10 @@ LAYOUTS = ("channels_last", "contiguous")
 
 @dataclass(frozen=True)
 class Format:
-    """precision: float32, or bfloat16 by autocast. layout: of images and weights, a name of LAYOUTS."""
+    """precision: float32, or bfloat16 by autocast.
+
+    layout: of images and weights, a name of LAYOUTS.
+    """
 
     precision: str
     layout: str
@@ -62,6 +66,7 @@ def first_that_works(choices: list[Format], try_out: Callable[[Format], object])
                 raise
         else:
             return choice
+
     return choices[-1]
 
 

@@ -1,4 +1,6 @@
-"""A program taken apart: its nodes with their scopes, its imports, and what of a library an expression may be."""
+"""A program taken apart: its nodes with their scopes, its imports, and what of a library an
+expression may be.
+"""
 
 import ast
 from dataclasses import dataclass
@@ -26,9 +28,9 @@ class Attribute:
 class ParsedProgram:
     """A program taken apart.
 
-    nodes: each node that runs, with its scope. script: statements that only a script would run. imports: all of them.
-    guarded: ids of imported names that are not allowed, and for whose lack the program has an answer. unused: ids of
-    those that nobody reads.
+    nodes: each node that runs, with its scope. script: statements that only a script would run.
+    imports: all of them. guarded: ids of imported names that are not allowed, and for whose lack
+    the program has an answer. unused: ids of those that nobody reads.
     """
 
     def __init__(self, tree: ast.Module):
@@ -46,7 +48,8 @@ class ParsedProgram:
         self.stars = _names_of_stars(self.imports)
         self.tangled: list[str] = []  # names at the end of too long a chain of other names
 
-        # What is known so far: id of an expression, or name and scope -> the paths of a library that it may be.
+        # What is known so far: id of an expression, or name and scope -> the paths of a library
+        # that it may be.
         self._known: dict[int, frozenset[str]] = {}
         self._names: dict[tuple[str, Scope], frozenset[str]] = {}
 
@@ -55,9 +58,10 @@ class ParsedProgram:
         return self.nodes[0][1]
 
     def paths(self, node: ast.expr, scope: Scope, depth: int = 0) -> frozenset[str]:
-        """Return the dotted paths into libraries that an expression may stand for; none for all else.
+        """Return the dotted paths into libraries that an expression may stand for.
 
-        `x.a.b` is walked from the outside in to what is known or has no base, and then back, without recursion.
+        None for all else. `x.a.b` is walked from the outside in to what is known or has no base,
+        and then back, without recursion.
         """
         chain: list[
             tuple[ast.expr, str | None]
@@ -66,6 +70,7 @@ class ParsedProgram:
             if isinstance(node, ast.NamedExpr):
                 node = node.value
                 continue
+
             taken = attribute_of(node, scope)
             chain.append((node, taken.name if taken else None))
             if taken is None:
@@ -116,7 +121,10 @@ def _longer(paths: frozenset[str], name: str | None) -> frozenset[str]:
 
 
 def attribute_of(node: ast.expr, scope: Scope) -> Attribute | None:
-    """Return the attribute that an expression takes; None where it takes none, or one of an unknown name."""
+    """Return the attribute that an expression takes.
+
+    None where it takes none, or one of an unknown name.
+    """
     if isinstance(node, ast.Attribute):
         return Attribute(node.value, node.attr)
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
@@ -147,11 +155,15 @@ def refused_import(node: Import, alias: ast.alias) -> str | None:
 
 
 def _guarded_imports(nodes: list[Scoped]) -> set[int]:
-    """Return the ids of the imported names that are not allowed and stand in `try: ... except ImportError:`."""
+    """Return the ids of the imported names that are not allowed and stand in `try: ...
+
+    Except ImportError:`.
+    """
     found = set()
     for node, _ in nodes:
         if not isinstance(node, ast.Try):
             continue
+
         if not any(_catches_import(handler) for handler in node.handlers):
             continue
         for statement in node.body:
@@ -175,6 +187,7 @@ def _unused_imports(nodes: list[Scoped], imports: list[Import]) -> set[int]:
     for node, scope in nodes:
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
             names.add((node.id, scope))
+
     read = set()
     for name, scope in names:
         read |= {id(binding.alias) for binding in bindings_of(name, scope)}

@@ -38,7 +38,8 @@ class Plan:
 
 
 def preparer(mean: list[float], std: list[float], plan: Plan) -> Prepare:
-    """Return the function that makes of images what a network sees: normalised, resized and flipped.
+    """Return the function that makes of images what a network sees: normalised, resized and
+    flipped.
 
     mean, std: by channel, of pixels from 0 to 1.
     """

@@ -6,7 +6,8 @@ from typing import TypedDict
 
 from archloop.settings.sections import Evaluation
 
-# What goes into the records of a shard: all that the program, the protocol, the data and the seed determine (on a CPU).
+# What goes into the records of a shard: all that the program, the protocol, the data and the seed
+# determine (on a CPU).
 FIELDS = (
     "outcome",
     "detail",
@@ -24,7 +25,9 @@ FIELDS = (
 
 
 class Epoch(TypedDict, total=False):
-    """An epoch of a training. accuracy: on the validation split, once the predictions have met its labels."""
+    """An epoch of a training. accuracy: on the validation split, once the predictions have met its
+    labels.
+    """
 
     repeat: int
     loss: float | None
@@ -42,7 +45,9 @@ class Graph(TypedDict):
 
 
 class Record(TypedDict, total=False):
-    """What became of a candidate: the FIELDS, what was measured on the way, and what the judge went by."""
+    """What became of a candidate: the FIELDS, what was measured on the way, and what the judge went
+    by.
+    """
 
     outcome: str
     detail: str | None
@@ -71,7 +76,9 @@ class Record(TypedDict, total=False):
 
 
 def unjudged(outcome: str, detail: str) -> Record:
-    """Return the record of a program that was not run, or gave no result: its outcome, and nothing else."""
+    """Return the record of a program that was not run, or gave no result: its outcome, and nothing
+    else.
+    """
     record: Record = {"outcome": outcome, "detail": detail}
     for name in FIELDS:
         record.setdefault(name, None)  # type: ignore[misc]
@@ -101,7 +108,10 @@ class TrainingRequest:
 
 @dataclass
 class CandidateReport:
-    """What a candidate's process says of itself. Nobody believes it: archloop.evaluation.score reads it."""
+    """What a candidate's process says of itself.
+
+    Nobody believes it: archloop.evaluation.score reads it.
+    """
 
     outcome: str = ""
     detail: str = ""

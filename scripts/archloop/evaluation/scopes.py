@@ -1,6 +1,8 @@
-"""Which name in a program means what: the scopes of Python, what is bound in each, and texts put together of names.
+"""Which name in a program means what: the scopes of Python, what is bound in each, and texts put
+together of names.
 
-No recursion and no pass over the program for each name: however deep or long a program is, it takes linear time.
+No recursion and no pass over the program for each name: however deep or long a program is, it takes
+linear time.
 """
 
 import ast
@@ -19,7 +21,10 @@ WORDLESS = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
 
 @dataclass(eq=False)
 class Scope:
-    """A module, class, function or comprehension. bound: name -> what it is bound to, see `Binding`."""
+    """A module, class, function or comprehension.
+
+    bound: name -> what it is bound to, see `Binding`.
+    """
 
     kind: str
     outer: "Scope | None" = None
@@ -32,7 +37,9 @@ class Scope:
 
 @dataclass(frozen=True, eq=False)
 class Binding:
-    """One way in which a name gets a value: by an import of `origin`, as another name for `value`, or otherwise."""
+    """One way in which a name gets a value: by an import of `origin`, as another name for `value`,
+    or otherwise.
+    """
 
     origin: str | None = None
     value: ast.expr | None = None
@@ -50,6 +57,7 @@ def scoped(tree: ast.Module) -> list[Scoped]:
     """Return every node, in the order of the text, with its scope; what is bound is in the scopes."""
     found: list[Scoped] = []
     to_do: list[Scoped] = [(tree, Scope("module"))]
+
     while to_do:
         node, scope = to_do.pop()
         found.append((node, scope))
@@ -60,7 +68,10 @@ def scoped(tree: ast.Module) -> list[Scoped]:
 
 
 def binder(name: str, scope: Scope) -> list[tuple[Scope, list[Binding]]]:
-    """Return the scopes in which a name that is read may be bound, the innermost first; none for a builtin."""
+    """Return the scopes in which a name that is read may be bound, the innermost first.
+
+    None for a builtin.
+    """
     place: Scope | None = scope
     if scope.elsewhere.get(name) == "global":
         place = _module(scope)
@@ -73,6 +84,7 @@ def binder(name: str, scope: Scope) -> list[tuple[Scope, list[Binding]]]:
         # What a class body binds is not seen in the functions below it.
         if name in place.bound and (first or place.kind != "class"):
             found.append((place, place.bound[name]))
+
             # In a class body a name may be bound later, and then means the outer one.
             if place.kind != "class":
                 return found
@@ -89,9 +101,10 @@ def bindings_of(name: str, scope: Scope) -> list[Binding]:
 
 
 def text_of(node: ast.expr, scope: Scope | None = None) -> str | None:
-    """Return the text that an expression is, put together from written parts; None where it is not known.
+    """Return the text that an expression is, put together from written parts.
 
-    scope: where it stands; with it a name counts that is bound to such a text and never to anything else.
+    None where it is not known. scope: where it stands; with it a name counts that is bound to such
+    a text and never to anything else.
     """
     written: list[str] = []
     to_do: list[Part] = [(node, scope)]
@@ -111,13 +124,18 @@ def text_of(node: ast.expr, scope: Scope | None = None) -> str | None:
 
 
 def _put_together(node: ast.expr, scope: Scope | None) -> list[Part] | None:
-    """Return the parts, with their scopes, that make up a text in their order; None for what is no such text."""
+    """Return the parts, with their scopes, that make up a text in their order.
+
+    None for what is no such text.
+    """
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return [(node.left, scope), (node.right, scope)]
     if isinstance(node, ast.JoinedStr):
         return [(value, scope) for value in node.values]
+
     if isinstance(node, ast.FormattedValue) and node.format_spec is None:
         return [(node.value, scope)]
+
     joined = _joined(node)
     if joined is not None:
         return [(element, scope) for element in joined]
@@ -161,6 +179,7 @@ def _bind(node: ast.AST, scope: Scope) -> None:
         target = scope
         if isinstance(node, ast.NamedExpr):
             target = _around_comprehensions(scope)
+
         if target.elsewhere.get(name) == "global":
             target = _module(target)
         elif target.elsewhere.get(name) == "nonlocal":
@@ -198,7 +217,9 @@ def _bindings(node: ast.AST, scope: Scope) -> Iterator[tuple[str, Binding]]:
 
 
 def imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str, ast.alias]]:
-    """Yield (name in the program, what it stands for, the part of the statement) of every name that it binds."""
+    """Yield (name in the program, what it stands for, the part of the statement) of every name that
+    it binds.
+    """
     for alias in node.names:
         if isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
@@ -238,8 +259,11 @@ def arguments_of(node: Function) -> list[ast.arg]:
 
 
 def _parts_of_function(node: Function, scope: Scope) -> Iterator[Scoped]:
-    """Yield decorators, annotations and defaults in the scope around a function, its body in its own."""
+    """Yield decorators, annotations and defaults in the scope around a function, its body in its
+    own.
+    """
     arguments = arguments_of(node)
+
     outside: list[ast.expr | None] = []
     body: list[ast.stmt] | list[ast.expr]
     if isinstance(node, ast.Lambda):
@@ -255,8 +279,10 @@ def _parts_of_function(node: Function, scope: Scope) -> Iterator[Scoped]:
     for part in outside:
         if part is not None:
             yield part, scope
+
     for argument in arguments:
         inner.bind(argument.arg, Binding())
+
     for statement in body:
         yield statement, inner
 
@@ -274,6 +300,7 @@ def _parts_of_class(node: ast.ClassDef, scope: Scope) -> Iterator[Scoped]:
 def _parts_of_comprehension(node: Comprehension, scope: Scope) -> Iterator[Scoped]:
     """Yield what the first loop goes over in the scope around a comprehension, all else in its own."""
     inner = Scope("comprehension", scope)
+
     first = node.generators[0].iter
     yield first, scope
     for child in ast.iter_child_nodes(node):
@@ -290,6 +317,7 @@ def _declare(node: Function | ast.ClassDef, inner: Scope) -> None:
     to_do: list[ast.AST] = []
     if not isinstance(node, ast.Lambda):
         to_do += node.body
+
     while to_do:
         part = to_do.pop()
         if isinstance(part, (ast.Global, ast.Nonlocal)):

@@ -1,6 +1,8 @@
-"""What a candidate's process says, made into a record: every value of its type, and the score from the labels.
+"""What a candidate's process says, made into a record: every value of its type, and the score from
+the labels.
 
-Nothing that comes from there is believed: a program can lie about itself, but it breaks no record and makes no score.
+Nothing that comes from there is believed: a program can lie about itself, but it breaks no record
+and makes no score.
 """
 
 import json
@@ -37,13 +39,15 @@ OUTCOMES = (
     "crashed",
     "diverged",
 )
-# A candidate can send no signal, so nobody but the kernel, short of memory, ends it by one of these.
+# A candidate can send no signal, so nobody but the kernel, short of memory, ends it by one of
+# these.
 OUT_OF_MEMORY = (-signal.SIGKILL, -signal.SIGBUS)
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 def read_result(report: Report, result: bytes, nonce: bytes) -> tuple[Record, bytes]:
-    """Return what the supervisor saw and the candidate said as (a record, predictions that are not yet scored).
+    """Return what the supervisor saw and the candidate said as (a record, predictions that are not
+    yet scored).
 
     result: the nonce, the length of a JSON header in four bytes, the header, the predictions.
     """
@@ -72,14 +76,22 @@ def _without_result(outcome: str, detail: str) -> Record:
 
 
 def _died(status: int) -> Record:
-    """Return the record of a process that ended without a result; status: its exit code, or minus a signal."""
-    how = f"signal {-status}" if status < 0 else f"status {status}"
-    outcome = "out_of_memory" if status in OUT_OF_MEMORY else "crashed"
+    """Return the record of a process that ended without a result.
+
+    status: its exit code, or minus a signal.
+    """
+    how = f"status {status}"
+    if status < 0:
+        how = f"signal {-status}"
+    outcome = "crashed"
+    if status in OUT_OF_MEMORY:
+        outcome = "out_of_memory"
     return _without_result(outcome, f"{NO_RESULT} with {how} and no result")
 
 
 def _checked(said: dict) -> Record:
-    """Return what the candidate's process says of it as a record, every value of the type that it must have.
+    """Return what the candidate's process says of it as a record, every value of the type that it
+    must have.
 
     Raises one of UNREADABLE otherwise: a program can lie about itself, but break no record.
     """
@@ -111,16 +123,20 @@ def _epoch(said: dict) -> Epoch:
 
 
 def _graph(said: dict) -> Graph:
-    """Return a graph as graph_fingerprint gives it: so many nodes, lists so deep, texts that can be seen."""
+    """Return a graph as graph_fingerprint gives it: so many nodes, lists so deep, texts that can be
+    seen.
+    """
     digest, nodes = said["digest"], said["nodes"]
     if not (isinstance(digest, str) and DIGEST.fullmatch(digest) and said["method"] == "trace"):
         raise ValueError("digest")
+
     if not isinstance(nodes, list) or len(nodes) > MAXIMUM_NODES or _depth(nodes) > MAXIMUM_DEPTH:
         raise ValueError("nodes")
 
     for node in nodes:
         if not isinstance(node, list) or len(node) != 4 or not isinstance(node[0], str):
             raise ValueError("nodes")
+
     return {
         "digest": digest,
         "method": "trace",
@@ -132,11 +148,13 @@ def _graph(said: dict) -> Graph:
 def _depth(value: object) -> int:
     """Return how deep lists are in lists, at most one more than is allowed."""
     level, depth = [value], 0
+
     while level and depth <= MAXIMUM_DEPTH:
         inner = []
         for values in level:
             if isinstance(values, list):
                 inner += values
+
         level = inner
         if level:
             depth += 1
@@ -144,7 +162,10 @@ def _depth(value: object) -> int:
 
 
 def _printable(value: object) -> object:
-    """Return plain data of a graph, its texts as lines that can be seen; raise ValueError for anything else."""
+    """Return plain data of a graph, its texts as lines that can be seen.
+
+    Raise ValueError for anything else.
+    """
     if isinstance(value, list):
         return [_printable(inner) for inner in value]
     if isinstance(value, str):
@@ -181,7 +202,8 @@ def scored(
 ) -> Record:
     """Return the record of one training with its accuracies: here the predictions meet the labels.
 
-    predictions: a class (uint8) for each image of validation after every epoch, then for each image of test.
+    predictions: a class (uint8) for each image of validation after every epoch, then for each image
+    of test.
     """
     if record["outcome"] != "trained":
         return record
@@ -235,7 +257,8 @@ def _parts(
 
 
 def merged(records: list[Record]) -> Record:
-    """Return one record of several trainings with other seeds: means, their noise, and what they took together.
+    """Return one record of several trainings with other seeds: means, their noise, and what they
+    took together.
 
     The last one decides what became of the program: the others were trained.
     """
@@ -273,7 +296,9 @@ def _values(records: list[Record], name: str) -> list[Any]:
 
 
 def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean over the classes that occur of the share of each that is predicted, so that rare ones count."""
+    """Return the mean over the classes that occur of the share of each that is predicted, so that
+    rare ones count.
+    """
     sizes = np.bincount(labels)
     right = np.bincount(labels[predicted == labels], minlength=len(sizes))
     occur = sizes > 0

@@ -1,10 +1,12 @@
-"""The store of known scores: records read by key, each written once, in few files and without locks.
+"""The store of known scores: records read by key, each written once, in few files and without
+locks.
 
     results/evaluations/ab.000017.jsonl.gz    all records whose key begins with ab, after 17 additions
 
-An addition writes the whole file anew under the next number and takes that name by a hard link, which is atomic on
-network file systems, too: of several writers one gets it, the others read what it wrote and try the number after. So
-the first record of a key is the only one. Files with smaller numbers are deleted once a greater one is there.
+An addition writes the whole file anew under the next number and takes that name by a hard link,
+which is atomic on network file systems, too: of several writers one gets it, the others read what
+it wrote and try the number after. So the first record of a key is the only one. Files with smaller
+numbers are deleted once a greater one is there.
 """
 
 import contextlib
@@ -39,7 +41,10 @@ logger = get_logger("scores")
 
 @dataclass(frozen=True)
 class _File:
-    """The last file of a prefix of keys. number: 0 where there is none. records: key -> its compressed record."""
+    """The last file of a prefix of keys. number: 0 where there is none.
+
+    records: key -> its compressed record.
+    """
 
     number: int
     content: bytes
@@ -47,7 +52,10 @@ class _File:
 
 
 class ScoreStore:
-    """A folder of records by key. Threads, processes and machines may read and add at the same time."""
+    """A folder of records by key.
+
+    Threads, processes and machines may read and add at the same time.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -64,10 +72,13 @@ class ScoreStore:
         return _of_old_store(self.folder, key)
 
     def put(self, key: str, record: Record) -> Record:
-        """Keep a record under its key and return the one that is kept there: another where somebody was first."""
+        """Keep a record under its key and return the one that is kept there: another where somebody
+        was first.
+        """
         added = _compressed(key, record)
         prefix = key[:2]
         self.folder.mkdir(parents=True, exist_ok=True)
+
         with self.lock:
             while True:
                 file = self._file(prefix, look_again=True)
@@ -80,7 +91,10 @@ class ScoreStore:
                     return record
 
     def _file(self, prefix: str, look_again: bool) -> _File:
-        """Return the last file of a prefix; look_again: look whether the one that was read still is the last."""
+        """Return the last file of a prefix.
+
+        look_again: look whether the one that was read still is the last.
+        """
         if prefix in self.read and not look_again:
             return self.read[prefix]
 
@@ -101,9 +115,11 @@ class ScoreStore:
 
 
 def all_records(folder: Path) -> Iterator[tuple[Path, str, Callable[[], Any]]]:
-    """Yield (file, key, function that reads the record) of a whole store, its old form, a file a record, included.
+    """Yield (file, key, function that reads the record) of a whole store, its old form, a file a
+    record, included.
 
-    The function raises InputError for a file that is not whole; what is left of it comes under keys of its own.
+    The function raises InputError for a file that is not whole; what is left of it comes under keys
+    of its own.
     """
     for path in _last_files(folder):
         known, whole = members(path)
@@ -122,6 +138,7 @@ def _last_files(folder: Path) -> list[Path]:
         name = NAME.fullmatch(path.name)
         if name is None:
             continue
+
         prefix, number = name[1], int(name[2])
         if prefix not in last or number > last[prefix][0]:
             last[prefix] = number, path
@@ -141,6 +158,7 @@ def members(path: Path) -> tuple[dict[str, bytes], bool]:
         key = ""
         if reader.eof:
             key = text[len(START) :][:64].decode("ascii", "replace")
+
         if not KEY.fullmatch(key):
             return found, False
         found.setdefault(key, rest[: len(rest) - len(reader.unused_data)])
@@ -174,6 +192,7 @@ def _of_old_store(folder: Path, key: str) -> Record | None:
     path = folder / key[:2] / f"{key}.json"
     if not path.is_file():
         return None
+
     try:
         record: Any = read_json(path)
     except InputError:
@@ -214,7 +233,8 @@ def _take(folder: Path, prefix: str, number: int, content: bytes) -> bool:
     finally:
         temporary.unlink(missing_ok=True)
 
-    # The folder may have been looked at too long ago: then this number was taken, and deleted, before.
+    # The folder may have been looked at too long ago: then this number was taken, and deleted,
+    # before.
     numbers = _numbers(folder, prefix)
     if max(numbers, default=number) > number:
         path.unlink()
@@ -236,6 +256,7 @@ def _link(written: Path, path: Path) -> bool:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
+
         # Without hard links two writers at the very same moment could both be first.
         if path.exists():
             return False

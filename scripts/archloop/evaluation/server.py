@@ -1,4 +1,6 @@
-"""The fork server as the judge has it: its process, started with nothing of the user's, and what comes back from it."""
+"""The fork server as the judge has it: its process, started with nothing of the user's, and what
+comes back from it.
+"""
 
 import contextlib
 import os
@@ -25,7 +27,9 @@ DATA, METADATA = "data.safetensors", "facts.json"
 
 @dataclass(frozen=True)
 class Server:
-    """A fork server at work. instructions: those that PyTorch's kernels for processors are chosen by there."""
+    """A fork server at work. instructions: those that PyTorch's kernels for processors are chosen
+    by there.
+    """
 
     process: subprocess.Popen
     channel: socket.socket
@@ -33,13 +37,18 @@ class Server:
     instructions: str = ""
 
     def last_words(self) -> str:
-        """Return the last line that it wrote; without any, or when it was stopped before, its status."""
+        """Return the last line that it wrote.
+
+        Without any, or when it was stopped before, its status.
+        """
         written = b""
         if not self.messages.closed:
             # Without a seek, which would move the position at which the process writes.
             written = os.pread(self.messages.fileno(), 2**20, 0)
         lines = written.decode("utf-8", "replace").splitlines()
-        return plain_line(lines[-1]) if lines else f"status {self.process.poll()}"
+        if lines:
+            return plain_line(lines[-1])
+        return f"status {self.process.poll()}"
 
     def end(self) -> None:
         self.channel.close()
@@ -51,8 +60,9 @@ class Server:
 def start_server(code: str, data: Path, temporary: Path, around: list[str]) -> Server:
     """Return a new server that is ready; raise InputError where it cannot start.
 
-    code: what its Python runs. data: its folder with DATA and METADATA. temporary: folder for its temporary files.
-    around: the command line that it is run by, up to itself; none runs it directly.
+    code: what its Python runs. data: its folder with DATA and METADATA. temporary: folder for its
+    temporary files. around: the command line that it is run by, up to itself; none runs it
+    directly.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     arguments = [str(data / DATA), str(data / METADATA), str(theirs.fileno())]
@@ -110,8 +120,10 @@ def _environment(temporary: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TMPDIR": str(temporary),
     }
+
     environment |= isolation.identity("/nonexistent")
     environment |= PATIENT  # candidates share the processors
+
     for name in ("LD_LIBRARY_PATH", "CUDA_HOME", *isolation.GPU_VARIABLES):
         if name in os.environ:
             environment[name] = os.environ[name]
@@ -123,8 +135,8 @@ def read_all(
 ) -> dict[str, bytes]:
     """Return what comes from each descriptor until its end or the deadline, and close them.
 
-    limits: bytes of each; what is over is read, so that nobody blocks, and dropped. deadline: on the clock of
-    time.monotonic.
+    limits: bytes of each; what is over is read, so that nobody blocks, and dropped. deadline: on
+    the clock of time.monotonic.
     """
     parts = {name: bytearray() for name in descriptors}
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:

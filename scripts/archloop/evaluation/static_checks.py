@@ -1,8 +1,10 @@
-"""What can be said of a program without running it: does it parse, is it tame, does it keep the contract?
+"""What can be said of a program without running it: does it parse, is it tame, does it keep the
+contract?
 
-An allow-list of what a program may import and reach (allowed_libraries.py), and names that no network needs. It is a
-cheap refusal with an honest message, of what is written plainly or under another name. It protects nothing: what a
-program does in its own process cannot be told from its text, and the sandbox around that process is what protects.
+An allow-list of what a program may import and reach (allowed_libraries.py), and names that no
+network needs. It is a cheap refusal with an honest message, of what is written plainly or under
+another name. It protects nothing: what a program does in its own process cannot be told from its
+text, and the sandbox around that process is what protects.
 """
 
 import ast
@@ -110,7 +112,9 @@ METHODS = {"__init__", "forward"}  # of Net
 
 
 def check_program(program: str | None) -> tuple[str, str] | None:
-    """Return (outcome, reason) for a program that is refused unrun: unparseable, unsafe or contract; else None."""
+    """Return (outcome, reason) for a program that is refused unrun: unparseable, unsafe or
+    contract; else None.
+    """
     if program is None:
         return "unparseable", "the answer holds no program"
     if len(program.encode("utf-8", "backslashreplace")) > MAXIMUM_BYTES:
@@ -129,16 +133,20 @@ def check_program(program: str | None) -> tuple[str, str] | None:
 
     if unsafe:
         return "unsafe", unsafe
-    return ("contract", missing) if missing else None
+    if missing:
+        return "contract", missing
+    return None
 
 
 def without_unused(program: str) -> str:
-    """Return the program that is run: without imports that it never uses, and without what only a script would run.
+    """Return the program that is run: without imports that it never uses, and without what only a
+    script would run.
 
-    Both are common in what people and models write, and stand for nothing in a network. Left out are an import of what
-    is not allowed, where nothing reads its name, and `if __name__ == "__main__":`; an import of what is not allowed for
-    whose lack the program has an answer (`except ImportError:`) is one of something that is not there. A program that
-    cannot be read stays as it is.
+    Both are common in what people and models write, and stand for nothing in a network. Left out
+    are an import of what is not allowed, where nothing reads its name, and `if __name__ ==
+    "__main__":`; an import of what is not allowed for whose lack the program has an answer (`except
+    ImportError:`) is one of something that is not there. A program that cannot be read stays as it
+    is.
     """
     try:
         with warnings.catch_warnings():
@@ -161,13 +169,18 @@ def without_unused(program: str) -> str:
 
 
 def _edited(program: str, edits: list[tuple[ast.stmt, str]]) -> str:
-    """Return the program with statements replaced by others of one line; the lines of all else stay."""
+    """Return the program with statements replaced by others of one line.
+
+    The lines of all else stay.
+    """
     lines = line_feeds(program).encode("utf-8", "surrogatepass").split(b"\n")
     # From the end on, so that what comes before stays where it is.
     edits = sorted(edits, key=lambda edit: (edit[0].lineno, edit[0].col_offset), reverse=True)
     for node, text in edits:
         first, last = node.lineno - 1, _end_line(node) - 1
+
         before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
+
         # So that the lines of an error stay those of the program.
         blank = [b""] * (last - first)
         lines[first : last + 1] = [before + text.encode() + after, *blank]
@@ -206,7 +219,9 @@ def _unsafe(parsed: ParsedProgram) -> Iterator[str]:
 
 
 def _may_be_modules(node: ast.AST) -> Iterable[ast.expr | None]:
-    """Return the parts of a node where a module may stand, because it is clear what becomes of it there."""
+    """Return the parts of a node where a module may stand, because it is clear what becomes of it
+    there.
+    """
     if isinstance(node, ast.Attribute):
         return [node.value]
     if isinstance(node, ast.Assign):
@@ -215,6 +230,7 @@ def _may_be_modules(node: ast.AST) -> Iterable[ast.expr | None]:
         return [node.value] if _are_names([node.target]) else []
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return node.args[:1] if node.func.id in MODULE_CALLS else []
+
     if isinstance(node, ast.Compare):
         return [node.left, *node.comparators]
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -236,7 +252,9 @@ def _unsafe_import(node: Import, parsed: ParsedProgram) -> Iterator[str]:
 
 
 def _unsafe_name(node: ast.Name, scope: Scope, parsed: ParsedProgram) -> Iterator[str]:
-    """Yield what is wrong with a name: a builtin that no network needs, where it is not a name of a function's own."""
+    """Yield what is wrong with a name: a builtin that no network needs, where it is not a name of a
+    function's own.
+    """
     handed = node.id in ATTRIBUTE_CALLS and id(node) not in parsed.calls
     if isinstance(node.ctx, ast.Store) or not (handed or node.id in NAMES):
         return
@@ -271,7 +289,10 @@ def _unsafe_module(
 
 
 def _is_hidden(name: str, own: bool = False, looked_up: bool = False) -> bool:
-    """Say whether an attribute is none of a network's. own: of self or super(); looked_up: the allow-list knows it."""
+    """Say whether an attribute is none of a network's. own: of self or super().
+
+    looked_up: the allow-list knows it.
+    """
     if name in ATTRIBUTES and not looked_up:
         return True
     allowed = DUNDERS | OWN_DUNDERS if own else DUNDERS
@@ -290,6 +311,7 @@ def _first_refused(paths: Iterable[str]) -> str | None:
 def _unsafe_attribute(node: ast.Attribute, scope: Scope, parsed: ParsedProgram) -> Iterator[str]:
     paths = parsed.paths(node, scope)
     refused = _first_refused(paths)
+
     call = parsed.calls.get(id(node))
     is_seed_of_a_number = refused in SEEDS and call is not None and bool(call.args)
     if refused and not is_seed_of_a_number:
@@ -308,13 +330,17 @@ def _is_own(node: ast.expr) -> bool:
 
 
 def _unsafe_call(node: ast.Call, scope: Scope, parsed: ParsedProgram) -> Iterator[str]:
-    """Yield what is wrong with a call of getattr, setattr or delattr: on modules and classes, or by a hidden name."""
+    """Yield what is wrong with a call of getattr, setattr or delattr: on modules and classes, or by
+    a hidden name.
+    """
     if not isinstance(node.func, ast.Name) or node.func.id not in ATTRIBUTE_CALLS or not node.args:
         return
+
     target = node.args[0]
     modules = [look_up(path)[1] for path in parsed.paths(target, scope)]
     if _is_own(target) and not modules:
         return
+
     if node.func.id != "getattr":
         yield f"uses {node.func.id} on something other than self"
         return
@@ -332,6 +358,7 @@ def _missing(parsed: ParsedProgram) -> str | None:
     module = parsed.module
     if "Net" not in module.bound:
         return "no class Net"
+
     lacks = sorted(_missing_methods(parsed))
     if lacks:
         return f"Net has no {' and no '.join(lacks)}"

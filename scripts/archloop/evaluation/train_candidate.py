@@ -1,7 +1,8 @@
-"""One candidate's life in its sandbox: build, count, a forward pass, training, predictions. Nothing is trusted here.
+"""One candidate's life in its sandbox: build, count, a forward pass, training, predictions.
 
-The process has the training images and labels and the images to predict, never the labels that score it. Training is by
-the evaluator's own loop, or by the program's `train_setup` and `learn` (the LEMUR contract).
+Nothing is trusted here. The process has the training images and labels and the images to predict,
+never the labels that score it. Training is by the evaluator's own loop, or by the program's
+`train_setup` and `learn` (the LEMUR contract).
 """
 
 import dataclasses
@@ -93,15 +94,17 @@ def run(
 ) -> tuple[CandidateReport, bytes]:
     """Return (report, predictions) of one program, trained once.
 
-    settings: its precision resolved. images: of each split, the first of them; None takes all. predictions: a class
-    (uint8) for each validation image after every epoch, then for each test image; empty unless the outcome is
-    `trained`. What a report holds before the program fails stays in it.
+    settings: its precision resolved. images: of each split, the first of them; None takes all.
+    predictions: a class (uint8) for each validation image after every epoch, then for each test
+    image; empty unless the outcome is `trained`. What a report holds before the program fails stays
+    in it.
     """
     report = CandidateReport()
     try:
         predictions = _train(program, data.first(images), settings, seed, device, report)
         report.outcome = "trained"
         return report, b"".join(predictions)
+
     except Stop as stop:
         report.outcome, report.detail = stop.outcome, stop.detail
     except BaseException as error:
@@ -111,7 +114,10 @@ def run(
 
 
 def warm_up() -> None:
-    """Load what torch loads at first use, so that no child has to. No backward pass: its threads survive no fork."""
+    """Load what torch loads at first use, so that no child has to.
+
+    No backward pass: its threads survive no fork.
+    """
     network = torch.nn.Sequential(
         torch.nn.Conv2d(1, 2, 3),
         torch.nn.BatchNorm2d(2),
@@ -121,6 +127,7 @@ def warm_up() -> None:
         torch.nn.Linear(2, 2),
     )
     optimizer = _optimizer(network, 0.1, 0.9, "cpu")
+
     for weight in network.parameters():
         weight.grad = torch.zeros_like(weight)
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -187,7 +194,9 @@ def _train(
     stages.end("build")
 
     def count_others(loss: torch.Tensor) -> None:
-        """Count what the result depends on beside the registered parameters: weights in a closure, or in a list."""
+        """Count what the result depends on beside the registered parameters: weights in a closure,
+        or in a list.
+        """
         others = sum(weight.numel() for weight in unregistered(loss, model))
         report.parameters = registered + others
         check_budget(report.parameters, settings.parameter_budget)
@@ -249,7 +258,9 @@ def epoch_trainer(
 def _learn(
     model: torch.nn.Module, plan: Plan, look: Callable[[torch.Tensor], None] | None
 ) -> Callable[[Batches], Trained]:
-    """Return a function that trains one epoch by the protocol: SGD, cross-entropy, clipped gradients."""
+    """Return a function that trains one epoch by the protocol: SGD, cross-entropy, clipped
+    gradients.
+    """
     settings = plan.settings
     optimizer = _optimizer(model, settings.learning_rate, settings.momentum, plan.device)
     weights = trainable(model)
@@ -338,8 +349,12 @@ def _optimizer(
 def _predict(
     model: torch.nn.Module, images: torch.Tensor, prepare: Prepare, classes: int, plan: Plan
 ) -> bytes:
-    """Return the predicted class of each image, one byte each; raise Stop for answers that are not finite."""
+    """Return the predicted class of each image, one byte each.
+
+    Raise Stop for answers that are not finite.
+    """
     model.eval()
+
     parts = []
     with torch.no_grad(), autocast(plan.format.precision, plan.device):
         for batch in images.split(plan.protocol.predict_batch):
@@ -347,6 +362,7 @@ def _predict(
             expected = (len(batch), classes)
             if type(answers) is not torch.Tensor or tuple(answers.shape) != expected:
                 raise Stop("forward", "its answers have another type or shape in evaluation mode")
+
             if not answers.isfinite().all():
                 raise Stop("diverged", "its answers are no finite numbers")
             parts.append(answers.argmax(dim=1))

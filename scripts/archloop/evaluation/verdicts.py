@@ -1,4 +1,6 @@
-"""A fault of the machine is no verdict: what a crash is worth, by whether a sound program goes through there."""
+"""A fault of the machine is no verdict: what a crash is worth, by whether a sound program goes
+through there.
+"""
 
 import os
 from dataclasses import replace
@@ -51,8 +53,9 @@ def judge_fairly(
 ) -> tuple[Record, bool]:
     """Return (the record of a program, whether another try on another day would give it, too).
 
-    A crash counts only where the machine works: a sound program shows that. What sounds like a device that fails is
-    tried once more, and never kept for good. Raises InputError when the sound program fails.
+    A crash counts only where the machine works: a sound program shows that. What sounds like a
+    device that fails is tried once more, and never kept for good. Raises InputError when the sound
+    program fails.
     """
     record = judge.judge(program, settings, seed, device=device)
     if record["outcome"] == "crashed" and (device != "cpu" or not judge.sound):
@@ -70,7 +73,10 @@ def _device_failed(record: Record) -> bool:
 
 
 def prove(judge: AnyJudge, settings: Evaluation, device: str) -> None:
-    """Judge a program that is sound; raise InputError when it fails, for then no verdict of this machine counts."""
+    """Judge a program that is sound.
+
+    Raise InputError when it fails, for then no verdict of this machine counts.
+    """
     probe = replace(
         judge.settled(settings),
         training="evaluator",
@@ -83,6 +89,7 @@ def prove(judge: AnyJudge, settings: Evaluation, device: str) -> None:
         parameter_budget=10**6,
         timeout_s=120,
     )
+
     record = judge.train_once(SOUND, probe, 0, device, PROBE_IMAGES)
     if record["outcome"] != "trained":
         raise InputError(

@@ -1,4 +1,5 @@
-"""What trusted code does in the sandbox before a program is read: start the threads, start the device, train a step.
+"""What trusted code does in the sandbox before a program is read: start the threads, start the
+device, train a step.
 
 What this machine refuses shows here, and is no verdict on a program.
 """
@@ -13,13 +14,17 @@ GRAIN = 2**15
 
 
 def start_threads(count: int) -> None:
-    """Start all threads that a training uses; OpenMP ends the process where the machine refuses one."""
+    """Start all threads that a training uses.
+
+    OpenMP ends the process where the machine refuses one.
+    """
     torch.set_num_threads(count)
     torch.ones(2 * GRAIN * count).add_(1)
 
 
 def take_a_step(device: str) -> None:
-    """Train a step of convolution, batch normalisation and a linear layer, in bfloat16 where a GPU has it.
+    """Train a step of convolution, batch normalisation and a linear layer, in bfloat16 where a GPU
+    has it.
 
     Raises whatever the device raises, and RuntimeError when the loss is no finite number.
     """

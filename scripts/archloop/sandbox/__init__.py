@@ -1,1 +1,1 @@
-"""The sandbox of a candidate's process: namespaces, Landlock, system calls, memory of a GPU; and its supervisor."""
+"""The sandbox of a candidate's process, and the supervisor that watches it."""

@@ -1,6 +1,8 @@
-"""The memory that a candidate holds on a GPU, measured from outside by NVML: its own word is a promise.
+"""The memory that a candidate holds on a GPU, measured from outside by NVML: its own word is a
+promise.
 
-A candidate that has a card of its own can take all of it; where several share one, each may hold its share.
+A candidate that has a card of its own can take all of it; where several share one, each may hold
+its share.
 """
 
 from collections.abc import Callable
@@ -15,7 +17,8 @@ class Unmeasured(Exception):
 
 
 def shares(devices: list[str], workers: int) -> dict[str, CardShare]:
-    """Return device -> the share of each of its candidates, where several are judged at once on one.
+    """Return device -> the share of each of its candidates, where several are judged at once on
+    one.
 
     devices: as `dealt_out` gives them. workers: candidates at once on all of them.
     """
@@ -35,7 +38,8 @@ def shares(devices: list[str], workers: int) -> dict[str, CardShare]:
 def meter(uuid: str) -> Callable[[int], int | None]:
     """Return what gives the MB that a process holds on a card, None where NVML does not tell.
 
-    uuid: of the card, or of a part of it (MIG), as torch has it. Raises Unmeasured where there is no NVML.
+    uuid: of the card, or of a part of it (MIG), as torch has it. Raises Unmeasured where there is
+    no NVML.
     """
     try:
         import pynvml

@@ -1,7 +1,9 @@
-"""What candidates must not see of the folders that they may read: copies of the images and labels that score them.
+"""What candidates must not see of the folders that they may read: copies of the images and labels
+that score them.
 
-scikit-learn brings `digits` along, labels and all, in the same site-packages as the libraries that a program needs;
-Debian's package has Fashion-MNIST below /usr. Sources that a user names are refused where they could be read.
+scikit-learn brings `digits` along, labels and all, in the same site-packages as the libraries that
+a program needs; Debian's package has Fashion-MNIST below /usr. Sources that a user names are
+refused where they could be read.
 """
 
 import os
@@ -18,7 +20,10 @@ SOURCES = ("sklearn/datasets", "share/datasets/fashion-mnist")
 
 
 def hidden_folders(readable: Iterable[str]) -> list[str]:
-    """Return the folders with sources of data sets below readable ones, as these are spelled; links are no folders."""
+    """Return the folders with sources of data sets below readable ones, as these are spelled.
+
+    Links are no folders.
+    """
     found = set()
     for folder in readable:
         if os.path.islink(folder):  # noqa: PTH114 (what it leads to is readable by its own name, too)
@@ -44,11 +49,12 @@ def _sources_below(folder: str) -> Iterator[Path]:
 
 
 def without(readable: Iterable[str], hidden: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return (paths that may be read, folders that may be listed): what is readable but for the hidden folders.
+    """Return (paths that may be read, folders that may be listed): what is readable but for the
+    hidden folders.
 
-    For Landlock, where a right on a folder holds for all below: a folder with a hidden one in it is replaced by what
-    else it holds. It can still be listed, for Python looks for modules so. Links are followed: a right belongs to a
-    file, whatever names it has.
+    For Landlock, where a right on a folder holds for all below: a folder with a hidden one in it is
+    replaced by what else it holds. It can still be listed, for Python looks for modules so. Links
+    are followed: a right belongs to a file, whatever names it has.
     """
     secret = {os.path.realpath(path) for path in hidden}
     to_do = [os.path.realpath(path) for path in readable]

@@ -1,4 +1,5 @@
-"""The sandbox around a candidate's process: which level this machine allows, and how a process goes into it.
+"""The sandbox around a candidate's process: which level this machine allows, and how a process goes
+into it.
 
 namespaces   user, pid, network, mount, IPC and host name of its own; a root of read-only Python and a scratch folder in
              memory; no capabilities; the list of system calls of seccomp.py; limits.
@@ -7,10 +8,12 @@ bubblewrap   bubblewrap makes the namespaces, for one candidate at a time (some 
              inside it is the sandbox of level landlock: as strong, but torch is imported for every candidate.
 none         limits alone. Only when the settings ask for it.
 
-At every level a candidate is one process: fork and exec are denied, so its end is the end of all that it started.
+At every level a candidate is one process: fork and exec are denied, so its end is the end of all
+that it started.
 
-Where the device is a GPU the sandbox is built twice: wider while trusted code starts the device, for its driver listens
-on a Unix socket, names its threads through /proc and removes files, and then, before a program is read, as it stays.
+Where the device is a GPU the sandbox is built twice: wider while trusted code starts the device,
+for its driver listens on a Unix socket, names its threads through /proc and removes files, and
+then, before a program is read, as it stays.
 """
 
 import functools
@@ -45,7 +48,8 @@ GPU_SYSTEM = ("/sys", "/proc/driver/nvidia", "/etc/nvidia", "/etc/alternatives")
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 # What libraries keep a cache below.
 CACHES = ("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
-# Since Linux 5.14 a limit on processes counts those of a user namespace apart; before, all that the user runs.
+# Since Linux 5.14 a limit on processes counts those of a user namespace apart; before, all that the
+# user runs.
 PROCESSES_BY_NAMESPACE = (5, 14)
 # Limits of which a candidate needs nothing.
 UNNEEDED = (
@@ -61,9 +65,11 @@ class Refused(Exception):
 
 
 def choose_level(wanted: str, gpu: bool = False) -> str:
-    """Return the isolation level to use: `auto` takes the strongest that works here, others are checked.
+    """Return the isolation level to use: `auto` takes the strongest that works here, others are
+    checked.
 
-    gpu: with what the driver of a GPU needs. Raises InputError, saying what to do, when it does not work here.
+    gpu: with what the driver of a GPU needs. Raises InputError, saying what to do, when it does not
+    work here.
     """
     if wanted == "none":
         return wanted
@@ -91,10 +97,11 @@ def choose_level(wanted: str, gpu: bool = False) -> str:
 
 @functools.cache
 def obstacle(level: str, gpu: bool = False) -> str | None:
-    """Return why a level does not work on this machine, None when it does: it is tried in a process of its own.
+    """Return why a level does not work on this machine, None when it does: it is tried in a process
+    of its own.
 
-    Raises InputError when that process itself fails: that is a fault of the installation and says nothing of the
-    kernel, so no weaker level is taken for it.
+    Raises InputError when that process itself fails: that is a fault of the installation and says
+    nothing of the kernel, so no weaker level is taken for it.
     """
     if not seccomp.supported():
         return "no seccomp filters"
@@ -133,7 +140,10 @@ def _obstacle_to_namespaces(level: str, gpu: bool) -> str | None:
 
 
 def _try(command: list[str]) -> tuple[int, str]:
-    """Run a command as the judge's processes are run; return its status and the last line of its complaint."""
+    """Run a command as the judge's processes are run.
+
+    Return its status and the last line of its complaint.
+    """
     # What Python itself may need to start, and nothing that would differ from the judge's process.
     environment = {"PATH": os.defpath} | identity("/nonexistent")
     if "LD_LIBRARY_PATH" in os.environ:
@@ -153,7 +163,9 @@ def _try(command: list[str]) -> tuple[int, str]:
 
 
 def try_namespaces(base: str, gpu: str) -> None:
-    """Go into namespaces and end, with status DOES_NOT_WORK and one line that says why where that does not work."""
+    """Go into namespaces and end, with status DOES_NOT_WORK and one line that says why where that
+    does not work.
+    """
     try:
         namespaces.leave()
         child = os.fork()
@@ -169,17 +181,21 @@ def try_namespaces(base: str, gpu: str) -> None:
 
 
 def identity(home: str) -> dict[str, str]:
-    """Return the variables by which libraries choose where to keep things; a user need have neither name nor home."""
+    """Return the variables by which libraries choose where to keep things.
+
+    A user need have neither name nor home.
+    """
     names = {"USER": "archloop", "LOGNAME": "archloop", "HOME": home}
     return names | dict.fromkeys(CACHES, f"{home}/cache")
 
 
 def confine(order: Order) -> Callable[[], None]:
-    """Put the calling process into its sandbox for good; return what closes it behind the start of a GPU.
+    """Put the calling process into its sandbox for good.
 
-    Memory is bounded on top of what the process has, enforced as address space on a CPU (a GPU's driver reserves far
-    more than it uses; there the supervisor looks at the memory in use). Raises OSError when a part of the sandbox
-    cannot be built.
+    Return what closes it behind the start of a GPU. Memory is bounded on top of what the process
+    has, enforced as address space on a CPU (a GPU's driver reserves far more than it uses; there
+    the supervisor looks at the memory in use). Raises OSError when a part of the sandbox cannot be
+    built.
     """
     # Before the root changes: the file is not seen from inside.
     promised = limits(order.bounds, order.level, order.gpu)
@@ -203,7 +219,8 @@ def confine(order: Order) -> Callable[[], None]:
 
     prctl(kernel_calls.SET_NO_NEW_PRIVS, 1)
     grants = _landlock_grants(order, granted, listed)
-    # The files in /proc of a process that cannot be dumped are root's, and a plain user's driver names its threads.
+    # The files in /proc of a process that cannot be dumped are root's, and a plain user's driver
+    # names its threads.
     _deny(order, grants, starting=order.gpu)
     if order.gpu:
         closing.append(functools.partial(_deny, order, grants, starting=False))
@@ -254,7 +271,10 @@ def _landlock_grants(order: Order, readable: list[str], listed: list[str]) -> li
 
 
 def _deny(order: Order, grants: list[tuple[str, int]], starting: bool) -> None:
-    """Deny the calling process files and system calls; starting: but for what the start of a GPU needs."""
+    """Deny the calling process files and system calls.
+
+    starting: but for what the start of a GPU needs.
+    """
     if not starting:
         # Nobody of the same user traces it or reads its memory.
         prctl(kernel_calls.SET_DUMPABLE, 0)
@@ -277,14 +297,17 @@ def die_with_parent() -> None:
 
 
 def scratch_base() -> str:
-    """Return a folder to mount on: it must exist, and what it holds is hidden from the candidate alone."""
+    """Return a folder to mount on: it must exist, and what it holds is hidden from the candidate
+    alone.
+    """
     return os.path.realpath(os.environ.get("TMPDIR", "/tmp"))
 
 
 def bubblewrap_command(
     readable: list[str], writable: tuple[str, ...], gpu: bool, hidden: Iterable[str] = ()
 ) -> list[str]:
-    """Return the command line of bubblewrap up to the program: namespaces, and a root of these paths.
+    """Return the command line of bubblewrap up to the program: namespaces, and a root of these
+    paths.
 
     hidden: folders below readable ones that are empty inside.
     """
@@ -341,7 +364,9 @@ def limits(bounds: Bounds, level: str, gpu: bool) -> dict[int, int]:
 
 
 def check_file_size(size: int) -> None:
-    """Raise InputError when the judge may not write a file of this size (bytes): its own copy of the images."""
+    """Raise InputError when the judge may not write a file of this size (bytes): its own copy of
+    the images.
+    """
     wanted = {resource.RLIMIT_FSIZE: max(size, SCRATCH_MB * 2**20)}
     lower = site_limits.shortfalls(wanted, "the judge needs")
     if lower:

@@ -1,4 +1,6 @@
-"""Landlock: a process gives up the file system but for the folders it names (landlock(7), Linux 5.13 and later)."""
+"""Landlock: a process gives up the file system but for the folders it names (landlock(7), Linux
+5.13 and later).
+"""
 
 import ctypes
 import os
@@ -25,7 +27,8 @@ READ = EXECUTE | READ_FILE | READ_DIR
 READ_WRITE = READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | TRUNCATE
 _ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 
-# Rights on files that a kernel of each ABI version knows; what is handled and not granted is denied.
+# Rights on files that a kernel of each ABI version knows; what is handled and not granted is
+# denied.
 _HANDLED = {
     1: (1 << 13) - 1,
     2: (1 << 14) - 1,
@@ -41,7 +44,10 @@ _ALL_THREADS = 1 << 3  # LANDLOCK_RESTRICT_SELF_TSYNC
 
 
 class _Ruleset(ctypes.Structure):
-    """struct landlock_ruleset_attr, as the newest ABI has it; older ones know its first fields alone."""
+    """struct landlock_ruleset_attr, as the newest ABI has it.
+
+    Older ones know its first fields alone.
+    """
 
     _fields_ = (
         ("files", ctypes.c_uint64),
@@ -66,11 +72,11 @@ def abi() -> int:
 
 
 def restrict(grants: Iterable[tuple[str, int]]) -> None:
-    """Confine the calling process for good to the given (path, rights); paths that are not there are passed over.
+    """Confine the calling process for good to the given (path, rights).
 
-    From ABI 4 on TCP is gone too, from 6 on abstract Unix sockets and signals to processes outside. Before ABI 8 other
-    threads that the process has already stay as they were. no_new_privs must be set. Raises OSError when the kernel
-    refuses.
+    Paths that are not there are passed over. From ABI 4 on TCP is gone too, from 6 on abstract Unix
+    sockets and signals to processes outside. Before ABI 8 other threads that the process has
+    already stay as they were. no_new_privs must be set. Raises OSError when the kernel refuses.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     version = abi()

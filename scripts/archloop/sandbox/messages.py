@@ -1,4 +1,7 @@
-"""What the judge, its fork server and the supervisor of a candidate say to each other. All three are trusted."""
+"""What the judge, its fork server and the supervisor of a candidate say to each other.
+
+All three are trusted.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -63,7 +66,8 @@ class Order:
 class Report:
     """What a supervisor saw of its candidate.
 
-    error: why there is no verdict, for the machine did not give what a candidate is promised; then nothing else counts.
+    error: why there is no verdict, for the machine did not give what a candidate is promised; then
+    nothing else counts.
     """
 
     error: str | None = None

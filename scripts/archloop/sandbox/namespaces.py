@@ -1,8 +1,10 @@
-"""Namespaces of its own for a process: user, pid, network, mount, IPC and host name, and a root of read-only binds.
+"""Namespaces of its own for a process: user, pid, network, mount, IPC and host name, and a root of
+read-only binds.
 
-Two steps, for a process cannot enter a new pid namespace, only its children can: the supervisor calls `leave`, forks,
-and the child, process 1 of the new pid namespace, calls `build_root`. No privilege is needed; as root it works the
-same. See namespaces(7), user_namespaces(7), pivot_root(2).
+Two steps, for a process cannot enter a new pid namespace, only its children can: the supervisor
+calls `leave`, forks, and the child, process 1 of the new pid namespace, calls `build_root`. No
+privilege is needed; as root it works the same. See namespaces(7), user_namespaces(7),
+pivot_root(2).
 """
 
 import contextlib
@@ -76,9 +78,10 @@ class Scratch:
 
 
 def leave() -> None:
-    """Move the calling process (single-threaded) into new namespaces; children are in the new pid namespace too.
+    """Move the calling process (single-threaded) into new namespaces.
 
-    Raises OSError where the kernel or its administrator does not allow it.
+    Children are in the new pid namespace too. Raises OSError where the kernel or its administrator
+    does not allow it.
     """
     user, group = os.geteuid(), os.getegid()
     _check(_libc.unshare(NEW_USER | NEW_PID | NEW_NETWORK | NEW_IPC | NEW_HOST), "unshare")
@@ -96,11 +99,13 @@ def build_root(
     scratch: Scratch,
     processes: bool = False,
 ) -> None:
-    """Give the calling process a file system of its own: the read-only paths, some devices, and a scratch folder.
+    """Give the calling process a file system of its own: the read-only paths, some devices, and a
+    scratch folder.
 
-    base: a folder that there is, on which the new root is mounted out of sight of everyone else. scratch: becomes the
-    working directory. processes: with /proc of the own pid namespace, in which nothing can be written but below the
-    calling process's own folder. A path below another one comes with it. Raises OSError.
+    base: a folder that there is, on which the new root is mounted out of sight of everyone else.
+    scratch: becomes the working directory. processes: with /proc of the own pid namespace, in which
+    nothing can be written but below the calling process's own folder. A path below another one
+    comes with it. Raises OSError.
     """
     _check(_libc.unshare(NEW_MOUNT | NEW_CGROUP), "unshare of mounts")
     _mount(None, "/", None, _RECURSIVE | _PRIVATE)
@@ -136,8 +141,9 @@ def _add_read_only(path: str, target: Path) -> None:
 
 
 def _mount_processes(folder: Path) -> None:
-    """Mount /proc read-only, the calling process's own folder in it writable. User 0 is user 0 there: it may write what
-    belongs to root, such as the kernel's settings.
+    """Mount /proc read-only, the calling process's own folder in it writable.
+
+    User 0 is user 0 there: it may write what belongs to root, such as the kernel's settings.
     """
     flags = _NO_SUID | _NO_DEVICES | _NO_EXECUTE
     folder.mkdir(exist_ok=True)
@@ -159,7 +165,8 @@ def _pivot(base: str) -> None:
 
 
 def own_folder_closer() -> Callable[[], None]:
-    """Return a function that makes the calling process's own folder in /proc read-only, once its capabilities are gone.
+    """Return a function that makes the calling process's own folder in /proc read-only, once its
+    capabilities are gone.
 
     A child that keeps them waits for the word, does it and ends.
     """
@@ -210,7 +217,10 @@ def _bind(source: str, target: Path) -> None:
 
 
 def _make_read_only(target: str) -> None:
-    """Make a bind and all that is mounted below it read-only; kernels before 5.12 do the topmost alone."""
+    """Make a bind and all that is mounted below it read-only.
+
+    Kernels before 5.12 do the topmost alone.
+    """
     attributes = _MountAttributes(set=_READ_ONLY | _NO_SUID)
     size = ctypes.sizeof(attributes)
     failed = _libc.syscall(
@@ -255,7 +265,8 @@ def cover(folder: str) -> None:
 def drop_capabilities() -> None:
     """Give up every capability, in the bounding set too, so that none comes back. Raises OSError."""
     for capability in range(_MOST_CAPABILITIES):
-        # Refused where the kernel has no such capability, and to a process that has none; the last call decides.
+        # Refused where the kernel has no such capability, and to a process that has none; the last
+        # call decides.
         prctl(kernel_calls.CAPBSET_DROP, capability)
     prctl(kernel_calls.CAP_AMBIENT, kernel_calls.CAP_AMBIENT_CLEAR_ALL)
 

@@ -1,4 +1,6 @@
-"""What a candidate may read: Python, its libraries, the system's libraries, and nothing of the user's."""
+"""What a candidate may read: Python, its libraries, the system's libraries, and nothing of the
+user's.
+"""
 
 import contextlib
 import os
@@ -20,14 +22,16 @@ SYSTEM = (
     "/etc/ld.so.cache",
     "/etc/localtime",
 )
-# What belongs to Python below the folder that it is installed in, which may be the home or the repository.
+# What belongs to Python below the folder that it is installed in, which may be the home or the
+# repository.
 PYTHON = ("bin", "lib", "lib64", "pyvenv.cfg")
 
 
 def readable_paths() -> list[str]:
     """Return what a candidate may read, each path by its own name and by the one without links.
 
-    Of the folder that Python is installed in only what belongs to Python, and no folder that holds the home.
+    Of the folder that Python is installed in only what belongs to Python, and no folder that holds
+    the home.
     """
     found = []
     for path in _of_python():
@@ -42,7 +46,9 @@ def readable_paths() -> list[str]:
 
 
 def _of_python() -> Iterable[str]:
-    """Yield the absolute paths of Python, its packages and the libraries that it was told to look for."""
+    """Yield the absolute paths of Python, its packages and the libraries that it was told to look
+    for.
+    """
     paths = []
     for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix):
         paths += [os.path.join(prefix, name) for name in PYTHON]  # noqa: PTH118
@@ -72,7 +78,9 @@ def is_within(path: str, folder: str) -> bool:
 
 
 def check_hidden(path: str | Path) -> None:
-    """Raise InputError when a candidate could read what lies at a path, for it is below one that it may read."""
+    """Raise InputError when a candidate could read what lies at a path, for it is below one that it
+    may read.
+    """
     real = os.path.realpath(path)
     for folder in readable_paths():
         if is_within(real, os.path.realpath(folder)):

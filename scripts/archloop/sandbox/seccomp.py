@@ -1,12 +1,14 @@
-"""The system calls that a candidate may make: a list of those that computing needs; every other one fails with EPERM.
+"""The system calls that a candidate may make: a list of those that computing needs.
 
-Denied by not being listed: sockets of every kind, fork and exec, signals to other processes, ptrace, mounts,
-namespaces, links, devices, changes of mode, owner and time stamps, System V and POSIX IPC, io_uring, bpf, keys,
-personality. The filter is a classic BPF program (seccomp(2), SECCOMP_MODE_FILTER), written here because neither
-libseccomp nor its binding can be counted on at a cluster.
+Every other one fails with EPERM. Denied by not being listed: sockets of every kind, fork and exec,
+signals to other processes, ptrace, mounts, namespaces, links, devices, changes of mode, owner and
+time stamps, System V and POSIX IPC, io_uring, bpf, keys, personality. The filter is a classic BPF
+program (seccomp(2), SECCOMP_MODE_FILTER), written here because neither libseccomp nor its binding
+can be counted on at a cluster.
 
-The driver of a GPU needs more at its start than afterwards. So there are two filters then: one for the start, while
-only trusted code runs, and the lasting one on top of it, for all threads at once, before a program is read.
+The driver of a GPU needs more at its start than afterwards. So there are two filters then: one for
+the start, while only trusted code runs, and the lasting one on top of it, for all threads at once,
+before a program is read.
 """
 
 import ctypes
@@ -44,23 +46,23 @@ stat 4 - | lstat 6 - | poll 7 - | access 21 - | pipe 22 - | select 23 - | dup2 3
 getpgrp 111 - | mkdir 83 - | creat 85 - | readlink 89 - | arch_prctl 158 -
 time 201 - | epoll_create 213 - | epoll_wait 232 - | eventfd 284 -
 """
-# What takes a name away from a file that may still be open or mapped, and so out of sight of whoever measures a folder;
-# allowed only where the scratch folder has a size of its own.
+# What takes a name away from a file that may still be open or mapped, and so out of sight of
+# whoever measures a folder; allowed only where the scratch folder has a size of its own.
 _REMOVING = """
 unlinkat 263 35 | renameat 264 38 | renameat2 316 276 | rename 82 - | rmdir 84 - | unlink 87 -
 """
 # What a GPU's driver needs besides; its devices are opened only where there is one.
 _GPU_CALLS = "mlock 149 228 | munlock 150 229 | sched_setaffinity 203 122"
-# What its start needs, and what closes the sandbox behind it: a listening Unix socket on which nobody accepts or
-# receives, memory with a name, and the calls that take all of this back.
+# What its start needs, and what closes the sandbox behind it: a listening Unix socket on which
+# nobody accepts or receives, memory with a name, and the calls that take all of this back.
 _START_CALLS = """
 bind 49 200 | listen 50 201 | memfd_create 319 279
 seccomp 317 277 | landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446
 """
-# ioctl of NVIDIA's driver that computing needs: those that gVisor's nvproxy publishes for it, and a few beside them
-# that only ask or map. 580.159 was seen without a list; with this one no driver was yet.
-# execution.driver_calls: log lets others through.
-# Of /dev/nvidiactl and /dev/nvidia*: type F and one of these numbers, of any size.
+# ioctl of NVIDIA's driver that computing needs: those that gVisor's nvproxy publishes for it, and a
+# few beside them that only ask or map. 580.159 was seen without a list; with this one no driver was
+# yet. execution.driver_calls: log lets others through. Of /dev/nvidiactl and /dev/nvidia*: type F
+# and one of these numbers, of any size.
 _GPU_NUMBERS = (
     *(0x27, 0x29, 0x2A, 0x2B, 0x34, 0x35, 0x4A, 0x4E, 0x4F, 0x5E),
     *(200, 201, 206, 207, 210, 212, 214, 215, 218),
@@ -78,7 +80,9 @@ _UVM_COMMANDS = (
 
 @dataclass(frozen=True)
 class _Call:
-    """A system call that one of its arguments decides: its numbers (None: there is none), and what may stand there."""
+    """A system call that one of its arguments decides: its numbers (None: there is none), and what
+    may stand there.
+    """
 
     x86_64: int | None
     aarch64: int | None
@@ -142,7 +146,8 @@ _JUMP_GREATER_EQUAL = 0x35
 _JUMP_SET = 0x45
 _RETURN = 0x06
 
-# Offsets in struct seccomp_data: the number of the call, the architecture, the low words of the arguments.
+# Offsets in struct seccomp_data: the number of the call, the architecture, the low words of the
+# arguments.
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 # SECCOMP_RET_*: what becomes of a call.
@@ -172,9 +177,10 @@ def supported() -> bool:
 
 
 def install(gpu: bool, removing: bool, starting: bool = False, log_unlisted: bool = False) -> None:
-    """Put the calling process, with all its threads, under the filter for good; raise OSError if refused.
+    """Put the calling process, with all its threads, under the filter for good.
 
-    gpu, starting, log_unlisted: see `filter_program`. removing: allow that files are deleted and renamed.
+    Raise OSError if refused. gpu, starting, log_unlisted: see `filter_program`. removing: allow
+    that files are deleted and renamed.
     """
     machine = platform.machine()
     instructions = filter_program(machine, os.getpid(), gpu, removing, starting, log_unlisted)
@@ -202,8 +208,9 @@ def filter_program(
 ) -> bytes:
     """Return the BPF instructions, 8 bytes each, for `x86_64` or `aarch64`.
 
-    own_pid: who may be signalled. gpu: allow what a GPU's driver needs. starting: allow what its start needs, too.
-    log_unlisted: let through, and leave in the system's log, an ioctl that is not on the driver's list.
+    own_pid: who may be signalled. gpu: allow what a GPU's driver needs. starting: allow what its
+    start needs, too. log_unlisted: let through, and leave in the system's log, an ioctl that is not
+    on the driver's list.
     """
     steps: list[_Step] = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
@@ -272,21 +279,27 @@ def _load_argument(argument: int) -> _Step:
 
 
 def _if_called(call: _Call, machine: str, then: list[_Step]) -> list[_Step]:
-    """Return the steps that run `then`, which must end in a return, for one call; none where there is no such call."""
+    """Return the steps that run `then`, which must end in a return, for one call.
+
+    None where there is no such call.
+    """
     number = call.number(machine)
     return [] if number is None else _if_equal(number, then)
 
 
 def _if_equal(value: int, then: list[_Step]) -> list[_Step]:
-    """Return the steps that run `then`, which must end in a return, when the loaded word has this value."""
+    """Return the steps that run `then`, which must end in a return, when the loaded word has this
+    value.
+    """
     return [(_JUMP_EQUAL, 0, len(then), value), *then]
 
 
 def _harmless_opening(argument: int) -> list[_Step]:
     """Return the steps that deny the ways of opening that Landlock does not see on every kernel.
 
-    Access mode 3 opens a file with no right at all, and before Linux 6.2 both that and a file opened for reading can be
-    emptied by O_TRUNC where only its owner's rights are in the way. O_TMPFILE makes files without a name.
+    Access mode 3 opens a file with no right at all, and before Linux 6.2 both that and a file
+    opened for reading can be emptied by O_TRUNC where only its owner's rights are in the way.
+    O_TMPFILE makes files without a name.
     """
     flags = _load_argument(argument)
     read_only = [flags, (_JUMP_SET, 0, 1, _TRUNCATE), _DENY, _ALLOW]

@@ -1,7 +1,9 @@
-"""The supervisor of one candidate, a trusted process: it starts the candidate's, watches it and reports its end.
+"""The supervisor of one candidate, a trusted process: it starts the candidate's, watches it and
+reports its end.
 
-It knows nothing of what the candidate does: that is a function which it is handed. It watches time, memory, threads,
-the scratch folder and the share of a card, and it ends the candidate when a limit is broken.
+It knows nothing of what the candidate does: that is a function which it is handed. It watches time,
+memory, threads, the scratch folder and the share of a card, and it ends the candidate when a limit
+is broken.
 """
 
 import contextlib
@@ -21,9 +23,11 @@ from archloop.sandbox import gpu_memory, isolation, namespaces
 from archloop.sandbox.messages import CardShare, Ended, Order, Report
 
 LOOK_EVERY_S = 0.05
-# How long a candidate's process may take to stand in its sandbox, the start of a GPU included, in seconds.
+# How long a candidate's process may take to stand in its sandbox, the start of a GPU included, in
+# seconds.
 START_S = 180
-# Threads, and in kB all memory that is the process's own, swapped out or not; files that it maps do not count.
+# Threads, and in kB all memory that is the process's own, swapped out or not; files that it maps do
+# not count.
 NUMBERS = re.compile(rb"^(Threads|RssAnon|RssShmem|VmSwap|HugetlbPages):\s*(\d+)", re.MULTILINE)
 
 # What a candidate's process goes through before it reads a program, as a message names it.
@@ -33,7 +37,8 @@ DEVICE = "the start of the device"
 CLOSING = "the closing of the sandbox"
 AGAIN = "a training step in the closed sandbox"
 BEGINNING = "the start of the candidate's process"
-# What it writes while it does, a line each: the step that it begins, or that it is refused; at last, its limits.
+# What it writes while it does, a line each: the step that it begins, or that it is refused; at
+# last, its limits.
 STEP, REFUSED = b"step ", b"refused "
 
 SHARED = "what a candidate holds on a card that it shares is not measured"
@@ -48,9 +53,9 @@ def supervise(
 ) -> NoReturn:
     """Be the supervisor of a candidate, and end. Called in a process of its own.
 
-    inherited: descriptors that are the candidate's. report: where the Report goes. candidate: is called in the
-    candidate's process with two descriptors, and never returns: where its steps go (see `announce`), and where the word
-    comes from that it may begin.
+    inherited: descriptors that are the candidate's. report: where the Report goes. candidate: is
+    called in the candidate's process with two descriptors, and never returns: where its steps go
+    (see `announce`), and where the word comes from that it may begin.
     """
     seen = Report()
     try:
@@ -158,21 +163,25 @@ def _meter(card: CardShare | None, child: int) -> Meter:
 
 
 def _check_meter(card: CardShare | None, held: Meter) -> None:
-    """Raise Refused where the device is started and NVML does not show what its start has taken of the card."""
+    """Raise Refused where the device is started and NVML does not show what its start has taken of
+    the card.
+    """
     if card and held() is None:
         raise isolation.Refused(f"{SHARED} (NVML does not show its process): {OWN_CARD}")
 
 
 def announce(descriptor: int, step: str) -> None:
-    """Say, in the candidate's process, which step it begins: where it fails, it failed at the last one."""
+    """Say, in the candidate's process, which step it begins: where it fails, it failed at the last
+    one.
+    """
     os.write(descriptor, STEP + step.encode() + b"\n")
 
 
 def await_sandbox(steps: int, threads: int) -> dict[str, int | None]:
     """Return the limits that hold for the candidate, once its process says that its sandbox stands.
 
-    steps: descriptor of what it announces, which is closed. threads: of evaluation.threads. Raises Refused where the
-    sandbox does not stand.
+    steps: descriptor of what it announces, which is closed. threads: of evaluation.threads. Raises
+    Refused where the sandbox does not stand.
     """
     announced = _read_all(steps)
     lines = announced.splitlines()
@@ -196,7 +205,10 @@ def await_sandbox(steps: int, threads: int) -> dict[str, int | None]:
 
 
 def _read_all(steps: int) -> bytes:
-    """Return all that comes until the writer closes its end; raise Refused where that takes more than START_S."""
+    """Return all that comes until the writer closes its end.
+
+    Raise Refused where that takes more than START_S.
+    """
     announced, deadline = b"", time.monotonic() + START_S
     with open(steps, "rb", buffering=0) as opened:
         while select.select([opened], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -218,8 +230,12 @@ def _last_step(announced: bytes) -> str:
 def _watch(
     child: int, status: IO[bytes], held: Meter, order: Order, deadline: float
 ) -> Ended | None:
-    """Wait for the end of the candidate; end it when it breaks a limit, and return (outcome, reason) then."""
-    # A blocked signal waits, so none is lost between two looks. (Kernels before 5.3 have no descriptor of a process.)
+    """Wait for the end of the candidate.
+
+    End it when it breaks a limit, and return (outcome, reason) then.
+    """
+    # A blocked signal waits, so none is lost between two looks. (Kernels before 5.3 have no
+    # descriptor of a process.)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     while os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
         broken = broken_limit(status, held, order, deadline)
@@ -244,12 +260,14 @@ def broken_limit(status: IO[bytes], held: Meter, order: Order, deadline: float) 
     except ProcessLookupError:  # it has ended just now
         return None
 
-    # A name may hold any bytes and lines that look like these; it comes first, and the last of each kind counts.
+    # A name may hold any bytes and lines that look like these; it comes first, and the last of each
+    # kind counts.
     numbers = {name: int(value) for name, value in NUMBERS.findall(text)}
     if numbers.pop(b"Threads", 0) > isolation.MAXIMUM_THREADS:
         return "crashed", f"more than {isolation.MAXIMUM_THREADS} threads"
 
-    # On a CPU the address space is limited; and a data set may lie in a file system in memory, which counts as shared.
+    # On a CPU the address space is limited; and a data set may lie in a file system in memory,
+    # which counts as shared.
     used_kb = sum(numbers.values()) if order.gpu else numbers.get(b"RssAnon", 0)
     if used_kb > order.bounds.memory_mb * 1024:
         return "out_of_memory", f"more than {order.bounds.memory_mb} MB in use"
