@@ -3,17 +3,19 @@
 How often each kind was seen: docs/judge.md. Trained in this process, by the judge's own code, without the walls.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from small_data import write_few_digits
 
-from archloop.data.dataset_file import read_metadata, read_split
+from archloop.data.dataset_file import SPLITS, read_metadata, read_split
 from archloop.evaluation import train_candidate
 from archloop.evaluation.static_checks import check_program, without_unused
+from archloop.evaluation.train_candidate import CandidateData
 from archloop.lemur.contract import hyperparameters
 from archloop.settings.complete import complete
+from archloop.settings.sections import Evaluation
 
 IMPORTS = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
 SUPPORTED = "\ndef supported_hyperparameters():\n    return {'lr', 'momentum', 'weight_decay'}\n"
@@ -113,23 +115,22 @@ KINDS = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     digits = write_few_digits(tmp_path_factory.mktemp("data") / "digits.safetensors", images=32)
-    tensors = {}
-    for split in ("train", "validation", "test"):
-        images, labels = read_split(digits, split)
-        tensors |= {f"{split}_images": torch.from_numpy(images), f"{split}_labels": torch.from_numpy(labels)}
-    return tensors | asdict(read_metadata(digits))
+    metadata = read_metadata(digits)
+    images = {f"{split}_images": torch.from_numpy(read_split(digits, split)[0]) for split in SPLITS}
+    labels = torch.from_numpy(read_split(digits, "train")[1])
+    return CandidateData(train_labels=labels, mean=metadata.mean, std=metadata.std, classes=metadata.classes, **images)
 
 
 @pytest.fixture
 def evaluation(config):
-    return complete(config)["evaluation"] | {"precision": "float32", "epochs": 2}
+    return Evaluation(**complete(config)["evaluation"] | {"precision": "float32", "epochs": 2})
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sound_program_of_this_kind_is_trained(kind, data, evaluation):
     assert check_program(KINDS[kind]) is None
-    facts, predictions = train_candidate.judge(without_unused(KINDS[kind]), data, evaluation, 1, "cpu", images=32)
-    assert (facts["outcome"], facts["detail"]) == ("trained", "")
+    report, predictions = train_candidate.run(without_unused(KINDS[kind]), data, evaluation, 1, "cpu", images=32)
+    assert (report.outcome, report.detail) == ("trained", "")
     assert len(predictions) == 3 * 32
 
 
@@ -148,15 +149,15 @@ def test_a_sound_program_of_this_kind_is_trained(kind, data, evaluation):
 def test_a_program_that_is_none_is_told_why(program, outcome, says, data, evaluation):
     found = check_program(program)
     if found is None:
-        evaluation |= {"batch_size": 64}
-        facts, _ = train_candidate.judge(without_unused(program), data, evaluation, 1, "cpu", images=64)
-        found = facts["outcome"], facts["detail"]
+        large = replace(evaluation, batch_size=64)
+        report, _ = train_candidate.run(without_unused(program), data, large, 1, "cpu", images=64)
+        found = report.outcome, report.detail
     assert found[0] == outcome and says in found[1]
 
 
 def test_a_declared_hyperparameter_has_the_protocols_value(evaluation):
     program = "def supported_hyperparameters(): return {'learning_rate', 'weight_decay', 'drop_path', 'alpha', 'lr'}"
-    given = hyperparameters(program, evaluation)
-    assert (given["learning_rate"], given["weight_decay"]) == (evaluation["learning_rate"], 0.0)
-    assert (given["drop_path"], given["alpha"]) == (evaluation["dropout"], 0.5)
-    assert "alpha" not in hyperparameters("", evaluation)
+    given = hyperparameters(program, asdict(evaluation))
+    assert (given["learning_rate"], given["weight_decay"]) == (evaluation.learning_rate, 0.0)
+    assert (given["drop_path"], given["alpha"]) == (evaluation.dropout, 0.5)
+    assert "alpha" not in hyperparameters("", asdict(evaluation))
