@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from archloop.families.programs import AXES, known_families, render
+from archloop.layout import Cell, indices_of_shard
 from archloop.random_seeds import derive, generator
 
 
@@ -22,7 +23,7 @@ def draw_families(
     """
     names = known_families(families)
     rows = []
-    for index in range(shard, count, shards):
+    for index in indices_of_shard(count, shard, shards):
         own = derive(seed, chain, cycle, "draw", index)
         dice = generator(own)
         family = dice.choice(names)
@@ -37,7 +38,7 @@ def draw_families(
 def candidate(chain: str, cycle: int, index: int, shard: int) -> dict:
     """Return what every candidate has that no language model wrote."""
     return {
-        "id": f"{chain}-{cycle:02d}-{index:04d}",
+        "id": Cell(chain, cycle).candidate_id(index),
         "chain": chain,
         "cycle": cycle,
         "index": index,

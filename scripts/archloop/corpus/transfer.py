@@ -3,6 +3,7 @@
 import polars as pl
 
 from archloop.corpus.draw_families import candidate
+from archloop.layout import is_in_shard
 
 # What a program keeps of where it comes from.
 KEPT = ("program", "family", "prompt_id", "prompt", "references", "adapter", "seed")
@@ -17,5 +18,5 @@ def transfer(
         | {name: row[name] for name in KEPT}
         | {"origin": row["id"]}
         for index, row in enumerate(corpus.iter_rows(named=True))
-        if index % shards == shard
+        if is_in_shard(index, shard, shards)
     ]

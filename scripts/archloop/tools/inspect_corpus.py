@@ -9,6 +9,7 @@ import polars as pl
 
 from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.errors import InputError
+from archloop.layout import CANDIDATES, CORPUS, SEED, Cell, cells_with
 from archloop.novelty.neighbours import count_matches, low_bytes
 from archloop.novelty.shingles import jaccard, shingle_sets, signatures
 from archloop.outcomes import VALID
@@ -30,16 +31,12 @@ def read_results(folder: Path, chain: str | None = None) -> Records:
 
     Raises InputError when there are none or a file is broken.
     """
-    seed = [path for path in [folder / "seed" / "corpus.parquet"] if path.is_file()]
-    cycles = sorted(
-        folder.glob(f"{chain or '*'}/cycle-*"), key=lambda path: (path.parent.name, _number(path))
-    )
-    shards = [path / "corpus.parquet" for path in cycles if (path / "corpus.parquet").is_file()]
-    tables = [
-        path / "candidates.parquet" for path in cycles if (path / "candidates.parquet").is_file()
-    ]
-    if chain and not cycles:
-        chains = sorted({path.parent.name for path in folder.glob("*/cycle-*")})
+    seed = [path for path in [Cell(SEED, 0).folder(folder) / CORPUS] if path.is_file()]
+    asked = chain or "*"
+    shards = [cell.folder(folder) / CORPUS for cell in cells_with(folder, CORPUS, asked)]
+    tables = [cell.folder(folder) / CANDIDATES for cell in cells_with(folder, CANDIDATES, asked)]
+    if chain and not cells_with(folder, chain=chain):
+        chains = sorted({cell.chain for cell in cells_with(folder)})
         raise InputError(
             f"{folder}: there is no chain {chain}; there are {', '.join(chains) or 'none'}"
         )
@@ -178,8 +175,3 @@ def _text(value: object) -> str:
 
 def _share(value: float | None) -> str:
     return "no accuracy" if value is None else f"accuracy {value:.4f}"
-
-
-def _number(path: Path) -> int:
-    suffix = path.name.removeprefix("cycle-")
-    return int(suffix) if suffix.isdecimal() else 0

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from archloop import layout
 from archloop.corpus.admit import KNOWN_COLUMNS, admit, read_records
 from archloop.corpus.draw_families import draw_families
 from archloop.corpus.tables import read_candidates, read_corpus
@@ -26,6 +27,7 @@ from archloop.generation.write_prompts import (
     read_template,
     room_for_answer,
 )
+from archloop.layout import Cell, cell_of, cells_with
 from archloop.machine import host, versions
 from archloop.workflow.provenance import locate, provenance_path, read_provenance
 
@@ -57,8 +59,8 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
     Raises InputError for an id that is no candidate, and where a file that it was made from is gone.
     """
     chain, cycle, row = find(results, identity)
-    place = results / chain / f"cycle-{cycle}"
-    made = _made(place / "generated" / f"{row['shard']}.jsonl")
+    place = Cell(chain, cycle).folder(results)
+    made = _made(place / layout.generated(row["shard"]))
     if made["script"] == "generate":
         yield _prompt(results, place, row)
         yield from _answer(results, made, place, row, device)
@@ -71,16 +73,12 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
 def find(results: Path, identity: str) -> tuple[str, int, dict]:
     """Return (chain, cycle, row of candidates.parquet) of a candidate; raise InputError for an unknown id."""
     known = []
-    for path in sorted(results.glob("*/cycle-*/candidates.parquet")):
-        frame = read_candidates([path])
+    for cell in cells_with(results, layout.CANDIDATES):
+        frame = read_candidates([cell.folder(results) / layout.CANDIDATES])
         known += frame["id"].to_list()
         found = frame.filter(id=identity)
         if found.height:
-            return (
-                path.parent.parent.name,
-                int(path.parent.name.removeprefix("cycle-")),
-                found.row(0, named=True),
-            )
+            return (*cell, found.row(0, named=True))
     near = difflib.get_close_matches(identity, known, n=1)
     raise InputError(
         f"{results}: no candidate {identity}" + (f"; did you mean {near[0]}?" if near else "")
@@ -88,7 +86,7 @@ def find(results: Path, identity: str) -> tuple[str, int, dict]:
 
 
 def _prompt(results: Path, place: Path, row: dict) -> Step:
-    made = _made(place / "prompts.jsonl")
+    made = _made(place / layout.PROMPTS)
     paths = _inputs(results, made)
     template, hints = (
         next(path for path in paths if path.suffix == suffix) for suffix in (".j2", ".yaml")
@@ -134,7 +132,7 @@ def _answer(results: Path, made: dict, place: Path, row: dict, device: str) -> I
     model = next(path for path in paths if path.name == "manifest.json")
     adapter = next((path for path in paths if path.name == "adapter_model.safetensors"), None)
     settings, loading = made["settings"]["generation"], made["settings"]["loading"]
-    asked = [each for each in read_jsonl(place / "prompts.jsonl") if each["index"] == row["index"]]
+    asked = [each for each in read_jsonl(place / layout.PROMPTS) if each["index"] == row["index"]]
     with tempfile.TemporaryDirectory() as scratch:
         kept = Path(scratch) / "answers.jsonl"
         (again,), facts = generate(asked, model.parent, adapter, settings, loading, device, kept)
@@ -149,7 +147,7 @@ def _evaluation(
     from archloop.random_seeds import derive
     from archloop.settings.sections import Evaluation
 
-    path = place / "evaluated" / f"{row['shard']}.json"
+    path = place / layout.evaluated(row["shard"])
     made = _made(path)
     (record,) = [each for each in read_records([path]) if each["id"] == row["id"]]
     with Judge(_dataset(_inputs(results, made)), device, isolation) as judge:
@@ -171,7 +169,7 @@ def _evaluation(
 
 
 def _verdict(results: Path, place: Path, row: dict) -> Step:
-    made = _made(place / "candidates.parquet")
+    made = _made(place / layout.CANDIDATES)
     paths = _inputs(results, made)
     candidates = [
         each for path in paths if path.parent.name == "generated" for each in read_jsonl(path)
@@ -215,8 +213,14 @@ def _dataset(paths: list[Path]) -> Path:
 
 def _corpora(paths: list[Path]) -> list[Path]:
     """Return the corpus files in the order of the rules: the seed's, then by cycle."""
-    found = [path for path in paths if path.name == "corpus.parquet"]
-    return sorted(found, key=lambda path: int(path.parent.name.partition("-")[2] or 0))
+    found = [path for path in paths if path.name == layout.CORPUS]
+    return sorted(found, key=_cycle_of)
+
+
+def _cycle_of(path: Path) -> int:
+    """Return the cycle that a corpus file is of, 0 for that of the seed corpus."""
+    cell = cell_of(Path(*path.parts[-3:]))
+    return cell.cycle if cell else 0
 
 
 def _compare(

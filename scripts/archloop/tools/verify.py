@@ -9,16 +9,27 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
+from archloop import layout
 from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.evaluation.cache_key import protocol_digest, score_key
 from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import all_records
 from archloop.files import has_keys, read_json, read_jsonl, sha256_file, sha256_text
-from archloop.layout import PROVENANCE_SUFFIX, REQUESTS_FILE, ROOT, SCRIPTS, SETTINGS_FILE
+from archloop.layout import (
+    PREFLIGHT_FILE,
+    PROVENANCE_SUFFIX,
+    REQUESTS_FILE,
+    ROOT,
+    SCRIPTS,
+    SEED,
+    SETTINGS_FILE,
+    Cell,
+    cell_of,
+    cells_with,
+)
 from archloop.model.loading import MANIFEST, check_model
 from archloop.monitoring import live_page
 from archloop.outcomes import count_outcomes
@@ -46,7 +57,7 @@ ALONE = {
 }
 KEY = re.compile("[0-9a-f]{64}")
 # Files of a results folder that are no output of a job.
-UNMADE = (SETTINGS_FILE, REQUESTS_FILE, "preflight.json", live_page.NAME, VERIFIED)
+UNMADE = (SETTINGS_FILE, REQUESTS_FILE, PREFLIGHT_FILE, live_page.NAME, VERIFIED)
 
 
 class Checked:
@@ -136,8 +147,8 @@ def verify(results: Path) -> tuple[list[str], Counter]:
     _check_models(checked)
     _check_unknown(checked)
     _check_settings(checked)
-    for chain, cycle in _cycles(checked):
-        _check_cycle(checked, chain, cycle, results / chain / f"cycle-{cycle}")
+    for chain, cycle in cells_with(results, layout.CANDIDATES):
+        _check_cycle(checked, chain, cycle, Cell(chain, cycle).folder(results))
     _check_scores(checked)
     return checked.findings, checked.counts
 
@@ -256,31 +267,28 @@ def _check_settings(checked: Checked) -> None:
         )
     for chain, facts in checked.settings.get("chains", {}).items():
         for cycle in range(1, facts.get("cycles", 0) + 1):
-            place = checked.results / chain / f"cycle-{cycle}" / "summary.json"
+            place = Cell(chain, cycle).folder(checked.results) / layout.SUMMARY
             if not place.is_file():
                 checked.say("missing", place, "the run is not finished")
 
 
-def _cycles(checked: Checked) -> Iterator[tuple[str, int]]:
-    for path in sorted(checked.results.glob("*/cycle-*/candidates.parquet")):
-        yield _cell(checked.results, path)
-
-
-def _cell(results: Path, path: Path) -> tuple[str, int]:
+def _cell(results: Path, path: Path) -> Cell:
     """Return the chain and cycle that a file of the results belongs to; the seed's 0 for all others."""
-    parts = Path(os.path.relpath(path, results)).parts
-    if len(parts) > 2 and re.fullmatch(r"cycle-[1-9]\d*", parts[1]):
-        return parts[0], int(parts[1].removeprefix("cycle-"))
-    return (parts[0] if len(parts) > 2 and parts[1] == "architectures" else "seed"), 0
+    inside = Path(os.path.relpath(path, results))
+    cell = cell_of(inside)
+    if cell is not None:
+        return cell
+    is_export = len(inside.parts) > 2 and inside.parts[1] == Path(layout.EXPORT).parts[0]
+    return Cell(inside.parts[0] if is_export else SEED, 0)
 
 
 def _check_cycle(checked: Checked, chain: str, cycle: int, place: Path) -> None:
     """Check that the counts of a cycle agree from the prompts to the summary, and that its seeds and adapters do."""
-    rows = checked.read(place / "candidates.parquet", lambda path: read_candidates([path]))
-    shard = checked.read(place / "corpus.parquet", lambda path: read_corpus([path], ["id"]))
+    rows = checked.read(place / layout.CANDIDATES, lambda path: read_candidates([path]))
+    shard = checked.read(place / layout.CORPUS, lambda path: read_corpus([path], ["id"]))
     known = checked.settings.get("chains", {}).get(chain)
     asked = known is None or known["source"] == MODEL
-    prompts = checked.read(place / "prompts.jsonl", _prompts) if asked else []
+    prompts = checked.read(place / layout.PROMPTS, _prompts) if asked else []
     if rows is None or shard is None or prompts is None:
         return
     checked.counts["candidates"] += rows.height
@@ -304,43 +312,39 @@ def _check_cycle(checked: Checked, chain: str, cycle: int, place: Path) -> None:
             )
     if asked and sorted(name for name, _, _ in prompts) != ids:
         checked.say(
-            "wrong", place / "prompts.jsonl", f"{len(prompts)} prompts for {len(ids)} candidates"
+            "wrong", place / layout.PROMPTS, f"{len(prompts)} prompts for {len(ids)} candidates"
         )
     if sorted(shard["id"]) != sorted(rows.filter(outcome="admitted")["id"]):
         checked.say(
             "wrong",
-            place / "corpus.parquet",
+            place / layout.CORPUS,
             "other programs than candidates.parquet has as admitted",
         )
-    if (place / "summary.json").is_file():
+    if (place / layout.SUMMARY).is_file():
         summary = checked.read(
-            place / "summary.json", lambda path: read_json(path, "funnel", "candidates")
+            place / layout.SUMMARY, lambda path: read_json(path, "funnel", "candidates")
         )
         counted = {"funnel": count_outcomes(rows["outcome"].to_list()), "candidates": len(ids)}
         if summary and any(summary[name] != value for name, value in counted.items()):
-            checked.say("wrong", place / "summary.json", "other counts than candidates.parquet has")
+            checked.say("wrong", place / layout.SUMMARY, "other counts than candidates.parquet has")
     if known is None or not asked:
         return
     for name, index, seed in prompts:
         if seed != derive(_seed(checked.settings, chain), chain, cycle, "generate", index):
             checked.say(
                 "wrong",
-                place / "prompts.jsonl",
+                place / layout.PROMPTS,
                 f"the seed of {name} does not derive from the run's",
             )
             break
     before = adapter_after(checked.settings, chain, cycle - 1)
-    parent = (
-        checked.results
-        / (f"{before[0]}/cycle-{before[1]}" if before and before[1] else "seed")
-        / "adapter"
-    )
-    digest = checked.digest(parent / "adapter_model.safetensors") if before else None
+    adapter = (before or Cell(SEED, 0)).folder(checked.results) / layout.ADAPTER
+    digest = checked.digest(adapter) if before else None
     if set(rows["adapter"]) - {digest}:
         checked.say(
             "stale",
-            place / "candidates.parquet",
-            f"generated with another adapter than {parent} holds",
+            place / layout.CANDIDATES,
+            f"generated with another adapter than {adapter.parent} holds",
         )
 
 
