@@ -18,8 +18,10 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+from archloop import layout  # noqa: E402
 from archloop.corpus.tables import read_candidates  # noqa: E402
 from archloop.files import read_json, read_jsonl, write_jsonl  # noqa: E402
+from archloop.layout import Cell  # noqa: E402
 from archloop.outcomes import VALID  # noqa: E402
 from archloop.random_seeds import derive  # noqa: E402
 from archloop.report.intervals import mean_interval, wilson  # noqa: E402
@@ -41,17 +43,15 @@ class Comparison:
             output,
             device,
         )
-        self.place = results / chain / f"cycle-{cycle}"
+        self.place = Cell(chain, cycle).folder(results)
         adapter = adapter_after(settings, chain, cycle - 1)
         if adapter is None:
             raise click.UsageError(f"chain {chain} has no adapter before cycle {cycle}")
-        start, number = adapter
-        before = results / start / f"cycle-{number}" if number else results / start
-        self.parent = before / "adapter" / "adapter_model.safetensors"
-        self.corpus = [results / "seed" / "corpus.parquet"]
-        self.corpus += [results / chain / f"cycle-{k}" / "corpus.parquet" for k in range(1, cycle)]
-        self.model = f"resources/models/{settings['model']['name']}/manifest.json"
-        self.dataset = f"resources/datasets/{settings['chains'][chain]['dataset']}.safetensors"
+        self.parent = adapter.folder(results) / layout.ADAPTER
+        cells = [Cell(layout.SEED, 0), *(Cell(chain, k) for k in range(1, cycle))]
+        self.corpus = [cell.folder(results) / layout.CORPUS for cell in cells]
+        self.model = layout.manifest_path(settings["model"]["name"])
+        self.dataset = layout.dataset_path(settings["chains"][chain]["dataset"])
 
     def of(self, section: str) -> dict:
         return effective(self.settings, section, self.chain, self.cycle)

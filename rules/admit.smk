@@ -1,4 +1,4 @@
-# The verdict on every candidate, and the shard of the corpus that a cycle admits.
+# The outcome of every candidate, and the corpus file of what a cycle admits.
 localrules:
     admit,
     summarize,

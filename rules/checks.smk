@@ -52,7 +52,7 @@ def planned(*rules):
 
 
 def check_again():
-    """Check before a run that goes on, too: there the rule has nothing to do."""
+    """Check before a run that is resumed, too: there the rule has nothing to do."""
     # Without the model there is little to check.
     if planned("preflight", "prepare_model", "train_model") or not planned(*QUEUED):
         return

@@ -1,4 +1,4 @@
-# Programs are judged: walls around each, the score computed outside.
+# Programs are trained and scored, each in a sandbox; the score is computed outside.
 rule evaluate:
     input:
         candidates=GENERATED,

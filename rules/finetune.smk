@@ -1,4 +1,4 @@
-# The adapter of a cycle: it goes on from the one before, with what the cycle admitted.
+# The adapter of a cycle: it continues the one before, with what the cycle admitted.
 rule finetune:
     input:
         fresh=f"{CYCLE}/{layout.CORPUS}",

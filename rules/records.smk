@@ -4,7 +4,7 @@ import fcntl
 from archloop.workflow.snakemake_records import other_model, stop_line, unrecorded
 from archloop.workflow.terminal import end_with_terminal
 
-# Without its record Snakemake takes an output for fresh, whatever made it.
+# Without its record Snakemake takes an output for up to date, whatever made it.
 if workflow.is_main_process:
     # The preflight rebuilds nothing; it is looked at again before every run.
     OUTPUTS = [
@@ -38,5 +38,5 @@ def hold_results():
         if isinstance(error, BlockingIOError):
             stop("results: another run is at work there; wait for it, or end it")
         stop(
-            f"results: {error.strerror}; it wants a folder with room that can be written and locked"
+            f"results: {error.strerror}; it needs a folder with room that can be written and locked"
         )

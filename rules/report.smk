@@ -1,7 +1,9 @@
 # What a person opens: one page that stands alone, its figures, and its tables.
 from archloop.report.parts import FIGURES, PAGE_PARTS, TABLES
+from archloop.settings.planned_files import report_files
 
 REPORT = "results/report"
+CELLS = [layout.Cell(chain, cycle) for chain in CHAINS for cycle in CYCLES[chain]]
 
 
 localrules:
@@ -10,20 +12,7 @@ localrules:
 
 rule report:
     input:
-        summaries=of_cycles(layout.SUMMARY),
-        candidates=of_cycles(layout.CANDIDATES),
-        seed_corpus=SEED_CORPUS,
-        corpus=of_cycles(layout.CORPUS),
-        records=lambda wildcards: [
-            path
-            for chain in CHAINS
-            for cycle in CYCLES[chain]
-            for path in shard_files(layout.evaluated, chain, cycle)
-        ],
-        # The computed graphs of the seed programs.
-        seed_records=expand(SEED_EVALUATED, shard=SEED_SHARDS),
-        training=of_cycles(layout.TRAINING, TRAINED),
-        seed_training=(f"{SEED}/{layout.TRAINING}" if chains.uses_seed_adapter(SETTINGS) else []),
+        results=[str(path) for path in report_files(SETTINGS, CELLS, Path("results"))],
         parts=[from_root("report", name) for name in PAGE_PARTS],
     output:
         page=report(

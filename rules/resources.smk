@@ -1,4 +1,4 @@
-# What jobs of the judge ask for, which grows with the candidates that they judge at once.
+# What evaluate jobs ask for, which grows with the candidates that they evaluate at once.
 def judge_cores(wildcards):
     """Processors of a job: those of its workers; with `auto` eight, which --set-threads evaluate=N changes."""
     workers = EXECUTION["workers"]
@@ -6,7 +6,7 @@ def judge_cores(wildcards):
 
 
 def judge_memory_mb(wildcards, threads, attempt):
-    """Memory of a job: that of all candidates judged at once, and what the judge itself takes."""
+    """Memory of a job: that of all candidates evaluated at once, and what the judge itself uses."""
     settings, workers = effective("evaluation", wildcards), EXECUTION["workers"]
     if workers == "auto" and EXECUTION["gpus"] and EXECUTION["device"] != "cpu":
         workers = EXECUTION["gpus"]

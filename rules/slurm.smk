@@ -1,4 +1,4 @@
-# What SLURM wants beside a profile: steady polling, patience, and an end to the jobs that a killed Snakemake left behind.
+# What SLURM needs beside a profile: steady polling, patience, and an end to the jobs that a killed Snakemake left behind.
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,7 +42,7 @@ def end_jobs_of_a_killed_run():
         return
     if ids:
         logger.info(
-            f"SLURM still had jobs of an earlier run: {', '.join(ids)}; they are ended, their work goes on"
+            f"SLURM still had jobs of an earlier run: {', '.join(ids)}; they are ended, their work is resumed"
         )
 
 

@@ -11,6 +11,7 @@ from archloop.corpus.admit import KNOWN_COLUMNS, admit
 from archloop.corpus.candidates import join, read_candidates_of_shards, read_evaluations
 from archloop.corpus.tables import read_candidates, read_corpus, write_candidates, write_corpus
 from archloop.data.dataset_file import read_metadata
+from archloop.layout import Cell
 from archloop.novelty.repeats import COLUMNS
 from archloop.settings.sections import Admission, Novelty
 from archloop.workflow.cli import settings_options, stage
@@ -61,9 +62,9 @@ def main(
     novelty,
 ) -> None:
     """Decide the outcome of every candidate; write all of them, and the admitted ones as corpus file."""
+    chain = candidates_output.parents[1]
     earlier = [
-        candidates_output.parents[1] / f"cycle-{k}" / candidates_output.name
-        for k in range(1, cycle)
+        Cell(chain.name, k).folder(chain.parent) / candidates_output.name for k in range(1, cycle)
     ]
     candidates, shard = admit(
         join(read_candidates_of_shards(generated), read_evaluations(evaluated)),

@@ -9,6 +9,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.files import read_jsonl, write_json, write_jsonl
+from archloop.layout import is_in_shard
 from archloop.machine import versions_with_kernel
 from archloop.model.loading import spare_bitsandbytes
 from archloop.workflow.cli import settings_options, stage, value_of
@@ -79,7 +80,7 @@ def main(
     rows = [
         row | {"shard": shard}
         for row in read_jsonl(prompts, "index", "prompt", "seed")
-        if row["index"] % shards == shard
+        if is_in_shard(row["index"], shard, shards)
     ]
     kept, code = state / "answers.jsonl", code_digest(__file__)
     device = choose_gpu(device, shard)

@@ -113,7 +113,7 @@ def candidate_without_answer(
 ) -> Candidate:
     """Return a candidate that no language model wrote."""
     return {
-        "id": f"{chain}-{cycle:02d}-{index:04d}",
+        "id": Cell(chain, cycle).candidate_id(index),
         "chain": chain,
         "cycle": cycle,
         "index": index,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from archloop.corpus.candidates import Candidate, candidate_without_answer
 from archloop.families.programs import AXES, known_families, render
+from archloop.layout import indices_of_shard
 from archloop.random_seeds import derive, generator
 
 
@@ -26,7 +27,7 @@ def draw_families(
     """
     names = known_families(families)
     candidates: list[Candidate] = []
-    for index in range(shard, count, shards):
+    for index in indices_of_shard(count, shard, shards):
         random_seed = derive(seed, chain, cycle, "draw", index)
         rng = generator(random_seed)
         family = rng.choice(names)

@@ -6,6 +6,7 @@ There they are judged on its data set.
 import polars as pl
 
 from archloop.corpus.candidates import Candidate, candidate_without_answer
+from archloop.layout import is_in_shard
 
 # What is read of a design: it keeps all but its id, which becomes its origin.
 COLUMNS = (
@@ -29,7 +30,7 @@ def transfer(
     """
     candidates: list[Candidate] = []
     for index, row in enumerate(corpus.iter_rows(named=True)):
-        if index % shards != shard:
+        if not is_in_shard(index, shard, shards):
             continue
         candidate = candidate_without_answer(chain, cycle, index, shard, row["program"])
         candidate["origin"] = row["id"]

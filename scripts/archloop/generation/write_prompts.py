@@ -8,6 +8,7 @@ import jinja2
 from archloop.data.dataset_file import DatasetDescription
 from archloop.errors import InputError
 from archloop.files import read_text
+from archloop.layout import Cell
 from archloop.random_seeds import derive, generator
 from archloop.yaml_files import read_yaml
 
@@ -97,6 +98,7 @@ def cycle_prompts(
     The row's `seed` is the one that its candidate is sampled with.
     """
     rows, names = [], sorted(hints)
+    cell = Cell(chain, cycle)
     for index in range(count):
         dice = generator(seed, chain, cycle, "prompt", index)
         name = dice.choice(names)
@@ -106,11 +108,11 @@ def cycle_prompts(
                 shown.append(reference)
         rows.append(
             {
-                "id": f"{chain}-{cycle:02d}-{index:04d}",
+                "id": cell.candidate_id(index),
                 "chain": chain,
                 "cycle": cycle,
                 "index": index,
-                "prompt_id": f"{chain}-{cycle:02d}-p{index:04d}",
+                "prompt_id": cell.prompt_id(index),
                 "hint": name,
                 "references": [row["id"] for row in shown],
                 "prompt": write_prompt(template, dataset, goal, hints[name], shown),

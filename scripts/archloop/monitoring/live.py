@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.layout import Cell
+from archloop.layout import Cell, cells_with, evaluated, run_record
 from archloop.monitoring.chain_order import in_order, roles
 from archloop.monitoring.live_cycles import (
     CUT,
@@ -310,7 +310,8 @@ def _hours_planned(hours: dict[str, float], means: dict[Job, float | None]) -> f
 def _device(results: Path) -> str | None:
     """Return the device that the newest judge named."""
     newest, when = None, 0.0
-    for path in results.glob("*/cycle-*/evaluated/0.run.json"):
+    for cell in cells_with(results):
+        path = cell.folder(results) / run_record(evaluated(0))
         modified = _modified(path)
         if modified is not None and modified > when:
             newest, when = path, modified

@@ -5,7 +5,6 @@ of its folder. Standard library only: it starts in a blink.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,35 +12,17 @@ from typing import Any
 from archloop import layout
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.layout import SETTINGS_FILE, Cell, cells_with, evaluated, generated
+from archloop.layout import SETTINGS_FILE, Cell, cells_with
 from archloop.outcomes import NOT_VALID, VALID
 from archloop.progress import duration
-from archloop.settings.chains import (
-    BASE,
-    FAMILIES,
-    MODEL,
-    SEED,
-    effective,
-    parent_of,
-    trains,
-    uses_seed_adapter,
-)
+from archloop.settings.chains import BASE, SEED, parent_of
+from archloop.settings.planned_files import Job, plan
 
 FEW_CHAINS = 4  # of more, only the last LAST_CYCLES each are shown
 LAST_CYCLES = 2
 Settings = dict[str, Any]
 # (chain, stage) -> seconds; the chain is "" for what belongs to none, or to all.
 Seconds = dict[tuple[str, str], float]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One planned job. path: the file that it leaves last."""
-
-    chain: str
-    cycle: int
-    stage: str
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -91,51 +72,6 @@ def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
     if report.is_file():
         lines.append(f"report: {report}")
     return "\n".join(lines)
-
-
-def plan(results: Path, settings: Settings) -> list[Job]:
-    """Return all jobs of a run from the seed corpus on.
-
-    None where the folder holds no settings.
-    """
-    if "seed_corpus" not in settings:
-        return []
-
-    jobs = list(_seed_jobs(results / SEED, settings))
-    for name, chain in settings["chains"].items():
-        for cycle in range(1, chain.get("cycles", 0) + 1):
-            jobs += _cycle_jobs(results, settings, Cell(name, cycle))
-        if name != SEED:
-            jobs.append(Job(name, 0, "export", results / name / layout.EXPORT))
-
-    jobs.append(Job("", 0, "report", results / layout.REPORT))
-    return jobs
-
-
-def _seed_jobs(folder: Path, settings: Settings) -> Iterator[Job]:
-    yield Job(SEED, 0, "write_seed_programs", folder / "left_out.json")
-    for shard in range(settings["seed_corpus"]["shards"]):
-        yield Job(SEED, 0, "evaluate", folder / evaluated(shard))
-    yield Job(SEED, 0, "build_seed_corpus", folder / layout.CORPUS)
-    if uses_seed_adapter(settings):
-        yield Job(SEED, 0, "finetune", folder / layout.ADAPTER)
-
-
-def _cycle_jobs(results: Path, settings: Settings, cell: Cell) -> Iterator[Job]:
-    folder = cell.folder(results)
-    writers = {MODEL: "generate", FAMILIES: "draw_families"}
-    writer = writers.get(settings["chains"][cell.chain]["source"], "transfer")
-    shards = range(effective(settings, "cycle", *cell)["shards"])
-    if writer == "generate":
-        yield Job(*cell, "write_prompts", folder / layout.PROMPTS)
-    for shard in shards:
-        yield Job(*cell, writer, folder / generated(shard))
-    for shard in shards:
-        yield Job(*cell, "evaluate", folder / evaluated(shard))
-    yield Job(*cell, "admit", folder / layout.CANDIDATES)
-    if trains(settings, *cell):
-        yield Job(*cell, "finetune", folder / layout.ADAPTER)
-    yield Job(*cell, "summarize", folder / layout.SUMMARY)
 
 
 def recorded(logs: Path) -> dict[tuple[str, str], list[float]]:

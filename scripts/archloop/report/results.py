@@ -1,6 +1,7 @@
 """What the report is made of: everything that a results folder holds so far, finished or not."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, cast
@@ -11,7 +12,7 @@ from archloop import layout
 from archloop.corpus.tables import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.layout import PAGE, SETTINGS_FILE, Cell, cells_with, evaluated
+from archloop.layout import PAGE, SETTINGS_FILE, Cell, cells_with
 from archloop.report.graph_drawing import Block
 from archloop.report.graphs import Graph, read_graphs
 from archloop.report.job_records import JobRecord, read_job_records
@@ -24,8 +25,8 @@ from archloop.settings.chains import (
     Settings,
     effective,
     trains,
-    uses_seed_adapter,
 )
+from archloop.settings.planned_files import report_files
 
 # Columns of the candidates that no table and no picture needs; `programs` reads the few that the
 # page shows.
@@ -207,29 +208,20 @@ def sources(results: Results) -> list[Path]:
 
     Those that the page is made of are among them.
     """
-    settings, seed = results.settings, results.folder / SEED
-    files = [seed / layout.CORPUS]
-    if settings:
-        if uses_seed_adapter(settings):
-            files.append(seed / layout.TRAINING)
-        for shard in range(settings["seed_corpus"]["shards"]):
-            files.append(seed / evaluated(shard))
-        for name, chain in results.chains.items():
-            for cycle in chain.cycles:
-                files += _cycle_files(results, Cell(name, cycle))
-
+    if results.settings:
+        cells = _finished_cells(results)
+        files = report_files(results.settings, cells, results.folder)
+    else:
+        files = [results.folder / SEED / layout.CORPUS]
     files += [Path(os.path.relpath(PAGE / name)) for name in PAGE_PARTS]
     return _existing(files)
 
 
-def _cycle_files(results: Results, cell: Cell) -> list[Path]:
-    """Return the files of a cycle that the report reads."""
-    names = [layout.SUMMARY, layout.CANDIDATES, layout.CORPUS]
-    if trains(results.settings, *cell):
-        names.append(layout.TRAINING)
-    shards = effective(results.settings, "cycle", *cell)["shards"]
-    names += [evaluated(shard) for shard in range(shards)]
-    return [cell.folder(results.folder) / name for name in names]
+def _finished_cells(results: Results) -> Iterator[Cell]:
+    """Yield the cycles that have their outcomes, chain by chain."""
+    for name, chain in results.chains.items():
+        for cycle in chain.cycles:
+            yield Cell(name, cycle)
 
 
 def read_chains(folder: Path, settings: Settings) -> dict[str, Chain]:

@@ -17,9 +17,8 @@ TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
         "number": lambda _, value: type(value) in (int, float) and math.isfinite(value),
     }
 )
-Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-    jsonschema.Draft202012Validator, type_checker=TYPES
-)
+_extend: Any = jsonschema.validators.extend  # which has no types of its own
+Validator: Any = _extend(jsonschema.Draft202012Validator, type_checker=TYPES)
 
 REFERENCE = "#/$defs/"
 

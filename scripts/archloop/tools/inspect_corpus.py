@@ -11,6 +11,7 @@ import polars as pl
 
 from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.errors import InputError
+from archloop.layout import CANDIDATES, CORPUS, SEED, Cell, cells_with
 from archloop.novelty.minhash import jaccard, shingle_sets, signatures
 from archloop.novelty.neighbours import count_matches, low_bytes
 from archloop.outcomes import VALID
@@ -39,26 +40,22 @@ def read_results(folder: Path, chain: str | None = None) -> Records:
 
     Raises InputError when there are none or a file is broken.
     """
-    cycles = sorted(folder.glob(f"{chain or '*'}/cycle-*"), key=_chain_and_cycle)
+    cycles = cells_with(folder, chain=chain or "*")
     if chain and not cycles:
-        chains = sorted({path.parent.name for path in folder.glob("*/cycle-*")})
+        chains = sorted({cell.chain for cell in cells_with(folder)})
         known = ", ".join(chains) or "none"
         raise InputError(f"{folder}: there is no chain {chain}; there are {known}")
 
-    shards = _files("corpus.parquet", [folder / "seed", *cycles])
+    shards = _files(folder, [Cell(SEED, 0), *cycles], CORPUS)
     if not shards:
         raise InputError(f"{folder}: no corpus here; run the workflow first")
-    return Records(read_corpus(shards), read_candidates(_files("candidates.parquet", cycles)))
+    return Records(read_corpus(shards), read_candidates(_files(folder, cycles, CANDIDATES)))
 
 
-def _files(name: str, folders: list[Path]) -> list[Path]:
-    """Return the files of this name in those of the folders that have one."""
-    return [folder / name for folder in folders if (folder / name).is_file()]
-
-
-def _chain_and_cycle(folder: Path) -> tuple[str, int]:
-    number = folder.name.removeprefix("cycle-")
-    return folder.parent.name, int(number) if number.isdecimal() else 0
+def _files(folder: Path, cells: list[Cell], name: str) -> list[Path]:
+    """Return the files of this name of those of the cells that have one."""
+    paths = [cell.folder(folder) / name for cell in cells]
+    return [path for path in paths if path.is_file()]
 
 
 def counts(records: Records) -> str:

@@ -35,6 +35,7 @@ from archloop.generation.write_prompts import (
     read_template,
     room_for_answer,
 )
+from archloop.layout import CANDIDATES, PROMPTS, cells_with
 from archloop.machine import host, versions
 from archloop.settings.schema import section
 from archloop.settings.sections import Admission, Evaluation, Novelty
@@ -145,7 +146,8 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
 def find(results: Path, identity: str) -> Recorded:
     """Return a candidate on record; raise InputError for an unknown id."""
     known: list[str] = []
-    for path in sorted(results.glob("*/cycle-*/candidates.parquet")):
+    for cell in cells_with(results, CANDIDATES):
+        path = cell.folder(results) / CANDIDATES
         table = read_candidates([path])
         rows = table.filter(id=identity)
         if rows.height:
@@ -159,7 +161,7 @@ def find(results: Path, identity: str) -> Recorded:
 
 def replay_prompt(recorded: Recorded) -> Step:
     """Write the prompt of a candidate again."""
-    job = recorded.job("prompts.jsonl")
+    job = recorded.job(PROMPTS)
     options, settings = job.options, job.settings["prompts"]
     template, hints = _by_suffix(job, ".j2"), _by_suffix(job, ".yaml")
     references = settings["references"]

@@ -1,7 +1,6 @@
 """A results folder under examination: what was read of it, and what was found wrong."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,15 @@ from typing import Any, TypeVar
 
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file
-from archloop.layout import PROVENANCE_SUFFIX, SCRIPTS, SETTINGS_FILE
+from archloop.layout import (
+    EXPORT,
+    PROVENANCE_SUFFIX,
+    SCRIPTS,
+    SEED,
+    SETTINGS_FILE,
+    Cell,
+    cell_of,
+)
 from archloop.settings.complete import complete
 from archloop.workflow.code_digest import code_digest
 from archloop.workflow.provenance import (
@@ -111,15 +118,14 @@ class ResultsFolder:
             self.codes[script] = code_digest(path) if path.is_file() else None
         return self.codes[script]
 
-    def cell_of(self, path: Path) -> tuple[str, int]:
+    def cell_of(self, path: Path) -> Cell:
         """Return the chain and cycle that a file belongs to; the seed's 0 for all others."""
-        parts = Path(os.path.relpath(path, self.results)).parts
-        if len(parts) <= 2:
-            return "seed", 0
-        chain, folder = parts[:2]
-        if re.fullmatch(r"cycle-[1-9]\d*", folder):
-            return chain, int(folder.removeprefix("cycle-"))
-        return (chain if folder == "architectures" else "seed"), 0
+        inside = Path(os.path.relpath(path, self.results))
+        cell = cell_of(inside)
+        if cell is not None:
+            return cell
+        is_export = len(inside.parts) > 2 and inside.parts[1] == Path(EXPORT).parts[0]
+        return Cell(inside.parts[0] if is_export else SEED, 0)
 
 
 def first_output(provenance_path: Path) -> Path:

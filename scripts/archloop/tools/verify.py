@@ -11,7 +11,15 @@ from pathlib import Path
 
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.layout import PROVENANCE_SUFFIX, REQUESTS_FILE, SETTINGS_FILE
+from archloop.layout import (
+    CANDIDATES,
+    PROVENANCE_SUFFIX,
+    REQUESTS_FILE,
+    SETTINGS_FILE,
+    SUMMARY,
+    Cell,
+    cells_with,
+)
 from archloop.model.loading import MANIFEST, check_model
 from archloop.monitoring import live_page
 from archloop.progress import Progress
@@ -52,8 +60,8 @@ def verify(results: Path) -> tuple[list[str], Counter[str]]:
     _check_models(folder)
     _check_unknown(folder)
     _check_finished(folder)
-    for path in sorted(results.glob("*/cycle-*/candidates.parquet")):
-        check_cycle(folder, *folder.cell_of(path))
+    for cell in cells_with(results, CANDIDATES):
+        check_cycle(folder, cell)
     check_scores(folder)
     return folder.findings, folder.counts
 
@@ -173,6 +181,6 @@ def _check_finished(folder: ResultsFolder) -> None:
 
     for chain, settings in folder.settings.get("chains", {}).items():
         for cycle in range(1, settings.get("cycles", 0) + 1):
-            summary = folder.results / chain / f"cycle-{cycle}" / "summary.json"
+            summary = Cell(chain, cycle).folder(folder.results) / SUMMARY
             if not summary.is_file():
                 folder.say("missing", summary, "the run is not finished")

@@ -8,6 +8,7 @@ import polars as pl
 
 from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.files import read_json, read_jsonl
+from archloop.layout import ADAPTER, CANDIDATES, CORPUS, PROMPTS, SEED, SUMMARY, Cell
 from archloop.outcomes import count_outcomes
 from archloop.random_seeds import derive
 from archloop.settings.chains import MODEL, adapter_after
@@ -24,35 +25,33 @@ class Prompt:
     seed: int
 
 
-def check_cycle(folder: ResultsFolder, chain: str, cycle: int) -> None:
+def check_cycle(folder: ResultsFolder, cell: Cell) -> None:
     """Check the files of a cycle against its candidates.parquet, and that against the run."""
-    cell = folder.results / chain / f"cycle-{cycle}"
-    table = folder.read(cell / "candidates.parquet", lambda path: read_candidates([path]))
-    shard = folder.read(cell / "corpus.parquet", lambda path: read_corpus([path], ["id"]))
-    settings = folder.settings.get("chains", {}).get(chain)
+    place = cell.folder(folder.results)
+    table = folder.read(place / CANDIDATES, lambda path: read_candidates([path]))
+    shard = folder.read(place / CORPUS, lambda path: read_corpus([path], ["id"]))
+    settings = folder.settings.get("chains", {}).get(cell.chain)
     asks_model = settings is None or settings["source"] == MODEL
-    prompts = folder.read(cell / "prompts.jsonl", _prompts) if asks_model else []
+    prompts = folder.read(place / PROMPTS, _prompts) if asks_model else []
     if table is None or shard is None or prompts is None:
         return
 
     folder.counts["candidates"] += table.height
     ids = sorted(table["id"])
-    _check_shards(folder, cell, ids)
+    _check_shards(folder, place, ids)
     if asks_model and sorted(prompt.id for prompt in prompts) != ids:
-        folder.say(
-            "wrong", cell / "prompts.jsonl", f"{len(prompts)} prompts for {len(ids)} candidates"
-        )
+        folder.say("wrong", place / PROMPTS, f"{len(prompts)} prompts for {len(ids)} candidates")
     if sorted(shard["id"]) != sorted(table.filter(outcome="admitted")["id"]):
         folder.say(
             "wrong",
-            cell / "corpus.parquet",
+            place / CORPUS,
             "other programs than candidates.parquet has as admitted",
         )
 
-    _check_summary(folder, cell, table)
+    _check_summary(folder, place, table)
     if settings is not None and asks_model:
-        _check_seeds(folder, chain, cycle, prompts)
-        _check_adapter(folder, chain, cycle, table)
+        _check_seeds(folder, cell, prompts)
+        _check_adapter(folder, cell, table)
 
 
 def _prompts(path: Path) -> list[Prompt]:
@@ -62,19 +61,19 @@ def _prompts(path: Path) -> list[Prompt]:
     return prompts
 
 
-def _check_shards(folder: ResultsFolder, cell: Path, ids: list[str]) -> None:
+def _check_shards(folder: ResultsFolder, place: Path, ids: list[str]) -> None:
     """Check that the shards hold the candidates between them, as answers and as evaluations."""
     for kind, suffix, reader in (
         ("generated", "jsonl", _answered),
         ("evaluated", "json", _evaluated),
     ):
         found: list[str] = []
-        for path in _shards(cell / kind, suffix):
+        for path in _shards(place / kind, suffix):
             found += folder.read(path, reader) or []
         if sorted(found) != ids:
             folder.say(
                 "wrong",
-                cell / kind,
+                place / kind,
                 f"{len(found)} candidates where candidates.parquet has {len(ids)}",
             )
 
@@ -93,8 +92,8 @@ def _evaluated(path: Path) -> list[str]:
     return [str(record["id"]) for record in read_json(path, "records")["records"]]
 
 
-def _check_summary(folder: ResultsFolder, cell: Path, table: pl.DataFrame) -> None:
-    path = cell / "summary.json"
+def _check_summary(folder: ResultsFolder, place: Path, table: pl.DataFrame) -> None:
+    path = place / SUMMARY
     if not path.is_file():
         return
     summary = folder.read(path, lambda path: read_json(path, "funnel", "candidates"))
@@ -105,29 +104,25 @@ def _check_summary(folder: ResultsFolder, cell: Path, table: pl.DataFrame) -> No
         folder.say("wrong", path, "other counts than candidates.parquet has")
 
 
-def _check_seeds(folder: ResultsFolder, chain: str, cycle: int, prompts: list[Prompt]) -> None:
+def _check_seeds(folder: ResultsFolder, cell: Cell, prompts: list[Prompt]) -> None:
     """Name the first prompt whose seed is not that which the run's gives."""
-    run_seed = seed_of(folder.settings, chain)
+    run_seed = seed_of(folder.settings, cell.chain)
     for prompt in prompts:
-        if prompt.seed != derive(run_seed, chain, cycle, "generate", prompt.index):
-            path = folder.results / chain / f"cycle-{cycle}" / "prompts.jsonl"
+        if prompt.seed != derive(run_seed, *cell, "generate", prompt.index):
+            path = cell.folder(folder.results) / PROMPTS
             folder.say("wrong", path, f"the seed of {prompt.id} does not derive from the run's")
             return
 
 
-def _check_adapter(folder: ResultsFolder, chain: str, cycle: int, table: pl.DataFrame) -> None:
+def _check_adapter(folder: ResultsFolder, cell: Cell, table: pl.DataFrame) -> None:
     """Check that the candidates were generated with the adapter that the chain had before."""
-    before = adapter_after(folder.settings, chain, cycle - 1)
-    adapter, digest = folder.results / "seed" / "adapter", None
-    if before is not None:
-        source, number = before
-        if number:
-            adapter = folder.results / source / f"cycle-{number}" / "adapter"
-        digest = folder.digest(adapter / "adapter_model.safetensors")
+    before = adapter_after(folder.settings, cell.chain, cell.cycle - 1)
+    adapter = (before or Cell(SEED, 0)).folder(folder.results) / ADAPTER
+    digest = folder.digest(adapter) if before else None
 
     if set(table["adapter"]) - {digest}:
         folder.say(
             "stale",
-            folder.results / chain / f"cycle-{cycle}" / "candidates.parquet",
-            f"generated with another adapter than {adapter} holds",
+            cell.folder(folder.results) / CANDIDATES,
+            f"generated with another adapter than {adapter.parent} holds",
         )

@@ -1,0 +1,94 @@
+"""The files of a run, written down once: the jobs of a plan, and what the report is made of. Standard library only."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from archloop import layout
+from archloop.layout import SEED, Cell
+from archloop.settings.chains import (
+    FAMILIES,
+    MODEL,
+    Settings,
+    cycles_of,
+    effective,
+    trains,
+    uses_seed_adapter,
+)
+
+# Which stage writes the candidates of a chain, by their source; of another chain's designs it is transfer.
+WRITERS = {MODEL: "generate", FAMILIES: "draw_families"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One planned job: its stage, the file that it leaves last, and where its duration is on record."""
+
+    chain: str
+    cycle: int
+    stage: str
+    path: Path
+
+
+def plan(results: Path, settings: Settings) -> list[Job]:
+    """Return all jobs of a run from the seed corpus on; none where the folder holds no settings."""
+    if "seed_corpus" not in settings:
+        return []
+    jobs = list(_jobs_of_cycle_zero(results, settings))
+    for chain in settings["chains"]:
+        if chain == SEED:
+            continue
+        for cycle in cycles_of(settings, chain):
+            jobs += _jobs_of_cycle(results, settings, Cell(chain, cycle))
+        jobs.append(Job(chain, 0, "export", results / chain / layout.EXPORT))
+    jobs.append(Job("", 0, "report", results / layout.REPORT))
+    return jobs
+
+
+def _jobs_of_cycle_zero(results: Path, settings: Settings) -> Iterator[Job]:
+    folder = Cell(SEED, 0).folder(results)
+    yield Job(SEED, 0, "write_seed_programs", folder / layout.LEFT_OUT)
+    for shard in range(settings["seed_corpus"]["shards"]):
+        yield Job(SEED, 0, "evaluate", folder / layout.evaluated(shard))
+    yield Job(SEED, 0, "build_seed_corpus", folder / layout.CORPUS)
+    if uses_seed_adapter(settings):
+        yield Job(SEED, 0, "finetune", folder / layout.ADAPTER)
+
+
+def _jobs_of_cycle(results: Path, settings: Settings, cell: Cell) -> Iterator[Job]:
+    folder = cell.folder(results)
+    shards = range(effective(settings, "cycle", *cell)["shards"])
+    writer = WRITERS.get(settings["chains"][cell.chain]["source"], "transfer")
+
+    if writer == "generate":
+        yield Job(*cell, "write_prompts", folder / layout.PROMPTS)
+    for shard in shards:
+        yield Job(*cell, writer, folder / layout.generated(shard))
+    for shard in shards:
+        yield Job(*cell, "evaluate", folder / layout.evaluated(shard))
+    yield Job(*cell, "admit", folder / layout.CANDIDATES)
+    if trains(settings, *cell):
+        yield Job(*cell, "finetune", folder / layout.ADAPTER)
+    yield Job(*cell, "summarize", folder / layout.SUMMARY)
+
+
+def report_files(settings: Settings, cells: Iterable[Cell], results: Path) -> list[Path]:
+    """Return the files of the results that a report of some cycles is made of, those of cycle 0 first."""
+    folder = Cell(SEED, 0).folder(results)
+    found = [folder / layout.CORPUS]
+    if uses_seed_adapter(settings):
+        found.append(folder / layout.TRAINING)
+    # The computed graphs of the seed programs.
+    found += _evaluations(folder, settings["seed_corpus"]["shards"])
+
+    for cell in cells:
+        folder = cell.folder(results)
+        found += [folder / name for name in (layout.SUMMARY, layout.CANDIDATES, layout.CORPUS)]
+        if trains(settings, *cell):
+            found.append(folder / layout.TRAINING)
+        found += _evaluations(folder, effective(settings, "cycle", *cell)["shards"])
+    return found
+
+
+def _evaluations(folder: Path, shards: int) -> list[Path]:
+    return [folder / layout.evaluated(shard) for shard in range(shards)]
