@@ -12,7 +12,7 @@ from archloop.corpus.tables import CORPUS
 from archloop.corpus.transfer import transfer
 from archloop.families.programs import family_programs
 from archloop.finetuning.finetune import training_rows
-from archloop.novelty.neighbours import Nearest, is_copy
+from archloop.novelty.gate import Match, Nearest
 from archloop.settings.chains import (
     adapter_after,
     ancestors,
@@ -25,6 +25,7 @@ from archloop.settings.chains import (
     uses_seed_adapter,
 )
 from archloop.settings.complete import complete
+from archloop.settings.sections import Novelty
 
 FROZEN = {"finetuning": {"train_on": "none"}}
 
@@ -170,9 +171,9 @@ def test_a_transferred_design_names_where_it_comes_from():
 
 
 def test_without_a_gate_nothing_is_refused():
-    twin = Nearest("main-01-0001", 1.0, True)
-    assert is_copy(twin, "main-01-0001", {"gate": "either", "threshold": 0.9})
-    assert not is_copy(twin, "main-01-0001", {"gate": "none", "threshold": 0.9})
+    duplicate = Match(Nearest("main-01-0001", 1.0, True), "main-01-0001")
+    assert duplicate.is_copy(Novelty(gate="either", threshold=0.9, shingle_tokens=10))
+    assert not duplicate.is_copy(Novelty(gate="none", threshold=0.9, shingle_tokens=10))
 
 
 @pytest.mark.parametrize("replay", [0, 6, None])

@@ -282,7 +282,7 @@ def _own_names(tokens: Tokens, kinds: np.ndarray, library: np.ndarray) -> np.nda
 
     attribute = _own_attributes(tokens, kinds, after_dot)
     named = (kinds == NAME) | (kinds == MODULE_NAME)
-    own = named & ~library & np.where(after_dot, attribute, True)
+    own: np.ndarray = named & ~library & np.where(after_dot, attribute, True)
     own &= ~_library_keywords(kinds, tokens.depths, after_dot, own)
     return own
 
