@@ -63,7 +63,7 @@ def test_a_driver_starts_behind_the_walls(judged, level):
 @pytest.mark.parametrize(
     ("fault", "granted", "says"),
     [
-        ("connect", True, r"the start of the device failed \(PermissionError.*gpu_walls.py says which part of the sandbox it is"),
+        ("connect", True, r"the start of the device failed \(PermissionError.*gpu_walls.py says which part"),
         ("late name", True, "a training step in the closed sandbox failed .*PermissionError"),
         ("", False, r"the start of the device failed \(PermissionError"),
     ],
