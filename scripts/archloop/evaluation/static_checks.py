@@ -177,7 +177,7 @@ def _edited(program: str, edits: list[tuple[ast.stmt, str]]) -> str:
     # From the end on, so that what comes before stays where it is.
     edits = sorted(edits, key=lambda edit: (edit[0].lineno, edit[0].col_offset), reverse=True)
     for node, text in edits:
-        first, last = node.lineno - 1, _end_line(node) - 1
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
 
         before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
 
@@ -185,10 +185,6 @@ def _edited(program: str, edits: list[tuple[ast.stmt, str]]) -> str:
         blank = [b""] * (last - first)
         lines[first : last + 1] = [before + text.encode() + after, *blank]
     return b"\n".join(lines).decode("utf-8", "surrogatepass")
-
-
-def _end_line(node: ast.stmt) -> int:
-    return node.lineno if node.end_lineno is None else node.end_lineno
 
 
 def _unsafe(parsed: ParsedProgram) -> Iterator[str]:
