@@ -110,7 +110,7 @@ class Comparison:
             "evaluate",
             folder / "evaluated.json",
             f"--candidates {folder}/generated.jsonl --dataset {self.dataset} {options(self.of('evaluation'))}"
-            f" --seed {self.settings['seed']} --store results/evaluations --device {self.device}"
+            f" --seed {self.settings['random_seed']} --store results/evaluations --device {self.device}"
             f" --output {folder}/evaluated.json --run-record {folder}/evaluated.run.json",
         )
         self.script(

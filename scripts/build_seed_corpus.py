@@ -11,7 +11,7 @@ from archloop.corpus.admit import ROW, read_records
 from archloop.corpus.tables import write_corpus
 from archloop.data.dataset_file import read_facts
 from archloop.files import read_jsonl, write_json
-from archloop.generation.write_prompts import read_hints, read_template
+from archloop.generation.write_prompts import PromptTexts, read_hints, read_template, task_of
 from archloop.seed_corpus.build_seed_corpus import build_seed_corpus
 from archloop.workflow.cli import stage
 
@@ -46,13 +46,13 @@ def main(
     generated, evaluated, dataset, template, hints, parameter_budget, epochs, output, dropped
 ) -> None:
     """Write the seed corpus and the list of what was left out."""
+    facts = read_facts(dataset)
     corpus, left_out = build_seed_corpus(
         [row for path in generated for row in read_jsonl(path, *ROW, "family")],
         read_records(evaluated),
-        read_facts(dataset),
-        read_template(template),
-        read_hints(hints),
-        {"parameter_budget": parameter_budget, "epochs": epochs},
+        facts,
+        PromptTexts(read_template(template), read_hints(hints)),
+        task_of(facts, epochs, parameter_budget),
     )
     write_json(dropped, left_out)
     write_corpus(corpus, output)

@@ -2,14 +2,16 @@
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.files import read_jsonl, write_json, write_jsonl
+from archloop.files import write_json, write_jsonl
 from archloop.model.loading import spare_bitsandbytes, versions
+from archloop.settings.sections import Generation, Loading
 from archloop.workflow.cli import settings_options, stage, value_of
 from archloop.workflow.code_digest import code_digest
 
@@ -17,8 +19,8 @@ PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("torch", "transformers", "peft", "bitsandbytes", "tokenizers"))
-@settings_options("generation")
-@settings_options("loading", "loading")
+@settings_options(Generation)
+@settings_options(Loading, "loading")
 @click.option(
     "--shards",
     required=True,
@@ -56,42 +58,28 @@ PATH = click.Path(path_type=Path)
     type=value_of("execution", "cache_mb"),
     help="Bound on keys and values.",
 )
-def main(
-    prompts,
-    shard,
-    shards,
-    model,
-    adapter,
-    output,
-    run_record,
-    state,
-    device,
-    cache_mb,
-    settings,
-    loading,
-) -> dict:
+def main(prompts, shard, shards, output, run_record, state, device, model, **job) -> dict:
     """Answer the prompts; write one candidate per line: prompt, raw answer, program, token counts, seed and adapter."""
-    from archloop.generation.generate import choose_gpu, generate
-
     started = time.monotonic()
-    spare_bitsandbytes(loading["quantization"])
-    rows = [
-        row | {"shard": shard}
-        for row in read_jsonl(prompts, "index", "prompt", "seed")
-        if row["index"] % shards == shard
-    ]
-    kept, code = state / "answers.jsonl", code_digest(__file__)
-    device = choose_gpu(device, shard)
-    candidates, facts = generate(
-        rows, model.parent, adapter, settings, loading, device, kept, code, cache_mb
+    spare_bitsandbytes(job["loading"].quantization)
+    from archloop.generation.generate import (
+        GenerationJob,
+        choose_gpu,
+        generate,
+        prompts_of_shard,
     )
+
+    log, code = state / "answers.jsonl", code_digest(__file__)
+    work = GenerationJob(model_folder=model.parent, log=log, code=code, **job)
+    rows = prompts_of_shard(prompts, shard, shards)
+    candidates, record = generate(rows, work, choose_gpu(device, shard))
+
+    facts = asdict(record)
     seconds = round(time.monotonic() - started + facts.pop("earlier_s"), 2)
-    write_json(
-        run_record,
-        facts | {"seconds": seconds, "versions": versions("torch", "transformers", "peft")},
-    )
+    installed = versions("torch", "transformers", "peft")
+    write_json(run_record, facts | {"seconds": seconds, "versions": installed})
     write_jsonl(output, candidates)
-    return {"spent": kept}
+    return {"spent": log}
 
 
 if __name__ == "__main__":

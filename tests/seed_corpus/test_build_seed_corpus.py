@@ -7,11 +7,13 @@ from small_cycle import NOVELTY, PROGRAMS, cycle
 
 from archloop.corpus.tables import CORPUS
 from archloop.errors import InputError
+from archloop.generation.write_prompts import PromptTexts, task_of
 from archloop.seed_corpus.build_seed_corpus import build_seed_corpus
 
 DATASET = {"name": "digits", "chance": 0.1, "channels": 1, "size": 32, "classes": 10}
 TEMPLATE = jinja2.Template("{{ dataset }}, {{ parameter_budget }} parameters, {{ epochs }} epoch. {{ hint }}")
-GOAL = {"parameter_budget": 5000, "epochs": 1}
+TEXTS = PromptTexts(TEMPLATE, {"plain": "Keep it plain."})
+TASK = task_of(DATASET, epochs=1, parameter_budget=5000)
 
 
 def built(*entries, change=lambda records: None):
@@ -19,7 +21,7 @@ def built(*entries, change=lambda records: None):
     for row in programs:
         row["family"] = "plain"
     change(records)
-    return build_seed_corpus(programs, records, DATASET, TEMPLATE, {"plain": "Keep it plain."}, GOAL)
+    return build_seed_corpus(programs, records, DATASET, TEXTS, TASK)
 
 
 def test_each_pair_has_its_prompt_and_what_was_measured():

@@ -1,8 +1,6 @@
-"""The language model: what a prepared folder holds, known without torch, and loading it for each job."""
+"""The language model of a prepared folder, loaded for each job: its tokenizer, its weights and an adapter on them."""
 
-import functools
 import logging
-import math
 import os
 import platform
 import shutil
@@ -11,16 +9,16 @@ import warnings
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from archloop.allocation import keep_freed_memory
 from archloop.errors import InputError
-from archloop.files import read_foreign_json, read_json, sha256_file
-from archloop.model.memory import read_header, weight_files
-from archloop.progress import get_logger
+from archloop.model.memory import read_header
+from archloop.model.prepared import ADAPTER, check_model
+from archloop.settings.sections import Loading
 
-MANIFEST, ADAPTER = "manifest.json", "adapter_model.safetensors"
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-logger = get_logger("models")
+# Of an error of another library, so many characters are told.
+LONGEST_REASON = 200
 
 
 def quiet_transformers(offline: bool = True) -> None:
@@ -47,70 +45,14 @@ def spare_bitsandbytes(quantization: str) -> None:
     It takes a fifth of the time that a job starts in. Call it before peft is first imported.
     """
     if quantization == "none":
-        sys.modules["bitsandbytes"] = None  # as Python marks what cannot be imported
-
-
-def check_model(folder: Path, remedy: str | None = None) -> dict:
-    """Return the manifest of a prepared model, with what its weights are under `weights`; torch is not needed.
-
-    weights: bytes on disk; parameters (numbers, those of tied embeddings once); dtypes, parameters by format. What they
-    take once loaded: archloop.model.memory. Raises InputError when a file is missing, unreadable or cut off, a shard of
-    the weights is not there, it has no tokenizer, or a file that is linked to has changed since. remedy: what to do, by
-    default to prepare it anew.
-    """
-    again = remedy or f"delete {folder / MANIFEST} and run again to prepare the model anew"
-    manifest = read_json(folder / MANIFEST, "files", "reference", "revision")
-    made = (folder / MANIFEST).stat().st_mtime
-    for name, facts in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise InputError(f"{path}: missing; {again}")
-        if not os.access(path, os.R_OK):
-            raise InputError(f"{path}: not to be read by this user; change its mode")
-        now = path.stat()
-        if now.st_size != facts["bytes"]:
-            raise InputError(
-                f"{path}: {now.st_size} bytes where the manifest says {facts['bytes']}; {again}"
-            )
-        if (
-            path.is_symlink()
-            and now.st_mtime > made
-            and _digest(path, now.st_mtime_ns, now.st_size) != facts["sha256"]
-        ):
-            raise InputError(f"{path}: changed since the model was prepared; {again}")
-    read_foreign_json(folder / "config.json", "model_type")
-    if (folder / "adapter_config.json").exists():  # transformers would load the adapter, too
-        raise InputError(f"{folder}: an adapter was put beside the model; move it elsewhere")
-    if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise InputError(f"{folder}: no tokenizer ({', '.join(TOKENIZERS)}); {again}")
-    return manifest | {"weights": _weights(folder, again)}
-
-
-@functools.cache
-def _digest(path: Path, mtime_ns: int, size: int) -> str:
-    """Return the sha256 of a file, read again only when its time or size is another."""
-    return sha256_file(path)
-
-
-def _weights(folder: Path, again: str) -> dict:
-    paths = weight_files(folder)
-    if not paths:
-        raise InputError(f"{folder}: no model.safetensors and no index of its parts; {again}")
-    found = {"bytes": 0, "parameters": 0, "dtypes": {}}
-    for path in paths:
-        for name, tensor in read_header(path).items():
-            if name != "__metadata__":
-                count = math.prod(tensor["shape"])
-                found["parameters"] += count
-                found["dtypes"][tensor["dtype"]] = found["dtypes"].get(tensor["dtype"], 0) + count
-        found["bytes"] += path.stat().st_size
-    return found
+        modules: dict[str, Any] = vars(sys)["modules"]
+        modules["bitsandbytes"] = None  # as Python marks what cannot be imported
 
 
 def versions(*packages: str) -> dict[str, str]:
     """Return the versions of Python, the kernel and some packages, for the record of a job."""
-    found = {"python": platform.python_version(), "kernel": platform.release()}
-    return found | {package: metadata.version(package) for package in packages}
+    system = {"python": platform.python_version(), "kernel": platform.release()}
+    return system | {package: metadata.version(package) for package in packages}
 
 
 def choose_device(wanted: str) -> str:
@@ -124,17 +66,14 @@ def choose_device(wanted: str) -> str:
 
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         raise InputError(
             f"execution.device: {wanted}, but torch sees no GPU here; set execution.device to auto or cpu"
         )
-    if (
-        wanted.startswith("cuda:")
-        and int(wanted.removeprefix("cuda:")) >= torch.cuda.device_count()
-    ):
-        raise InputError(
-            f"execution.device: {wanted}, but there are {torch.cuda.device_count()} GPUs, counted from 0"
-        )
+    _, named, number = wanted.partition(":")
+    count = torch.cuda.device_count()
+    if named and int(number) >= count:
+        raise InputError(f"execution.device: {wanted}, but there are {count} GPUs, counted from 0")
     return wanted
 
 
@@ -144,10 +83,9 @@ def load_tokenizer(folder: Path):
     quiet_transformers()
     from transformers import AutoTokenizer
 
+    load: Any = AutoTokenizer.from_pretrained
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, padding_side="left"
-        )
+        tokenizer = load(folder, local_files_only=True, padding_side="left")
     except Exception as error:  # the reader meets a broken file with any kind of error
         raise InputError(f"{folder}: its tokenizer cannot be read ({one_line(error)})") from None
     if tokenizer.eos_token_id is None:
@@ -179,11 +117,11 @@ def token_counter(folder: Path) -> Callable[[str], int]:
     return lambda text: len(fast.encode(text).ids)
 
 
-def load_model(folder: Path, loading: dict, device: str):
+def load_model(folder: Path, loading: Loading, device: str):
     """Return the bare causal language model in evaluation mode on `device`.
 
-    loading: the settings `dtype` and `quantization`. Raises InputError when 4 bits are asked for without bitsandbytes,
-    or the weights are not all those that the model's configuration describes.
+    Raises InputError when 4 bits are asked for without bitsandbytes, or the weights are not all those that the model's
+    configuration describes.
     """
     quiet_transformers()
     import torch
@@ -192,23 +130,25 @@ def load_model(folder: Path, loading: dict, device: str):
     check_model(folder)
     if device == "cpu":
         keep_freed_memory()
-    dtype = _dtype(loading["dtype"], device)
-    arguments = {"dtype": dtype, "local_files_only": True}
-    if loading["quantization"] == "nf4":
+
+    dtype = _dtype(loading.dtype, device)
+    arguments: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
+    if loading.quantization == "nf4":
         arguments["quantization_config"] = _nf4(dtype)
-    if device != "cpu" or loading["quantization"] == "nf4":
+    if device != "cpu" or loading.quantization == "nf4":
         # The weights go straight to where they belong, not through the memory of the host as a whole.
         arguments["device_map"] = {"": device}
+
+    load: Any = AutoModelForCausalLM.from_pretrained
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder, output_loading_info=True, **arguments
-        )
+        model, report = load(folder, output_loading_info=True, **arguments)
     except torch.OutOfMemoryError:
         raise InputError(
             "loading: the GPU's memory is full; set loading.quantization: nf4, or take another GPU"
         ) from None
     except Exception as error:  # the reader meets a broken model with any kind of error
         raise InputError(f"{folder}: the model cannot be loaded ({one_line(error)})") from None
+
     missing = sorted(report["missing_keys"])
     if missing:
         raise InputError(
@@ -237,26 +177,34 @@ def load_adapter(model, adapter: Path, dropout: float | None = None):
         raise InputError(f"{adapter}: the file of an adapter is named {ADAPTER}; rename it")
     if not adapter.is_file():
         raise InputError(f"{adapter}: no such file")
-    stored = set(read_header(adapter)) - {"__metadata__"}
+    stored = set(read_header(adapter).tensors)
+
+    folder = str(adapter.parent)
     try:
-        config = PeftConfig.from_pretrained(adapter.parent)
+        config = PeftConfig.from_pretrained(folder)
         config.lora_dropout = dropout or 0.0
         with warnings.catch_warnings(action="ignore"):
             wrapped = PeftModel.from_pretrained(
-                model, adapter.parent, config=config, is_trainable=dropout is not None
+                model, folder, config=config, is_trainable=dropout is not None
             )
     except Exception as error:  # the readers meet a broken file with any kind of error
         raise InputError(f"{adapter}: no whole adapter of this model ({one_line(error)})") from None
+
     weights = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    odd = {name for name in stored ^ set(weights) if name not in stored or "lora_" in name}
-    if odd:
-        name = min(odd)
-        raise InputError(
-            f"{adapter}: {'has' if name in stored else 'lacks'} {name}; no whole adapter of this model"
-        )
+    _check_names(adapter, stored, set(weights))
     if not all(weight.isfinite().all() for weight in weights.values()):
         raise InputError(f"{adapter}: not all of its weights are finite numbers")
     return wrapped
+
+
+def _check_names(adapter: Path, stored: set[str], wanted: set[str]) -> None:
+    """Refuse an adapter without some of the weights that the model wants of it, or with others of LoRA's."""
+    lacking = wanted - stored
+    unknown = {name for name in stored - wanted if "lora_" in name}
+    odd = sorted(lacking | unknown)
+    if odd:
+        verb = "lacks" if odd[0] in lacking else "has"
+        raise InputError(f"{adapter}: {verb} {odd[0]}; no whole adapter of this model")
 
 
 def _dtype(name: str, device: str):
@@ -264,11 +212,8 @@ def _dtype(name: str, device: str):
 
     if name != "auto":
         return getattr(torch, name)
-    return (
-        torch.bfloat16
-        if device.startswith("cuda") and torch.cuda.is_bf16_supported()
-        else torch.float32
-    )
+    has_bfloat16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
 def _nf4(dtype):
@@ -289,4 +234,5 @@ def _nf4(dtype):
 
 
 def one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    text = f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:LONGEST_REASON]

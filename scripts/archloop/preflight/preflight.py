@@ -11,12 +11,12 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from archloop import site_limits
 from archloop.errors import InputError
-from archloop.model.loading import check_model
 from archloop.model.memory import (
     BYTES,
     SHAPE,
@@ -31,6 +31,7 @@ from archloop.model.memory import (
     training_bytes,
     weight_shapes,
 )
+from archloop.model.prepared import check_model
 from archloop.monitoring.status import durations, plan
 from archloop.preflight import node_probe
 from archloop.preflight import slurm_checks as slurm
@@ -40,6 +41,7 @@ from archloop.sandbox import isolation
 from archloop.sandbox.messages import bounds
 from archloop.sandbox.readable_files import check_hidden
 from archloop.settings.chains import MODEL, cycles_of, effective, trains
+from archloop.settings.sections import Finetuning, Loading
 
 # What one candidate leaves in results/, in bytes: prompt, answer, record and row of the corpus, with room to spare.
 CANDIDATE_BYTES = 60_000
@@ -130,9 +132,9 @@ def guarded(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
 
 
 def check_model_files(run: Run) -> Iterator[Finding]:
-    manifest = check_model(run.model)
+    prepared = check_model(run.model)
     shapes = weight_shapes(run.model)
-    size = sum(facts["bytes"] for facts in manifest["files"].values())
+    size = sum(file.bytes for file in prepared.files.values())
     yield Finding(
         OK, "model", f"{run.model}: {len(shapes)} tensors, {size / GB:.2f} GB, every file whole"
     )
@@ -174,11 +176,11 @@ def check_limits(run: Run) -> Iterator[Finding]:
         yield Finding(ERROR, "limits", f"{text}; set it to 0")
     for settings in finetunings(run.settings):
         check_projections(shapes, settings)
-        if settings["max_pair_tokens"] > context:
+        if settings.max_pair_tokens > context:
             yield Finding(
                 WARNING,
                 "limits",
-                f"finetuning.max_pair_tokens: {settings['max_pair_tokens']}; pairs beyond the model's context"
+                f"finetuning.max_pair_tokens: {settings.max_pair_tokens}; pairs beyond the model's context"
                 f" of {context} tokens are left out",
             )
             break
@@ -215,7 +217,7 @@ def check_datasets(run: Run) -> Iterator[Finding]:
             continue
         head = read_header(path)
         try:
-            facts = json.loads(head["__metadata__"]["facts"])
+            facts = json.loads(head.metadata["facts"])
             images = ", ".join(
                 f"{facts['images'][split]} {split}" for split in ("train", "validation", "test")
             )
@@ -281,9 +283,8 @@ def results_bytes(run: Run) -> int:
     for name in run.settings["chains"]:
         largest = 0
         for cycle in cycles_of(run.settings, name):
-            adapter = 4 * adapter_parameters(
-                shapes, effective(run.settings, "finetuning", name, cycle)
-            )
+            settings = Finetuning(**effective(run.settings, "finetuning", name, cycle))
+            adapter = 4 * adapter_parameters(shapes, settings)
             folder = run.results / (f"{name}/cycle-{cycle}" if cycle else name)
             if not (folder / "adapter" / "adapter_model.safetensors").is_file():
                 largest = max(largest, adapter)
@@ -297,13 +298,13 @@ def results_bytes(run: Run) -> int:
     return total
 
 
-def finetunings(settings: dict) -> Iterator[dict]:
+def finetunings(settings: dict) -> Iterator[Finetuning]:
     """Yield the settings of every fine-tuning of the run, as they take effect: that of cycle 0 is sft in any case."""
     for name in settings["chains"]:
         for cycle in cycles_of(settings, name):
             if trains(settings, name, cycle):
-                own = effective(settings, "finetuning", name, cycle)
-                yield own if cycle else own | {"method": "sft"}
+                own = Finetuning(**effective(settings, "finetuning", name, cycle))
+                yield own if cycle else replace(own, method="sft")
 
 
 def check_isolation(run: Run, facts: dict) -> Iterator[Finding]:
@@ -458,7 +459,7 @@ def check_memory(run: Run, facts: dict | None) -> Iterator[Finding]:
         return
     memory, source = (min(measured), "measured") if measured else slurm.declared_memory(run)
     shapes = weight_shapes(run.model)
-    weights = loaded_bytes(shapes, loading, gpu=True)
+    weights = loaded_bytes(shapes, Loading(**loading), gpu=True)
     model = text_config(run.model)
     more = max(
         (training_bytes(shapes, model, settings) for settings in finetunings(run.settings)),

@@ -7,10 +7,10 @@ from functools import cache
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.generation.answers import OPENINGS
-from archloop.generation.write_prompts import read_hints, read_template, write_prompt
+from archloop.generation.write_prompts import read_hints, read_template, task_of, write_prompt
 from archloop.layout import ROOT
-from archloop.model.loading import MANIFEST
 from archloop.model.memory import read_header
+from archloop.model.prepared import MANIFEST
 from archloop.preflight.planned_run import Run
 from archloop.settings.chains import effective
 
@@ -42,11 +42,9 @@ def prompt_counter(run: Run) -> Callable[[str, int], int]:
 
     @cache
     def longest(template: str, hints: str, dataset: str, epochs: int, budget: int) -> int:
-        read, goal = read_template(ROOT / template), {"epochs": epochs, "parameter_budget": budget}
+        read, task = read_template(ROOT / template), task_of(_facts(run, dataset), epochs, budget)
         said = read_hints(ROOT / hints).values()
-        return max(
-            length(write_prompt(read, _facts(run, dataset), goal, hint, [])) for hint in said
-        )
+        return max(length(write_prompt(read, task, hint, [])) for hint in said)
 
     def count(chain: str, cycle: int) -> int:
         asked = effective(run.settings, "prompts", chain, cycle)
@@ -64,4 +62,4 @@ def _facts(run: Run, name: str) -> dict:
     path = run.dataset(name)
     if not path.is_file():
         return UNKNOWN | {"name": name}
-    return json.loads(read_header(path)["__metadata__"]["facts"])
+    return json.loads(read_header(path).metadata["facts"])

@@ -1,19 +1,20 @@
 """What a language model is trained on from scratch: programs of the seed families with the prompts that ask for them.
 
 The programs of the seed corpus are not among them, neither their text nor any other text of the same graph: cycle 0 has
-to teach what the model has never seen.
+to train on what the model has never seen.
 """
 
 import itertools
 import random
 from collections import defaultdict
+from typing import Any
 
 import jinja2
 import torch
 
 from archloop.errors import InputError
 from archloop.families.programs import AXES, family_names, render, seed_programs
-from archloop.generation.write_prompts import write_prompt
+from archloop.generation.write_prompts import PromptTexts, Task, write_prompt
 from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.progress import Progress
 from archloop.random_seeds import generator
@@ -36,45 +37,49 @@ IN_SHAPE, CLASSES = (2, 3, 32, 32), 10
 PRM = {"lr": 0.01, "momentum": 0.9, "dropout": 0.2, "batch": 16}
 
 
-def training_pairs(
-    count: int, seed: int, template: jinja2.Template, hints: dict[str, str]
-) -> list[tuple[str, str]]:
+def training_pairs(count: int, seed: int, texts: PromptTexts) -> list[tuple[str, str]]:
     """Return `count` different (prompt, program), in random order.
 
     Programs are of the families that the hints name, of all where they name none, with settings drawn as random search
     draws them. Each prompt is the run's own template about a data set, a goal and a hint, without references. Raises
     InputError when the families have fewer programs.
     """
-    families = [name for name in family_names() if name in hints] or family_names()
+    families = [name for name in family_names() if name in texts.hints] or family_names()
     variants = list(itertools.product(families, *AXES.values()))
+    if count > len(variants):
+        raise _too_few(count, f"fewer than {len(variants)}")
     rng = generator(seed, "scratch programs")
     rng.shuffle(variants)
-    held_out = HeldOut()
-    pairs: dict[str, str] = {}
 
+    held_out = HeldOut()
+    prompts: dict[str, str] = {}
     with Progress(count, "program", "drawing") as progress:
-        for family, *values in variants if count <= len(variants) else []:
-            program = render(family, dict(zip(AXES, values)))
-            if len(pairs) == count:
+        for variant in variants:
+            if len(prompts) == count:
                 break
-            if program in pairs or program in held_out:
+            family, values = variant[0], variant[1:]
+            program = render(family, dict(zip(AXES, values)))
+            if program in prompts or program in held_out:
                 continue
-            pairs[program] = _prompt(template, hints.get(family, ""), rng)
+            prompts[program] = _prompt(texts.template, texts.hints.get(family, ""), rng)
             progress.step()
 
-    if len(pairs) < count:
-        have = len(pairs) or f"fewer than {len(variants)}"
-        raise InputError(
-            f"programs: {count} are asked for; the families have {have} outside the seed corpus"
-        )
-    return [(prompt, program) for program, prompt in pairs.items()]
+    if len(prompts) < count:
+        raise _too_few(count, str(len(prompts)))
+    return [(prompt, program) for program, prompt in prompts.items()]
+
+
+def _too_few(count: int, available: str) -> InputError:
+    return InputError(
+        f"programs: {count} are asked for; the families have {available} outside the seed corpus"
+    )
 
 
 class HeldOut:
     """The programs that any seed corpus of the families may hold; `in` asks for text and graph."""
 
-    def __init__(self):
-        self.texts = {each.program for each in seed_programs()}
+    def __init__(self) -> None:
+        self.texts = {seed.program for seed in seed_programs()}
         self.by_shapes: dict[tuple, list[torch.nn.Module]] = defaultdict(list)
         self.graphs: dict[tuple, set[str]] = {}
         for text in sorted(self.texts):
@@ -96,14 +101,15 @@ class HeldOut:
 
 
 def _prompt(template: jinja2.Template, hint: str, rng: random.Random) -> str:
-    facts = dict(zip(("name", "channels", "size", "classes"), rng.choice(SHAPES)))
-    goal = {"epochs": rng.choice(EPOCHS), "parameter_budget": rng.choice(BUDGETS)}
-    return write_prompt(template, facts, goal, hint, [])
+    dataset, channels, size, classes = rng.choice(SHAPES)
+    epochs, parameter_budget = rng.choice(EPOCHS), rng.choice(BUDGETS)
+    task = Task(dataset, channels, size, classes, epochs, parameter_budget)
+    return write_prompt(template, task, hint, [])
 
 
 def _network(program: str) -> torch.nn.Module:
     """Build a program of the families, which are this project's own and need no sandbox, on the meta device."""
-    namespace = {"__name__": "family"}
+    namespace: dict[str, Any] = {"__name__": "family"}
     exec(compile(program, "<family>", "exec"), namespace)
     with torch.device("meta"):
         return namespace["Net"](IN_SHAPE, (CLASSES,), PRM, torch.device("meta"))

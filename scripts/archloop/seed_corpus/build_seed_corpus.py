@@ -1,12 +1,11 @@
 """The seed corpus: programs that were measured as any candidate is, each with the prompt that it answers."""
 
-import jinja2
 import polars as pl
 
 from archloop.corpus.admit import join
 from archloop.corpus.tables import CORPUS
 from archloop.errors import InputError
-from archloop.generation.write_prompts import seed_prompt
+from archloop.generation.write_prompts import PromptTexts, Task, seed_prompt
 from archloop.novelty.neighbours import AMONG_SEEDS, near_copies
 
 
@@ -14,17 +13,16 @@ def build_seed_corpus(
     programs: list[dict],
     records: list[dict],
     dataset: dict,
-    template: jinja2.Template,
-    hints: dict[str, str],
-    goal: dict,
+    texts: PromptTexts,
+    task: Task,
 ) -> tuple[pl.DataFrame, list[dict]]:
     """Return (corpus rows in the order of the programs, what was dropped and why).
 
-    programs: rows with id, family and program. goal: epochs and parameter_budget, for the prompts. Dropped is what does
+    programs: rows with id, family and program. texts, task: of the prompts. Dropped is what does
     not train, what is over the budget that its prompt states, and near-copies of an earlier program.
     """
     rows = sorted(join(programs, records), key=lambda row: row["index"])
-    reasons = {row["id"]: _unfit(row, goal["parameter_budget"]) for row in rows}
+    reasons = {row["id"]: _unfit(row, task.parameter_budget) for row in rows}
     fit = [row for row in rows if reasons[row["id"]] is None]
     copies, signatures = near_copies(fit, AMONG_SEEDS)
     reasons |= copies
@@ -36,7 +34,7 @@ def build_seed_corpus(
                 "shingle_tokens": AMONG_SEEDS["shingle_tokens"],
                 "outcome": "admitted",
             }
-            row |= {"prompt": seed_prompt(template, hints, dataset, goal, row)}
+            row |= {"prompt": seed_prompt(texts, task, row)}
             kept.append({name: row.get(name) for name in CORPUS} | {"dataset": dataset["name"]})
     dropped = [
         {"id": row["id"], "family": row["family"], "why": reasons[row["id"]]}

@@ -21,11 +21,17 @@ from archloop.data.dataset_file import read_facts
 from archloop.errors import InputError
 from archloop.files import read_jsonl
 from archloop.generation.write_prompts import (
+    Contents,
+    PromptTexts,
+    References,
+    any_prompt_fits,
     cycle_prompts,
     read_hints,
     read_template,
     room_for_answer,
+    task_of,
 )
+from archloop.settings.sections import Generation, Loading
 from archloop.workflow.provenance import host, locate, provenance_path, read_provenance, versions
 
 VERDICT = (
@@ -96,19 +102,17 @@ def _prompt(results: Path, place: Path, row: dict) -> Step:
     shown = settings["references"]
     model = next((path for path in paths if path.name == "manifest.json"), None)
     room = (options.get("max_new_tokens"), options.get("opening"))
-    rows = cycle_prompts(
-        chain=options["chain"],
-        cycle=options["cycle"],
-        seed=options["seed"],
-        count=row["index"] + 1,
-        template=read_template(template),
-        hints=read_hints(hints),
-        dataset=read_facts(_dataset(paths)),
-        goal={key: options[key] for key in ("epochs", "parameter_budget")},
-        corpus=read_corpus(_corpora(paths)).to_dicts() if shown else [],
-        references=shown,
-        **({"fits": room_for_answer(model.parent, *room)} if model else {}),
+    contents = Contents(
+        PromptTexts(read_template(template), read_hints(hints)),
+        task_of(read_facts(_dataset(paths)), options["epochs"], options["parameter_budget"]),
+        References(
+            corpus=read_corpus(_corpora(paths)).to_dicts() if shown else [],
+            count=shown,
+            fits=room_for_answer(model.parent, *room) if model else any_prompt_fits,
+        ),
     )
+    count = row["index"] + 1
+    rows = cycle_prompts(options["chain"], options["cycle"], options["seed"], count, contents)
     return _compare("prompt", rows[row["index"]]["prompt"], row["prompt"])
 
 
@@ -127,18 +131,20 @@ def _design(results: Path, made: dict, row: dict) -> Step:
 
 
 def _answer(results: Path, made: dict, place: Path, row: dict, device: str) -> Iterator[Step]:
-    from archloop.generation.generate import generate
+    from archloop.generation.generate import GenerationJob, generate
 
     paths = _inputs(results, made)
     model = next(path for path in paths if path.name == "manifest.json")
     adapter = next((path for path in paths if path.name == "adapter_model.safetensors"), None)
-    settings, loading = made["settings"]["generation"], made["settings"]["loading"]
+    settings = Generation(**made["settings"]["generation"])
+    loading = Loading(**made["settings"]["loading"])
     asked = [each for each in read_jsonl(place / "prompts.jsonl") if each["index"] == row["index"]]
     with tempfile.TemporaryDirectory() as scratch:
         kept = Path(scratch) / "answers.jsonl"
-        (again,), facts = generate(asked, model.parent, adapter, settings, loading, device, kept)
-    yield _compare("answer", again["raw"], row["raw"], made, facts["device"])
-    yield _compare("program", again["program"] or "", row["program"] or "", made, facts["device"])
+        job = GenerationJob(model.parent, adapter, settings, loading, kept)
+        (again,), record = generate(asked, job, device)
+    yield _compare("answer", again["raw"], row["raw"], made, record.device)
+    yield _compare("program", again["program"] or "", row["program"] or "", made, record.device)
 
 
 def _evaluation(

@@ -19,7 +19,7 @@ from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import all_records
 from archloop.files import has_keys, read_json, read_jsonl, sha256_file, sha256_text
 from archloop.layout import PROVENANCE_SUFFIX, REQUESTS_FILE, ROOT, SCRIPTS, SETTINGS_FILE
-from archloop.model.loading import MANIFEST, check_model
+from archloop.model.prepared import MANIFEST, check_model
 from archloop.monitoring import live_page
 from archloop.outcomes import count_outcomes
 from archloop.progress import Progress
