@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from archloop.settings import options
+from archloop.settings import schema
 from archloop.settings.sections import SECTIONS
 
 Section = TypeVar("Section")
@@ -10,5 +10,5 @@ Section = TypeVar("Section")
 
 def defaults(section: type[Section], **changes: Any) -> Section:
     """Return a section as it is without a settings file; a key without a default is None until it is given."""
-    values = {key: rule.get("default") for key, rule in options.section(SECTIONS[section]).items()}
+    values = {key: rule.get("default") for key, rule in schema.section(SECTIONS[section]).items()}
     return section(**{**values, **changes})
