@@ -1,11 +1,14 @@
-"""How fast an adapter learns, and how much of a batch is padding. Prints tokens a second and ratios.
+"""How fast an adapter learns, and how much of a batch is padding.
+
+Prints tokens a second and ratios.
 
 python benchmarks/finetune.py --model resources/models/smollm2-135m-instruct/manifest.json
 
-The pairs are the project's own seed programs with their prompts. Time for time (A B A B ...) an epoch over some of them
-is measured beside the plain way: one pair at a time, padded to a maximum length, with the loss of transformers over all
-positions (the padded ones all cost the same, so one is measured and counted for each pair). Padding is counted over all
-programs, for batches of several sizes, grouped by length as in training and in random order.
+The pairs are the project's own seed programs with their prompts. Time for time (A B A B ...) an
+epoch over some of them is measured beside the plain way: one pair at a time, padded to a maximum
+length, with the loss of transformers over all positions (the padded ones all cost the same, so one
+is measured and counted for each pair). Padding is counted over all programs, for batches of several
+sizes, grouped by length as in training and in random order.
 """
 
 import statistics

@@ -1,11 +1,13 @@
-"""New tokens a second of the generation stage against one-at-a-time `model.generate` of transformers. Prints ratios.
+"""New tokens a second of the generation stage against one-at-a-time `model.generate` of
+transformers. Prints ratios.
 
 python benchmarks/generate.py --model resources/models/smollm2-135m-instruct/manifest.json
 
-The prompts are those of config/demo.yaml with its settings of sampling, without its opening; the adapter (by default
-none) is on the model for both. The alternative answers one prompt after the other, with the same temperature, top-k,
-top-p and longest answer, and ends at its end token. Its rounds and those of each batch size take turns (A B C D A B C
-D ...), so that a busy machine slows all of them; the median of the rounds' ratios is printed, with the extremes.
+The prompts are those of config/demo.yaml with its settings of sampling, without its opening; the
+adapter (by default none) is on the model for both. The alternative answers one prompt after the
+other, with the same temperature, top-k, top-p and longest answer, and ends at its end token. Its
+rounds and those of each batch size take turns (A B C D A B C D ...), so that a busy machine slows
+all of them; the median of the rounds' ratios is printed, with the extremes.
 """
 
 import random
@@ -85,7 +87,8 @@ def alone(model, tokenizer, ids: list[int], settings: Generation) -> tuple[int, 
 def batched(
     model, tokenizer, rows: list[PromptRow], size: int, settings: Generation
 ) -> tuple[list[list[int]], float]:
-    """Return (new tokens of each answer, seconds) of this project's sampling, reading the prompts included."""
+    """Return (new tokens of each answer, seconds) of this project's sampling, reading the prompts
+    included."""
     started = time.perf_counter()
     sequences = [Sequence(chat_tokens(tokenizer, row["prompt"]), row["seed"]) for row in rows]
     for _ in sample(new_decoder(model, tokenizer, settings), sequences, size):
@@ -94,7 +97,8 @@ def batched(
 
 
 def count_settled(counts: list[int]) -> None:
-    """Count draws and those that a pass of the candidate alone settled, from now on, in `counts`."""
+    """Count draws and those that a pass of the candidate alone settled, from now on, in
+    `counts`."""
     real = decode.choose_tokens
 
     def counting(logits, draws, sampling, rounding=0.0):

@@ -1,4 +1,5 @@
-"""Train the adapter of a cycle on programs of the corpus, going on from the adapter of the cycle before."""
+"""Train the adapter of a cycle on programs of the corpus, going on from the adapter of the cycle
+before."""
 
 import sys
 import time

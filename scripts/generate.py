@@ -59,7 +59,10 @@ PATH = click.Path(path_type=Path)
     help="Bound on keys and values.",
 )
 def main(prompts, shard, shards, output, run_record, state, device, model, **job) -> dict:
-    """Answer the prompts; write one candidate per line: prompt, raw answer, program, token counts, seed and adapter."""
+    """Answer the prompts.
+
+    Write one candidate per line: prompt, raw answer, program, token counts, seed and adapter.
+    """
     started = time.monotonic()
     spare_bitsandbytes(job["loading"].quantization)
     from archloop.generation.generate import (

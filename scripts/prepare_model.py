@@ -1,4 +1,5 @@
-"""Make a language model ready: from a hub, a folder, a GGUF file or a wheel to safetensors, with a manifest."""
+"""Make a language model ready: from a hub, a folder, a GGUF file or a wheel to safetensors, with a
+manifest."""
 
 import sys
 from pathlib import Path

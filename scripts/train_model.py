@@ -1,4 +1,5 @@
-"""Train a small language model from scratch on programs of the seed families: one for experiments and tests."""
+"""Train a small language model from scratch on programs of the seed families: one for experiments
+and tests."""
 
 import sys
 from pathlib import Path

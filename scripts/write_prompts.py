@@ -1,4 +1,5 @@
-"""Write the prompts of one cycle, one for each candidate, from the template, the hints and the corpus as it stands."""
+"""Write the prompts of one cycle, one for each candidate, from the template, the hints and the
+corpus as it stands."""
 
 import sys
 from pathlib import Path

@@ -14,7 +14,8 @@ Result = TypeVar("Result")
 def processes_for(gpus: int, device: str) -> int:
     """Return how many processes share the work: one for each of `gpus` on a GPU, one on a CPU.
 
-    device: as `choose_device` gives it. Raises InputError when the node has fewer GPUs than were asked for.
+    device: as `choose_device` gives it. Raises InputError when the node has fewer GPUs than were
+    asked for.
     """
     import torch
 
@@ -22,11 +23,13 @@ def processes_for(gpus: int, device: str) -> int:
         return 1
     if device != "cuda":
         raise InputError(
-            f"execution.gpus: {gpus}, but execution.device: {device} names a single one; set execution.device to auto"
+            f"execution.gpus: {gpus}, but execution.device: {device} names a single one; set"
+            " execution.device to auto"
         )
     if gpus > torch.cuda.device_count():
         raise InputError(
-            f"execution.gpus: {gpus}, but torch sees {torch.cuda.device_count()} here; ask for as many"
+            f"execution.gpus: {gpus}, but torch sees {torch.cuda.device_count()} here; ask for as"
+            " many"
         )
     return gpus
 
@@ -34,10 +37,12 @@ def processes_for(gpus: int, device: str) -> int:
 def run_distributed(
     processes: int, function: Callable[..., Result], arguments: dict[str, Any], device: str
 ) -> Result:
-    """Return what function(device=..., **arguments) gives in the first of several processes that run it at once.
+    """Return what function(device=..., **arguments) gives in the first of several processes that
+    run it at once.
 
-    In each of them torch.distributed is ready: NCCL between GPUs, gloo between CPUs. The function, its arguments and
-    its value are pickled. One process that fails ends the others; an InputError in any is raised here.
+    In each of them torch.distributed is ready: NCCL between GPUs, gloo between CPUs. The function,
+    its arguments and its value are pickled. One process that fails ends the others; an InputError
+    in any is raised here.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

@@ -1,4 +1,5 @@
-"""Train a LoRA adapter on programs of the corpus, or on what the judge made of programs: prompts in, programs out."""
+"""Train a LoRA adapter on programs of the corpus, or on what the judge made of programs: prompts
+in, programs out."""
 
 import contextlib
 import dataclasses
@@ -48,9 +49,10 @@ CHECKPOINT = "checkpoint.pt"
 class AdapterJob:
     """The adapter of one cycle: what it is made from, where it goes and by which settings.
 
-    parent: the adapter to go on from (adapter_model.safetensors), None for the bare model. output: folder of the
-    adapter. state: folder for checkpoints; one that was made for these same inputs, with the same versions and by the
-    same `code` (a digest), is resumed. seed: of this fine-tuning alone.
+    parent: the adapter to go on from (adapter_model.safetensors), None for the bare model. output:
+    folder of the adapter. state: folder for checkpoints; one that was made for these same inputs,
+    with the same versions and by the same `code` (a digest), is resumed. seed: of this fine-tuning
+    alone.
     """
 
     model_folder: Path
@@ -75,8 +77,8 @@ class RunRecord:
 def finetune(programs: Programs, job: AdapterJob, device: str, gpus: int = 1) -> RunRecord:
     """Write the adapter of a cycle to the folder `job.output`.
 
-    gpus: how many share the work. Where nothing is new (nothing was admitted; with train_on seed_corpus, there are no
-    rows at all) or nothing can be compared, the parent is kept unchanged.
+    gpus: how many share the work. Where nothing is new (nothing was admitted; with train_on
+    seed_corpus, there are no rows at all) or nothing can be compared, the parent is kept unchanged.
     """
     settings, parent = job.settings, job.parent
     repeated = scored(training_rows(programs.corpus, programs.admitted, settings, job.seed))
@@ -106,7 +108,8 @@ def finetune(programs: Programs, job: AdapterJob, device: str, gpus: int = 1) ->
 def train_adapter(training_set: TrainingSet, job: AdapterJob, device: str) -> RunRecord:
     """Train on the pairs that are not too long, write the adapter and its lineage.
 
-    It may run in several processes at once: each trains its share, and all end with the same adapter.
+    It may run in several processes at once: each trains its share, and all end with the same
+    adapter.
     """
     prepared = check_model(job.model_folder)
     check_projections(weight_shapes(job.model_folder), job.settings)
@@ -172,7 +175,8 @@ def encode_example(tokenizer, pair: TrainingPair) -> Example:
 
 
 def without_dropout(model) -> None:
-    """Switch off all dropout: by it the model would differ from the reference that dpo and kto compare it with."""
+    """Switch off all dropout: by it the model would differ from the reference that dpo and kto
+    compare it with."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -221,8 +225,8 @@ def _train(
             return train(model, examples, objective, training)
     except torch.OutOfMemoryError:
         raise InputError(
-            "finetuning: the GPU's memory is full; set gradient_checkpointing, or a smaller batch_size or"
-            " max_pair_tokens"
+            "finetuning: the GPU's memory is full; set gradient_checkpointing, or a smaller"
+            " batch_size or max_pair_tokens"
         ) from None
 
 

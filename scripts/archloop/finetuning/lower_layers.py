@@ -1,8 +1,9 @@
-"""What the layers below the first adapted one make of a text, computed once: no training changes them.
+"""What the layers below the first adapted one make of a text, computed once: no training changes
+them.
 
-The adapter of `finetuning.layers: [15, 30]` leaves fifteen layers as they are, and what these make of a pair is the
-same in every pass over the pairs, and for an adapter and its reference. The results are those of computing it anew, to
-the byte.
+The adapter of `finetuning.layers: [15, 30]` leaves fifteen layers as they are, and what these make
+of a pair is the same in every pass over the pairs, and for an adapter and its reference. The
+results are those of computing it anew, to the byte.
 """
 
 import contextlib
@@ -19,10 +20,11 @@ LARGEST_BYTES = 2**30
 
 @contextlib.contextmanager
 def computed_once(model) -> Iterator[None]:
-    """Let the lower layers of a model with an adapter (peft's) remember what they gave, for a while.
+    """Let the lower layers of a model with an adapter (peft's) remember what they gave, for a
+    while.
 
-    Nothing happens where the adapter begins at the first layer, where a lower layer is random or sees a part of the
-    text alone, or where the model is built otherwise than of a row of layers.
+    Nothing happens where the adapter begins at the first layer, where a lower layer is random or
+    sees a part of the text alone, or where the model is built otherwise than of a row of layers.
     """
     from archloop.model.kv_cache import sees_all  # it imports transformers
 
@@ -75,7 +77,8 @@ class Memory:
 
 
 class Remembering(torch.nn.Module):
-    """One of the lower layers: where what they give is known, all pass their input on, and the last one gives it."""
+    """One of the lower layers: where what they give is known, all pass their input on, and the last
+    one gives it."""
 
     def __init__(self, layer: torch.nn.Module, memory: Memory, is_first: bool, is_last: bool):
         super().__init__()

@@ -1,5 +1,5 @@
-"""What an adapter is trained for: to repeat programs (sft), or to prefer programs that the judge admitted to programs
-that failed before it (dpo, kto)."""
+"""What an adapter is trained for: to repeat programs (sft), or to prefer programs that the judge
+admitted to programs that failed before it (dpo, kto)."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -18,11 +18,12 @@ NO_LABEL = -100
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of a prompt and of an answer to it, with what the objectives need to know of the answer.
+    """Token ids of a prompt and of an answer to it, with what the objectives need to know of the
+    answer.
 
-    rejected: for dpo, an answer to the same prompt that failed. desirable: for kto, whether the answer is to become
-    more likely. For sft, the answer's weight in the loss, and its score (its accuracy in standard deviations from the
-    mean), by which examples may be ordered.
+    rejected: for dpo, an answer to the same prompt that failed. desirable: for kto, whether the
+    answer is to become more likely. For sft, the answer's weight in the loss, and its score (its
+    accuracy in standard deviations from the mean), by which examples may be ordered.
     """
 
     prompt: list[int]
@@ -53,9 +54,10 @@ class Example:
 class Objective:
     """What the loop makes small.
 
-    loss: (model, examples, baseline) -> the summed loss of some examples of a step, of which the step's loss is the
-    mean by `size`. baseline: (model, some examples, all examples of the step) -> summed estimates, whose mean over the
-    step, at least 0, every loss of the step is given; None where there is none.
+    loss: (model, examples, baseline) -> the summed loss of some examples of a step, of which the
+    step's loss is the mean by `size`. baseline: (model, some examples, all examples of the step) ->
+    summed estimates, whose mean over the step, at least 0, every loss of the step is given; None
+    where there is none.
     """
 
     loss: Callable[[torch.nn.Module, list[Example], float], torch.Tensor]
@@ -64,10 +66,12 @@ class Objective:
 
 
 def answer_logps(model, pairs: list[Pair]) -> torch.Tensor:
-    """Return the log-probability (nats) of each answer after its prompt, shape (pairs,); padding has no part in it.
+    """Return the log-probability (nats) of each answer after its prompt, shape (pairs,).
 
-    Only positions from the first to the last that predict a token of an answer go through the projection onto the
-    vocabulary; where they all do, as in a batch of one, no logit is copied.
+    Padding has no part in it.
+
+    Only positions from the first to the last that predict a token of an answer go through the
+    projection onto the vocabulary; where they all do, as in a batch of one, no logit is copied.
     """
     device = next(model.parameters()).device
     width = max(len(prompt) + len(answer) for prompt, answer in pairs)
@@ -101,7 +105,10 @@ def answer_logps(model, pairs: list[Pair]) -> torch.Tensor:
 def make_objective(
     method: str, settings: Finetuning, weights: list[torch.nn.Parameter]
 ) -> Objective:
-    """Return the objective of `finetuning.method`; the model as its trainable weights are now is the reference."""
+    """Return the objective of `finetuning.method`.
+
+    The model as its trainable weights are now is the reference.
+    """
     if method == "sft":
         return SFT
     make = dpo_objective if method == "dpo" else kto_objective
@@ -109,7 +116,8 @@ def make_objective(
 
 
 def sft_loss(model, examples: list[Example], _: float) -> torch.Tensor:
-    """Return the summed cross-entropy (nats) of the answers' tokens, each times the weight of its answer."""
+    """Return the summed cross-entropy (nats) of the answers' tokens, each times the weight of its
+    answer."""
     logps = answer_logps(model, [example.chosen_pair for example in examples])
     weights = torch.tensor([example.weight for example in examples], device=logps.device)
     return -(logps * weights).sum()
@@ -120,21 +128,26 @@ SFT = Objective(sft_loss, size=lambda example: len(example.answer))
 
 
 class Reference:
-    """The model as it was when the training began, pi_ref of both papers: its trainable weights, kept as a copy."""
+    """The model as it was when the training began, pi_ref of both papers: its trainable weights,
+    kept as a copy."""
 
     def __init__(self, weights: list[torch.nn.Parameter]):
         self.weights = weights
         self.start = [weight.detach().clone() for weight in weights]
 
     def log_probabilities(self, model, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (log pi, log pi_ref) of the answers; pi_ref comes first, for its weights are put in for a while."""
+        """Return (log pi, log pi_ref) of the answers.
+
+        Pi_ref comes first, for its weights are put in for a while.
+        """
         with torch.no_grad(), exchanged(self.weights, self.start):
             reference = answer_logps(model, pairs)
         return answer_logps(model, pairs), reference
 
 
 def dpo_objective(reference: Reference, beta: float, sft_weight: float) -> Objective:
-    """Return the objective of pairs (chosen, rejected), with the cross-entropy of the chosen answers by its weight."""
+    """Return the objective of pairs (chosen, rejected), with the cross-entropy of the chosen
+    answers by its weight."""
 
     def loss(model, examples: list[Example], _: float) -> torch.Tensor:
         chosen = [example.pairs[0] for example in examples]
@@ -148,7 +161,8 @@ def dpo_objective(reference: Reference, beta: float, sft_weight: float) -> Objec
 
 
 def kto_objective(reference: Reference, beta: float, sft_weight: float) -> Objective:
-    """Return the objective of desirable and undesirable answers, with the cross-entropy of the desirable ones."""
+    """Return the objective of desirable and undesirable answers, with the cross-entropy of the
+    desirable ones."""
 
     def loss(model, examples: list[Example], baseline: float) -> torch.Tensor:
         pairs = [example.chosen_pair for example in examples]
@@ -159,7 +173,8 @@ def kto_objective(reference: Reference, beta: float, sft_weight: float) -> Objec
         return preference + sft_weight * cross_entropies.sum()
 
     def mismatched_gain(model, examples: list[Example], step: list[Example]) -> torch.Tensor:
-        """Estimate z_0 of the paper: the gain of the step's answers at other prompts of the step, summed."""
+        """Estimate z_0 of the paper: the gain of the step's answers at other prompts of the step,
+        summed."""
         if len(step) == 1:
             return torch.zeros(())
 
@@ -178,10 +193,12 @@ def kto_objective(reference: Reference, beta: float, sft_weight: float) -> Objec
 
 
 def dpo_losses(logps: torch.Tensor, reference_logps: torch.Tensor, beta: float) -> torch.Tensor:
-    """Return -log sigmoid(beta * (gain of the chosen answer - gain of the rejected one)) of each pair.
+    """Return -log sigmoid(beta * (gain of the chosen answer - gain of the rejected one)) of each
+    pair.
 
-    logps, reference_logps: (2 * pairs,), log-probabilities of all chosen answers, then of all rejected ones. A gain is
-    log(pi / pi_ref). Equation 7 of Rafailov et al., Direct Preference Optimization, arXiv 2305.18290.
+    logps, reference_logps: (2 * pairs,), log-probabilities of all chosen answers, then of all
+    rejected ones. A gain is log(pi / pi_ref). Equation 7 of Rafailov et al., Direct Preference
+    Optimization, arXiv 2305.18290.
     """
     chosen, rejected = (logps - reference_logps).chunk(2)
     return -logsigmoid(beta * (chosen - rejected))
@@ -190,11 +207,12 @@ def dpo_losses(logps: torch.Tensor, reference_logps: torch.Tensor, beta: float) 
 def kto_losses(
     gain: torch.Tensor, desirable: torch.Tensor, baseline: float, beta: float
 ) -> torch.Tensor:
-    """Return 1 - sigmoid(beta * (gain - baseline)) of each answer, with the sign turned for an undesirable one.
+    """Return 1 - sigmoid(beta * (gain - baseline)) of each answer, with the sign turned for an
+    undesirable one.
 
-    gain: log(pi / pi_ref), r_theta of the paper. baseline: its z_0, an estimate of the KL divergence from the
-    reference, not differentiated. Equations 7 and 8 of Ethayarajh et al., KTO, arXiv 2402.01306, with both weights
-    (lambda_D and lambda_U) 1.
+    gain: log(pi / pi_ref), r_theta of the paper. baseline: its z_0, an estimate of the KL
+    divergence from the reference, not differentiated. Equations 7 and 8 of Ethayarajh et al., KTO,
+    arXiv 2402.01306, with both weights (lambda_D and lambda_U) 1.
     """
     return 1 - torch.sigmoid(beta * torch.where(desirable, gain - baseline, baseline - gain))
 
@@ -202,8 +220,8 @@ def kto_losses(
 def token_cross_entropies(logps: torch.Tensor, examples: list[Example]) -> torch.Tensor:
     """Return the mean cross-entropy (nats) of each answer's tokens.
 
-    It keeps the chosen answers likely in themselves: equation 2 of Pang et al., Iterative Reasoning Preference
-    Optimization, arXiv 2404.19733.
+    It keeps the chosen answers likely in themselves: equation 2 of Pang et al., Iterative Reasoning
+    Preference Optimization, arXiv 2404.19733.
     """
     lengths = [len(example.answer) for example in examples]
     return -logps / torch.tensor(lengths, device=logps.device)

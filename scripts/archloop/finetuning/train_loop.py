@@ -1,7 +1,9 @@
-"""The training loop of an adapter: grouped by length, cut and resumed to the same end, alone or as one of several.
+"""The training loop of an adapter: grouped by length, cut and resumed to the same end, alone or as
+one of several.
 
-Several processes share the forward passes of every optimiser step and add their gradients up, so their number changes
-the result by the rounding of that sum alone: what a step holds, and the dropout of each pass, derive from the seed.
+Several processes share the forward passes of every optimiser step and add their gradients up, so
+their number changes the result by the rounding of that sum alone: what a step holds, and the
+dropout of each pass, derive from the seed.
 """
 
 import dataclasses
@@ -25,7 +27,8 @@ Batch = list[int]
 # An optimiser step: (epoch, its batches).
 Step = tuple[int, list[Batch]]
 
-# Batches whose examples are sorted by length together: enough for little padding, few enough to stay in random order.
+# Batches whose examples are sorted by length together: enough for little padding, few enough to
+# stay in random order.
 POOL_BATCHES = 50
 
 logger = get_logger("finetune")
@@ -33,7 +36,10 @@ logger = get_logger("finetune")
 
 @dataclass(frozen=True)
 class Batching:
-    """How examples become optimiser steps; accumulation: batches a step. order: random, or accuracy (ascending)."""
+    """How examples become optimiser steps; accumulation: batches a step.
+
+    order: random, or accuracy (ascending).
+    """
 
     epochs: int
     batch_size: int
@@ -45,8 +51,8 @@ class Batching:
 class Training:
     """What a training is, beside its model, examples and objective.
 
-    steps: as `plan_steps` makes them. settings: of the optimiser. checkpoint: where the state is kept; one with the
-    same `key` is resumed. section: where the settings stand, for messages.
+    steps: as `plan_steps` makes them. settings: of the optimiser. checkpoint: where the state is
+    kept; one with the same `key` is resumed. section: where the settings stand, for messages.
     """
 
     steps: list[Step]
@@ -67,7 +73,8 @@ class TrainingResult:
 
 @dataclass
 class Done:
-    """How far a training is: steps, tokens, and by epoch [sum of the losses, what their mean is over]."""
+    """How far a training is: steps, tokens, and by epoch [sum of the losses, what their mean is
+    over]."""
 
     steps: int = 0
     tokens: int = 0
@@ -84,7 +91,8 @@ class Done:
 def length_grouped_batches(lengths: list[int], size: int, *seed: object) -> list[Batch]:
     """Return batches of indices, in random order, whose members are of similar length.
 
-    The indices are shuffled, cut into pools of POOL_BATCHES batches, and sorted by length inside a pool.
+    The indices are shuffled, cut into pools of POOL_BATCHES batches, and sorted by length inside a
+    pool.
     """
     rng = generator(*seed, "order")
     order = list(range(len(lengths)))
@@ -104,7 +112,8 @@ def ascending_batches(
 ) -> list[Batch]:
     """Return batches of indices from the lowest score to the highest, in steps of so many batches.
 
-    The members of a step are sorted by length before they are cut into batches; equal scores are in random order.
+    The members of a step are sorted by length before they are cut into batches; equal scores are in
+    random order.
     """
     rng = generator(*seed, "order")
     order = sorted(range(len(examples)), key=lambda index: (examples[index].score, rng.random()))
@@ -136,9 +145,10 @@ def train(
 ) -> TrainingResult:
     """Train what is trainable of the model in place.
 
-    AdamW, the learning rate by `rate_at`. The loss of a step is the mean of the objective over it. A training that was
-    cut is resumed from its checkpoint, and the result is that of an undisturbed run; the caller removes the checkpoint
-    once the work is safe. Raises InputError at the first loss or gradient that is no finite number.
+    AdamW, the learning rate by `rate_at`. The loss of a step is the mean of the objective over it.
+    A training that was cut is resumed from its checkpoint, and the result is that of an undisturbed
+    run; the caller removes the checkpoint once the work is safe. Raises InputError at the first
+    loss or gradient that is no finite number.
     """
     settings, steps = training.settings, training.steps
     weights = trainable(model)
@@ -162,8 +172,9 @@ def train(
             norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
             if not (math.isfinite(loss) and norm.isfinite()):
                 raise InputError(
-                    f"{training.section}: step {number} of {len(steps)}: the loss or its gradient is no finite"
-                    f" number; lower {training.section}.learning_rate, or take another loading.dtype"
+                    f"{training.section}: step {number} of {len(steps)}: the loss or its gradient is"
+                    f" no finite number; lower {training.section}.learning_rate, or take another"
+                    " loading.dtype"
                 )
 
             optimizer.step()
@@ -184,7 +195,8 @@ def train(
 def rate_at(step: int, warmup: int, steps: int) -> float:
     """Return the share of the peak learning rate at a step, counted from 0.
 
-    Linear over the `warmup` steps before the peak, none of them at 0, then half a cosine down to 0 after the last step.
+    Linear over the `warmup` steps before the peak, none of them at 0, then half a cosine down to 0
+    after the last step.
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -203,7 +215,8 @@ def rank() -> int:
 def share_of_process(
     batches: list[Batch], lengths: list[int], rank: int, processes: int
 ) -> list[tuple[int, Batch]]:
-    """Return (index in the step, batch) of one process: the longest are dealt out first, so that all end together."""
+    """Return (index in the step, batch) of one process: the longest are dealt out first, so that
+    all end together."""
 
     def longest_first(index: int) -> tuple[int, int]:
         tokens = sum(lengths[example] for example in batches[index])
@@ -262,7 +275,8 @@ class Checkpoint:
 def _gradients(
     model, examples: list[Example], batches: list[Batch], objective: Objective, seed: int
 ) -> tuple[float, int]:
-    """Leave the gradient of a step's mean loss in the weights and return (that loss, what the mean is over)."""
+    """Leave the gradient of a step's mean loss in the weights and return (that loss, what the mean
+    is over)."""
     weights = trainable(model)
     step = [examples[index] for batch in batches for index in batch]
     size = sum(objective.size(example) for example in step)
@@ -309,7 +323,8 @@ def _baseline(
 
 
 def _add_up_gradients(weights: list[torch.nn.Parameter], step_loss: torch.Tensor) -> torch.Tensor:
-    """Give every process the sum of all gradients, in one exchange with the losses, whose sum is returned."""
+    """Give every process the sum of all gradients, in one exchange with the losses, whose sum is
+    returned."""
     parts = []
     for weight in weights:
         gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad

@@ -1,9 +1,11 @@
-"""What an adapter is trained on: programs of the corpus, and for dpo and kto the failed candidates of the cycle, too.
+"""What an adapter is trained on: programs of the corpus, and for dpo and kto the failed candidates
+of the cycle, too.
 
-Preferred are the programs that sft would repeat. Rejected are candidates of the cycle that have a program and failed
-for a fault of their own: the outcomes in `finetuning.dispreferred`. By default these are the faults of a program that
-parses. What does not parse is often cut off rather than wrong; time, memory and a crash may be the machine's; a
-program below the threshold works, and a near-copy works well.
+Preferred are the programs that sft would repeat. Rejected are candidates of the cycle that have a
+program and failed for a fault of their own: the outcomes in `finetuning.dispreferred`. By default
+these are the faults of a program that parses. What does not parse is often cut off rather than
+wrong; time, memory and a crash may be the machine's; a program below the threshold works, and a
+near-copy works well.
 """
 
 import dataclasses
@@ -22,7 +24,8 @@ from archloop.settings.sections import Finetuning
 
 # Bound on the weight of a program, as Peng et al. have it.
 LARGEST_WEIGHT = 20.0
-# Bound on the exponent: beyond it every weight is the largest anyway, and far beyond it math.exp overflows.
+# Bound on the exponent: beyond it every weight is the largest anyway, and far beyond it math.exp
+# overflows.
 LARGEST_EXPONENT = 100.0
 
 
@@ -48,9 +51,11 @@ class JudgedProgram:
 
 @dataclass(frozen=True)
 class Programs:
-    """All that a cycle may be trained on: the corpus before it, what it admitted, and all of its candidates.
+    """All that a cycle may be trained on: the corpus before it, what it admitted, and all of its
+    candidates.
 
-    candidates: for dpo and kto, which learn from those that failed; without any, sft alone is possible.
+    candidates: for dpo and kto, which learn from those that failed; without any, sft alone is
+    possible.
     """
 
     corpus: list[CorpusProgram]
@@ -62,8 +67,9 @@ class Programs:
 class TrainingPair:
     """A prompt and a program that answers it.
 
-    score: its accuracy in standard deviations from the mean of its data set. rejected: for dpo, a program that failed
-    at the same prompt. desirable: for kto, whether the judge admitted the program.
+    score: its accuracy in standard deviations from the mean of its data set. rejected: for dpo, a
+    program that failed at the same prompt. desirable: for kto, whether the judge admitted the
+    program.
     """
 
     prompt: str
@@ -73,7 +79,10 @@ class TrainingPair:
     desirable: bool = True
 
     def digest(self) -> str:
-        """Return the sha256 that stands for the pair; its names are those of the first release, and stay."""
+        """Return the sha256 that stands for the pair.
+
+        Its names are those of the first release, and stay.
+        """
         fields = [
             ("good", self.desirable),
             ("program", self.program),
@@ -86,7 +95,10 @@ class TrainingPair:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The pairs of one fine-tuning; failed_left_out: failed programs that have no place among them."""
+    """The pairs of one fine-tuning.
+
+    failed_left_out: failed programs that have no place among them.
+    """
 
     method: str
     pairs: list[TrainingPair]
@@ -97,13 +109,19 @@ class TrainingSet:
 
 
 def read_programs(paths: Iterable[Path]) -> list[CorpusProgram]:
-    """Return the programs of corpus files, in their order; raise InputError for a file that is damaged or missing."""
+    """Return the programs of corpus files, in their order.
+
+    Raises InputError for a file that is damaged or missing.
+    """
     rows = read_corpus(paths, _names(CorpusProgram))
     return [CorpusProgram(**row) for row in rows.iter_rows(named=True)]
 
 
 def read_judged(path: Path) -> list[JudgedProgram]:
-    """Return the candidates of a cycle, in their order; raise InputError for a file that is damaged or missing."""
+    """Return the candidates of a cycle, in their order.
+
+    Raises InputError for a file that is damaged or missing.
+    """
     rows = read_candidates([path], _names(JudgedProgram))
     return [JudgedProgram(**row) for row in rows.iter_rows(named=True)]
 
@@ -116,9 +134,9 @@ def make_training_set(
 ) -> TrainingSet:
     """Return what a cycle trains on by `finetuning.method`; without candidates the method is sft.
 
-    preferred: the programs that sft repeats. sft: these. kto: these and, none twice, at most as many failed programs.
-    dpo: for each failed program one of these that answers the very same prompt, taken in turn. Raises InputError for
-    settings that do not go with the method.
+    preferred: the programs that sft repeats. sft: these. kto: these and, none twice, at most as
+    many failed programs. dpo: for each failed program one of these that answers the very same
+    prompt, taken in turn. Raises InputError for settings that do not go with the method.
     """
     method = settings.method if candidates else "sft"
     if method != "sft" and (settings.order != "random" or settings.accuracy_weight):
@@ -140,10 +158,11 @@ def make_training_set(
 def training_rows(
     corpus: list[CorpusProgram], admitted: list[CorpusProgram], settings: Finetuning, seed: int
 ) -> list[CorpusProgram]:
-    """Return what a cycle repeats: its own rows and some of the earlier corpus, or as many of the seed corpus.
+    """Return what a cycle repeats: its own rows and some of the earlier corpus, or as many of the
+    seed corpus.
 
-    corpus: the rows of cycle 0 and what the chain admitted since. Where the seed corpus has fewer rows than are
-    wanted of it, all of them come again, as often as it takes, and then some.
+    corpus: the rows of cycle 0 and what the chain admitted since. Where the seed corpus has fewer
+    rows than are wanted of it, all of them come again, as often as it takes, and then some.
     """
     replayed = _sample(corpus, settings.replay, seed)
     if settings.train_on == "corpus":
@@ -176,8 +195,8 @@ def scored(rows: list[CorpusProgram]) -> list[TrainingPair]:
 def accuracy_weights(scores: list[float], strength: float) -> list[float]:
     """Return e^(strength x score), at most LARGEST_WEIGHT, over their mean.
 
-    The exponential weights of Peng et al., Advantage-Weighted Regression, arXiv 1910.00177, with the score as the
-    advantage and 1 / strength as the temperature.
+    The exponential weights of Peng et al., Advantage-Weighted Regression, arXiv 1910.00177, with
+    the score as the advantage and 1 / strength as the temperature.
     """
     weights = []
     for score in scores:
@@ -207,7 +226,8 @@ def _sample(rows: list[CorpusProgram], count: int | None, seed: int) -> list[Cor
 
 
 def _failed(candidates: list[JudgedProgram], outcomes: list[str]) -> list[tuple[str, str]]:
-    """Return (prompt, program) of the candidates that failed by one of the outcomes, each once, in their order."""
+    """Return (prompt, program) of the candidates that failed by one of the outcomes, each once, in
+    their order."""
     failed: dict[tuple[str, str], None] = {}
     for row in candidates:
         if row.outcome in outcomes and row.program:
@@ -227,7 +247,8 @@ def _with_undesirable(preferred: list[TrainingPair], failed: list[tuple[str, str
 def _in_pairs(
     preferred: list[TrainingPair], failed: list[tuple[str, str]], rng: random.Random
 ) -> TrainingSet:
-    """Return the pairs of dpo: to each failed program one that answers the very same prompt, taken in turn."""
+    """Return the pairs of dpo: to each failed program one that answers the very same prompt, taken
+    in turn."""
     by_prompt: dict[str, list[TrainingPair]] = {}
     for pair in preferred:
         by_prompt.setdefault(pair.prompt, []).append(pair)

@@ -1,4 +1,4 @@
-"""What a job has finished so far, one JSON object a line, so that the same job goes on where it was cut."""
+"""What a job has finished so far, one JSON object a line: the same job goes on where it was cut."""
 
 import contextlib
 import json
@@ -15,7 +15,9 @@ Row = dict[str, Any]
 
 @contextlib.contextmanager
 def answer_log(path: Path, key: str) -> Iterator[tuple[list[Row], Callable[[Row], None]]]:
-    """Yield (rows that are there, a function that adds one; it is on the disk when the function returns).
+    """Yield (rows that are there, a function that adds one).
+
+    A row is on the disk when the function returns.
 
     Rows that were written under another `key`, and a last line that was cut off, count for nothing.
     """

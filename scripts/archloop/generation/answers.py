@@ -1,7 +1,8 @@
-"""What an answer of the language model holds: its fenced blocks, and the one among them that is the program.
+"""What an answer of the language model holds: its fenced blocks, and the one among them that is the
+program.
 
-The program is the block that defines the class Net, whatever comes before it: thinking, a line for the shell, a
-snippet, prose. Nothing heavy is imported.
+The program is the block that defines the class Net, whatever comes before it: thinking, a line for
+the shell, a snippet, prose. Nothing heavy is imported.
 """
 
 import codeop
@@ -21,7 +22,8 @@ CODE = re.compile(r"^(import|from|class|def|@)\b", re.MULTILINE)
 # What a model thinks before it answers, with a draft in it perhaps.
 THINKING, THOUGHT = "<think>", "</think>"
 PYTHON = ("", "python", "py", "python3")
-# What an answer may be made to begin with. No newline at the end: it often is one token with what follows.
+# What an answer may be made to begin with. No newline at the end: it often is one token with what
+# follows.
 OPENINGS = {
     "none": "",
     "fence": "```python",
@@ -43,7 +45,8 @@ class Net(nn.Module):
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its text without the fence's indent, what its fence says, whether a fence closes it."""
+    """A fenced block: its text without the fence's indent, what its fence says, whether a fence
+    closes it."""
 
     text: str
     label: str
@@ -74,7 +77,10 @@ def blocks(answer: str) -> list[Block]:
 
 
 def after_thinking(answer: str) -> str | None:
-    """Return what a model says after its thinking, all where it does not think; None while it thinks."""
+    """Return what a model says after its thinking, all where it does not think.
+
+    None while it thinks.
+    """
     _, thought, said = answer.rpartition(THOUGHT)
     if not thought and THINKING in answer:
         return None
@@ -84,8 +90,9 @@ def after_thinking(answer: str) -> str | None:
 def extract_program(answer: str) -> str | None:
     """Return the program of an answer; None where there is none.
 
-    It is the first block that defines Net; else the first one with a class, or what looks like code without a fence
-    and has a class, or the first block that Python's fence or none opens, or the first block.
+    It is the first block that defines Net; else the first one with a class, or what looks like code
+    without a fence and has a class, or the first block that Python's fence or none opens, or the
+    first block.
 
     >>> extract_program("First:\\n```bash\\npip install torch\\n```\\nThen:\\n```python\\nclass Net: pass\\n```")
     'class Net: pass\\n'
@@ -119,7 +126,8 @@ def is_finished(answer: str) -> bool:
 
 
 def wrong_line(answer: str) -> bool:
-    """Tell whether no way to go on makes the answer's last block parse, its last unfinished line aside.
+    """Tell whether no way to go on makes the answer's last block parse, its last unfinished line
+    aside.
 
     A block in another language than Python, and one that a model thinks of, is none to ask this of.
 

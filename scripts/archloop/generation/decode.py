@@ -1,8 +1,10 @@
-"""Many answers of the language model at once: one forward pass gives a token to every sequence that still runs.
+"""Many answers of the language model at once: one forward pass gives a token to every sequence that
+still runs.
 
-What all prompts begin with is computed once. A sequence that ends leaves the batch. Draw number n of a candidate is a
-function of its seed and of n, and a draw that rounding could tip is settled by the candidate alone (token_sampling), so
-in float32 neither the batch nor running out of memory changes what is sampled.
+What all prompts begin with is computed once. A sequence that ends leaves the batch. Draw number n
+of a candidate is a function of its seed and of n, and a draw that rounding could tip is settled by
+the candidate alone (token_sampling), so in float32 neither the batch nor running out of memory
+changes what is sampled.
 """
 
 import copy
@@ -25,7 +27,10 @@ from archloop.settings.sections import Generation
 
 @dataclass
 class Sequence:
-    """An answer in the making. What it becomes depends on `prompt`, `seed` and `response_prefix` alone."""
+    """An answer in the making.
+
+    What it becomes depends on `prompt`, `seed` and `response_prefix` alone.
+    """
 
     prompt: list[int]  # token ids, those of the response prefix included
     seed: int
@@ -43,7 +48,8 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Decoder:
-    """A model that answers: itself, its tokenizer, the tokens that end an answer, and the settings."""
+    """A model that answers: itself, its tokenizer, the tokens that end an answer, and the
+    settings."""
 
     model: torch.nn.Module
     tokenizer: Any
@@ -55,8 +61,8 @@ class Decoder:
 class Batch:
     """The sequences that run, a row each.
 
-    cache: keys and values. mask: (rows, tokens in the cache), 1 where a row sees a token. logits: (rows, vocabulary),
-    of each row's next token.
+    cache: keys and values. mask: (rows, tokens in the cache), 1 where a row sees a token. logits:
+    (rows, vocabulary), of each row's next token.
     """
 
     sequences: list[Sequence]
@@ -78,8 +84,9 @@ def new_decoder(model, tokenizer, settings: Generation) -> Decoder:
 def sample(decoder: Decoder, sequences: list[Sequence], size: int) -> Iterator[Sequence]:
     """Yield the sequences as they end, `size` of them at once at most.
 
-    Where the GPU's memory does not suffice, half as many go on from the tokens that they have. Raises InputError when
-    it does not suffice for one, and FloatingPointError for logits that are no numbers.
+    Where the GPU's memory does not suffice, half as many go on from the tokens that they have.
+    Raises InputError when it does not suffice for one, and FloatingPointError for logits that are
+    no numbers.
     """
     waiting, prefix = list(sequences), None
     while waiting:
@@ -99,18 +106,20 @@ def sample(decoder: Decoder, sequences: list[Sequence], size: int) -> Iterator[S
 def batch_limit(
     config, dtype: torch.dtype, longest: int, settings: Generation, cache_mb: int
 ) -> int:
-    """Return how many sequences may run at once: `batch_size`, or as many as `cache_mb` holds the cache of.
+    """Return how many sequences may run at once: `batch_size`, or as many as `cache_mb` holds the
+    cache of.
 
-    longest: tokens of the longest prompt. A sequence takes the cache of `longest + max_new_tokens` tokens at most,
-    rounded up to GROWTH. Raises InputError when that is more than the model's context, or than `cache_mb`.
+    longest: tokens of the longest prompt. A sequence takes the cache of `longest + max_new_tokens`
+    tokens at most, rounded up to GROWTH. Raises InputError when that is more than the model's
+    context, or than `cache_mb`.
     """
     text = config.get_text_config(decoder=True)
     context = getattr(text, "max_position_embeddings", None) or math.inf
     most = longest + settings.max_new_tokens
     if most > context:
         raise InputError(
-            f"generation.max_new_tokens: {settings.max_new_tokens} after a prompt of {longest} tokens are more than"
-            f" the model's context of {context}"
+            f"generation.max_new_tokens: {settings.max_new_tokens} after a prompt of {longest}"
+            f" tokens are more than the model's context of {context}"
         )
 
     tokens = math.ceil(most / GROWTH) * GROWTH
@@ -126,20 +135,22 @@ def batch_limit(
 
 
 def check_retries(config, settings: Generation) -> None:
-    """Raise InputError when lines are to be dropped in a model whose layers see a window of the text alone."""
+    """Raise InputError when lines are to be dropped in a model whose layers see a window of the
+    text alone."""
     from archloop.model.kv_cache import sees_all  # it imports transformers
 
     if settings.line_retries and not sees_all(config):
         raise InputError(
-            f"generation.line_retries: {config.model_type} attends to a window of the text, in which dropped lines"
-            " would count; set it to 0"
+            f"generation.line_retries: {config.model_type} attends to a window of the text, in which"
+            " dropped lines would count; set it to 0"
         )
 
 
 class SharedPrefix:
     """The keys and values of what all prompts begin with, at least one token being left to each.
 
-    None where a layer sees a window of the text alone: the padding behind the prefix would count in the window.
+    None where a layer sees a window of the text alone: the padding behind the prefix would count in
+    the window.
     """
 
     @torch.inference_mode()
@@ -198,9 +209,10 @@ def read_prompts(model, prompts: list[list[int]], prefix: SharedPrefix, pad: int
 
 
 def append_token(sequence: Sequence, token: int, decoder: Decoder) -> int:
-    """Give a sequence its next token, or end it; return how many columns of the cache are void from now on.
+    """Give a sequence its next token, or end it.
 
-    That is 0, or where a line was dropped, those of its tokens and of the one before it, which is read again.
+    Return how many columns of the cache are void from now on: 0, or where a line was dropped, those
+    of its tokens and of the one before it, which is read again.
     """
     settings = decoder.settings
     sequence.sampled += 1
@@ -225,7 +237,10 @@ def hide_last(mask: torch.Tensor, count: int) -> None:
 
 
 def _end_line(sequence: Sequence, decoder: Decoder, ends_line: bool) -> int:
-    """End the answer at its fence, drop a line that is wrong, or begin the next; return the void columns."""
+    """End the answer at its fence, drop a line that is wrong, or begin the next.
+
+    Return the void columns.
+    """
     settings = decoder.settings
     text = sequence.response_prefix + decoder.tokenizer.decode(sequence.new)
     closed = is_finished(text)
@@ -273,7 +288,10 @@ def _run(decoder: Decoder, group: list[Sequence], prefix: SharedPrefix) -> Itera
 
 
 def _next_tokens(decoder: Decoder, batch: Batch) -> list[int]:
-    """Draw a token for each row; what rounding could tip is settled by logits of the sequence alone."""
+    """Draw a token for each row.
+
+    What rounding could tip is settled by logits of the sequence alone.
+    """
     settings, model = decoder.settings, decoder.model
     sampling = Sampling(settings.temperature, settings.top_k, settings.top_p)
     rounding = ROUNDING if model.dtype == torch.float32 else 0.0

@@ -1,7 +1,7 @@
 """Answers of the language model to the prompts of one shard, and the program in each.
 
-Answers are kept as they end, so a job that was cut goes on with those that are missing. A program that is refused
-unrun may be asked for again, with what is wrong with it.
+Answers are kept as they end, so a job that was cut goes on with those that are missing. A program
+that is refused unrun may be asked for again, with what is wrong with it.
 """
 
 import dataclasses
@@ -40,9 +40,10 @@ Row = dict[str, Any]
 class GenerationJob:
     """Who answers, and how.
 
-    adapter: adapter_model.safetensors with its adapter_config.json beside it, or None for the bare model. log: file of
-    the answers that are finished; those of an earlier run with the same inputs, settings, versions and `code` (a
-    digest) are not made again. cache_mb: bound on the memory of keys and values.
+    adapter: adapter_model.safetensors with its adapter_config.json beside it, or None for the bare
+    model. log: file of the answers that are finished; those of an earlier run with the same inputs,
+    settings, versions and `code` (a digest) are not made again. cache_mb: bound on the memory of
+    keys and values.
     """
 
     model_folder: Path
@@ -58,8 +59,8 @@ class GenerationJob:
 class Answer:
     """One answer to a prompt.
 
-    raw: its text, the response prefix included. new_tokens: that were sampled, those of dropped lines included.
-    stopped: why it ended (fence, end, length or line).
+    raw: its text, the response prefix included. new_tokens: that were sampled, those of dropped
+    lines included. stopped: why it ended (fence, end, length or line).
     """
 
     raw: str
@@ -70,7 +71,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a job did; kept_from_earlier_runs: answers, earlier_s: seconds that were spent on them."""
+    """What a job did.
+
+    kept_from_earlier_runs: answers, earlier_s: seconds that were spent on them.
+    """
 
     device: str
     new_tokens: int
@@ -80,7 +84,8 @@ class RunRecord:
 
 
 def prompts_of_shard(path: Path, shard: int, shards: int) -> list[Row]:
-    """Return the rows of prompts.jsonl that one of the shards answers: they take turns by their index."""
+    """Return the rows of prompts.jsonl that one of the shards answers: they take turns by their
+    index."""
     rows = []
     for row in read_jsonl(path, "index", "prompt", "seed"):
         if row["index"] % shards == shard:
@@ -91,7 +96,8 @@ def prompts_of_shard(path: Path, shard: int, shards: int) -> list[Row]:
 def generate(prompts: list[Row], job: GenerationJob, device: str) -> tuple[list[Row], RunRecord]:
     """Return (candidates, run record) for the prompts of one shard, in their order.
 
-    A candidate is the row of its prompt with raw, program, prompt_tokens, new_tokens, stopped, attempts and adapter.
+    A candidate is the row of its prompt with raw, program, prompt_tokens, new_tokens, stopped,
+    attempts and adapter.
     """
     started = time.monotonic()
     device = choose_device(device)
@@ -127,7 +133,8 @@ def generate(prompts: list[Row], job: GenerationJob, device: str) -> tuple[list[
 
 
 def choose_gpu(device: str, shard: int) -> str:
-    """Return the device of a shard: where several GPUs are to be seen and none is named, they take turns."""
+    """Return the device of a shard: where several GPUs are to be seen and none is named, they take
+    turns."""
     device = choose_device(device)
     return f"cuda:{shard % torch.cuda.device_count()}" if device == "cuda" else device
 
@@ -152,7 +159,10 @@ def next_sequence(tokenizer, row: Row, attempts: list[Answer], opening: str) -> 
 
 
 def with_adapter(model, adapter: Path):
-    """Return the model with the adapter, folded into weights in float32; fewer bits would round its part away."""
+    """Return the model with the adapter, folded into weights in float32.
+
+    Fewer bits would round its part away.
+    """
     wrapped = load_adapter(model, adapter)
     whole = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
     return wrapped.merge_and_unload().eval() if whole else wrapped.eval()
@@ -178,7 +188,8 @@ def _lineage(
 def _missing_answers(
     prompts: list[Row], answers: list[list[Answer]], job: GenerationJob, device: str
 ) -> Iterator[tuple[int, Answer]]:
-    """Yield (position of the prompt, answer) as they end: all first answers, then all first repairs, and so on.
+    """Yield (position of the prompt, answer) as they end: all first answers, then all first
+    repairs, and so on.
 
     answers: what is there of each prompt; the caller adds to it what is yielded.
     """
@@ -202,7 +213,8 @@ def _missing_answers(
             yield from _answer(model, tokenizer, sequences, job, label)
         except FloatingPointError as error:
             raise InputError(
-                f"{job.adapter or job.model_folder}: {error}; take another loading.dtype, or an adapter that is sound"
+                f"{job.adapter or job.model_folder}: {error}; take another loading.dtype, or an"
+                " adapter that is sound"
             ) from None
 
 
@@ -217,7 +229,8 @@ def _refusal(raw: str) -> tuple[str, str] | None:
 
 
 def _wants_attempt(attempts: list[Answer], attempt: int) -> bool:
-    """Tell whether the answer of that number is to be made: the first one, or one after a refused one."""
+    """Tell whether the answer of that number is to be made: the first one, or one after a refused
+    one."""
     if len(attempts) != attempt:
         return False
     return not attempts or _refusal(attempts[-1].raw) is not None
@@ -265,7 +278,8 @@ def _answer(
 
 
 def _candidate(row: Row, attempts: list[Answer]) -> Row:
-    """Return the candidate: the last answer, and the tokens of all of them with those of dropped lines."""
+    """Return the candidate: the last answer, and the tokens of all of them with those of dropped
+    lines."""
     last = attempts[-1]
     return row | {
         "raw": last.raw,

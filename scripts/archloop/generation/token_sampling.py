@@ -1,9 +1,9 @@
 """One token a row from the model's logits, and whether rounding could have made it another.
 
-The logits of a sequence differ in their last digits with the shape of the batch that it is computed in. A draw that
-falls so near to an edge that this could matter is reported as uncertain; the caller settles it by logits that do not
-depend on the batch. So what is sampled is a function of the prompt and the seed, as long as no logit is off by more
-than `rounding`.
+The logits of a sequence differ in their last digits with the shape of the batch that it is computed
+in. A draw that falls so near to an edge that this could matter is reported as uncertain; the caller
+settles it by logits that do not depend on the batch. So what is sampled is a function of the prompt
+and the seed, as long as no logit is off by more than `rounding`.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,9 @@ class Sampling:
 class RankedTokens:
     """The tokens of each row from the most likely one on.
 
-    scores, tokens: (rows, n), logits over the temperature and token ids. probabilities: (rows, m), m <= n, float64: of
-    the tokens that top-k leaves; the scores beyond show how near the next tokens come.
+    scores, tokens: (rows, n), logits over the temperature and token ids. probabilities: (rows, m),
+    m <= n, float64: of the tokens that top-k leaves; the scores beyond show how near the next
+    tokens come.
     """
 
     scores: torch.Tensor
@@ -50,8 +51,8 @@ class RankedTokens:
 class Draw:
     """What was drawn of each row; all but draws (rows,) are (rows, 1), cumulative is (rows, m).
 
-    draws: numbers in [0, 1). cumulative: sums of the probabilities that top-p leaves. last: position of the last token
-    that it leaves. positions: of the tokens that were drawn.
+    draws: numbers in [0, 1). cumulative: sums of the probabilities that top-p leaves. last:
+    position of the last token that it leaves. positions: of the tokens that were drawn.
     """
 
     draws: torch.Tensor
@@ -65,9 +66,9 @@ def choose_tokens(
 ) -> tuple[list[int], list[bool]]:
     """Return (one token a row, whether logits off by `rounding` would give the same one).
 
-    logits: (rows, vocabulary). draws: one number in [0, 1) a row, which picks along the tokens that are left, from the
-    most likely one on. A temperature below COLDEST is 0. Raises FloatingPointError for a row without a largest finite
-    number, from which nothing can be drawn.
+    logits: (rows, vocabulary). draws: one number in [0, 1) a row, which picks along the tokens that
+    are left, from the most likely one on. A temperature below COLDEST is 0. Raises
+    FloatingPointError for a row without a largest finite number, from which nothing can be drawn.
     """
     if not logits.amax(dim=-1).isfinite().all():
         raise FloatingPointError("the model's logits are no finite numbers")
@@ -101,7 +102,8 @@ def rank_tokens(scores: torch.Tensor, top_k: int, top_p: float) -> RankedTokens:
 
 
 def top_k_filtering(scores: torch.Tensor, top_k: int) -> RankedTokens:
-    """Return the k most likely tokens with their probabilities among themselves, and the score of one more."""
+    """Return the k most likely tokens with their probabilities among themselves, and the score of
+    one more."""
     vocabulary = scores.shape[-1]
     k = min(top_k or vocabulary, vocabulary)
     best, tokens = scores.topk(min(k + 1, vocabulary), dim=-1)
@@ -110,7 +112,8 @@ def top_k_filtering(scores: torch.Tensor, top_k: int) -> RankedTokens:
 
 
 def top_p_filtering(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Return the probabilities with 0 beyond the smallest set of the most likely tokens that holds `top_p`.
+    """Return the probabilities with 0 beyond the smallest set of the most likely tokens that holds
+    `top_p`.
 
     probabilities: (rows, m), in falling order. The first one always stays.
     """
@@ -119,7 +122,8 @@ def top_p_filtering(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def draw_positions(kept: torch.Tensor, draws: list[float]) -> Draw:
-    """Return the position in each row at which the sum of its probabilities passes its share, by `draws`, of them all.
+    """Return the position in each row at which the sum of its probabilities passes its share, by
+    `draws`, of them all.
 
     kept: (rows, m), those of the first positions above 0.
     """
@@ -138,11 +142,12 @@ def _most_likely(logits: torch.Tensor, rounding: float) -> tuple[list[int], list
 
 
 def _certain(ranked: RankedTokens, draw: Draw, sampling: Sampling, rounding: float) -> torch.Tensor:
-    """Tell for each row whether every set of logits within `rounding` of these gives the same token.
+    """Tell for each row whether every set of logits within `rounding` of these gives the same
+    token.
 
-    A share c of the mass moves by at most c (1 - c) times the change of the scores' differences; the order of two
-    tokens may change where their scores are closer than that; where the cut of top-p may fall elsewhere, all shares
-    are off by the mass of the tokens at the cut.
+    A share c of the mass moves by at most c (1 - c) times the change of the scores' differences;
+    the order of two tokens may change where their scores are closer than that; where the cut of
+    top-p may fall elsewhere, all shares are off by the mass of the tokens at the cut.
     """
     moved = 2 * rounding / sampling.temperature
     inside = _within_share(ranked, draw, sampling.top_p, moved)
@@ -150,7 +155,8 @@ def _certain(ranked: RankedTokens, draw: Draw, sampling: Sampling, rounding: flo
 
 
 def _within_share(ranked: RankedTokens, draw: Draw, top_p: float, moved: float) -> torch.Tensor:
-    """Tell whether the draw stays within the share of its token, wherever the ends of the share may move to."""
+    """Tell whether the draw stays within the share of its token, wherever the ends of the share may
+    move to."""
     whole = draw.cumulative.gather(1, draw.last)
     stake = _mass_at_cut(ranked.probabilities, draw.last, whole, top_p, moved) / whole
     high = draw.cumulative.gather(1, draw.positions) / whole
@@ -172,7 +178,8 @@ def _mass_at_cut(
     top_p: float,
     moved: float,
 ) -> torch.Tensor:
-    """Return the mass at stake where the cut of top-p could fall one token earlier or later, 0 where it could not."""
+    """Return the mass at stake where the cut of top-p could fall one token earlier or later, 0
+    where it could not."""
     edge = top_p * (1 - top_p) * moved + SLACK
     at_cut = probabilities.gather(1, last)
     beyond = probabilities.gather(1, (last + 1).clamp(max=probabilities.shape[1] - 1))
@@ -184,7 +191,8 @@ def _mass_at_cut(
 
 
 def _keeps_its_rank(scores: torch.Tensor, positions: torch.Tensor, moved: float) -> torch.Tensor:
-    """Tell whether no neighbour of the token in the order of the scores could change places with it."""
+    """Tell whether no neighbour of the token in the order of the scores could change places with
+    it."""
     final = scores.shape[1] - 1
     score = scores.double().gather(1, positions)
     above = scores.double().gather(1, (positions - 1).clamp(min=0))

@@ -1,4 +1,5 @@
-"""What the language model is asked: a template filled with a data set, a goal, a hint and references."""
+"""What the language model is asked: a template filled with a data set, a goal, a hint and
+references."""
 
 import dataclasses
 import random
@@ -14,7 +15,8 @@ from archloop.files import read_text
 from archloop.random_seeds import derive, generator
 from archloop.yaml_files import read_yaml
 
-# A row of the corpus, of which a template may show any column: program, parameters, accuracy (0 to 1), dataset, ...
+# A row of the corpus, of which a template may show any column: program, parameters, accuracy (0 to
+# 1), dataset, ...
 Reference = dict[str, Any]
 
 
@@ -22,7 +24,8 @@ Reference = dict[str, Any]
 class Task:
     """What a design is for, by the names that templates know.
 
-    dataset: its name; size: pixels of a side. epochs: of the judge's training. parameter_budget: the most weights.
+    dataset: its name; size: pixels of a side. epochs: of the judge's training. parameter_budget:
+    the most weights.
     """
 
     dataset: str
@@ -47,7 +50,8 @@ def any_prompt_fits(prompt: str) -> bool:
 
 @dataclass(frozen=True)
 class References:
-    """Which programs prompts may show: `count` of the corpus each, with which the prompt still `fits` the model."""
+    """Which programs prompts may show: `count` of the corpus each, with which the prompt still
+    `fits` the model."""
 
     corpus: list[Reference] = dataclasses.field(default_factory=list)
     count: int = 0
@@ -64,7 +68,10 @@ class Contents:
 
 
 class PromptRow(TypedDict):
-    """A line of prompts.jsonl; seed: the one that its candidate is sampled with; references: ids of those shown."""
+    """A line of prompts.jsonl.
+
+    seed: the one that its candidate is sampled with; references: ids of those shown.
+    """
 
     id: str
     chain: str
@@ -78,7 +85,10 @@ class PromptRow(TypedDict):
 
 
 def read_hints(path: Path) -> dict[str, str]:
-    """Return name -> sentence. Raises InputError when the file is no mapping of names to sentences."""
+    """Return name -> sentence.
+
+    Raises InputError when the file is no mapping of names to sentences.
+    """
     hints = read_yaml(path)
     is_mapping = isinstance(hints, dict) and len(hints) > 0
     if not is_mapping or not all(isinstance(hint, str) for hint in hints.values()):
@@ -122,9 +132,9 @@ def write_prompt(
 def seed_prompt(texts: PromptTexts, task: Task, row: dict[str, Any]) -> str:
     """Return the prompt that a program of the seed corpus answers: its own hint, no references.
 
-    row: family and, of a LEMUR program, id and hints: names of those that fit. A family has the hint of its name, if
-    there is one. A LEMUR program has the first hint of those that fit, else one drawn by its id, so that not all of
-    them answer one and the same prompt.
+    row: family and, of a LEMUR program, id and hints: names of those that fit. A family has the
+    hint of its name, if there is one. A LEMUR program has the first hint of those that fit, else
+    one drawn by its id, so that not all of them answer one and the same prompt.
     """
     hints = texts.hints
     fitting = [name for name in (row["family"], *row.get("hints", ())) if name in hints]
@@ -141,8 +151,8 @@ def cycle_prompts(
 ) -> list[PromptRow]:
     """Return the prompts of one cycle, one for each candidate to come.
 
-    Each draws its hint and its references from its own seed, so the first n prompts of a longer list are those of a
-    shorter one. seed: that of the run.
+    Each draws its hint and its references from its own seed, so the first n prompts of a longer
+    list are those of a shorter one. seed: that of the run.
     """
     names = sorted(contents.texts.hints)
     rows = []
@@ -168,7 +178,8 @@ def cycle_prompts(
 def _with_references(
     contents: Contents, hint: str, rng: random.Random
 ) -> tuple[str, list[Reference]]:
-    """Return (prompt, references in it): of those that are drawn, in their order, all with which it still fits."""
+    """Return (prompt, references in it): of those that are drawn, in their order, all with which it
+    still fits."""
     template, task, references = contents.texts.template, contents.task, contents.references
     count = min(references.count, len(references.corpus))
     shown: list[Reference] = []
@@ -179,7 +190,8 @@ def _with_references(
 
 
 def room_for_answer(model_folder: Path, max_new_tokens: int, opening: str) -> Callable[[str], bool]:
-    """Return what tells whether the model's context holds a prompt and an answer of `max_new_tokens` to it.
+    """Return what tells whether the model's context holds a prompt and an answer of
+    `max_new_tokens` to it.
 
     opening: that of generation.opening, which takes its place, too.
     """

@@ -21,7 +21,8 @@ TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 def attach_adapter(model, parent: Path | None, settings: Finetuning):
-    """Return the model with a trainable adapter: the parent's, or a new one that starts as a no-op."""
+    """Return the model with a trainable adapter: the parent's, or a new one that starts as a
+    no-op."""
     from peft import LoraConfig, get_peft_model
 
     if settings.gradient_checkpointing:
@@ -49,7 +50,9 @@ def attach_adapter(model, parent: Path | None, settings: Finetuning):
 
 
 def check_base(adapter: Path, files: dict[str, ModelFile]) -> None:
-    """Raise InputError when an adapter was trained on another model, by the lineage beside it; without one, nothing.
+    """Raise InputError when an adapter was trained on another model, by the lineage beside it.
+
+    Without one, nothing.
 
     files: those of the model.
     """
@@ -62,12 +65,14 @@ def check_base(adapter: Path, files: dict[str, ModelFile]) -> None:
         if name.endswith(".safetensors") and not same:
             reference = base.get("reference", "another model")
             raise InputError(
-                f"{adapter}: trained on {reference}, whose {name} is another than that of this model"
+                f"{adapter}: trained on {reference}, whose {name} is another than that of this"
+                " model"
             )
 
 
 def save_adapter(model, output: Path, model_folder: Path, lineage: dict[str, Any]) -> None:
-    """Write adapter_model.safetensors, adapter_config.json and training.json, each whole, the weights last."""
+    """Write adapter_model.safetensors, adapter_config.json and training.json, each whole, the
+    weights last."""
     from peft import get_peft_model_state_dict
 
     config = model.peft_config["default"].to_dict()
@@ -84,10 +89,12 @@ def save_adapter(model, output: Path, model_folder: Path, lineage: dict[str, Any
 
 
 def export_merged(model_folder: Path, adapter: Path, output: Path, dtype: str) -> None:
-    """Write the model with the adapter folded into its weights, and its tokenizer, as transformers alone loads them.
+    """Write the model with the adapter folded into its weights, and its tokenizer, as transformers
+    alone loads them.
 
-    The sum is taken in float32 and then rounded to `dtype`; `auto` is the format of the model's own files. An adapter
-    that was trained on weights in 4 bits is added to the whole ones, as is usual; its answers may differ a little.
+    The sum is taken in float32 and then rounded to `dtype`; `auto` is the format of the model's own
+    files. An adapter that was trained on weights in 4 bits is added to the whole ones, as is usual;
+    its answers may differ a little.
     """
     output = output.resolve()
     if output == Path.cwd() or (output.exists() and any(output.iterdir())):
@@ -113,7 +120,10 @@ def export_merged(model_folder: Path, adapter: Path, output: Path, dtype: str) -
 
 
 def stored_dtype(prepared: PreparedModel) -> str:
-    """Return torch's name of the format that most of a model's weights have on disk; float32 for an unknown one."""
+    """Return torch's name of the format that most of a model's weights have on disk.
+
+    Float32 for an unknown one.
+    """
     counts = prepared.weights.dtypes
     commonest = max(counts, key=lambda name: counts[name])
     return TORCH_NAMES.get(commonest, "float32")

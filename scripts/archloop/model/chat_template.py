@@ -1,7 +1,8 @@
-"""Prompts and answers in a model's own format: its chat template decides where a turn begins and ends.
+"""Prompts and answers in a model's own format: its chat template decides where a turn begins and
+ends.
 
-What a model is asked with and what it is trained on come from the same template, so that an answer continues exactly
-the tokens that a prompt ends with, and stops with the token that ends a turn.
+What a model is asked with and what it is trained on come from the same template, so that an answer
+continues exactly the tokens that a prompt ends with, and stops with the token that ends a turn.
 """
 
 import datetime
@@ -14,13 +15,14 @@ from archloop.progress import get_logger
 
 # For a model that brings no template of its own.
 PLAIN = (
-    "{% for message in messages %}{% if message.role == 'user' %}### Instruction:\n{{ message.content }}\n"
+    "{% for message in messages %}"
+    "{% if message.role == 'user' %}### Instruction:\n{{ message.content }}\n"
     "{% else %}### Response:\n{{ message.content }}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}### Response:\n{% endif %}"
 )
 
-# Some templates write today's date into the prompt: for them it is always the same day, so that programs do not depend
-# on the clock. Llama's own takes this one where it can ask no clock.
+# Some templates write today's date into the prompt: for them it is always the same day, so that
+# programs do not depend on the clock. Llama's own takes this one where it can ask no clock.
 TODAY = datetime.datetime(2024, 7, 26)
 
 logger = get_logger("chat")
@@ -41,23 +43,29 @@ def ensure_template(tokenizer) -> None:
     """Give a tokenizer without a chat template the plain one, with a notice."""
     if tokenizer.chat_template is None:
         logger.warning(
-            "the tokenizer has no chat template; prompts go in as '### Instruction' and '### Response'"
+            "the tokenizer has no chat template; prompts go in as '### Instruction' and"
+            " '### Response'"
         )
         begins_with_bos = tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id
         tokenizer.chat_template = (tokenizer.bos_token if begins_with_bos else "") + PLAIN
 
 
 def chat_tokens(tokenizer, *turns: str) -> list[int]:
-    """Return the token ids of a user's prompt, ready for the answer, by the tokenizer's chat template.
+    """Return the token ids of a user's prompt, ready for the answer, by the tokenizer's chat
+    template.
 
-    turns: the prompt alone, or a conversation: the user's, the model's, ..., the user's. A mark of the template that a
-    turn spells, in a program that it shows, stays text. A tokenizer without a template gets a plain one, with a notice.
+    turns: the prompt alone, or a conversation: the user's, the model's, ..., the user's. A mark of
+    the template that a turn spells, in a program that it shows, stays text. A tokenizer without a
+    template gets a plain one, with a notice.
     """
     return _turn_ids(tokenizer, _turns(tokenizer, *turns), turns)
 
 
 def opening_tokens(tokenizer, opening: str) -> list[int]:
-    """Return what follows the ids of a prompt where the answer is made to begin with `opening`; none for no text."""
+    """Return what follows the ids of a prompt where the answer is made to begin with `opening`.
+
+    None for no text.
+    """
     if not opening:
         return []
     _, lead, _ = _parts(tokenizer, "x", opening)
@@ -65,11 +73,14 @@ def opening_tokens(tokenizer, opening: str) -> list[int]:
 
 
 def encode_pair(tokenizer, prompt: str, program: str) -> tuple[list[int], list[int]]:
-    """Return (prompt ids, answer ids) of a program in its fence; the answer ends with the token that ends a turn.
+    """Return (prompt ids, answer ids) of a program in its fence.
 
-    The prompt's ids are those of `chat_tokens`, so training sees what generation will see. What the template puts
-    between them and the program belongs to the answer: the model has to write it. What follows the end of the turn
-    does not: nobody ever asks for it. Text in the program that spells a special token stays text.
+    The answer ends with the token that ends a turn.
+
+    The prompt's ids are those of `chat_tokens`, so training sees what generation will see. What the
+    template puts between them and the program belongs to the answer: the model has to write it.
+    What follows the end of the turn does not: nobody ever asks for it. Text in the program that
+    spells a special token stays text.
     """
     answer = f"```python\n{program.strip()}\n```"
     before, lead, tail = _parts(tokenizer, prompt, answer)
@@ -79,7 +90,8 @@ def encode_pair(tokenizer, prompt: str, program: str) -> tuple[list[int], list[i
 
 
 def end_of_turn(tokenizer) -> int:
-    """Return the token that ends an answer in the tokenizer's chat format: where generation may stop."""
+    """Return the token that ends an answer in the tokenizer's chat format: where generation may
+    stop."""
     _, answer = encode_pair(tokenizer, "x", "x")
     return answer[-1]
 
@@ -109,17 +121,20 @@ def _turns(tokenizer, *turns: str) -> str:
 
 
 def _parts(tokenizer, prompt: str, answer: str) -> tuple[str, str, str]:
-    """Return (prompt, what stands between prompt and answer, what follows the answer) as the template writes them."""
+    """Return (prompt, what stands between prompt and answer, what follows the answer) as the
+    template writes them."""
     before, whole = _turns(tokenizer, prompt), _turns(tokenizer, prompt, answer)
     start = whole.rfind(answer)
     if whole.startswith(before) and start >= len(before):
         return before, whole[len(before) : start], whole[start + len(answer) :]
-    # The template asks otherwise than it tells: what it asks with counts, for that is what generation sees.
+    # The template asks otherwise than it tells: what it asks with counts, for that is what
+    # generation sees.
     return before, "", ""
 
 
 def _turn_ids(tokenizer, text: str, turns: Sequence[str]) -> list[int]:
-    """Return the ids of a conversation as the template writes it, what its turns spell being text."""
+    """Return the ids of a conversation as the template writes it, what its turns spell being
+    text."""
     marks = _marks_in(tokenizer, turns)
     if not marks or not tokenizer.is_fast:
         return _ids(tokenizer, text)
@@ -137,7 +152,8 @@ def _turn_ids(tokenizer, text: str, turns: Sequence[str]) -> list[int]:
 
 
 def _marks_in(tokenizer, turns: Sequence[str]) -> dict[int, Any]:
-    """Return token -> AddedToken for the marks of the template, and special tokens, that a turn spells."""
+    """Return token -> AddedToken for the marks of the template, and special tokens, that a turn
+    spells."""
     template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
     marks = {}
     for token, added in tokenizer.added_tokens_decoder.items():
@@ -161,7 +177,10 @@ def _spans(text: str, turns: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _spelt(tokenizer, mark: str, special: bool) -> list[int]:
-    """Return the ids of a mark as text. Added tokens that are not special are found in all text: it comes in two."""
+    """Return the ids of a mark as text.
+
+    Added tokens that are not special are found in all text: it comes in two.
+    """
     if special:
         return _ids(tokenizer, mark, plain=True)
     return _ids(tokenizer, mark[0], plain=True) + _ids(tokenizer, mark[1:], plain=True)

@@ -1,4 +1,7 @@
-"""Keys and values of a batch, written into room kept for them; transformers' own cache copies all at each token."""
+"""Keys and values of a batch, written into room kept for them.
+
+Transformers' own cache copies all at each token.
+"""
 
 from typing import Any
 
@@ -9,7 +12,10 @@ from archloop.model.memory import GROWTH
 
 
 def new_cache(config) -> DynamicCache:
-    """Return an empty cache for a model; layers that are no plain attention keep transformers' own kind."""
+    """Return an empty cache for a model.
+
+    Layers that are no plain attention keep transformers' own kind.
+    """
     cache = DynamicCache(config=config)
     cache.layers = [
         GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
@@ -18,12 +24,14 @@ def new_cache(config) -> DynamicCache:
 
 
 def sees_all(config) -> bool:
-    """Tell whether every layer of a model attends to the whole text, not to a window or a chunk of it."""
+    """Tell whether every layer of a model attends to the whole text, not to a window or a chunk of
+    it."""
     return not any(getattr(layer, "is_sliding", False) for layer in new_cache(config).layers)
 
 
 class GrowingLayer(DynamicLayer):
-    """keys and values: (sequences, heads, tokens, head size), views of the filled part of `room`."""
+    """keys and values: (sequences, heads, tokens, head size), views of the filled part of
+    `room`."""
 
     room: tuple[torch.Tensor, torch.Tensor] | None = None
 

@@ -1,4 +1,5 @@
-"""The language model of a prepared folder, loaded for each job: its tokenizer, its weights and an adapter on them."""
+"""The language model of a prepared folder, loaded for each job: its tokenizer, its weights and an
+adapter on them."""
 
 import logging
 import os
@@ -22,9 +23,11 @@ LONGEST_REASON = 200
 
 
 def quiet_transformers(offline: bool = True) -> None:
-    """Silence the libraries' own progress bars and, by default, keep them from any look-up on the network.
+    """Silence the libraries' own progress bars and, by default, keep them from any look-up on the
+    network.
 
-    Call it before transformers is first imported. Jobs never reach out: only prepare_model goes to a hub.
+    Call it before transformers is first imported. Jobs never reach out: only prepare_model goes to
+    a hub.
     """
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -40,7 +43,8 @@ def quiet_transformers(offline: bool = True) -> None:
 
 
 def spare_bitsandbytes(quantization: str) -> None:
-    """Keep a process that needs no bitsandbytes from loading it: peft would, wherever it is installed.
+    """Keep a process that needs no bitsandbytes from loading it: peft would, wherever it is
+    installed.
 
     It takes a fifth of the time that a job starts in. Call it before peft is first imported.
     """
@@ -56,7 +60,9 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def choose_device(wanted: str) -> str:
-    """Return the torch device for `auto`, `cpu`, `cuda` or `cuda:N`; raise InputError when there is no such GPU.
+    """Return the torch device for `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises InputError when there is no such GPU.
 
     Torch, whose import takes seconds, is asked only where the answer hangs on it.
     """
@@ -68,7 +74,8 @@ def choose_device(wanted: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if not torch.cuda.is_available():
         raise InputError(
-            f"execution.device: {wanted}, but torch sees no GPU here; set execution.device to auto or cpu"
+            f"execution.device: {wanted}, but torch sees no GPU here; set execution.device to auto"
+            " or cpu"
         )
     _, named, number = wanted.partition(":")
     count = torch.cuda.device_count()
@@ -96,9 +103,11 @@ def load_tokenizer(folder: Path):
 
 
 def token_counter(folder: Path) -> Callable[[str], int]:
-    """Return a function that counts the tokens of a text, those that begin or end any text among them.
+    """Return a function that counts the tokens of a text, those that begin or end any text among
+    them.
 
-    Where the model has a tokenizer.json, neither transformers nor torch is imported, which would take seconds.
+    Where the model has a tokenizer.json, neither transformers nor torch is imported, which would
+    take seconds.
     """
     check_model(folder)
     path = folder / "tokenizer.json"
@@ -120,8 +129,8 @@ def token_counter(folder: Path) -> Callable[[str], int]:
 def load_model(folder: Path, loading: Loading, device: str):
     """Return the bare causal language model in evaluation mode on `device`.
 
-    Raises InputError when 4 bits are asked for without bitsandbytes, or the weights are not all those that the model's
-    configuration describes.
+    Raises InputError when 4 bits are asked for without bitsandbytes, or the weights are not all
+    those that the model's configuration describes.
     """
     quiet_transformers()
     import torch
@@ -136,7 +145,8 @@ def load_model(folder: Path, loading: Loading, device: str):
     if loading.quantization == "nf4":
         arguments["quantization_config"] = _nf4(dtype)
     if device != "cpu" or loading.quantization == "nf4":
-        # The weights go straight to where they belong, not through the memory of the host as a whole.
+        # The weights go straight to where they belong, not through the memory of the host as a
+        # whole.
         arguments["device_map"] = {"": device}
 
     load: Any = AutoModelForCausalLM.from_pretrained
@@ -158,7 +168,10 @@ def load_model(folder: Path, loading: Loading, device: str):
 
 
 def save_model(model, tokenizer, folder: Path) -> None:
-    """Write model and tokenizer; whoever may read one file may read all (transformers keeps weights to their owner)."""
+    """Write model and tokenizer.
+
+    Whoever may read one file may read all (transformers keeps weights to their owner).
+    """
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for path in folder.glob("*.safetensors"):
@@ -166,10 +179,11 @@ def save_model(model, tokenizer, folder: Path) -> None:
 
 
 def load_adapter(model, adapter: Path, dropout: float | None = None):
-    """Return the model with an adapter (adapter_model.safetensors, its adapter_config.json beside it).
+    """Return the model with an adapter (adapter_model.safetensors, its adapter_config.json beside
+    it).
 
-    dropout: the rate to go on training it with; None loads it for answers alone. Raises InputError when it is missing,
-    broken, without some of its weights, or of another model.
+    dropout: the rate to go on training it with; None loads it for answers alone. Raises InputError
+    when it is missing, broken, without some of its weights, or of another model.
     """
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
@@ -198,7 +212,8 @@ def load_adapter(model, adapter: Path, dropout: float | None = None):
 
 
 def _check_names(adapter: Path, stored: set[str], wanted: set[str]) -> None:
-    """Refuse an adapter without some of the weights that the model wants of it, or with others of LoRA's."""
+    """Refuse an adapter without some of the weights that the model wants of it, or with others of
+    LoRA's."""
     lacking = wanted - stored
     unknown = {name for name in stored - wanted if "lora_" in name}
     odd = sorted(lacking | unknown)

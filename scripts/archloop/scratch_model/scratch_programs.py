@@ -1,7 +1,8 @@
-"""What a language model is trained on from scratch: programs of the seed families with the prompts that ask for them.
+"""What a language model is trained on from scratch: programs of the seed families with the prompts
+that ask for them.
 
-The programs of the seed corpus are not among them, neither their text nor any other text of the same graph: cycle 0 has
-to train on what the model has never seen.
+The programs of the seed corpus are not among them, neither their text nor any other text of the
+same graph: cycle 0 has to train on what the model has never seen.
 """
 
 import itertools
@@ -19,7 +20,8 @@ from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.progress import Progress
 from archloop.random_seeds import generator
 
-# What prompts name: (data set, channels, pixels, classes). The programs take all of these from their arguments.
+# What prompts name: (data set, channels, pixels, classes). The programs take all of these from
+# their arguments.
 SHAPES = [
     ("mnist", 1, 28, 10),
     ("fashion_mnist", 1, 28, 10),
@@ -40,9 +42,9 @@ PRM = {"lr": 0.01, "momentum": 0.9, "dropout": 0.2, "batch": 16}
 def training_pairs(count: int, seed: int, texts: PromptTexts) -> list[tuple[str, str]]:
     """Return `count` different (prompt, program), in random order.
 
-    Programs are of the families that the hints name, of all where they name none, with settings drawn as random search
-    draws them. Each prompt is the run's own template about a data set, a goal and a hint, without references. Raises
-    InputError when the families have fewer programs.
+    Programs are of the families that the hints name, of all where they name none, with settings
+    drawn as random search draws them. Each prompt is the run's own template about a data set, a
+    goal and a hint, without references. Raises InputError when the families have fewer programs.
     """
     families = [name for name in family_names() if name in texts.hints] or family_names()
     variants = list(itertools.product(families, *AXES.values()))
@@ -89,8 +91,8 @@ class HeldOut:
     def __contains__(self, program: str) -> bool:
         if program in self.texts:
             return True
-        # Every weight of a family's program is part of its graph, so equal graphs have weights of equal shapes. To
-        # compare shapes first saves most of the tracing.
+        # Every weight of a family's program is part of its graph, so equal graphs have weights of
+        # equal shapes. To compare shapes first saves most of the tracing.
         network = _network(program)
         shapes = _weight_shapes(network)
         if shapes not in self.by_shapes:
@@ -108,7 +110,8 @@ def _prompt(template: jinja2.Template, hint: str, rng: random.Random) -> str:
 
 
 def _network(program: str) -> torch.nn.Module:
-    """Build a program of the families, which are this project's own and need no sandbox, on the meta device."""
+    """Build a program of the families, which are this project's own and need no sandbox, on the
+    meta device."""
     namespace: dict[str, Any] = {"__name__": "family"}
     exec(compile(program, "<family>", "exec"), namespace)
     with torch.device("meta"):

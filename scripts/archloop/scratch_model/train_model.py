@@ -1,7 +1,9 @@
-"""Train a small language model from scratch on programs of the seed families, for experiments and tests.
+"""Train a small language model from scratch on programs of the seed families, for experiments and
+tests.
 
-A decoder of the Llama family (transformers' own classes) and a tokenizer made for such programs. What comes out is a
-prepared model like any other. On a CPU the same inputs give the same bytes, whether the training was cut or not.
+A decoder of the Llama family (transformers' own classes) and a tokenizer made for such programs.
+What comes out is a prepared model like any other. On a CPU the same inputs give the same bytes,
+whether the training was cut or not.
 """
 
 import dataclasses
@@ -29,7 +31,9 @@ from archloop.workflow.provenance import versions
 
 PADDING, TURN, END_OF_TURN = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}"
+    "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CHECKPOINT = "checkpoint.pt"
@@ -41,9 +45,9 @@ logger = get_logger("models")
 class ScratchJob:
     """A model that is trained from scratch.
 
-    reference: what the manifest names as its source. texts: those of the run's prompts. folder: where the model goes.
-    state: folder of the checkpoint; one of the same training by the same `code` (a digest) is resumed. seed: that of
-    the run.
+    reference: what the manifest names as its source. texts: those of the run's prompts. folder:
+    where the model goes. state: folder of the checkpoint; one of the same training by the same
+    `code` (a digest) is resumed. seed: that of the run.
     """
 
     reference: str
@@ -56,9 +60,12 @@ class ScratchJob:
 
 
 def train_model(job: ScratchJob, device: str) -> Path:
-    """Write a model, its tokenizer and last of all its manifest; return the checkpoint, which has served.
+    """Write a model, its tokenizer and last of all its manifest.
 
-    Raises InputError when the settings ask for more programs than there are, or the programs do not fit the context.
+    Return the checkpoint, which has served.
+
+    Raises InputError when the settings ask for more programs than there are, or the programs do not
+    fit the context.
     """
     settings = job.settings
     quiet_transformers()
@@ -121,10 +128,12 @@ def _training(job: ScratchJob, examples: list[Example], pairs: list[tuple[str, s
 
 
 def train_tokenizer(pairs: list[tuple[str, str]], vocabulary: int, context: int):
-    """Return a tokenizer of byte-level pair encoding, trained on prompts and programs, with a chat template.
+    """Return a tokenizer of byte-level pair encoding, trained on prompts and programs, with a chat
+    template.
 
-    A token holds at most one line, its line end included, and a number stands apart from what is around it. So a line
-    that many programs share is one token, and a program is short. Every text can be encoded: all bytes are tokens.
+    A token holds at most one line, its line end included, and a number stands apart from what is
+    around it. So a line that many programs share is one token, and a program is short. Every text
+    can be encoded: all bytes are tokens.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -169,7 +178,8 @@ class Architecture:
 
 
 def new_model(tokenizer, size: Architecture) -> torch.nn.Module:
-    """Return a decoder of the Llama family with random weights (float32) by torch's generator as it stands."""
+    """Return a decoder of the Llama family with random weights (float32) by torch's generator as it
+    stands."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     if size.width % (2 * size.heads):
@@ -177,7 +187,8 @@ def new_model(tokenizer, size: Architecture) -> torch.nn.Module:
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=size.width,
-        # Two thirds of four times the width, as in Llama, in blocks of 64, as 4-bit weights want it.
+        # Two thirds of four times the width, as in Llama, in blocks of 64, as 4-bit weights want
+        # it.
         intermediate_size=max(64, size.width * 8 // 3 // 64 * 64),
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
