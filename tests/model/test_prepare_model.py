@@ -16,7 +16,7 @@ from archloop.errors import InputError
 from archloop.model.adapters import attach_adapter, save_adapter
 from archloop.model.loading import load_model, load_tokenizer
 from archloop.model.memory import read_header
-from archloop.model.prepare_model import _parts_of_model, prepare_model
+from archloop.model.prepare_model import parts_of_model, prepare_model
 from archloop.model.prepared import check_model
 from archloop.settings.sections import Finetuning, Loading, Model
 
@@ -98,7 +98,7 @@ def test_a_part_that_the_index_names_and_nobody_has_is_named(tmp_path):
     index = tmp_path / "index.json"
     index.write_text('{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}')
     with pytest.raises(InputError, match=r"names model-2\.safetensors, which is not there"):
-        _parts_of_model(["model.safetensors.index.json", "model-1.safetensors"], lambda: index)
+        parts_of_model(["model.safetensors.index.json", "model-1.safetensors"], lambda: index)
 
 
 def test_a_model_is_prepared_anew_where_its_provenance_lies(source):
@@ -108,7 +108,7 @@ def test_a_model_is_prepared_anew_where_its_provenance_lies(source):
 
 def test_what_tokenizers_read_is_taken():
     names = ["tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja", "spiece.model"]
-    assert _parts_of_model(names, lambda: None) == sorted(names)
+    assert parts_of_model(names, lambda: None) == sorted(names)
 
 
 def edited(name: str, **keys: object) -> Callable[[Path], None]:

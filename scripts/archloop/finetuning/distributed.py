@@ -61,7 +61,7 @@ def run_distributed(
     )
     start = elastic_launch(launch, _run_in_process)
     try:
-        return start(function, arguments, device, processes, log_file())[0]
+        results: dict[int, Result] = start(function, arguments, device, processes, log_file())
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         message = failure.message
@@ -71,6 +71,7 @@ def run_distributed(
                 raise InputError(text) from None
             message = message["extraInfo"]["py_callstack"]
         raise RuntimeError(f"process {rank} of {processes} failed: {message}") from None
+    return results[0]
 
 
 def _run_in_process(

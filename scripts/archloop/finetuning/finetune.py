@@ -37,6 +37,7 @@ from archloop.model.chat_template import encode_pair
 from archloop.model.loading import choose_device, load_model, load_tokenizer
 from archloop.model.memory import check_projections, context_length, weight_shapes
 from archloop.model.prepared import ADAPTER, PreparedModel, check_model
+from archloop.model.types import LanguageModel, Tokenizer
 from archloop.progress import get_logger
 from archloop.settings.sections import Finetuning, Loading
 from archloop.workflow.provenance import versions
@@ -153,20 +154,22 @@ def encode_examples(pairs: list[TrainingPair], job: AdapterJob) -> list[Example]
     examples = []
     for pair in pairs:
         example = encode_example(tokenizer, pair)
-        if all(len(prompt) + len(answer) <= longest for prompt, answer in example.pairs):
+        lengths = [len(prompt) + len(answer) for prompt, answer in example.pairs]
+        if max(lengths) <= longest:
             examples.append(example)
     if pairs and not examples and job.parent is None:
         raise InputError(
             f"finetuning.max_pair_tokens: all {len(pairs)} pairs are longer than {longest} tokens"
         )
 
-    weights = accuracy_weights([example.score for example in examples], settings.accuracy_weight)
-    return [
-        dataclasses.replace(example, weight=weight) for example, weight in zip(examples, weights)
-    ]
+    scores = [example.score for example in examples]
+    weights = accuracy_weights(scores, settings.accuracy_weight)
+    for index, weight in enumerate(weights):
+        examples[index] = dataclasses.replace(examples[index], weight=weight)
+    return examples
 
 
-def encode_example(tokenizer, pair: TrainingPair) -> Example:
+def encode_example(tokenizer: Tokenizer, pair: TrainingPair) -> Example:
     prompt, answer = encode_pair(tokenizer, pair.prompt, pair.program)
     rejected = None
     if pair.rejected is not None:
@@ -174,7 +177,7 @@ def encode_example(tokenizer, pair: TrainingPair) -> Example:
     return Example(prompt, answer, rejected, pair.desirable, score=pair.score)
 
 
-def without_dropout(model) -> None:
+def without_dropout(model: LanguageModel) -> None:
     """Switch off all dropout: by it the model would differ from the reference that dpo and kto
     compare it with."""
     for module in model.modules():
@@ -196,7 +199,7 @@ def _lineage(training_set: TrainingSet, job: AdapterJob, prepared: PreparedModel
             "revision": prepared.revision,
             "files": {name: file.sha256 for name, file in prepared.files.items()},
         },
-        "parent": None if job.parent is None else sha256_file(job.parent),
+        "parent": sha256_file(job.parent) if job.parent else None,
         "training_set": training_set.digest(),
         "settings": dataclasses.asdict(job.settings),
         "loading": dataclasses.asdict(job.loading),
@@ -205,7 +208,11 @@ def _lineage(training_set: TrainingSet, job: AdapterJob, prepared: PreparedModel
 
 
 def _train(
-    model, examples: list[Example], method: str, job: AdapterJob, lineage: dict[str, Any]
+    model: LanguageModel,
+    examples: list[Example],
+    method: str,
+    job: AdapterJob,
+    lineage: dict[str, Any],
 ) -> TrainingResult:
     settings = job.settings
     batching = Batching(settings.epochs, settings.batch_size, settings.accumulation, settings.order)

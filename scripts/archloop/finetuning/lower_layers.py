@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 
+from archloop.model.types import LanguageModel
+
 # What is kept at most, in the memory of the host; of SmolLM2 a token takes 2,304 bytes.
 LARGEST_BYTES = 2**30
 
 
 @contextlib.contextmanager
-def computed_once(model) -> Iterator[None]:
+def computed_once(model: LanguageModel) -> Iterator[None]:
     """Let the lower layers of a model with an adapter (peft's) remember what they gave, for a
     while.
 
@@ -95,7 +97,7 @@ class Remembering(torch.nn.Module):
             return getattr(super().__getattr__("layer"), name)
 
     @torch.no_grad()
-    def forward(self, hidden: torch.Tensor, *arguments, **options) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         if self.is_first:
             self.memory.look_up(hidden)
 
@@ -103,10 +105,10 @@ class Remembering(torch.nn.Module):
         if known is not None:
             return known.to(hidden.device) if self.is_last else hidden
 
-        hidden = self.layer(hidden, *arguments, **options)
+        output: torch.Tensor = self.layer(hidden, *arguments, **options)
         if self.is_last:
-            self.memory.keep(hidden)
-        return hidden
+            self.memory.keep(output)
+        return output
 
 
 def _first_trained(layers: torch.nn.ModuleList) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import cross_entropy, logsigmoid
 
+from archloop.model.types import LanguageModel
 from archloop.settings.sections import Finetuning
 
 # Token ids of a prompt and of an answer to it.
@@ -47,7 +48,10 @@ class Example:
     @property
     def length(self) -> int:
         """Tokens that go through the model."""
-        return sum(len(prompt) + len(answer) for prompt, answer in self.pairs)
+        tokens = 0
+        for prompt, answer in self.pairs:
+            tokens += len(prompt) + len(answer)
+        return tokens
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Objective:
     baseline: Callable[[torch.nn.Module, list[Example], list[Example]], torch.Tensor] | None = None
 
 
-def answer_logps(model, pairs: list[Pair]) -> torch.Tensor:
+def answer_logps(model: LanguageModel, pairs: list[Pair]) -> torch.Tensor:
     """Return the log-probability (nats) of each answer after its prompt, shape (pairs,).
 
     Padding has no part in it.
@@ -74,18 +78,19 @@ def answer_logps(model, pairs: list[Pair]) -> torch.Tensor:
     projection onto the vocabulary; where they all do, as in a batch of one, no logit is copied.
     """
     device = next(model.parameters()).device
-    width = max(len(prompt) + len(answer) for prompt, answer in pairs)
-    first = min(len(prompt) for prompt, _ in pairs) - 1
+    prompt_lengths = [len(prompt) for prompt, _ in pairs]
+    lengths = [len(prompt) + len(answer) for prompt, answer in pairs]
+    width, first = max(lengths), min(prompt_lengths) - 1
 
     ids = torch.zeros(len(pairs), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
     labels = torch.full_like(ids, NO_LABEL)
     for row, (prompt, answer) in enumerate(pairs):
-        end = len(prompt) + len(answer)
+        begin, end = prompt_lengths[row], lengths[row]
         ids[row, :end] = torch.tensor(prompt + answer)
         mask[row, :end] = 1
         # A position predicts the token after it.
-        labels[row, len(prompt) - 1 : end - 1] = torch.tensor(answer)
+        labels[row, begin - 1 : end - 1] = torch.tensor(answer)
 
     logits = model(
         input_ids=ids.to(device),
@@ -99,7 +104,8 @@ def answer_logps(model, pairs: list[Pair]) -> torch.Tensor:
     logits = logits.flatten(0, 1) if predicts.all() else logits[predicts]
     losses = cross_entropy(logits.float(), labels[predicts], reduction="none")
     answer_lengths = predicts.sum(dim=1).tolist()
-    return torch.stack([-part.sum() for part in losses.split(answer_lengths)])
+    of_answers = torch.split(losses, answer_lengths)
+    return torch.stack([-answer.sum() for answer in of_answers])
 
 
 def make_objective(
@@ -115,7 +121,7 @@ def make_objective(
     return make(Reference(weights), settings.beta, settings.sft_weight)
 
 
-def sft_loss(model, examples: list[Example], _: float) -> torch.Tensor:
+def sft_loss(model: LanguageModel, examples: list[Example], _: float) -> torch.Tensor:
     """Return the summed cross-entropy (nats) of the answers' tokens, each times the weight of its
     answer."""
     logps = answer_logps(model, [example.chosen_pair for example in examples])
@@ -135,7 +141,9 @@ class Reference:
         self.weights = weights
         self.start = [weight.detach().clone() for weight in weights]
 
-    def log_probabilities(self, model, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor]:
+    def log_probabilities(
+        self, model: LanguageModel, pairs: list[Pair]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (log pi, log pi_ref) of the answers.
 
         Pi_ref comes first, for its weights are put in for a while.
@@ -149,9 +157,12 @@ def dpo_objective(reference: Reference, beta: float, sft_weight: float) -> Objec
     """Return the objective of pairs (chosen, rejected), with the cross-entropy of the chosen
     answers by its weight."""
 
-    def loss(model, examples: list[Example], _: float) -> torch.Tensor:
-        chosen = [example.pairs[0] for example in examples]
-        rejected = [example.pairs[1] for example in examples]
+    def loss(model: LanguageModel, examples: list[Example], _: float) -> torch.Tensor:
+        chosen, rejected = [], []
+        for example in examples:
+            first, second = example.pairs
+            chosen.append(first)
+            rejected.append(second)
         logps, reference_logps = reference.log_probabilities(model, chosen + rejected)
         preference = dpo_losses(logps, reference_logps, beta).sum()
         cross_entropies = token_cross_entropies(logps[: len(examples)], examples)
@@ -164,7 +175,7 @@ def kto_objective(reference: Reference, beta: float, sft_weight: float) -> Objec
     """Return the objective of desirable and undesirable answers, with the cross-entropy of the
     desirable ones."""
 
-    def loss(model, examples: list[Example], baseline: float) -> torch.Tensor:
+    def loss(model: LanguageModel, examples: list[Example], baseline: float) -> torch.Tensor:
         pairs = [example.chosen_pair for example in examples]
         logps, reference_logps = reference.log_probabilities(model, pairs)
         desirable = torch.tensor([example.desirable for example in examples], device=logps.device)
@@ -172,7 +183,9 @@ def kto_objective(reference: Reference, beta: float, sft_weight: float) -> Objec
         cross_entropies = token_cross_entropies(logps, examples)[desirable]
         return preference + sft_weight * cross_entropies.sum()
 
-    def mismatched_gain(model, examples: list[Example], step: list[Example]) -> torch.Tensor:
+    def mismatched_gain(
+        model: LanguageModel, examples: list[Example], step: list[Example]
+    ) -> torch.Tensor:
         """Estimate z_0 of the paper: the gain of the step's answers at other prompts of the step,
         summed."""
         if len(step) == 1:

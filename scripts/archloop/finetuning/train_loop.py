@@ -10,7 +10,7 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,7 @@ import torch.distributed as dist
 from archloop.errors import InputError
 from archloop.files import replacing
 from archloop.finetuning.objectives import Example, Objective
+from archloop.model.types import LanguageModel
 from archloop.progress import Progress, get_logger
 from archloop.random_seeds import derive, generator
 from archloop.settings.sections import Finetuning, ScratchModel
@@ -30,6 +31,8 @@ Step = tuple[int, list[Batch]]
 # Batches whose examples are sorted by length together: enough for little padding, few enough to
 # stay in random order.
 POOL_BATCHES = 50
+
+Item = TypeVar("Item")
 
 logger = get_logger("finetune")
 
@@ -136,12 +139,13 @@ def plan_steps(examples: list[Example], batching: Batching, seed: int) -> list[S
             batches = ascending_batches(examples, size, width, seed, epoch)
         else:
             batches = length_grouped_batches(lengths, size, seed, epoch)
-        steps += [(epoch, step) for step in _cut(batches, width)]
+        for step in _cut(batches, width):
+            steps.append((epoch, step))
     return steps
 
 
 def train(
-    model, examples: list[Example], objective: Objective, training: Training
+    model: LanguageModel, examples: list[Example], objective: Objective, training: Training
 ) -> TrainingResult:
     """Train what is trainable of the model in place.
 
@@ -163,7 +167,9 @@ def train(
     done = checkpoint.resume()
 
     model.train()
-    total = sum(_tokens(examples, batches) for _, batches in steps)
+    total = 0
+    for _, batches in steps:
+        total += _tokens(examples, batches)
     with Progress(total, "token", training.section) as progress:
         progress.step(done.tokens)
         for number, (epoch, batches) in enumerate(steps[done.steps :], start=done.steps + 1):
@@ -203,7 +209,7 @@ def rate_at(step: int, warmup: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def trainable(model) -> list[torch.nn.Parameter]:
+def trainable(model: LanguageModel) -> list[torch.nn.Parameter]:
     return [weight for weight in model.parameters() if weight.requires_grad]
 
 
@@ -218,12 +224,12 @@ def share_of_process(
     """Return (index in the step, batch) of one process: the longest are dealt out first, so that
     all end together."""
 
-    def longest_first(index: int) -> tuple[int, int]:
-        tokens = sum(lengths[example] for example in batches[index])
-        return -tokens, index
-
-    order = sorted(range(len(batches)), key=longest_first)
-    return [(index, batches[index]) for index in sorted(order[rank::processes])]
+    tokens = []
+    for batch in batches:
+        tokens.append(sum(lengths[index] for index in batch))
+    longest_first = sorted(range(len(batches)), key=lambda index: (-tokens[index], index))
+    dealt = sorted(longest_first[rank::processes])
+    return [(index, batches[index]) for index in dealt]
 
 
 @dataclass(frozen=True)
@@ -266,29 +272,36 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception:  # a torn file of any kind: the training starts again
             logger.warning("finetune: %s cannot be read; starting from the beginning", self.path)
             return None
+        return state
 
 
 def _gradients(
-    model, examples: list[Example], batches: list[Batch], objective: Objective, seed: int
+    model: LanguageModel,
+    examples: list[Example],
+    batches: list[Batch],
+    objective: Objective,
+    seed: int,
 ) -> tuple[float, int]:
     """Leave the gradient of a step's mean loss in the weights and return (that loss, what the mean
     is over)."""
     weights = trainable(model)
-    step = [examples[index] for batch in batches for index in batch]
+    step = []
+    for batch in batches:
+        step += [examples[index] for index in batch]
     size = sum(objective.size(example) for example in step)
     share = _share(batches, examples)
-    baseline = _baseline(model, objective, [batch for _, batch in share], step, weights[0].device)
+    baseline = _baseline(model, objective, list(share.values()), step, weights[0].device)
 
     step_loss = torch.zeros((), device=weights[0].device)
-    for index, batch in share:
+    for index, mine in share.items():
         # The dropout of a batch hangs on its index, not on the process that it falls to.
         torch.manual_seed(derive(seed, index))
-        loss = objective.loss(model, batch, baseline) / size
-        loss.backward()
+        loss = objective.loss(model, mine, baseline) / size
+        torch.autograd.backward(loss)
         step_loss += loss.detach()
 
     if dist.is_initialized():
@@ -296,16 +309,18 @@ def _gradients(
     return step_loss.item(), size
 
 
-def _share(batches: list[Batch], examples: list[Example]) -> list[tuple[int, list[Example]]]:
-    """Return (index in the step, examples of the batch) for each batch of this process."""
+def _share(batches: list[Batch], examples: list[Example]) -> dict[int, list[Example]]:
+    """Return index in the step -> examples, of the batches of this process."""
     processes = dist.get_world_size() if dist.is_initialized() else 1
     lengths = [example.length for example in examples]
-    share = share_of_process(batches, lengths, rank(), processes)
-    return [(index, [examples[each] for each in batch]) for index, batch in share]
+    share = {}
+    for index, batch in share_of_process(batches, lengths, rank(), processes):
+        share[index] = [examples[each] for each in batch]
+    return share
 
 
 def _baseline(
-    model,
+    model: LanguageModel,
     objective: Objective,
     batches: list[list[Example]],
     step: list[Example],
@@ -327,22 +342,27 @@ def _add_up_gradients(weights: list[torch.nn.Parameter], step_loss: torch.Tensor
     returned."""
     parts = []
     for weight in weights:
-        gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        gradient = weight.grad
+        if gradient is None:  # none of this process's batches reached it
+            gradient = torch.zeros_like(weight)
         parts.append(gradient.flatten())
     parts.append(step_loss.reshape(1))
 
     whole = torch.cat(parts)
     dist.all_reduce(whole)
 
-    *gradients, step_loss = whole.split([part.numel() for part in parts])
+    *gradients, step_loss = torch.split(whole, [part.numel() for part in parts])
     for weight, gradient in zip(weights, gradients):
         weight.grad = gradient.view_as(weight)
     return step_loss
 
 
 def _tokens(examples: list[Example], batches: list[Batch]) -> int:
-    return sum(examples[index].length for batch in batches for index in batch)
+    tokens = 0
+    for batch in batches:
+        tokens += sum(examples[index].length for index in batch)
+    return tokens
 
 
-def _cut(items: list, size: int) -> list[list]:
+def _cut(items: list[Item], size: int) -> list[list[Item]]:
     return [items[start : start + size] for start in range(0, len(items), size)]

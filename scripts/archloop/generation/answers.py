@@ -1,5 +1,4 @@
-"""What an answer of the language model holds: its fenced blocks, and the one among them that is the
-program.
+"""What an answer of the language model holds: its fenced blocks, and its program among them.
 
 The program is the block that defines the class Net, whatever comes before it: thinking, a line for
 the shell, a snippet, prose. Nothing heavy is imported.
@@ -55,36 +54,42 @@ class Block:
 
 def blocks(answer: str) -> list[Block]:
     """Return the fenced blocks of an answer, in their order; the last one may be open."""
-    found, at = [], 0
-    while opened := OPENS.search(answer, at):
-        before, fence, label = opened.groups()
-        closing = re.compile(rf"^[ \t]*`{{{len(fence)},}}", re.MULTILINE).search(
-            answer, opened.end()
-        )
-        text = answer[opened.end() : closing.start() if closing else len(answer)]
-        if not before.strip():
-            text = (
-                re.sub(rf"^[ \t]{{1,{len(before)}}}", "", text, flags=re.MULTILINE)
-                if before
-                else text
-            )
+    found = []
+    position = 0
+    while opening := OPENS.search(answer, position):
+        before, fence, label = opening.groups()
+        closing = _closing_fence(len(fence)).search(answer, opening.end())
+        end = closing.start() if closing else len(answer)
+        text = _without_indent(answer[opening.end() : end], before)
         found.append(Block(text, label.strip().lower(), closing is not None))
         if not closing:
             break
         # The rest of the closing fence's line opens nothing.
-        at = answer.find("\n", closing.end()) + 1 or len(answer)
+        position = answer.find("\n", closing.end()) + 1 or len(answer)
     return found
 
 
+def _closing_fence(length: int) -> re.Pattern[str]:
+    """Return the pattern of a fence that closes one of so many marks: as many, or more."""
+    return re.compile(rf"^[ \t]*`{{{length},}}", re.MULTILINE)
+
+
+def _without_indent(text: str, before: str) -> str:
+    """Return a block's text without the indent that its fence has; before: what stands before it."""
+    if not before or before.strip():
+        return text
+    return re.sub(rf"^[ \t]{{1,{len(before)}}}", "", text, flags=re.MULTILINE)
+
+
 def after_thinking(answer: str) -> str | None:
-    """Return what a model says after its thinking, all where it does not think.
+    """Return what a model answers after its thinking, all where it does not think.
 
     None while it thinks.
     """
-    _, thought, said = answer.rpartition(THOUGHT)
+    _, thought, rest = answer.rpartition(THOUGHT)
     if not thought and THINKING in answer:
         return None
-    return said
+    return rest
 
 
 def extract_program(answer: str) -> str | None:
@@ -94,7 +99,7 @@ def extract_program(answer: str) -> str | None:
     without a fence and has a class, or the first block that Python's fence or none opens, or the
     first block.
 
-    >>> extract_program("First:\\n```bash\\npip install torch\\n```\\nThen:\\n```python\\nclass Net: pass\\n```")
+    >>> extract_program("First:\\n```bash\\nls\\n```\\nThen:\\n```python\\nclass Net: pass\\n```")
     'class Net: pass\\n'
     """
     program = _program_in(line_feeds(answer))
@@ -102,27 +107,35 @@ def extract_program(answer: str) -> str | None:
 
 
 def _program_in(answer: str) -> str | None:
-    said = after_thinking(answer)
-    said = answer if said is None else said
-    found = blocks(said)
+    rest = after_thinking(answer)
+    if rest is None:
+        rest = answer
+    found = blocks(rest)
+
     for wanted in (NET, CLASS):
         for block in found:
             if wanted.search(block.text):
                 return block.text.rstrip() + "\n"
-    begins = CODE.search(said)
-    if begins and CLASS.search(said, begins.start()):
-        code = said if _parses(said) else said[begins.start() :].partition("\n```")[0]
+
+    begins = CODE.search(rest)
+    if begins and CLASS.search(rest, begins.start()):
+        if _parses(rest):
+            return rest.strip() + "\n"
+        code, _, _ = rest[begins.start() :].partition("\n```")
         return code.strip() + "\n"
-    first = [block for block in found if block.label in PYTHON] or found
-    return first[0].text.rstrip() + "\n" if first else None
+
+    for block in found:
+        if block.label in PYTHON:
+            return block.text.rstrip() + "\n"
+    return found[0].text.rstrip() + "\n" if found else None
 
 
 def is_finished(answer: str) -> bool:
     """Tell whether the fence that closes the program has come."""
-    said = after_thinking(answer)
-    return said is not None and any(
-        block.closed and NET.search(block.text) for block in blocks(said)
-    )
+    rest = after_thinking(answer)
+    if rest is None:
+        return False
+    return any(block.closed and NET.search(block.text) for block in blocks(rest))
 
 
 def wrong_line(answer: str) -> bool:
@@ -137,6 +150,7 @@ def wrong_line(answer: str) -> bool:
     found = blocks(after_thinking(answer) or "")
     if not found or found[-1].label not in PYTHON:
         return False
+
     code = found[-1].text
     if found[-1].closed:
         return not _parses(code + "\n")
@@ -145,7 +159,7 @@ def wrong_line(answer: str) -> bool:
     return not _parses(code[: code.rfind("\n") + 1], codeop.compile_command)
 
 
-def _parses(code: str, compile_code: Callable = compile) -> bool:
+def _parses(code: str, compile_code: Callable[..., object] = compile) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -11,7 +11,6 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -20,6 +19,7 @@ from archloop.generation.answers import is_finished, wrong_line
 from archloop.generation.token_sampling import ROUNDING, Sampling, choose_tokens
 from archloop.model.chat_template import end_of_turn
 from archloop.model.memory import GROWTH, SHAPE, cache_bytes
+from archloop.model.types import KeysAndValues, LanguageModel, ModelConfig, Tokenizer
 from archloop.progress import get_logger
 from archloop.random_seeds import uniform
 from archloop.settings.sections import Generation
@@ -51,8 +51,8 @@ class Decoder:
     """A model that answers: itself, its tokenizer, the tokens that end an answer, and the
     settings."""
 
-    model: torch.nn.Module
-    tokenizer: Any
+    model: LanguageModel
+    tokenizer: Tokenizer
     ends: set[int]
     settings: Generation
 
@@ -66,12 +66,12 @@ class Batch:
     """
 
     sequences: list[Sequence]
-    cache: Any
+    cache: KeysAndValues
     mask: torch.Tensor
     logits: torch.Tensor
 
 
-def new_decoder(model, tokenizer, settings: Generation) -> Decoder:
+def new_decoder(model: LanguageModel, tokenizer: Tokenizer, settings: Generation) -> Decoder:
     """Return a decoder; raise InputError for settings that the model cannot be sampled by."""
     check_retries(model.config, settings)
     ends = model.generation_config.eos_token_id
@@ -104,7 +104,7 @@ def sample(decoder: Decoder, sequences: list[Sequence], size: int) -> Iterator[S
 
 
 def batch_limit(
-    config, dtype: torch.dtype, longest: int, settings: Generation, cache_mb: int
+    config: ModelConfig, dtype: torch.dtype, longest: int, settings: Generation, cache_mb: int
 ) -> int:
     """Return how many sequences may run at once: `batch_size`, or as many as `cache_mb` holds the
     cache of.
@@ -134,7 +134,7 @@ def batch_limit(
     return min(settings.batch_size, fitting)
 
 
-def check_retries(config, settings: Generation) -> None:
+def check_retries(config: ModelConfig, settings: Generation) -> None:
     """Raise InputError when lines are to be dropped in a model whose layers see a window of the
     text alone."""
     from archloop.model.kv_cache import sees_all  # it imports transformers
@@ -154,7 +154,7 @@ class SharedPrefix:
     """
 
     @torch.inference_mode()
-    def __init__(self, model, prompts: list[list[int]]):
+    def __init__(self, model: LanguageModel, prompts: list[list[int]]):
         from archloop.model.kv_cache import new_cache, sees_all  # it imports transformers
 
         self.length = common_length(prompts) if sees_all(model.config) else 0
@@ -163,7 +163,7 @@ class SharedPrefix:
             ids = torch.tensor([prompts[0][: self.length]], device=model.device)
             model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
 
-    def repeated(self, rows: int):
+    def repeated(self, rows: int) -> KeysAndValues:
         """Return a cache of its own for that many sequences."""
         cache = copy.deepcopy(self.cache)
         if self.length:
@@ -177,17 +177,20 @@ def common_length(prompts: list[list[int]]) -> int:
     >>> common_length([[1, 2, 3], [1, 2, 4]]), common_length([[1, 2], [1, 2]])
     (2, 1)
     """
-    shortest = min(len(prompt) for prompt in prompts) - 1
+    shortest = min(map(len, prompts)) - 1
     for position in range(shortest):
-        if any(prompt[position] != prompts[0][position] for prompt in prompts):
+        tokens = {prompt[position] for prompt in prompts}
+        if len(tokens) > 1:
             return position
     return shortest
 
 
-def read_prompts(model, prompts: list[list[int]], prefix: SharedPrefix, pad: int):
+def read_prompts(
+    model: LanguageModel, prompts: list[list[int]], prefix: SharedPrefix, pad: int
+) -> tuple[KeysAndValues, torch.Tensor, torch.Tensor]:
     """Return (cache, attention mask, logits after each prompt), the prompts padded on the left."""
     rests = [prompt[prefix.length :] for prompt in prompts]
-    width = max(len(rest) for rest in rests)
+    width = max(map(len, rests))
     ids, mask = [], []
     for rest in rests:
         padding = width - len(rest)
@@ -270,6 +273,7 @@ def _drop_line(sequence: Sequence) -> int:
 def _run(decoder: Decoder, group: list[Sequence], prefix: SharedPrefix) -> Iterator[Sequence]:
     """Yield the sequences of a batch as they end."""
     prompts = [sequence.prompt + sequence.new for sequence in group]
+
     cache, mask, logits = read_prompts(
         decoder.model, prompts, prefix, decoder.tokenizer.pad_token_id
     )
@@ -280,7 +284,9 @@ def _run(decoder: Decoder, group: list[Sequence], prefix: SharedPrefix) -> Itera
             if void:
                 hide_last(batch.mask[row], void)
 
-        yield from [each for each in batch.sequences if each.finish_reason is not None]
+        for sequence in batch.sequences:
+            if sequence.finish_reason is not None:
+                yield sequence
         if not _running(batch.sequences):
             return
         _leave_out_finished(batch)
@@ -296,6 +302,7 @@ def _next_tokens(decoder: Decoder, batch: Batch) -> list[int]:
     sampling = Sampling(settings.temperature, settings.top_k, settings.top_p)
     rounding = ROUNDING if model.dtype == torch.float32 else 0.0
     draws = [sequence.draw() for sequence in batch.sequences]
+
     tokens, certain = choose_tokens(batch.logits, draws, sampling, rounding)
     for row, sequence in enumerate(batch.sequences):
         if not certain[row]:
@@ -306,13 +313,14 @@ def _next_tokens(decoder: Decoder, batch: Batch) -> list[int]:
 
 
 def _leave_out_finished(batch: Batch) -> None:
-    running = [row for row, each in enumerate(batch.sequences) if each.finish_reason is None]
+    running = _running(batch.sequences)
     if len(running) == len(batch.sequences):
         return
-    rows = torch.tensor(running, device=batch.mask.device)
-    batch.cache.batch_select_indices(rows)
-    batch.mask = batch.mask[rows]
-    batch.sequences = [batch.sequences[row] for row in running]
+    rows = [row for row, each in enumerate(batch.sequences) if each.finish_reason is None]
+    kept = torch.tensor(rows, device=batch.mask.device)
+    batch.cache.batch_select_indices(kept)
+    batch.mask = batch.mask[kept]
+    batch.sequences = running
 
 
 def _advance(decoder: Decoder, batch: Batch) -> None:

@@ -23,6 +23,7 @@ from archloop.model.adapters import check_base
 from archloop.model.chat_template import chat_tokens, opening_tokens
 from archloop.model.loading import choose_device, load_adapter, load_model, load_tokenizer
 from archloop.model.prepared import check_model
+from archloop.model.types import LanguageModel, Tokenizer
 from archloop.progress import Progress
 from archloop.random_seeds import derive
 from archloop.settings.sections import Generation, Loading
@@ -101,6 +102,7 @@ def generate(prompts: list[Row], job: GenerationJob, device: str) -> tuple[list[
     """
     started = time.monotonic()
     device = choose_device(device)
+
     prepared = check_model(job.model_folder)
     digest = None
     if job.adapter is not None:
@@ -114,6 +116,7 @@ def generate(prompts: list[Row], job: GenerationJob, device: str) -> tuple[list[
         for row in finished:
             answers[row["position"]].append(Answer(**row["answer"]))
         earlier = max((row["seconds"] for row in finished), default=0.0)
+
         for position, answer in _missing_answers(prompts, answers, job, device):
             answers[position].append(answer)
             seconds = round(time.monotonic() - started + earlier, 2)
@@ -139,12 +142,13 @@ def choose_gpu(device: str, shard: int) -> str:
     return f"cuda:{shard % torch.cuda.device_count()}" if device == "cuda" else device
 
 
-def next_sequence(tokenizer, row: Row, attempts: list[Answer], opening: str) -> Sequence:
+def next_sequence(tokenizer: Tokenizer, row: Row, attempts: list[Answer], opening: str) -> Sequence:
     """Return the answer to come: to the prompt, or to what is wrong with the answer before.
 
     opening: the text of generation.opening.
     """
     tokens, seed = chat_tokens(tokenizer, row["prompt"]), row["seed"]
+
     if attempts:
         refused = attempts[-1].raw
         _, reason = _refusal(refused) or ("", "")
@@ -158,14 +162,15 @@ def next_sequence(tokenizer, row: Row, attempts: list[Answer], opening: str) -> 
     return Sequence(tokens + opening_tokens(tokenizer, opening), seed, opening)
 
 
-def with_adapter(model, adapter: Path):
+def with_adapter(model: LanguageModel, adapter: Path) -> LanguageModel:
     """Return the model with the adapter, folded into weights in float32.
 
     Fewer bits would round its part away.
     """
     wrapped = load_adapter(model, adapter)
-    whole = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
-    return wrapped.merge_and_unload().eval() if whole else wrapped.eval()
+    if model.dtype == torch.float32 and not getattr(model, "is_quantized", False):
+        wrapped = wrapped.merge_and_unload()
+    return wrapped.eval()
 
 
 def _lineage(
@@ -174,10 +179,14 @@ def _lineage(
     """Return all that the answers depend on; files, adapter: digests."""
     settings = dataclasses.asdict(job.settings)
     del settings["batch_size"]  # it does not change what an answer is
+
+    asked = []
+    for row in prompts:
+        asked.append((row["index"], sha256_text(row["prompt"]), row["seed"]))
     return {
         "base": files,
         "adapter": adapter,
-        "prompts": [(row["index"], sha256_text(row["prompt"]), row["seed"]) for row in prompts],
+        "prompts": asked,
         "settings": settings,
         "loading": dataclasses.asdict(job.loading),
         "code": job.code,
@@ -218,9 +227,11 @@ def _missing_answers(
             ) from None
 
 
-def _load(job: GenerationJob, device: str):
+def _load(job: GenerationJob, device: str) -> LanguageModel:
     model = load_model(job.model_folder, job.loading, device)
-    return model if job.adapter is None else with_adapter(model, job.adapter)
+    if job.adapter is None:
+        return model
+    return with_adapter(model, job.adapter)
 
 
 def _refusal(raw: str) -> tuple[str, str] | None:
@@ -236,7 +247,9 @@ def _wants_attempt(attempts: list[Answer], attempt: int) -> bool:
     return not attempts or _refusal(attempts[-1].raw) is not None
 
 
-def _fitting(model, sequences: dict[int, Sequence], job: GenerationJob) -> dict[int, Sequence]:
+def _fitting(
+    model: LanguageModel, sequences: dict[int, Sequence], job: GenerationJob
+) -> dict[int, Sequence]:
     """Return the sequences that the model's context, and the memory for keys and values, hold."""
     fitting = {}
     for position, sequence in sequences.items():
@@ -250,13 +263,21 @@ def _fitting(model, sequences: dict[int, Sequence], job: GenerationJob) -> dict[
 
 
 def _answer(
-    model, tokenizer, sequences: dict[int, Sequence], job: GenerationJob, label: str
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    sequences: dict[int, Sequence],
+    job: GenerationJob,
+    label: str,
 ) -> Iterator[tuple[int, Answer]]:
     """Yield (position, answer) as the answers end."""
     if not sequences:
         return
+
     # Prompts of similar length share a batch: less padding.
-    order = sorted(sequences, key=lambda position: (len(sequences[position].prompt), position))
+    def length_of(position: int) -> tuple[int, int]:
+        return len(sequences[position].prompt), position
+
+    order = sorted(sequences, key=length_of)
     longest = len(sequences[order[-1]].prompt)
     size = batch_limit(model.config, model.dtype, longest, job.settings, job.cache_mb)
     position_of = {id(sequence): position for position, sequence in sequences.items()}
@@ -267,6 +288,7 @@ def _answer(
         for sequence in sample(decoder, [sequences[position] for position in order], size):
             sampled += sequence.sampled
             progress.step(note=f"{sampled} tokens")
+
             text = tokenizer.decode(sequence.new, skip_special_tokens=True)
             answer = Answer(
                 raw=sequence.response_prefix + text,
@@ -280,12 +302,17 @@ def _answer(
 def _candidate(row: Row, attempts: list[Answer]) -> Row:
     """Return the candidate: the last answer, and the tokens of all of them with those of dropped
     lines."""
+    prompt_tokens, new_tokens = 0, 0
+    for answer in attempts:
+        prompt_tokens += answer.prompt_tokens
+        new_tokens += answer.new_tokens
+
     last = attempts[-1]
     return row | {
         "raw": last.raw,
         "program": extract_program(last.raw),
-        "prompt_tokens": sum(answer.prompt_tokens for answer in attempts),
-        "new_tokens": sum(answer.new_tokens for answer in attempts),
+        "prompt_tokens": prompt_tokens,
+        "new_tokens": new_tokens,
         "stopped": last.stopped,
         "attempts": len(attempts),
     }

@@ -106,6 +106,7 @@ def top_k_filtering(scores: torch.Tensor, top_k: int) -> RankedTokens:
     one more."""
     vocabulary = scores.shape[-1]
     k = min(top_k or vocabulary, vocabulary)
+
     best, tokens = scores.topk(min(k + 1, vocabulary), dim=-1)
     best, tokens = best.cpu(), tokens.cpu()
     return RankedTokens(best, tokens, best[:, :k].softmax(dim=-1).double())
@@ -158,6 +159,7 @@ def _within_share(ranked: RankedTokens, draw: Draw, top_p: float, moved: float) 
     """Tell whether the draw stays within the share of its token, wherever the ends of the share may
     move to."""
     whole = draw.cumulative.gather(1, draw.last)
+
     stake = _mass_at_cut(ranked.probabilities, draw.last, whole, top_p, moved) / whole
     high = draw.cumulative.gather(1, draw.positions) / whole
     low = high - ranked.probabilities.gather(1, draw.positions) / whole
@@ -180,13 +182,16 @@ def _mass_at_cut(
 ) -> torch.Tensor:
     """Return the mass at stake where the cut of top-p could fall one token earlier or later, 0
     where it could not."""
-    edge = top_p * (1 - top_p) * moved + SLACK
-    at_cut = probabilities.gather(1, last)
-    beyond = probabilities.gather(1, (last + 1).clamp(max=probabilities.shape[1] - 1))
-    earlier = top_p - (whole - at_cut) < edge
-    later = whole - top_p < edge
     if top_p >= 1:  # no cut
         return torch.zeros_like(whole)
+
+    edge = top_p * (1 - top_p) * moved + SLACK
+    final = probabilities.shape[1] - 1
+    at_cut = probabilities.gather(1, last)
+    beyond = probabilities.gather(1, (last + 1).clamp(max=final))
+
+    earlier = top_p - (whole - at_cut) < edge
+    later = whole - top_p < edge
     return torch.where(earlier | later, at_cut + beyond + 2 * edge, 0.0)
 
 
@@ -194,9 +199,11 @@ def _keeps_its_rank(scores: torch.Tensor, positions: torch.Tensor, moved: float)
     """Tell whether no neighbour of the token in the order of the scores could change places with
     it."""
     final = scores.shape[1] - 1
+
     score = scores.double().gather(1, positions)
     above = scores.double().gather(1, (positions - 1).clamp(min=0))
     below = scores.double().gather(1, (positions + 1).clamp(max=final))
+
     keeps_above = (positions == 0) | (above - score > moved)
     keeps_below = (positions == final) | (score - below > moved)
     return keeps_above & keeps_below

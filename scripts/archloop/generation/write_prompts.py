@@ -138,6 +138,7 @@ def seed_prompt(texts: PromptTexts, task: Task, row: dict[str, Any]) -> str:
     """
     hints = texts.hints
     fitting = [name for name in (row["family"], *row.get("hints", ())) if name in hints]
+
     hint = ""
     if fitting:
         hint = hints[fitting[0]]
@@ -159,6 +160,7 @@ def cycle_prompts(
     for index in range(count):
         rng = generator(seed, chain, cycle, "prompt", index)
         name = rng.choice(names)
+
         prompt, shown = _with_references(contents, contents.texts.hints[name], rng)
         row = PromptRow(
             id=f"{chain}-{cycle:02d}-{index:04d}",
@@ -182,10 +184,12 @@ def _with_references(
     still fits."""
     template, task, references = contents.texts.template, contents.task, contents.references
     count = min(references.count, len(references.corpus))
+
     shown: list[Reference] = []
     for reference in rng.sample(references.corpus, count):
         if references.fits(write_prompt(template, task, hint, [*shown, reference])):
             shown.append(reference)
+
     return write_prompt(template, task, hint, shown), shown
 
 
@@ -201,6 +205,7 @@ def room_for_answer(model_folder: Path, max_new_tokens: int, opening: str) -> Ca
     from archloop.model.memory import context_length
 
     tokenizer = load_tokenizer(model_folder)
+
     opening_length = len(opening_tokens(tokenizer, OPENINGS[opening]))
     room = context_length(model_folder) - max_new_tokens - opening_length
     return lambda prompt: len(chat_tokens(tokenizer, prompt)) <= room

@@ -13,6 +13,7 @@ from archloop.files import has_keys, read_json, replacing, write_json
 from archloop.model.chat_template import ensure_template
 from archloop.model.loading import load_adapter, load_model, load_tokenizer, save_model
 from archloop.model.prepared import ADAPTER, ModelFile, PreparedModel, check_model
+from archloop.model.types import LanguageModel, ModelConfig
 from archloop.settings.sections import Finetuning, Loading
 
 LINEAGE = "training.json"
@@ -20,7 +21,9 @@ LINEAGE = "training.json"
 TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
-def attach_adapter(model, parent: Path | None, settings: Finetuning):
+def attach_adapter(
+    model: LanguageModel, parent: Path | None, settings: Finetuning
+) -> LanguageModel:
     """Return the model with a trainable adapter: the parent's, or a new one that starts as a
     no-op."""
     from peft import LoraConfig, get_peft_model
@@ -70,7 +73,9 @@ def check_base(adapter: Path, files: dict[str, ModelFile]) -> None:
             )
 
 
-def save_adapter(model, output: Path, model_folder: Path, lineage: dict[str, Any]) -> None:
+def save_adapter(
+    model: LanguageModel, output: Path, model_folder: Path, lineage: dict[str, Any]
+) -> None:
     """Write adapter_model.safetensors, adapter_config.json and training.json, each whole, the
     weights last."""
     from peft import get_peft_model_state_dict
@@ -140,7 +145,7 @@ def _layer_numbers(settings: Finetuning) -> list[int] | None:
     return list(range(*settings.layers)) if settings.layers else None
 
 
-def _check_shape(parent: Path, config, settings: Finetuning) -> None:
+def _check_shape(parent: Path, config: ModelConfig, settings: Finetuning) -> None:
     """Refuse settings that the parent's adapter does not have: they would be left unheeded."""
     wanted = {
         "lora_rank": settings.lora_rank,

@@ -11,6 +11,7 @@ from typing import Any
 
 from archloop.errors import InputError
 from archloop.model.loading import one_line
+from archloop.model.types import Tokenizer
 from archloop.progress import get_logger
 
 # For a model that brings no template of its own.
@@ -39,7 +40,7 @@ def _clock() -> str:
 CLOCK = _clock()
 
 
-def ensure_template(tokenizer) -> None:
+def ensure_template(tokenizer: Tokenizer) -> None:
     """Give a tokenizer without a chat template the plain one, with a notice."""
     if tokenizer.chat_template is None:
         logger.warning(
@@ -50,7 +51,7 @@ def ensure_template(tokenizer) -> None:
         tokenizer.chat_template = (tokenizer.bos_token if begins_with_bos else "") + PLAIN
 
 
-def chat_tokens(tokenizer, *turns: str) -> list[int]:
+def chat_tokens(tokenizer: Tokenizer, *turns: str) -> list[int]:
     """Return the token ids of a user's prompt, ready for the answer, by the tokenizer's chat
     template.
 
@@ -61,7 +62,7 @@ def chat_tokens(tokenizer, *turns: str) -> list[int]:
     return _turn_ids(tokenizer, _turns(tokenizer, *turns), turns)
 
 
-def opening_tokens(tokenizer, opening: str) -> list[int]:
+def opening_tokens(tokenizer: Tokenizer, opening: str) -> list[int]:
     """Return what follows the ids of a prompt where the answer is made to begin with `opening`.
 
     None for no text.
@@ -72,7 +73,7 @@ def opening_tokens(tokenizer, opening: str) -> list[int]:
     return _answer_ids(tokenizer, lead, opening)
 
 
-def encode_pair(tokenizer, prompt: str, program: str) -> tuple[list[int], list[int]]:
+def encode_pair(tokenizer: Tokenizer, prompt: str, program: str) -> tuple[list[int], list[int]]:
     """Return (prompt ids, answer ids) of a program in its fence.
 
     The answer ends with the token that ends a turn.
@@ -89,14 +90,14 @@ def encode_pair(tokenizer, prompt: str, program: str) -> tuple[list[int], list[i
     return prompt_ids, _answer_ids(tokenizer, lead, answer) + end_ids
 
 
-def end_of_turn(tokenizer) -> int:
+def end_of_turn(tokenizer: Tokenizer) -> int:
     """Return the token that ends an answer in the tokenizer's chat format: where generation may
     stop."""
     _, answer = encode_pair(tokenizer, "x", "x")
     return answer[-1]
 
 
-def _turns(tokenizer, *turns: str) -> str:
+def _turns(tokenizer: Tokenizer, *turns: str) -> str:
     ensure_template(tokenizer)
     messages = []
     for number, turn in enumerate(turns):
@@ -107,7 +108,7 @@ def _turns(tokenizer, *turns: str) -> str:
         template = tokenizer.get_chat_template()
         if "strftime_now" in template:
             template = CLOCK + template
-        return tokenizer.apply_chat_template(
+        text: str = tokenizer.apply_chat_template(
             messages,
             tokenize=False,
             add_generation_prompt=messages[-1]["role"] == "user",
@@ -118,9 +119,10 @@ def _turns(tokenizer, *turns: str) -> str:
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template fails ({one_line(error)})"
         ) from None
+    return text
 
 
-def _parts(tokenizer, prompt: str, answer: str) -> tuple[str, str, str]:
+def _parts(tokenizer: Tokenizer, prompt: str, answer: str) -> tuple[str, str, str]:
     """Return (prompt, what stands between prompt and answer, what follows the answer) as the
     template writes them."""
     before, whole = _turns(tokenizer, prompt), _turns(tokenizer, prompt, answer)
@@ -132,7 +134,7 @@ def _parts(tokenizer, prompt: str, answer: str) -> tuple[str, str, str]:
     return before, "", ""
 
 
-def _turn_ids(tokenizer, text: str, turns: Sequence[str]) -> list[int]:
+def _turn_ids(tokenizer: Tokenizer, text: str, turns: Sequence[str]) -> list[int]:
     """Return the ids of a conversation as the template writes it, what its turns spell being
     text."""
     marks = _marks_in(tokenizer, turns)
@@ -151,7 +153,7 @@ def _turn_ids(tokenizer, text: str, turns: Sequence[str]) -> list[int]:
     return ids
 
 
-def _marks_in(tokenizer, turns: Sequence[str]) -> dict[int, Any]:
+def _marks_in(tokenizer: Tokenizer, turns: Sequence[str]) -> dict[int, Any]:
     """Return token -> AddedToken for the marks of the template, and special tokens, that a turn
     spells."""
     template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
@@ -176,7 +178,7 @@ def _spans(text: str, turns: Sequence[str]) -> list[tuple[int, int]]:
     return spans
 
 
-def _spelt(tokenizer, mark: str, special: bool) -> list[int]:
+def _spelt(tokenizer: Tokenizer, mark: str, special: bool) -> list[int]:
     """Return the ids of a mark as text.
 
     Added tokens that are not special are found in all text: it comes in two.
@@ -186,14 +188,14 @@ def _spelt(tokenizer, mark: str, special: bool) -> list[int]:
     return _ids(tokenizer, mark[0], plain=True) + _ids(tokenizer, mark[1:], plain=True)
 
 
-def _answer_ids(tokenizer, lead: str, answer: str) -> list[int]:
+def _answer_ids(tokenizer: Tokenizer, lead: str, answer: str) -> list[int]:
     """Return the ids of an answer and of what the template puts before it."""
     if lead.strip():
         return _ids(tokenizer, lead) + _ids(tokenizer, answer, plain=True)
     return _ids(tokenizer, lead + answer, plain=True)
 
 
-def _until_end(tokenizer, tail: list[int]) -> list[int]:
+def _until_end(tokenizer: Tokenizer, tail: list[int]) -> list[int]:
     """Return what follows an answer up to the first special token: the end of the turn."""
     special = set(tokenizer.all_special_ids)
     for token, added in tokenizer.added_tokens_decoder.items():
@@ -206,6 +208,7 @@ def _until_end(tokenizer, tail: list[int]) -> list[int]:
     return [tokenizer.eos_token_id]
 
 
-def _ids(tokenizer, text: str, plain: bool = False) -> list[int]:
+def _ids(tokenizer: Tokenizer, text: str, plain: bool = False) -> list[int]:
     """Return the ids of a text; plain: special tokens that it spells stay text."""
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=plain)["input_ids"]
+    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=plain)
+    return list(encoded["input_ids"])

@@ -9,21 +9,23 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from archloop.model.memory import GROWTH
+from archloop.model.types import ModelConfig
 
 
-def new_cache(config) -> DynamicCache:
+def new_cache(config: ModelConfig) -> DynamicCache:
     """Return an empty cache for a model.
 
     Layers that are no plain attention keep transformers' own kind.
     """
     cache = DynamicCache(config=config)
-    cache.layers = [
-        GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
-    ]
+    kind: Any = GrowingLayer
+    for index, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer:
+            cache.layers[index] = kind()
     return cache
 
 
-def sees_all(config) -> bool:
+def sees_all(config: ModelConfig) -> bool:
     """Tell whether every layer of a model attends to the whole text, not to a window or a chunk of
     it."""
     return not any(getattr(layer, "is_sliding", False) for layer in new_cache(config).layers)

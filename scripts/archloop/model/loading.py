@@ -10,13 +10,17 @@ import warnings
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from archloop.allocation import keep_freed_memory
 from archloop.errors import InputError
 from archloop.model.memory import read_header
 from archloop.model.prepared import ADAPTER, check_model
+from archloop.model.types import LanguageModel, Tokenizer
 from archloop.settings.sections import Loading
+
+if TYPE_CHECKING:
+    import torch
 
 # Of an error of another library, so many characters are told.
 LONGEST_REASON = 200
@@ -33,8 +37,9 @@ def quiet_transformers(offline: bool = True) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    from transformers.utils import logging as transformers_logging
+    from transformers.utils import logging as module
 
+    transformers_logging: Any = module
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
@@ -84,7 +89,7 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
-def load_tokenizer(folder: Path):
+def load_tokenizer(folder: Path) -> Tokenizer:
     """Return the tokenizer of a prepared model; it pads on the left, as generation needs."""
     check_model(folder)
     quiet_transformers()
@@ -126,7 +131,7 @@ def token_counter(folder: Path) -> Callable[[str], int]:
     return lambda text: len(fast.encode(text).ids)
 
 
-def load_model(folder: Path, loading: Loading, device: str):
+def load_model(folder: Path, loading: Loading, device: str) -> LanguageModel:
     """Return the bare causal language model in evaluation mode on `device`.
 
     Raises InputError when 4 bits are asked for without bitsandbytes, or the weights are not all
@@ -167,7 +172,7 @@ def load_model(folder: Path, loading: Loading, device: str):
     return model.eval().requires_grad_(False)
 
 
-def save_model(model, tokenizer, folder: Path) -> None:
+def save_model(model: LanguageModel, tokenizer: Tokenizer, folder: Path) -> None:
     """Write model and tokenizer.
 
     Whoever may read one file may read all (transformers keeps weights to their owner).
@@ -178,7 +183,9 @@ def save_model(model, tokenizer, folder: Path) -> None:
         shutil.copymode(folder / "config.json", path)
 
 
-def load_adapter(model, adapter: Path, dropout: float | None = None):
+def load_adapter(
+    model: LanguageModel, adapter: Path, dropout: float | None = None
+) -> LanguageModel:
     """Return the model with an adapter (adapter_model.safetensors, its adapter_config.json beside
     it).
 
@@ -222,16 +229,17 @@ def _check_names(adapter: Path, stored: set[str], wanted: set[str]) -> None:
         raise InputError(f"{adapter}: {verb} {odd[0]}; no whole adapter of this model")
 
 
-def _dtype(name: str, device: str):
+def _dtype(name: str, device: str) -> "torch.dtype":
     import torch
 
     if name != "auto":
-        return getattr(torch, name)
+        named: torch.dtype = getattr(torch, name)
+        return named
     has_bfloat16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
     return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
-def _nf4(dtype):
+def _nf4(dtype: "torch.dtype") -> Any:
     import importlib.util
 
     from transformers import BitsAndBytesConfig
@@ -240,7 +248,8 @@ def _nf4(dtype):
         raise InputError(
             "loading.quantization: nf4 needs the package bitsandbytes; install it or set it to none"
         )
-    return BitsAndBytesConfig(
+    make: Any = BitsAndBytesConfig
+    return make(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,

@@ -179,7 +179,8 @@ def cache_bytes(config: dict[str, Any], number_bytes: int) -> int:
     """
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
     head_size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    return 2 * config["num_hidden_layers"] * heads * head_size * number_bytes
+    layers = config["num_hidden_layers"]
+    return int(2 * layers * heads * head_size * number_bytes)
 
 
 def loaded_bytes(shapes: dict[str, list[int]], loading: Loading, gpu: bool) -> int:
@@ -231,4 +232,4 @@ def training_bytes(
     adapter = ADAPTER_BYTES * adapter_parameters(shapes, finetuning)
     activations = tokens * width * layer_bytes
     logits = tokens * model.get("vocab_size", 0) * LOGIT_BYTES
-    return adapter + activations + logits
+    return int(adapter + activations + logits)

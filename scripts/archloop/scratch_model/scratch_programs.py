@@ -20,6 +20,9 @@ from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.progress import Progress
 from archloop.random_seeds import generator
 
+# The shapes of a network's weights, sorted.
+Shapes = tuple[tuple[int, ...], ...]
+
 # What prompts name: (data set, channels, pixels, classes). The programs take all of these from
 # their arguments.
 SHAPES = [
@@ -46,8 +49,8 @@ def training_pairs(count: int, seed: int, texts: PromptTexts) -> list[tuple[str,
     drawn as random search draws them. Each prompt is the run's own template about a data set, a
     goal and a hint, without references. Raises InputError when the families have fewer programs.
     """
-    families = [name for name in family_names() if name in texts.hints] or family_names()
-    variants = list(itertools.product(families, *AXES.values()))
+    families = [name for name in family_names() if name in texts.hints]
+    variants = list(itertools.product(families or family_names(), *AXES.values()))
     if count > len(variants):
         raise _too_few(count, f"fewer than {len(variants)}")
     rng = generator(seed, "scratch programs")
@@ -59,10 +62,12 @@ def training_pairs(count: int, seed: int, texts: PromptTexts) -> list[tuple[str,
         for variant in variants:
             if len(prompts) == count:
                 break
+
             family, values = variant[0], variant[1:]
             program = render(family, dict(zip(AXES, values)))
             if program in prompts or program in held_out:
                 continue
+
             prompts[program] = _prompt(texts.template, texts.hints.get(family, ""), rng)
             progress.step()
 
@@ -82,8 +87,8 @@ class HeldOut:
 
     def __init__(self) -> None:
         self.texts = {seed.program for seed in seed_programs()}
-        self.by_shapes: dict[tuple, list[torch.nn.Module]] = defaultdict(list)
-        self.graphs: dict[tuple, set[str]] = {}
+        self.by_shapes: dict[Shapes, list[torch.nn.Module]] = defaultdict(list)
+        self.graphs: dict[Shapes, set[str]] = {}
         for text in sorted(self.texts):
             network = _network(text)
             self.by_shapes[_weight_shapes(network)].append(network)
@@ -91,20 +96,23 @@ class HeldOut:
     def __contains__(self, program: str) -> bool:
         if program in self.texts:
             return True
+
         # Every weight of a family's program is part of its graph, so equal graphs have weights of
         # equal shapes. To compare shapes first saves most of the tracing.
         network = _network(program)
         shapes = _weight_shapes(network)
         if shapes not in self.by_shapes:
             return False
+
         if shapes not in self.graphs:
-            self.graphs[shapes] = {_graph(known) for known in self.by_shapes[shapes]}
+            self.graphs[shapes] = set(map(_graph, self.by_shapes[shapes]))
         return _graph(network) in self.graphs[shapes]
 
 
 def _prompt(template: jinja2.Template, hint: str, rng: random.Random) -> str:
     dataset, channels, size, classes = rng.choice(SHAPES)
     epochs, parameter_budget = rng.choice(EPOCHS), rng.choice(BUDGETS)
+
     task = Task(dataset, channels, size, classes, epochs, parameter_budget)
     return write_prompt(template, task, hint, [])
 
@@ -115,12 +123,16 @@ def _network(program: str) -> torch.nn.Module:
     namespace: dict[str, Any] = {"__name__": "family"}
     exec(compile(program, "<family>", "exec"), namespace)
     with torch.device("meta"):
-        return namespace["Net"](IN_SHAPE, (CLASSES,), PRM, torch.device("meta"))
+        network: torch.nn.Module = namespace["Net"](IN_SHAPE, (CLASSES,), PRM, torch.device("meta"))
+    return network
 
 
-def _weight_shapes(network: torch.nn.Module) -> tuple:
-    return tuple(sorted(tuple(weight.shape) for weight in network.parameters()))
+def _weight_shapes(network: torch.nn.Module) -> Shapes:
+    shapes = []
+    for weight in network.parameters():
+        shapes.append(tuple(weight.shape))
+    return tuple(sorted(shapes))
 
 
 def _graph(network: torch.nn.Module) -> str:
-    return fingerprint(network, IN_SHAPE)["digest"]
+    return str(fingerprint(network, IN_SHAPE)["digest"])

@@ -23,6 +23,7 @@ from archloop.generation.write_prompts import PromptTexts
 from archloop.model.chat_template import encode_pair
 from archloop.model.loading import choose_device, quiet_transformers, save_model
 from archloop.model.prepare_model import empty, write_manifest
+from archloop.model.types import Tokenizer
 from archloop.progress import get_logger
 from archloop.random_seeds import derive
 from archloop.scratch_model.scratch_programs import training_pairs
@@ -91,7 +92,7 @@ def train_model(job: ScratchJob, device: str) -> Path:
     return training.checkpoint
 
 
-def _examples(tokenizer, pairs: list[tuple[str, str]], context: int) -> list[Example]:
+def _examples(tokenizer: Tokenizer, pairs: list[tuple[str, str]], context: int) -> list[Example]:
     examples = [Example(*encode_pair(tokenizer, prompt, program)) for prompt, program in pairs]
     lengths = [example.length for example in examples]
     longest = max(lengths)
@@ -127,7 +128,7 @@ def _training(job: ScratchJob, examples: list[Example], pairs: list[tuple[str, s
     )
 
 
-def train_tokenizer(pairs: list[tuple[str, str]], vocabulary: int, context: int):
+def train_tokenizer(pairs: list[tuple[str, str]], vocabulary: int, context: int) -> Tokenizer:
     """Return a tokenizer of byte-level pair encoding, trained on prompts and programs, with a chat
     template.
 
@@ -157,7 +158,8 @@ def train_tokenizer(pairs: list[tuple[str, str]], vocabulary: int, context: int)
     for prompt, program in pairs:
         texts.append(f"user\n{prompt}\nassistant\n```python\n{program.strip()}\n```")
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast
+    return make(
         tokenizer_object=tokenizer,
         bos_token=TURN,
         eos_token=END_OF_TURN,
@@ -177,7 +179,7 @@ class Architecture:
     context: int
 
 
-def new_model(tokenizer, size: Architecture) -> torch.nn.Module:
+def new_model(tokenizer: Tokenizer, size: Architecture) -> torch.nn.Module:
     """Return a decoder of the Llama family with random weights (float32) by torch's generator as it
     stands."""
     from transformers import LlamaConfig, LlamaForCausalLM
