@@ -77,10 +77,10 @@ def main(prompts, shard, shards, output, run_record, state, device, model, **job
     rows = prompts_of_shard(prompts, shard, shards)
     candidates, record = generate(rows, work, choose_gpu(device, shard))
 
-    facts = asdict(record)
-    seconds = round(time.monotonic() - started + facts.pop("earlier_s"), 2)
+    counts = asdict(record)
+    seconds = round(time.monotonic() - started + counts.pop("earlier_s"), 2)
     installed = versions("torch", "transformers", "peft")
-    write_json(run_record, facts | {"seconds": seconds, "versions": installed})
+    write_json(run_record, counts | {"seconds": seconds, "versions": installed})
     write_jsonl(output, candidates)
     return {"spent": log}
 

@@ -188,7 +188,9 @@ def without_dropout(model: LanguageModel) -> None:
 
 
 def _adapter_settings(method: str, settings: Finetuning) -> Finetuning:
-    return settings if method == "sft" else dataclasses.replace(settings, lora_dropout=0.0)
+    if method == "sft":
+        return settings
+    return dataclasses.replace(settings, lora_dropout=0.0)
 
 
 def _lineage(training_set: TrainingSet, job: AdapterJob, prepared: PreparedModel) -> dict[str, Any]:

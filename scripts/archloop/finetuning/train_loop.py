@@ -178,8 +178,8 @@ def train(
             norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
             if not (math.isfinite(loss) and norm.isfinite()):
                 raise InputError(
-                    f"{training.section}: step {number} of {len(steps)}: the loss or its gradient is"
-                    f" no finite number; lower {training.section}.learning_rate, or take another"
+                    f"{training.section}: step {number} of {len(steps)}: the loss or its gradient"
+                    f" is no finite number; lower {training.section}.learning_rate, or take another"
                     " loading.dtype"
                 )
 

@@ -54,19 +54,19 @@ class Block:
 
 def blocks(answer: str) -> list[Block]:
     """Return the fenced blocks of an answer, in their order; the last one may be open."""
-    found = []
+    fenced = []
     position = 0
     while opening := OPENS.search(answer, position):
         before, fence, label = opening.groups()
         closing = _closing_fence(len(fence)).search(answer, opening.end())
         end = closing.start() if closing else len(answer)
         text = _without_indent(answer[opening.end() : end], before)
-        found.append(Block(text, label.strip().lower(), closing is not None))
+        fenced.append(Block(text, label.strip().lower(), closing is not None))
         if not closing:
             break
         # The rest of the closing fence's line opens nothing.
         position = answer.find("\n", closing.end()) + 1 or len(answer)
-    return found
+    return fenced
 
 
 def _closing_fence(length: int) -> re.Pattern[str]:
@@ -75,7 +75,7 @@ def _closing_fence(length: int) -> re.Pattern[str]:
 
 
 def _without_indent(text: str, before: str) -> str:
-    """Return a block's text without the indent that its fence has; before: what stands before it."""
+    """Return a block's text without the indent of its fence; before: what stands before that."""
     if not before or before.strip():
         return text
     return re.sub(rf"^[ \t]{{1,{len(before)}}}", "", text, flags=re.MULTILINE)
@@ -110,10 +110,10 @@ def _program_in(answer: str) -> str | None:
     rest = after_thinking(answer)
     if rest is None:
         rest = answer
-    found = blocks(rest)
+    fenced = blocks(rest)
 
     for wanted in (NET, CLASS):
-        for block in found:
+        for block in fenced:
             if wanted.search(block.text):
                 return block.text.rstrip() + "\n"
 
@@ -124,10 +124,10 @@ def _program_in(answer: str) -> str | None:
         code, _, _ = rest[begins.start() :].partition("\n```")
         return code.strip() + "\n"
 
-    for block in found:
+    for block in fenced:
         if block.label in PYTHON:
             return block.text.rstrip() + "\n"
-    return found[0].text.rstrip() + "\n" if found else None
+    return fenced[0].text.rstrip() + "\n" if fenced else None
 
 
 def is_finished(answer: str) -> bool:
@@ -147,12 +147,13 @@ def wrong_line(answer: str) -> bool:
     >>> wrong_line("```python\\nx = (1,\\n"), wrong_line("```python\\nx = 1)\\n")
     (False, True)
     """
-    found = blocks(after_thinking(answer) or "")
-    if not found or found[-1].label not in PYTHON:
+    fenced = blocks(after_thinking(answer) or "")
+    if not fenced or fenced[-1].label not in PYTHON:
         return False
 
-    code = found[-1].text
-    if found[-1].closed:
+    last = fenced[-1]
+    code = last.text
+    if last.closed:
         return not _parses(code + "\n")
     if code.endswith("\\\n"):  # a line that goes on, which codeop calls an error
         return False

@@ -141,8 +141,8 @@ def check_retries(config: ModelConfig, settings: Generation) -> None:
 
     if settings.line_retries and not sees_all(config):
         raise InputError(
-            f"generation.line_retries: {config.model_type} attends to a window of the text, in which"
-            " dropped lines would count; set it to 0"
+            f"generation.line_retries: {config.model_type} attends to a window of the text, in"
+            " which dropped lines would count; set it to 0"
         )
 
 

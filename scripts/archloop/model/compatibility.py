@@ -68,9 +68,9 @@ def _check_attention(model: LanguageModel) -> None:
     odd = sorted(layers - {"DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer"})
     if odd or getattr(model, "_is_stateful", False):
         raise InputError(
-            f"{type(model).__name__} is recurrent or a hybrid ({', '.join(odd) or 'it keeps a state'});"
-            " texts of different length cannot be sampled together with it; take a model of"
-            " attention alone"
+            f"{type(model).__name__} is recurrent or a hybrid"
+            f" ({', '.join(odd) or 'it keeps a state'}); texts of different length cannot"
+            " be sampled together with it; take a model of attention alone"
         )
 
 

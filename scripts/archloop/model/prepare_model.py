@@ -166,8 +166,8 @@ def _convert_gguf(source: Path, settings: Model, folder: Path) -> None:
     digest = sha256_file(source)
     if settings.sha256 and digest != settings.sha256:
         raise InputError(
-            f"model.sha256: {source.name} has sha256 {digest}, not {settings.sha256}: it is cut off,"
-            " altered or another version"
+            f"model.sha256: {source.name} has sha256 {digest}, not {settings.sha256}: it is cut"
+            " off, altered or another version"
         )
 
     logger.info("converting %s (%.0f MB) to safetensors", source.name, source.stat().st_size / 1e6)
@@ -233,8 +233,9 @@ def _download(repository: str, revision: str | None, folder: Path) -> str | None
     except Exception as error:  # network, rights, names: each its own class
         raise InputError(
             f"model.reference: {repository} could not be downloaded ({one_line(error)}); "
-            "check the name, the revision and the network, or use folder:; a gated model needs its licence accepted on "
-            "its page, and on this node `hf auth login` or the variable HF_TOKEN"
+            "check the name, the revision and the network, or use folder:; a gated model needs its "
+            "licence accepted on its page, and on this node `hf auth login` or the variable"
+            " HF_TOKEN"
         ) from None
     shutil.rmtree(folder / DOWNLOAD_CACHE, ignore_errors=True)
     return commit
