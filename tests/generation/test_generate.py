@@ -239,7 +239,7 @@ def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, 
         largest.append(sum(room.nbytes for layer in watched.cache.layers for room in layer.room))
     assert 1 <= limit < 7
     assert 0.5 * 2**20 < max(largest) <= 2**20
-    with pytest.raises(InputError, match=r"run\.cache_mb: 1 MB hold no sequence"):
+    with pytest.raises(InputError, match=r"execution\.cache_mb: 1 MB hold no sequence"):
         batch_limit(model.config, model.dtype, longest, replace(SETTINGS, **changes | {"max_new_tokens": 1900}), 1)
 
 

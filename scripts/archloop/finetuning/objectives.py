@@ -117,8 +117,10 @@ def make_objective(
     """
     if method == "sft":
         return SFT
-    make = dpo_objective if method == "dpo" else kto_objective
-    return make(Reference(weights), settings.beta, settings.sft_weight)
+    reference = Reference(weights)
+    if method == "dpo":
+        return dpo_objective(reference, settings.beta, settings.sft_weight)
+    return kto_objective(reference, settings.beta, settings.sft_weight)
 
 
 def sft_loss(model: LanguageModel, examples: list[Example], _: float) -> torch.Tensor:

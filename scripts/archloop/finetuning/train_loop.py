@@ -177,11 +177,7 @@ def train(
             loss, size = _gradients(model, examples, batches, objective, seed)
             norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
             if not (math.isfinite(loss) and norm.isfinite()):
-                raise InputError(
-                    f"{training.section}: step {number} of {len(steps)}: the loss or its gradient"
-                    f" is no finite number; lower {training.section}.learning_rate, or take another"
-                    " loading.dtype"
-                )
+                raise _diverged(training, number)
 
             optimizer.step()
             schedule.step()
@@ -196,6 +192,14 @@ def train(
 
     losses = [total / count for total, count in done.sums.values()]
     return TrainingResult(losses, done.tokens)
+
+
+def _diverged(training: Training, step: int) -> InputError:
+    section = training.section
+    return InputError(
+        f"{section}: step {step} of {len(training.steps)}: the loss or its gradient is no finite"
+        f" number; lower {section}.learning_rate, or take another loading.dtype"
+    )
 
 
 def rate_at(step: int, warmup: int, steps: int) -> float:

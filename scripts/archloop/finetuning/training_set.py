@@ -203,7 +203,9 @@ def accuracy_weights(scores: list[float], strength: float) -> list[float]:
         exponent = min(strength * score, LARGEST_EXPONENT)
         weights.append(min(math.exp(exponent), LARGEST_WEIGHT))
 
-    mean = statistics.fmean(weights) if weights else 1.0
+    if not weights:
+        return []
+    mean = statistics.fmean(weights)
     return [weight / mean for weight in weights]
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -19,6 +19,7 @@ from archloop.files import read_jsonl, sha256_file, sha256_text
 from archloop.generation.answer_log import answer_log
 from archloop.generation.answers import OPENINGS, THINKING, extract_program
 from archloop.generation.decode import Sequence, batch_limit, new_decoder, sample
+from archloop.generation.write_prompts import PromptRow
 from archloop.model.adapters import check_base
 from archloop.model.chat_template import chat_tokens, opening_tokens
 from archloop.model.loading import choose_device, load_adapter, load_model, load_tokenizer
@@ -33,8 +34,27 @@ REPAIR = "This program is refused: {reason}. Write the whole program again witho
 # Tokens at the end of a prompt in which a template opens the thinking.
 LAST_TOKENS = 8
 
-# A row of prompts.jsonl, or of what comes of it: its columns go on into candidates.
-Row = dict[str, Any]
+
+class ShardPrompt(PromptRow):
+    """A prompt with the shard that answers it."""
+
+    shard: int
+
+
+class Candidate(ShardPrompt):
+    """A line of the candidates of a shard: the prompt, and the last answer to it.
+
+    raw: the whole answer. program: the one in it, if any. stopped: why the answer ended. The tokens
+    are those of all attempts. adapter: sha256 of the one that answered, None of the bare model.
+    """
+
+    raw: str
+    program: str | None
+    prompt_tokens: int
+    new_tokens: int
+    stopped: str
+    attempts: int
+    adapter: str | None
 
 
 @dataclass(frozen=True)
@@ -84,22 +104,20 @@ class RunRecord:
     earlier_s: float
 
 
-def prompts_of_shard(path: Path, shard: int, shards: int) -> list[Row]:
+def prompts_of_shard(path: Path, shard: int, shards: int) -> list[ShardPrompt]:
     """Return the rows of prompts.jsonl that one of the shards answers: they take turns by their
     index."""
-    rows = []
+    prompts: list[ShardPrompt] = []
     for row in read_jsonl(path, "index", "prompt", "seed"):
         if row["index"] % shards == shard:
-            rows.append(row | {"shard": shard})
-    return rows
+            prompts.append({**cast(PromptRow, row), "shard": shard})
+    return prompts
 
 
-def generate(prompts: list[Row], job: GenerationJob, device: str) -> tuple[list[Row], RunRecord]:
-    """Return (candidates, run record) for the prompts of one shard, in their order.
-
-    A candidate is the row of its prompt with raw, program, prompt_tokens, new_tokens, stopped,
-    attempts and adapter.
-    """
+def generate(
+    prompts: list[ShardPrompt], job: GenerationJob, device: str
+) -> tuple[list[Candidate], RunRecord]:
+    """Return (candidates, run record) for the prompts of one shard, in their order."""
     started = time.monotonic()
     device = choose_device(device)
 
@@ -123,12 +141,12 @@ def generate(prompts: list[Row], job: GenerationJob, device: str) -> tuple[list[
             keep({"position": position, "answer": dataclasses.asdict(answer), "seconds": seconds})
 
     candidates = []
-    for row, attempts in zip(prompts, answers):
-        candidates.append(_candidate(row, attempts) | {"adapter": digest})
+    for prompt, attempts in zip(prompts, answers):
+        candidates.append(_candidate(prompt, attempts, digest))
     record = RunRecord(
         device=device,
-        new_tokens=sum(row["new_tokens"] for row in candidates),
-        prompt_tokens=sum(row["prompt_tokens"] for row in candidates),
+        new_tokens=sum(candidate["new_tokens"] for candidate in candidates),
+        prompt_tokens=sum(candidate["prompt_tokens"] for candidate in candidates),
         kept_from_earlier_runs=len(finished),
         earlier_s=earlier,
     )
@@ -142,18 +160,20 @@ def choose_gpu(device: str, shard: int) -> str:
     return f"cuda:{shard % torch.cuda.device_count()}" if device == "cuda" else device
 
 
-def next_sequence(tokenizer: Tokenizer, row: Row, attempts: list[Answer], opening: str) -> Sequence:
+def next_sequence(
+    tokenizer: Tokenizer, prompt: ShardPrompt, attempts: list[Answer], opening: str
+) -> Sequence:
     """Return the answer to come: to the prompt, or to what is wrong with the answer before.
 
     opening: the text of generation.opening.
     """
-    tokens, seed = chat_tokens(tokenizer, row["prompt"]), row["seed"]
+    tokens, seed = chat_tokens(tokenizer, prompt["prompt"]), prompt["seed"]
 
     if attempts:
         refused = attempts[-1].raw
         _, reason = _refusal(refused) or ("", "")
         repair = REPAIR.format(reason=reason)
-        tokens = chat_tokens(tokenizer, row["prompt"], refused, repair)
+        tokens = chat_tokens(tokenizer, prompt["prompt"], refused, repair)
         seed = derive(seed, "repair", len(attempts))
 
     if not opening and tokenizer.decode(tokens[-LAST_TOKENS:]).rstrip().endswith(THINKING):
@@ -174,7 +194,7 @@ def with_adapter(model: LanguageModel, adapter: Path) -> LanguageModel:
 
 
 def _lineage(
-    prompts: list[Row], job: GenerationJob, files: dict[str, str], adapter: str | None
+    prompts: list[ShardPrompt], job: GenerationJob, files: dict[str, str], adapter: str | None
 ) -> dict[str, Any]:
     """Return all that the answers depend on; files, adapter: digests."""
     settings = dataclasses.asdict(job.settings)
@@ -195,7 +215,7 @@ def _lineage(
 
 
 def _missing_answers(
-    prompts: list[Row], answers: list[list[Answer]], job: GenerationJob, device: str
+    prompts: list[ShardPrompt], answers: list[list[Answer]], job: GenerationJob, device: str
 ) -> Iterator[tuple[int, Answer]]:
     """Yield (position of the prompt, answer) as they end: all first answers, then all first
     repairs, and so on.
@@ -299,7 +319,7 @@ def _answer(
             yield position_of[id(sequence)], answer
 
 
-def _candidate(row: Row, attempts: list[Answer]) -> Row:
+def _candidate(prompt: ShardPrompt, attempts: list[Answer], adapter: str | None) -> Candidate:
     """Return the candidate: the last answer, and the tokens of all of them with those of dropped
     lines."""
     prompt_tokens, new_tokens = 0, 0
@@ -308,11 +328,13 @@ def _candidate(row: Row, attempts: list[Answer]) -> Row:
         new_tokens += answer.new_tokens
 
     last = attempts[-1]
-    return row | {
+    return {
+        **prompt,
         "raw": last.raw,
         "program": extract_program(last.raw),
         "prompt_tokens": prompt_tokens,
         "new_tokens": new_tokens,
         "stopped": last.stopped,
         "attempts": len(attempts),
+        "adapter": adapter,
     }

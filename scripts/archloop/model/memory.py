@@ -74,8 +74,11 @@ def read_header(path: Path) -> Header:
             length = int.from_bytes(opened.read(8), "little")
             head: Any = parse_json(opened.read(min(length, LARGEST_HEAD)))
         metadata = head.pop("__metadata__", {})
-        tensors = {name: Tensor(entry["dtype"], entry["shape"]) for name, entry in head.items()}
-        end = max((entry["data_offsets"][1] for entry in head.values()), default=0)
+
+        tensors, end = {}, 0
+        for name, entry in head.items():
+            tensors[name] = Tensor(entry["dtype"], entry["shape"])
+            end = max(end, entry["data_offsets"][1])
         whole = 8 + length + end
     except FileNotFoundError:
         raise InputError(

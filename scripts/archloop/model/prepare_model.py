@@ -276,9 +276,9 @@ def parts_of_model(names: Iterable[str], index: Callable[[], Path]) -> list[str]
 
 
 def _check_parts(folder: Path, reference: str) -> None:
-    names = {path.name for path in folder.iterdir()}
-    missing = [name for name in ("config.json", "tokenizer_config.json") if name not in names]
-    if not any(name.endswith(".safetensors") for name in names):
-        missing.append("*.safetensors")
+    missing = []
+    for pattern in ("config.json", "tokenizer_config.json", "*.safetensors"):
+        if not any(folder.glob(pattern)):
+            missing.append(pattern)
     if missing:
         raise InputError(f"model.reference: {reference} has no {', '.join(missing)}")

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from archloop.corpus.admit import KNOWN_COLUMNS, admit, read_records
 from archloop.corpus.draw_families import draw_families
@@ -138,7 +139,9 @@ def _answer(results: Path, made: dict, place: Path, row: dict, device: str) -> I
     adapter = next((path for path in paths if path.name == "adapter_model.safetensors"), None)
     settings = Generation(**made["settings"]["generation"])
     loading = Loading(**made["settings"]["loading"])
-    asked = [each for each in read_jsonl(place / "prompts.jsonl") if each["index"] == row["index"]]
+    asked: list[Any] = [
+        each for each in read_jsonl(place / "prompts.jsonl") if each["index"] == row["index"]
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         kept = Path(scratch) / "answers.jsonl"
         job = GenerationJob(model.parent, adapter, settings, loading, kept)
