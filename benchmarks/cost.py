@@ -23,7 +23,7 @@ from snakemake.utils import update_config
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.monitoring.status import plan  # noqa: E402
-from archloop.preflight.preflight import CANDIDATE_BYTES, FILES  # noqa: E402
+from archloop.preflight.storage_checks import CANDIDATE_BYTES, FILES  # noqa: E402
 from archloop.settings.chains import SEED, effective, source_of, trains  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 

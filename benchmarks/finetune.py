@@ -40,9 +40,10 @@ from archloop.generation.write_prompts import (  # noqa: E402
     read_template,
     seed_prompt,
 )
+from archloop.machine import choose_device  # noqa: E402
 from archloop.model.adapters import attach_adapter  # noqa: E402
 from archloop.model.chat_template import encode_pair  # noqa: E402
-from archloop.model.loading import choose_device, load_model, load_tokenizer  # noqa: E402
+from archloop.model.loading import load_model, load_tokenizer  # noqa: E402
 from archloop.random_seeds import generator  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 from archloop.settings.sections import Finetuning, Loading  # noqa: E402

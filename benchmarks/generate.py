@@ -43,8 +43,9 @@ from archloop.generation.write_prompts import (  # noqa: E402
     read_hints,
     read_template,
 )
+from archloop.machine import choose_device  # noqa: E402
 from archloop.model.chat_template import chat_tokens  # noqa: E402
-from archloop.model.loading import choose_device, load_model, load_tokenizer  # noqa: E402
+from archloop.model.loading import load_model, load_tokenizer  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 from archloop.settings.sections import Generation, Loading, Prompts  # noqa: E402
 

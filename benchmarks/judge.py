@@ -29,7 +29,8 @@ from archloop.evaluation import train_candidate  # noqa: E402
 from archloop.evaluation.evaluate import JobResources, evaluate  # noqa: E402
 from archloop.evaluation.judge import Judge  # noqa: E402
 from archloop.evaluation.networks import seed_everything  # noqa: E402
-from archloop.evaluation.train_candidate import PROTOCOLS, CandidateData, Plan  # noqa: E402
+from archloop.evaluation.protocol import PROTOCOLS, Plan, preparer  # noqa: E402
+from archloop.evaluation.train_candidate import CandidateData  # noqa: E402
 from archloop.families.programs import family_programs  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 from archloop.settings.sections import Evaluation  # noqa: E402
@@ -144,7 +145,7 @@ def pipeline(dataset: Path, settings: Evaluation, rounds: int) -> None:
             picture, label = pictures[index]
             return transform(picture), label
 
-    prepare = train_candidate.preparer(mean, std, plan_of(settings))
+    prepare = preparer(mean, std, plan_of(settings))
     loader = DataLoader(Pictures(), batch_size=BATCH, shuffle=True, num_workers=0)
     workers = DataLoader(
         Pictures(), batch_size=BATCH, shuffle=True, num_workers=2, persistent_workers=True
@@ -172,7 +173,7 @@ def training(dataset: Path, settings: Evaluation, rounds: int) -> None:
     """The judge's training against a bare loop over resident tensors, and against the same in channels_last."""
     data, plan = candidate_data(dataset), plan_of(settings)
     images, labels = data.train_images, data.train_labels
-    prepare = train_candidate.preparer(data.mean, data.std, plan)
+    prepare = preparer(data.mean, data.std, plan)
     namespace: dict = {}
     exec(PROGRAM, namespace)
 

@@ -32,7 +32,8 @@ const linkTo = (id) => `#design=${encodeURIComponent(id)}`;
 // A network as a row of bars, as high as its channels; the cards have the same with more, drawn where the page was made.
 function strip(text) {
   const parts = [...text.matchAll(/([a-z+])(\d*)/g)].slice(0, 60);
-  const picture = draw("svg", { class: "net", width: parts.length * 6 + 1, height: 26, "aria-hidden": "true" });
+  const wide = parts.length * 6 + 1;
+  const picture = draw("svg", { class: "net", width: 1.4 * wide, height: 1.4 * 26, viewBox: `0 0 ${wide} 26`, "aria-hidden": "true" });
   parts.forEach(([, kind, channels], place) => {
     const height = 3 + Math.min(22, 2.6 * Math.log2(1 + Number(channels)));
     picture.append(draw("rect", { class: kindClass(kind), x: place * 6, y: 26 - height, width: 5, height }));

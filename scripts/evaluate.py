@@ -84,16 +84,16 @@ def main(
 
     # Outside of SLURM what a rule asks for is no bound on what the machine has.
     memory_mb = job_memory_mb if "SLURM_JOB_ID" in os.environ else None
-    resources = JobResources(**execution, cores=job_cores, memory_mb=memory_mb)
-    rows = read_jsonl(candidates, "id", "program")
     pending = output.with_name(f".{output.name}.pending")
-    records, done = evaluate(rows, dataset, settings, seed, store, resources, pending)
+    resources = JobResources(**execution, cores=job_cores, memory_mb=memory_mb, pending=pending)
+    rows = read_jsonl(candidates, "id", "program")
+    records, done = evaluate(rows, dataset, settings, seed, store, resources)
 
     write_json(run_record, done)
     write_json(output, {"protocol": asdict(settings), "records": records})
     host = {"device": done["device"]}
     if done["device"] == "cpu":
-        host["cpu"] = done["versions"]["cpu"].split()[-1]
+        host["cpu"] = done["cpu"]
     return {"spent": pending, "host": host}
 
 

@@ -11,7 +11,8 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.files import write_json
-from archloop.model.loading import spare_bitsandbytes, versions
+from archloop.machine import versions_with_kernel
+from archloop.model.loading import spare_bitsandbytes
 from archloop.settings.sections import Finetuning, Loading
 from archloop.workflow.cli import settings_options, stage, value_of
 from archloop.workflow.code_digest import code_digest
@@ -85,7 +86,7 @@ def main(fresh, corpus, candidates, model, output, run_record, device, gpus, **j
     record = asdict(finetune(programs, work, device, gpus))
 
     seconds = round(time.monotonic() - started, 2)
-    installed = versions("torch", "transformers", "peft")
+    installed = versions_with_kernel(("torch", "transformers", "peft"))
     write_json(run_record, record | {"seconds": seconds, "versions": installed})
     outputs = [output.with_name(name) for name in ("adapter_config.json", "training.json")]
     return {"outputs": outputs, "spent": work.state / CHECKPOINT}

@@ -10,7 +10,8 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.files import write_json, write_jsonl
-from archloop.model.loading import spare_bitsandbytes, versions
+from archloop.machine import versions_with_kernel
+from archloop.model.loading import spare_bitsandbytes
 from archloop.settings.sections import Generation, Loading
 from archloop.workflow.cli import settings_options, stage, value_of
 from archloop.workflow.code_digest import code_digest
@@ -79,7 +80,7 @@ def main(prompts, shard, shards, output, run_record, state, device, model, **job
 
     counts = asdict(record)
     seconds = round(time.monotonic() - started + counts.pop("earlier_s"), 2)
-    installed = versions("torch", "transformers", "peft")
+    installed = versions_with_kernel(("torch", "transformers", "peft"))
     write_json(run_record, counts | {"seconds": seconds, "versions": installed})
     write_jsonl(output, candidates)
     return {"spent": log}

@@ -1,6 +1,7 @@
-"""Say on a node which wall keeps a GPU's driver out: a seed program through the judge, at each level of isolation.
+"""Say on a node which part of the sandbox keeps a GPU's driver out.
 
-Where a level fails, it is tried again with one wall after the other left out; the program is the project's own.
+A seed program goes through the judge. It is tried at each level of isolation; one that fails is
+tried again with one part after the other left out. The program is the project's own.
 """
 
 import sys
@@ -12,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.errors import InputError
 from archloop.files import write_json
-from archloop.preflight.trial import DRIVER_CALLS, which_wall
+from archloop.preflight.trial import DRIVER_CALLS, WHOLE, trials_by_part
 from archloop.progress import get_logger
 from archloop.sandbox.isolation import LEVELS
 from archloop.settings import schema
@@ -43,21 +44,21 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
 
     Exit status 1 if no level works.
     """
-    logger, found = get_logger("gpu_walls"), []
+    logger = get_logger("gpu_walls")
     settings = {name: rule.get("default") for name, rule in schema.section("evaluation").items()}
     settings |= {"parameter_budget": 10**6, "memory_mb": 16000, "timeout_s": 120}
     protocol = Evaluation(**settings)
-    for level, left_out, trial in which_wall(device, protocol, levels or LEVELS, as_gpu):
-        found.append({"level": level, "left_out": left_out} | trial)
-        says = trial.get("trouble") or f"trained on {trial['device']} in {trial['seconds']} s"
-        if left_out == DRIVER_CALLS and "trouble" not in trial:
-            says += ": set execution.driver_calls to log"
-        logger.info("%-10s  without %-32s  %s", level, left_out, says)
+    trials, works = [], []
+    for level, left_out, trial in trials_by_part(device, protocol, levels or LEVELS, as_gpu):
+        trials.append({"level": level, "left_out": left_out, **trial.as_record()})
+        text = trial.trouble or f"trained on {trial.device} in {trial.seconds} s"
+        if left_out == DRIVER_CALLS and trial.trouble is None:
+            text += ": set execution.driver_calls to log"
+        if left_out == WHOLE and trial.trouble is None:
+            works.append(level)
+        logger.info("%-10s  without %-32s  %s", level, left_out, text)
     if output is not None:
-        write_json(output, {"trials": found})
-    works = [
-        each["level"] for each in found if each["left_out"] == "no wall" and "trouble" not in each
-    ]
+        write_json(output, {"trials": trials})
     if not works:
         raise InputError(
             "no level of isolation works here: see the lines above, and docs/judge.md, The sandbox on a GPU"

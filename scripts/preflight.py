@@ -1,4 +1,7 @@
-"""Check everything a run stands on before anything is queued: one line each, status 1 when the run cannot end well."""
+"""Check everything a run stands on before anything is queued: one line each.
+
+Status 1 when the run cannot end well.
+"""
 
 import sys
 from collections import Counter
@@ -33,23 +36,24 @@ def main(results: Path, output: Path | None) -> None:
     Uses the settings of the last `snakemake` start in this folder. Before the first start use
     `snakemake preflight --profile slurm`.
     """
-    run = read_run(results)
+    run, logger = read_run(results), get_logger("preflight")
     findings = []
     for finding in preflight(run):
         findings.append(finding)
-        get_logger("preflight").info("%-7s  %-12s  %s", finding.status, finding.name, finding.what)
+        logger.info("%-7s  %-12s  %s", finding.status, finding.name, finding.what)
+
     counts = Counter(finding.status for finding in findings)
+    failed = [finding.name for finding in findings if finding.status == ERROR]
     if output is not None:
-        found = [asdict(finding) for finding in findings]
-        write_json(output, {"executor": run.executor, "checks": found, "passed": not counts[ERROR]})
-    if counts[ERROR]:
-        names = ", ".join(
-            dict.fromkeys(finding.name for finding in findings if finding.status == ERROR)
-        )
+        checks = [asdict(finding) for finding in findings]
+        write_json(output, {"executor": run.executor, "checks": checks, "passed": not failed})
+    if failed:
+        names = ", ".join(dict.fromkeys(failed))
         raise InputError(
-            f"preflight: {counts[ERROR]} of {len(findings)} checks failed ({names}); nothing is queued"
+            f"preflight: {len(failed)} of {len(findings)} checks failed ({names});"
+            " nothing is queued"
         )
-    get_logger("preflight").info("preflight: %d passed, %d warnings", counts[OK], counts[WARNING])
+    logger.info("preflight: %d passed, %d warnings", counts[OK], counts[WARNING])
 
 
 if __name__ == "__main__":

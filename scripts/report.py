@@ -14,13 +14,14 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 from archloop.errors import InputError
 from archloop.report.report import write_report
 from archloop.report.results import read_all, sources
+from archloop.settings.sections import Report
 from archloop.workflow.cli import settings_options, stage
 
 PATH = click.Path(path_type=Path)
 
 
 @stage(packages=("polars", "altair", "vl-convert-python", "jinja2"))
-@settings_options("report")
+@settings_options(Report)
 @click.option("--results", default="results", type=PATH, help="Folder of results.")
 @click.option(
     "--run",
@@ -34,7 +35,9 @@ PATH = click.Path(path_type=Path)
     is_flag=True,
     help="Fail if cycles are missing (default: write a partial report).",
 )
-def main(results, run, output, whole, settings) -> dict:
+def main(
+    results: Path, run: str | None, output: Path, whole: bool, settings: Report
+) -> dict[str, list[Path]]:
     """Write index.html, figures/ and tables/."""
     found = read_all(results, json.loads(run) if run else None)
     if whole and not found.finished:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from archloop import site_limits
+from archloop.site_limits import SiteLimits
 
 MB = 2**20
 NONE = dict.fromkeys(site_limits.NAMES)
@@ -89,40 +90,44 @@ def test_a_limit_below_what_is_wanted_is_named_in_its_unit(name, hard, asked, sa
 
 def test_mapped_memory_is_data_too():
     found = NONE | {"RLIMIT_DATA": 3 * MB}
-    (line,) = site_limits.shortfalls({resource.RLIMIT_AS: 5 * MB}, found=found)
+    (line,) = site_limits.shortfalls({resource.RLIMIT_AS: 5 * MB}, hard=found)
     assert line.startswith("RLIMIT_DATA allows 3 MB of data, a candidate is promised 5: raise it (ulimit -d, where")
-    assert site_limits.shortfalls({resource.RLIMIT_DATA: 5 * MB}, found=found) == []
+    assert site_limits.shortfalls({resource.RLIMIT_DATA: 5 * MB}, hard=found) == []
 
 
 def test_the_limits_of_this_process_are_those_of_the_kernel(monkeypatch):
     values = {resource.RLIMIT_CPU: (5, 7), resource.RLIMIT_NPROC: (resource.RLIM_INFINITY, 9)}
     nothing = (resource.RLIM_INFINITY,) * 2
     monkeypatch.setattr(resource, "getrlimit", lambda limit: values.get(limit, nothing))
-    assert site_limits.holding() == NONE | {"RLIMIT_CPU": 5}
+    assert site_limits.soft_limits() == NONE | {"RLIMIT_CPU": 5}
     assert site_limits.hard_limits() == NONE | {"RLIMIT_CPU": 7, "RLIMIT_NPROC": 9}
     monkeypatch.setattr(site_limits, "group_limits", lambda: {"pids.max": "8"})
     assert site_limits.of_processes() == "RLIMIT_NPROC 9, pids.max 8"
-    here = {"processors": os.cpu_count(), "affinity": len(os.sched_getaffinity(0))}
-    assert site_limits.inherited() == NONE | {"RLIMIT_CPU": 7, "RLIMIT_NPROC": 9, "pids.max": "8"} | here
+    assert site_limits.inherited() == SiteLimits(
+        hard=NONE | {"RLIMIT_CPU": 7, "RLIMIT_NPROC": 9},
+        groups={"pids.max": "8"},
+        processors=os.cpu_count(),
+        affinity=len(os.sched_getaffinity(0)),
+    )
     monkeypatch.setattr(site_limits, "group_limits", dict)
     values.clear()
     assert site_limits.of_processes() == "no limit that can be read"
 
 
 def test_what_bounds_a_node_is_one_line():
-    facts = NONE | {"RLIMIT_AS": 2 * MB, "RLIMIT_NOFILE": 5, "pids.max": "8", "processors": 4, "affinity": 2}
+    hard = NONE | {"RLIMIT_AS": 2 * MB, "RLIMIT_NOFILE": 5}
     said = "RLIMIT_AS 2 MB of address space; RLIMIT_NOFILE 5 open files; pids.max 8; 2 of 4 processors"
-    assert site_limits.line(facts) == said
-    assert site_limits.line(NONE | {"processors": 4, "affinity": 4}) == "none; 4 of 4 processors"
+    assert site_limits.as_line(SiteLimits(hard, {"pids.max": "8"}, processors=4, affinity=2)) == said
+    assert site_limits.as_line(SiteLimits(NONE, {}, processors=4, affinity=4)) == "none; 4 of 4 processors"
 
 
 def test_a_limit_below_a_megabyte_is_no_zero():
     found = NONE | {"RLIMIT_STACK": 256 * 2**10}
-    lines = site_limits.shortfalls({resource.RLIMIT_STACK: 8 * MB}, found=found)
+    lines = site_limits.shortfalls({resource.RLIMIT_STACK: 8 * MB}, hard=found)
     assert [line.partition(":")[0] for line in lines] == [
         "RLIMIT_STACK allows 0.25 MB of stack, a candidate is promised 8"
     ]
-    assert "RLIMIT_STACK 0.25 MB of stack" in site_limits.line(found | {"processors": 2, "affinity": 2})
+    assert "RLIMIT_STACK 0.25 MB of stack" in site_limits.as_line(SiteLimits(found, {}, processors=2, affinity=2))
 
 
 @pytest.mark.parametrize("script", ["evaluate", "train_model"])

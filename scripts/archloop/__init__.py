@@ -1,4 +1,4 @@
-"""archloop: a language model designs convolutional networks, learns from how they score, and designs again."""
+"""archloop: a language model designs networks, learns from how they score, and designs again."""
 
 from archloop.allocation import wait_patiently
 from archloop.python_command import name_the_user

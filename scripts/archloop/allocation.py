@@ -1,7 +1,7 @@
-"""What a job may use of its machine: processors and memory, and how many candidates it judges at once with them.
+"""What a job may use of its machine, and how many candidates it judges at once with that.
 
-A machine has more of both than a job: SLURM, a container or the user bound it by affinity, by control groups, or by
-what is left. Standard library only.
+A machine has more of both than a job: SLURM, a container or the user bound it by affinity, by
+control groups, or by what is left. Standard library only.
 """
 
 import contextlib
@@ -13,30 +13,39 @@ from pathlib import Path
 GROUPS, PROC = Path("/sys/fs/cgroup"), Path("/proc")
 # A judge's own process and its server, which every candidate shares, in MB.
 SHARED_MB = 2000
-# Threads that wait in a busy loop slow down all that run beside them; after a short spin they sleep.
+# Threads that wait in a busy loop slow down all that run beside them; after a short spin they
+# sleep.
 PATIENT = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 
-# glibc's mallopt, by the numbers in malloc.h: no block apart from the heap (M_MMAP_MAX), none of the heap given back
-# (M_TRIM_THRESHOLD), which grows by this many bytes at once (M_TOP_PAD).
-KEEP = {-4: 0, -1: 2**31 - 1, -2: 2**26}
+# glibc's mallopt, by the numbers in malloc.h.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+# No block apart from the heap, none of the heap given back, which grows by this many bytes at once.
+KEEP = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**26}
 
 
 def wait_patiently() -> None:
-    """Bound how long OpenMP's threads wait in a busy loop, and their number; to be called before torch is imported."""
+    """Bound the number of OpenMP's threads and how long they wait in a busy loop.
+
+    To be called before torch is imported.
+    """
     for name, value in PATIENT.items():
         os.environ.setdefault(name, value)
+
     # OpenMP knows the affinity of a process, not the quota of its control group.
-    asked, here = os.environ.get("OMP_NUM_THREADS", ""), processors()
-    started = int(asked) if asked.isdecimal() else len(os.sched_getaffinity(0))
-    if started > here:
-        os.environ["OMP_NUM_THREADS"] = str(here)
+    threads = len(os.sched_getaffinity(0))
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    if chosen.isdecimal():
+        threads = int(chosen)
+    available = processors()
+    if threads > available:
+        os.environ["OMP_NUM_THREADS"] = str(available)
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep the memory that torch frees on processors, for the next tensor of that size.
+    """Let the C library keep memory that torch frees, for the next tensor of that size.
 
-    By default glibc gives every large block back at once, and each new one costs a fault a page. Where it is another
-    library, nothing happens. No result changes.
+    By default glibc gives every large block back at once, and each new one costs a fault a page.
+    Where it is another library, nothing happens. No result changes.
     """
     import ctypes
 
@@ -46,72 +55,85 @@ def keep_freed_memory() -> None:
             mallopt(option, value)
 
 
-def processors(asked: int | None = None, groups: Path = GROUPS, proc: Path = PROC) -> int:
-    """Return how many processors this process may use: its affinity and the quotas of its control groups, at least 1.
+def processors(allocated: int | None = None, groups: Path = GROUPS, proc: Path = PROC) -> int:
+    """Return how many processors this process may use, at least 1.
 
-    asked: what the job was given by whoever started it; None is no bound.
+    They are bounded by its affinity and the quotas of its control groups. allocated: what the job
+    was given by whoever started it; None is no bound.
     """
-    bounds = [len(os.sched_getaffinity(0)), *_quotas(groups, proc)]
-    bounds += [] if asked is None else [asked]
+    bounds: list[float] = [len(os.sched_getaffinity(0)), *_quotas(groups, proc)]
+    if allocated is not None:
+        bounds.append(allocated)
     return max(1, int(min(bounds)))
 
 
-def memory_mb(asked: int | None = None, groups: Path = GROUPS, proc: Path = PROC) -> int:
-    """Return the memory that this process may still take, in MB: what is available, and what its control groups allow.
+def memory_mb(allocated: int | None = None, groups: Path = GROUPS, proc: Path = PROC) -> int:
+    """Return the memory that this process may still take, in MB.
 
-    asked: memory of the whole job in MB, where it was allocated; None is no bound.
+    It is bounded by what is available and what its control groups allow. allocated: memory of the
+    whole job in MB, where it was given any; None is no bound.
     """
+    bounds = [size // 2**20 for size in _memory_limits(groups, proc)]
     available = re.search(r"^MemAvailable:\s+(\d+) kB", _read(proc / "meminfo"), re.MULTILINE)
-    bounds = [int(available[1]) // 1024] if available else []
-    bounds += [size // 2**20 for size in _memory_limits(groups, proc)]
-    bounds += [] if asked is None else [asked]
+    if available:
+        bounds.append(int(available[1]) // 1024)
+    if allocated is not None:
+        bounds.append(allocated)
     return min(bounds, default=SHARED_MB)
 
 
 def choose_workers(
-    wanted: int | str, threads: int, each_mb: int, cores: int, memory: int, gpus: int
+    wanted: int | str, threads: int, candidate_mb: int, cores: int, memory: int, gpus: int
 ) -> int:
     """Return how many candidates are judged at once.
 
-    wanted: execution.workers. threads, each_mb: of one candidate. cores, memory (MB): of the job.
-    gpus: that it deals out, 0 on processors. `auto` is one for each GPU, or as many as processors and
-    memory hold, at least one.
+    wanted: execution.workers. threads, candidate_mb: of one candidate. cores, memory (MB): of the
+    job. gpus: that it deals out, 0 on processors. `auto` is one for each GPU, or as many as
+    processors and memory hold, at least one.
     """
-    if wanted != "auto":
+    if isinstance(wanted, int):
         return wanted
     if gpus:
         return gpus
-    return max(1, min(cores // threads, (memory - SHARED_MB) // each_mb))
+
+    by_processors = cores // threads
+    by_memory = (memory - SHARED_MB) // candidate_mb
+    return max(1, min(by_processors, by_memory))
 
 
-def _own_groups(groups: Path, proc: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's control group and of those above it: of version 2, or of one controller."""
+def _control_groups(groups: Path, proc: Path, controller: str) -> Iterator[Path]:
+    """Yield the folders of this process's control group and of those above it.
+
+    controller: `cpu` or `memory`; version 1 has groups of their own for each.
+    """
     for line in _read(proc / "self" / "cgroup").splitlines():
         _, names, path = line.split(":", 2)
         if names and controller not in names.split(","):
             continue
         root = groups / controller if names else groups
+
         # In a container the path may be that outside of it; what binds it is then at the root.
-        place = root / path.lstrip("/")
-        while place != root:
-            yield place
-            place = place.parent
+        folder = root / path.lstrip("/")
+        while folder != root:
+            yield folder
+            folder = folder.parent
         yield root
 
 
 def _quotas(groups: Path, proc: Path) -> Iterator[float]:
     """Yield processors that control groups allow, as a fraction of time."""
-    for folder in _own_groups(groups, proc, "cpu"):
+    for folder in _control_groups(groups, proc, "cpu"):
         quota, _, period = _read(folder / "cpu.max").partition(" ")
-        if not quota:
-            quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+        if not quota:  # version 1
+            quota = _read(folder / "cpu.cfs_quota_us")
+            period = _read(folder / "cpu.cfs_period_us")
         if quota.isdecimal() and period.isdecimal() and int(period):
             yield int(quota) / int(period)
 
 
 def _memory_limits(groups: Path, proc: Path) -> Iterator[int]:
     """Yield the bytes that control groups allow."""
-    for folder in _own_groups(groups, proc, "memory"):
+    for folder in _control_groups(groups, proc, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
             limit = _read(folder / name)
             if limit.isdecimal():
@@ -119,6 +141,7 @@ def _memory_limits(groups: Path, proc: Path) -> Iterator[int]:
 
 
 def _read(path: Path) -> str:
+    """Return what a file of the kernel says, nothing where it is not there."""
     try:
         return path.read_text(encoding="utf-8").strip()
     except OSError:

@@ -1,4 +1,7 @@
-"""Files that are whole or not there: atomic writes, deterministic bytes, and reading that names what is wrong."""
+"""Files that are whole or not there.
+
+Atomic writes, deterministic bytes, and reading that names what is wrong.
+"""
 
 import codecs
 import contextlib
@@ -8,8 +11,9 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NoReturn, overload
 
 from archloop.errors import InputError
 
@@ -18,52 +22,62 @@ AGAIN = "; delete the file and run again"  # the remedy for what the workflow ma
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; when the block ends well, it takes the place of `path`.
+    """Yield a temporary path; what is written there takes the place of `path` when the block ends.
 
-    The bytes reach the disk before the name does, so a crash or a full disk leaves the old file or none. Raises
-    InputError when the file is another user's and its folder lets nobody else replace it.
+    The bytes reach the disk before the name does, so a crash or a full disk leaves the old file or
+    none. Raises InputError when the file is another user's and its folder lets nobody else replace
+    it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    # The kernel gives it the mode that the umask, or the folder's access list, wants. A process that reads its umask
-    # has to change it, for all of its threads, and some file systems refuse a chmod.
+
+    # The kernel gives it the mode that the umask, or the folder's access list, wants. A process
+    # that reads its umask has to change it, for all of its threads, and some file systems refuse a
+    # chmod.
     opened = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
     mode = stat.S_IMODE(os.fstat(opened).st_mode)
     os.close(opened)
+
     try:
         yield temporary
-        with open(temporary, "rb") as written:
-            # Some libraries, such as safetensors, put a file there that is their owner's alone.
-            if stat.S_IMODE(os.fstat(written.fileno()).st_mode) != mode:
-                with contextlib.suppress(PermissionError):
-                    os.fchmod(written.fileno(), mode)
-            os.fsync(written.fileno())
-        try:
-            temporary.replace(path)
-        except PermissionError:
-            if not _closed_by_sticky_folder(path):
-                raise
-            raise InputError(
-                f"{path}: is another user's, and its folder lets nobody else replace it (sticky); its owner has to run"
-                f" this, or take the bit away: chmod -t {path.parent}"
-            ) from None
+        _sync(temporary, mode)
+        _take_place(temporary, path)
     except OSError as error:
-        if (
-            error.filename is None
-        ):  # a full disk, a quota: what fails is a write, which knows no name
+        # On a full disk or beyond a quota what fails is a write, which knows no name.
+        if error.filename is None:
             error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _sync(path: Path, mode: int) -> None:
+    """Bring a file to the disk, with this mode: some libraries make theirs their owner's alone."""
+    with open(path, "rb") as opened:
+        descriptor = opened.fileno()
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            with contextlib.suppress(PermissionError):
+                os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    try:
+        temporary.replace(path)
+    except PermissionError:
+        if not _closed_by_sticky_folder(path):
+            raise
+        raise InputError(
+            f"{path}: is another user's, and its folder lets nobody else replace it (sticky);"
+            f" its owner has to run this, or take the bit away: chmod -t {path.parent}"
+        ) from None
+
+
 def _closed_by_sticky_folder(path: Path) -> bool:
     folder = path.parent.stat()
-    return bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in (
-        folder.st_uid,
-        path.lstat().st_uid,
-    )
+    owners = (folder.st_uid, path.lstat().st_uid)
+    return bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in owners
 
 
 def set_time_to_now(path: str | Path) -> None:
@@ -89,32 +103,46 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: object) -> None:
-    """Write `value` with sorted keys; equal values give equal bytes. NaN is refused: it is no JSON."""
+    """Write `value` with sorted keys: equal values give equal bytes. NaN, no JSON, is refused."""
     write_text(path, json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n")
 
 
-def write_jsonl(path: str | Path, rows: Iterable[dict]) -> None:
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Write one object a line, keys sorted."""
-    write_text(
-        path, "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows)
-    )
+    lines = [json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in rows]
+    write_text(path, "".join(lines))
 
 
 def read_text(path: str | Path) -> str:
-    """Return text however it was saved: UTF-8, with or without a byte order mark, or UTF-16; all line ends are one."""
+    """Return text however it was saved, with a line feed for each end of a line.
+
+    UTF-8, with or without a byte order mark, or UTF-16.
+    """
     try:
-        data = Path(path).read_bytes()
-        # As some editors, and PowerShell, save what is called Unicode there.
-        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = data.decode("utf-16") if wide else data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        text = _decoded(Path(path).read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error})") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_json(path: str | Path, *keys: str) -> object:
+def _decoded(data: bytes) -> str:
+    # As some editors, and PowerShell, save what is called Unicode there.
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+
+
+@overload
+def read_json(path: str | Path) -> Any: ...
+
+
+@overload
+def read_json(path: str | Path, *keys: str) -> dict[str, Any]: ...
+
+
+def read_json(path: str | Path, *keys: str) -> Any:
     """Read one JSON value, an object with `keys` where some are given.
 
     Raises InputError naming the file when it is missing, truncated, no JSON or lacks a key.
@@ -126,10 +154,19 @@ def read_json(path: str | Path, *keys: str) -> object:
     return has_keys(value, keys, path) if keys else value
 
 
-def read_foreign_json(path: str | Path, *keys: str) -> object:
-    """Read JSON that another project's program wrote, as `read_json` does; a number that is none is None.
+@overload
+def read_foreign_json(path: str | Path) -> Any: ...
 
-    Many write NaN and Infinity, which are no JSON: for a training that diverged, or for no limit.
+
+@overload
+def read_foreign_json(path: str | Path, *keys: str) -> dict[str, Any]: ...
+
+
+def read_foreign_json(path: str | Path, *keys: str) -> Any:
+    """Read JSON that another project's program wrote, as `read_json` does.
+
+    A number that is none is None. Many write NaN and Infinity, which are no JSON: for a training
+    that diverged, or for no limit.
     """
     try:
         value = json.loads(
@@ -140,21 +177,26 @@ def read_foreign_json(path: str | Path, *keys: str) -> object:
     return has_keys(value, keys, path, remedy="") if keys else value
 
 
-def parse_json(text: str | bytes) -> object:
-    """Return a JSON value; raise ValueError for what is none, NaN, Infinity and 1e999 among it, which Python takes."""
+def parse_json(text: str | bytes) -> Any:
+    """Return a JSON value; raise ValueError for what is none.
+
+    NaN, Infinity and 1e999 are none, though Python takes them.
+    """
     try:
         return json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deep") from None
 
 
-def _no_number(name: str) -> float:
+def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
 
 
 def _finite(text: str) -> float:
     number = float(text)
-    return number if math.isfinite(number) else _no_number(text)
+    if not math.isfinite(number):
+        _no_number(text)
+    return number
 
 
 def _finite_or_none(text: str) -> float | None:
@@ -162,8 +204,13 @@ def _finite_or_none(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def has_keys(value: object, keys: Iterable[str], where: str | Path, remedy: str = AGAIN) -> dict:
-    """Return the value, an object with these keys; raise InputError, which ends with the remedy, otherwise."""
+def has_keys(
+    value: object, keys: Iterable[str], where: str | Path, remedy: str = AGAIN
+) -> dict[str, Any]:
+    """Return the value, an object with these keys.
+
+    Raises InputError, which ends with the remedy, otherwise.
+    """
     if not isinstance(value, dict):
         raise InputError(f"{where}: no JSON object{remedy}")
     missing = [key for key in keys if key not in value]
@@ -172,11 +219,15 @@ def has_keys(value: object, keys: Iterable[str], where: str | Path, remedy: str 
     return value
 
 
-def read_jsonl(path: str | Path, *keys: str) -> list[dict]:
-    """Read one object with `keys` a line; raise InputError naming file and line of a broken or cut one."""
+def read_jsonl(path: str | Path, *keys: str) -> list[dict[str, Any]]:
+    """Read one object with `keys` a line.
+
+    Raises InputError naming file and line of a broken or cut one.
+    """
     text = read_text(path)
     if text and not text.endswith("\n"):
         raise InputError(f"{path}: the last line is cut off{AGAIN}")
+
     rows = []
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
@@ -187,25 +238,27 @@ def read_jsonl(path: str | Path, *keys: str) -> list[dict]:
 
 
 def remove_tree(folder: str | Path) -> None:
-    """Delete a folder with all that is in it, however deep, long of name or closed to its owner it is.
+    """Delete a folder with all that is in it, however deep, long of name or closed it is.
 
     Folders are moved up before they are emptied, so nothing here depends on depth.
     """
-    folder = os.fspath(folder)
-    todo = [folder]
-    for number, place in enumerate(todo):
-        os.chmod(place, 0o700)  # noqa: PTH101
-        with os.scandir(place) as entries:
+    top = os.fspath(folder)
+    todo = [top]
+    for number, current in enumerate(todo):
+        os.chmod(current, 0o700)  # noqa: PTH101
+        with os.scandir(current) as entries:
             found = list(entries)
-        for at, entry in enumerate(found):
+        for index, entry in enumerate(found):
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)  # noqa: PTH108
                 continue
             os.chmod(entry.path, 0o700)  # noqa: PTH101
-            todo.append(os.path.join(folder, f".{number}-{at}.removed"))  # noqa: PTH118
-            os.rename(entry.path, todo[-1])  # noqa: PTH104
-    for place in reversed(todo):
-        os.rmdir(place)  # noqa: PTH106
+            moved = os.path.join(top, f".{number}-{index}.removed")  # noqa: PTH118
+            os.rename(entry.path, moved)  # noqa: PTH104
+            todo.append(moved)
+
+    for emptied in reversed(todo):
+        os.rmdir(emptied)  # noqa: PTH106
 
 
 def sha256_file(path: str | Path) -> str:
@@ -218,5 +271,5 @@ def sha256_file(path: str | Path) -> str:
 
 
 def sha256_text(text: str) -> str:
-    """Return the sha256 of the UTF-8 bytes of `text`, in hexadecimal (lone surrogates are escaped)."""
+    """Return the sha256 of a text in UTF-8, in hexadecimal; lone surrogates are escaped."""
     return hashlib.sha256(text.encode("utf-8", errors="backslashreplace")).hexdigest()

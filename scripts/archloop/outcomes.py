@@ -1,4 +1,4 @@
-"""The funnel: what became of a candidate, each counted at exactly one outcome. Standard library only."""
+"""The funnel: what became of a candidate, at exactly one outcome each. Standard library only."""
 
 NOT_VALID = (
     "unparseable",

@@ -11,29 +11,30 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def start_logging(log_file: str | None = None, mode: str = "w") -> None:
-    """Send messages to the terminal (short) and, when given, to the rule's log file (with the time)."""
+    """Send messages to the terminal and, with the time, to a log file where one is given."""
     root = logging.getLogger("archloop")
     root.setLevel(logging.INFO)
     root.propagate = False
     root.handlers.clear()
+
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter("    %(message)s"))
     root.addHandler(terminal)
-    if log_file:
-        # A name of a file may be no UTF-8; then its odd bytes are written as \udcXX.
-        whole = logging.FileHandler(
-            log_file, mode=mode, encoding="utf-8", errors="backslashreplace"
-        )
-        whole.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        root.addHandler(whole)
+    if not log_file:
+        return
+
+    # A name of a file may be no UTF-8; then its odd bytes are written as \udcXX.
+    whole = logging.FileHandler(log_file, mode=mode, encoding="utf-8", errors="backslashreplace")
+    whole.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(whole)
 
 
 def log_file() -> str | None:
     """Return the file that messages go to, for the processes that one starts."""
-    files = (
-        getattr(handler, "baseFilename", None) for handler in logging.getLogger("archloop").handlers
-    )
-    return next(filter(None, files), None)
+    for handler in logging.getLogger("archloop").handlers:
+        if isinstance(handler, logging.FileHandler):
+            return handler.baseFilename
+    return None
 
 
 def duration(seconds: float) -> str:
@@ -63,34 +64,37 @@ class Progress:
         self.logger = get_logger("progress")
 
     def __enter__(self) -> "Progress":
-        self.started = self.said = time.monotonic()
+        self.started = self.last_line = time.monotonic()
         return self
 
     def step(self, n: float = 1, note: str = "") -> None:
+        """Count `n` more; the note, such as a loss, ends the next lines."""
         self.done += n
         self.note = note or self.note
         now = time.monotonic()
-        if now - self.said >= self.every_s and self.done < self.total:
-            self.said = now
-            rate = self.done / (now - self.started)
-            left = duration((self.total - self.done) / rate) if rate else "unknown"
-            self._say(
-                f"{self.done:.0f} of {self.total:.0f} {self.unit}s, {_rate(rate, self.unit)}, {left} left"
-            )
+        if now - self.last_line < self.every_s or self.done >= self.total:
+            return
 
-    def __exit__(self, kind, *_) -> None:
-        if kind is None:
-            spent = time.monotonic() - self.started
-            rate = self.done / spent if spent else 0.0
-            self._say(
-                f"{self.done:.0f} {self.unit}s in {duration(spent)}, {_rate(rate, self.unit)}"
-            )
+        self.last_line = now
+        per_second = self.done / (now - self.started)
+        left = duration((self.total - self.done) / per_second) if per_second else "unknown"
+        rate = _rate(per_second, self.unit)
+        self._log(f"{self.done:.0f} of {self.total:.0f} {self.unit}s, {rate}, {left} left")
 
-    def _say(self, text: str) -> None:
-        self.logger.info("%s: %s%s", self.label, text, f", {self.note}" if self.note else "")
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            return
+
+        spent = time.monotonic() - self.started
+        rate = _rate(self.done / spent if spent else 0.0, self.unit)
+        self._log(f"{self.done:.0f} {self.unit}s in {duration(spent)}, {rate}")
+
+    def _log(self, text: str) -> None:
+        note = f", {self.note}" if self.note else ""
+        self.logger.info("%s: %s%s", self.label, text, note)
 
 
 def _rate(per_second: float, unit: str) -> str:
-    return (
-        f"{per_second:.1f} {unit}s/s" if per_second >= 1 else f"{per_second * 60:.1f} {unit}s/min"
-    )
+    if per_second >= 1:
+        return f"{per_second:.1f} {unit}s/s"
+    return f"{per_second * 60:.1f} {unit}s/min"

@@ -7,9 +7,10 @@ BITS = 53
 
 
 def derive(*parts: object) -> int:
-    """Return a seed in [0, 2**53) that depends on every part and on nothing else (sha256 of the parts' repr).
+    """Return a seed in [0, 2**53) that depends on every part and on nothing else.
 
-    So many bits a number has that other programs read from JSON or from a table with gaps; of more they round the last.
+    It is of the sha256 of the parts' repr. So many bits a number has that other programs read from
+    JSON or from a table with gaps; of more they round the last.
     """
     digest = hashlib.sha256("\x1f".join(map(repr, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> (64 - BITS)
@@ -17,7 +18,7 @@ def derive(*parts: object) -> int:
 
 def uniform(*parts: object) -> float:
     """Return a number in [0, 1), evenly spread, that depends on every part and on nothing else."""
-    return derive(*parts) / 2**BITS
+    return derive(*parts) / (1 << BITS)
 
 
 def generator(*parts: object) -> random.Random:

@@ -1,13 +1,15 @@
-"""What a site lets one process have: limits that are inherited, those of its control groups, and its processors.
+"""What a site lets one process have: inherited limits, those of its control groups, its processors.
 
-A shell hands its limits on, a login node and a container have theirs, and sbatch carries the submitting shell's to the
-node. Where one of them is lower than what a candidate is promised, it would decide in the program's place.
+A shell hands its limits on, a login node and a container have theirs, and sbatch carries the
+submitting shell's to the node. Where one of them is lower than what a candidate is promised, it
+would decide in the program's place.
 """
 
 import contextlib
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
@@ -21,96 +23,124 @@ NAMES = {
     "RLIMIT_STACK": ("-s", "MB of stack", 2**20),
     "RLIMIT_NPROC": ("-u", "processes and threads of the user", 1),
 }
-# Files of control groups, of version 2 and of version 1, and what they bound.
-GROUP_FILES = {
-    "pids.max": "pids",
-    "memory.max": "memory",
-    "memory.limit_in_bytes": "memory",
-    "cpu.max": "cpu",
-}
-GROUP_FILES |= {"cpu.cfs_quota_us": "cpu"}
+# Files of control groups, of version 2 and of version 1.
+GROUP_FILES = (
+    "pids.max",
+    "memory.max",
+    "memory.limit_in_bytes",
+    "cpu.max",
+    "cpu.cfs_quota_us",
+)
 STACK = 8 * 2**20  # as Linux has it; the C library takes it for the stack of every thread, too
 NO_LIMIT = 2**60  # version 1 writes the largest number of pages where there is none
 
 
-def shortfalls(
-    wanted: dict[int, int],
-    who: str = "a candidate is promised",
-    found: dict[str, object] | None = None,
-) -> list[str]:
-    """Return one line for each limit (resource.RLIMIT_*) whose hard value is lower than what is wanted of it.
+@dataclass(frozen=True)
+class SiteLimits:
+    """What bounds a process.
 
-    found: what `inherited` found, on another node; None looks at the calling process.
+    hard: RLIMIT_* -> what the process cannot raise, None where there is no limit. groups: file of
+    control groups -> its tightest value. processors: of the machine; affinity: of the process.
     """
-    found, lines = found or hard_limits(), []
+
+    hard: dict[str, int | None]
+    groups: dict[str, str]
+    processors: int | None
+    affinity: int
+
+
+def shortfalls(
+    wanted: Mapping[int, int],
+    who: str = "a candidate is promised",
+    hard: Mapping[str, int | None] | None = None,
+) -> list[str]:
+    """Return one line for each limit whose hard value is lower than what is wanted of it.
+
+    wanted: resource.RLIMIT_* -> value. hard: as SiteLimits has it, of another node; None looks at
+    the calling process.
+    """
+    hard = hard or hard_limits()
+    lines = []
     for name, (option, what, unit) in NAMES.items():
-        limit = getattr(resource, name)
+        if name == "RLIMIT_NPROC":  # counts all that the user runs: only starting processes tells
+            continue
         # Memory that is mapped is data, too, but for files and what is shared.
-        asked = wanted.get(resource.RLIMIT_AS if name == "RLIMIT_DATA" else limit)
-        hard = found[name]
-        if name == "RLIMIT_NPROC" or asked is None or hard is None or hard >= asked:
-            continue  # processes are counted with all that the user runs: only starting them tells
+        asked = wanted.get(resource.RLIMIT_AS if name == "RLIMIT_DATA" else number_of(name))
+        allowed = hard[name]
+        if asked is None or allowed is None or allowed >= asked:
+            continue
+
+        rounded_up = -(-asked // unit)
         lines.append(
-            f"{name} allows {_amount(hard, unit)} {what}, {who} {-(-asked // unit)}: raise it (ulimit {option}, "
-            "where the run is started or submitted)"
+            f"{name} allows {_amount(allowed, unit)} {what}, {who} {rounded_up}: raise it"
+            f" (ulimit {option}, where the run is started or submitted)"
         )
     return lines
 
 
+def number_of(name: str) -> int:
+    """Return the number that the kernel knows a limit by: `RLIMIT_CPU` is resource.RLIMIT_CPU."""
+    number: int = getattr(resource, name)
+    return number
+
+
 @contextlib.contextmanager
 def usual_stack() -> Iterator[None]:
-    """Have what is started in the block know a stack of the usual size, whatever the shell handed on.
+    """Have what is started in the block know a stack of the usual size, whatever the shell says.
 
-    With a large one the threads of a candidate do not fit into its address space, in a small one deep calls end it.
+    With a large one the threads of a candidate do not fit into its address space, in a small one
+    deep calls end it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    resource.setrlimit(
-        resource.RLIMIT_STACK, (STACK if hard == resource.RLIM_INFINITY else min(STACK, hard), hard)
-    )
+    usual = STACK if hard == resource.RLIM_INFINITY else min(STACK, hard)
+    resource.setrlimit(resource.RLIMIT_STACK, (usual, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
 
 
-def holding() -> dict[str, int | None]:
-    """Return the limits (soft ones, which bind) that the calling process is under; None where there is none."""
-    return _each(0)
+def soft_limits() -> dict[str, int | None]:
+    """Return the limits that bind the calling process now; None where there is none."""
+    return _limits(0)
 
 
 def hard_limits() -> dict[str, int | None]:
     """Return the limits that the calling process cannot raise; None where there is none."""
-    return _each(1)
+    return _limits(1)
 
 
-def _each(place: int) -> dict[str, int | None]:
-    found = {name: resource.getrlimit(getattr(resource, name))[place] for name in NAMES}
-    return {
-        name: None if value == resource.RLIM_INFINITY else value for name, value in found.items()
-    }
+def _limits(index: int) -> dict[str, int | None]:
+    """Return all limits. index: in what getrlimit gives, 0 for the soft ones, 1 for the hard."""
+    found: dict[str, int | None] = {}
+    for name in NAMES:
+        value = resource.getrlimit(number_of(name))[index]
+        found[name] = None if value == resource.RLIM_INFINITY else value
+    return found
 
 
-def inherited() -> dict[str, object]:
-    """Return what bounds the calling process: RLIMIT_* (hard), files of control groups, processors and affinity."""
-    return (
-        hard_limits()
-        | group_limits()
-        | {"processors": os.cpu_count(), "affinity": len(os.sched_getaffinity(0))}
-    )
+def inherited() -> SiteLimits:
+    """Return what bounds the calling process."""
+    affinity = len(os.sched_getaffinity(0))
+    return SiteLimits(hard_limits(), group_limits(), os.cpu_count(), affinity)
 
 
 def group_limits(groups: Path = GROUPS, own: Path = OWN_GROUP) -> dict[str, str]:
-    """Return the tightest value of each file of GROUP_FILES from this process's control groups up to their roots."""
+    """Return the tightest value of each of GROUP_FILES, up to the roots of the control groups.
+
+    groups: where they are mounted. own: the file that names those of a process.
+    """
     found: dict[str, str] = {}
     try:
         lines = own.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return found
+
     for line in lines:
         _, controllers, path = line.split(":", 2)
         root = groups / controllers.removeprefix("name=")
-        place = root / path.lstrip("/")
-        for folder in (place, *place.parents):
+        start = root / path.lstrip("/")
+        for folder in (start, *start.parents):
             if folder == groups or not folder.is_relative_to(groups):
                 break
             _read_limits(folder, found)
@@ -119,45 +149,57 @@ def group_limits(groups: Path = GROUPS, own: Path = OWN_GROUP) -> dict[str, str]
 
 
 def _read_limits(folder: Path, found: dict[str, str]) -> None:
+    """Put the limits of one control group into `found` where they are tighter than those there."""
     for name in GROUP_FILES:
         try:
             text = (folder / name).read_text(encoding="ascii").strip()
         except OSError:
             continue
+
         first = text.split()[0] if text else "max"
-        unlimited = first == "max" or int(first) < 0 or int(first) >= NO_LIMIT
-        if not unlimited and (name not in found or int(first) < int(found[name].split()[0])):
+        if first == "max" or not 0 <= int(first) < NO_LIMIT:
+            continue
+        if name not in found or int(first) < int(found[name].split()[0]):
             found[name] = text
 
 
 def of_memory() -> str | None:
-    """Return, for a message, what bounds the memory that this process may map; None where nothing does."""
+    """Return, for a message, what bounds the memory that this process may map; None for nothing."""
     for name in ("RLIMIT_AS", "RLIMIT_DATA"):
-        allowed = resource.getrlimit(getattr(resource, name))[0]
+        allowed = resource.getrlimit(number_of(name))[0]
         if allowed != resource.RLIM_INFINITY:
             option, what, unit = NAMES[name]
             return f"{name} allows {_amount(allowed, unit)} {what}: raise it (ulimit {option})"
     return None
 
 
-def _amount(number: int, unit: int) -> str:
-    return str(number // unit) if number >= unit else f"{number / unit:.2g}"
-
-
 def of_processes() -> str:
     """Return, for a message, what bounds the number of processes and threads here."""
-    hard, groups = resource.getrlimit(resource.RLIMIT_NPROC)[1], group_limits()
-    parts = [] if hard == resource.RLIM_INFINITY else [f"RLIMIT_NPROC {hard}"]
-    parts += [f"pids.max {groups['pids.max']}"] if "pids.max" in groups else []
+    parts = []
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    if hard != resource.RLIM_INFINITY:
+        parts.append(f"RLIMIT_NPROC {hard}")
+
+    groups = group_limits()
+    if "pids.max" in groups:
+        parts.append(f"pids.max {groups['pids.max']}")
     return ", ".join(parts) or "no limit that can be read"
 
 
-def line(facts: dict) -> str:
-    """Return what `inherited` found as one line for a person."""
+def as_line(limits: SiteLimits) -> str:
+    """Return what bounds a process as one line for a person."""
     parts = []
     for name, (_, what, unit) in NAMES.items():
-        if facts[name] is not None:
-            parts.append(f"{name} {_amount(facts[name], unit)} {what}")
-    parts += [f"{name} {facts[name]}" for name in GROUP_FILES if name in facts]
+        allowed = limits.hard[name]
+        if allowed is not None:
+            parts.append(f"{name} {_amount(allowed, unit)} {what}")
+    for name in GROUP_FILES:
+        if name in limits.groups:
+            parts.append(f"{name} {limits.groups[name]}")
+
     text = "; ".join(parts) or "none"
-    return f"{text}; {facts['affinity']} of {facts['processors']} processors"
+    return f"{text}; {limits.affinity} of {limits.processors} processors"
+
+
+def _amount(number: int, unit: int) -> str:
+    return str(number // unit) if number >= unit else f"{number / unit:.2g}"

@@ -1,11 +1,9 @@
-"""Texts of programs: one layout for all, and what cannot be seen made visible. Standard library only."""
+"""Texts of programs: one layout, and what cannot be seen as escapes. Standard library only."""
 
 import ast
-import re
 import warnings
 
 TAB = 4
-MARGIN = re.compile(r"[ \t]*")
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 
@@ -17,29 +15,45 @@ def line_feeds(text: str) -> str:
 def one_layout(program: str) -> str:
     """Return a program with line feeds as its line ends and spaces as its margins.
 
-    Margins change where the program parses and means the same without tabs; text inside strings stays as it is.
+    Margins change where the program parses and means the same without tabs; text inside strings
+    stays as it is.
 
     >>> one_layout("if x:\\r\\n\\ty = 1\\r")
     'if x:\\n    y = 1\\n'
     """
     program = line_feeds(program)
     lines = program.split("\n")
-    if not any("\t" in MARGIN.match(line)[0] for line in lines):
+    if not any("\t" in margin_of(line) for line in lines):
         return program
     tree = parsed(program)
     if tree is None:
         return program
-    texts = [node for node in ast.walk(tree) if isinstance(node, (ast.Constant, ast.JoinedStr))]
-    inside = {
-        number for node in texts for number in range(node.lineno, node.end_lineno or node.lineno)
-    }
+
+    inside = _lines_in_strings(tree)
     for number, line in enumerate(lines):
-        margin = MARGIN.match(line)[0]
+        margin = margin_of(line)
         if number not in inside:
             lines[number] = margin.expandtabs(TAB) + line[len(margin) :]
+
     spaced = "\n".join(lines)
     other = parsed(spaced)
-    return spaced if other is not None and _dumped(other) == _dumped(tree) else program
+    if other is None or _flat(other) != _flat(tree):
+        return program
+    return spaced
+
+
+def margin_of(line: str) -> str:
+    """Return the spaces and tabs that a line begins with."""
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def _lines_in_strings(tree: ast.Module) -> set[int]:
+    """Return the numbers, from 0, of the lines that begin inside a string."""
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Constant, ast.JoinedStr)):
+            found.update(range(node.lineno, node.end_lineno or node.lineno))
+    return found
 
 
 def parsed(program: str) -> ast.Module | None:
@@ -55,24 +69,29 @@ def parsed(program: str) -> ast.Module | None:
 
 
 def visible(text: str) -> str:
-    """Return a text with what cannot be seen (controls, marks that turn the direction of writing) as escapes.
+    """Return a text with what cannot be seen (controls, marks that turn writing) as escapes.
 
     >>> visible("a\\u202eb\\x1b[2J")
     'a\\\\u202eb\\\\x1b[2J'
     """
-    seen = "\n\t"
-    return "".join(
-        c if c.isprintable() or c in seen else c.encode("unicode_escape").decode() for c in text
-    )
+    return "".join(map(_visible, text))
 
 
-def _dumped(tree: ast.Module) -> list[tuple]:
-    """Return a tree as a flat list that says all but the places, however deep it is."""
+def _visible(character: str) -> str:
+    if character.isprintable() or character in "\n\t":
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def _flat(tree: ast.Module) -> list[tuple[str, str, list[int]]]:
+    """Return a tree, however deep it is, as a flat list that says all but positions."""
     found = []
     for node in ast.walk(tree):
-        plain = [
-            value for _, value in ast.iter_fields(node) if not isinstance(value, (ast.AST, list))
-        ]
-        counts = [len(value) for _, value in ast.iter_fields(node) if isinstance(value, list)]
+        plain, counts = [], []
+        for _, value in ast.iter_fields(node):
+            if isinstance(value, list):
+                counts.append(len(value))
+            elif not isinstance(value, ast.AST):
+                plain.append(value)
         found.append((type(node).__name__, repr(plain), counts))
     return found

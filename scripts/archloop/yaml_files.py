@@ -2,18 +2,19 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from archloop.errors import InputError
+from archloop.errors import InputError, one_line
 from archloop.files import read_text
 
 
-def read_yaml(path: str | Path) -> object:
+def read_yaml(path: str | Path) -> Any:
     """Return what a file of YAML that a person wrote holds, None where it is empty.
 
-    Raises InputError naming the file for what is no YAML, and the line too for a number that is not finite and for a
-    key that is given twice: YAML itself takes the last one.
+    Raises InputError naming the file for what is no YAML, and the line too for a number that is not
+    finite and for a key that is given twice: YAML itself takes the last one.
     """
     text = read_text(path)
     try:
@@ -21,33 +22,34 @@ def read_yaml(path: str | Path) -> object:
         root = loader.get_single_node()
         _check_nodes(root, loader, path)
         return None if root is None else loader.construct_document(root)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as error:  # ValueError: a date that there is not
-        raise InputError(f"{path}: no YAML ({' '.join(str(error).split())})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: a date that there is not.
+        raise InputError(f"{path}: no YAML ({one_line(error)})") from None
 
 
 def _check_nodes(root: yaml.Node | None, loader: yaml.SafeLoader, path: str | Path) -> None:
-    todo, seen = [root], set()
+    """Raise InputError for a key that is given twice and a number that is not finite."""
+    todo: list[yaml.Node] = [] if root is None else [root]
+    seen: set[int] = set()
     while todo:
         node = todo.pop()
         if id(node) in seen:  # an anchor's, met again
             continue
         seen.add(id(node))
+
         if isinstance(node, yaml.SequenceNode):
             todo += node.value
         elif isinstance(node, yaml.MappingNode):
             todo += _values(node, path)
-        elif (
-            node
-            and node.tag.endswith(":float")
-            and not math.isfinite(loader.construct_yaml_float(node))
-        ):
-            raise InputError(
-                f"{path}, line {node.start_mark.line + 1}: {node.value} is no finite number"
-            )
+        elif isinstance(node, yaml.ScalarNode) and not _is_finite(node, loader):
+            line = node.start_mark.line + 1
+            raise InputError(f"{path}, line {line}: {node.value} is no finite number")
+
+
+def _is_finite(node: yaml.ScalarNode, loader: yaml.SafeLoader) -> bool:
+    """Return whether a scalar is anything but a number that is not finite."""
+    is_float = node.tag.endswith(":float")
+    return not is_float or math.isfinite(loader.construct_yaml_float(node))
 
 
 def _values(mapping: yaml.MappingNode, path: str | Path) -> list[yaml.Node]:

@@ -17,7 +17,7 @@ from archloop.data.image_folder import read_image, read_image_folder
 from archloop.data.prepare_dataset import prepare_dataset
 from archloop.errors import InputError
 from archloop.generation.write_prompts import read_template, task_of, write_prompt
-from archloop.report.results import _chains
+from archloop.report.results import read_chains
 
 LABELS = ("a", "b")
 
@@ -346,8 +346,8 @@ def test_the_name_of_a_folder_stands_in_its_prompts(root, request):
 
 def test_the_name_of_a_folder_stands_in_its_report(tmp_path):
     chains = {"main": {"dataset": "folder", "cycles": 1}, "other": {"dataset": "digits", "cycles": 1}}
-    found = _chains(tmp_path, {"chains": chains, "data": {"folder_name": "flowers"}})
-    assert {name: facts["dataset"] for name, facts in found.items()} == {"main": "flowers", "other": "digits"}
+    found = read_chains(tmp_path, {"chains": chains, "data": {"folder_name": "flowers"}})
+    assert {name: chain.dataset for name, chain in found.items()} == {"main": "flowers", "other": "digits"}
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "two\nlines", "", "{x}", "_" * 61])

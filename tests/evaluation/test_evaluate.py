@@ -249,6 +249,7 @@ def test_a_program_is_judged_once_for_a_protocol_and_a_seed(digits, settings, tm
     rows = [{"id": name, "program": net()} for name in ("a", "b")]
     first, run = evaluate(rows, digits, settings, 1, tmp_path, RUN)
     assert run["reused"] == 1 and first[0]["key"] == first[1]["key"]
+    assert (run["device"], run["cpu"]) == ("cpu", torch.backends.cpu.get_cpu_capability())
     assert set(first[0]) == {"id", "key", *RECORD} and first[0]["graph"]["method"] == "trace"
     again, run = evaluate(rows, digits, settings, 1, tmp_path, RUN)
     assert again == first and run["reused"] == 2
@@ -458,11 +459,11 @@ def test_a_job_that_was_cut_need_not_wait_for_a_timeout_twice_and_another_job_tr
 
     monkeypatch.setattr(Judge, "judge", too_slow)
     rows = [{"id": name, "program": name} for name in ("slow", "big", "cut")]
-    job = (digits, settings, 1, tmp_path / "store", RUN)
+    job = (digits, settings, 1, tmp_path / "store")
     with pytest.raises(KeyboardInterrupt):
-        evaluate(rows, *job, tmp_path / "pending")
-    records, _ = evaluate(rows[:2], *job, tmp_path / "pending")
+        evaluate(rows, *job, replace(RUN, pending=tmp_path / "pending"))
+    records, _ = evaluate(rows[:2], *job, replace(RUN, pending=tmp_path / "pending"))
     assert [record["outcome"] for record in records] == ["timeout", "out_of_memory"]
     assert judged == ["slow", "big", "cut", "big"]
-    evaluate(rows[:1], *job, tmp_path / "other")
+    evaluate(rows[:1], *job, replace(RUN, pending=tmp_path / "other"))
     assert judged[4:] == ["slow"]

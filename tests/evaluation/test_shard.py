@@ -72,7 +72,7 @@ def shard(monkeypatch, digits, settings, tmp_path):
         monkeypatch.setattr("archloop.evaluation.evaluate.Judge", lambda *given: judge.opened.append(given) or judge)
         rows = [{"id": f"c{number}", "program": program} for number, program in enumerate(programs)]
         own = replace(settings, **dict(evaluation))
-        return *evaluate(rows, digits, own, 5, tmp_path / "store", replace(RUN, **changed), pending), judge
+        return *evaluate(rows, digits, own, 5, tmp_path / "store", replace(RUN, pending=pending, **changed)), judge
 
     return run
 

@@ -292,3 +292,25 @@ def test_the_longest_programs_are_read_in_linear_time(text):
 
 def test_every_seed_program_passes():
     assert [each.id for each in seed_programs() if check_program(each.program)] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("Module.parameters = lambda self: []", "changes torch.nn.Module.parameters"),
+        ("self.keep = functional", "hands the module torch.nn.functional around"),
+        ("self.layer = Linear(1, 1)", None),
+    ],
+)
+def test_a_name_that_everything_of_a_module_brings_is_that_modules(line, says):
+    found = check_program(program(line, imports="from torch.nn import *"))
+    assert found == (("unsafe", says) if says else None)
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_of_several_modules_that_a_name_may_be_the_first_by_name_is_told(number):
+    """Eight times with other names: an order that a hash decides would hardly be right each time."""
+    modules = ["math", "random", "itertools", "copy"]
+    choices = [f"m{number} = {module}" for module in modules[number % 4 :] + modules[: number % 4]]
+    program = "\n".join([f"import {module}" for module in modules] + choices + [f"f(m{number})"])
+    assert check_program(program) == ("unsafe", "hands the module copy around")

@@ -9,7 +9,7 @@ import torch
 from linear_net import net
 from torch.nn.functional import cross_entropy, interpolate
 
-from archloop.evaluation import train_candidate
+from archloop.evaluation import protocol, train_candidate
 from archloop.evaluation.number_formats import Format
 from archloop.evaluation.records import CandidateReport
 from archloop.evaluation.train_candidate import CandidateData
@@ -224,14 +224,14 @@ def test_a_program_may_train_itself(data):
 
 def test_the_protocols_are_these():
     assert {
-        "native": train_candidate.Protocol(size=None, flip=False, predict_batch=256),
-        "resize256_flip": train_candidate.Protocol(size=256, flip=True, predict_batch=32),
-    } == train_candidate.PROTOCOLS
+        "native": protocol.Protocol(size=None, flip=False, predict_batch=256),
+        "resize256_flip": protocol.Protocol(size=256, flip=True, predict_batch=32),
+    } == protocol.PROTOCOLS
 
 
 def prepared(images, flips=None, layout="contiguous", name="resize256_flip"):
-    plan = train_candidate.Plan(SETTINGS, train_candidate.PROTOCOLS[name], 1, "cpu", Format("float32", layout))
-    return train_candidate.preparer([0.4, 0.5], [0.2, 0.1], plan)(images, flips)
+    plan = protocol.Plan(SETTINGS, protocol.PROTOCOLS[name], 1, "cpu", Format("float32", layout))
+    return protocol.preparer([0.4, 0.5], [0.2, 0.1], plan)(images, flips)
 
 
 def test_an_image_is_normalised_resized_and_flipped():
@@ -249,7 +249,7 @@ def test_an_image_is_normalised_resized_and_flipped():
 
 
 def test_half_of_the_images_are_flipped_each_time_they_are_seen(data):
-    protocol, counts = train_candidate.Protocol(None, True, 8), []
+    flipping, counts = protocol.Protocol(None, True, 8), []
 
     def prepare(images, flips):
         counts.append(flips.tolist())
@@ -257,7 +257,7 @@ def test_half_of_the_images_are_flipped_each_time_they_are_seen(data):
 
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
     many = data.train_images.repeat(20, 1, 1, 1), data.train_labels.repeat(20)
-    plan = train_candidate.Plan(replace(SETTINGS, batch_size=32), protocol, 1, "cpu")
+    plan = protocol.Plan(replace(SETTINGS, batch_size=32), flipping, 1, "cpu")
     train_epoch = train_candidate.epoch_trainer(model, *many, prepare, plan)
     for _ in range(2):
         train_epoch()

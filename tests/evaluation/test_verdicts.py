@@ -150,7 +150,7 @@ def test_timeouts_of_a_machine_that_fails_are_forgotten(digits, settings, tmp_pa
 
     monkeypatch.setattr(Judge, "train_once", hangs)
     with pytest.raises(InputError, match="a sound program fails, too"):
-        evaluate(ROWS, digits, settings, 1, tmp_path / "store", RUN, tmp_path / "pending")
+        evaluate(ROWS, digits, settings, 1, tmp_path / "store", replace(RUN, pending=tmp_path / "pending"))
     assert not (tmp_path / "pending").exists()
 
 

@@ -32,8 +32,8 @@ from archloop.generation.write_prompts import (
 from archloop.model.chat_template import chat_tokens, opening_tokens
 from archloop.model.loading import load_tokenizer
 from archloop.model.memory import context_length, sees_part
-from archloop.preflight.planned_run import Run
-from archloop.preflight.prompt_checks import prompt_counter
+from archloop.preflight.planned_run import PlannedRun
+from archloop.preflight.prompt_checks import PromptLengths
 from archloop.settings.complete import complete
 from archloop.tools.replay import _prompt
 
@@ -115,13 +115,13 @@ def test_the_preflight_counts_the_prompt_that_generate_will_read(root, tiny_mode
     overhead = len(chat_tokens(tokenizer, "x")) - 1
     config["generation"]["opening"] = opening
     settings = complete(copy.deepcopy(config))
-    run = Run(tmp_path / "results", settings, "local", {}, {}, [], 1)
+    run = PlannedRun(tmp_path / "results", settings, "local", {}, {}, [], 1)
     asked = settings["prompts"]
     template, hints = read_template(root / asked["template"]), read_hints(root / asked["hints"])
     task = replace(TASK, channels=3, size=256, classes=1000)
     longest = max(len(chat_tokens(tokenizer, write_prompt(template, task, hint, []))) for hint in hints.values())
     expected = longest + len(opening_tokens(tokenizer, OPENINGS[opening]))
-    counted = prompt_counter(run)("main", 1) + (0 if "chat_tokens" in manifest else overhead)
+    counted = PromptLengths(run).longest("main", 1) + (0 if "chat_tokens" in manifest else overhead)
     assert counted == pytest.approx(expected, abs=3)
 
 

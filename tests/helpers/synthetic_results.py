@@ -4,6 +4,7 @@ The figures are made up, the files are not: the same columns, schemas and places
 """
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import polars as pl
 import torch
 import yaml
+from safetensors.numpy import save_file
 
 from archloop.corpus.tables import CANDIDATES, CORPUS, write_candidates, write_corpus
 from archloop.families.programs import family_names, family_programs
@@ -19,6 +21,7 @@ from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.outcomes import NOT_VALID
 from archloop.report.summarize import summarize
 from archloop.settings.complete import complete
+from archloop.settings.sections import Report
 
 DETAILS = {
     "unparseable": "SyntaxError: '(' was never closed (<unknown>, line {n})",
@@ -30,8 +33,22 @@ DETAILS = {
 }
 
 # Section report, as a page of a test wants it.
-LOOK = {"title": "Test <b>", "resamples": 200, "gallery_rows": 10, "loop": "main", "measure": "new_good"}
-LOOK |= {"controls": ["frozen", "fixed", "random"], "window": 0.3333}
+LOOK = Report(
+    title="Test <b>",
+    loop="main",
+    measure="new_good",
+    controls=["frozen", "fixed", "random"],
+    window=0.3333,
+    resamples=200,
+    gallery_rows=10,
+)
+TEST_IMAGES = 10_000  # of every data set
+
+
+def write_facts(path: Path) -> None:
+    """Write a data set that has its facts alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"none": np.zeros(1)}, path, {"facts": json.dumps({"images": {"test": TEST_IMAGES}})})
 
 
 def settings(chains: dict, **sections) -> dict:
@@ -55,8 +72,8 @@ def write_results(
     corpus = pl.DataFrame([{name: row.get(name) for name in CORPUS} for row in seeds], schema=CORPUS)
     write_corpus(corpus, folder / "seed" / "corpus.parquet")
     write_json(folder / "settings.json", whole)
-    sizes = {"name": "data", "status": "ok", "what": "cifar10: 45,000 train, 5,000 validation, 10,000 test images"}
-    write_json(folder / "preflight.json", {"checks": [sizes]})
+    for name in {chain["dataset"] for chain in whole["chains"].values()}:
+        write_facts(folder.parent / "resources" / "datasets" / f"{name}.safetensors")
     for chain, facts in whole["chains"].items():
         if chain != "seed":
             known = [row["id"] for row in seeds]

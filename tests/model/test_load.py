@@ -15,18 +15,16 @@ from safetensors.torch import load_file, save_file
 from sections import defaults
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from archloop.errors import InputError
+from archloop.errors import InputError, kind_and_line
+from archloop.machine import choose_device, versions_with_kernel
 from archloop.model.adapters import attach_adapter, save_adapter
 from archloop.model.loading import (
-    choose_device,
     load_adapter,
     load_model,
     load_tokenizer,
-    one_line,
     save_model,
     spare_bitsandbytes,
     token_counter,
-    versions,
 )
 from archloop.model.prepared import Weights, check_model
 from archloop.settings.sections import Finetuning, Loading
@@ -163,8 +161,8 @@ def test_bitsandbytes_is_spared_where_nothing_is_quantized(monkeypatch, quantiza
 
 
 def test_versions_are_those_of_python_the_kernel_and_the_packages():
-    found = versions("torch", "numpy")
-    assert list(found) == ["python", "kernel", "torch", "numpy"]
+    found = versions_with_kernel(("torch", "numpy"))
+    assert list(found) == ["python", "torch", "numpy", "kernel"]
     assert found["python"] == platform.python_version() and found["kernel"] == os.uname().release
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
 
@@ -330,5 +328,5 @@ def test_a_tokenizer_is_looked_for_in_its_folder_alone(folder, monkeypatch):
 
 
 def test_an_error_is_one_line_of_bounded_length():
-    assert one_line(ValueError("a\n  b\tc")) == "ValueError: a b c"
-    assert one_line(ValueError("x" * 500)) == "ValueError: " + "x" * 188
+    assert kind_and_line(ValueError("a\n  b\tc")) == "ValueError: a b c"
+    assert kind_and_line(ValueError("x" * 500)) == "ValueError: " + "x" * 288

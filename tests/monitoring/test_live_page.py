@@ -14,7 +14,8 @@ from synthetic_results import settings, write_results
 
 from archloop.files import read_json, write_json
 from archloop.monitoring import live_page
-from archloop.monitoring.live import gather, in_order, log_of, roles
+from archloop.monitoring.chain_order import in_order, roles
+from archloop.monitoring.live import gather, log_of
 from archloop.monitoring.live_cycles import Cycle, collapse
 from archloop.monitoring.live_jobs import failures, is_held
 from archloop.monitoring.live_page import write_beside, write_page
@@ -142,6 +143,13 @@ def test_the_control_that_does_not_learn_comes_before_the_one_that_learns_from_t
     assert in_order(whole) == ["seed", "main", "main_s2", "frozen", "a_fixed", "random"]
 
 
+def test_controls_come_in_the_order_of_the_reports_setting():
+    chains = {name: CHAINS[name] for name in ("main", "frozen", "random")}
+    chains["fixed"] = CHAINS["main"] | {"finetuning": {"train_on": "seed_corpus"}, "repeats": 1}
+    whole = settings(chains, report={"controls": ["fixed", "frozen"]})
+    assert in_order(whole) == ["seed", "main", "main_s2", "fixed", "frozen", "random"]
+
+
 def test_a_chain_that_differs_in_something_else_is_no_control_here_either():
     hot = CHAINS["frozen"] | {"generation": {"temperature": 1.5}}
     easy = CHAINS["random"] | {"admission": {"threshold": 0.1}}
@@ -243,6 +251,16 @@ def test_of_an_empty_folder_and_one_without_settings_there_is_a_page(run, tmp_pa
     (run / "settings.json").unlink()
     write_page(run, tmp_path, run / "live.html")
     assert "<th scope='row'>main_s2</th>" in (run / "live.html").read_text()
+
+
+def test_it_links_to_the_report_and_to_the_partial_one_where_they_are(run):
+    for name in ("partial", "report"):
+        (run / name).mkdir(exist_ok=True)
+        (run / name / "index.html").write_text("a page")
+        write_page(run, run.parent / "logs", run / "live.html")
+        page = (run / "live.html").read_text()
+        assert "<a href='partial/index.html'>the partial report</a>" in page
+        assert ("<a href='report/index.html'>the report</a>" in page) == (name == "report")
 
 
 def test_a_summary_writes_the_page_of_its_own_run_alone(run, tmp_path):

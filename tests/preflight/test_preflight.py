@@ -1,11 +1,13 @@
 """The preflight: each check sees what it is for, with real files, a real model, and commands that answer as SLURM's."""
 
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,20 +22,16 @@ from archloop.data.prepare_dataset import prepare_dataset
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.model.memory import adapter_parameters, loaded_bytes, read_header, training_bytes, weight_shapes
-from archloop.preflight import node_probe
-from archloop.preflight.planned_run import ERROR, GB, OK, WARNING, Run, read_run
-from archloop.preflight.preflight import (
-    check_datasets,
-    check_gpu,
-    check_memory,
-    check_packages,
-    check_plan,
-    check_trial,
-    finetunings,
-    preflight,
-)
+from archloop.preflight import node_probe, trial
+from archloop.preflight.model_checks import check_memory, finetunings
+from archloop.preflight.node_checks import check_gpu, check_packages, check_trial
+from archloop.preflight.node_report import Gpu, NodeReport, Trial, TrialRequest
+from archloop.preflight.planned_run import ERROR, GB, OK, WARNING, PlannedRun, read_run
+from archloop.preflight.preflight import preflight
+from archloop.preflight.storage_checks import check_datasets, check_plan, check_room
 from archloop.settings.complete import complete
 from archloop.settings.sections import Finetuning, Loading
+from archloop.site_limits import SiteLimits, hard_limits
 
 REQUEST = {"slurm_account": "lab", "slurm_partition": "gpu", "mem_mb": 24000, "runtime": 240, "gpu": 1, "threads": 8}
 RULES = ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed")
@@ -73,7 +71,7 @@ def prepared(tiny_model, tmp_path_factory) -> Path:
 def made(prepared, config, tmp_path):
     """Return a function that makes a run; given settings replace those of tests/test.yaml, others the requests'."""
 
-    def make(executor="local", asked=None, retried=None, pending=(), jobs=100, **sections) -> Run:
+    def make(executor="local", asked=None, retried=None, pending=(), jobs=100, **sections) -> PlannedRun:
         (tmp_path / "resources").exists() or (tmp_path / "resources").symlink_to(prepared / "resources")
         config["finetuning"]["layers"] = [1, 2]  # the tiny model has two
         for name, values in sections.items():
@@ -136,11 +134,19 @@ def slurm(node_says, tmp_path, monkeypatch):
     return say
 
 
+def report(**known) -> NodeReport:
+    """What a node in order says, but for what is known."""
+    limits = SiteLimits(hard_limits(), groups={}, processors=4, affinity=4)
+    whole = {"node": "n1", "isolation": "landlock", "isolation_trouble": None, "gpus": [], "limits": limits}
+    whole |= {"versions": {}, "shares_gpu": False, "sees_head": True, "trial": None, "trouble": []}
+    return NodeReport(**whole | {"tmp": "/tmp", "free_tmp": None, "route": False} | known)
+
+
 def told(findings, name: str, status: str) -> str:
     return "\n".join(finding.what for finding in findings if (finding.name, finding.status) == (name, status))
 
 
-def own_copy(run: Run, tmp_path: Path) -> None:
+def own_copy(run: PlannedRun, tmp_path: Path) -> None:
     """Give a run resources that a test may break."""
     source = (tmp_path / "resources").resolve()
     (tmp_path / "resources").unlink()
@@ -156,6 +162,40 @@ def test_on_one_machine_a_run_in_order_passes(made):
     assert {"model", "tokenizer", "data", "results", "temporary", "isolation", "versions", "device"} <= names
     assert [finding for finding in findings if finding.status == ERROR] == []
     assert "1295 train, 143 validation, 359 test images" in told(findings, "data", OK)
+
+
+def test_the_numbers_of_a_line_are_values_beside_it(made, tmp_path):
+    by_name = {finding.name: finding for finding in preflight(made()) if finding.status == OK}
+    images = {"train_images": 1295, "validation_images": 143, "test_images": 359}
+    assert by_name["data"].values == {"dataset": "digits"} | images
+    assert by_name["plan"].what.startswith(f"{by_name['plan'].values['jobs']} jobs left")
+    size = by_name["model"].values["bytes"]
+    assert size > 10**5 and f"{size / GB:.2f} GB" in by_name["model"].what
+    free = by_name["results"].values["free_bytes"]
+    assert f"{free / GB:.1f} GB free" in by_name["results"].what
+
+
+def test_where_nobody_says_how_much_is_free_that_is_a_warning(made, monkeypatch):
+    monkeypatch.setattr(node_probe, "free_space", lambda folder: None)
+    findings = [*check_room(made())]
+    assert [finding.status for finding in findings] == [WARNING, WARNING]
+    assert "how much is free is not known, the run writes about" in findings[0].what
+
+
+def test_what_a_node_says_travels_as_json():
+    node = report(gpus=[Gpu("a", GB, "Default")], trial=Trial(trouble="none"))
+    said = "greetings\n" + node_probe.printed(node) + "\nbye\n"
+    assert node_probe.read_printed(said) == node
+    assert node_probe.read_printed("greetings\n") is None
+
+
+@pytest.mark.parametrize("part", trial.LEFT_OUT)
+def test_what_a_trial_leaves_out_of_the_sandbox_is_there(part):
+    changed = [node for node in ast.walk(ast.parse(trial.LEFT_OUT[part])) if isinstance(node, ast.Assign)]
+    targets = [node.targets[0] for node in changed if isinstance(node.targets[0], ast.Attribute)]
+    assert len(targets) == (part != trial.WHOLE)
+    for target in targets:
+        assert hasattr(import_module(f"archloop.sandbox.{target.value.id}"), target.attr)
 
 
 def test_the_script_writes_every_finding_and_imports_nothing_heavy(made, tmp_path):
@@ -228,22 +268,21 @@ def test_walls_that_do_not_work_are_an_error(made, monkeypatch):
 
 
 def test_four_bits_without_a_gpu_are_an_error(made, monkeypatch):
-    monkeypatch.setattr(node_probe, "gpus", list)
+    monkeypatch.setattr(node_probe, "find_gpus", list)
     assert "nf4 needs a GPU" in told(preflight(made(loading={"quantization": "nf4"})), "quantization", ERROR)
 
 
 def test_a_gpu_that_the_settings_name_must_be_there(made):
     run = made(execution={"device": "cuda"})
-    facts = {"node": "n1", "gpus": [], "versions": {}}
-    assert "cuda, but n1 shows no GPU" in told(check_gpu(run, facts), "device", ERROR)
+    assert "cuda, but n1 shows no GPU" in told(check_gpu(run, report(gpus=[])), "device", ERROR)
 
 
 @pytest.mark.parametrize(("share", "status"), [(0.5, ERROR), (1.5, WARNING), (1e6, OK)])
 def test_weights_and_training_are_held_against_the_gpus_memory(made, share, status):
     run = made()
     weights = loaded_bytes(weight_shapes(run.model), Loading(**run.settings["loading"]), gpu=True)
-    facts = {"gpus": [{"name": "a", "bytes": round(share * weights)}]}
-    assert "(measured)" in told(check_memory(run, facts), "memory", status)
+    node = report(gpus=[Gpu("a", round(share * weights), mode=None)])
+    assert "(measured)" in told(check_memory(run, node), "memory", status)
 
 
 def test_memory_is_known_by_the_name_of_the_gpu_where_no_node_was_looked_at(made, slurm):
@@ -305,11 +344,12 @@ def test_what_the_model_cannot_take_is_found_before_anything_is_queued(made, cha
     assert re.search(says, told(preflight(made(**changes)), "limits", status))
 
 
-def test_cycle_0_is_sft_whatever_the_method_and_a_chain_that_trains_on_nothing_needs_no_memory(config):
+def test_cycle_0_is_sft_whatever_the_method_and_a_chain_that_trains_on_nothing_needs_no_memory(config, tmp_path):
     config["finetuning"] = {"method": "dpo"}
     config["chains"]["frozen"] = {"dataset": "digits", "cycles": 3, "finetuning": {"train_on": "none"}}
     own = config["chains"]["main"]["cycles"]
-    assert [each.method for each in finetunings(complete(config))] == ["sft"] + own * ["dpo"]
+    run = PlannedRun(tmp_path, complete(config), "local", {}, {}, [], 1)
+    assert [each.method for each in finetunings(run)] == ["sft"] + own * ["dpo"]
 
 
 def test_a_head_that_is_no_json_is_an_input_error(tmp_path):
@@ -464,9 +504,12 @@ def test_a_slow_answer_is_given_up(slurm):
 
 def test_limits_of_the_site_are_named_in_one_line_and_those_below_what_is_promised_are_errors(made, monkeypatch):
     run = made()
-    known = {"RLIMIT_CPU": 900, "RLIMIT_NOFILE": 128, "pids.max": "50", "cpu.max": "200000 100000", "affinity": 1}
-    known |= {"memory.max": "8000000000", "RLIMIT_NPROC": 300, "processors": 64}
-    given = node_probe.site_limits.inherited() | known
+    given = SiteLimits(
+        hard=hard_limits() | {"RLIMIT_CPU": 900, "RLIMIT_NOFILE": 128, "RLIMIT_NPROC": 300},
+        groups={"pids.max": "50", "cpu.max": "200000 100000", "memory.max": "8000000000"},
+        processors=64,
+        affinity=1,
+    )
     monkeypatch.setattr(node_probe.site_limits, "inherited", lambda: given)
     findings = [*preflight(run)]
     line = told(findings, "site", OK)
@@ -483,16 +526,17 @@ def test_a_node_judges_a_seed_program_before_a_run_begins(made, slurm, tmp_path,
 
 
 def test_a_node_that_can_judge_nothing_lets_no_run_begin(made):
-    gpu = {"name": "H100", "bytes": 80 * GB, "mode": "Default"}
-    facts = {"node": "n1", "gpus": [gpu], "trial": {"trouble": "n1 cannot judge at level landlock: the start ..."}}
-    (finding,) = check_trial(made(), facts)
+    gpu = Gpu("H100", 80 * GB, "Default")
+    broken = Trial(trouble="n1 cannot judge at level landlock: the start ...")
+    (finding,) = check_trial(made(), report(gpus=[gpu], trial=broken))
     assert finding.status == ERROR and "the start ...); python scripts/gpu_walls.py there says" in finding.what
 
 
 def test_a_trial_that_breaks_tells_its_last_line(tmp_path):
-    (tmp_path / "head").write_text('{"always": true, "device": "cpu", "isolation": "nowhere"}')
-    assert "KeyError: 'driver_calls'" in node_probe.try_judging(tmp_path / "head", gpu=False)["trouble"]
-    (tmp_path / "head").write_text('{"always": false, "device": "cpu"}')
+    request = TrialRequest("cpu", "none", "refuse", evaluation={}, always=True)
+    write_json(tmp_path / "head", asdict(request))
+    assert re.match(r"\w+Error: ", node_probe.try_judging(tmp_path / "head", gpu=False).trouble)
+    write_json(tmp_path / "head", asdict(replace(request, always=False)))
     assert node_probe.try_judging(tmp_path / "head", gpu=True) is None
 
 
@@ -504,9 +548,9 @@ def test_how_a_gpu_may_be_shared_is_said(made, monkeypatch, tmp_path):
     (tmp_path / "mps" / "control").touch()
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path / "mps"))
-    facts = {"node": "n1", "gpus": node_probe.gpus(), "shares_gpu": node_probe.shares_gpu(), "versions": {}}
-    assert facts["gpus"] == [{"name": "NVIDIA H100 80GB HBM3", "bytes": 81559 * 2**20, "mode": "Exclusive_Process"}]
-    warnings = told(check_gpu(made(loading={"quantization": "none"}), facts), "device", WARNING)
+    node = report(gpus=node_probe.find_gpus(), shares_gpu=node_probe.shares_gpu())
+    assert node.gpus == [Gpu("NVIDIA H100 80GB HBM3", 81559 * 2**20, "Exclusive_Process")]
+    warnings = told(check_gpu(made(loading={"quantization": "none"}), node), "device", WARNING)
     assert "Exclusive_Process lets one process at a time" in warnings and "MPS serves n1" in warnings
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
-from synthetic_results import LOOK, settings, write_results
+from synthetic_results import LOOK, TEST_IMAGES, settings, write_results
 
 from archloop.corpus.tables import read_corpus
 from archloop.errors import InputError
@@ -25,12 +26,15 @@ from archloop.report.figures.figures import Picture
 from archloop.report.figures.theme import COLORS, DARK
 from archloop.report.figures.theme import FATES as FATE_COLORS
 from archloop.report.graph_drawing import blocks
+from archloop.report.graphs import read_records
 from archloop.report.groups import repeat_groups
+from archloop.report.page.best_design import best_design
 from archloop.report.page.gallery import gallery
 from archloop.report.parts import FIGURES, TABLES
 from archloop.report.report import all_tables, page, write_report
-from archloop.report.results import _records, read_all
-from archloop.report.tables.per_cycle import FATES, front, reason
+from archloop.report.results import read_all
+from archloop.report.tables.candidates import FATES, front, reason
+from archloop.report.wording import per_100
 
 CHAINS = {
     "main": {"dataset": "cifar10", "cycles": 3},
@@ -164,7 +168,7 @@ def test_how_many_copies_there_are_does_not_move_with_accuracy(tmp_path, accurac
         return row | facts | {"outcome": "below_threshold" if accuracy < 0.4 else "near_copy"}
 
     write_results(tmp_path, settings({"main": {"dataset": "cifar10", "cycles": 1}}), 40, taint=alike)
-    tables, *_ = all_tables(read_all(tmp_path), LOOK)
+    tables = all_tables(read_all(tmp_path), LOOK).by_name
     (row,) = tables["fates"].to_dicts()
     assert row["copy_own"] >= row["valid"] - 1 > 10 and row["distinct"] == 1
 
@@ -176,7 +180,7 @@ def test_a_copy_by_its_graph_counts_where_the_gate_looks_at_graphs(tmp_path):
     for gate, copies in (("either", True), ("text", False), ("graph", True)):
         chain = {"main": {"dataset": "cifar10", "cycles": 1, "novelty": {"gate": gate}}}
         write_results(tmp_path / gate, settings(chain), 30, taint=twins)
-        tables, *_ = all_tables(read_all(tmp_path / gate), LOOK)
+        tables = all_tables(read_all(tmp_path / gate), LOOK).by_name
         (found,) = tables["fates"].to_dicts()
         assert (found["new_good"] + found["new_below"] == 0) == copies
 
@@ -327,6 +331,13 @@ def test_the_page_shows_the_numbers_of_the_candidates(folder, made):
             assert values["best"] == f"{100 * max(scores):.1f} %"
 
 
+def test_a_picture_says_that_its_last_number_is_a_mean_of_a_third(made):
+    rows = [row for row in table(made, "fates") if row["chain"] in ("main", "again")]
+    last = [row for row in rows if int(row["cycle"]) == max(int(row["cycle"]) for row in rows)]
+    share = 100 * sum(int(row["new_good"]) for row in last) / sum(int(row["candidates"]) for row in last)
+    assert f"mean of the last third {per_100(share)}" in (made / "index.html").read_text()
+
+
 def test_repeats_stand_together_the_loop_first(made):
     assert [row["chain"] for row in table(made, "chains")] == ["main", "again", "hot", "svhn"]
     assert [row["group"] for row in table(made, "chains")][:2] == ["main (2 runs)"] * 2
@@ -391,6 +402,20 @@ def test_a_folder_without_settings_records_graphs_or_verdicts(tmp_path):
     assert "The folder holds no settings" in page and "recorded no versions" in page
 
 
+def test_settings_of_another_version_are_refused_in_one_line_and_a_new_key_is_unknown(tmp_path):
+    whole = settings({"main": {"dataset": "cifar10", "cycles": 1}})
+    write_results(tmp_path, whole, 12)
+    del whole["admission"]["minimum_admitted"]
+    write_json(tmp_path / "settings.json", whole)
+    points = all_tables(read_all(tmp_path), LOOK).by_name["protocol"]
+    unknown = points.filter(pl.col("differs").is_null())
+    assert unknown.height == 1 and unknown["here"].to_list() == [None]
+    del whole["cycle"]
+    write_json(tmp_path / "settings.json", whole)
+    with pytest.raises(InputError, match=r"settings\.json: lacks the section cycle, so another version"):
+        read_all(tmp_path)
+
+
 def test_a_run_whose_candidates_all_fail_has_a_report(tmp_path):
     def fails(row):
         return row | {"outcome": "forward", "detail": "x", "accuracy": None, "nearest_id": None, "nearest_source": None}
@@ -418,9 +443,9 @@ def test_the_page_says_what_verify_found_and_whether_that_is_of_these_results(tm
     if note:
         write_json(tmp_path / "verified.json", note)
     results = read_all(tmp_path)
-    tables, _, compared = all_tables(results, LOOK)
+    tables = all_tables(results, LOOK)
     drawn = {name: Picture("nothing", []) for name in FIGURES}
-    shown = page(results, LOOK, tables, compared, drawn, gallery(results, tables["architectures"]))
+    shown = page(results, LOOK, tables, drawn, gallery(results, tables.by_name["architectures"]))
     assert said in shown
 
 
@@ -432,6 +457,17 @@ def test_the_best_design_says_whose_it_is_and_what_chance_among_the_test_images_
     error = 1.96 * math.sqrt(share * (1 - share) / 10_000)
     assert "The loop's best design" in card and f"<b>{100 * share:.1f} % on the test set</b>" in card
     assert f"(± {100 * error:.1f} %, 95 %, for its 10,000 images)" in card
+
+
+def test_the_images_of_the_test_set_are_counted_by_the_data_set_and_unknown_without_it(tmp_path):
+    chains = {"main": {"dataset": "cifar10", "cycles": 2}}
+    results = read_all(write_results(tmp_path / "results", settings(chains), 20))
+    tables = all_tables(results, LOOK).by_name
+    best = best_design(results, tables, {"loop": ["main"]})
+    assert best.images == TEST_IMAGES and 0 < best.error < 0.02
+    shutil.rmtree(tmp_path / "resources")
+    alone = best_design(results, tables, {"loop": ["main"]})
+    assert alone.images is None and alone.error is None and alone.design == best.design
 
 
 def test_what_is_on_other_data_sets_is_said_on_the_first_screen(made):
@@ -462,11 +498,11 @@ def test_records_of_the_admitted_alone_are_read_and_in_any_layout(folder, tmp_pa
     write_json(tmp_path / "as-written.json", whole)
     (tmp_path / "other.json").write_text(json.dumps(whole))
     for name in ("as-written", "other"):
-        assert _records(tmp_path / f"{name}.json", wanted) == whole["records"][:5]
+        assert read_records(tmp_path / f"{name}.json", wanted) == whole["records"][:5]
     text = (tmp_path / "as-written.json").read_text()
     (tmp_path / "cut.json").write_text(text[: len(text) // 2])
     with pytest.raises(InputError, match=r"cut\.json: not whole JSON"):
-        _records(tmp_path / "cut.json", wanted)
+        read_records(tmp_path / "cut.json", wanted)
 
 
 def test_no_two_colours_are_one_and_fates_stay_apart_in_grey_print():
@@ -496,10 +532,10 @@ def test_a_graph_folds_into_the_blocks_a_person_thinks_in():
         ["add", [["self", "@"], ["other", "@"]], [5, 2], [2, 16, 16, 16]],
     ]
     assert blocks(nodes) == [
-        ["image", "i", "3×32×32", []],
-        ["conv 3×3 /2", "c", "16×16×16", [0]],
-        ["batch norm · relu", "n", "16×16×16", [1]],
-        ["add", "+", "16×16×16", [1, 2]],
+        ("image", "i", "3×32×32", []),
+        ("conv 3×3 /2", "c", "16×16×16", [0]),
+        ("batch norm · relu", "n", "16×16×16", [1]),
+        ("add", "+", "16×16×16", [1, 2]),
     ]
 
 

@@ -12,7 +12,7 @@ from synthetic_results import settings as settings_of
 
 from archloop.report.contrasts import contrasts, holm, window
 from archloop.report.groups import controls_of, loop_of
-from archloop.report.results import Results
+from archloop.report.results import Chain, Results
 from archloop.report.verdict import NEXT, judge
 from archloop.settings.complete import complete
 
@@ -170,7 +170,10 @@ def test_the_window_is_the_last_third_of_the_common_cycles():
 def plan(whole: dict) -> Results:
     """Return results without files: the chains of complete settings."""
     empty = pl.DataFrame()
-    chains = {name: facts for name, facts in whole["chains"].items() if name != "seed"}
+    chains = {}
+    for name, chain in whole["chains"].items():
+        if name != "seed":
+            chains[name] = Chain(chain["dataset"], chain["start"], chain["source"], chain["cycles"], cycles=[])
     return Results(None, whole, chains, [], empty, empty, [], {}, {})
 
 

@@ -111,8 +111,8 @@ def test_a_trial_says_which_wall_keeps_a_driver_out(monkeypatch):
     monkeypatch.setattr(
         trial, "LEFT_OUT", {name: trial.LEFT_OUT[name] for name in ("no wall", "the limits", "Landlock")}
     )
-    found = list(trial.which_wall("cpu", protocol, ("landlock",), as_gpu=True))
-    assert [(left_out, "trouble" in each) for _, left_out, each in found] == [
+    found = list(trial.trials_by_part("cpu", protocol, ("landlock",), as_gpu=True))
+    assert [(left_out, each.trouble is not None) for _, left_out, each in found] == [
         ("no wall", True),
         ("the limits", True),
         ("Landlock", False),

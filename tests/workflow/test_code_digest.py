@@ -1,5 +1,6 @@
 """The code digest: blind to comments, layout and docstrings, awake to code that a script can reach."""
 
+import json
 import re
 import subprocess
 import sys
@@ -47,10 +48,10 @@ def test_what_changes_no_code_changes_no_digest(tree, name, text):
 
 
 def test_modules_of_the_frame_do_not_count_nor_what_they_import(tree):
-    (tree / "archloop" / "errors.py").write_text("from archloop import unused\n\nWORDS = 'no'\n")
-    (tree / "s.py").write_text(f"import archloop.errors\n{SCRIPT}")
+    (tree / "archloop" / "progress.py").write_text("from archloop import unused\n\nWORDS = 'no'\n")
+    (tree / "s.py").write_text(f"import archloop.progress\n{SCRIPT}")
     before = code_digest(tree / "s.py")
-    assert rewrite(tree / "archloop" / "errors.py", "WORDS = 'another message'\n") == before
+    assert rewrite(tree / "archloop" / "progress.py", "WORDS = 'another message'\n") == before
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,12 @@ def test_where_nothing_can_be_written_the_digest_is_the_same(tree):
     (tree / KNOWN.parent).rmdir()
     (tree / KNOWN.parent).write_text("no folder")
     assert in_a_process(tree) == first
+
+
+def test_of_known_modules_the_latest_are_kept(tree):
+    first = in_a_process(tree)
+    whole = json.loads((tree / KNOWN).read_text())
+    (tree / KNOWN).unlink()
+    assert in_a_process(tree, "code_digest.MOST_KNOWN = 2") == first
+    kept = json.loads((tree / KNOWN).read_text())
+    assert len(kept) == 2 < len(whole) and kept.items() <= whole.items()

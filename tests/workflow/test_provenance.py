@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 import pytest
-import torch
 from click.testing import CliRunner
 
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, sha256_text, write_json
+from archloop.machine import host
 from archloop.workflow import provenance
 from archloop.workflow.cli import settings_options, stage
 from archloop.workflow.provenance import digest_of, locate, outputs_of, provenance_path, provenances, read_provenance
@@ -91,7 +91,17 @@ def test_one_of_another_shape_is_named(tmp_path, text):
         read_provenance(tmp_path / "x.provenance")
 
 
-@pytest.mark.parametrize("change", [{"outputs": {}}, {"outputs": {"a": None}}, {"params": 3}, {"settings": {"a": 1}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outputs": {}},
+        {"outputs": {"a": None}},
+        {"params": 3},
+        {"settings": {"a": 1}},
+        {"run_records": None},
+        {"waited_for": None},
+    ],
+)
 def test_one_with_values_of_another_kind_is_named(script, tmp_path, change):
     found = made(script, tmp_path)
     write_json(tmp_path / "out.provenance", found | change)
@@ -229,22 +239,6 @@ def test_files_lie_beside_their_provenance_and_inputs_below_or_beside_the_result
     assert locate(tmp_path / "out", "config/x") == tmp_path / "config" / "x"
 
 
-def test_the_host_is_the_machine_and_where_it_computes(monkeypatch):
-    plain = {"machine": platform.machine(), "system": "Linux"}
-    capability = torch.backends.cpu.get_cpu_capability()
-    assert provenance.host(None) == plain
-    assert provenance.host("cpu") == plain | {"device": "cpu", "cpu": capability}
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
-    assert provenance.host("auto") == plain | {"device": "GPU None"}
-    assert provenance.host("cuda:1") == plain | {"device": "GPU cuda:1"}
-    assert provenance.host("cpu") == plain | {"device": "cpu", "cpu": capability}
-
-
-def test_packages_that_are_not_installed_have_no_version():
-    assert set(provenance.versions(("click", "no-such-package"))) == {"python", "click"}
-
-
 def test_a_host_is_that_of_the_jobs_device_and_of_the_processes_that_computed_for_it(tmp_path):
     @stage("output")
     @click.option("--device")
@@ -255,7 +249,7 @@ def test_a_host_is_that_of_the_jobs_device_and_of_the_processes_that_computed_fo
 
     assert CliRunner().invoke(main, ["--device", "cpu", "--output", str(tmp_path / "out")]).exit_code == 0
     found = read_provenance(tmp_path / "out.provenance")
-    assert found["host"] == provenance.host("cpu") | {"gpu": "of another process"} and "device" in found["host"]
+    assert found["host"] == host("cpu") | {"gpu": "of another process"} and "device" in found["host"]
     assert found["options"] == {}
 
 

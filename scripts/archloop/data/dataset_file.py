@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from archloop.errors import InputError
+from archloop.errors import InputError, one_line
 from archloop.files import AGAIN
 
 SPLITS = ("train", "validation", "test")
@@ -41,5 +41,5 @@ def _opened(path: Path):
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
-        why = " ".join(str(error).split())
+        why = one_line(error)
     raise InputError(f"{path}: no whole data set ({why}){AGAIN}") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from archloop.errors import InputError
+from archloop.errors import InputError, one_line
 from archloop.progress import Progress
 
 # Names of the folders of an own division.
@@ -109,7 +109,7 @@ def read_image(path: Path, size: int, seen: Counter[str] | None = None) -> np.nd
     except (
         Exception
     ) as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = one_line(error) or type(error).__name__
         raise InputError(f"{path}: cannot be read as an image ({why}); mend or remove it") from None
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from archloop.data.image_folder import read_image_folder
-from archloop.errors import InputError
+from archloop.errors import InputError, kind_and_line
 
 # Where Debian's package dataset-fashion-mnist puts its files.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -224,7 +224,7 @@ def _one_line(name: str, files: list[Wanted]) -> Iterator[None]:
 
 
 def _complaint(name: str, files: list[Wanted], error: Exception) -> str:
-    why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    why = kind_and_line(error)
     faults = {file.path: fault for file in files if (fault := _fault(file))}
     if not faults:
         return f"{files[0].path.parent}: {name} cannot be read from there ({why}); delete its files and run again"

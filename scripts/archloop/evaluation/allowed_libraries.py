@@ -13,91 +13,83 @@ from types import ModuleType
 
 # Modules whose names may be used, but for those that are DENIED.
 MODULES = {
-    *(
-        "__future__",
-        "abc",
-        "bisect",
-        "contextlib",
-        "copy",
-        "dataclasses",
-        "decimal",
-        "enum",
-        "fractions",
-    ),
-    *(
-        "functools",
-        "heapq",
-        "itertools",
-        "math",
-        "numbers",
-        "operator",
-        "random",
-        "re",
-        "statistics",
-        "string",
-    ),
-    *(
-        "textwrap",
-        "typing",
-        "typing_extensions",
-        "warnings",
-        "torch",
-        "torch.functional",
-        "torch.overrides",
-    ),
-    *("torch.quasirandom", "torch.random", "torch.return_types", "torch.types", "torch.utils"),
-    *(
-        "torch.utils.checkpoint",
-        "torch.version",
-        "torch._vmap_internals",
-        "torch._jit_internal",
-        "torchvision",
-    ),
-    *(
-        "torchvision.utils",
-        "torchvision._utils",
-        "torchvision._internally_replaced_utils",
-        "numpy",
-        "numpy.dtypes",
-    ),
-    *("numpy.emath", "numpy.exceptions", "numpy.typing", "torch.utils.backend_registration"),
+    "__future__",
+    "abc",
+    "bisect",
+    "contextlib",
+    "copy",
+    "dataclasses",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "heapq",
+    "itertools",
+    "math",
+    "numbers",
+    "operator",
+    "random",
+    "re",
+    "statistics",
+    "string",
+    "textwrap",
+    "typing",
+    "typing_extensions",
+    "warnings",
+    "torch",
+    "torch.functional",
+    "torch.overrides",
+    "torch.quasirandom",
+    "torch.random",
+    "torch.return_types",
+    "torch.types",
+    "torch.utils",
+    "torch.utils.checkpoint",
+    "torch.version",
+    "torch._vmap_internals",
+    "torch._jit_internal",
+    "torchvision",
+    "torchvision.utils",
+    "torchvision._utils",
+    "torchvision._internally_replaced_utils",
+    "numpy",
+    "numpy.dtypes",
+    "numpy.emath",
+    "numpy.exceptions",
+    "numpy.typing",
+    "torch.utils.backend_registration",
 }
 # Packages of which every module may be used.
 PACKAGES = (
-    *(
-        "collections",
-        "torch.amp",
-        "torch.ao",
-        "torch.autograd",
-        "torch.backends",
-        "torch.cpu",
-        "torch.cuda",
-    ),
-    *(
-        "torch.distributions",
-        "torch.fft",
-        "torch.func",
-        "torch.linalg",
-        "torch.masked",
-        "torch.mps",
-    ),
-    *(
-        "torch.nested",
-        "torch.nn",
-        "torch.optim",
-        "torch.quantization",
-        "torch.signal",
-        "torch.sparse",
-    ),
-    *(
-        "torch.special",
-        "torchvision.models",
-        "torchvision.ops",
-        "torchvision.transforms",
-        "einops",
-        "numpy.fft",
-    ),
-    *("numpy.linalg", "numpy.ma", "numpy.polynomial", "numpy.random"),
+    "collections",
+    "torch.amp",
+    "torch.ao",
+    "torch.autograd",
+    "torch.backends",
+    "torch.cpu",
+    "torch.cuda",
+    "torch.distributions",
+    "torch.fft",
+    "torch.func",
+    "torch.linalg",
+    "torch.masked",
+    "torch.mps",
+    "torch.nested",
+    "torch.nn",
+    "torch.optim",
+    "torch.quantization",
+    "torch.signal",
+    "torch.sparse",
+    "torch.special",
+    "torchvision.models",
+    "torchvision.ops",
+    "torchvision.transforms",
+    "einops",
+    "numpy.fft",
+    "numpy.linalg",
+    "numpy.ma",
+    "numpy.polynomial",
+    "numpy.random",
 )
 # Modules of which a network needs no more than these names.
 PARTS = {
@@ -139,9 +131,12 @@ DEEPEST = 12  # parts of a path that are looked at
 
 def is_allowed(module: str) -> bool:
     """Say whether a module may be imported: as a whole, or for some of its names."""
+    if module in PARTS or module in MODULES:
+        return True
+
     parts = module.split(".")
     packages = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
-    return module in PARTS or module in MODULES or not packages.isdisjoint(PACKAGES)
+    return not packages.isdisjoint(PACKAGES)
 
 
 @lru_cache(maxsize=100_000)
@@ -152,40 +147,59 @@ def look_up(path: str) -> tuple[str, str]:
     before, _, name = path.rpartition(".")
     if not before:
         return ("module" if is_allowed(path) else "refused"), path
-    kind, place = look_up(before)
-    if kind != "module":
-        return kind, place if kind == "refused" else path
-    whole = f"{place}.{name}"
-    if name in DENIED.get(place, "").split() or (
-        place in PARTS and name not in PARTS[place].split()
-    ):
+
+    kind, holder = look_up(before)
+    if kind == "refused":
+        return "refused", holder
+    if kind == "object":
+        return "object", path
+
+    whole = f"{holder}.{name}"
+    if _is_denied(holder, name):
         return "refused", whole
-    found = _module(place, name)
+    found = _module(holder, name)
     if found is None:
         return "object", whole
-    return ("module" if is_allowed(found) else "refused"), (found if is_allowed(found) else whole)
+    if is_allowed(found):
+        return "module", found
+    return "refused", whole
+
+
+def _is_denied(module: str, name: str) -> bool:
+    """Say whether a name of a module that may be used is one that may not be."""
+    if name in DENIED.get(module, "").split():
+        return True
+    return module in PARTS and name not in PARTS[module].split()
 
 
 @lru_cache(maxsize=1000)
 def names_of(module: str) -> tuple[str, ...]:
     """Return the names that `from module import *` brings."""
     found = _loaded(module)
-    public = [name for name in vars(found or ModuleType("none")) if not name.startswith("_")]
-    return tuple(getattr(found, "__all__", public))
+    if found is None:
+        return ()
+    return tuple(getattr(found, "__all__", _public(found)))
 
 
-def _module(place: str, name: str) -> str | None:
-    """Return the own name of the module that `name` is in the module `place`; None where it is no module."""
-    holder = _loaded(place)
-    if holder is None:
+def _public(module: ModuleType) -> list[str]:
+    return [name for name in vars(module) if not name.startswith("_")]
+
+
+def _module(holder: str, name: str) -> str | None:
+    """Return the own name of the module that `name` is in the module `holder`; None where it is no module."""
+    loaded = _loaded(holder)
+    if loaded is None:
         return None
-    found = vars(holder).get(name)
+
+    found = vars(loaded).get(name)
     if isinstance(found, ModuleType):
         return str(vars(found).get("__name__"))
-    if name in vars(holder) or not hasattr(holder, "__path__"):
+    if name in vars(loaded) or not hasattr(loaded, "__path__"):
         return None
-    try:  # a part of a package that nobody has loaded yet
-        return f"{place}.{name}" if importlib.util.find_spec(f"{place}.{name}") else None
+
+    # A part of a package that nobody has loaded yet.
+    try:
+        return f"{holder}.{name}" if importlib.util.find_spec(f"{holder}.{name}") else None
     except (ImportError, ValueError):
         return None
 
@@ -195,6 +209,7 @@ def _loaded(module: str) -> ModuleType | None:
     if module not in sys.modules:
         try:
             importlib.import_module(module)
-        except Exception:  # a broken installation of something is not this program's fault
+        except Exception:
+            # A broken installation of something is not this program's fault.
             return None
     return sys.modules.get(module)

@@ -17,12 +17,20 @@ def protocol_digest(
 ) -> str:
     """Return the part of a key that all programs share.
 
-    settings: section evaluation, its precision resolved. dataset: sha256 of its file. seed: of the judge. device: its
-    name. versions: as a `Judge` has them. A GPU's scores do not depend on the kind of processor beside it.
+    settings: section evaluation as a record has it (`protocol`), its precision resolved. dataset: sha256 of its file.
+    seed: of the judge. device: its name. versions: as a `Judge` has them. A GPU's scores do not depend on the kind of
+    processor beside it.
     """
-    code = [code_digest(SCRIPTS / "archloop" / f"{name}.py", SCRIPTS) for name in JUDGE]
-    used = PACKAGES + (("cpu",) if device == "cpu" else ())
-    parts = [settings, dataset, seed, device, code, [versions.get(name) for name in used]]
+    code = []
+    for name in JUDGE:
+        code.append(code_digest(SCRIPTS / "archloop" / f"{name}.py", SCRIPTS))
+
+    names = list(PACKAGES)
+    if device == "cpu":
+        names.append("cpu")
+    used = [versions.get(name) for name in names]
+
+    parts = [settings, dataset, seed, device, code, used]
     return sha256_text(json.dumps(parts, sort_keys=True))
 
 

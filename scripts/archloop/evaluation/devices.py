@@ -6,7 +6,7 @@ Torch is imported for GPUs alone: a judge on processors leaves it to the process
 from typing import Literal
 
 from archloop.finetuning.distributed import processes_for
-from archloop.model.loading import choose_device
+from archloop.machine import choose_device, device_name
 from archloop.progress import get_logger
 from archloop.sandbox.isolation import gpu_devices
 
@@ -43,15 +43,6 @@ def dealt_out(device: str, gpus: int) -> list[str]:
             "%d GPUs are no %s and stay idle: scores depend on the kind", count - len(alike), kind
         )
     return alike
-
-
-def device_name(device: str) -> str:
-    """Return cpu, or the name of a GPU."""
-    if device == "cpu":
-        return "cpu"
-    import torch
-
-    return torch.cuda.get_device_name(device)
 
 
 def resolved_precision(precision: Precision, device: str) -> Precision:

@@ -45,6 +45,8 @@ class JobResources:
     workers: int | str = "auto"
     cores: int | None = None  # None: no rule bounds it
     memory_mb: int | None = None  # None: SLURM bounds it to none
+    # A file for timeouts, which are not kept for good: this job, cut and started again, need not wait for them twice.
+    pending: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,17 @@ def evaluate(
     seed: int,
     store: Path,
     resources: JobResources,
-    pending: Path | None = None,
 ) -> tuple[list[dict], dict]:
     """Return (records in the order of the candidates, run record).
 
-    candidates: rows with id and program. pending: a file for timeouts, which are not kept for good: this job, cut and
-    started again, need not wait for them twice. Raises InputError when the machine fails: no candidate has an outcome
-    for that.
+    candidates: rows with id and program. store: folder of known scores. Raises InputError when the machine fails: no
+    candidate has an outcome for that.
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
     programs = list(dict.fromkeys(row["program"] for row in candidates))
     judge = Judge(dataset, resources.device, resources.isolation, resources.driver_calls)
-    with judge, PendingTimeouts(pending) as waiting:
+    with judge, PendingTimeouts(resources.pending) as waiting:
         settings = judge.settled(settings)
         devices = dealt_out(judge.device, resources.gpus)
         gpus = 0 if judge.device == "cpu" else len(devices)
@@ -92,6 +92,7 @@ def evaluate(
     known = sum(each.known for each in evaluated.values())
     run_record = {
         "device": judge.device_name,
+        "cpu": judge.cpu,
         "devices": len(devices),
         "isolation": judge.level,
         "workers": workers,

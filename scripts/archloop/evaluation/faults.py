@@ -1,5 +1,7 @@
 """What an error says: that memory is missing, or that a device fails. Texts alone: a program can raise anything."""
 
+from archloop.errors import LONGEST_LINE, kind_and_line
+
 # As PyTorch, CUDA and its libraries put it; the last is what cuBLAS says when its first workspace does not fit.
 MEMORY = (
     "out of memory",
@@ -24,26 +26,23 @@ ASSERTION = "device-side assert"
 def line(error: BaseException) -> str:
     """Return an error as one line, 300 characters at most."""
     try:
-        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return kind_and_line(error)
     except BaseException:  # its own __str__ fails
-        return type(error).__name__[:300]
+        return type(error).__name__[:LONGEST_LINE]
 
 
 def is_memory(error: BaseException) -> bool:
     """Say whether an error is one of memory that is missing, on the machine or on its GPU."""
+    if isinstance(error, MemoryError):
+        return True
+
     text = line(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or any(part in text for part in MEMORY)
-        or _is_allocation(text)
-    )
+    if any(part in text for part in MEMORY):
+        return True
+    return "memory" in text and "alloc" in text
 
 
 def is_device(text: str) -> bool:
     """Say whether a line tells of a GPU that fails, whatever ran on it: busy, lost, or with errors of its memory."""
     text = text.lower()
     return any(part in text for part in DEVICE) and ASSERTION not in text
-
-
-def _is_allocation(text: str) -> bool:
-    return "memory" in text and "alloc" in text

@@ -155,9 +155,9 @@ def _enter_sandbox(order: Order) -> dict[str, int | None]:
     except isolation.Refused:
         raise
     except BaseException as error:
-        mend = MENDS.get(step, "see docs/judge.md, Walls")
+        mend = MENDS.get(step, "see docs/judge.md, The sandbox")
         raise isolation.Refused(f"{step} failed ({line(error)}): {mend}") from None
-    return site_limits.holding()
+    return site_limits.soft_limits()
 
 
 def _begin(step: str) -> str:

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from archloop.data.dataset_file import read_facts, read_split
 from archloop.errors import InputError
-from archloop.evaluation.devices import device_name, judging_device, resolved_precision
+from archloop.evaluation.devices import judging_device, resolved_precision
 from archloop.evaluation.records import Record, TrainingRequest, unjudged
 from archloop.evaluation.score import (
     MAXIMUM_HEADER,
@@ -32,7 +32,7 @@ from archloop.evaluation.score import (
 from archloop.evaluation.server import DATA, METADATA, Server, read_all, start_server
 from archloop.evaluation.static_checks import check_program, without_unused
 from archloop.files import remove_tree, write_json
-from archloop.model.loading import versions
+from archloop.machine import device_name, versions_with_kernel
 from archloop.progress import get_logger
 from archloop.random_seeds import derive
 from archloop.sandbox import isolation
@@ -115,8 +115,10 @@ class Judge:
             raise
 
         # What a score depends on beside settings, data and device.
-        processor = f"{platform.machine()} {self.server.instructions}"
-        self.versions = versions("torch", "torchvision", "numpy") | {"cpu": processor}
+        self.cpu = self.server.instructions
+        processor = f"{platform.machine()} {self.cpu}"
+        packages = ("torch", "torchvision", "numpy")
+        self.versions = versions_with_kernel(packages) | {"cpu": processor}
         if self.level == "bubblewrap":  # each program has a server of its own
             self._stop()
         return self

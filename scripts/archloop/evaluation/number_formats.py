@@ -36,9 +36,14 @@ def formats(precision: str, device: str) -> list[Format]:
 
     precision: evaluation.precision, resolved. Processors train contiguous.
     """
-    precisions = ("bfloat16", "float32") if precision == "bfloat16" else ("float32",)
+    precisions = ["bfloat16", "float32"] if precision == "bfloat16" else ["float32"]
     layouts = LAYOUTS if device.startswith("cuda") else ("contiguous",)
-    return [Format(each, layout) for each in precisions for layout in layouts]
+
+    choices = []
+    for each in precisions:
+        for layout in layouts:
+            choices.append(Format(each, layout))
+    return choices
 
 
 def first_that_works(choices: list[Format], try_out: Callable[[Format], object]) -> Format:

@@ -6,17 +6,15 @@ No recursion and no pass over the program for each name: however deep or long a 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
-COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 LONGEST_TEXT = 200  # parts that a text is put together from
-WORDLESS = (
-    ast.expr_context,
-    ast.operator,
-    ast.unaryop,
-    ast.cmpop,
-    ast.boolop,
-)  # parts that hold no name
+# Parts of a program that hold no name.
+WORDLESS = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
 
 
 @dataclass(eq=False)
@@ -25,7 +23,7 @@ class Scope:
 
     kind: str
     outer: "Scope | None" = None
-    bound: dict[str, list] = field(default_factory=dict)
+    bound: dict[str, list["Binding"]] = field(default_factory=dict)
     elsewhere: dict[str, str] = field(default_factory=dict)  # name -> global or nonlocal
 
     def bind(self, name: str, binding: "Binding") -> None:
@@ -42,33 +40,51 @@ class Binding:
     alias: ast.alias | None = None
 
 
-def scoped(tree: ast.Module) -> list[tuple[ast.AST, Scope]]:
+# A part of a program, with the scope that its names are looked up in.
+Scoped = tuple[ast.AST, Scope]
+# The same of a text; without a scope no name counts.
+Part = tuple[ast.expr, Scope | None]
+
+
+def scoped(tree: ast.Module) -> list[Scoped]:
     """Return every node, in the order of the text, with its scope; what is bound is in the scopes."""
-    found, todo = [], [(tree, Scope("module"))]
-    while todo:
-        node, scope = todo.pop()
+    found: list[Scoped] = []
+    to_do: list[Scoped] = [(tree, Scope("module"))]
+    while to_do:
+        node, scope = to_do.pop()
         found.append((node, scope))
         _bind(node, scope)
-        todo.extend(reversed(list(_children(node, scope))))
+        children = list(_children(node, scope))
+        to_do.extend(reversed(children))
     return found
 
 
 def binder(name: str, scope: Scope) -> list[tuple[Scope, list[Binding]]]:
     """Return the scopes in which a name that is read may be bound, the innermost first; none for a builtin."""
-    found, place = [], scope
+    place: Scope | None = scope
     if scope.elsewhere.get(name) == "global":
         place = _module(scope)
     elif scope.elsewhere.get(name) == "nonlocal":
         place = scope.outer
+
+    found = []
     first = True
     while place is not None:
+        # What a class body binds is not seen in the functions below it.
         if name in place.bound and (first or place.kind != "class"):
             found.append((place, place.bound[name]))
-            if (
-                place.kind != "class"
-            ):  # in a class body a name may be bound later, and then means the outer one
+            # In a class body a name may be bound later, and then means the outer one.
+            if place.kind != "class":
                 return found
         place, first = place.outer, False
+    return found
+
+
+def bindings_of(name: str, scope: Scope) -> list[Binding]:
+    """Return all ways in which a name that is read may have got its value."""
+    found = []
+    for _, bound in binder(name, scope):
+        found += bound
     return found
 
 
@@ -77,54 +93,60 @@ def text_of(node: ast.expr, scope: Scope | None = None) -> str | None:
 
     scope: where it stands; with it a name counts that is bound to such a text and never to anything else.
     """
-    parts, todo = [], [(node, scope)]
+    written: list[str] = []
+    to_do: list[Part] = [(node, scope)]
     for _ in range(LONGEST_TEXT):
-        if not todo:
-            return "".join(parts)
-        each, place = todo.pop()
-        if isinstance(each, ast.Constant) and isinstance(each.value, str):
-            parts.append(each.value)
+        if not to_do:
+            return "".join(written)
+        part, place = to_do.pop()
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            written.append(part.value)
             continue
-        inner = _put_together(each, place)
+
+        inner = _put_together(part, place)
         if inner is None:
             return None
-        todo += reversed(inner)
+        to_do += reversed(inner)
     return None
 
 
-def _put_together(
-    node: ast.expr, scope: Scope | None
-) -> list[tuple[ast.expr, Scope | None]] | None:
+def _put_together(node: ast.expr, scope: Scope | None) -> list[Part] | None:
     """Return the parts, with their scopes, that make up a text in their order; None for what is no such text."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return [(node.left, scope), (node.right, scope)]
     if isinstance(node, ast.JoinedStr):
-        return [(each, scope) for each in node.values]
+        return [(value, scope) for value in node.values]
     if isinstance(node, ast.FormattedValue) and node.format_spec is None:
         return [(node.value, scope)]
-    if _is_joined(node):
-        return [(each, scope) for each in node.args[0].elts]
+    joined = _joined(node)
+    if joined is not None:
+        return [(element, scope) for element in joined]
     if isinstance(node, ast.Name) and scope is not None:
-        bindings = [binding for _, bound in binder(node.id, scope) for binding in bound]
-        values = [
-            (binding.value, binding.scope) for binding in bindings if binding.value is not None
-        ]
-        # Its one assignment binds it twice: as a value, and as a name that is written to.
-        return values if len(values) == 1 and len(bindings) == 2 else None
+        return _only_value(node.id, scope)
     return None
 
 
-def _is_joined(node: ast.expr) -> bool:
-    """Say whether an expression is `"".join([...])`."""
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "join"
-        and isinstance(node.func.value, ast.Constant)
-        and node.func.value.value == ""
-        and len(node.args) == 1
-        and isinstance(node.args[0], (ast.List, ast.Tuple))
-    )
+def _joined(node: ast.expr) -> list[ast.expr] | None:
+    """Return the elements of `"".join([...])`; None for anything else."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return None
+    between = node.func.value
+    if node.func.attr != "join" or not isinstance(between, ast.Constant) or between.value != "":
+        return None
+    if len(node.args) != 1 or not isinstance(node.args[0], (ast.List, ast.Tuple)):
+        return None
+    return node.args[0].elts
+
+
+def _only_value(name: str, scope: Scope) -> list[Part] | None:
+    """Return the one value that a name has, with its scope; None for a name that may have another."""
+    bindings = bindings_of(name, scope)
+    values: list[Part] = []
+    for binding in bindings:
+        if binding.value is not None:
+            values.append((binding.value, binding.scope))
+    # Its one assignment binds it twice: as a value, and as a name that is written to.
+    return values if len(values) == 1 and len(bindings) == 2 else None
 
 
 def _module(scope: Scope) -> Scope:
@@ -137,34 +159,38 @@ def _bind(node: ast.AST, scope: Scope) -> None:
     """Bind in its scope what a node binds."""
     for name, binding in _bindings(node, scope):
         target = scope
-        while target.kind == "comprehension" and isinstance(node, ast.NamedExpr):
-            target = target.outer
+        if isinstance(node, ast.NamedExpr):
+            target = _around_comprehensions(scope)
         if target.elsewhere.get(name) == "global":
             target = _module(target)
         elif target.elsewhere.get(name) == "nonlocal":
-            target = next((place for place, _ in binder(name, target)), target)
+            outer = binder(name, target)
+            target = outer[0][0] if outer else target
         target.bind(name, binding)
 
 
+def _around_comprehensions(scope: Scope) -> Scope:
+    while scope.kind == "comprehension" and scope.outer is not None:
+        scope = scope.outer
+    return scope
+
+
 def _bindings(node: ast.AST, scope: Scope) -> Iterator[tuple[str, Binding]]:
+    """Yield (name, how it is bound) of what a node binds by itself."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
-        yield from ((name, Binding(origin, alias=alias)) for name, origin, alias in imported(node))
+        for name, origin, alias in imported(node):
+            yield name, Binding(origin, alias=alias)
     elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield node.name, Binding()
     elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
         yield node.id, Binding()
     elif isinstance(node, ast.Assign):
-        yield from (
-            (each.id, Binding(None, node.value, scope))
-            for each in node.targets
-            if isinstance(each, ast.Name)
-        )
-    elif (
-        isinstance(node, (ast.AnnAssign, ast.NamedExpr))
-        and isinstance(node.target, ast.Name)
-        and node.value
-    ):
-        yield node.target.id, Binding(None, node.value, scope)
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                yield target.id, Binding(None, node.value, scope)
+    elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)):
+        if isinstance(node.target, ast.Name) and node.value:
+            yield node.target.id, Binding(None, node.value, scope)
     elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
         yield node.name, Binding()
     elif isinstance(node, ast.MatchMapping) and node.rest:
@@ -175,58 +201,98 @@ def imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str, ast.
     """Yield (name in the program, what it stands for, the part of the statement) of every name that it binds."""
     for alias in node.names:
         if isinstance(node, ast.ImportFrom):
-            yield (
-                alias.asname or alias.name,
-                f"{'.' * node.level}{node.module or ''}.{alias.name}",
-                alias,
-            )
+            module = "." * node.level + (node.module or "")
+            yield alias.asname or alias.name, f"{module}.{alias.name}", alias
+        elif alias.asname:
+            yield alias.asname, alias.name, alias
         else:
             root = alias.name.partition(".")[0]
-            yield alias.asname or root, alias.name if alias.asname else root, alias
+            yield root, root, alias
 
 
-def _children(node: ast.AST, scope: Scope) -> Iterator[tuple[ast.AST, Scope]]:
+def _children(node: ast.AST, scope: Scope) -> Iterator[Scoped]:
     """Yield the parts of a node with their scopes."""
-    if isinstance(node, FUNCTIONS):
-        inner = Scope("function", scope)
-        _declare(node, inner)
-        outside = [*getattr(node, "decorator_list", ()), getattr(node, "returns", None)]
-        outside += [*node.args.defaults, *node.args.kw_defaults]
-        arguments = [each for each in ast.iter_child_nodes(node.args) if isinstance(each, ast.arg)]
-        outside += [each.annotation for each in arguments]
-        yield from ((each, scope) for each in outside if each is not None)
-        for each in arguments:
-            inner.bind(each.arg, Binding())
-        body = node.body if isinstance(node.body, list) else [node.body]
-        yield from ((each, inner) for each in body)
+    if _is_function(node):
+        yield from _parts_of_function(node, scope)
     elif isinstance(node, ast.ClassDef):
-        inner = Scope("class", scope)
-        _declare(node, inner)
-        yield from ((each, scope) for each in [*node.decorator_list, *node.bases, *node.keywords])
-        yield from ((each, inner) for each in node.body)
-    elif isinstance(node, COMPREHENSIONS):
-        inner = Scope("comprehension", scope)
-        first = node.generators[0].iter
-        yield first, scope
-        for each in ast.iter_child_nodes(node):
-            if isinstance(each, ast.comprehension):
-                parts = [each.target, each.iter, *each.ifs]
-                yield from ((part, inner) for part in parts if part is not first)
-            else:
-                yield each, inner
+        yield from _parts_of_class(node, scope)
+    elif _is_comprehension(node):
+        yield from _parts_of_comprehension(node, scope)
     else:
-        yield from (
-            (each, scope) for each in ast.iter_child_nodes(node) if not isinstance(each, WORDLESS)
-        )
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, WORDLESS):
+                yield child, scope
 
 
-def _declare(node: ast.AST, inner: Scope) -> None:
+def _is_function(node: ast.AST) -> TypeGuard[Function]:
+    return isinstance(node, FUNCTIONS)
+
+
+def _is_comprehension(node: ast.AST) -> TypeGuard[Comprehension]:
+    return isinstance(node, COMPREHENSIONS)
+
+
+def arguments_of(node: Function) -> list[ast.arg]:
+    """Return the arguments of a function, of every kind, in the order of the tree."""
+    return [child for child in ast.iter_child_nodes(node.args) if isinstance(child, ast.arg)]
+
+
+def _parts_of_function(node: Function, scope: Scope) -> Iterator[Scoped]:
+    """Yield decorators, annotations and defaults in the scope around a function, its body in its own."""
+    arguments = arguments_of(node)
+    outside: list[ast.expr | None] = []
+    body: list[ast.stmt] | list[ast.expr]
+    if isinstance(node, ast.Lambda):
+        body = [node.body]
+    else:
+        body = node.body
+        outside += [*node.decorator_list, node.returns]
+    outside += [*node.args.defaults, *node.args.kw_defaults]
+    outside += [argument.annotation for argument in arguments]
+
+    inner = Scope("function", scope)
+    _declare(node, inner)
+    for part in outside:
+        if part is not None:
+            yield part, scope
+    for argument in arguments:
+        inner.bind(argument.arg, Binding())
+    for statement in body:
+        yield statement, inner
+
+
+def _parts_of_class(node: ast.ClassDef, scope: Scope) -> Iterator[Scoped]:
+    """Yield decorators and bases in the scope around a class, its body in its own."""
+    inner = Scope("class", scope)
+    _declare(node, inner)
+    for part in (*node.decorator_list, *node.bases, *node.keywords):
+        yield part, scope
+    for statement in node.body:
+        yield statement, inner
+
+
+def _parts_of_comprehension(node: Comprehension, scope: Scope) -> Iterator[Scoped]:
+    """Yield what the first loop goes over in the scope around a comprehension, all else in its own."""
+    inner = Scope("comprehension", scope)
+    first = node.generators[0].iter
+    yield first, scope
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.comprehension):
+            yield child, inner
+            continue
+        for part in (child.target, child.iter, *child.ifs):
+            if part is not first:
+                yield part, inner
+
+
+def _declare(node: Function | ast.ClassDef, inner: Scope) -> None:
     """Note which names of a body are declared global or nonlocal, before anything in it is bound."""
-    body = node.body if isinstance(node.body, list) else []
-    todo = list(body)
-    while todo:
-        each = todo.pop()
-        if isinstance(each, (ast.Global, ast.Nonlocal)):
-            inner.elsewhere |= dict.fromkeys(each.names, type(each).__name__.lower())
-        elif not isinstance(each, (*FUNCTIONS, ast.ClassDef, ast.expr)):
-            todo.extend(ast.iter_child_nodes(each))
+    to_do: list[ast.AST] = []
+    if not isinstance(node, ast.Lambda):
+        to_do += node.body
+    while to_do:
+        part = to_do.pop()
+        if isinstance(part, (ast.Global, ast.Nonlocal)):
+            inner.elsewhere |= dict.fromkeys(part.names, type(part).__name__.lower())
+        elif not isinstance(part, (*FUNCTIONS, ast.ClassDef, ast.expr)):
+            to_do.extend(ast.iter_child_nodes(part))

@@ -8,11 +8,11 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import cross_entropy
 
 from archloop.evaluation.faults import is_memory, line
 from archloop.evaluation.networks import (
@@ -28,7 +28,8 @@ from archloop.evaluation.networks import (
     unregistered,
     without_numbers,
 )
-from archloop.evaluation.number_formats import PLAIN, Format, autocast, first_that_works, formats
+from archloop.evaluation.number_formats import Format, autocast, first_that_works, formats
+from archloop.evaluation.protocol import PROTOCOLS, Plan, Prepare, preparer
 from archloop.evaluation.records import CandidateReport, Epoch
 from archloop.lemur.contract import hyperparameters
 from archloop.novelty.graph_fingerprint import fingerprint
@@ -37,24 +38,10 @@ from archloop.settings.sections import Evaluation
 LOOK_FOR_NAN_EVERY = 50  # steps
 CURVE_POINTS = 50
 
-# A function of (uint8 images, whether each is flipped) that gives what a network sees.
-Prepare = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 # Yields (what the network sees, labels) of each batch of an epoch.
 Batches = Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]]
 # What an epoch gives: its record, and the loss of each step.
 Trained = tuple[Epoch, list[float]]
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What happens to an image before the network sees it, and how many are predicted at once."""
-
-    size: int | None  # pixels that it is resized to, bilinearly; None leaves it
-    flip: bool  # left to right, at random, in training only
-    predict_batch: int
-
-
-PROTOCOLS = {"native": Protocol(None, False, 256), "resize256_flip": Protocol(256, True, 32)}
 
 
 @dataclass(frozen=True)
@@ -81,18 +68,6 @@ class CandidateData:
             validation_images=self.validation_images[:images],
             test_images=self.test_images[:images],
         )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How one training runs."""
-
-    settings: Evaluation
-    protocol: Protocol
-    seed: int
-    device: str
-    format: Format = PLAIN
-    prm: dict = field(default_factory=dict)  # the program's hyperparameters
 
 
 class _Stages:
@@ -358,31 +333,6 @@ def _optimizer(
     return torch.optim.SGD(
         weights, lr=learning_rate, momentum=momentum, foreach=device.startswith("cuda")
     )
-
-
-def preparer(mean: list[float], std: list[float], plan: Plan) -> Prepare:
-    """Return the function that makes of images what a network sees: normalised, resized and flipped.
-
-    mean, std: by channel, of pixels from 0 to 1.
-    """
-    means = torch.tensor(mean, device=plan.device).view(1, -1, 1, 1)
-    stds = torch.tensor(std, device=plan.device).view(1, -1, 1, 1)
-    # (pixels / 255 - mean) / std, as one multiplication and one addition.
-    scale, shift = 1 / (255 * stds), -means / stds
-    size = plan.protocol.size
-
-    def prepare(images: torch.Tensor, flips: torch.Tensor | None = None) -> torch.Tensor:
-        images = torch.addcmul(shift, images.float(), scale)
-        if size:
-            images = interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
-        if flips is not None:
-            flipped = flips.to(plan.device).view(-1, 1, 1, 1)
-            images = torch.where(flipped, images.flip(3), images)
-        if plan.format.layout == "channels_last":
-            images = images.to(memory_format=torch.channels_last)
-        return images
-
-    return prepare
 
 
 def _predict(

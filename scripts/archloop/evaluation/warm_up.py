@@ -1,4 +1,4 @@
-"""What trusted code does behind the walls before a program is read: start the threads, start the device, train a step.
+"""What trusted code does in the sandbox before a program is read: start the threads, start the device, train a step.
 
 What this machine refuses shows here, and is no verdict on a program.
 """
@@ -24,18 +24,29 @@ def take_a_step(device: str) -> None:
     Raises whatever the device raises, and RuntimeError when the loss is no finite number.
     """
     gpu = device.startswith("cuda")
-    half = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    precision = torch.autocast("cuda", torch.bfloat16) if half else contextlib.nullcontext()
+    precision: contextlib.AbstractContextManager = contextlib.nullcontext()
+    if gpu and torch.cuda.is_bf16_supported(including_emulation=False):
+        precision = torch.autocast("cuda", torch.bfloat16)
+
+    # The generators of the program that follows stay as they are.
     with torch.random.fork_rng(devices=[]):
-        layers = [torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU()]
-        layers += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10)]
-        model = torch.nn.Sequential(*layers).to(device)
+        model = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3, padding=1),
+            torch.nn.BatchNorm2d(8),
+            torch.nn.ReLU(),
+            torch.nn.AdaptiveAvgPool2d(1),
+            torch.nn.Flatten(),
+            torch.nn.Linear(8, 10),
+        ).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, foreach=gpu)
+
     images = torch.linspace(0, 1, 16 * 3 * 32 * 32, device=device).view(16, 3, 32, 32)
+    labels = torch.zeros(16, dtype=torch.long, device=device)
     with precision:
-        loss = cross_entropy(model(images), torch.zeros(16, dtype=torch.long, device=device))
+        loss = cross_entropy(model(images), labels)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
+
     if not loss.isfinite():  # this waits for the device, too
         raise RuntimeError(f"a training step on {device} gave the loss {loss.item()}")

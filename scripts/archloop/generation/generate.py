@@ -20,15 +20,15 @@ from archloop.generation.answer_log import answer_log
 from archloop.generation.answers import OPENINGS, THINKING, extract_program
 from archloop.generation.decode import Sequence, batch_limit, new_decoder, sample
 from archloop.generation.write_prompts import PromptRow
+from archloop.machine import choose_device, versions
 from archloop.model.adapters import check_base
 from archloop.model.chat_template import chat_tokens, opening_tokens
-from archloop.model.loading import choose_device, load_adapter, load_model, load_tokenizer
+from archloop.model.loading import load_adapter, load_model, load_tokenizer
 from archloop.model.prepared import check_model
 from archloop.model.types import LanguageModel, Tokenizer
 from archloop.progress import Progress
 from archloop.random_seeds import derive
 from archloop.settings.sections import Generation, Loading
-from archloop.workflow.provenance import versions
 
 REPAIR = "This program is refused: {reason}. Write the whole program again without this fault."
 # Tokens at the end of a prompt in which a template opens the thinking.

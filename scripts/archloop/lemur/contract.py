@@ -7,7 +7,7 @@ keep every other character of the source.
 
 import ast
 
-from archloop.texts import MARGIN, line_feeds, one_layout, parsed
+from archloop.texts import line_feeds, margin_of, one_layout, parsed
 
 TRAIN_SETUP = """
     def train_setup(self, prm):
@@ -117,7 +117,7 @@ def _completed(program: str, values: dict) -> str:
     last = net.body[-1]
     if last.lineno == net.lineno:
         raise ValueError("Net is written on one line")
-    margin = MARGIN.match(program.split("\n")[net.body[0].lineno - 1])[0]
+    margin = margin_of(program.split("\n")[net.body[0].lineno - 1])
     text = "".join(added).replace("\n    ", "\n" + margin).rstrip()
     end = (last.end_lineno, last.end_col_offset)
     edits.append((end, end, "\n" + text))

@@ -9,8 +9,7 @@ import datetime
 from collections.abc import Sequence
 from typing import Any
 
-from archloop.errors import InputError
-from archloop.model.loading import one_line
+from archloop.errors import InputError, kind_and_line
 from archloop.model.types import Tokenizer
 from archloop.progress import get_logger
 
@@ -117,7 +116,7 @@ def _turns(tokenizer: Tokenizer, *turns: str) -> str:
         )
     except Exception as error:  # a template is a program of its own
         raise InputError(
-            f"{tokenizer.name_or_path}: its chat template fails ({one_line(error)})"
+            f"{tokenizer.name_or_path}: its chat template fails ({kind_and_line(error)})"
         ) from None
     return text
 

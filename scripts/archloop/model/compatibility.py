@@ -6,10 +6,10 @@ No weight is loaded, so it is known in seconds, before any job.
 from pathlib import Path
 from typing import Any
 
-from archloop.errors import InputError
+from archloop.errors import InputError, kind_and_line
 from archloop.files import read_foreign_json
 from archloop.model.chat_template import chat_tokens, encode_pair
-from archloop.model.loading import load_tokenizer, one_line
+from archloop.model.loading import load_tokenizer
 from archloop.model.types import LanguageModel, Tokenizer
 
 # A program with all that Python needs to come through a tokenizer: indents, blank lines, tabs,
@@ -42,7 +42,7 @@ def check_compatibility(folder: Path, stored: int) -> int:
             model = make(config)
     except Exception as error:  # a configuration that it does not know gives any kind of error
         raise InputError(
-            f"config.json describes no causal language model ({one_line(error)})"
+            f"config.json describes no causal language model ({kind_and_line(error)})"
         ) from None
     _check_attention(model)
 

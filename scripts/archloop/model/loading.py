@@ -3,17 +3,15 @@ adapter on them."""
 
 import logging
 import os
-import platform
 import shutil
 import sys
 import warnings
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archloop.allocation import keep_freed_memory
-from archloop.errors import InputError
+from archloop.errors import InputError, kind_and_line
 from archloop.model.memory import read_header
 from archloop.model.prepared import ADAPTER, check_model
 from archloop.model.types import LanguageModel, Tokenizer
@@ -21,9 +19,6 @@ from archloop.settings.sections import Loading
 
 if TYPE_CHECKING:
     import torch
-
-# Of an error of another library, so many characters are told.
-LONGEST_REASON = 200
 
 
 def quiet_transformers(offline: bool = True) -> None:
@@ -58,37 +53,6 @@ def spare_bitsandbytes(quantization: str) -> None:
         modules["bitsandbytes"] = None  # as Python marks what cannot be imported
 
 
-def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of Python, the kernel and some packages, for the record of a job."""
-    system = {"python": platform.python_version(), "kernel": platform.release()}
-    return system | {package: metadata.version(package) for package in packages}
-
-
-def choose_device(wanted: str) -> str:
-    """Return the torch device for `auto`, `cpu`, `cuda` or `cuda:N`.
-
-    Raises InputError when there is no such GPU.
-
-    Torch, whose import takes seconds, is asked only where the answer hangs on it.
-    """
-    if wanted == "cpu":
-        return wanted
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if not torch.cuda.is_available():
-        raise InputError(
-            f"execution.device: {wanted}, but torch sees no GPU here; set execution.device to auto"
-            " or cpu"
-        )
-    _, named, number = wanted.partition(":")
-    count = torch.cuda.device_count()
-    if named and int(number) >= count:
-        raise InputError(f"execution.device: {wanted}, but there are {count} GPUs, counted from 0")
-    return wanted
-
-
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Return the tokenizer of a prepared model; it pads on the left, as generation needs."""
     check_model(folder)
@@ -99,7 +63,9 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     try:
         tokenizer = load(folder, local_files_only=True, padding_side="left")
     except Exception as error:  # the reader meets a broken file with any kind of error
-        raise InputError(f"{folder}: its tokenizer cannot be read ({one_line(error)})") from None
+        raise InputError(
+            f"{folder}: its tokenizer cannot be read ({kind_and_line(error)})"
+        ) from None
     if tokenizer.eos_token_id is None:
         raise InputError(f"{folder}: its tokenizer names no eos_token, so no answer could end")
     if tokenizer.pad_token_id is None:
@@ -124,7 +90,9 @@ def token_counter(folder: Path) -> Callable[[str], int]:
     try:
         fast = Tokenizer.from_file(str(path))
     except Exception as error:  # the reader meets a broken file with any kind of error
-        raise InputError(f"{folder}: its tokenizer cannot be read ({one_line(error)})") from None
+        raise InputError(
+            f"{folder}: its tokenizer cannot be read ({kind_and_line(error)})"
+        ) from None
     # Some models' files cut or fill up texts, which transformers does on demand alone.
     fast.no_truncation()
     fast.no_padding()
@@ -162,7 +130,7 @@ def load_model(folder: Path, loading: Loading, device: str) -> LanguageModel:
             "loading: the GPU's memory is full; set loading.quantization: nf4, or take another GPU"
         ) from None
     except Exception as error:  # the reader meets a broken model with any kind of error
-        raise InputError(f"{folder}: the model cannot be loaded ({one_line(error)})") from None
+        raise InputError(f"{folder}: the model cannot be loaded ({kind_and_line(error)})") from None
 
     missing = sorted(report["missing_keys"])
     if missing:
@@ -209,7 +177,9 @@ def load_adapter(
                 model, folder, config=config, is_trainable=dropout is not None
             )
     except Exception as error:  # the readers meet a broken file with any kind of error
-        raise InputError(f"{adapter}: no whole adapter of this model ({one_line(error)})") from None
+        raise InputError(
+            f"{adapter}: no whole adapter of this model ({kind_and_line(error)})"
+        ) from None
 
     weights = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     _check_names(adapter, stored, set(weights))
@@ -255,8 +225,3 @@ def _nf4(dtype: "torch.dtype") -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-
-
-def one_line(error: Exception) -> str:
-    text = f"{type(error).__name__}: {error}"
-    return " ".join(text.split())[:LONGEST_REASON]

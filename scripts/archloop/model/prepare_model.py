@@ -14,11 +14,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from archloop.errors import InputError
+from archloop.errors import InputError, kind_and_line
 from archloop.files import sha256_file, write_json
 from archloop.layout import PROVENANCE_SUFFIX
 from archloop.model.compatibility import check_compatibility
-from archloop.model.loading import one_line, quiet_transformers, save_model
+from archloop.model.loading import quiet_transformers, save_model
 from archloop.model.memory import INDEX, WHOLE, named_weights
 from archloop.model.prepared import MANIFEST, check_model
 from archloop.progress import get_logger
@@ -177,7 +177,7 @@ def _convert_gguf(source: Path, settings: Model, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     except Exception as error:  # the reader meets a broken file with any kind of error
         raise InputError(
-            f"model.reference: {settings.reference} cannot be read as GGUF ({one_line(error)})"
+            f"model.reference: {settings.reference} cannot be read as GGUF ({kind_and_line(error)})"
         ) from None
 
     # The weights are plain numbers from here on: saved with the quantiser's marks they would be
@@ -232,7 +232,7 @@ def _download(repository: str, revision: str | None, folder: Path) -> str | None
         raise
     except Exception as error:  # network, rights, names: each its own class
         raise InputError(
-            f"model.reference: {repository} could not be downloaded ({one_line(error)}); "
+            f"model.reference: {repository} could not be downloaded ({kind_and_line(error)}); "
             "check the name, the revision and the network, or use folder:; a gated model needs its "
             "licence accepted on its page, and on this node `hf auth login` or the variable"
             " HF_TOKEN"

@@ -1,4 +1,4 @@
-"""Why a run stopped: for every job that failed, where its log is, what it says, and what to do about it.
+"""Why a run stopped: for every job that failed, where its log is, what it says, and what to do.
 
 Reads the log that Snakemake keeps of its run, and the logs of the jobs named there. Standard library only.
 """
@@ -6,52 +6,62 @@ Reads the log that Snakemake keeps of its run, and the logs of the jobs named th
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from archloop.monitoring.snakemake_log import failed_attempts
 
-# What SLURM, the kernel or a script writes into a log -> what it means, and the remedy. The first that is found counts.
-CAUSES = [
-    (
+
+class Cause(NamedTuple):
+    """What a pattern in a log means, and the remedy; both may name what it found, and the rule."""
+
+    pattern: str
+    what: str
+    remedy: str
+
+
+# What SLURM, the kernel or a script writes into a log, and what that means. The first found counts.
+CAUSES: list[Cause] = [
+    Cause(
         r"oom[-_ ]kill|Out Of Memory|exceeded memory limit|Exceeded job memory limit",
         "it ran out of memory",
         "give {rule} more mem_mb in set-resources of the profile",
     ),
-    (
+    Cause(
         r"DUE TO TIME LIMIT",
         "it ran out of time",
         "give {rule} more runtime (minutes) in set-resources of the profile",
     ),
-    (r"DUE TO NODE FAILURE", "its node failed", "start the run again; what is finished stays"),
-    (r"DUE TO PREEMPTION", "it was preempted", "start the run again; what is finished stays"),
-    (
+    Cause(r"DUE TO NODE FAILURE", "its node failed", "start the run again; what is finished stays"),
+    Cause(r"DUE TO PREEMPTION", "it was preempted", "start the run again; what is finished stays"),
+    Cause(
         r"No space left on device|Disk quota exceeded",
         "the disk is full",
         "make room and start the run again",
     ),
-    (
+    Cause(
         r"Read-only file system",
         "the folder cannot be written",
         "make it writable and start the run again",
     ),
-    (
+    Cause(
         r"CUDA out of memory|CUDA error: out of memory",
         "the GPU's memory is full",
         "{gpu_memory}",
     ),
     # As start_logging writes it, to the terminal and to the log.
-    (r"^(?: {4}|\S+ \S+ ERROR \S+: )error: (.+)$", "{0}", "mend that and start the run again"),
-    (
+    Cause(r"^(?: {4}|\S+ \S+ ERROR \S+: )error: (.+)$", "{0}", "mend that and start the run again"),
+    Cause(
         r"^(?:.*')?sbatch: error: Batch job submission failed: (.+?)'?\.?$",
         "SLURM does not take it: {0}",
         "mend its line in the profile, or ask for what the account allows; preflight.py says more",
     ),
-    (r"CANCELLED AT", "it was cancelled", "start the run again; what is finished stays"),
-    (
+    Cause(r"CANCELLED AT", "it was cancelled", "start the run again; what is finished stays"),
+    Cause(
         r"^MemoryError",
         "it ran out of memory",
         "give {rule} more mem_mb in set-resources of the profile",
     ),
-    (r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", "{0}", "mend that and start the run again"),
+    Cause(r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", "{0}", "mend that and start the run again"),
 ]
 UNKNOWN = (
     "it ended without a message",
@@ -64,14 +74,17 @@ LESS_GPU_MEMORY = {
         "lower execution.workers (a smaller evaluation.batch_size is another protocol, by which"
         " every program is evaluated again)"
     ),
-    "finetune": "set finetuning.gradient_checkpointing: true, or lower finetuning.batch_size or max_pair_tokens",
+    "finetune": (
+        "set finetuning.gradient_checkpointing: true, or lower finetuning.batch_size or"
+        " max_pair_tokens"
+    ),
     "train_model": "lower batch_size in the file that model.reference names",
 }
 LAST_LINES = 5
 TAIL_BYTES = 20_000
 
 
-@dataclass
+@dataclass(frozen=True)
 class Failure:
     """The last failure of one job, and how often it had failed."""
 
@@ -88,27 +101,27 @@ def explain(log: Path) -> list[str]:
 
     log: Snakemake's own log of the run. Nothing failed, or no log: no lines.
     """
-    return [
-        line for failure in failures(log.read_text(errors="replace")) for line in _describe(failure)
-    ]
+    lines = []
+    for failure in failures(log.read_text(errors="replace")):
+        lines += _describe(failure)
+    return lines
 
 
 def failures(text: str) -> list[Failure]:
     """Return the jobs that failed and were not finished by a later attempt, in the order of the log."""
     found: dict[str, Failure] = {}
-    for each in failed_attempts(text):
-        # The place is that of the last attempt.
-        before = found.pop(each.job, None)
-        if each.mended:
+    for attempt in failed_attempts(text):
+        # A job comes where its last attempt does.
+        before = found.pop(attempt.job, None)
+        if attempt.mended:
             continue
-        values = each.values
-        found[each.job] = Failure(
-            rule=each.rule,
+        found[attempt.job] = Failure(
+            rule=attempt.rule,
             attempts=before.attempts + 1 if before else 1,
-            slurm=values.get("external_jobid"),
-            message=values.get("message", ""),
-            logs=[Path(name) for name in each.logs],
-            output=values.get("output", "").split(", ")[0],
+            slurm=attempt.values.get("external_jobid"),
+            message=attempt.values.get("message", ""),
+            logs=[Path(name) for name in attempt.logs],
+            output=attempt.values.get("output", "").split(", ")[0],
         )
     return list(found.values())
 
@@ -130,17 +143,26 @@ def _describe(failure: Failure) -> list[str]:
 
 def _cause(failure: Failure) -> tuple[str, str] | None:
     """Return (what happened, what to do about it), None where no log says."""
-    text = "\n".join([*(_tail(path) for path in failure.logs), failure.message])
-    for pattern, what, remedy in CAUSES:
-        if found := list(re.finditer(pattern, text, re.MULTILINE)):
-            # The rule of a workflow that has this one as a module, and those of cycle 0, end or begin with its name.
-            of_rule = (name for name in LESS_GPU_MEMORY if name in failure.rule)
-            less = LESS_GPU_MEMORY.get(next(of_rule, ""), "take a GPU with more memory")
-            return (
-                what.format(*found[-1].groups()),
-                remedy.format(rule=failure.rule, gpu_memory=less),
-            )
+    text = "\n".join([*map(_tail, failure.logs), failure.message])
+    for cause in CAUSES:
+        found = list(re.finditer(cause.pattern, text, re.MULTILINE))
+        if found:
+            what = cause.what.format(*found[-1].groups())
+            less = _less_gpu_memory(failure.rule)
+            return what, cause.remedy.format(rule=failure.rule, gpu_memory=less)
     return None
+
+
+def _less_gpu_memory(rule: str) -> str:
+    """Return what makes a rule need less of a GPU's memory.
+
+    The rule of a workflow that has this one as a module, and those of cycle 0, end or begin with
+    its name.
+    """
+    for name, remedy in LESS_GPU_MEMORY.items():
+        if name in rule:
+            return remedy
+    return "take a GPU with more memory"
 
 
 def _tail(path: Path) -> str:

@@ -1,18 +1,22 @@
-"""What a run is doing now, from the files that it leaves: states of jobs, verdicts an hour, counts, alarms in words.
+"""What a run is doing now, from the files that it leaves: states of jobs, verdicts an hour, alarms.
 
-Nothing in here is a result: a cycle under way counts what was judged so far. A file that is just being replaced, or was
-cut off, is left out, and the next look finds it. Standard library only.
+Nothing in here is a result: a cycle under way counts what was judged so far. A file that is just
+being replaced, or was cut off, is left out, and the next look finds it. Standard library only.
 """
 
 import re
 import shutil
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from archloop.errors import InputError
 from archloop.files import read_json
+from archloop.layout import Cell
+from archloop.monitoring.chain_order import in_order, roles
 from archloop.monitoring.live_cycles import (
     CUT,
     DONE,
@@ -36,23 +40,56 @@ from archloop.monitoring.status import (
     settings_of,
 )
 from archloop.progress import duration
-from archloop.settings.chains import MODEL, SEED, ancestors, effective, role
+from archloop.settings.chains import effective
 
 ON_GPU = ("generate", "evaluate", "finetune")
-CONTROLS = ("frozen", "fixed", "random")  # in the order of the report
-PACE_S, SILENCE_S = 6 * 3600, 2 * 3600
-PLACE = re.compile(r"(?:.*/)?logs/(?:(\w+)/)?(?:cycle-(\d+)/)?([a-z_]+?)(?:-(\d+))?\.log")
+PACE_S = 6 * 3600
+SHORTEST_PACE_S = 60
+SILENCE_S = 2 * 3600
+# `logs/main/cycle-3/evaluate-1.log`
+LOG_PATH = re.compile(
+    r"(?:.*/)?logs/(?:(?P<chain>\w+)/)?(?:cycle-(?P<cycle>\d+)/)?(?P<stage>[a-z_]+?)"
+    r"(?:-(?P<shard>\d+))?\.log"
+)
+# `reused` of a judge's run record, and how near its end that stands.
+REUSED = re.compile(rb'\n "reused": (\d{1,9}),?\n')
+REUSED_WITHIN = 4096
+
+Settings = dict[str, Any]
+Chains = dict[str, list[Cycle]]
+
+
+class Key(NamedTuple):
+    """What names a job in the paths of its logs. shard: as text, empty where it has none."""
+
+    chain: str
+    cycle: int
+    stage: str
+    shard: str
+
+
+class Judged(NamedTuple):
+    """Candidates whose verdicts came in at one time."""
+
+    when: float
+    candidates: float
 
 
 @dataclass(frozen=True)
 class Live:
-    """All that the page says; what the files do not tell is None or empty."""
+    """All that the page says; what the files do not tell is None or empty.
+
+    now: seconds since 1970. jobs: state -> how many. yields: role -> cycle -> admitted of 100.
+    left: seconds at least and at most; unknown: stages that this does not count. an_hour:
+    candidates judged. hours: stage -> of its jobs so far. reused: (judgements that were known
+    before, all). disk: (free, total) bytes. reports: page -> when it was written, newest first.
+    """
 
     now: float
     results: Path
     records: Records
-    jobs: Counter
-    chains: dict[str, list[Cycle]]
+    jobs: Counter[str]
+    chains: Chains
     yields: dict[str, dict[int, float]]
     left: tuple[float, float] | None
     unknown: list[str]
@@ -77,27 +114,37 @@ def gather(
     ended: bool = False,
     planned: list[Job] | None = None,
 ) -> Live:
-    """Look at a results folder. logs: the folder with logs and benchmarks. now: seconds since 1970.
+    """Look at a results folder.
 
-    ended: the run is over, though the process that holds its lock is still there. planned: as `plan` made it already.
+    logs: the folder with logs and benchmarks. now: seconds since 1970. ended: the run is over,
+    though the process that holds its lock is still there. planned: as `plan` made it already.
     """
-    now = time.time() if now is None else now
+    if now is None:
+        now = time.time()
     settings, records = settings_of(results), read_records(results)
-    records = replace(records, at_work=False) if ended else records
-    planned = plan(results, settings) if planned is None else planned
+    if ended:
+        records = replace(records, at_work=False)
+    if planned is None:
+        planned = plan(results, settings)
     states = _states(planned, results, logs, records)
     chains = cycles_by_chain(results, in_order(settings), settings, planned, states)
-    seconds, left = durations(logs), [job for job in planned if states[job] != DONE]
-    verdicts = _verdicts(planned, states, settings)
-    means = [expected(job, seconds) for job in left]
+
+    left = [job for job in planned if states[job] != DONE]
+    seconds = durations(logs)
+    means = {job: expected(job, seconds) for job in left}
     hours = _hours(logs)
-    silence = _silence(results, verdicts, records, now)
-    waits = any(job.stage == "evaluate" for job in left)
-    alarms = (
-        [f"No verdict for {duration(silence)}."]
-        if waits and silence is not None and silence > SILENCE_S
-        else []
-    )
+    hours_planned = None
+    if planned and hours:
+        to_come = sum(mean for mean in means.values() if mean)
+        hours_planned = sum(hours.values()) + to_come / 3600
+
+    judged = _judged(planned, states, settings)
+    alarms = [
+        *_silence_alarm(results, left, judged, records, now),
+        *_record_alarms(records),
+        *_cycle_alarms(chains),
+    ]
+
     return Live(
         now=now,
         results=results,
@@ -106,160 +153,146 @@ def gather(
         chains=chains,
         yields=_yields(settings, chains),
         left=seconds_left(left, settings, seconds) if left else None,
-        unknown=sorted({job.stage for job, mean in zip(left, means) if mean is None}),
-        an_hour=_pace(verdicts, records, now),
+        unknown=sorted({job.stage for job, mean in means.items() if mean is None}),
+        an_hour=_pace(judged, records, now),
         hours=hours,
-        hours_planned=sum(hours.values()) + sum(filter(None, means)) / 3600
-        if planned and hours
-        else None,
+        hours_planned=hours_planned,
         device=_device(results),
         reused=_reused(results, chains),
         disk=_disk(results),
         reports=_reports(results),
-        alarms=alarms + _alarms(records, chains),
+        alarms=alarms,
     )
-
-
-def in_order(settings: dict) -> list[str]:
-    """Return the chains: the seed, then each after what it builds on, those of the model first, repeats together.
-
-    The file of settings has them by name alone.
-    """
-    chains = settings.get("chains", {})
-    loop = settings.get("report", {}).get("loop", "main")
-
-    known = loop in chains and "finetuning" in settings
-
-    def rank(name: str) -> tuple:
-        facts = chains[name]
-        builds_on = len([*ancestors(settings, name)]) if "start" in facts else 0
-        group = facts.get("repeat_of", name)
-        control = role(settings, name, loop) if known and name != SEED else None
-        place = CONTROLS.index(control) if control in CONTROLS else len(CONTROLS)
-        return (
-            builds_on,
-            facts.get("source", MODEL) != MODEL,
-            group != loop,
-            place,
-            group,
-            facts.get("random_seed") or 0,
-            name,
-        )
-
-    return sorted(chains, key=rank)
-
-
-def roles(settings: dict) -> dict[str, list[str]]:
-    """Return main, frozen and random -> their chains, all repeats: the first of each kind, on the first one's data."""
-    chains = settings.get("chains", {})
-    names = [name for name in in_order(settings) if name != SEED]
-    found: dict[str, str] = {}
-    for name in names:
-        same = (
-            chains[name].get("dataset") == chains[names[0]].get("dataset")
-            and "finetuning" in settings
-        )
-        kind = "main" if name == names[0] else role(settings, name, names[0]) if same else None
-        if kind in ("main", "frozen", "random"):
-            found.setdefault(kind, chains[name].get("repeat_of", name))
-    return {
-        kind: [name for name in names if chains[name].get("repeat_of", name) == group]
-        for kind, group in found.items()
-    }
 
 
 def _states(planned: list[Job], results: Path, logs: Path, records: Records) -> dict[Job, str]:
     """Return the state of every planned job."""
-    failed = {
-        place
-        for each in records.failures
-        if not (each.again or each.mended)
-        for place in _place(each.log)
-    }
+    failed = {_key_of_log(failure.log) for failure in records.lost}
     states = {}
     for job in planned:
-        mark = records.marks.get(
-            f"{results.resolve().name}/{job.path.relative_to(results).as_posix()}"
-        )
-        if mark is not None and records.at_work is not False:
-            states[job] = RUNNING if _begun(log_of(job, logs), mark) else QUEUED
-        elif mark is not None:
+        output = f"{results.resolve().name}/{job.path.relative_to(results).as_posix()}"
+        begun = records.marks.get(output)
+        if begun is not None and records.at_work is not False:
+            states[job] = RUNNING if _writes_log(log_of(job, logs), begun) else QUEUED
+        elif begun is not None:
             states[job] = CUT
         elif job.path.is_file():
             states[job] = DONE
         else:
             states[job] = FAILED if _key(job) in failed else WAITING
+
     return states
 
 
 def log_of(job: Job, logs: Path) -> Path:
     """Return where a job writes its log."""
-    folder = logs / job.chain / (f"cycle-{job.cycle}" if job.cycle else "")
-    shard = f"-{job.path.stem}" if job.path.stem.isdecimal() else ""
-    return folder / f"{job.stage}{shard}.log"
+    folder = Cell(job.chain, job.cycle).folder(logs)
+    shard = _key(job).shard
+    return folder / (f"{job.stage}-{shard}.log" if shard else f"{job.stage}.log")
 
 
-def _begun(log: Path, mark: float) -> bool:
+def _writes_log(log: Path, begun: float) -> bool:
     """Tell whether a job writes its log already; before that a cluster keeps it in its queue."""
     try:
-        return log.stat().st_mtime >= mark
+        return log.stat().st_mtime >= begun
     except OSError:
         return False
 
 
-def _key(job: Job) -> tuple[str, int, str, str]:
-    return job.chain, job.cycle, job.stage, job.path.stem if job.path.stem.isdecimal() else ""
+def _key(job: Job) -> Key:
+    shard = job.path.stem if job.path.stem.isdecimal() else ""
+    return Key(job.chain, job.cycle, job.stage, shard)
 
 
-def _place(log: str) -> list[tuple[str, int, str, str]]:
-    """Return the key of the job that a log belongs to, as a list of one, or of none."""
-    found = PLACE.fullmatch(log)
-    return [(found[1] or "", int(found[2] or 0), found[3], found[4] or "")] if found else []
+def _key_of_log(log: str) -> Key | None:
+    """Return the key of the job that a log belongs to, None where it is no job's."""
+    found = LOG_PATH.fullmatch(log)
+    if not found:
+        return None
+    return Key(found["chain"] or "", int(found["cycle"] or 0), found["stage"], found["shard"] or "")
 
 
-def _verdicts(
-    planned: list[Job], states: dict[Job, str], settings: dict
-) -> list[tuple[float, float]]:
-    """Return (when, how many) for each judged shard of a cycle; how many by the settings, split evenly."""
+def _judged(planned: list[Job], states: dict[Job, str], settings: Settings) -> list[Judged]:
+    """Return what the shards judged, with as many candidates as the settings give each of them."""
     found = []
     for job in planned:
         if job.stage != "evaluate" or states[job] != DONE or not job.cycle:
             continue
-        shards = effective(settings, "cycle", job.chain, job.cycle)["shards"]
-        try:
-            when = job.path.stat().st_mtime
-        except OSError:
-            continue
-        found.append(
-            (when, effective(settings, "cycle", job.chain, job.cycle)["candidates"] / shards)
-        )
+        size = effective(settings, "cycle", job.chain, job.cycle)
+        when = _modified(job.path)
+        if when is not None:
+            found.append(Judged(when, size["candidates"] / size["shards"]))
+
     return found
 
 
-def _pace(verdicts: list[tuple[float, float]], records: Records, now: float) -> float | None:
-    """Return the candidates judged an hour over the last six hours of the run; None where there were none."""
-    last = max((when for when, _ in verdicts), default=None)
-    if last is None:
+def _modified(path: Path) -> float | None:
+    """Return when a file was written; None where it is just being replaced."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
         return None
-    end = now if records.at_work else last
-    begin = max(end - PACE_S, records.started or min(when for when, _ in verdicts))
-    count = sum(many for when, many in verdicts if begin <= when <= end)
-    return 3600 * count / (end - begin) if count and end - begin >= 60 else None
 
 
-def _silence(
-    results: Path, verdicts: list[tuple[float, float]], records: Records, now: float
-) -> float | None:
-    """Return the seconds since the last verdict, or since the run began; None where no run is known to be at work."""
-    if not records.at_work:
+def _pace(judged: list[Judged], records: Records, now: float) -> float | None:
+    """Return the candidates judged an hour over the last six hours of the run.
+
+    None where there were none, or in no time to speak of.
+    """
+    if not judged:
         return None
-    times = [when for when, _ in verdicts] + ([records.started] if records.started else [])
-    for path in (results / "evaluations").glob("*"):  # each verdict is kept there at once
-        try:
-            times.append(path.stat().st_mtime)
-        except OSError:
-            continue
-    return now - max(times) if times else None
+
+    times = [each.when for each in judged]
+    end = now if records.at_work else max(times)
+    begin = max(end - PACE_S, records.started or min(times))
+    count = sum(each.candidates for each in judged if begin <= each.when <= end)
+    if not count or end - begin < SHORTEST_PACE_S:
+        return None
+    return 3600 * count / (end - begin)
+
+
+def _silence_alarm(
+    results: Path, left: list[Job], judged: list[Judged], records: Records, now: float
+) -> Iterator[str]:
+    """Yield a line where no verdict came for long, though there is something to judge."""
+    if not records.at_work or all(job.stage != "evaluate" for job in left):
+        return
+
+    times = [each.when for each in judged]
+    if records.started:
+        times.append(records.started)
+
+    # Each verdict is kept there at once.
+    for path in (results / "evaluations").glob("*"):
+        when = _modified(path)
+        if when is not None:
+            times.append(when)
+
+    if times and now - max(times) > SILENCE_S:
+        yield f"No verdict for {duration(now - max(times))}."
+
+
+def _record_alarms(records: Records) -> Iterator[str]:
+    """Yield the losses that were no numbers, and how many jobs failed."""
+    broken = []
+    for failure in records.failures:
+        if "no finite number" in failure.reason and not failure.mended:
+            broken.append(f"{failure.log}: the loss was no finite number.")
+
+    yield from broken[-3:]
+
+    lost = len(records.lost)
+    if lost:
+        jobs = "1 job" if lost == 1 else f"{lost} jobs"
+        yield f"Failed for good in this run: {jobs}; the reasons stand below."
+
+
+def _cycle_alarms(chains: Chains) -> Iterator[str]:
+    """Yield what is wrong with the last cycle of each chain that judged enough."""
+    for name, cycles in chains.items():
+        judged = [cycle for cycle in cycles if cycle.counts and cycle.judged >= ENOUGH]
+        for words in collapse(judged) if judged else ():
+            yield f"{name}, cycle {judged[-1].number}: {words}."
 
 
 def _hours(logs: Path) -> dict[str, float]:
@@ -274,49 +307,61 @@ def _device(results: Path) -> str | None:
     """Return the device that the newest judge named."""
     newest, when = None, 0.0
     for path in results.glob("*/cycle-*/evaluated/0.run.json"):
-        try:
-            if path.stat().st_mtime > when:
-                newest, when = path, path.stat().st_mtime
-        except OSError:
-            continue
+        modified = _modified(path)
+        if modified is not None and modified > when:
+            newest, when = path, modified
+
+    if newest is None:
+        return None
     try:
-        return str(read_json(newest, "device")["device"]) if newest else None
+        return str(read_json(newest, "device")["device"])
     except InputError:
         return None
 
 
-def _reused(results: Path, chains: dict[str, list[Cycle]]) -> tuple[int, int]:
-    """Return (judgements answered from the store, all) of the finished cycles whose run records tell."""
+def _reused(results: Path, chains: Chains) -> tuple[int, int]:
+    """Return (judgements answered from the store, all) of the finished cycles whose records tell."""
     reused = total = 0
     for name, cycles in chains.items():
         for cycle in cycles:
             if cycle.state != DONE or not cycle.judged:
                 continue
-            found = [
-                _number(path)
-                for path in (results / name / f"cycle-{cycle.number}" / "evaluated").glob(
-                    "*.run.json"
-                )
-            ]
-            if found and None not in found:
-                reused, total = reused + sum(found), total + cycle.judged
+            folder = Cell(name, cycle.number).folder(results) / "evaluated"
+            counts = _known(_reused_by(path) for path in folder.glob("*.run.json"))
+            if counts:
+                reused += sum(counts)
+                total += cycle.judged
+
     return reused, total
 
 
-def _number(path: Path) -> int | None:
-    """Return `reused` of a judge's run record, found near its end: the rest is long, and read by nobody here."""
+def _known(counts: Iterable[int | None]) -> list[int]:
+    """Return all of them; none where one is not known."""
+    found = []
+    for count in counts:
+        if count is None:
+            return []
+        found.append(count)
+
+    return found
+
+
+def _reused_by(path: Path) -> int | None:
+    """Return `reused` of a judge's run record, found near its end: the rest is long."""
     try:
         with open(path, "rb") as opened:
-            opened.seek(max(0, path.stat().st_size - 4096))
-            found = re.search(rb'\n "reused": (\d{1,9}),?\n', opened.read())
+            opened.seek(max(0, path.stat().st_size - REUSED_WITHIN))
+            found = REUSED.search(opened.read())
     except OSError:
         return None
+
     return int(found[1]) if found else None
 
 
 def _disk(results: Path) -> tuple[int, int]:
     """Return (free, total) bytes of the file system that the results lie on."""
-    usage = shutil.disk_usage(results if results.is_dir() else results.resolve().parent)
+    folder = results if results.is_dir() else results.resolve().parent
+    usage = shutil.disk_usage(folder)
     return usage.free, usage.total
 
 
@@ -327,40 +372,25 @@ def _reports(results: Path) -> dict[Path, float]:
         path = results / name / "index.html"
         if path.is_file():
             found[path] = path.stat().st_mtime
-    return dict(sorted(found.items(), key=lambda each: -each[1]))
+
+    newest_first = sorted(found, key=lambda path: -found[path])
+    return {path: found[path] for path in newest_first}
 
 
-def _yields(settings: dict, chains: dict[str, list[Cycle]]) -> dict[str, dict[int, float]]:
-    """Return role -> cycle -> admitted of 100 generated, over the runs of the group that finished that cycle."""
+def _yields(settings: Settings, chains: Chains) -> dict[str, dict[int, float]]:
+    """Return role -> cycle -> admitted of 100 generated, over the runs that finished that cycle."""
     found = {}
     for kind, names in roles(settings).items():
         of_cycle: dict[int, list[float]] = {}
         for name in names:
             for cycle in chains[name]:
                 if cycle.state == DONE and cycle.judged:
-                    of_cycle.setdefault(cycle.number, []).append(
-                        100 * cycle.counts["admitted"] / cycle.judged
-                    )
-        found[kind] = {
-            number: sum(values) / len(values) for number, values in sorted(of_cycle.items())
-        }
-    return {kind: values for kind, values in found.items() if values}
+                    share = 100 * cycle.counts["admitted"] / cycle.judged
+                    of_cycle.setdefault(cycle.number, []).append(share)
 
+        if of_cycle:
+            found[kind] = {
+                number: sum(shares) / len(shares) for number, shares in sorted(of_cycle.items())
+            }
 
-def _alarms(records: Records, chains: dict[str, list[Cycle]]) -> list[str]:
-    """Return what somebody should look at: failed jobs, losses that are no numbers, and cycles that collapse."""
-    found = []
-    broken = [
-        each for each in records.failures if "no finite number" in each.reason and not each.mended
-    ]
-    found += [f"{each.log}: the loss was no finite number." for each in broken[-3:]]
-    lost = [each for each in records.failures if not (each.again or each.mended)]
-    if lost:
-        found.append(
-            f"Failed for good in this run: {len(lost)} job{'s' * (len(lost) > 1)}; the reasons stand below."
-        )
-    for name, cycles in chains.items():
-        judged = [cycle for cycle in cycles if cycle.counts and cycle.judged >= ENOUGH]
-        if judged:
-            found += [f"{name}, cycle {judged[-1].number}: {words}." for words in collapse(judged)]
     return found

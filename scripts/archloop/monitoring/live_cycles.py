@@ -1,95 +1,141 @@
-"""The cycles of a run as they are now: state, stage, what was judged so far, and whether one collapses.
+"""The cycles of a run as they are now: state, stage, what was judged so far, whether one collapses.
 
 Standard library only.
 """
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import read_json
+from archloop.layout import SUMMARY, Cell
 from archloop.monitoring.status import Job
 from archloop.outcomes import NOT_VALID, OUTCOMES
 from archloop.settings.chains import cycles_of, effective
 
-DONE, RUNNING, QUEUED, FAILED, CUT, WAITING = (
-    "done",
-    "running",
-    "queued",
-    "failed",
-    "cut",
-    "waiting",
-)
+DONE = "done"
+RUNNING = "running"
+QUEUED = "queued"
+FAILED = "failed"
+CUT = "cut"
+WAITING = "waiting"
 BEFORE = 3  # finished cycles that the one under way is compared with
-ENOUGH, FEW_VALID, ONE_REASON = (
-    20,
-    0.1,
-    0.4,
-)  # judged candidates, and the shares that raise an alarm
+ENOUGH = 20  # judged candidates, below which nothing raises an alarm
+# Shares that raise one: so few valid, or so many that fail at one check.
+FEW_VALID, ONE_REASON = 0.1, 0.4
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """One box of a chain's strip: its state, the stage that it is at with what is done of it, and its counts."""
+    """One box of a chain's strip: its state, the stage that it is at with what is done of it.
+
+    counts: outcome -> candidates so far, empty where none is judged. one_graph: all its valid
+    programs compute one graph.
+    """
 
     number: int
     state: str
     stage: str = ""
-    counts: dict[str, int] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
     judged: int = 0
     planned: int = 0
     one_graph: bool = False
 
     @property
     def valid(self) -> int:
-        return self.judged - sum((self.counts or {}).get(name, 0) for name in NOT_VALID)
+        return self.judged - sum(self.counts.get(name, 0) for name in NOT_VALID)
 
 
 def cycles_by_chain(
-    results: Path, names: list[str], settings: dict, planned: list[Job], states: dict[Job, str]
+    results: Path,
+    names: list[str],
+    settings: dict[str, Any],
+    planned: list[Job],
+    states: dict[Job, str],
 ) -> dict[str, list[Cycle]]:
-    """Return chain -> its cycles, for the chains of these names. planned: all jobs; states: of each."""
+    """Return chain -> its cycles, for the chains of these names.
+
+    planned: all jobs. states: of each.
+    """
     of_cycle: dict[tuple[str, int], list[Job]] = {}
     for job in planned:
         if job.stage not in ("export", "report"):
             of_cycle.setdefault((job.chain, job.cycle), []).append(job)
+
     chains: dict[str, list[Cycle]] = {}
     for name in names:
         chains[name] = []
         for number in cycles_of(settings, name):
-            candidates = (
-                effective(settings, "cycle", name, number)["candidates"]
-                if planned and number
-                else 0
-            )
+            candidates = 0
+            if planned and number:
+                candidates = effective(settings, "cycle", name, number)["candidates"]
             jobs = [(job, states[job]) for job in of_cycle.get((name, number), [])]
-            chains[name].append(
-                _cycle(results / name / f"cycle-{number}", number, candidates, jobs)
-            )
+            folder = Cell(name, number).folder(results)
+            chains[name].append(_cycle(folder, number, candidates, jobs))
+
     return chains
 
 
 def _cycle(folder: Path, number: int, candidates: int, jobs: list[tuple[Job, str]]) -> Cycle:
-    """Return what there is to say of a cycle. candidates: how many it is to have. jobs: its own, with their states."""
-    found = Counter(state for _, state in jobs)
-    counts = _counts(folder / "summary.json") if number else None
-    if counts is not None and set(found) <= {DONE}:
-        return Cycle(number, DONE, "", counts, sum(counts.values()), sum(counts.values()))
-    if jobs and set(found) == {DONE}:
+    """Return what there is to say of a cycle.
+
+    candidates: how many it is to have. jobs: its own, with their states.
+    """
+    states = Counter(state for _, state in jobs)
+    funnel = _funnel(folder / SUMMARY) if number else None
+    if funnel is not None and set(states) <= {DONE}:
+        judged = sum(funnel.values())
+        return Cycle(number, DONE, counts=funnel, judged=judged, planned=judged)
+    if jobs and set(states) == {DONE}:
         return Cycle(number, DONE)
-    state = next((each for each in (FAILED, RUNNING, QUEUED, CUT) if found[each]), WAITING)
-    wanted = (state,) if state != WAITING else (WAITING,) if found[DONE] else ()
-    at = next((job.stage for job, state in jobs if state in wanted), "")
-    same = [state for job, state in jobs if job.stage == at]
-    stage = f"{at}, {same.count(DONE)} of {len(same)}" if len(same) > 1 else at
-    judged, one_graph = _judged(folder) if number and (found[DONE] or not jobs) else (None, False)
-    return Cycle(number, state, stage, judged, sum((judged or {}).values()), candidates, one_graph)
+
+    state = WAITING
+    for worse in (CUT, QUEUED, RUNNING, FAILED):
+        if states[worse]:
+            state = worse
+
+    counts: dict[str, int] = {}
+    one_graph = False
+    if number and (states[DONE] or not jobs):
+        counts, one_graph = _judged(folder)
+    return Cycle(
+        number=number,
+        state=state,
+        stage=_stage(jobs, state, begun=states[DONE] > 0),
+        counts=counts,
+        judged=sum(counts.values()),
+        planned=candidates,
+        one_graph=one_graph,
+    )
 
 
-def _counts(path: Path) -> dict[str, int] | None:
-    """Return the funnel of a finished cycle, None where its summary is not there or not whole."""
+def _stage(jobs: list[tuple[Job, str]], state: str, begun: bool) -> str:
+    """Return the stage that a cycle is at, with how many of its jobs are done.
+
+    A cycle that waits is at none before any of its jobs is done.
+    """
+    if state == WAITING and not begun:
+        return ""
+
+    of_stage: dict[str, list[str]] = {}
+    for job, of_job in jobs:
+        of_stage.setdefault(job.stage, []).append(of_job)
+    for stage, states in of_stage.items():
+        if state in states:
+            done = f", {states.count(DONE)} of {len(states)}"
+            return stage + done if len(states) > 1 else stage
+
+    return ""
+
+
+def _funnel(path: Path) -> dict[str, int] | None:
+    """Return the funnel of a finished cycle.
+
+    None where its summary is not there or not whole.
+    """
     try:
         funnel = read_json(path, "funnel")["funnel"]
         return {name: int(funnel[name]) for name in OUTCOMES}
@@ -97,9 +143,10 @@ def _counts(path: Path) -> dict[str, int] | None:
         return None
 
 
-def _judged(folder: Path) -> tuple[dict[str, int] | None, bool]:
-    """Return (outcomes so far of a cycle under way, whether all its valid programs compute one graph)."""
-    outcomes, graphs = Counter(), Counter()
+def _judged(folder: Path) -> tuple[dict[str, int], bool]:
+    """Return (outcomes so far of a cycle under way, whether all its valid programs are one graph)."""
+    outcomes: Counter[str] = Counter()
+    graphs: Counter[str] = Counter()
     for path in sorted((folder / "evaluated").glob("[0-9]*.json")):
         if path.name.endswith(".run.json"):
             continue
@@ -110,38 +157,47 @@ def _judged(folder: Path) -> tuple[dict[str, int] | None, bool]:
                     graphs[str((record.get("graph") or {}).get("digest"))] += 1
         except (InputError, KeyError, TypeError, AttributeError):
             continue
-    return dict(outcomes) or None, len(graphs) == 1 and sum(graphs.values()) >= ENOUGH // 2
+
+    return dict(outcomes), len(graphs) == 1 and graphs.total() >= ENOUGH // 2
 
 
 def collapse(judged: list[Cycle]) -> list[str]:
     """Return what is wrong with the last of some cycles, in words."""
-    last, before = judged[-1], judged[:-1][-BEFORE:]
+    return list(_faults(judged[-1], judged[:-1][-BEFORE:]))
+
+
+def _faults(last: Cycle, before: list[Cycle]) -> Iterator[str]:
     share = last.valid / last.judged
-    usual = sum(each.valid / each.judged for each in before) / len(before) if before else None
-    reason, count = max(
-        ((name, last.counts.get(name, 0)) for name in NOT_VALID), key=lambda each: each[1]
-    )
-    found = []
+    usual = _mean_share(before, lambda cycle: cycle.valid)
     if share < FEW_VALID:
-        found.append(f"{last.valid} of {last.judged} programs are valid")
+        yield f"{last.valid} of {last.judged} programs are valid"
     elif usual is not None and share < usual / 2:
-        found.append(f"{percent(share)} valid, against {percent(usual)} in the cycles before")
+        yield f"{percent(share)} valid, against {percent(usual)} in the cycles before"
+
+    check = max(NOT_VALID, key=lambda name: last.counts.get(name, 0))
+    count = last.counts.get(check, 0)
     if count > ONE_REASON * last.judged:
-        found.append(
-            f"{percent(count / last.judged)} fail at one check, {reason.replace('_', ' ')}"
-        )
-    if last.one_graph or (
-        last.state == DONE and last.valid and last.counts.get("near_copy") == last.valid
-    ):
-        found.append("all valid programs are copies")
-    return found
+        yield f"{percent(count / last.judged)} fail at one check, {check.replace('_', ' ')}"
+
+    copies = last.counts.get("near_copy")
+    only_copies = last.state == DONE and last.valid > 0 and copies == last.valid
+    if last.one_graph or only_copies:
+        yield "all valid programs are copies"
 
 
 def mean_of(before: list[Cycle], count: Callable[[Cycle], int]) -> str:
-    """Return a share as the mean of the last finished cycles, in words; nothing where there are none."""
-    shares = [count(each) / each.judged for each in before[-BEFORE:]]
-    return percent(sum(shares) / len(shares)) if shares else ""
+    """Return a share as the mean of the last finished cycles, in words; nothing where none is."""
+    mean = _mean_share(before[-BEFORE:], count)
+    return "" if mean is None else percent(mean)
+
+
+def _mean_share(cycles: list[Cycle], count: Callable[[Cycle], int]) -> float | None:
+    """Return the mean share of what was judged in some cycles; None of none."""
+    if not cycles:
+        return None
+    return sum(count(cycle) / cycle.judged for cycle in cycles) / len(cycles)
 
 
 def percent(share: float) -> str:
+    """Return a share (0 to 1) in whole per cent."""
     return f"{100 * share:.0f} %"

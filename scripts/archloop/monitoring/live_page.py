@@ -5,10 +5,12 @@ It counts; it judges nothing. Standard library only.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
+from archloop.errors import LONGEST_LINE, one_line
 from archloop.files import write_text
 from archloop.layout import PAGE, SETTINGS_FILE
 from archloop.monitoring.live import ON_GPU, Live, gather
@@ -23,6 +25,7 @@ from archloop.monitoring.live_cycles import (
     mean_of,
     percent,
 )
+from archloop.monitoring.live_jobs import Failure
 from archloop.monitoring.status import Job
 from archloop.outcomes import NOT_VALID
 from archloop.progress import duration, get_logger
@@ -31,19 +34,26 @@ NAME = "live.html"
 STYLE = PAGE / "live.css"
 REFRESH_S = 60
 ERRORS, ALARMS, UNDER_WAY, FAILS = 5, 6, 8, 3  # how many of each are shown
+# What a stage does, where its name does not say it.
 WORDS = {
     "write_prompts": "prompts",
     "generate": "writing",
     "draw_families": "drawing",
     "evaluate": "judging",
-}
-WORDS |= {
     "admit": "admitting",
     "finetune": "fine-tuning",
     "summarize": "summing up",
     "transfer": "taking over",
 }
-DASHES = {"main": "", "frozen": "5 3", "random": "1.5 3"}
+# The picture of yields, in pixels: where its axes begin and end, and how far labels lie apart.
+LEFT, RIGHT = 40, 440
+BOTTOM, HEIGHT = 132, 120
+LABEL_HEIGHT = 15
+DASHES = {
+    "main": "",
+    "frozen": "5 3",
+    "random": "1.5 3",
+}
 # The page may lie open for hours while nothing writes it; only the reader's clock knows.
 SCRIPT = """
 const written = Number(document.body.dataset.written) * 1000, minutes = Math.round((Date.now() - written) / 60000);
@@ -54,9 +64,10 @@ document.getElementById("old").hidden = minutes < 120 || document.body.dataset.o
 
 
 def write_beside(summary: Path) -> None:
-    """Write the page of the run that a cycle's summary belongs to; what stands in the way is logged, and ends nothing.
+    """Write the page of the run that a cycle's summary belongs to.
 
-    A summary that was made by hand elsewhere belongs to no run, and writes none.
+    What stands in the way is logged, and ends nothing. A summary that was made by hand elsewhere
+    belongs to no run, and writes none.
     """
     try:
         results = summary.absolute().parents[2]
@@ -64,7 +75,7 @@ def write_beside(summary: Path) -> None:
             write_page(results, results.parent / "logs", results / NAME)
     except Exception as error:  # a page for reading is worth no cycle
         get_logger("live").warning(
-            "%s was not written: %s", NAME, " ".join(f"{error!r}".split())[:300]
+            "%s was not written: %s", NAME, one_line(repr(error))[:LONGEST_LINE]
         )
 
 
@@ -73,32 +84,43 @@ def write_page(
 ) -> None:
     """Write the page of a results folder.
 
-    logs: the folder with the logs and benchmarks of its jobs. ended: the run is over, whoever holds its lock.
-    planned: all jobs, where somebody has planned already.
+    logs: the folder with the logs and benchmarks of its jobs. ended: the run is over, whoever holds
+    its lock. planned: all jobs, where somebody has planned already.
     """
     write_text(path, page(gather(results, logs, ended=ended, planned=planned), path))
 
 
 def page(live: Live, path: Path) -> str:
-    """Return the page. path: where it will lie, which its links are seen from. All texts are escaped."""
+    """Return the page; all texts in it are escaped.
+
+    path: where it will lie, which its links are seen from.
+    """
     alarms = live.alarms[:ALARMS]
     if len(live.alarms) > ALARMS:
         alarms.append(f"And {len(live.alarms) - ALARMS} more.")
+
     # It is there without a script too, hidden: only the reader's clock can tell that it holds.
-    old = "<p class='alarms' id='old' hidden><strong>Nothing has written this page for two hours.</strong></p>"
+    old = (
+        "<p class='alarms' id='old' hidden><strong>Nothing has written this page for two hours."
+        "</strong></p>"
+    )
     loud = f"<ul class='alarms' role='alert'>{_items(alarms)}</ul>" if alarms else ""
     main = f"<div>{_strips(live)}</div><div>{_under_way(live)}{_yields(live)}{_errors(live)}</div>"
     over = "yes" if live.finished or live.records.at_work is False else "no"
     title = f"{escape(live.results.resolve().parent.name)}: {_headline(live)}"
+
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         f"<meta http-equiv='refresh' content='{REFRESH_S}'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        "<link rel='icon' href='data:,'>"
         f"<title>{title}</title>\n<style>{STYLE.read_text(encoding='utf-8')}</style></head>\n"
         f"<body data-written='{live.now:.0f}' data-over='{over}'>\n"
-        f"<header><h1>{title}</h1><span class='muted'>as of {_moment(live.now)}<span id='age'></span>; written after"
-        " each cycle, or by <code>python scripts/status.py --html results/live.html</code></span></header>\n"
-        f"{loud}{old}\n<dl>{_facts(live, path)}</dl>\n<main>{main}</main>\n<script>{SCRIPT}</script>\n</body></html>\n"
+        f"<header><h1>{title}</h1><span class='muted'>as of {_moment(live.now)}<span id='age'></span>;"
+        " written after each cycle, or by"
+        " <code>python scripts/status.py --html results/live.html</code></span></header>\n"
+        f"{loud}{old}\n<dl>{_facts(live, path)}</dl>\n<main>{main}</main>\n"
+        f"<script>{SCRIPT}</script>\n</body></html>\n"
     )
 
 
@@ -111,83 +133,126 @@ def _headline(live: Live) -> str:
     return f"{at_work}, {live.jobs[DONE]} of {sum(live.jobs.values())} jobs done"
 
 
+class Fact(NamedTuple):
+    """One small fact: its name, its value, and a few words more. All are HTML."""
+
+    name: str
+    value: str
+    more: str
+
+
 def _facts(live: Live, path: Path) -> str:
     """Return the row of small facts; one that the files do not tell is left out."""
-    jobs, found = live.jobs, []
-    if jobs:
-        begun = " · ".join(
-            f"{jobs[name]} {name}" for name in (RUNNING, QUEUED, FAILED, CUT) if jobs[name]
-        )
-        again = sum(each.again for each in live.records.failures)
-        more = f"{jobs[WAITING]} to come" + (f" · {again} tried again" if again else "")
-        found.append(("Jobs", begun or f"{jobs[DONE]} done", more))
+    items = []
+    for fact in _known_facts(live, path):
+        value = f"{fact.value}<small>{fact.more}</small>"
+        items.append(f"<div><dt>{fact.name}</dt><dd>{value}</dd></div>")
+
+    return "".join(items)
+
+
+def _known_facts(live: Live, path: Path) -> Iterator[Fact]:
+    if live.jobs:
+        yield _jobs_fact(live)
     if live.an_hour is not None:
-        found.append(("Judged an hour", f"{live.an_hour:.0f}", "candidates, in its last six hours"))
+        yield Fact("Judged an hour", f"{live.an_hour:.0f}", "candidates, in its last six hours")
     if live.left is not None:
-        found.append(("End", *_end(live)))
+        yield _end_fact(live, *live.left)
     if live.hours:
-        held = sum(hours for stage, hours in live.hours.items() if stage in ON_GPU)
-        where = f"{held:.1f} of them to write, judge, fine-tune"
-        where += f" ({escape(live.device)})" if live.device else ""
-        planned = f" of about {live.hours_planned:.1f}" if live.hours_planned else ""
-        found.append(("Hours of jobs", f"{sum(live.hours.values()):.1f}{planned}", where))
-    if live.reused[1]:
-        share = percent(live.reused[0] / live.reused[1])
-        found.append(
-            ("Answered from the store", share, f"{live.reused[0]} of {live.reused[1]} judgements")
-        )
-    found.append(("Disk", f"{live.disk[0] / 1e9:.0f} GB free", f"of {live.disk[1] / 1e9:.0f} GB"))
-    for report, when in list(live.reports.items())[:1]:
-        kind = "report" if report.parent.name == "report" else "partial report"
-        link = _relative(report, path)
-        found.append(
-            ("Read", f"<a href='{link}'>the {kind}</a>", f"{duration(max(0, live.now - when))} old")
-        )
-    return "".join(
-        f"<div><dt>{name}</dt><dd>{value}<small>{more}</small></dd></div>"
-        for name, value, more in found
-    )
+        yield _hours_fact(live)
+    reused, total = live.reused
+    if total:
+        share = percent(reused / total)
+        yield Fact("Answered from the store", share, f"{reused} of {total} judgements")
+
+    free, size = live.disk
+    yield Fact("Disk", f"{free / 1e9:.0f} GB free", f"of {size / 1e9:.0f} GB")
+    if live.reports:
+        yield _reports_fact(live, path)
 
 
-def _end(live: Live) -> tuple[str, str]:
-    """Return (when it ends, with what in mind)."""
-    least, most = (_moment(live.now + seconds) for seconds in live.left)
+def _jobs_fact(live: Live) -> Fact:
+    jobs = live.jobs
+    begun = [f"{jobs[state]} {state}" for state in (RUNNING, QUEUED, FAILED, CUT) if jobs[state]]
+    more = f"{jobs[WAITING]} to come"
+    again = sum(failure.again for failure in live.records.failures)
+    if again:
+        more += f" · {again} tried again"
+    return Fact("Jobs", " · ".join(begun) or f"{jobs[DONE]} done", more)
+
+
+def _end_fact(live: Live, least_s: float, most_s: float) -> Fact:
     unknown = f"; not counted: {', '.join(live.unknown)}" if live.unknown else ""
     if live.records.at_work is False:
-        return f"{duration(live.left[0])} left", f"of work at least; no run is at it{unknown}"
-    return least, (f"to {most}, one job after another" if least != most else "local time") + unknown
+        more = f"of work at least; no run is at it{unknown}"
+        return Fact("End", f"{duration(least_s)} left", more)
+    least, most = _moment(live.now + least_s), _moment(live.now + most_s)
+    more = "local time" if least == most else f"to {most}, one job after another"
+    return Fact("End", least, more + unknown)
+
+
+def _hours_fact(live: Live) -> Fact:
+    hours = f"{sum(live.hours.values()):.1f}"
+    if live.hours_planned:
+        hours += f" of about {live.hours_planned:.1f}"
+    on_gpu = sum(live.hours.get(stage, 0.0) for stage in ON_GPU)
+    where = f"{on_gpu:.1f} of them to write, judge, fine-tune"
+    if live.device:
+        where += f" ({escape(live.device)})"
+    return Fact("Hours of jobs", hours, where)
+
+
+def _reports_fact(live: Live, path: Path) -> Fact:
+    links, ages = [], []
+    for report, when in live.reports.items():
+        kind = "report" if report.parent.name == "report" else "partial report"
+        links.append(f"<a href='{_relative(report, path)}'>the {kind}</a>")
+        ages.append(f"{duration(max(0, live.now - when))} old")
+
+    return Fact("Read", " · ".join(links), " · ".join(ages))
 
 
 def _strips(live: Live) -> str:
     rows = []
     for name, cycles in live.chains.items():
-        done = sum(cycle.state == DONE for cycle in cycles)
-        open_ones = [
-            cycle
-            for cycle in cycles
-            if cycle.state != DONE and (cycle.state != WAITING or cycle.stage)
-        ]
-        # What runs is told before what waits, though it be a later cycle: a control's cycles go side by side.
-        at = min(open_ones, key=lambda cycle: (cycle.state == WAITING, cycle.number), default=None)
-        if done == len(cycles):
-            words = "done"
-        elif at is None:
-            words = f"{done} of {len(cycles)} done" if done else "waiting"
-        else:
-            words = f"{done} of {len(cycles)} done; cycle {at.number}: {_state(at, brief=True)}"
         boxes = "".join(_box(cycle) for cycle in cycles)
         rows.append(
-            f"<tr><th scope='row'>{escape(name)}</th><td class='strip' aria-hidden='true'>{boxes}</td>"
+            f"<tr><th scope='row'>{escape(name)}</th>"
+            f"<td class='strip' aria-hidden='true'>{boxes}</td>"
+            f"<td>{escape(_progress(cycles))}</td></tr>"
         )
-        rows.append(f"<td>{escape(words)}</td></tr>")
-    head = "<tr><th scope='col'>chain</th><th scope='col' aria-hidden='true'>cycles</th><th scope='col'>state</th></tr>"
-    note = "<p class='muted'>Filled: done. Framed: running. Dashed: in the queue, or cut off. Red with !: failed.</p>"
-    return f"<section><h2>Chains</h2><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>{note}</section>"
+
+    head = _head(["chain", "cycles", "state"], hidden="cycles")
+    note = (
+        "<p class='muted'>Filled: done. Framed: running. Dashed: in the queue, or cut off. Red with"
+        " !: failed.</p>"
+    )
+    table = f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
+    return f"<section><h2>Chains</h2>{table}{note}</section>"
+
+
+def _progress(cycles: list[Cycle]) -> str:
+    """Return how far a chain is, and what it is at."""
+    done = sum(cycle.state == DONE for cycle in cycles)
+    if done == len(cycles):
+        return "done"
+
+    begun = [
+        cycle for cycle in cycles if cycle.state != DONE and (cycle.state != WAITING or cycle.stage)
+    ]
+    if not begun:
+        return f"{done} of {len(cycles)} done" if done else "waiting"
+
+    # What runs is told before what waits, though it be a later cycle: a control's cycles go side by
+    # side.
+    now = min(begun, key=lambda cycle: (cycle.state == WAITING, cycle.number))
+    return f"{done} of {len(cycles)} done; cycle {now.number}: {_state(now, brief=True)}"
 
 
 def _box(cycle: Cycle) -> str:
-    words = f"cycle {cycle.number}: {_state(cycle)}"
-    return f"<i class='{cycle.state}' title='{escape(words)}'>{'!' if cycle.state == FAILED else ''}</i>"
+    words = escape(f"cycle {cycle.number}: {_state(cycle)}")
+    mark = "!" if cycle.state == FAILED else ""
+    return f"<i class='{cycle.state}' title='{words}'>{mark}</i>"
 
 
 def _state(cycle: Cycle, brief: bool = False) -> str:
@@ -200,116 +265,147 @@ def _state(cycle: Cycle, brief: bool = False) -> str:
 
 
 def _under_way(live: Live) -> str:
-    """Return the funnels of the cycles that are being judged, beside those of the last finished ones."""
+    """Return the funnels of the cycles that are being judged, beside those of the last finished."""
     rows, has_past = [], False
     for name, cycles in live.chains.items():
-        for at, cycle in enumerate(cycles):
+        for index, cycle in enumerate(cycles):
             if cycle.state != DONE and cycle.counts:
-                before = [each for each in cycles[:at] if each.state == DONE and each.judged]
+                before = [past for past in cycles[:index] if past.state == DONE and past.judged]
                 rows.append(_funnel(name, cycle, before))
                 has_past = has_past or bool(before)
-    more = (
-        f"<p class='muted'>and {len(rows) - UNDER_WAY} more chains</p>"
-        if len(rows) > UNDER_WAY
-        else ""
-    )
+
     if not rows:
         return ""
-    names = ("chain", "cycle", "judged", "valid", "most fail at")
-    head = "".join(f"<th scope='col'>{name}</th>" for name in names)
-    table = (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows[:UNDER_WAY])}</tbody></table>"
-    )
+
     title = "Judged so far in cycles under way"
-    title += " <small>(in brackets: the last three cycles)</small>" if has_past else ""
+    if has_past:
+        title += " <small>(in brackets: the last three cycles)</small>"
+    more = ""
+    if len(rows) > UNDER_WAY:
+        more = f"<p class='muted'>and {len(rows) - UNDER_WAY} more chains</p>"
+    head = _head(["chain", "cycle", "judged", "valid", "most fail at"])
+    table = f"<table>{head}<tbody>{''.join(rows[:UNDER_WAY])}</tbody></table>"
     return f"<section><h2>{title}</h2>{table}{more}</section>"
 
 
+def _head(names: list[str], hidden: str = "") -> str:
+    """Return the head of a table. hidden: the column of pictures, which no screen reader reads."""
+    cells = []
+    for name in names:
+        attribute = " aria-hidden='true'" if name == hidden else ""
+        cells.append(f"<th scope='col'{attribute}>{name}</th>")
+
+    return f"<thead><tr>{''.join(cells)}</tr></thead>"
+
+
 def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:
-    """Return the row of a cycle under way; in brackets what the last three finished ones came to in the end."""
+    """Return the row of a cycle under way.
 
-    def usual(count: Callable[[Cycle], int]) -> str:
-        words = mean_of(before, count)
-        return f" ({words})" if words else ""
+    In brackets is what the last three finished ones came to in the end.
+    """
+    counts = [(cycle.counts.get(check, 0), check) for check in NOT_VALID]
+    failed = []
+    for count, check in sorted(counts, reverse=True)[:FAILS]:
+        if count:
+            usual = _in_brackets(before, _counter_of(check))
+            failed.append(f"{check.replace('_', ' ')} {percent(count / cycle.judged)}{usual}")
 
-    told = []
-    for count, reason in sorted(
-        ((cycle.counts.get(each, 0), each) for each in NOT_VALID), reverse=True
-    )[:FAILS]:
-        before_it = usual(lambda each, reason=reason: each.counts[reason])
-        told += (
-            [f"{reason.replace('_', ' ')} {percent(count / cycle.judged)}{before_it}"]
-            if count
-            else []
-        )
+    judged = f"{cycle.judged} of {cycle.planned}" if cycle.planned else str(cycle.judged)
+    valid = percent(cycle.valid / cycle.judged)
     cells = [
         str(cycle.number),
-        f"{cycle.judged} of {cycle.planned}" if cycle.planned else str(cycle.judged),
+        judged,
+        valid + _in_brackets(before, lambda past: past.valid),
+        ", ".join(failed) or "none",
     ]
-    cells += [
-        percent(cycle.valid / cycle.judged) + usual(lambda each: each.valid),
-        ", ".join(told) or "none",
-    ]
-    return f"<tr><th scope='row'>{escape(name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+    row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+    return f"<tr><th scope='row'>{escape(name)}</th>{row}</tr>"
+
+
+def _counter_of(check: str) -> Callable[[Cycle], int]:
+    return lambda cycle: cycle.counts[check]
+
+
+def _in_brackets(before: list[Cycle], count: Callable[[Cycle], int]) -> str:
+    words = mean_of(before, count)
+    return f" ({words})" if words else ""
 
 
 def _yields(live: Live) -> str:
     """Return the picture of what was admitted of 100, by cycle, for the loop and its controls."""
     if not live.yields:
         return ""
-    last = max(max(line) for line in live.yields.values())
-    top = max(1.0, *(max(line.values()) for line in live.yields.values()))
-    lines, words, height = [], [], -math.inf
-    ends = {role: 132 - 120 * list(line.values())[-1] / top for role, line in live.yields.items()}
-    for role in sorted(ends, key=ends.get):
-        line = live.yields[role]
-        newest, height = (
-            list(line.values())[-1],
-            max(ends[role], height + 15),
-        )  # no label lies on another
-        points = [
-            (40 + 400 * (cycle - 1) / max(1, last - 1), 132 - 120 * share / top)
-            for cycle, share in line.items()
-        ]
-        shape = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "h3"
-        lines.append(f"<path d='{shape}M456 {height:.1f}h24' stroke-dasharray='{DASHES[role]}'/>")
-        lines.append(f"<text x='486' y='{height + 4:.1f}'>{role} {newest:.0f}</text>")
-        words.append(f"{role} {newest:.0f} in cycle {list(line)[-1]}")
-    axes = (
-        "<line x1='40' y1='132' x2='440' y2='132'/><text x='34' y='136' text-anchor='end'>0</text>"
-    )
-    axes += (
-        f"<text x='34' y='16' text-anchor='end'>{top:.0f}</text><text x='40' y='150'>cycle 1</text>"
-    )
-    axes += f"<text x='440' y='150' text-anchor='end'>{last}</text>" if last > 1 else ""
+
+    last, top = 1, 1.0
+    newest = {}
+    for role, line in live.yields.items():
+        last, top = max(last, *line), max(top, *line.values())
+        newest[role] = line[max(line)]
+
+    lines, words, label_y = [], [], -math.inf
+    for role in sorted(newest, key=lambda role: _y(newest[role], top)):
+        # No label lies on another.
+        label_y = max(_y(newest[role], top), label_y + LABEL_HEIGHT)
+        points = []
+        for cycle, share in live.yields[role].items():
+            x = LEFT + (RIGHT - LEFT) * (cycle - 1) / max(1, last - 1)
+            points.append(f"{x:.1f} {_y(share, top):.1f}")
+
+        shape = f"M{'L'.join(points)}h3M456 {label_y:.1f}h24"
+        lines.append(f"<path d='{shape}' stroke-dasharray='{DASHES[role]}'/>")
+        lines.append(f"<text x='486' y='{label_y + 4:.1f}'>{role} {newest[role]:.0f}</text>")
+        words.append(f"{role} {newest[role]:.0f} in cycle {max(live.yields[role])}")
+
     label = f"Admitted of 100 generated: {'; '.join(words)}"
-    note = "the result is in the report" if live.finished else "not a result: unfinished"
     picture = (
-        f"<svg viewBox='0 0 560 156' role='img' aria-label='{label}'>{axes}{''.join(lines)}</svg>"
+        f"<svg viewBox='0 0 560 156' role='img' aria-label='{label}'>"
+        f"{_axes(top, last)}{''.join(lines)}</svg>"
     )
-    return f"<section><h2>Admitted of 100 generated, by cycle <small>({note})</small></h2>{picture}</section>"
+    note = "the result is in the report" if live.finished else "not a result: unfinished"
+    title = f"Admitted of 100 generated, by cycle <small>({note})</small>"
+    return f"<section><h2>{title}</h2>{picture}</section>"
+
+
+def _y(share: float, top: float) -> float:
+    return BOTTOM - HEIGHT * share / top
+
+
+def _axes(top: float, last: int) -> str:
+    axes = (
+        f"<line x1='{LEFT}' y1='{BOTTOM}' x2='{RIGHT}' y2='{BOTTOM}'/>"
+        "<text x='34' y='136' text-anchor='end'>0</text>"
+        f"<text x='34' y='16' text-anchor='end'>{top:.0f}</text>"
+        f"<text x='{LEFT}' y='150'>cycle 1</text>"
+    )
+
+    if last > 1:
+        axes += f"<text x='{RIGHT}' y='150' text-anchor='end'>{last}</text>"
+    return axes
 
 
 def _errors(live: Live) -> str:
-    failures = live.records.failures[-ERRORS:]
+    failures = live.records.failures
     if not failures:
         return ""
+
     items = []
-    for each in reversed(failures):
-        fate = (
-            "ended well later"
-            if each.mended
-            else "tried again"
-            if each.again
-            else "failed for good"
-        )
-        reason = escape(each.reason) or "its log tells no reason, or the next attempt wrote over it"
-        items.append(
-            f"<li>{escape(each.rule)}, {fate}: {reason} <code>{escape(each.log)}</code></li>"
-        )
-    count = len(live.records.failures)
-    head = f"Failed attempts: {count}" + (f"; the last {ERRORS}" if count > ERRORS else "")
+    for failure in reversed(failures[-ERRORS:]):
+        reason = failure.reason or "its log tells no reason, or the next attempt wrote over it"
+        # Its texts are of logs, where anything may stand.
+        words = f"{failure.rule}, {_fate(failure)}: {reason}"
+        items.append(f"<li>{escape(words)} <code>{escape(failure.log)}</code></li>")
+
+    head = f"Failed attempts: {len(failures)}"
+    if len(failures) > ERRORS:
+        head += f"; the last {ERRORS}"
     return f"<section><h2>{head}</h2><ul class='errors'>{''.join(items)}</ul></section>"
+
+
+def _fate(failure: Failure) -> str:
+    if failure.mended:
+        return "ended well later"
+    return "tried again" if failure.again else "failed for good"
 
 
 def _items(lines: list[str]) -> str:
@@ -322,8 +418,11 @@ def _moment(seconds: float) -> str:
 
 
 def _relative(target: Path, page: Path) -> str:
-    """Return a link from the page to a file: relative where both lie in one folder, for the folder may be copied."""
+    """Return a link from the page to a file.
+
+    It is relative where both lie in one folder, for the folder may be copied.
+    """
     target, folder = target.resolve(), page.resolve().parent
-    return escape(
-        target.relative_to(folder).as_posix() if target.is_relative_to(folder) else target.as_uri()
-    )
+    if target.is_relative_to(folder):
+        return escape(target.relative_to(folder).as_posix())
+    return escape(target.as_uri())

@@ -11,6 +11,8 @@ RECORD = re.compile(
     rf"^(?=\[{TIME}\]$|Error in (?:rule|group)|Finished jobid: |Trying to restart job \d+\.$)",
     re.MULTILINE,
 )
+RESTARTED = re.compile(r"Trying to restart job (\d+)\.")
+FINISHED = re.compile(r"Finished jobid: (\d+)")
 # A key with all lines of its value.
 VALUE = re.compile(r"^ {4}(\w+): (.*(?:\n(?! {4}\w+:(?: |$)|$).*)*)", re.MULTILINE)
 
@@ -39,16 +41,18 @@ def failed_attempts(text: str) -> list[Attempt]:
         first = record.partition("\n")[0]
         if stamp := STAMP.fullmatch(first):
             when = seconds(stamp[1])
-        elif again := re.fullmatch(r"Trying to restart job (\d+)\.", first):
-            for last in _last(found, again[1]):
-                last.again = True
-        elif ended := re.match(r"Finished jobid: (\d+)", first):
-            for last in _last(found, ended[1]):
-                last.mended = True
+        elif restarted := RESTARTED.fullmatch(first):
+            attempt = _last(found, restarted[1])
+            if attempt:
+                attempt.again = True
+        elif finished := FINISHED.match(first):
+            attempt = _last(found, finished[1])
+            if attempt:
+                attempt.mended = True
         elif first.startswith("Error in rule "):
-            found.append(
-                _attempt(first.removeprefix("Error in rule ").rstrip().rstrip(":"), record, when)
-            )
+            rule = first.removeprefix("Error in rule ").rstrip().rstrip(":")
+            found.append(_attempt(rule, record, when))
+
     return found
 
 
@@ -62,11 +66,22 @@ def seconds(stamp: str) -> float | None:
 
 def _attempt(rule: str, record: str, when: float | None) -> Attempt:
     values = dict(VALUE.findall(record))
-    job, logs = (values.get(key, "").partition("\n")[0] for key in ("jobid", "log"))
-    logs = re.sub(r" \(check log file.*", "", logs)
-    return Attempt(rule, job.strip(), [name for name in logs.split(", ") if name], values, when)
+    job = values.get("jobid", "").partition("\n")[0].strip()
+    logs = re.sub(r" \(check log file.*", "", values.get("log", "").partition("\n")[0])
+
+    return Attempt(
+        rule=rule,
+        job=job,
+        logs=[name for name in logs.split(", ") if name],
+        values=values,
+        when=when,
+    )
 
 
-def _last(found: list[Attempt], job: str) -> list[Attempt]:
-    """Return the last attempt of a job, as a list of one, or of none."""
-    return [each for each in found if each.job == job][-1:]
+def _last(found: list[Attempt], job: str) -> Attempt | None:
+    """Return the last attempt of a job."""
+    for attempt in reversed(found):
+        if attempt.job == job:
+            return attempt
+
+    return None

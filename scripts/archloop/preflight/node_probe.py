@@ -1,4 +1,6 @@
-"""What a node offers a job: walls, GPU memory, room, versions, network. The tiny job of the preflight runs it:
+"""What a node offers a job: isolation, GPUs, room, versions, network.
+
+The preflight runs it as a small job:
 
 python -m archloop.preflight.node_probe results/.preflight-x auto    prints one line of JSON
 """
@@ -11,122 +13,168 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 
 from archloop import python_command, site_limits
 from archloop.errors import InputError
-from archloop.model.loading import versions
+from archloop.machine import versions
+from archloop.preflight.node_report import (
+    Gpu,
+    NodeReport,
+    Trial,
+    TrialRequest,
+    as_json,
+    from_json,
+)
 from archloop.sandbox.isolation import choose_level
 
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "polars")
 FROM_HEAD, FROM_NODE = "head", "node"
 TRIAL_S = 180  # a trial takes about 15 s, most of it until torch is imported twice
 MARK = "archloop-node "  # before the line of JSON: a site's own greetings may come with it
+# File of the kernel -> (column of the destination, what it holds for the default route).
+ROUTES = {
+    "/proc/net/route": (1, "00000000"),
+    "/proc/net/ipv6_route": (0, "0" * 32),
+}
 
 
-def probe(shared: Path, isolation: str) -> dict:
-    """Return the facts of this node, and leave a file in the folder that it shares with the head.
+def probe(shared: Path, isolation: str) -> NodeReport:
+    """Return what this node offers, and leave a file in the folder that it shares with the head.
 
-    isolation: the setting execution.isolation. Keys: node, isolation (the level, or null),
-    isolation_trouble, versions, gpus (name, memory in bytes and compute mode of each), limits (as
-    site_limits.inherited gives them), shares_gpu (does NVIDIA's MPS run), trial (as trial.py gives it, null
-    where none was asked for), sees_head, free_tmp (bytes, or null), trouble (of writing to the shared or the
-    temporary folder), route (is there a way out of the node).
+    isolation: as the settings ask for it.
     """
-    facts = {
-        "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
-        "isolation": None,
-        "isolation_trouble": None,
-        "trouble": [],
-    }
-    facts["gpus"] = gpus()
+    node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
+    gpus = find_gpus()
+    level, isolation_trouble = None, None
     try:
-        facts["isolation"] = choose_level(isolation, gpu=bool(facts["gpus"]))
+        level = choose_level(isolation, gpu=bool(gpus))
     except InputError as error:
-        facts["isolation_trouble"] = str(error)
-    facts["limits"] = site_limits.inherited()
-    facts["versions"] = node_versions()
-    facts["shares_gpu"] = shares_gpu()
-    facts["sees_head"] = (shared / FROM_HEAD).is_file()
-    facts["trial"] = try_judging(shared / FROM_HEAD, bool(facts["gpus"]))
+        isolation_trouble = str(error)
+
+    sees_head = (shared / FROM_HEAD).is_file()
+    trial = try_judging(shared / FROM_HEAD, gpu=bool(gpus))
+
+    trouble = []
     try:
-        (shared / FROM_NODE).write_text(facts["node"], encoding="utf-8")
+        (shared / FROM_NODE).write_text(node, encoding="utf-8")
     except OSError as error:
-        facts["trouble"].append(f"{shared}: {error.strerror}")
-    facts["tmp"] = tempfile.gettempdir()
-    facts["free_tmp"] = free_space(Path(facts["tmp"]))
+        trouble.append(f"{shared}: {error.strerror}")
+    temporary = Path(tempfile.gettempdir())
     try:
-        try_writing(Path(facts["tmp"]))
+        try_writing(temporary)
     except OSError as error:
-        facts["trouble"].append(f"{facts['tmp']}: {error.strerror}")
-    facts["route"] = has_route()
-    return facts
+        trouble.append(f"{temporary}: {error.strerror}")
+
+    return NodeReport(
+        node=node,
+        isolation=level,
+        isolation_trouble=isolation_trouble,
+        gpus=gpus,
+        limits=site_limits.inherited(),
+        versions=node_versions(),
+        shares_gpu=shares_gpu(),
+        sees_head=sees_head,
+        trial=trial,
+        trouble=trouble,
+        tmp=str(temporary),
+        free_tmp=free_space(temporary),
+        route=has_route(),
+    )
+
+
+def printed(report: NodeReport) -> str:
+    """Return a report as the line that `read_printed` finds among others."""
+    return MARK + json.dumps(as_json(report))
+
+
+def read_printed(output: str) -> NodeReport | None:
+    """Return the report in what a job printed, None where there is none."""
+    for line in reversed(output.splitlines()):
+        if line.startswith(MARK):
+            return from_json(json.loads(line.removeprefix(MARK)))
+    return None
 
 
 def node_versions() -> dict[str, str]:
-    """Return the versions of Python and of what the jobs compute with; a package that is not there is left out."""
-    found = {"python": versions()["python"]}
-    for package in (*PACKAGES, "bitsandbytes"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
+    """Return the versions of Python and of what the jobs compute with, as far as it is there."""
+    return versions((*PACKAGES, "bitsandbytes"))
+
+
+def find_gpus() -> list[Gpu]:
+    """Return the GPUs that jobs may use here."""
+    if shutil.which("nvidia-smi"):
+        with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
+            return _ask_driver()
+
+    # Without the command, or where it fails, only their names are known.
+    devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
+    return [Gpu(name, bytes=None, mode=None) for name in devices]
+
+
+def _ask_driver() -> list[Gpu]:
+    """Return what nvidia-smi says; raise ValueError where it says something else or fails."""
+    query = "--query-gpu=name,memory.total,compute_mode"
+    done = subprocess.run(
+        ["nvidia-smi", query, "--format=csv,noheader,nounits"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if done.returncode != 0:
+        raise ValueError(done.stderr)
+
+    found = []
+    for line in done.stdout.splitlines():
+        if "," in line:
+            name, memory_mb, mode = line.rsplit(",", 2)
+            found.append(Gpu(name.strip(), int(memory_mb) * 2**20, mode.strip()))
     return found
 
 
-def gpus() -> list[dict]:
-    """Return name, memory (bytes, null where it is not told) and compute mode of each GPU that jobs may use here."""
-    if shutil.which("nvidia-smi"):
-        command = [
-            "nvidia-smi",
-            "--query-gpu=name,memory.total,compute_mode",
-            "--format=csv,noheader,nounits",
-        ]
-        with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-            if done.returncode == 0:
-                rows = [line.rsplit(",", 2) for line in done.stdout.splitlines() if "," in line]
-                each = [
-                    (name.strip(), int(memory) * 2**20, mode.strip()) for name, memory, mode in rows
-                ]
-                return [dict(zip(("name", "bytes", "mode"), row)) for row in each]
-    devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
-    return [{"name": name, "bytes": None, "mode": None} for name in devices]
-
-
 def shares_gpu() -> bool:
-    """Tell whether NVIDIA's MPS serves this node: processes reach it by a Unix socket, which the walls refuse."""
+    """Return whether NVIDIA's MPS serves this node.
+
+    Processes reach it by a Unix socket, which the sandbox refuses.
+    """
     return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()
 
 
-def try_judging(asked: Path, gpu: bool) -> dict | None:
-    """Return what trial.py finds in a process of its own, None where nobody asked for it.
+def try_judging(request: Path, gpu: bool) -> Trial | None:
+    """Return the trial of trial.py in a process of its own, None where nobody asked for one.
 
-    asked: a file of JSON: device, isolation, evaluation, and always, whether to try without a GPU, too.
+    request: a file with a TrialRequest as JSON. gpu: whether the node has one.
     """
     try:
-        wanted = json.loads(asked.read_text(encoding="utf-8"))
+        wanted = TrialRequest(**json.loads(request.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-    if not (wanted["always"] or (gpu and wanted["device"] != "cpu")):
+    if not wanted.always and (not gpu or wanted.device == "cpu"):
         return None
+
     command = python_command.run_module("archloop.preflight.trial")
     try:
         done = subprocess.run(
-            command, input=json.dumps(wanted), capture_output=True, text=True, timeout=TRIAL_S
+            command,
+            input=request.read_text(encoding="utf-8"),
+            capture_output=True,
+            text=True,
+            timeout=TRIAL_S,
         )
-        return json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
-        return {"trouble": f"a seed program was not judged within {TRIAL_S} s"}
+        return Trial(trouble=f"a seed program was not judged within {TRIAL_S} s")
+    try:
+        return Trial(**json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError):
-        return {
-            "trouble": (done.stderr.strip().splitlines() or ["its process ended without a word"])[
-                -1
-            ]
-        }
+        last_words = done.stderr.strip().splitlines() or ["its process ended without a word"]
+        return Trial(trouble=last_words[-1])
 
 
 def free_space(folder: Path) -> int | None:
-    """Return the bytes that a user may still write where a folder is or would be; None when it is not told."""
+    """Return the bytes that a user may still write where a folder is or would be.
+
+    None where that is not known.
+    """
     while not folder.exists():
         folder = folder.parent
     try:
@@ -136,7 +184,10 @@ def free_space(folder: Path) -> int | None:
 
 
 def try_writing(folder: Path, size: int = 2**20) -> None:
-    """Write a file and bring it to the disk; raise OSError when a quota, a full disk or rights are against it."""
+    """Write a file and bring it to the disk.
+
+    Raises OSError when a quota, a full disk or rights are against it.
+    """
     handle, name = tempfile.mkstemp(dir=folder, prefix=".preflight.")
     try:
         with open(handle, "wb") as opened:
@@ -148,18 +199,19 @@ def try_writing(folder: Path, size: int = 2**20) -> None:
 
 
 def has_route() -> bool:
-    """Tell whether the node has a default route, over IPv4 or IPv6; nothing is sent."""
-    for path, place, wanted in (
-        ("/proc/net/route", 1, "00000000"),
-        ("/proc/net/ipv6_route", 0, "0" * 32),
-    ):
-        with contextlib.suppress(OSError):
-            for line in Path(path).read_text(encoding="ascii").splitlines():
-                parts = line.split()
-                if len(parts) > 2 and parts[place] == wanted and parts[-1] != "lo":
-                    return True
+    """Return whether the node has a default route, over IPv4 or IPv6; nothing is sent."""
+    for path, (column, default) in ROUTES.items():
+        try:
+            lines = Path(path).read_text(encoding="ascii").splitlines()
+        except OSError:
+            continue
+
+        for line in lines:
+            fields = line.split()
+            if len(fields) > 2 and fields[column] == default and fields[-1] != "lo":
+                return True
     return False
 
 
 if __name__ == "__main__":
-    print(MARK + json.dumps(probe(Path(sys.argv[1]), sys.argv[2])), flush=True)
+    print(printed(probe(Path(sys.argv[1]), sys.argv[2])), flush=True)

@@ -1,88 +1,156 @@
-"""What a preflight looks at, and what it finds: the run as its jobs will be, and one line a finding."""
+"""What a preflight looks at, the run as its jobs will be, and what it finds, in one line each."""
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.layout import REQUESTS_FILE, SETTINGS_FILE
+from archloop.layout import REQUESTS_FILE, SETTINGS_FILE, Cell, dataset_path, manifest_path
+from archloop.settings import chains
+from archloop.settings.sections import Evaluation, Execution, Loading
 
-OK, WARNING, ERROR = "ok", "warning", "error"
+Status = Literal["ok", "warning", "error"]
+OK: Status = "ok"
+WARNING: Status = "warning"
+ERROR: Status = "error"
 GB = 10**9
-AUTO_WORKERS = 8  # at most, where nobody says how many processors a job gets
+# At most, where nobody says how many processors a job gets.
+AUTO_WORKERS = 8
+# What a candidate and its process keep in the temporary folder.
+WORKER_BYTES = 64 * 2**20
+
+# The resources of a rule, `threads` among them, by the names that Snakemake has for them.
+Request = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the preflight."""
+    """One line of the preflight.
 
-    status: str
+    values: what the line states, for programs; sizes in bytes where the name says nothing else.
+    """
+
+    status: Status
     name: str
     what: str
+    values: dict[str, Any]
+
+
+def ok(name: str, what: str, **values: object) -> Finding:
+    """Return a finding that all is well."""
+    return Finding(OK, name, what, values)
+
+
+def warning(name: str, what: str, **values: object) -> Finding:
+    """Return a finding with which the run may go on."""
+    return Finding(WARNING, name, what, values)
+
+
+def error(name: str, what: str, **values: object) -> Finding:
+    """Return a finding with which the run cannot end well."""
+    return Finding(ERROR, name, what, values)
+
+
+def gigabytes(size: float, digits: int = 1) -> str:
+    """Return a number of bytes as a person reads it: `7.5 GB`."""
+    return f"{size / GB:.{digits}f} GB"
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """What is checked: the results folder, the run's settings, and how its jobs go out.
 
-    executor: snakemake's. rules: name of each queued rule -> its resources, as the profile leaves them, `threads` among
-    them. retried: the same at the last attempt. pending: data sets that the run prepares itself. jobs: how many may be
-    in the queue at once.
+    settings: complete. executor: snakemake's. rules: queued rule -> its resources, as the profile
+    leaves them. retried: the same at the last attempt. pending: data sets that the run prepares
+    itself. jobs: how many may be in the queue at once.
     """
 
     results: Path
-    settings: dict
+    settings: dict[str, Any]
     executor: str
-    rules: dict[str, dict]
-    retried: dict[str, dict]
+    rules: dict[str, Request]
+    retried: dict[str, Request]
     pending: list[str]
     jobs: int
 
     @property
+    def resources(self) -> Path:
+        return self.results.parent / "resources"
+
+    @property
     def model(self) -> Path:
-        return self.results.parent / "resources" / "models" / self.settings["model"]["name"]
+        return manifest_path(self.settings["model"]["name"], self.resources).parent
 
     @property
     def slurm(self) -> bool:
         return self.executor == "slurm"
 
-    def requests(self) -> dict[str, dict]:
-        """Return the distinct requests, each under the names of its rules."""
-        found: dict[str, tuple[list[str], dict]] = {}
-        for name, asked in sorted(self.rules.items()):
-            found.setdefault(json.dumps(asked, sort_keys=True), ([], asked))[0].append(name)
-        return {", ".join(names): asked for names, asked in found.values()}
+    @cached_property
+    def execution(self) -> Execution:
+        return Execution(**self.settings["execution"])
 
-    def on_gpu(self) -> dict | None:
+    @cached_property
+    def loading(self) -> Loading:
+        return Loading(**self.settings["loading"])
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield every cycle of every chain."""
+        for chain in self.settings["chains"]:
+            for cycle in chains.cycles_of(self.settings, chain):
+                yield Cell(chain, cycle)
+
+    def evaluation(self, chain: str, cycle: int) -> Evaluation:
+        return Evaluation(**chains.effective(self.settings, "evaluation", chain, cycle))
+
+    def finetuning_request(self) -> Request | None:
         """Return the request of the fine-tuning where it wants a GPU: it needs the most memory."""
-        asked = self.rules.get("finetune_seed", {})
-        wants = asked.get("gpu") or "gpu" in str(asked.get("gres", ""))
-        return asked if wants and self.settings["execution"]["device"] != "cpu" else None
+        request = self.rules.get("finetune_seed", {})
+        wants_gpu = request.get("gpu") or "gpu" in str(request.get("gres", ""))
+        return request if wants_gpu and self.execution.device != "cpu" else None
 
     def dataset(self, name: str) -> Path:
-        return self.results.parent / "resources" / "datasets" / f"{name}.safetensors"
+        return dataset_path(name, self.resources)
 
     def datasets(self) -> list[str]:
         return sorted({chain["dataset"] for chain in self.settings["chains"].values()})
 
 
-def read_run(results: Path) -> Run:
-    """Return the run that a results folder belongs to, as Snakemake last started it; raise InputError without one."""
+def read_run(results: Path) -> PlannedRun:
+    """Return the run that a results folder belongs to, as Snakemake last started it.
+
+    Raises InputError where none was started there.
+    """
     if not (results / REQUESTS_FILE).is_file():
         raise InputError(
-            f"{results}: no run has been started there, so its settings are unknown; to check before the first run:"
-            " snakemake preflight --profile slurm --configfile YOUR.yaml"
+            f"{results}: no run has been started there, so its settings are unknown; to check"
+            " before the first run: snakemake preflight --profile slurm --configfile YOUR.yaml"
         )
-    settings = read_json(results / SETTINGS_FILE, "chains", "model", "loading", "execution")
-    keys = ("executor", "rules", "retried", "pending", "jobs")
-    requests = read_json(results / REQUESTS_FILE, *keys)
-    return Run(results, settings, **{key: requests[key] for key in keys})
+    requests = read_json(results / REQUESTS_FILE, "executor", "rules", "retried", "pending", "jobs")
+
+    return PlannedRun(
+        results=results,
+        settings=read_json(results / SETTINGS_FILE, "chains", "model", "loading", "execution"),
+        executor=requests["executor"],
+        rules=requests["rules"],
+        retried=requests["retried"],
+        pending=requests["pending"],
+        jobs=requests["jobs"],
+    )
 
 
-def temporary_bytes(run: Run) -> int:
-    """Return an estimate of what a job of the judge keeps in the temporary folder: its own copy of the images."""
-    sizes = [path.stat().st_size for path in map(run.dataset, run.datasets()) if path.is_file()]
-    largest = max(sizes, default=0)
-    workers = run.settings["execution"]["workers"]
-    return largest + (AUTO_WORKERS if workers == "auto" else workers) * 64 * 2**20
+def temporary_bytes(run: PlannedRun) -> int:
+    """Return an estimate of what a job of the judge keeps in the temporary folder.
+
+    That is its own copy of the images, and what its workers write.
+    """
+    largest = 0
+    for name in run.datasets():
+        path = run.dataset(name)
+        if path.is_file():
+            largest = max(largest, path.stat().st_size)
+
+    workers = run.execution.workers
+    return largest + WORKER_BYTES * (workers if isinstance(workers, int) else AUTO_WORKERS)

@@ -1,8 +1,10 @@
-"""The prompts of a run to come, counted before anything is queued; transformers and torch are not needed."""
+"""How long the prompts of a run will be, counted without transformers and torch."""
+
+from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from archloop.errors import InputError
 from archloop.files import read_json
@@ -11,55 +13,86 @@ from archloop.generation.write_prompts import read_hints, read_template, task_of
 from archloop.layout import ROOT
 from archloop.model.memory import read_header
 from archloop.model.prepared import MANIFEST
-from archloop.preflight.planned_run import Run
+from archloop.preflight.planned_run import PlannedRun
 from archloop.settings.chains import effective
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 # What a prompt may say of a data set that is not prepared yet.
 UNKNOWN = {"channels": 3, "size": 256, "classes": 1000}
 
 
-def prompt_counter(run: Run) -> Callable[[str, int], int]:
-    """Return what gives, for a chain and a cycle, the tokens of the longest prompt without references.
+def read_tokenizer(run: PlannedRun) -> Tokenizer | None:
+    """Return the model's tokenizer, None where it has no tokenizer.json.
 
-    The opening of the answer counts, and the chat format as the model's manifest has it. A model without tokenizer.json
-    is not counted (0).
+    Raises InputError where that cannot be read.
     """
     path = run.model / "tokenizer.json"
     if not path.is_file():
-        return lambda chain, cycle: 0
+        return None
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        return Tokenizer.from_file(str(path))
     except Exception as error:  # the reader meets a broken file with any kind of error
         raise InputError(
             f"{path}: no tokenizer ({error}); delete the model's manifest.json and run again"
         ) from None
-    chat = read_json(run.model / MANIFEST).get("chat_tokens", 0)
-
-    def length(text: str) -> int:
-        return len(tokenizer.encode(text, add_special_tokens=False).ids)
-
-    @cache
-    def longest(template: str, hints: str, dataset: str, epochs: int, budget: int) -> int:
-        read, task = read_template(ROOT / template), task_of(_facts(run, dataset), epochs, budget)
-        said = read_hints(ROOT / hints).values()
-        return max(length(write_prompt(read, task, hint, [])) for hint in said)
-
-    def count(chain: str, cycle: int) -> int:
-        asked = effective(run.settings, "prompts", chain, cycle)
-        judged = effective(run.settings, "evaluation", chain, cycle)
-        goal = judged["epochs"], judged["parameter_budget"]
-        opening = OPENINGS[effective(run.settings, "generation", chain, cycle)["opening"]]
-        dataset = run.settings["chains"][chain]["dataset"]
-        own = longest(asked["template"], asked["hints"], dataset, *goal)
-        return chat + own + length(opening)
-
-    return count
 
 
-def _facts(run: Run, name: str) -> dict:
+class PromptLengths:
+    """How many tokens the prompts of a run take."""
+
+    def __init__(self, run: PlannedRun):
+        self.run, self.tokenizer = run, read_tokenizer(run)
+        manifest = read_json(run.model / MANIFEST)
+        self.chat_tokens: int = manifest.get("chat_tokens", 0)
+        self._longest_text = cache(self._longest_text_of)
+
+    def longest(self, chain: str, cycle: int) -> int:
+        """Return the tokens of the longest prompt of a cycle, without references.
+
+        The opening of the answer counts, and the chat format as the model's manifest has it. A
+        model without tokenizer.json is not counted: 0.
+        """
+        if self.tokenizer is None:
+            return 0
+        settings = self.run.settings
+        prompts = effective(settings, "prompts", chain, cycle)
+
+        opening = OPENINGS[effective(settings, "generation", chain, cycle)["opening"]]
+        evaluation = self.run.evaluation(chain, cycle)
+        text_tokens = self._longest_text(
+            prompts["template"],
+            prompts["hints"],
+            settings["chains"][chain]["dataset"],
+            evaluation.epochs,
+            evaluation.parameter_budget,
+        )
+
+        return self.chat_tokens + text_tokens + self._tokens(opening)
+
+    def _tokens(self, text: str) -> int:
+        assert self.tokenizer is not None
+        return len(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _longest_text_of(
+        self, template: str, hints: str, dataset: str, epochs: int, budget: int
+    ) -> int:
+        """Return the tokens of the longest prompt over all hints. budget: of parameters."""
+        read = read_template(ROOT / template)
+        task = task_of(dataset_metadata(self.run, dataset), epochs, budget)
+        lengths = []
+        for hint in read_hints(ROOT / hints).values():
+            lengths.append(self._tokens(write_prompt(read, task, hint, [])))
+        return max(lengths)
+
+
+def dataset_metadata(run: PlannedRun, name: str) -> dict[str, Any]:
+    """Return what a prompt may say of a data set: as large as any, where it is not prepared yet."""
     path = run.dataset(name)
     if not path.is_file():
         return UNKNOWN | {"name": name}
-    return json.loads(read_header(path).metadata["facts"])
+    metadata: dict[str, Any] = json.loads(read_header(path).metadata["facts"])
+    return metadata

@@ -1,263 +1,258 @@
-"""The checks that a cluster wants: account, partition, time, GPUs, the requests themselves, a tiny job on a node."""
+"""What SLURM grants: accounts, quotas, partitions with their times and GPUs, requests."""
 
 import contextlib
-import json
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections.abc import Iterator, Mapping
 
 from archloop.cluster import slurm
 from archloop.cluster.waiting import FULL
 from archloop.errors import InputError
-from archloop.preflight import node_probe
-from archloop.preflight.planned_run import ERROR, GB, OK, WARNING, Finding, Run, temporary_bytes
-from archloop.progress import get_logger
+from archloop.preflight.planned_run import (
+    Finding,
+    PlannedRun,
+    Request,
+    error,
+    ok,
+    warning,
+)
 
-# A node's answer may take a while to show on a network file system.
-PATIENCE_S = 30
+PROFILE = "profiles/slurm/config.yaml"
+REMEDY_PARTITION = f"see sinfo -s, and set slurm_partition in {PROFILE}"
+REMEDY_RUNTIME = "set its runtime under set-resources"
+# How sbatch calls nodes that would take a job later.
+NOT_NOW = re.compile("busy|down|drain", re.IGNORECASE)
 
 
-def check_account(run: Run) -> Iterator[Finding]:
-    wanted = sorted({str(asked.get("slurm_account") or "") for asked in run.rules.values()})
+def check_account(run: PlannedRun) -> Iterator[Finding]:
+    """An account of the user's, where accounting says which there are."""
     known, silent = slurm.accounts()
-    for account in wanted:
+    wanted = {_text(asked, "slurm_account") for asked in run.rules.values()}
+    for account in sorted(wanted):
         if silent:
-            yield Finding(
-                WARNING,
-                "account",
-                f"accounting does not answer ({silent}), so {account or 'it'} is unchecked",
-            )
+            text = f"accounting does not answer ({silent}), so {account or 'it'} is unchecked"
+            yield warning("account", text)
         elif not known:
-            yield Finding(
-                WARNING, "account", "accounting knows no account of yours; sbatch decides"
-            )
+            text = "accounting knows no account of yours; sbatch decides"
+            yield warning("account", text)
         elif account and account.lower() not in known:
-            mend = "set slurm_account in profiles/slurm/config.yaml"
-            yield Finding(
-                ERROR, "account", f"{account} is none of yours ({', '.join(known)}); {mend}"
-            )
+            text = f"{account} is none of yours ({', '.join(known)})"
+            yield error("account", f"{text}; set slurm_account in {PROFILE}")
         else:
-            yield Finding(OK, "account", account or "your default account")
+            yield ok("account", account or "your default account")
 
 
-def check_quotas(run: Run) -> Iterator[Finding]:
-    """What account and quality of service allow: jobs in the queue, which are waited for, and time, which is not."""
-    seen = set()
-    for name, asked in run.rules.items():
-        whose = (str(asked.get("slurm_account") or ""), str(asked.get("qos") or ""))
-        for owner, limit, value in slurm.limits(*whose):
-            if (owner, limit) in seen:
+def _text(asked: Request, name: str) -> str:
+    """Return a resource as text, empty where it is not asked for."""
+    return str(asked.get(name) or "")
+
+
+def check_quotas(run: PlannedRun) -> Iterator[Finding]:
+    """What account and quality of service allow.
+
+    That is jobs in the queue, for which the others wait, and time, for which one waits for ever.
+    """
+    named: set[tuple[str, str]] = set()
+    for rule, asked in run.rules.items():
+        account, qos = _text(asked, "slurm_account"), _text(asked, "qos")
+        runtime = asked.get("runtime") or 0
+        for limit in slurm.limits(account, qos):
+            if (limit.owner, limit.name) in named:
                 continue
-            if limit == "MaxWall" and value < (asked.get("runtime") or 0):
-                text = f"{owner} allows {value} min ({limit}), {name} asks for {asked['runtime']} min and would wait"
-                yield Finding(
-                    ERROR, "limits", f"{text} for ever; set its runtime under set-resources"
-                )
-            elif limit != "MaxWall" and value < run.jobs:
-                text = f"{owner} allows {value} jobs in the queue ({limit}), the profile {run.jobs}"
-                yield Finding(WARNING, "limits", f"{text}; the others wait for room")
-            else:
-                continue
-            seen.add((owner, limit))
+            finding = _over_time(limit, rule, runtime) or _over_jobs(limit, run.jobs)
+            if finding:
+                named.add((limit.owner, limit.name))
+                yield finding
 
 
-def check_partitions(run: Run) -> Iterator[Finding]:
-    """Each partition there, up, long enough for the longest request, and with the GPUs that are asked for."""
-    asked_of: dict[str, list[str]] = {}
-    for name, asked in run.rules.items():
-        for part in str(asked.get("slurm_partition") or "").split(","):
-            asked_of.setdefault(part, []).append(name)
-    mend = "see sinfo -s, and set slurm_partition in profiles/slurm/config.yaml"
-    for name, rules in sorted(asked_of.items()):
+def _over_time(limit: slurm.Limit, rule: str, runtime: int) -> Finding | None:
+    if limit.name != slurm.MAX_WALL or limit.value >= runtime:
+        return None
+    text = (
+        f"{limit.owner} allows {limit.value} min ({limit.name}), {rule} asks for {runtime} min and"
+        f" would wait for ever; {REMEDY_RUNTIME}"
+    )
+    return error("limits", text, limit_min=limit.value, runtime_min=runtime)
+
+
+def _over_jobs(limit: slurm.Limit, jobs: int) -> Finding | None:
+    if limit.name == slurm.MAX_WALL or limit.value >= jobs:
+        return None
+    text = (
+        f"{limit.owner} allows {limit.value} jobs in the queue ({limit.name}), the profile {jobs}"
+    )
+    return warning("limits", f"{text}; the others wait for room", limit=limit.value, jobs=jobs)
+
+
+def check_partitions(run: PlannedRun) -> Iterator[Finding]:
+    """Each partition there and up, with the time and the GPUs that are asked for."""
+    # A job may name several partitions, and starts in whichever has room first.
+    rules_of: dict[str, list[str]] = {}
+    for rule, asked in run.rules.items():
+        for name in _text(asked, "slurm_partition").split(","):
+            rules_of.setdefault(name, []).append(rule)
+
+    for name, rules in sorted(rules_of.items()):
         if not name:
-            yield Finding(
-                WARNING, "partition", f"none is asked for; the cluster's default is taken; {mend}"
-            )
+            text = "none is asked for; the cluster's default is taken"
+            yield warning("partition", f"{text}; {REMEDY_PARTITION}")
             continue
         try:
-            found = slurm.partition(name)
-        except InputError as error:
-            yield Finding(ERROR, "partition", f"{name}: {error}; {mend}")
+            partition = slurm.partition(name)
+        except InputError as unknown:
+            yield error("partition", f"{name}: {unknown}; {REMEDY_PARTITION}")
             continue
-        if found.state != "UP":
-            yield Finding(ERROR, "partition", f"{name} is {found.state}; {mend}")
-        elif not found.nodes_up:
-            yield Finding(
-                WARNING,
-                "partition",
-                f"{name}: none of its {found.nodes} nodes is up; jobs would wait",
-            )
-        else:
-            yield Finding(OK, "partition", f"{name}: up, {found.nodes_up} of {found.nodes} nodes")
-        yield _time_limit(run, found, rules)
-        wanted = {
-            str(run.rules[rule].get("gpu_model") or "")
-            for rule in rules
-            if run.rules[rule].get("gpu")
-        }
-        for model in sorted(wanted):
-            yield _gpus_of(found, model)
+
+        yield _state(partition)
+        yield _time_limit(run, partition, rules)
+        for model in _gpu_models(run, rules):
+            yield _gpus_of(partition, model)
 
 
-def _time_limit(run: Run, found: slurm.Partition, rules: list[str]) -> Finding:
-    limit = found.limit_min
-    longest, last = (
-        {rule: which[rule].get("runtime") or 0 for rule in rules}
-        for which in (run.rules, run.retried)
-    )
-    rule = max(longest, key=longest.get)
-    text = f"{found.name} allows {'any time' if limit is None else f'{limit} min'}, {rule} asks for {longest[rule]} min"
-    if limit is None or max(last.values()) <= limit:
-        return Finding(OK, "time", text)
-    if longest[rule] > limit:
-        return Finding(
-            ERROR, "time", f"{text}; set its runtime under set-resources, or take another partition"
-        )
-    rule = max(last, key=last.get)
+def _state(partition: slurm.Partition) -> Finding:
+    name, nodes, up = partition.name, partition.nodes, partition.nodes_up
+    if partition.state != "UP":
+        return error("partition", f"{name} is {partition.state}; {REMEDY_PARTITION}")
+    if not up:
+        text = f"{name}: none of its {nodes} nodes is up; jobs would wait"
+        return warning("partition", text, nodes=nodes, nodes_up=0)
+    return ok("partition", f"{name}: up, {up} of {nodes} nodes", nodes=nodes, nodes_up=up)
+
+
+def _time_limit(run: PlannedRun, partition: slurm.Partition, rules: list[str]) -> Finding:
+    """Compare the longest runtime of some rules with a partition's.
+
+    That at the first attempt, and that at the last one.
+    """
+    limit = partition.limit_min
+    rule, runtime = _longest(run.rules, rules)
+    last_rule, last_runtime = _longest(run.retried, rules)
+
+    allowed = "any time" if limit is None else f"{limit} min"
+    text = f"{partition.name} allows {allowed}, {rule} asks for {runtime} min"
+    values = {"limit_min": limit, "runtime_min": runtime, "last_runtime_min": last_runtime}
+
+    if limit is None or last_runtime <= limit:
+        return ok("time", text, **values)
+    if runtime > limit:
+        return error("time", f"{text}; {REMEDY_RUNTIME}, or take another partition", **values)
+
     text = (
-        f"{found.name} allows {limit} min, and {rule} asks for {last[rule]} min at its last attempt"
+        f"{partition.name} allows {limit} min, and {last_rule} asks for {last_runtime} min at its"
+        " last attempt: it would be refused"
     )
-    return Finding(WARNING, "time", f"{text}: it would be refused")
+    return warning("time", text, **values)
 
 
-def _gpus_of(found: slurm.Partition, model: str) -> Finding:
-    types = slurm.gpu_types(found.gres)
+def _longest(requests: Mapping[str, Request], rules: list[str]) -> tuple[str, int]:
+    """Return (the rule with the longest runtime, its minutes)."""
+    rule = max(rules, key=lambda name: requests[name].get("runtime") or 0)
+    return rule, requests[rule].get("runtime") or 0
+
+
+def _gpu_models(run: PlannedRun, rules: list[str]) -> list[str]:
+    """Return the models of GPU that some rules ask for; an empty name is any."""
+    models: set[str] = set()
+    for rule in rules:
+        asked = run.rules[rule]
+        if asked.get("gpu"):
+            models.add(_text(asked, "gpu_model"))
+    return sorted(models)
+
+
+def _gpus_of(partition: slurm.Partition, model: str) -> Finding:
+    types = slurm.gpu_types(partition.gres)
     if not types:
-        return Finding(
-            ERROR,
-            "gpu",
-            f"{found.name} declares no GPUs; take a partition with some, or set execution.gpus to 0",
-        )
+        remedy = "take a partition with some, or set execution.gpus to 0"
+        return error("gpu", f"{partition.name} declares no GPUs; {remedy}")
     if model and model not in types:
-        return Finding(
-            ERROR,
-            "gpu",
-            f"{found.name} has no {model}, but {', '.join(filter(None, types)) or 'no models'}",
-        )
-    listed = ", ".join(f"{count} {name or 'GPUs'}" for name, count in types.items())
-    return Finding(OK, "gpu", f"{found.name}: {listed} a node")
+        others = ", ".join(filter(None, types)) or "no models"
+        return error("gpu", f"{partition.name} has no {model}, but {others}")
+
+    listed = ", ".join([f"{count} {name or 'GPUs'}" for name, count in types.items()])
+    return ok("gpu", f"{partition.name}: {listed} a node", gpus=sum(types.values()))
 
 
-def check_requests(run: Run) -> Iterator[Finding]:
+def check_requests(run: PlannedRun) -> Iterator[Finding]:
     """The very requests of the run's jobs, put to sbatch, which queues nothing."""
-    for names, asked in run.requests().items():
+    for rules, asked in _distinct_requests(run).items():
         answer = slurm.would_take(asked)
-        why = answer.why.lower()
         options = " ".join(slurm.sbatch_options(asked))
         if answer.ok:
-            yield Finding(OK, "request", f"{names}: sbatch takes {options}")
+            yield ok("request", f"{rules}: sbatch takes {options}")
         elif FULL.search(answer.why):
-            yield Finding(
-                WARNING,
-                "request",
-                f"{names}: the queue holds as many jobs of yours as it may; these wait",
-            )
-        elif any(word in why for word in ("busy", "down", "drain")) or (
-            "not available" in why and _all_down(asked)
-        ):
-            yield Finding(WARNING, "request", f"{names}: {answer.why}; jobs would wait")
+            text = "the queue holds as many jobs of yours as it may; these wait"
+            yield warning("request", f"{rules}: {text}")
+        elif _takes_later(answer, asked):
+            yield warning("request", f"{rules}: {answer.why}; jobs would wait")
         else:
-            yield Finding(ERROR, "request", f"{names}: sbatch refuses {options} ({answer.why})")
+            yield error("request", f"{rules}: sbatch refuses {options} ({answer.why})")
 
 
-def _all_down(asked: dict) -> bool:
-    """Whether no node of the partitions is up: then --test-only says that what is asked for does not exist."""
-    names = [name for name in str(asked.get("slurm_partition") or "").split(",") if name]
-    with contextlib.suppress(InputError):
-        found = [slurm.partition(name) for name in names]
-        return bool(found) and all(
-            part.state == "UP" and part.nodes and not part.nodes_up for part in found
-        )
-    return False
+def _distinct_requests(run: PlannedRun) -> dict[str, Request]:
+    """Return the distinct requests, each under the names of its rules."""
+    groups: list[tuple[list[str], Request]] = []
+    for rule, asked in sorted(run.rules.items()):
+        for rules, known in groups:
+            if known == asked:
+                rules.append(rule)
+                break
+        else:
+            groups.append(([rule], asked))
+    return {", ".join(rules): asked for rules, asked in groups}
 
 
-def look_at_node(run: Run) -> tuple[dict | None, list[Finding]]:
-    """Return (the facts of a node that jobs run on, findings). On one machine that is this one."""
-    run.results.mkdir(parents=True, exist_ok=True)
-    shared = Path(tempfile.mkdtemp(dir=run.results, prefix=".preflight-"))
+def _takes_later(answer: slurm.Answer, asked: Request) -> bool:
+    """Return whether it is for the state of the nodes that sbatch refuses a request.
+
+    While no node of the partitions is up, --test-only says that what is asked for does not exist.
+    """
+    if NOT_NOW.search(answer.why):
+        return True
+    return "not available" in answer.why.lower() and _all_down(asked)
+
+
+def _all_down(asked: Request) -> bool:
+    names = _text(asked, "slurm_partition").split(",")
     try:
-        isolation = run.settings["execution"]["isolation"]
-        trial = {
-            name: run.settings["execution"][name]
-            for name in ("device", "isolation", "driver_calls")
-        }
-        trial["always"] = run.slurm
-        (shared / node_probe.FROM_HEAD).write_text(
-            json.dumps(trial | {"evaluation": run.settings["evaluation"]})
-        )
-        if not run.slurm:
-            return node_probe.probe(shared, isolation), []
-        wait_min = run.settings["execution"]["preflight_wait_min"]
-        if not wait_min:
-            return None, [
-                Finding(
-                    WARNING, "node", "no node was looked at, for execution.preflight_wait_min is 0"
-                )
-            ]
-        asked = run.rules.get("finetune_seed") or next(iter(run.rules.values()), {})
-        command = slurm.probe_command(str(shared.resolve()), isolation)
-        say = get_logger("preflight").info
-        say(
-            "asking SLURM for a node like the jobs', for up to %d min (execution.preflight_wait_min)",
-            wait_min,
-        )
-        answer = slurm.run_on_node(asked, command, 60 * wait_min, 60 + node_probe.TRIAL_S, say)
-        lines = [line for line in answer.text.splitlines() if line.startswith(node_probe.MARK)]
-        if not lines:
-            status = WARNING if "queue gave" in answer.why or FULL.search(answer.why) else ERROR
-            return None, [
-                Finding(status, "node", f"no word from a node: {answer.why or 'srun said nothing'}")
-            ]
-        facts = json.loads(lines[-1].removeprefix(node_probe.MARK))
-        return facts | {"head_sees": _appears(shared / node_probe.FROM_NODE)}, []
-    finally:
-        shutil.rmtree(shared, ignore_errors=True)
+        partitions = [slurm.partition(name) for name in names if name]
+    except InputError:
+        return False
+    return bool(partitions) and all(map(_is_down, partitions))
 
 
-def _appears(path: Path) -> bool:
-    deadline = time.monotonic() + PATIENCE_S
-    while not path.is_file() and time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            list(path.parent.iterdir())  # NFS looks again
-        time.sleep(0.5)
-    return path.is_file()
+def _is_down(partition: slurm.Partition) -> bool:
+    return partition.state == "UP" and partition.nodes > 0 and partition.nodes_up == 0
 
 
-def check_node(run: Run, facts: dict) -> Iterator[Finding]:
-    """What a node sees of the run's folder, and its own room for temporary files."""
-    for trouble in facts["trouble"]:
-        yield Finding(ERROR, "folders", f"{facts['node']} cannot write to {trouble}")
-    if not (facts["sees_head"] and facts["head_sees"]):
-        where = run.results.resolve()
-        yield Finding(
-            ERROR,
-            "folders",
-            f"{where} is not the same on {facts['node']}; run from a shared file system",
-        )
-    elif not facts["trouble"]:
-        yield Finding(OK, "folders", f"{facts['node']} reads and writes {run.results}/")
-    needed, free = temporary_bytes(run), facts["free_tmp"]
-    text = f"{facts['tmp']} on {facts['node']}: {(free or 0) / GB:.1f} GB free, a job wants about {needed / GB:.2f} GB"
-    enough = free is None or free > needed
-    yield Finding(
-        OK if enough else ERROR,
-        "temporary",
-        text + ("" if enough else "; point TMPDIR to a larger folder"),
-    )
+def declared_memory(run: PlannedRun) -> tuple[int | None, str]:
+    """Return (bytes of the smallest GPU that a fine-tuning may get, how that is known).
 
-
-def declared_memory(run: Run) -> tuple[int | None, str]:
-    """Return the memory of the smallest GPU that a fine-tuning may get, by the names that SLURM has for them."""
-    asked = run.on_gpu() or {}
-    models = [asked["gpu_model"]] if asked.get("gpu_model") else []
-    if not models and run.slurm and asked.get("slurm_partition"):
+    It is told by the names that SLURM has for GPUs; None where one of them says nothing.
+    """
+    asked = run.finetuning_request() or {}
+    models: list[str] = []
+    if asked.get("gpu_model"):
+        models = [asked["gpu_model"]]
+    elif run.slurm and asked.get("slurm_partition"):
         with contextlib.suppress(InputError):
-            names = str(asked["slurm_partition"]).split(",")
-            models = [
-                model for name in names for model in slurm.gpu_types(slurm.partition(name).gres)
-            ]
-    sizes = [slurm.gpu_bytes(model) for model in models]
-    known = bool(sizes) and None not in sizes
-    return (min(sizes), f"{', '.join(models)} by its name") if known else (None, "")
+            models = _models_in(str(asked["slurm_partition"]).split(","))
+
+    # One card of unknown size could be the smallest.
+    sizes = []
+    for model in models:
+        size = slurm.gpu_bytes(model)
+        if size is None:
+            return None, ""
+        sizes.append(size)
+    return (min(sizes), f"{', '.join(models)} by its name") if sizes else (None, "")
+
+
+def _models_in(partitions: list[str]) -> list[str]:
+    """Return the models of GPU in some partitions.
+
+    Raises InputError where there is none of a name.
+    """
+    found: list[str] = []
+    for name in partitions:
+        found += slurm.gpu_types(slurm.partition(name).gres)
+    return found

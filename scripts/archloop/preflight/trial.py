@@ -1,7 +1,8 @@
-"""One seed program through the real judge on this machine: nothing else shows that candidates can be judged here.
+"""One seed program through the real judge here: nothing else shows that candidates can be judged.
 
-Run as a program by the preflight's job on a node: JSON on standard input (device, isolation, driver_calls, evaluation),
-one line of JSON on standard output. `which_wall` asks which wall is in the way of a driver.
+Run as a program by the preflight's job on a node: a TrialRequest as JSON on standard input, a Trial
+as one line of JSON on standard output. `trials_by_part` asks which part of the sandbox is in the
+way of a driver.
 """
 
 import json
@@ -9,31 +10,54 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from archloop.errors import InputError
+from archloop.data.dataset_file import SPLITS
+from archloop.errors import InputError, one_line
 from archloop.evaluation import judge
 from archloop.families.programs import family_programs
-from archloop.sandbox import isolation as walls
+from archloop.preflight.node_report import Trial, TrialRequest
+from archloop.sandbox import isolation as sandbox
 from archloop.settings.sections import Evaluation
 
 IMAGES, SIZE, CLASSES = 64, 32, 10
+WHOLE = "no wall"
 DRIVER_CALLS = "the list of the driver's ioctls"
-# What is changed in the judge's server to leave one wall out, for this trusted program alone.
+# What is changed in the judge's server to leave one part of the sandbox out, for this trusted
+# program alone.
 LEFT_OUT = {
-    "no wall": "",
-    "Landlock": "from archloop.sandbox import landlock; landlock.restrict = lambda grants: None",
-    "the list of system calls": "from archloop.sandbox import seccomp; seccomp.install = lambda *arguments: None",
-    DRIVER_CALLS: "from archloop.sandbox import seccomp; own = seccomp.install\n"
-    "seccomp.install = lambda gpu, removing, starting, log: own(gpu, removing, starting, True)",
-    "the closing": "from archloop.sandbox import isolation; own = isolation.confine\n"
-    "isolation.confine = lambda order: (own(order), lambda: None)[1]",
-    "the loss of capabilities": "from archloop.sandbox import namespaces; namespaces.drop_capabilities = lambda: None",
-    "the limits": "from archloop.sandbox import isolation; isolation.set_limits = lambda wanted: None",
+    WHOLE: "",
+    "Landlock": """
+from archloop.sandbox import landlock
+landlock.restrict = lambda grants: None
+""",
+    "the list of system calls": """
+from archloop.sandbox import seccomp
+seccomp.install = lambda *arguments: None
+""",
+    DRIVER_CALLS: """
+from archloop.sandbox import seccomp
+install = seccomp.install
+seccomp.install = lambda gpu, removing, starting, log: install(gpu, removing, starting, True)
+""",
+    "the closing": """
+from archloop.sandbox import isolation
+confine = isolation.confine
+isolation.confine = lambda order: (confine(order), lambda: None)[1]
+""",
+    "the loss of capabilities": """
+from archloop.sandbox import namespaces
+namespaces.drop_capabilities = lambda: None
+""",
+    "the limits": """
+from archloop.sandbox import isolation
+isolation.set_limits = lambda wanted: None
+""",
 }
 
 
@@ -41,21 +65,20 @@ def judge_seed_program(
     device: str,
     isolation: str,
     settings: Evaluation,
-    left_out: str = "no wall",
+    left_out: str = WHOLE,
     as_gpu: bool = False,
     driver_calls: str = "refuse",
-) -> dict:
-    """Return outcome, isolation, device and seconds of one judgement, or trouble: one line that says why there is none.
+) -> Trial:
+    """Return one judgement of a seed program.
 
-    settings: section evaluation. left_out: of LEFT_OUT. as_gpu: the walls for a GPU, whatever the device is.
-    driver_calls: as execution.driver_calls.
+    settings: section evaluation. left_out: of LEFT_OUT. as_gpu: the sandbox for a GPU, whatever the
+    device is. driver_calls: as execution.driver_calls.
     """
     started, program = time.monotonic(), family_programs("plain")[0].program
-    own = judge.SERVER
+    server = judge.SERVER
+    changed = f"\n{LEFT_OUT[left_out]}\nfork_server.main()"
     try:
-        judge.SERVER = own.replace(
-            "; fork_server.main()", f"\n{LEFT_OUT[left_out]}\nfork_server.main()"
-        )
+        judge.SERVER = server.replace("; fork_server.main()", changed)
         with tempfile.TemporaryDirectory() as folder:
             images = Path(folder) / "images.safetensors"
             write_images(images)
@@ -63,66 +86,81 @@ def judge_seed_program(
                 opened.gpu = opened.gpu or as_gpu
                 record = opened.judge(program, replace(settings, epochs=1, repeats=1), 1)
     except (InputError, RuntimeError, OSError) as error:
-        return {"trouble": " ".join(str(error).split())}
+        return Trial(trouble=one_line(error))
     finally:
-        judge.SERVER = own
-    facts = {
-        "isolation": opened.level,
-        "device": opened.device_name,
-        "seconds": round(time.monotonic() - started, 1),
-    }
+        judge.SERVER = server
+
+    trouble = None
     if record["outcome"] != "trained":
-        return facts | {
-            "trouble": f"a seed program ends as {record['outcome']}: {record['detail']}"
-        }
-    return facts | {"outcome": record["outcome"], "accuracy": record["accuracy"]}
+        trouble = f"a seed program ends as {record['outcome']}: {record['detail']}"
+    return Trial(
+        trouble=trouble,
+        isolation=opened.level,
+        device=opened.device_name,
+        seconds=round(time.monotonic() - started, 1),
+        outcome=record["outcome"],
+        accuracy=record["accuracy"],
+    )
 
 
 def write_images(path: Path) -> None:
     """Write a data set of a few random images, in the form that prepare_dataset gives."""
-    rng, arrays = np.random.default_rng(1), {}
-    for split in ("train", "validation", "test"):
-        arrays[f"{split}_images"] = rng.integers(0, 256, (IMAGES, 1, SIZE, SIZE), dtype=np.uint8)
+    rng = np.random.default_rng(1)
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for split in SPLITS:
+        shape = (IMAGES, 1, SIZE, SIZE)
+        arrays[f"{split}_images"] = rng.integers(0, 256, shape, dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(IMAGES) % CLASSES
-    facts = {
+
+    metadata = {
         "name": "trial",
         "classes": CLASSES,
         "class_names": [str(number) for number in range(CLASSES)],
-    }
-    facts |= {
         "channels": 1,
         "size": SIZE,
         "chance": 1 / CLASSES,
         "mean": [0.5],
         "std": [0.29],
         "seed": 1,
+        "images": dict.fromkeys(SPLITS, IMAGES),
     }
-    facts |= {"images": dict.fromkeys(("train", "validation", "test"), IMAGES)}
-    save_file(arrays, path, metadata={"facts": json.dumps(facts)})
+
+    save_file(arrays, path, metadata={"facts": json.dumps(metadata)})
 
 
-def which_wall(
+def trials_by_part(
     device: str, settings: Evaluation, levels: tuple[str, ...], as_gpu: bool
-) -> Iterator[tuple[str, str, dict]]:
-    """Yield (level, what is left out, the trial) for each level, and for one that fails with each wall left out."""
+) -> Iterator[tuple[str, str, Trial]]:
+    """Yield (level, what is left out, the trial) for each level of isolation.
+
+    A level that fails is tried again with each part of the sandbox left out.
+    """
     for level in levels:
-        reason = walls.obstacle(level, gpu=True)
-        trial = (
-            {"trouble": reason}
-            if reason
-            else judge_seed_program(device, level, settings, as_gpu=as_gpu)
-        )
-        yield level, "no wall", trial
-        for left_out in list(LEFT_OUT)[1:] if "trouble" in trial and not reason else ():
-            yield level, left_out, judge_seed_program(device, level, settings, left_out, as_gpu)
+        reason = sandbox.obstacle(level, gpu=True)
+        if reason:
+            yield level, WHOLE, Trial(trouble=reason)
+            continue
+
+        trial = judge_seed_program(device, level, settings, as_gpu=as_gpu)
+        yield level, WHOLE, trial
+        if trial.trouble is None:
+            continue
+
+        for part in LEFT_OUT:
+            if part != WHOLE:
+                yield level, part, judge_seed_program(device, level, settings, part, as_gpu)
 
 
 def main() -> None:
     """Answer one request."""
-    asked = json.loads(sys.stdin.read())
-    place = {name: asked[name] for name in ("device", "isolation", "driver_calls")}
-    settings = Evaluation(**asked["evaluation"])
-    print(json.dumps(judge_seed_program(settings=settings, **place)), flush=True)
+    request = TrialRequest(**json.loads(sys.stdin.read()))
+    trial = judge_seed_program(
+        request.device,
+        request.isolation,
+        Evaluation(**request.evaluation),
+        driver_calls=request.driver_calls,
+    )
+    print(json.dumps(asdict(trial)), flush=True)
 
 
 if __name__ == "__main__":

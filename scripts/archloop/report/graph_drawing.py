@@ -1,12 +1,16 @@
-"""The picture of a computed graph: its listed operations folded into the few blocks that a person thinks in.
+"""The picture of a computed graph: its operations folded into the few blocks that a person thinks in.
 
-The nodes were sent by a candidate's process: whatever does not look like a graph gives no picture, and every text that
-comes out of here is cut to a length, what cannot be seen in it as escapes.
+The nodes were sent by a candidate's process: whatever does not look like a graph gives no picture,
+and every text that comes out of here is cut to a length, what cannot be seen in it as escapes.
 """
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from archloop.texts import visible
 
-# How the operations that torch records are called, and the kind (a letter, see KINDS) that decides the colour.
+# What the operations that torch records are called, and the kind (a letter of KINDS) that decides
+# the colour.
 WORDS = {
     "convolution": ("conv", "c"),
     "native_batch_norm": ("batch norm", "n"),
@@ -36,8 +40,10 @@ KINDS = {
     "p": "pooling",
     "+": "add",
     "k": "concat",
+    "m": "gate or attention",
+    "n": "other",
+    "o": "other",
 }
-KINDS |= {"m": "gate or attention", "n": "other", "o": "other"}
 # What is drawn as part of the block before it, when that feeds nothing else.
 FOLLOWERS = {
     "native_batch_norm",
@@ -45,121 +51,181 @@ FOLLOWERS = {
     "native_layer_norm",
     "view",
     "t",
+    "permute",
+    "transpose",
     "native_dropout",
     "bernoulli",
-}
-FOLLOWERS |= {
     "relu",
     "gelu",
     "silu",
     "hardswish",
     "leaky_relu",
     "elu",
+    "celu",
+    "selu",
     "sigmoid",
     "hardsigmoid",
     "tanh",
     "hardtanh",
-}
-FOLLOWERS |= {
     "softplus",
     "mish",
-    "_log_softmax",
     "_softmax",
-    "permute",
-    "transpose",
+    "_log_softmax",
     "clamp",
-    "celu",
-    "selu",
     "div",
 }
-LONGEST_LABEL, LONGEST_SHAPE = 80, 24
+LONGEST_LABEL = 80
+LONGEST_SHAPE = 24
 
 
-def blocks(nodes: object) -> list[list] | None:
-    """Return the blocks of a graph, each [label, kind, shape, inputs]; None when it cannot be read.
+class Block(NamedTuple):
+    """One block of a picture.
 
-    nodes: as graph.py lists them. kind: a letter of KINDS. shape: of the output without the batch, as text. inputs:
-    places of earlier blocks.
+    kind: a letter of KINDS. shape: of the output without the batch, as text (`16×8×8`). inputs: the
+    indices of the earlier blocks that feed it.
     """
+
+    label: str
+    kind: str
+    shape: str
+    inputs: list[int]
+
+
+class Node(NamedTuple):
+    """One operation of a computed graph: settings as (name, value), inputs as node or (node, output)."""
+
+    operation: str
+    settings: list[Any]
+    inputs: list[Any]
+    shape: list[Any]
+
+
+def blocks(nodes: Any) -> list[Block] | None:
+    """Return the blocks of a graph as graph_fingerprint lists it; None when it cannot be read."""
     try:
-        return _folded(nodes)
+        return _fold([Node(*node) for node in nodes])
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError):
         return None
 
 
-def strip(found: list[list]) -> str:
-    """Return a graph as a row of letters with the channels of each block, for the small picture: `i3c16c16p16l10`."""
-    return "".join(
-        f"{kind}{shape.split('×')[0] if shape[:1].isdigit() else 0}" for _, kind, shape, _ in found
-    )
+def strip(picture: Sequence[Block]) -> str:
+    """Return a graph as a row of letters with the channels of each block, for the small picture.
+
+    An image, a convolution, a pooling and a classifier: `i3c16p16l10`.
+    """
+    parts = []
+    for block in picture:
+        channels = block.shape.split("×")[0] if block.shape[:1].isdigit() else "0"
+        parts.append(f"{block.kind}{channels}")
+
+    return "".join(parts)
 
 
-def _folded(nodes: list) -> list[list]:
-    feeds = [[at if isinstance(at, int) else at[0] for at in inputs] for _, _, inputs, _ in nodes]
-    constant = []
-    for at, (operation, *_) in enumerate(nodes):
-        leaf = operation.startswith("=") and operation not in ("=image", "=output")
-        constant.append(leaf or (bool(feeds[at]) and all(constant[source] for source in feeds[at])))
-    data = [[source for source in sources if not constant[source]] for sources in feeds]
-    consumers = [0] * len(nodes)
-    for at, sources in enumerate(data):
-        for source in set(sources) if not constant[at] else ():
-            consumers[source] += 1
-    found, place = [], {}
-    for at, (operation, settings, _, shape) in enumerate(nodes):
-        if constant[at] or operation == "=output":
+def _fold(nodes: list[Node]) -> list[Block]:
+    sources = [_sources(node) for node in nodes]
+    constant = _constant(nodes, sources)
+
+    data = []
+    for feeding in sources:
+        data.append([source for source in feeding if not constant[source]])
+    consumers = _count_consumers(data, constant)
+
+    picture: list[Block] = []
+    block_of: dict[int, int] = {}  # node -> index of its block
+    for index, node in enumerate(nodes):
+        if constant[index] or node.operation == "=output":
             continue
-        label, kind = _named(
-            operation, dict(settings), [nodes[source] for source in feeds[at]], len(data[at])
-        )
-        own = data[at]
-        follows = operation in FOLLOWERS or (operation in ("mul", "add") and len(own) == 1)
-        if follows and len(own) == 1 and consumers[own[0]] == 1 and found[place[own[0]]][1] != "i":
-            place[at] = place[own[0]]
-            block = found[place[at]]
-            block[0], block[2] = f"{block[0]} · {visible(label)}"[:LONGEST_LABEL], _shape(shape)
+        inputs = data[index]
+        feeding_nodes = [nodes[source] for source in sources[index]]
+        label, kind = _name(node, feeding_nodes, len(inputs))
+        label = visible(label)
+
+        # A scale or a shift by a constant is part of the block before it, too.
+        scales = node.operation in ("mul", "add") and len(inputs) == 1
+        follows = len(inputs) == 1 and (scales or node.operation in FOLLOWERS)
+        if follows and consumers[inputs[0]] == 1 and picture[block_of[inputs[0]]].kind != "i":
+            block_of[index] = block_of[inputs[0]]
+            block = picture[block_of[index]]
+            label = f"{block.label} · {label}"[:LONGEST_LABEL]
+            picture[block_of[index]] = block._replace(label=label, shape=_shape(node.shape))
         else:
-            place[at] = len(found)
-            found.append(
-                [
-                    visible(label)[:LONGEST_LABEL],
-                    kind,
-                    _shape(shape),
-                    sorted({place[source] for source in own}),
-                ]
-            )
-    return found
+            block_of[index] = len(picture)
+            feeding = sorted({block_of[source] for source in inputs})
+            picture.append(Block(label[:LONGEST_LABEL], kind, _shape(node.shape), feeding))
+
+    return picture
 
 
-def _named(operation: str, settings: dict, inputs: list, sources: int) -> tuple[str, str]:
+def _sources(node: Node) -> list[int]:
+    """Return the nodes that feed a node, whichever of their outputs it takes."""
+    return [entry if isinstance(entry, int) else entry[0] for entry in node.inputs]
+
+
+def _constant(nodes: list[Node], sources: list[list[int]]) -> list[bool]:
+    """Mark the nodes that do not depend on the image: parameters, and what is computed of them."""
+    constant: list[bool] = []
+    for node, feeding in zip(nodes, sources):
+        leaf = node.operation.startswith("=") and node.operation not in ("=image", "=output")
+        derived = bool(feeding) and all(constant[source] for source in feeding)
+        constant.append(leaf or derived)
+
+    return constant
+
+
+def _count_consumers(data: list[list[int]], constant: list[bool]) -> list[int]:
+    consumers = [0] * len(data)
+    for index, feeding in enumerate(data):
+        if not constant[index]:
+            for source in set(feeding):
+                consumers[source] += 1
+
+    return consumers
+
+
+def _name(node: Node, inputs: list[Node], data_inputs: int) -> tuple[str, str]:
+    """Return (label, kind). inputs: all of them. data_inputs: how many depend on the image."""
+    operation, settings = node.operation, dict(node.settings)
     if operation == "=image":
         return "image", "i"
+
     word, kind = WORDS.get(operation, (operation.strip("_").replace("_", " "), "o"))
     if operation == "convolution":
-        weight = inputs[1][3]
-        stride = settings.get("stride", [1])[0]
-        word = "up-conv" if settings.get("transposed") is True else word
-        if settings.get("groups", 1) != 1:
-            depthwise = weight[1] == 1
-            word, kind = (
-                ("depthwise", "d") if depthwise else (f"conv in {settings['groups']} groups", kind)
-            )
-        return f"{word} {_size(weight[2:])}" + (f" /{stride}" if stride != 1 else ""), kind
+        return _name_convolution(word, kind, settings, inputs[1].shape)
     if operation in ("max_pool2d_with_indices", "avg_pool2d"):
         return f"{word} {_size(settings['kernel_size'])}", kind
     if "output_size" in settings and operation in WORDS:
         return f"{word} {_size(settings['output_size'])}", kind
     if operation in ("mean", "amax") and len(settings.get("dim", [])) == 2:
-        return f"global {'avg' if operation == 'mean' else 'max'} pool", kind
-    if operation in ("add", "mul") and sources < 2:
+        return {"mean": "global avg pool", "amax": "global max pool"}[operation], kind
+    if operation in ("add", "mul") and data_inputs < 2:
         return {"add": "shift", "mul": "scale"}[operation], "n"
     return word, kind
 
 
-def _size(numbers: list) -> str:
+def _name_convolution(
+    word: str, kind: str, settings: dict[str, Any], weight: list[Any]
+) -> tuple[str, str]:
+    if settings.get("transposed") is True:
+        word = "up-conv"
+    groups = settings.get("groups", 1)
+    if groups != 1:
+        word = f"conv in {groups} groups"
+        if weight[1] == 1:
+            word, kind = "depthwise", "d"
+
+    label = f"{word} {_size(weight[2:])}"
+    stride = settings.get("stride", [1])[0]
+    if stride != 1:
+        label += f" /{stride}"
+    return label, kind
+
+
+def _size(numbers: list[Any]) -> str:
     return "×".join(str(int(number)) for number in numbers)
 
 
-def _shape(shape: list) -> str:
+def _shape(shape: list[Any]) -> str:
+    """Return a shape without its batch; of several outputs that of the first."""
     first = shape[0] if shape and isinstance(shape[0], list) else shape
-    return "×".join(str(int(size)) for size in first[1:] if isinstance(size, int))[:LONGEST_SHAPE]
+    sizes = [str(int(size)) for size in first[1:] if isinstance(size, int)]
+    return "×".join(sizes)[:LONGEST_SHAPE]

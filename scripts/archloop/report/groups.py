@@ -1,6 +1,7 @@
-"""Which chains are repeats of one another, and which are the controls of which: read from their settings."""
+"""Which chains are repeats of one another, and which are controls of which, by their settings."""
 
 import json
+from typing import Any
 
 from archloop.report.results import Results
 from archloop.settings.chains import JUDGED, MODEL, SECTIONS, SHARDS, effective, role, unlike
@@ -16,45 +17,58 @@ ROLES = {
 
 
 def repeat_groups(results: Results) -> list[list[str]]:
-    """Return the chains, those together that differ in nothing but their random numbers, in the order of the results.
+    """Return the chains in groups that differ in nothing but their random numbers.
 
-    Every random choice of a chain derives from its name too, so chains with equal settings are repeats over seeds. So
-    are two that differ in which repeat of one chain they start from.
+    Every random choice of a chain derives from its name too, so chains with equal settings are
+    repeats over seeds. So are two that differ in which repeat of one chain they start from. Groups
+    and chains are in the order of the results.
     """
     groups: dict[str, list[str]] = {}
-    known = results.settings.get("chains", {})
     for name in results.chains:
-        own = {
-            key: value
-            for key, value in known.get(name, {"name": name}).items()
-            if key not in UNLIKE
-        }
-        own |= {
-            "cycle": {key: value for key, value in own.get("cycle", {}).items() if key != SHARDS}
-        }
-        for key in ("start", "source"):
-            other, slash, cycle = str(own.get(key)).partition("/")
-            own[key] = known.get(other, {}).get("repeat_of", other) + slash + cycle
-        groups.setdefault(json.dumps(own, sort_keys=True), []).append(name)
+        key = _without_repeat(results.settings.get("chains", {}), name)
+        groups.setdefault(json.dumps(key, sort_keys=True), []).append(name)
+
     return list(groups.values())
 
 
+def _without_repeat(chains: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the settings of a chain that its repeats have too."""
+    chain = chains.get(name, {"name": name})
+    kept: dict[str, Any] = {}
+    for key, value in chain.items():
+        if isinstance(value, dict):
+            # A section of the chain's own. Into how many jobs its work is cut changes no candidate.
+            value = {setting: value[setting] for setting in value if setting != SHARDS}
+
+        if key not in UNLIKE and value != {}:
+            kept[key] = value
+
+    for key in ("start", "source"):
+        other, slash, cycle = str(kept.get(key)).partition("/")
+        kept[key] = chains.get(other, {}).get("repeat_of", other) + slash + cycle
+
+    return kept
+
+
 def ordered(results: Results, loop: list[str], controls: dict[str, list[str]]) -> list[list[str]]:
-    """Return all groups of repeats: the loop, its controls, the others on its data set, then data set by data set."""
+    """Return all groups of repeats, the loop and its controls first.
+
+    Then come the others on its data set, then those of each other data set.
+    """
     first = [loop, *controls.values()]
     others = [group for group in repeat_groups(results) if group not in first]
-    places = {
-        name: at
-        for at, name in enumerate(
-            dict.fromkeys(facts["dataset"] for facts in results.chains.values())
-        )
-    }
-    places[results.chains[loop[0]]["dataset"]] = -1
-    return first + sorted(others, key=lambda group: places[results.chains[group[0]]["dataset"]])
+    own = results.chains[loop[0]].dataset
+    datasets = list(dict.fromkeys(chain.dataset for chain in results.chains.values()))
+
+    def rank(group: list[str]) -> int:
+        dataset = results.chains[group[0]].dataset
+        return -1 if dataset == own else datasets.index(dataset)
+
+    return first + sorted(others, key=rank)
 
 
 def label(group: list[str]) -> str:
-    """Return what a group is called: its first chain, with the number of its runs where there are several.
+    """Return what a group is called: its first chain, and how many runs it has if several.
 
     >>> label(["main", "main_s2", "main_s3"])
     'main (3 runs)'
@@ -63,54 +77,75 @@ def label(group: list[str]) -> str:
 
 
 def called(role: str, group: list[str]) -> str:
-    """Return what the page calls a group beside the loop: the loop by that one name, a control by its chain's."""
+    """Return what the page calls a group: the loop by that one name, a control by its chain's."""
     return "the loop" if role == "loop" else group[0]
 
 
 def loop_of(results: Results, name: str) -> list[str]:
-    """Return the runs of the chain `name`; where there is none, of the first that learns, or of the first of all."""
+    """Return the runs of the chain `name`.
+
+    Where there is none they are those of the first chain that learns, or of the first of all.
+    """
     groups = repeat_groups(results)
-    known = results.settings.get("chains", {})
-    written = [group for group in groups if known.get(group[0], {}).get("source") == MODEL]
-    learns = [group for group in written if role(results.settings, group[0], group[0]) is None]
-    return next((group for group in groups if name in group), (learns or groups)[0])
+    for group in groups:
+        if name in group:
+            return group
+
+    chains = results.settings.get("chains", {})
+    for group in groups:
+        first = group[0]
+        written = chains.get(first, {}).get("source") == MODEL
+        if written and role(results.settings, first, first) is None:
+            return group
+
+    return groups[0]
 
 
 def controls_of(results: Results, loop: list[str], wanted: list[str]) -> dict[str, list[str]]:
-    """Return role -> runs of the chains that differ from the loop in that alone, in the order of the roles wanted."""
+    """Return role -> runs of the chains that differ from the loop in that alone.
+
+    wanted: roles, in whose order they come.
+    """
+    if not results.settings:
+        return {}
+
+    dataset = results.chains[loop[0]].dataset
     found: dict[str, list[str]] = {}
-    for group in repeat_groups(results) if results.settings else ():
-        same = results.chains[group[0]]["dataset"] == results.chains[loop[0]]["dataset"]
-        name = role(results.settings, group[0], loop[0]) if same and group != loop else None
-        if name:
-            found.setdefault(name, group)
+    for group in repeat_groups(results):
+        if group == loop or results.chains[group[0]].dataset != dataset:
+            continue
+        control = role(results.settings, group[0], loop[0])
+        if control:
+            found.setdefault(control, group)
+
     return {name: found[name] for name in wanted if name in found}
 
 
 def differing(results: Results, chain: str, reference: str) -> str:
-    """Return what two chains were set to that is not the same, as text; empty when nothing differs."""
-    if not results.settings:
+    """Return what two chains were set to that is not the same; empty when nothing differs."""
+    settings = results.settings
+    if not settings:
         return "unknown: the folder holds no settings"
+
+    own, other = settings["chains"][chain], settings["chains"][reference]
+    # Unless a model writes both, one has no use for an adapter or for prompts.
+    written = own["source"] == other["source"] == MODEL
+
     found = []
-    own, other = (results.settings["chains"][name] for name in (chain, reference))
-    written = (
-        own["source"] == other["source"] == MODEL
-    )  # else one has no use for an adapter or for prompts
-    found += [
-        f"{key} {own[key]} (there {other[key]})"
-        for key in ("start", "source")
-        if own[key] != other[key]
-    ]
-    found = found if written else [text for text in found if text.startswith("source")]
-    idle = effective(results.settings, "finetuning", chain)["train_on"] == "none"
-    for path in unlike(results.settings, chain, reference, SECTIONS if written else JUDGED):
-        name, _, key = path.partition(".")
-        if (
-            name == "finetuning" and idle and key != "train_on"
-        ):  # then how it would train means nothing
+    for key in ("start", "source") if written else ("source",):
+        if own[key] != other[key]:
+            found.append(f"{key} {own[key]} (there {other[key]})")
+
+    # Of a chain that does not train, how it would train means nothing.
+    idle = effective(settings, "finetuning", chain)["train_on"] == "none"
+    for path in unlike(settings, chain, reference, SECTIONS if written else JUDGED):
+        section, _, key = path.partition(".")
+        if section == "finetuning" and idle and key != "train_on":
             continue
-        ours, theirs = (effective(results.settings, name, one)[key] for one in (chain, reference))
+        ours = effective(settings, section, chain)[key]
+        theirs = effective(settings, section, reference)[key]
         found.append(f"{path} {ours} (there {theirs})")
+
     if own.get("at") != other.get("at"):
         found.append("settings of single cycles")
     return "; ".join(found)

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Sequence
 
 from scipy.special import ndtri, stdtrit
 
@@ -15,15 +16,18 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
         raise ValueError(f"{successes} successes of {trials} trials")
     if trials == 0:
         return 0.0, 1.0
+
     z = float(ndtri(0.5 + confidence / 2))
     share = successes / trials
+
     centre = share + z * z / (2 * trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    variance = share * (1 - share) / trials + z * z / (4 * trials * trials)
+    half = z * math.sqrt(variance)
     scale = 1 + z * z / trials
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def mean_interval(values: list[float], confidence: float = 0.95) -> tuple[float, float] | None:
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
     """Return Student's t interval of a mean; None for fewer than two values."""
     if len(values) < 2:
         return None

@@ -21,7 +21,8 @@ TABLES = {
     "protocol": "The paper's protocol beside this run's",
     "cost": "Seconds, tokens and evaluations by stage",
 }
-VERIFIED = "verified.json"  # what `verify.py --note` leaves in the folder of the results, for the next report
+# What `verify.py --note` leaves in the folder of the results, for the next report.
+VERIFIED = "verified.json"
 # What the page is made of beside the results, in the folder report/.
 PAGE_PARTS = (
     "page.html.j2",
@@ -31,6 +32,7 @@ PAGE_PARTS = (
     "gallery.css",
     "gallery.js",
     "design.js",
+    "paper.csv",
+    "protocol.csv",
+    *(f"captions/{name}.rst" for name in FIGURES),
 )
-PAGE_PARTS += ("paper.csv", "protocol.csv")
-PAGE_PARTS += tuple(f"captions/{name}.rst" for name in FIGURES)

@@ -1,5 +1,6 @@
 """The report: tables, pictures and one page that stands alone, from whatever a results folder holds."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -9,86 +10,104 @@ from archloop.files import replacing, write_bytes, write_text
 from archloop.layout import PAGE
 from archloop.progress import Progress
 from archloop.report import wording
-from archloop.report.figures import figures
-from archloop.report.figures.panels import whole
+from archloop.report.figures.figures import Picture, pictures
+from archloop.report.figures.panels import Panel, whole
 from archloop.report.figures.theme import COLORS, DARK, for_page, png, svg
-from archloop.report.page import contents
+from archloop.report.page.contents import contents
 from archloop.report.page.gallery import DATA, Gallery, gallery, write_beside
 from archloop.report.parts import FIGURES
 from archloop.report.results import Results
-from archloop.report.tables import paper, per_cycle, run_means
+from archloop.report.tables import candidates, paper, per_cycle, run_means
 from archloop.report.tables.run_means import Compared
+from archloop.settings.sections import Report
 
+# What of wording the template has as filters.
 WORDS = ("percent", "per_100", "interval", "signed", "number", "p_value", "hours")
 
 
-def write_report(results: Results, settings: dict, folder: Path) -> list[Path]:
-    """Write index.html, where it is large data/parts-N.js, tables/NAME.csv and .parquet, figures/NAME.svg and .png.
+@dataclass(frozen=True)
+class Tables:
+    """All tables by name (parts.TABLES), and what they were made of.
 
-    Returns them. Equal inputs give equal bytes.
-    settings: section report.
+    valid: the valid candidates with their kinds. compared: what is compared with what.
     """
-    tables, valid, compared = all_tables(results, settings)
+
+    by_name: dict[str, pl.DataFrame]
+    valid: pl.DataFrame
+    compared: Compared
+
+
+def write_report(results: Results, settings: Report, folder: Path) -> list[Path]:
+    """Write the report and return its files; equal inputs give equal bytes.
+
+    They are index.html, where it is large data/parts-N.js, tables/NAME.csv and .parquet,
+    figures/NAME.svg and .png.
+    """
+    tables = all_tables(results, settings)
+    _write_tables(tables.by_name, folder / "tables")
+    drawn = pictures(results, tables.compared, tables.by_name, tables.valid, settings)
+    _write_figures(drawn, folder / "figures")
+    designs = gallery(results, tables.by_name["architectures"])
+    write_text(folder / "index.html", page(results, settings, tables, drawn, designs))
+
+    written = [folder / "index.html", *write_beside(designs.beside, folder / DATA)]
+    for name in tables.by_name:
+        written += [folder / "tables" / f"{name}.{kind}" for kind in ("csv", "parquet")]
+    for name in FIGURES:
+        written += [folder / "figures" / f"{name}.{kind}" for kind in ("svg", "png")]
+    return written
+
+
+def _write_tables(tables: dict[str, pl.DataFrame], folder: Path) -> None:
     for name, table in tables.items():
-        write_text(folder / "tables" / f"{name}.csv", table.write_csv())
-        with (
-            replacing(folder / "tables" / f"{name}.parquet") as temporary,
-            open(temporary, "wb") as opened,
-        ):
+        write_text(folder / f"{name}.csv", table.write_csv())
+        # Polars takes brackets in a name for a pattern, so it is handed an open file.
+        with replacing(folder / f"{name}.parquet") as temporary, open(temporary, "wb") as opened:
             table.write_parquet(opened, compression="zstd", statistics=False)
-    drawn = figures.pictures(results, compared, tables, valid, settings)
+
+
+def _write_figures(drawn: dict[str, Picture], folder: Path) -> None:
     with Progress(len(FIGURES), "figure", "report") as progress:
         for name in FIGURES:
-            picture = svg(whole(drawn[name].panels))
-            write_text(folder / "figures" / f"{name}.svg", picture)
-            write_bytes(folder / "figures" / f"{name}.png", png(picture))
+            image = svg(whole(drawn[name].panels))
+            write_text(folder / f"{name}.svg", image)
+            write_bytes(folder / f"{name}.png", png(image))
             progress.step(note=name)
-    designs = gallery(results, tables["architectures"])
-    write_text(folder / "index.html", page(results, settings, tables, compared, drawn, designs))
-    made = write_beside(designs.beside, folder / DATA)
-    made += [folder / "tables" / f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")]
-    made += [folder / "figures" / f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
-    return [folder / "index.html", *made]
 
 
-def all_tables(
-    results: Results, settings: dict
-) -> tuple[dict[str, pl.DataFrame], pl.DataFrame, Compared]:
-    """Return (name -> table of the report, the valid candidates with their kinds, what is compared with what)."""
-    valid = per_cycle.judged(results)
+def all_tables(results: Results, settings: Report) -> Tables:
+    """Return the tables of the report."""
+    valid = candidates.judged(results)
     cycles = per_cycle.cycles(results)
     fates = per_cycle.fates(results, valid)
-    designs = per_cycle.architectures(results)
+    designs = candidates.architectures(results)
     compared = run_means.compared(results, fates, settings)
-    return (
-        {
-            "cycles": cycles,
-            "fates": fates,
-            "contrasts": run_means.contrast_table(results, compared, fates, settings),
-            "results": run_means.table(results, compared, fates, run_means.cells(valid)),
-            "chains": run_means.chains(results, compared, fates, designs),
-            "similarity": per_cycle.similarity(results, valid),
-            "diversity": per_cycle.diversity(results),
-            "architectures": designs,
-            "failures": per_cycle.failures(results),
-            "paper": paper.paper(results, cycles),
-            "protocol": paper.protocol(results),
-            "cost": per_cycle.cost(results),
-        },
-        valid,
-        compared,
-    )
+    tables = {
+        "cycles": cycles,
+        "fates": fates,
+        "contrasts": run_means.contrast_table(results, compared, fates, settings),
+        "results": run_means.table(results, compared, fates, run_means.cells(valid)),
+        "chains": run_means.chains(results, compared, fates, designs),
+        "similarity": per_cycle.similarity(results, valid),
+        "diversity": per_cycle.diversity(results),
+        "architectures": designs,
+        "failures": candidates.failures(results),
+        "paper": paper.paper(results, cycles),
+        "protocol": paper.protocol(results),
+        "cost": per_cycle.cost(results),
+    }
+
+    return Tables(tables, valid, compared)
 
 
 def page(
     results: Results,
-    settings: dict,
-    tables: dict[str, pl.DataFrame],
-    compared: Compared,
-    drawn: dict,
+    settings: Report,
+    tables: Tables,
+    drawn: dict[str, Picture],
     designs: Gallery,
 ) -> str:
-    """Return the page. drawn: name -> picture. All but the pictures is escaped by the template."""
+    """Return the page. drawn: name -> picture. The template escapes all but the pictures."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
@@ -96,35 +115,35 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
     environment.filters |= {name: getattr(wording, name) for name in WORDS}
-    style, script = (
-        "".join((PAGE / f"{part}.{kind}").read_text(encoding="utf-8") for part in parts)
-        for kind, parts in (("css", ("page", "gallery")), ("js", ("page", "design", "gallery")))
-    )
-    captions = {
-        name: (PAGE / "captions" / f"{name}.rst").read_text(encoding="utf-8").strip()
-        for name in FIGURES
-    }
-    shown = {
-        name: [(panel.title, for_page(svg(panel.chart), panel.says)) for panel in picture.panels]
-        for name, picture in drawn.items()
-    }
+    shown = {}
+    for name, picture in drawn.items():
+        shown[name] = [(panel.title, _for_page(panel)) for panel in picture.panels]
     return environment.get_template("page.html.j2").render(
-        title=settings["title"],
-        rows=settings["gallery_rows"],
+        title=settings.title,
+        rows=settings.gallery_rows,
         look=settings,
-        style=style,
-        script=script,
+        style=_part("page.css") + _part("gallery.css"),
+        script=_part("page.js") + _part("design.js") + _part("gallery.js"),
         colors=COLORS,
         dark=DARK,
-        captions=captions,
+        captions={name: _part(f"captions/{name}.rst").strip() for name in FIGURES},
         findings={name: picture.finding for name, picture in drawn.items()},
         pictures=shown,
         notes={name: picture.note for name, picture in drawn.items()},
         settings=results.settings,
-        names=list(tables),
-        admitted=tables["architectures"].height,
+        names=list(tables.by_name),
+        admitted=tables.by_name["architectures"].height,
         gallery=designs,
         packed=designs.packed,
-        **contents.facts(results, tables, compared),
+        **vars(contents(results, tables.by_name, tables.compared)),
     )
+
+
+def _for_page(panel: Panel) -> str:
+    return for_page(svg(panel.chart), panel.says)
+
+
+def _part(name: str) -> str:
+    return (PAGE / name).read_text(encoding="utf-8")

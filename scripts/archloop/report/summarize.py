@@ -1,6 +1,7 @@
 """One cycle in numbers: the funnel, the rates with their denominators, the accuracy of what trained."""
 
 import statistics
+from typing import Any, TypedDict
 
 import polars as pl
 
@@ -8,29 +9,84 @@ from archloop.outcomes import NOT_VALID, VALID, count_outcomes
 from archloop.report.intervals import mean_interval, wilson
 
 
+class Rate(TypedDict):
+    """A count of how many, its share (None where nothing was counted), and its 95 % Wilson interval."""
+
+    count: int
+    of: int
+    share: float | None
+    low: float
+    high: float
+
+
+class ThresholdRate(Rate):
+    """How many scored the threshold or more."""
+
+    threshold: float
+
+
+class Distribution(TypedDict):
+    """Of n values: mean with its 95 % t interval, median, best, standard deviation; None where undefined."""
+
+    n: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    median: float | None
+    best: float | None
+    sd: float | None
+
+
+# summary.json of a cycle. `yield` is a word of Python's, so the class cannot be written as one.
+Summary = TypedDict(
+    "Summary",
+    {
+        "chain": str,
+        "cycle": int,
+        "dataset": str,
+        "candidates": int,
+        "funnel": dict[str, int],
+        "valid": Rate,
+        "at_threshold": ThresholdRate,
+        "near_copies": Rate,
+        "yield": Rate,
+        "accuracy": Distribution,
+        "balanced_accuracy": Distribution,
+        "new_tokens": int,
+        "adapter_carried_on": bool | None,
+        "training_pairs": int | None,
+    },
+)
+
+
 def summarize(
     candidates: pl.DataFrame,
-    training: dict | None,
+    training: dict[str, Any] | None,
     threshold: float,
     chain: str,
     cycle: int,
     dataset: str,
-) -> dict:
+) -> Summary:
     """Return the summary of one cycle.
 
-    candidates: candidates.parquet. training: the lineage of the cycle's adapter, None where it makes none. threshold:
-    score (0 to 1) that the share at or above is counted with. A rate is {count, of, share, low, high} with its Wilson
-    interval.
+    candidates: candidates.parquet. training: the lineage of the cycle's adapter, None where it
+    makes none. threshold: score (0 to 1) that the share at or above is counted with.
     """
     counts = count_outcomes(candidates["outcome"].to_list())
     total = candidates.height
     valid = candidates.filter(pl.col("outcome").is_in(VALID))
-    accuracies = sorted(valid["accuracy"].to_list())
-    if total != sum(counts.values()) or valid.height != total - sum(
-        counts[name] for name in NOT_VALID
-    ):
+
+    failed = sum(counts[name] for name in NOT_VALID)
+    if total != sum(counts.values()) or valid.height != total - failed:
         raise AssertionError("the funnel does not add up")
+
     above = valid.filter(pl.col("score") >= threshold).height
+    at_threshold = rate(above, valid.height)
+
+    # An adapter that was kept unchanged was trained on nothing in this cycle.
+    unchanged = training["carried_on"] if training else None
+    pairs = training["pairs"] if training and not unchanged else 0
+
     return {
         "chain": chain,
         "cycle": cycle,
@@ -38,34 +94,35 @@ def summarize(
         "candidates": total,
         "funnel": counts,
         "valid": rate(valid.height, total),
-        "at_threshold": rate(above, len(accuracies)) | {"threshold": threshold},
+        "at_threshold": {**at_threshold, "threshold": threshold},
         "near_copies": rate(counts["near_copy"], valid.height),
         "yield": rate(counts["admitted"], total),
-        "accuracy": describe(accuracies),
+        "accuracy": describe(sorted(valid["accuracy"].to_list())),
         "balanced_accuracy": describe(sorted(valid["balanced_accuracy"].drop_nulls().to_list())),
         "new_tokens": int(candidates["new_tokens"].sum()),
-        "adapter_carried_on": training["carried_on"] if training else None,
-        "training_pairs": training["pairs"] if training and not training["carried_on"] else 0,
+        "adapter_carried_on": unchanged,
+        "training_pairs": pairs,
     }
 
 
-def rate(count: int, of: int) -> dict:
-    """Return a rate with numerator, denominator and 95 % Wilson interval; share is None when nothing was counted."""
+def rate(count: int, of: int) -> Rate:
+    """Return a rate with numerator, denominator and interval."""
     low, high = wilson(count, of)
-    return {"count": count, "of": of, "share": count / of if of else None, "low": low, "high": high}
+    share = count / of if of else None
+    return {"count": count, "of": of, "share": share, "low": low, "high": high}
 
 
-def describe(values: list[float]) -> dict:
-    """Return n, mean with its 95 % t interval, median, best and standard deviation; None where undefined."""
-    if not values:
-        return dict.fromkeys(("mean", "low", "high", "median", "best", "sd")) | {"n": 0}
+def describe(values: list[float]) -> Distribution:
+    """Return how values are distributed."""
+    n = len(values)
     low, high = mean_interval(values) or (None, None)
+
     return {
-        "n": len(values),
-        "mean": statistics.fmean(values),
+        "n": n,
+        "mean": statistics.fmean(values) if n else None,
         "low": low,
         "high": high,
-        "median": statistics.median(values),
-        "best": max(values),
-        "sd": statistics.stdev(values) if len(values) > 1 else None,
+        "median": statistics.median(values) if n else None,
+        "best": max(values, default=None),
+        "sd": statistics.stdev(values) if n > 1 else None,
     }

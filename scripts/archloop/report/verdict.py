@@ -1,23 +1,42 @@
-"""The verdict on the loop, by rule: one headline and one sentence, from its contrasts with its controls.
+"""The verdict on the loop, by rule: one headline and one sentence, from its contrasts with controls.
 
-What is measured, against what, and over which cycles is fixed in the settings (section report) before a run. Only the
-loop gets a verdict; a control that is ahead is said first.
+What is measured, against what, and over which cycles is fixed in the settings (section report)
+before a run. Only the loop gets a verdict; a control that is ahead is said first.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from archloop.report.contrasts import LEAST_RUNS, Contrast, contrasts, window
 from archloop.report.groups import ROLES
+from archloop.report.wording import p_value
+from archloop.settings.sections import Report
+
+Kind = Literal[
+    "works",
+    "training",
+    "unsettled",
+    "worse",
+    "not_apart",
+    "two_runs",
+    "one_run",
+    "no_control",
+    "nothing",
+]
+# (run, cycle) -> what was counted, of how many.
+Counts = Mapping[tuple[str, int], tuple[float, int]]
 
 # What a reader can do next, by the kind of the verdict.
-NEXT = {
+NEXT: dict[Kind, str] = {
     "works": "Next: see whether it holds on another data set, or over more cycles.",
     "training": "Next: train longer on the seed corpus before more cycles of the loop are paid for.",
     "unsettled": "Next: more runs (repeats) of the loop and of the fixed corpus would tell them apart.",
-    "worse": "Next: look at what failed, and change how the loop learns; more runs of the same would cost for nothing.",
+    "worse": "Next: look at what failed, and change how the loop learns; more runs of the same would"
+    " cost for nothing.",
     "not_apart": "Next: more runs (repeats), if a smaller difference matters; else another way to learn.",
     "two_runs": "Next: a third run (repeats: 3) of the loop and of each control.",
     "one_run": "Next: three runs (repeats: 3) of the loop and of each control.",
@@ -27,16 +46,27 @@ NEXT = {
 MEASURES = {"new_good": "new and good enough", "admitted": "admitted", "valid": "valid"}
 
 
+# Kinds of which it is said, before the end, on which side of a model that does not learn the loop is.
+SIDES: dict[Kind, str] = {
+    "works": "ahead of",
+    "training": "ahead of",
+    "unsettled": "ahead of",
+    "worse": "behind",
+    "not_apart": "not clearly ahead of",
+}
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """kind: `works`, `training`, `unsettled`, `worse`, `not_apart`, `two_runs`, `one_run`, `no_control` or `nothing`.
+    """The answer.
 
-    beside: what random search did, the second sentence of the headline. as_of: the last cycle that all finished, where
-    some have not finished all that are planned; else None. random_ahead: whether random search is shown to be ahead of
-    the loop. windows: the cycles compared, by control.
+    beside: what random search did, the second sentence of the headline. as_of: the last cycle that
+    all finished, where some have not finished all that are planned; else None. random_ahead:
+    whether random search is shown to be ahead of the loop. windows: the cycles compared, by
+    control.
     """
 
-    kind: str
+    kind: Kind
     headline: str
     beside: str
     sentence: str
@@ -48,13 +78,21 @@ class Verdict:
     @property
     def next(self) -> str:
         """What to do with it; before the end that is to wait."""
-        return (
-            NEXT.get(self.kind, "") if self.as_of is None else "Next: let the run go on to its end."
-        )
+        if self.as_of is not None:
+            return "Next: let the run go on to its end."
+        return NEXT.get(self.kind, "")
 
     @property
     def positive(self) -> bool:
         return self.as_of is None and self.kind in ("works", "training", "unsettled")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The loop against one group of runs: their contrast, and the cycles that it is over."""
+
+    contrast: Contrast
+    cycles: list[int]
 
 
 def judge(
@@ -62,84 +100,101 @@ def judge(
     loop: list[str],
     controls: dict[str, list[str]],
     planned: dict[str, int],
-    settings: dict,
+    settings: Report,
     seed: int,
 ) -> Verdict:
     """Return the verdict.
 
-    counts: chain, cycle, `candidates`, and a column named as the measure, one row a finished cycle. loop: its runs.
-    controls: role -> runs. planned: run -> its cycles. settings: section report.
+    counts: chain, cycle, `candidates`, and a column named as the measure, one row a finished cycle.
+    loop: its runs. controls: role -> runs. planned: run -> its cycles.
     """
-    rows = counts.select("chain", "cycle", settings["measure"], "candidates").iter_rows()
-    cells = {(chain, cycle): (count, of) for chain, cycle, count, of in rows}
+    rows = counts.select("chain", "cycle", settings.measure, "candidates").iter_rows()
+    cells: Counts = {(chain, cycle): (count, of) for chain, cycle, count, of in rows}
     compared = compare(cells, loop, controls, settings, seed)
-    found = {role: each for role, (each, _) in compared.items()}
-    finished = _finished(cells, [*loop, *(name for names in controls.values() for name in names)])
-    begun = [name for name in loop if finished[name]]
+    found = {role: comparison.contrast for role, comparison in compared.items()}
+
+    finished = _finished(cells, sum(controls.values(), loop))
+    begun = [run for run in loop if finished[run]]
     as_of = None
-    if any(len(cycles) < planned[name] for name, cycles in finished.items()):
-        as_of = min(
-            [cycles[-1] for _, cycles in compared.values()] or [len(_common(finished, begun))]
-        )
+    if any(len(cycles) < planned[run] for run, cycles in finished.items()):
+        last = [comparison.cycles[-1] for comparison in compared.values()]
+        as_of = min(last or [len(_common(finished, begun))])
+
     kind, headline = _headline(found, bool(begun), "frozen" in controls)
-    own = next((each.loop for each in found.values()), None) or _alone(
-        cells, begun, finished, settings["window"]
-    )
-    ahead = "random" in found and found["random"].told_apart and found["random"].difference < 0
+    random = found.get("random")
+    ahead = random is not None and random.told_apart and random.difference < 0
+    early = _with_state(headline, kind, as_of)
+    values = _values_of_loop(found) or _values_alone(cells, begun, finished, settings.window)
+
     return Verdict(
         kind=kind,
-        headline=_led(headline, kind, found, ahead, as_of, planned[loop[0]]),
-        beside=_beside(found["random"], as_of is not None) if "random" in found else "",
-        sentence=_sentence(found, own, settings["measure"]) if own else "",
+        headline=_led(early, kind, random, as_of, planned[loop[0]]),
+        beside=_beside(random, as_of is not None) if random else "",
+        sentence=_sentence(found, values, settings.measure) if values else "",
         contrasts=found,
-        windows={role: cycles for role, (_, cycles) in compared.items()},
+        windows={role: comparison.cycles for role, comparison in compared.items()},
         as_of=as_of,
         random_ahead=ahead,
     )
 
 
 def compare(
-    cells: dict[tuple[str, int], tuple[float, int]],
+    cells: Counts,
     loop: list[str],
     others: dict[str, list[str]],
-    settings: dict,
+    settings: Report,
     seed: int,
     shares: bool = True,
-) -> dict[str, tuple[Contrast, list[int]]]:
-    """Return name -> (the loop minus those runs, the cycles compared); runs that have not begun are left out.
+) -> dict[str, Comparison]:
+    """Return name -> the loop against those runs; runs that have not begun are left out.
 
-    cells: (run, cycle) -> what was counted, of how many. others: name -> runs.
+    others: name -> runs.
     """
-    sides, windows = ({}, {}), {}
+    ours: dict[str, np.ndarray] = {}
+    theirs: dict[str, np.ndarray] = {}
+    windows: dict[str, list[int]] = {}
     for name, runs in others.items():
         finished = _finished(cells, [*loop, *runs])
-        members = [[run for run in side if finished[run]] for side in (loop, runs)]
-        if not all(members):
+        begun = [run for run in loop if finished[run]]
+        begun_there = [run for run in runs if finished[run]]
+        if not begun or not begun_there:
             continue
-        cycles = window(_common(finished, members[0] + members[1]), settings["window"])
+        cycles = window(_common(finished, begun + begun_there), settings.window)
         if cycles:
             windows[name] = cycles
-            for side, names in zip(sides, members):
-                side[name] = np.array(
-                    [[cells[run, cycle] for cycle in cycles] for run in names], float
-                )
-    found = contrasts(*sides, settings["resamples"], seed, shares)
-    return {name: (each, windows[name]) for name, each in found.items()}
+            ours[name] = _array(cells, begun, cycles)
+            theirs[name] = _array(cells, begun_there, cycles)
+
+    found = contrasts(ours, theirs, settings.resamples, seed, shares)
+    return {name: Comparison(contrast, windows[name]) for name, contrast in found.items()}
 
 
-def _finished(cells: dict[tuple[str, int], tuple], names: list[str]) -> dict[str, set[int]]:
-    found: dict[str, set[int]] = {name: set() for name in names}
-    for name, cycle in cells:
-        if name in found:
-            found[name].add(cycle)
+def _array(cells: Counts, runs: list[str], cycles: list[int]) -> np.ndarray:
+    """Return the cells as floats (runs, cycles, 2)."""
+    rows = []
+    for run in runs:
+        rows.append([cells[run, cycle] for cycle in cycles])
+    return np.array(rows, float)
+
+
+def _finished(cells: Iterable[tuple[str, int]], runs: list[str]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {run: set() for run in runs}
+    for run, cycle in cells:
+        if run in found:
+            found[run].add(cycle)
+
     return found
 
 
-def _common(finished: dict[str, set[int]], names: list[str]) -> list[int]:
-    return sorted(set.intersection(*(finished[name] for name in names))) if names else []
+def _common(finished: dict[str, set[int]], runs: list[str]) -> list[int]:
+    """Return the cycles that all these runs finished."""
+    if not runs:
+        return []
+    return sorted(set.intersection(*(finished[run] for run in runs)))
 
 
-def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[str, str]:
+def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[Kind, str]:
+    """Return the kind and its headline. awaited: there is a chain that does not learn."""
     frozen, fixed = found.get("frozen"), found.get("fixed")
     if not begun:
         return "nothing", "Nothing to judge yet: no cycle of the loop has a verdict."
@@ -154,9 +209,8 @@ def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[s
             "Cannot be answered: no chain here shows what happens without learning.",
         )
     if frozen.runs == 1:
-        side = (
-            "One run" if max(len(frozen.loop), len(frozen.control)) == 1 else "One run on one side"
-        )
+        both = max(len(frozen.loop), len(frozen.control)) == 1
+        side = "One run" if both else "One run on one side"
         return "one_run", f"{side}: no answer about other runs."
     if frozen.runs < LEAST_RUNS:
         return "two_runs", "Two runs: too few for an answer about other runs."
@@ -174,115 +228,146 @@ def _headline(found: dict[str, Contrast], begun: bool, awaited: bool) -> tuple[s
     )
 
 
+def _with_state(headline: str, kind: Kind, as_of: int | None) -> str:
+    """Return the headline, before the end what there is to say instead of a verdict."""
+    if as_of is None or kind not in SIDES:
+        return headline
+    return (
+        f"No verdict before the end; so far the loop is {SIDES[kind]} a model that does not learn."
+    )
+
+
 def _led(
-    headline: str, kind: str, found: dict, ahead: bool, as_of: int | None, planned: int
+    headline: str, kind: Kind, random: Contrast | None, as_of: int | None, planned: int
 ) -> str:
-    """Return the headline after what has to be said before it: that it is early, that random search is ahead."""
-    if as_of is not None and kind in ("works", "training", "unsettled", "worse", "not_apart"):
-        side = (
-            "not clearly ahead of"
-            if kind == "not_apart"
-            else "behind"
-            if kind == "worse"
-            else "ahead of"
-        )
-        headline = (
-            f"No verdict before the end; so far the loop is {side} a model that does not learn."
-        )
-    if ahead:
+    """Return the headline after what has to be said before it.
+
+    That is whether random search is ahead, and that it is early.
+    """
+    if random and random.told_apart and random.difference < 0:
         headline = f"Random search is ahead. {headline}"
-    elif "random" in found and _below(found["random"]):
-        headline = f"In {'this run' if found['random'].runs == 1 else 'these runs'} random search is ahead. {headline}"
+    elif random and _below(random):
+        runs = "this run" if random.runs == 1 else "these runs"
+        headline = f"In {runs} random search is ahead. {headline}"
+
     if as_of is None or kind == "nothing" or (kind == "no_control" and as_of == planned):
         return headline
+
     # The loop may have finished long before its controls.
     early = f"As of cycle {as_of} of {planned}" if as_of < planned else "Controls are still to come"
     return f"{early}: {headline[0].lower()}{headline[1:]}"
 
 
 def _beside(random: Contrast, early: bool) -> str:
-    """Return what random search did, and whether that is shown; nothing where too few runs are compared."""
+    """Return what random search did, and whether that is shown.
+
+    Nothing where too few runs are compared.
+    """
     if random.method != "runs" or random.p is None:
         return ""
-    amount, more = _amount((abs(random.difference),)), random.difference < 0
-    said = f"random search makes {amount} {'more' if more else 'fewer'} per 100"
+
+    amount = _amount((abs(random.difference),))
+    more = random.difference < 0
+    result = f"random search makes {amount} {'more' if more else 'fewer'} per 100"
     if amount == "0":
-        said = "random search makes as many"
+        result = "random search makes as many"
     if early:
-        return f"So far {said}."
+        return f"So far {result}."
+
     ahead, behind = (random.control, random.loop) if more else (random.loop, random.control)
-    pairs = (
-        "in every pair of runs"
-        if min(ahead) > max(behind)
-        else "on average, not in every pair of runs"
-    )
+    every_pair = min(ahead) > max(behind)
+    pairs = "in every pair of runs" if every_pair else "on average, not in every pair of runs"
     holds = "holds" if random.told_apart else "does not hold"
-    p = "< 0.001" if random.p < 0.001 else f"{random.p:.3f}"
-    return f"R{said[1:]}, {pairs}; that {holds} after Holm's adjustment (p {p})."
+    p = p_value(random.p)
+    return f"R{result[1:]}, {pairs}; that {holds} after Holm's adjustment (p {p})."
 
 
 def _below(contrast: Contrast) -> bool:
-    """Say whether the loop lies below a control in the few runs that there are: in all cycles drawn, or run by run."""
-    if contrast.method == "cycles":
+    """Say whether the loop lies below a control in the few runs that there are.
+
+    That is: in all cycles drawn, or run by run.
+    """
+    if contrast.high is not None and contrast.method == "cycles":
         return contrast.high < 0
-    return (
-        contrast.method == "points"
-        and contrast.runs > 1
-        and max(contrast.loop) < min(contrast.control)
-    )
+    bare = contrast.method == "points" and contrast.runs > 1
+    return bare and max(contrast.loop) < min(contrast.control)
 
 
-def _alone(
-    cells: dict, runs: list[str], finished: dict[str, set[int]], share: float
+def _values_of_loop(found: dict[str, Contrast]) -> tuple[float, ...]:
+    """Return the value of each run of the loop, over the cycles of its first comparison."""
+    return next((contrast.loop for contrast in found.values()), ())
+
+
+def _values_alone(
+    cells: Counts, runs: list[str], finished: dict[str, set[int]], share: float
 ) -> tuple[float, ...]:
     """Return the value of each run of the loop where nothing stands beside it."""
     cycles = window(_common(finished, runs), share)
-    sums = [np.sum([cells[run, cycle] for cycle in cycles], axis=0) for run in runs if cycles]
-    return tuple(100 * float(count) / float(of) for count, of in sums if of)
+    if not cycles:
+        return ()
+
+    values = []
+    for run in runs:
+        count, of = np.sum([cells[run, cycle] for cycle in cycles], axis=0)
+        if of:
+            values.append(100 * float(count) / float(of))
+
+    return tuple(values)
 
 
 def _sentence(found: dict[str, Contrast], loop: tuple[float, ...], measure: str) -> str:
     """Return what was made of 100, by whom, and how sure that is."""
-    said = f"Of 100 programs that the loop writes, {_amount(loop)} are {MEASURES[measure]}"
-    others = [f"{ROLES[role][1]} makes {_amount(each.control)}" for role, each in found.items()]
-    parts = [f"{'; '.join(filter(None, [said, ', '.join(others)]))}."]
-    frozen = found.get("frozen")
-    if frozen and frozen.method == "cycles":
-        ends = f"{frozen.low:+.0f} to {frozen.high:+.0f}".replace("-", "−")
-        parts.append(
-            f"Within this one run the difference is {_signed(frozen)} ({ends} over its cycles)."
+    counted = f"Of 100 programs that the loop writes, {_amount(loop)} are {MEASURES[measure]}"
+    others = []
+    for role, contrast in found.items():
+        others.append(f"{ROLES[role][1]} makes {_amount(contrast.control)}")
+    if others:
+        counted += f"; {', '.join(others)}"
+    sentences = [f"{counted}."]
+    frozen, fixed = found.get("frozen"), found.get("fixed")
+    if frozen:
+        sentences += _how_sure(frozen)
+    helps = frozen is not None and frozen.told_apart and frozen.difference > 0
+    if helps and fixed and fixed.test and fixed.test.p and not fixed.told_apart:
+        sentences.append(
+            f"Against the seed corpus alone, a true difference of {fixed.test.detectable:.0f} would"
+            " be found 4 times in 5."
         )
-    elif frozen and frozen.method == "points" and frozen.runs > 1:
-        apart = min(frozen.loop) > max(frozen.control), max(frozen.loop) < min(frozen.control)
-        place = "above" if apart[0] else "below" if apart[1] else "among"
-        parts.append(
-            f"Every run of the loop lies {place} those that do not learn." if any(apart) else ""
-        )
-    elif frozen and frozen.p is not None and not frozen.told_apart:
-        ends = f"{frozen.low:+.0f} to {frozen.high:+.0f}".replace("-", "−")
-        parts.append(f"What learning adds: {_signed(frozen)}, 95 % interval {ends}.")
-        parts.append(
-            f"With {frozen.runs} runs each, a true difference of {frozen.detectable:.0f} would be found 4 times in 5."
-        )
-    fixed = found.get("fixed")
-    if (
-        frozen
-        and frozen.told_apart
-        and frozen.difference > 0
-        and fixed
-        and fixed.p
-        and not fixed.told_apart
-    ):
-        parts.append(
-            f"Against the seed corpus alone, a true difference of {fixed.detectable:.0f} would be found 4 times in 5."
-        )
-    return " ".join(filter(None, parts))
+
+    return " ".join(sentences)
+
+
+def _how_sure(frozen: Contrast) -> list[str]:
+    """Return how sure what learning adds is, in sentences."""
+    if frozen.method == "cycles":
+        return [
+            f"Within this one run the difference is {_signed(frozen)} ({_ends(frozen)} over its"
+            " cycles)."
+        ]
+    if frozen.method == "points" and frozen.runs > 1:
+        if min(frozen.loop) > max(frozen.control):
+            return ["Every run of the loop lies above those that do not learn."]
+        if max(frozen.loop) < min(frozen.control):
+            return ["Every run of the loop lies below those that do not learn."]
+        return []
+    if frozen.test and not frozen.told_apart:
+        return [
+            f"What learning adds: {_signed(frozen)}, 95 % interval {_ends(frozen)}.",
+            f"With {frozen.runs} runs each, a true difference of {frozen.test.detectable:.0f} would"
+            " be found 4 times in 5.",
+        ]
+    return []
 
 
 def _amount(values: tuple[float, ...]) -> str:
     mean = float(np.mean(values))
-    return f"{mean:.0f}" if mean >= 9.5 or mean == 0 else f"{mean:.1f}"
+    digits = 0 if mean >= 9.5 or mean == 0 else 1
+    return f"{mean:.{digits}f}"
 
 
 def _signed(contrast: Contrast) -> str:
     return f"{contrast.difference:+.0f}".replace("-", "−")
+
+
+def _ends(contrast: Contrast) -> str:
+    return f"{contrast.low:+.0f} to {contrast.high:+.0f}".replace("-", "−")

@@ -32,8 +32,9 @@ from archloop.generation.write_prompts import (
     room_for_answer,
     task_of,
 )
+from archloop.machine import host, versions
 from archloop.settings.sections import Generation, Loading
-from archloop.workflow.provenance import host, locate, provenance_path, read_provenance, versions
+from archloop.workflow.provenance import locate, provenance_path, read_provenance
 
 VERDICT = (
     "outcome",

@@ -1,1 +1,1 @@
-"""What ties the scripts to Snakemake: options, code digests, provenance, Snakemake's own records."""
+"""What ties the scripts to Snakemake: options, code digests, provenance, Snakemake's records."""

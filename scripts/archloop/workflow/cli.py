@@ -1,25 +1,32 @@
-"""What all scripts share: options made from the settings' schema, logging, one clear line for a user's mistake, and the
-provenance that a stage leaves."""
+"""What all scripts share.
+
+Options made from the settings' schema, logging, one clear line for a user's mistake, and the
+provenance that a stage leaves.
+"""
 
 import contextlib
 import errno
 import functools
 import inspect
+import io
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
 
 import click
+from click.core import ParameterSource
 
 from archloop import site_limits
-from archloop.errors import InputError
+from archloop.errors import InputError, one_line
 from archloop.files import parse_json
 from archloop.progress import get_logger, start_logging
 from archloop.settings import schema
 from archloop.settings.sections import SECTIONS
 from archloop.texts import visible
-from archloop.workflow.provenance import leave_provenance
+from archloop.workflow.provenance import Call, Extras, Stage, leave_provenance
 
-# What a place that a user names can be: not there, not to be written, another kind, full.
+# What a path that a user names can be: not there, not to be written, another kind, full.
 UNUSABLE = {
     errno.ENOENT,
     errno.EACCES,
@@ -28,8 +35,12 @@ UNUSABLE = {
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,
+    errno.ENOSPC,
+    errno.EDQUOT,
 }
-UNUSABLE |= {errno.ENOSPC, errno.EDQUOT}
+
+# What a decorator takes and gives: a function of a script, whatever options it has.
+Function = Callable[..., Any]
 
 
 # Types of JSON schema -> how --help shows them.
@@ -44,30 +55,32 @@ METAVARS = {
 }
 
 
-class Value(click.ParamType):
-    """A JSON value (`0.7`, `null`, `[0, 24]`) or plain text, checked against the schema of its key."""
+class Value(click.ParamType[Any]):
+    """A JSON value (`0.7`, `null`, `[0, 24]`) or plain text that the schema of its key allows."""
 
     name = "value"
 
-    def __init__(self, rule: dict):
+    def __init__(self, rule: dict[str, Any]):
         self.rule = rule
         self.validator = schema.Validator(rule)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return what --help shows as the value: the words of an enum, or the types that the schema allows."""
+        """Return what --help shows as the value: the words of an enum, or the types allowed."""
         if "enum" in self.rule:
             return f"[{'|'.join(map(str, self.rule['enum']))}]"
         kinds = self.rule.get("type", "string")
-        kinds = kinds if isinstance(kinds, list) else [kinds]
+        if isinstance(kinds, str):
+            kinds = [kinds]
         return "|".join(METAVARS[kind] for kind in kinds)
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         try:
             parsed = parse_json(value)
         except ValueError:
             parsed = value
+
         if self.validator.is_valid(value) and not self.validator.is_valid(parsed):
             return value
         for error in self.validator.iter_errors(parsed):
@@ -75,114 +88,148 @@ class Value(click.ParamType):
         return parsed
 
 
+class SettingOption(click.Option):
+    """An option that takes one key of a section of the settings."""
+
+    def __init__(self, *arguments: Any, section: str, key: str, **attributes: Any):
+        super().__init__(*arguments, **attributes)
+        self.section, self.key = section, key
+
+
 def value_of(section: str, key: str) -> Value:
     """Return the type of an option that takes one setting."""
     return Value(schema.section(section)[key])
 
 
-def settings_options(section: str | type, parameter: str = "settings") -> Callable:
+def settings_options(
+    section: str | type, parameter: str = "settings"
+) -> Callable[[Function], Function]:
     """Give a click command one option for each key of a section of config/schema.yaml.
 
-    section: its type (archloop.settings.sections). The command's function gets one value of that type, named
-    `parameter`. A name other than `settings` goes before the options too (`--novelty-threshold`), so that a script can
-    take several sections.
+    section: its type (archloop.settings.sections). The command's function gets one value of that
+    type, named `parameter`. A name other than `settings` goes before the options too
+    (`--novelty-threshold`), so that a script can take several sections.
     """
     name = section if isinstance(section, str) else SECTIONS[section]
     make = dict if isinstance(section, str) else section
-    keys = schema.section(name)
     prefix = "" if parameter == "settings" else f"{parameter}_"
+    keys = schema.section(name)
 
-    def decorate(function):
+    def decorate(function: Function) -> Function:
         @functools.wraps(function)
-        def gathered(**arguments):
+        def gathered(**arguments: Any) -> Any:
             values = {key: arguments.pop(prefix + key) for key in keys}
             return function(**arguments, **{parameter: make(**values)})
 
         for key, rule in reversed(keys.items()):
+            option = prefix + key
             gathered = click.option(
-                f"--{(prefix + key).replace('_', '-')}",
-                prefix + key,
+                f"--{option.replace('_', '-')}",
+                option,
+                cls=SettingOption,
+                section=name,
+                key=key,
                 type=Value(rule),
                 default=rule.get("default"),
                 required="default" not in rule,
                 help=rule["description"],
             )(gathered)
-        gathered.sections = {name: dict(zip(keys, map(prefix.__add__, keys)))} | getattr(
-            function, "sections", {}
-        )
         return gathered
 
     return decorate
 
 
-def command(function: Callable) -> Callable:
-    """Make a click command that has `--log`, and that ends a user's mistake with one line and status 1."""
+def command(function: Function) -> click.Command:
+    """Make a click command with `--log`, which ends a user's mistake with one line, status 1."""
     return _command(function)
 
 
-def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable:
-    """Make a click command as `command` does, of a script that a rule runs: it leaves the provenance of its outputs.
+def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable[[Function], click.Command]:
+    """Make a click command, as `command` does, of a script that a rule runs.
 
-    outputs: the options that name them, the first one first; the function may return what no option names: a dict with
-    the paths of more `outputs` and `inputs`, of the file `spent`, which goes once all is written, and `host`, where
-    other processes computed. packages: whose versions shape the outputs. After `--` come the params of the rule, after
-    a second `--` its inputs; by hand there is nothing of the kind.
+    It leaves the provenance of its outputs. outputs: the options that name them, the first one
+    first; the function may return Extras, which no option names. packages: whose versions shape
+    the outputs. After `--` come the params of the rule, after a second `--` its inputs; by hand
+    there is nothing of the kind.
     """
 
-    def decorate(function: Callable) -> Callable:
+    def decorate(function: Function) -> click.Command:
         script = inspect.getfile(inspect.unwrap(function))
+        this = Stage(script, outputs, tuple(packages))
 
         @functools.wraps(function)
-        def with_provenance(**arguments):
-            more = function(**arguments) or {}
-            context, sections = click.get_current_context(), getattr(function, "sections", {})
-            leave_provenance(script, context, arguments, sections, outputs, more, packages)
-            if "spent" in more:
-                with contextlib.suppress(
-                    OSError
-                ):  # all is written; in a shared folder it may be another user's
-                    more["spent"].unlink(missing_ok=True)
-                    more["spent"].parent.rmdir()
+        def with_provenance(**arguments: Any) -> None:
+            extras = cast(Extras, function(**arguments) or {})
+            leave_provenance(this, _call(click.get_current_context(), arguments), extras)
+            if "spent" in extras:
+                _remove(extras["spent"])
 
         return _command(with_provenance, allow_extra_args=True)
 
     return decorate
 
 
-def _command(function: Callable, **settings: object) -> Callable:
+def _call(context: click.Context, options: dict[str, Any]) -> Call:
+    """Return how the script was called, as its provenance tells it."""
+    given = set()
+    for name in options:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            given.add(name)
+
+    sections: dict[str, dict[str, str]] = {}
+    for option in context.command.params:
+        if isinstance(option, SettingOption) and option.name:
+            sections.setdefault(option.section, {})[option.key] = option.name
+
+    params, inputs = context.args, []
+    if "--" in params:
+        end = params.index("--")
+        params, inputs = params[:end], params[end + 1 :]
+    return Call(options, frozenset(given), sections, params, [Path(name) for name in inputs])
+
+
+def _remove(spent: Path) -> None:
+    """Remove work under way once all is written, and its folder where nothing else is in it."""
+    with contextlib.suppress(OSError):  # in a shared folder it may be another user's
+        spent.unlink(missing_ok=True)
+        spent.parent.rmdir()
+
+
+def _command(function: Function, **settings: Any) -> click.Command:
     @functools.wraps(function)
-    def guarded(log, **arguments):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # as stderr is: names and programs hold any character
+    def guarded(log: str | None, **arguments: Any) -> Any:
+        # As stderr is: names and programs hold any character.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         start_logging()
         try:
             start_logging(log)
             return function(**arguments)
-        except InputError as error:
-            told = visible(str(error)).replace("\n", "\\n")  # a file's name may hold a line feed
-            get_logger("error").error("error: %s", told)
-        except OSError as error:
-            if error.errno not in UNUSABLE or error.filename is None:
+        except (InputError, OSError, ImportError, MemoryError) as error:
+            line = mistake(error)
+            if line is None:
                 raise
-            get_logger("error").error(
-                "error: %s: %s", error.filename2 or error.filename, error.strerror
-            )
-        except (
-            ImportError,
-            MemoryError,
-        ) as error:  # the libraries of tensors want gigabytes of addresses at once
-            bound = site_limits.of_memory()
-            if bound is None:
-                raise
-            get_logger("error").error(
-                "error: %s; %s", " ".join(str(error).split()) or "memory is full", bound
-            )
+        get_logger("error").error("error: %s", line)
         sys.exit(1)
 
-    wrapped = click.option(
+    log = click.option(
         "--log", type=click.Path(dir_okay=False), help="Also write messages here, with the time."
     )
-    return click.command(
-        context_settings={"show_default": True, "max_content_width": 120} | settings
-    )(wrapped(guarded))
+    shown = {"show_default": True, "max_content_width": 120}
+    return click.command(context_settings={**shown, **settings})(log(guarded))
+
+
+def mistake(error: BaseException) -> str | None:
+    """Return the line for an error that a user can mend, None for a fault of the code."""
+    if isinstance(error, InputError):
+        return visible(str(error)).replace("\n", "\\n")  # a file's name may hold a line feed
+    if isinstance(error, OSError):
+        if error.errno not in UNUSABLE or error.filename is None:
+            return None
+        return f"{error.filename2 or error.filename}: {error.strerror}"
+
+    # The libraries of tensors want gigabytes of addresses at once.
+    bound = site_limits.of_memory()
+    if bound is None:
+        return None
+    return f"{one_line(error) or 'memory is full'}; {bound}"

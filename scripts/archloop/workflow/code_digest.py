@@ -1,8 +1,9 @@
-"""A digest of the code that a script runs: its own syntax tree and that of every module of this project it imports.
+"""A digest of the code that a script runs: its syntax tree and that of every module it imports.
 
-Comments, formatting and docstrings do not count, nor does the version of Python, nor do the modules of the frame, which
-write logs, provenance and the live page or divide a machine's processors, and no result. Standard library only: the
-Snakefile asks for it at every start.
+Comments, formatting and docstrings do not count, nor does the version of Python, nor do modules of
+other projects or those of the frame, which write logs, provenance and the live page or divide a
+machine's processors, and no result. Standard library only: the Snakefile asks for it at every
+start.
 """
 
 import ast
@@ -20,27 +21,28 @@ PACKAGE = "archloop"
 # Modules by path, so that one of the same name in another folder counts.
 FRAME = (
     "archloop/allocation.py",
-    "archloop/errors.py",
     "archloop/monitoring/live_page.py",
     "archloop/progress.py",
     "archloop/workflow/provenance.py",
 )
-# Beside the compiled modules: what is found in a module, by the digest of its bytes. Parsing all of them again takes a
-# second of every start of Snakemake, on every node.
+# Beside the compiled modules: what is found in a module, by the digest of its bytes. Parsing all of
+# them again takes a second of every start of Snakemake, on every node.
 KNOWN = Path("__pycache__", "code_digests.json")
 MOST_KNOWN = 5_000
+# Fields of a syntax tree that say nothing of what code does.
+UNCOUNTED = ("kind", "type_comment", "type_ignores")
 
 
 @dataclass(frozen=True)
 class Module:
-    """What counts of a module: the digest of its syntax tree, and the dotted names that it imports or may."""
+    """What counts of a module: the digest of its syntax tree, and the names that it may import."""
 
     digest: str
     names: list[str]
 
 
 def code_digest(script: str | Path, root: Path | None = None) -> str:
-    """Return 16 hexadecimal digits that change when, and only when, code that `script` can reach changes.
+    """Return 16 hexadecimal digits that change exactly when code that `script` can reach changes.
 
     The package is looked for in `root`, by default the folder of the script.
     """
@@ -57,9 +59,9 @@ def code_digest(script: str | Path, root: Path | None = None) -> str:
 
 
 def reached(script: Path, root: Path | None = None) -> set[Path]:
-    """Return the script and every module of the package that is imported anywhere in it, in a function too, and so on.
+    """Return the script, every module of the package that it imports, what those import, and on.
 
-    Modules of the frame are left out, and what they alone import.
+    An import in a function counts. Modules of the frame are left out, and what they alone import.
     """
     root = root or script.parent
     found: set[Path] = set()
@@ -74,16 +76,19 @@ def reached(script: Path, root: Path | None = None) -> set[Path]:
 
 @cache
 def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
-    """Return the modules that one imports in any form, and every package that Python runs on the way to them."""
+    """Return the modules that one imports in any form, and the packages on the way to them."""
     found: set[Path] = set()
     for name in _module(path, root, mtime).names:
         parts = name.split(".")
         found.add(root.joinpath(*parts).with_suffix(".py"))
         for depth in range(1, len(parts) + 1):
             found.add(root.joinpath(*parts[:depth], "__init__.py"))
-    return sorted(
-        each for each in found if each.is_file() and each.relative_to(root).as_posix() not in FRAME
-    )
+
+    modules = []
+    for each in sorted(found):
+        if each.is_file() and each.relative_to(root).as_posix() not in FRAME:
+            modules.append(each)
+    return modules
 
 
 @cache
@@ -110,7 +115,10 @@ def _parsed(tree: ast.Module, package: tuple[str, ...]) -> Module:
 
 @dataclass
 class Known:
-    """The modules that were parsed before, in this process or another. What cannot be read or written is done again."""
+    """The modules that were parsed before, in this process or another.
+
+    What cannot be read or written is parsed again.
+    """
 
     file: Path
     modules: dict[str, Module] = field(default_factory=dict)
@@ -155,10 +163,11 @@ def _reader() -> bytes:
 
 
 def _imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
-    """Return the dotted names that a statement imports, or may: what `from` takes can be a module or a part of one.
+    """Return the dotted names that a statement imports, or may.
 
-    package: the folders, from the root, of the module that the statement stands in, where a relative import starts. A
-    text that is code and begins with an import, or a module's name, is for a process of its own, and counts.
+    What `from` takes can be a module or a part of one. A text that is code and begins with an
+    import, or a module's name, is for a process of its own, and counts. package: the folders, from
+    the root, of the module that the statement stands in, where a relative import starts.
     """
     if isinstance(node, ast.Constant) and isinstance(node.value, str) and PACKAGE in node.value:
         return _names_in_text(node.value)
@@ -166,25 +175,38 @@ def _imported_names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
         return []
-    start = package[: len(package) - node.level + 1] if node.level else ()
-    module = ".".join([*start, *([node.module] if node.module else [])])
+    parts: list[str] = []
+    if node.level:  # relative: from the folder itself, or one above it for each dot more
+        parts += package[: len(package) - node.level + 1]
+    if node.module:
+        parts.append(node.module)
+
+    module = ".".join(parts)
     return [module, *(f"{module}.{alias.name}" for alias in node.names)]
 
 
 def _names_in_text(text: str) -> list[str]:
+    """Return the names that a text imports where it is code, or the module that it names."""
     if re.fullmatch(rf"{PACKAGE}(\.\w+)+", text):
         return [text]
     if not text.startswith((f"from {PACKAGE}", f"import {PACKAGE}")):
         return []
+
     try:
-        found = ast.walk(ast.parse(text))
+        tree = ast.parse(text)
     except SyntaxError:
         return []
-    return [name for node in found for name in _imported_names(node, ())]
+    names = []
+    for node in ast.walk(tree):
+        names += _imported_names(node, ())
+    return names
 
 
 def _canonical(node: object) -> object:
-    """Return a syntax tree as nested tuples: no positions, no docstrings, no empty fields (they differ by version)."""
+    """Return a syntax tree as nested tuples: no positions, no docstrings, no empty fields.
+
+    Which fields there are differs by version of Python.
+    """
     if isinstance(node, list):
         return [_canonical(item) for item in node]
     if not isinstance(node, ast.AST):
@@ -193,12 +215,9 @@ def _canonical(node: object) -> object:
     for name, value in ast.iter_fields(node):
         if name == "body" and _has_docstring(node):
             value = value[1:]
-        if (
-            value is not None
-            and value != []
-            and name not in ("kind", "type_comment", "type_ignores")
-        ):
-            fields.append((name, _canonical(value)))
+        if value is None or value == [] or name in UNCOUNTED:
+            continue
+        fields.append((name, _canonical(value)))
     return (type(node).__name__, fields)
 
 

@@ -1,32 +1,31 @@
-"""How an output was made: a JSON file beside it, PATH.provenance, written last by the script that made it.
+"""How an output was made: a JSON file beside it, PATH.provenance, written last by the script.
 
-It holds the slice of the settings, the digest of the code, of every input and of every output, the seed, versions and
-the class of host; what Snakemake compares (params, inputs) too, so that its records can be written
-again when they are lost. No time and no job's number: equal results have equal provenance. For the same reason run
-records (how long, on which device) are named without a digest.
+It holds the slice of the settings, the digest of the code, of every input and of every output, the
+seed, versions and the class of host; what Snakemake compares (params, inputs) too, so that its
+records can be written again when they are lost. No time and no job's number: equal results have
+equal provenance. For the same reason run records (how long, on which device) are named without a
+digest.
 """
 
-import contextlib
 import os
-import platform
 import shlex
-import sys
-from collections.abc import Iterable
-from importlib import metadata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypedDict, cast
 
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, write_json
-from archloop.layout import PROVENANCE_SUFFIX
+from archloop.layout import PREFLIGHT_FILE, PROVENANCE_SUFFIX
+from archloop.machine import host, versions
 from archloop.workflow.code_digest import code_digest
 
-WITHOUT = (
-    "evaluations",
-    "state",
-)  # folders of the results that hold none: known scores, work under way
+# Folders of the results that hold none: known scores, work under way.
+WITHOUT = ("evaluations", "state")
 OBJECTS = ("settings", "options", "inputs", "outputs", "versions", "host")
 KEYS = ("script", "code", "params", "waited_for", "run_records", *OBJECTS)
-# From this size on a file's digest is taken from its own provenance, where that is not older than the file.
+# From this size on a file's digest is taken from its own provenance, where that is not older than
+# the file.
 LARGE_BYTES = 2**25
 # Options that say how a job runs, not what it makes.
 RUN_ONLY = {
@@ -40,10 +39,73 @@ RUN_ONLY = {
     "store",
     "results",
     "run_record",
+    "job_cores",
+    "job_memory_mb",
+    "driver_calls",
 }
-RUN_ONLY |= {"job_cores", "job_memory_mb", "driver_calls"}
 # Inputs that a job waits for and does not read.
-WAITED_FOR = {Path("results/preflight.json")}
+WAITED_FOR = {Path("results", PREFLIGHT_FILE)}
+
+
+class Provenance(TypedDict):
+    """What the file holds.
+
+    script: its name. code: digest. params: of the rule, None where the script was run by hand.
+    settings: section -> key -> value. options: the others that shape the outputs. inputs: path ->
+    sha256. waited_for: inputs that are not read. outputs: path, from the file's folder, -> sha256.
+    run_records: paths likewise. versions: package -> version. host: class of machine.
+    """
+
+    script: str
+    code: str
+    params: list[str] | None
+    settings: dict[str, dict[str, Any]]
+    options: dict[str, Any]
+    inputs: dict[str, str]
+    waited_for: list[str]
+    outputs: dict[str, str]
+    run_records: list[str]
+    versions: dict[str, str]
+    host: dict[str, str]
+
+
+class Extras(TypedDict, total=False):
+    """What a stage tells of its job that no option names.
+
+    spent: work under way, which goes once all is written. host: where other processes computed.
+    """
+
+    outputs: list[Path]
+    inputs: list[Path]
+    spent: Path
+    host: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A script that a rule runs. outputs: the options that name them, the first one first.
+
+    packages: whose versions shape the outputs.
+    """
+
+    script: str
+    outputs: tuple[str, ...]
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a script was called. options: all, by name; given: names of those on the command line.
+
+    sections: section of the settings -> key -> its option. params, inputs: of the rule; by hand
+    there are none.
+    """
+
+    options: dict[str, Any]
+    given: frozenset[str]
+    sections: dict[str, dict[str, str]]
+    params: list[str]
+    inputs: list[Path]
 
 
 def provenance_path(output: str | Path) -> Path:
@@ -51,154 +113,156 @@ def provenance_path(output: str | Path) -> Path:
     return Path(f"{output}{PROVENANCE_SUFFIX}")
 
 
-def leave_provenance(
-    script: str,
-    context,
-    arguments: dict[str, object],
-    sections: dict[str, dict[str, str]],
-    named: Iterable[str],
-    more: dict[str, object],
-    packages: Iterable[str],
-) -> None:
-    """Write the provenance of a job that has written its outputs.
+def leave_provenance(stage: Stage, call: Call, extras: Extras) -> None:
+    """Write the provenance of a job that has written its outputs; the first one names the job."""
+    outputs: list[Path] = []
+    for name in stage.outputs:
+        outputs += _paths(call.options[name])
+    outputs += extras.get("outputs", [])
+    folder = outputs[0].parent
 
-    context: click's, of the script's command; what came after `--` are the params of the rule and, after another `--`,
-    its inputs. arguments: option -> value. sections: section of the settings -> key -> option. named: the options that
-    name outputs; more: outputs and inputs that none names, and of the host where other processes computed. The first
-    output names the job.
-    """
-    at = context.args.index("--") if "--" in context.args else len(context.args)
-    params = context.args[:at]
-    inputs = {*map(Path, context.args[at + 1 :]), *more.get("inputs", [])}
-    waited_for, inputs = inputs & WAITED_FOR, inputs - WAITED_FOR
-    given = {
-        name: value
-        for name, value in arguments.items()
-        if name not in RUN_ONLY and context.get_parameter_source(name).name == "COMMANDLINE"
+    options = {}
+    for name, value in call.options.items():
+        if name in call.given and name not in RUN_ONLY:
+            options[name] = value
+    inputs = {*call.inputs, *extras.get("inputs", [])}
+    waited_for = inputs & WAITED_FOR
+    inputs -= WAITED_FOR
+    inputs |= _files_in(options, without=stage.outputs)
+    settings, others = _slices(call.sections, _without_files(options, inputs))
+
+    # A job that Snakemake starts has params, if only the digest of its code.
+    params = None
+    if call.params:
+        params = [param for param in call.params if not _of_inputs(param, inputs)]
+    input_digests = {str(path): digest_of(path) for path in sorted(inputs)}
+    output_digests = {os.path.relpath(path, folder): sha256_file(path) for path in outputs}
+    run_records = _paths(call.options.get("run_record"))
+    provenance: Provenance = {
+        "script": Path(stage.script).stem,
+        "code": code_digest(stage.script),
+        "params": params,
+        "settings": settings,
+        "options": others,
+        "inputs": input_digests,
+        "waited_for": sorted(map(str, waited_for)),
+        "outputs": output_digests,
+        "run_records": [os.path.relpath(path, folder) for path in run_records],
+        "versions": versions(stage.packages),
+        "host": host(call.options.get("device")) | extras.get("host", {}),
     }
-    inputs |= {
-        path
-        for name, value in given.items()
-        if name not in named
-        for path in _paths(value)
-        if path.is_file()
-    }
-    plain = {
-        name: value
-        for name, value in given.items()
-        if not _paths(value) and Path(str(value)) not in inputs
-    }
-    slices = {
-        section: {key: plain.pop(option) for key, option in keys.items() if option in plain}
-        for section, keys in sections.items()
-    }
-    outputs = [path for name in named for path in _paths(arguments[name])]
-    outputs += more.get("outputs", [])
-    place = outputs[0].parent
-    write_json(
-        provenance_path(outputs[0]),
-        {
-            "script": Path(script).stem,
-            "code": code_digest(script),
-            "params": [text for text in params if not _of_inputs(text, inputs)] if params else None,
-            "settings": slices,
-            "options": plain,
-            "inputs": {str(path): digest_of(path) for path in sorted(inputs)},
-            "waited_for": sorted(map(str, waited_for)),
-            "outputs": {os.path.relpath(path, place): sha256_file(path) for path in outputs},
-            "run_records": [
-                os.path.relpath(path, place) for path in _paths(arguments.get("run_record"))
-            ],
-            "versions": versions(packages),
-            "host": host(arguments.get("device")) | more.get("host", {}),
-        },
-    )
+    write_json(provenance_path(outputs[0]), provenance)
 
 
-def read_provenance(path: Path) -> dict:
-    """Return a provenance; raise InputError naming the file when it is broken or no provenance."""
-    found = read_json(path, *KEYS)
-    whole = all(isinstance(found[key], dict) for key in OBJECTS) and all(
-        isinstance(found[key], list)
-        for key in ("params", "waited_for", "run_records")
-        if found[key] is not None
-    )
-    texts = [found["script"], found["code"]]
-    if whole:
-        texts += [
-            *found["inputs"].values(),
-            *found["outputs"].values(),
-            *(found["params"] or ()),
-            *found["run_records"],
-        ]
-        whole = all(isinstance(values, dict) for values in found["settings"].values())
-    if (
-        not whole
-        or not found["outputs"]
-        or not all(isinstance(text, str) and "\0" not in text for text in texts)
-    ):
-        raise InputError(f"{path}: no provenance of this workflow; delete the file")
+def _files_in(options: dict[str, Any], without: Iterable[str]) -> set[Path]:
+    """Return the files that options name, some of them left out."""
+    found: set[Path] = set()
+    for name, value in options.items():
+        if name not in without:
+            found.update(path for path in _paths(value) if path.is_file())
     return found
 
 
-def outputs_of(path: Path, found: dict, run_records: bool = False) -> list[Path]:
+def _without_files(options: dict[str, Any], inputs: set[Path]) -> dict[str, Any]:
+    """Return the options that name no path, be it as text."""
+    plain = {}
+    for name, value in options.items():
+        if not _paths(value) and Path(str(value)) not in inputs:
+            plain[name] = value
+    return plain
+
+
+def _slices(
+    sections: dict[str, dict[str, str]], options: dict[str, Any]
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return (options that are settings, by section and key; the others)."""
+    others = dict(options)
+    settings: dict[str, dict[str, Any]] = {}
+    for section, keys in sections.items():
+        settings[section] = {}
+        for key, option in keys.items():
+            if option in others:
+                settings[section][key] = others.pop(option)
+    return settings, others
+
+
+def read_provenance(path: Path) -> Provenance:
+    """Return a provenance; raise InputError naming the file when it is broken or no provenance."""
+    found = read_json(path, *KEYS)
+    if not _has_shape(found):
+        raise InputError(f"{path}: no provenance of this workflow; delete the file")
+    return cast(Provenance, found)
+
+
+def _has_shape(found: dict[str, Any]) -> bool:
+    """Return whether an object with KEYS has values of the kinds that a provenance has."""
+    params = [] if found["params"] is None else found["params"]
+    lists = (params, found["waited_for"], found["run_records"])
+    if not all(isinstance(found[key], dict) for key in OBJECTS):
+        return False
+    if not all(isinstance(values, list) for values in lists):
+        return False
+    if not found["outputs"]:
+        return False
+    if not all(isinstance(values, dict) for values in found["settings"].values()):
+        return False
+
+    digests = [*found["inputs"].values(), *found["outputs"].values()]
+    texts = [found["script"], found["code"], *digests, *params, *found["run_records"]]
+    return all(isinstance(text, str) and "\0" not in text for text in texts)
+
+
+def outputs_of(path: Path, provenance: Provenance, run_records: bool = False) -> list[Path]:
     """Return the outputs that a provenance at `path` tells of, on demand the run records too."""
-    names = [*found["outputs"], *(found["run_records"] if run_records else ())]
+    names = list(provenance["outputs"])
+    if run_records:
+        names += provenance["run_records"]
     return [Path(os.path.normpath(path.parent / name)) for name in names]
 
 
 def locate(results: Path, name: str) -> Path:
-    """Return where an input lies: those of a run's results in `results`, others as seen from the folder above."""
+    """Return where an input lies.
+
+    Those of a run's results are in `results`, others as seen from the folder above.
+    """
     within, _, rest = name.partition("/")
     return results / rest if within == "results" else results.parent / name
 
 
 def digest_of(path: Path) -> str:
-    """Return the sha256 of an input; of a large one that of its own provenance, so that no job reads it for this."""
-    beside = provenance_path(path)
+    """Return the sha256 of an input.
+
+    Of a large one that of its own provenance, so that no job reads it for this.
+    """
+    beside, known = provenance_path(path), path.stat()
+
     if (
-        path.stat().st_size >= LARGE_BYTES
+        known.st_size >= LARGE_BYTES
         and beside.is_file()
-        and beside.stat().st_mtime >= path.stat().st_mtime
+        and beside.stat().st_mtime >= known.st_mtime
     ):
-        known = read_provenance(beside)["outputs"].get(path.name)
-        if known:
-            return known
+        digest = read_provenance(beside)["outputs"].get(path.name)
+        if digest:
+            return digest
     return sha256_file(path)
 
 
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of Python and of those packages that are installed."""
-    found = {"python": platform.python_version()}
-    for name in packages:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def host(device: str | None) -> dict[str, str]:
-    """Return the class of machine that numbers depend on: architecture, and where it computes, GPU or kind of CPU."""
-    found = {"machine": platform.machine(), "system": platform.system()}
-    torch = sys.modules.get("torch")
-    if device is None or torch is None:
-        return found
-    if device != "cpu" and torch.cuda.is_available():
-        return found | {"device": torch.cuda.get_device_name(None if device == "auto" else device)}
-    return found | {"device": "cpu", "cpu": torch.backends.cpu.get_cpu_capability()}
-
-
-def provenances(*folders: Path) -> Iterable[Path]:
-    """Yield the provenance files below some folders, in a fixed order, known scores and state left out."""
-    for folder in folders:
-        for place, names, files in os.walk(folder):
-            names[:] = sorted(name for name in names if name not in WITHOUT and name[0] != ".")
-            yield from (
-                Path(place) / name for name in sorted(files) if name.endswith(PROVENANCE_SUFFIX)
-            )
+def provenances(*folders: Path) -> Iterator[Path]:
+    """Yield the provenance files below some folders, in a fixed order, but in WITHOUT."""
+    for top in folders:
+        for folder, names, files in os.walk(top):
+            kept = [name for name in names if name not in WITHOUT and name[0] != "."]
+            names[:] = sorted(kept)
+            for name in sorted(files):
+                if name.endswith(PROVENANCE_SUFFIX):
+                    yield Path(folder) / name
 
 
 def _of_inputs(param: str, inputs: set[Path]) -> bool:
-    """Tell whether a param is made of the job's inputs alone; Snakemake compares those as inputs and not as params."""
+    """Return whether a param is made of the job's inputs alone.
+
+    Snakemake compares those as inputs and not as params.
+    """
     words = [word for word in shlex.split(param) if not word.startswith("--")]
     return bool(words) and all(Path(word) in inputs for word in words)
 

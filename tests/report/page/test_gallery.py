@@ -12,12 +12,13 @@ from synthetic_results import settings, write_results
 
 from archloop import layout
 from archloop.report import wording
+from archloop.report.graph_drawing import Block
 from archloop.report.page.ancestry import ends
-from archloop.report.page.cards import changes, chosen, drawing
+from archloop.report.page.cards import Changes, changes, chosen, drawing
 from archloop.report.page.designs import listed
 from archloop.report.page.gallery import Gallery, apart, gallery, write_beside
 from archloop.report.results import read_all
-from archloop.report.tables.per_cycle import architectures
+from archloop.report.tables.candidates import architectures
 
 READY = "document.getElementById('list')?.dataset.ready"
 PAGE = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -133,16 +134,15 @@ def test_the_cards_are_in_the_page_before_any_script(page, rows):
 
 
 def test_blocks_that_a_neighbour_has_not_are_counted():
-    graphs = {
-        name: {"blocks": [[label, "c", "8", []] for label in labels]}
-        for name, labels in (("old", ["conv", "conv", "pool"]), ("new", ["conv", "shuffle", "shuffle"]))
-    }
-    assert changes(graphs, "old", "new") == {"more": ["2 × shuffle"], "less": ["conv", "pool"]}
-    assert changes(graphs, "unknown", "new") is None
+    old = [Block(label, "c", "8", []) for label in ("conv", "conv", "pool")]
+    new = [Block(label, "c", "8", []) for label in ("conv", "shuffle", "shuffle")]
+    assert changes(old, new) == Changes(more=["2 × shuffle"], less=["conv", "pool"])
+    assert changes([], new) is None
 
 
 def test_a_drawing_holds_no_text_of_a_graph():
-    assert HOSTILE not in drawing([[HOSTILE, "c", "8×4×4", []], [HOSTILE, "+", HOSTILE, [0]], ["x", "c", "8", [0]]])
+    blocks = [Block(HOSTILE, "c", "8×4×4", []), Block(HOSTILE, "+", HOSTILE, [0]), Block("x", "c", "8", [0])]
+    assert HOSTILE not in drawing(blocks)
 
 
 def test_data_beside_the_page_replaces_that_of_the_report_before(shown, tmp_path):
@@ -218,6 +218,14 @@ def test_search_finds_words_of_programs(window, page, results, rows):
     assert wanted.height > 3 and set(names(window)) <= set(wanted["id"])
     set_filter(window, "q", "conv nothing_is_called_that")
     assert count(window) == 0
+
+
+@needs_chromium()
+def test_drawings_of_cards_and_of_the_list_are_large_enough_to_read(window, page):
+    open_page(window, page)
+    height = "return document.querySelector('{}').getBoundingClientRect().height"
+    assert window.run(height.format(".designs .net")) >= 75
+    assert window.run(height.format("#list .net")) >= 36
 
 
 @needs_chromium()

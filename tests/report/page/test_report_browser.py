@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -38,7 +39,7 @@ def large(root, tmp_path_factory):
         facts["cycles"] = 5 if name in ("main", *GAINS) else min(2, facts.get("cycles", 1))
     del chains["seed"]
     write_results(folder, settings(chains), 8, gains=GAINS)
-    write_report(read_all(folder), LOOK | {"gallery_rows": 40}, folder / "report")
+    write_report(read_all(folder), replace(LOOK, gallery_rows=40), folder / "report")
     return folder / "report"
 
 
@@ -53,7 +54,7 @@ def hostile(tmp_path_factory):
         return row | texts | ({"id": f"{HOSTILE}{IMAGE}{row['id']}"} if row["index"] % 5 == 0 else {})
 
     write_results(folder, settings({"main": {"dataset": "cifar10", "cycles": 2}}), 60, taint=taint)
-    look = LOOK | {"title": f"{BREAKOUT}{IMAGE}"}
+    look = replace(LOOK, title=f"{BREAKOUT}{IMAGE}")
     write_report(read_all(folder), look, folder / "report")
     return folder
 

@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(folder):
-    tables, *_ = all_tables(read_all(folder), LOOK)
+    tables = all_tables(read_all(folder), LOOK).by_name
     return {row["chain"].split(",")[0]: row for row in tables["results"].to_dicts()}
 
 

@@ -1,12 +1,14 @@
-"""Colours and shapes that all pictures share, and charts as SVG and PNG, for a page in two themes and for a file.
+"""Colours and shapes that all pictures share, and charts as SVG and PNG, for page and file.
 
-A colour has one name and one place: it is written into a chart as the light theme's value, and in the page each value
-is replaced by the CSS variable of that name, so the page's style sheet decides. No two names may share a value. Colour
-stands for the fate of a program and for nothing else; all other marks are ink, of some weight.
+A colour has one name and one home: it is written into a chart as the light theme's value, and in
+the page, which has two themes, each value is replaced by the CSS variable of that name, so its
+style sheet decides. No two names may share a value. Colour stands for the fate of a program and for
+nothing else; all other marks are ink, of some weight.
 """
 
 import html
 import re
+from typing import Any
 
 import altair as alt
 import vl_convert
@@ -59,26 +61,26 @@ def color(name: str) -> str:
     return COLORS[name]
 
 
-def themed(chart: alt.TopLevelMixin) -> dict:
+def themed(chart: alt.TopLevelMixin) -> dict[str, Any]:
     """Return the Vega-Lite specification of a chart in the house style."""
     axis = {
         "labelColor": COLORS["muted"],
         "titleColor": COLORS["muted"],
         "gridColor": COLORS["grid"],
-    }
-    axis |= {
         "domainColor": COLORS["grid"],
         "tickColor": COLORS["grid"],
         "labelFontSize": 11,
         "titleFontSize": 11,
-    }
-    axis |= {
         "labelFont": FONT,
         "titleFont": FONT,
         "titleFontWeight": "normal",
         "domain": False,
         "ticks": False,
+        "labelPadding": 5,
+        "titlePadding": 8,
+        "aria": False,
     }
+
     title = {
         "font": FONT,
         "fontSize": 12,
@@ -87,17 +89,18 @@ def themed(chart: alt.TopLevelMixin) -> dict:
         "fontWeight": 600,
         "offset": 8,
     }
+
     config = {
-        "axis": axis | {"labelPadding": 5, "titlePadding": 8, "aria": False},
+        "axis": axis,
         "axisX": {"grid": False},
-    }
-    config |= {
         "background": COLORS["card"],
         "view": {"stroke": None},
         "text": {"font": FONT},
         "title": title,
+        "mark": {"aria": False},
     }
-    return chart.to_dict() | {"config": config | {"mark": {"aria": False}}}
+
+    return chart.to_dict() | {"config": config}
 
 
 def svg(chart: alt.TopLevelMixin) -> str:

@@ -1,27 +1,35 @@
-"""The gallery: cards, a list of all admitted designs, and what a person opens of one, packed in small parts.
+"""The gallery: cards, a list of all admitted designs, and what a person opens of one, packed in parts.
 
-A part is JSON, compressed and written in base64: it is inert text, whatever a program holds, and only what is looked at
-is unpacked. The parts stand in the page; where they are many, in scripts beside it, which open without a server too.
+A part is JSON, compressed and written in base64: it is inert text, whatever a program holds, and
+only what is looked at is unpacked. The parts stand in the page; where they are many, in scripts
+beside it, which open without a server too.
 """
 
 import base64
 import gzip
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from archloop.files import write_text
-from archloop.report.graph_drawing import KINDS, strip
-from archloop.report.page.cards import cards
+from archloop.layout import SEED, Cell
+from archloop.report.graph_drawing import KINDS, Block, strip
+from archloop.report.graphs import Graph
+from archloop.report.page.cards import Card, cards
 from archloop.report.page.designs import listed
 from archloop.report.results import Results
 from archloop.settings.chains import trains
 from archloop.texts import visible
 
-PART, PARTS_A_FILE = 50, 10  # programs packed together, and parts in a script beside the page
+PART = 50  # programs packed together
+PARTS_A_FILE = 10  # parts in a script beside the page
 MOST_INSIDE = 5_000_000  # characters that the page carries itself
+DATA = "data"  # the folder beside the page
+# What the list shows of each design, as it is.
 COLUMNS = (
     "id",
     "chain",
@@ -33,49 +41,81 @@ COLUMNS = (
     "test_accuracy",
     "accuracy_sd",
     "parameters",
+    "nearest_id",
+    "nearest_source",
+    "nearest_accuracy",
+    "hint",
+    "family",
+    "found",
 )
-COLUMNS += ("nearest_id", "nearest_source", "nearest_accuracy", "hint", "family", "found")
-DATA = "data"  # the folder beside the page
+
+Row = dict[str, Any]  # of the list of designs, or of the corpus
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What the page needs: the cards, packed texts by name, scripts beside it by file name, choices for filters."""
+    """What the page needs.
 
-    cards: list[dict]
+    packed: texts that stand in it, by name. beside: scripts beside it, by file name. kinds: letter
+    of a kind of block -> its name. choices: what the filters offer, by filter.
+    """
+
+    cards: list[Card]
     packed: dict[str, str]
     beside: dict[str, str]
     kinds: dict[str, str]
     choices: dict[str, list[str]]
 
 
+@dataclass(frozen=True)
+class Training:
+    """What an adapter was trained on, the loss that it ended at, and whether it was kept unchanged."""
+
+    pairs: int | None
+    loss: float | None
+    carried_on: bool | None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a chain starts, and which of its cycles make an adapter; training: of what, by cycle."""
+
+    start: str
+    start_cycle: int
+    trains: list[int]
+    training: dict[int, Training | None]
+
+
 def gallery(results: Results, architectures: pl.DataFrame) -> Gallery:
     """Return the gallery of a report. architectures: the table of that name."""
     rows = listed(results, architectures)
-    packed = _packed(results, rows)
-    inside, beside = apart(packed)
-    kinds = {name: word for name, word in KINDS.items() if name not in "in"}
+    inside, beside = apart(_packed(results, rows))
     choices = {
-        name: rows[name].drop_nulls().unique(maintain_order=True).to_list()
-        for name in ("dataset", "group")
+        "dataset": rows["dataset"].drop_nulls().unique(maintain_order=True).to_list(),
+        "group": rows["group"].drop_nulls().unique(maintain_order=True).to_list(),
+        "family": rows["family"].drop_nulls().unique().sort().to_list(),
     }
-    choices["family"] = rows["family"].drop_nulls().unique().sort().to_list()
+
+    # Images and what is none of the other kinds need no word.
+    kinds = {letter: word for letter, word in KINDS.items() if letter not in ("i", "n")}
     return Gallery(cards(results, rows), inside, beside, kinds, choices)
 
 
 def apart(packed: dict[str, str], most: int = MOST_INSIDE) -> tuple[dict[str, str], dict[str, str]]:
-    """Return (what stands in the page, the scripts beside it by file name): all in the page where that is not too much.
+    """Return (what stands in the page, the scripts beside it by file name).
 
-    A script hands its parts over by a function of the page: from a page that was opened as a file, nothing else of the
-    folder may be read.
+    All stands in the page where that is not too much. A script hands its parts over by a function
+    of the page: from a page that was opened as a file, nothing else of the folder may be read.
     """
-    parts = [name for name in packed if name.startswith("part-")]
     if sum(map(len, packed.values())) <= most:
         return packed, {}
+    parts = [name for name in packed if name.startswith("part-")]
+
     files = {}
     for number, start in enumerate(range(0, len(parts), PARTS_A_FILE)):
         held = {name: packed[name] for name in parts[start : start + PARTS_A_FILE]}
         files[f"parts-{number}.js"] = f"keepParts({json.dumps(held)});\n"
+
     return {name: text for name, text in packed.items() if name not in parts}, files
 
 
@@ -84,56 +124,73 @@ def write_beside(beside: dict[str, str], folder: Path) -> list[Path]:
     for path in folder.glob("parts-*.js"):
         if path.name not in beside:
             path.unlink()
+
     for name, text in beside.items():
         write_text(folder / name, text)
     return [folder / name for name in beside]
 
 
 def _packed(results: Results, rows: pl.DataFrame) -> dict[str, str]:
-    """Return name -> packed text: `index` with a column for each fact of the list, and the parts `part-0`, `part-1` ...
+    """Return name -> packed text: `index` with a column for all that the list shows, and the parts.
 
-    The programs in the parts are in the order of the index's `programs`: all designs, then those other programs that
-    are somebody's nearest neighbour or reference, the seed programs among them.
+    They are `part-0`, `part-1` ... Their programs are in the order of the index's `programs`: all
+    designs, then those other programs that are somebody's nearest neighbour or reference, the seed
+    programs among them.
     """
     designs = rows.to_dicts()
-    wanted = set(rows["id"])
     corpus = results.corpus.unique("id", keep="first", maintain_order=True)
-    stored = {
-        row["id"]: row for row in corpus.filter(pl.col("id").is_in(wanted)).iter_rows(named=True)
-    }
+    of_designs = corpus.filter(pl.col("id").is_in(rows["id"].implode()))
+    stored = {row["id"]: row for row in of_designs.to_dicts()}
+
     shown = {row["nearest_id"] for row in designs}
-    shown.update(name for row in stored.values() for name in row["references"] or [])
-    others = corpus.filter(pl.col("id").is_in(shown - wanted)).sort("id").to_dicts()
-    graphs = results.graphs
-    pictures = {
-        row["id"]: (graphs.get(row["id"]) or {}).get("blocks") or [] for row in designs + others
-    }
-    words = sorted({word for row in designs for word in _words(pictures[row["id"]])})
-    places = {word: place for place, word in enumerate(words)}
-    index = {name: rows[name].to_list() for name in COLUMNS}
-    index |= {
-        "similarity": [_rounded(row["nearest_similarity"]) for row in designs],
-        "exact": [bool(row["nearest_exact"]) for row in designs],
-        "front": [place for place, row in enumerate(designs) if row["front"]],
-        "strips": [strip(pictures[row["id"]]) for row in designs],
+    for row in stored.values():
+        shown.update(row["references"] or [])
+    others = corpus.filter(pl.col("id").is_in(shown - set(stored))).sort("id").to_dicts()
+
+    programs = []
+    for row in designs:
+        programs.append(_design(row, stored[row["id"]], results.graphs.get(row["id"], Graph())))
+    for row in others:
+        program = visible(row["program"])
+        programs.append({"program": program, **_graph(results.graphs.get(row["id"], Graph()))})
+
+    packed = {"index": pack(_index(results, rows, others))}
+    for number, start in enumerate(range(0, len(programs), PART)):
+        packed[f"part-{number}"] = pack(programs[start : start + PART])
+    return packed
+
+
+def _index(results: Results, rows: pl.DataFrame, others: list[Row]) -> dict[str, Any]:
+    """Return what the list shows. others: programs of the corpus that are no design."""
+    designs = rows.to_dicts()
+    blocks = [results.blocks(row["id"]) for row in designs]
+    made_of = list(map(_words, blocks))
+    words = sorted(set().union(*made_of))
+    position = dict(zip(words, range(len(words))))
+
+    has = []
+    for found in made_of:
+        has.append(sorted(position[word] for word in found))
+
+    lines = {}
+    for row in others:
+        lines[row["id"]] = [row["family"], row["accuracy"], strip(results.blocks(row["id"]))]
+
+    index: dict[str, Any] = {name: rows[name].to_list() for name in COLUMNS}
+    return index | {
+        "similarity": list(map(_rounded, rows["nearest_similarity"])),
+        "exact": rows["nearest_exact"].fill_null(False).to_list(),
+        "front": rows["front"].arg_true().to_list(),
+        "strips": list(map(strip, blocks)),
         "words": words,
-        "has": [sorted(places[word] for word in _words(pictures[row["id"]])) for row in designs],
-        "others": {
-            row["id"]: [row["family"], row["accuracy"], strip(pictures[row["id"]])]
-            for row in others
-        },
-        "programs": [row["id"] for row in designs + others],
+        "has": has,
+        "others": lines,
+        "programs": [row["id"] for row in (*designs, *others)],
         "kinds": KINDS,
         "part": PART,
         "parts_a_file": PARTS_A_FILE,
-        "chains": {name: _lineage(results, name) for name in results.chains},
-        "seed_training": _training(results, "seed", 0),
-    }
-    programs = [_design(row, stored[row["id"]], graphs.get(row["id"], {})) for row in designs]
-    programs += [_other(row, graphs.get(row["id"], {})) for row in others]
-    parts = [programs[at : at + PART] for at in range(0, len(programs), PART)]
-    return {"index": pack(index)} | {
-        f"part-{number}": pack(part) for number, part in enumerate(parts)
+        "chains": {name: asdict(_lineage(results, name)) for name in results.chains},
+        "seed_training": _as_json(_training(results, Cell(SEED, 0))),
     }
 
 
@@ -145,55 +202,67 @@ def pack(value: object) -> str:
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
-def _design(row: dict, stored: dict, graph: dict) -> dict:
-    found = {name: row[name] for name in ("prompt_id", "adapter", "evaluation", "multiply_adds")}
-    # A seed has more digits than JavaScript keeps.
-    found |= {"seed": str(row["seed"])}
-    found |= {name: visible(stored[name] or "") for name in ("program", "prompt")}
-    found |= {
+def _design(row: Row, stored: Row, graph: Graph) -> dict[str, Any]:
+    """Return what opens of a design. row: of the list. stored: of the corpus."""
+    return {
+        "prompt_id": row["prompt_id"],
+        "adapter": row["adapter"],
+        "evaluation": row["evaluation"],
+        "multiply_adds": row["multiply_adds"],
+        # It has more digits than JavaScript keeps of a number.
+        "seed": str(row["seed"]),
+        "program": visible(stored["program"] or ""),
+        "prompt": visible(stored["prompt"] or ""),
         "references": stored["references"] or [],
         "origin": stored["origin"],
         "drawn_from": stored["family"],
-    }
-    return found | {"blocks": graph.get("blocks"), "cut": graph.get("cut", False)}
-
-
-def _other(row: dict, graph: dict) -> dict:
-    return {
-        "program": visible(row["program"]),
-        "blocks": graph.get("blocks"),
-        "cut": graph.get("cut", False),
+        **_graph(graph),
     }
 
 
-def _words(picture: list[list]) -> set[str]:
+def _graph(graph: Graph) -> dict[str, Any]:
+    return {"blocks": graph.blocks, "cut": graph.cut}
+
+
+def _words(picture: Sequence[Block]) -> set[str]:
     """Return what a design is made of, as a person would search for it."""
-    return {word for label, *_ in picture for word in label.split(" · ") if word != "image"}
+    words: set[str] = set()
+    for block in picture:
+        words.update(block.label.split(" · "))
+    return words - {"image"}
 
 
-def _lineage(results: Results, chain: str) -> dict:
-    """Return where a chain starts, which of its cycles make an adapter, and what these were trained on, by cycle."""
-    start, _, cycle = results.chains[chain]["start"].partition("/")
+def _lineage(results: Results, name: str) -> Lineage:
+    chain = results.chains[name]
+    start, _, cycle = chain.start.partition("/")
+    start_cycle = int(cycle or 0)
     if start in results.chains and not cycle:
-        cycle = results.chains[start]["planned"]
-    planned = range(1, results.chains[chain]["planned"] + 1)
-    made = [
-        number
-        for number in planned
-        if not results.settings or trains(results.settings, chain, number)
-    ]
-    trained = {
-        number: _training(results, chain, number) for number in results.chains[chain]["cycles"]
-    }
-    return {"start": start, "start_cycle": int(cycle or 0), "trains": made, "training": trained}
+        start_cycle = results.chains[start].planned
+
+    planned, settings = range(1, chain.planned + 1), results.settings
+    return Lineage(
+        start=start,
+        start_cycle=start_cycle,
+        trains=[number for number in planned if not settings or trains(settings, name, number)],
+        training={number: _training(results, Cell(name, number)) for number in chain.cycles},
+    )
 
 
-def _training(results: Results, chain: str, cycle: int) -> dict | None:
-    facts = results.training.get((chain, cycle))
-    if facts is None:
+def _training(results: Results, cell: Cell) -> Training | None:
+    record = results.training.get(cell)
+    if record is None:
         return None
-    losses = facts.get("losses") or [None]
-    return {"pairs": facts.get("pairs"), "loss": losses[-1], "carried_on": facts.get("carried_on")}
+
+    losses = record.get("losses")
+    return Training(
+        pairs=record.get("pairs"),
+        loss=losses[-1] if losses else None,
+        carried_on=record.get("carried_on"),
+    )
+
+
+def _as_json(training: Training | None) -> dict[str, Any] | None:
+    return asdict(training) if training else None
 
 
 def _rounded(value: float | None) -> float | None:

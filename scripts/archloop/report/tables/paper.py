@@ -1,8 +1,11 @@
-"""The paper's published figures and its protocol, each beside those of a chain; which is better is never said."""
+"""The paper's published figures and protocol beside those of a chain; which is better is never said."""
 
 import csv
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -10,126 +13,188 @@ from scipy import stats
 
 from archloop.layout import PAGE
 from archloop.report.results import Results
-from archloop.report.tables.per_cycle import SHARE, TEXT, frame
+from archloop.report.tables.rows import table_of
 from archloop.settings.chains import SECTIONS, effective
+
+Row = dict[str, Any]  # of the table `cycles`
+
+
+class Value(NamedTuple):
+    """A value with the ends of its interval, where it has them; None where nothing is known."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published figure beside that of a chain: a row of `paper`."""
+
+    chain: str
+    cycle: str
+    measure: str
+    paper: float | None
+    paper_low: float | None
+    paper_high: float | None
+    here: float | None
+    here_low: float | None
+    here_high: float | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the protocol: a row of `protocol`. differs: None where nothing is known."""
+
+    chain: str
+    item: str
+    paper: str
+    here: str | None = None
+    differs: bool | None = None
 
 
 def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
-    """Return the published figures, each beside that of every chain; in per cent, but for `admitted`.
+    """Return the published figures beside those of every chain; in per cent, but for `admitted`.
 
-    Cycle `all`: the mean of the cycles' valid rates, the best, the mean over all valid candidates, all admitted.
+    Cycle `all`: the mean of the cycles' valid rates, the best, the mean over all valid candidates,
+    all admitted.
     """
-    schema = {
-        "chain": TEXT,
-        "cycle": TEXT,
-        "measure": TEXT,
-        "paper": SHARE,
-        "paper_low": SHARE,
-        "paper_high": SHARE,
-    }
-    schema |= {"here": SHARE, "here_low": SHARE, "here_high": SHARE}
     rows = []
     for chain in results.chains:
-        own = {str(row["cycle"]): row for row in cycles.filter(chain=chain).iter_rows(named=True)}
-        for given in _read(PAGE / "paper.csv"):
-            published = {
-                f"paper{end}": _number(given[key]) for end, key in (("", "value"), ("_low", "low"))
-            }
-            published["paper_high"] = _number(given["high"])
-            if given["cycle"] == "all":
-                here = _over_all(given["measure"], list(own.values()))
+        of_cycle = {str(row["cycle"]): row for row in cycles.filter(chain=chain).to_dicts()}
+        for published in _read(PAGE / "paper.csv"):
+            cycle, measure = published["cycle"], published["measure"]
+            if cycle == "all":
+                here = _over_all(measure, list(of_cycle.values()))
             else:
-                here = _of_cycle(given["measure"], own.get(given["cycle"]))
-            found = dict(zip(("here", "here_low", "here_high"), here))
+                here = _of_cycle(measure, of_cycle.get(cycle))
+
             rows.append(
-                {"chain": chain, "cycle": given["cycle"], "measure": given["measure"]}
-                | published
-                | found
+                Published(
+                    chain=chain,
+                    cycle=cycle,
+                    measure=measure,
+                    paper=_number(published["value"]),
+                    paper_low=_number(published["low"]),
+                    paper_high=_number(published["high"]),
+                    here=here.value,
+                    here_low=here.low,
+                    here_high=here.high,
+                )
             )
-    return frame(rows, schema)
+
+    return table_of(Published, rows)
 
 
-def _of_cycle(measure: str, row: dict | None) -> tuple:
+def _of_cycle(measure: str, row: Row | None) -> Value:
     if row is None:
-        return None, None, None
+        return Value()
     if measure == "admitted":
-        return float(row["admitted"]), None, None
+        return Value(float(row["admitted"]))
     if measure in ("valid", "at_threshold"):
-        return tuple(_percent(row[f"{measure}_{part}"]) for part in ("share", "low", "high"))
-    interval = ("low", "high") if measure == "mean" else (None, None)
-    return tuple(
-        _percent(row[f"accuracy_{part}"]) if part else None for part in (measure, *interval)
-    )
+        return _percent(row[f"{measure}_share"], row[f"{measure}_low"], row[f"{measure}_high"])
+    if measure == "mean":
+        return _percent(row["accuracy_mean"], row["accuracy_low"], row["accuracy_high"])
+    return _percent(row[f"accuracy_{measure}"])
 
 
-def _over_all(measure: str, rows: list[dict]) -> tuple:
-    """Return (value, low, high) over all cycles.
+def _over_all(measure: str, rows: list[Row]) -> Value:
+    """Return a value over all cycles.
 
-    The interval of the valid rate is over cycles, as the paper's is; that of the mean over all valid candidates.
+    The interval of the valid rate is over cycles, as the paper's is; that of the mean over all
+    valid candidates.
     """
     if not rows:
-        return None, None, None
+        return Value()
     if measure == "admitted":
-        return float(sum(row["admitted"] for row in rows)), None, None
+        return Value(float(sum(row["admitted"] for row in rows)))
     if measure == "best":
-        best = [row["accuracy_best"] for row in rows if row["accuracy_best"] is not None]
-        return _percent(max(best, default=None)), None, None
+        return _percent(max(_known(rows, "accuracy_best"), default=None))
     if measure == "valid":
-        shares = [row["valid_share"] for row in rows if row["valid_share"] is not None]
-        mean = float(np.mean(shares)) if shares else None
-        if len(shares) < 2:
-            return _percent(mean), None, None
-        half = float(
-            stats.t.ppf(0.975, len(shares) - 1) * np.std(shares, ddof=1) / len(shares) ** 0.5
-        )
-        return _percent(mean), _percent(max(0.0, mean - half)), _percent(min(1.0, mean + half))
-    trained = [row for row in rows if row["accuracy_n"]]
-    total = sum(row["accuracy_n"] for row in trained)
+        return _mean_share(_known(rows, "valid_share"))
+    return _pooled_mean([row for row in rows if row["accuracy_n"]])
+
+
+def _known(rows: list[Row], column: str) -> list[float]:
+    return [row[column] for row in rows if row[column] is not None]
+
+
+def _mean_share(shares: list[float]) -> Value:
+    """Return the mean of the cycles' shares with its t interval over cycles."""
+    if not shares:
+        return Value()
+    mean, count = float(np.mean(shares)), len(shares)
+    if count < 2:
+        return _percent(mean)
+    half = float(stats.t.ppf(0.975, count - 1) * np.std(shares, ddof=1) / count**0.5)
+    return _percent(mean, max(0.0, mean - half), min(1.0, mean + half))
+
+
+def _pooled_mean(rows: list[Row]) -> Value:
+    """Return the mean accuracy over all valid candidates with its t interval, from the cycles'."""
+    total, mean = 0, 0.0
+    for row in rows:
+        total += row["accuracy_n"]
+        mean += row["accuracy_mean"] * row["accuracy_n"]
+
     if not total:
-        return None, None, None
-    mean = sum(row["accuracy_mean"] * row["accuracy_n"] for row in trained) / total
+        return Value()
+
+    mean /= total
     if total < 2:
-        return _percent(mean), None, None
-    squares = sum((row["accuracy_n"] - 1) * (row["accuracy_sd"] or 0) ** 2 for row in trained)
-    squares += sum(row["accuracy_n"] * (row["accuracy_mean"] - mean) ** 2 for row in trained)
-    half = float(stats.t.ppf(0.975, total - 1) * (squares / (total - 1) / total) ** 0.5)
-    return _percent(mean), _percent(max(0.0, mean - half)), _percent(min(1.0, mean + half))
+        return _percent(mean)
+
+    # The squares within cycles and those between them add up to those of all candidates.
+    within, between = 0.0, 0.0
+    for row in rows:
+        within += (row["accuracy_n"] - 1) * (row["accuracy_sd"] or 0) ** 2
+        between += row["accuracy_n"] * (row["accuracy_mean"] - mean) ** 2
+
+    variance = (within + between) / (total - 1)
+    half = float(stats.t.ppf(0.975, total - 1) * (variance / total) ** 0.5)
+    return _percent(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
 def protocol(results: Results) -> pl.DataFrame:
-    """Return what the paper did and what each chain does, item by item; `differs` is null where nothing is known."""
-    schema = {"chain": TEXT, "item": TEXT, "paper": TEXT, "here": TEXT, "differs": pl.Boolean}
+    """Return what the paper did and what each chain does, point by point."""
     rows = []
     for chain in results.chains:
-        for given in _read(PAGE / "protocol.csv"):
-            row = {"chain": chain, "item": given["item"], "paper": given["paper"]}
-            if not given["setting"]:
-                row |= {"here": given["here"], "differs": True}
-            elif results.settings:
-                value = _setting(results, chain, given["setting"])
-                row |= {
-                    "here": _plain(value),
-                    "differs": not _same(value, json.loads(given["same"])),
-                }
-            rows.append(row)
-    return frame(rows, schema)
+        for point in _read(PAGE / "protocol.csv"):
+            item, of_paper = point["item"], point["paper"]
+            if not point["setting"]:
+                rows.append(Point(chain, item, of_paper, here=point["here"], differs=True))
+                continue
+            values = _setting(results, chain, point["setting"])
+            if not values:
+                rows.append(Point(chain, item, of_paper))
+                continue
+            differs = not _same(values[0], json.loads(point["same"]))
+            rows.append(Point(chain, item, of_paper, here=_plain(values[0]), differs=differs))
+
+    return table_of(Point, rows)
 
 
-def _setting(results: Results, chain: str, place: str) -> object:
-    if place == "dataset":
-        return results.chains[chain]["dataset"]
-    section, key = place.split(".")
-    return (
-        effective(results.settings, section, chain)
-        if section in SECTIONS
-        else results.settings[section]
-    )[key]
+def _setting(results: Results, chain: str, path: str) -> list[Any]:
+    """Return a setting of a chain, as a list of one, or of none where the folder does not say.
+
+    path: `section.key`, or `dataset`.
+    """
+    if not results.settings:
+        return []
+    if path == "dataset":
+        return [results.chains[chain].dataset]
+
+    section, key = path.split(".")
+    values = results.settings.get(section, {})
+    if section in SECTIONS:
+        values = effective(results.settings, section, chain)
+    return [values[key]] if key in values else []
 
 
-def _same(value: object, accepted: list) -> bool:
+def _same(value: Any, accepted: list[Any]) -> bool:
     """Say whether a value is one of those accepted; two numbers are the ends of a range."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if number and len(accepted) == 2 and not isinstance(accepted[0], list):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and len(accepted) == 2 and not isinstance(accepted[0], list):
         return accepted[0] <= value <= accepted[1]
     return value in accepted
 
@@ -138,7 +203,12 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _percent(share: float | None) -> float | None:
+def _percent(value: float | None, low: float | None = None, high: float | None = None) -> Value:
+    """Return shares as values in per cent."""
+    return Value(_times_100(value), _times_100(low), _times_100(high))
+
+
+def _times_100(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
@@ -146,27 +216,39 @@ def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
-def _read(path: Path) -> list[dict]:
+def _read(path: Path) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as opened:
         return list(csv.DictReader(opened))
 
 
-def paper_rows(paper: pl.DataFrame, chain: str) -> list[dict]:
-    """Return a row a published cycle: its name, and for each measure (published, here) as text."""
-    rows: dict[str, dict] = {}
+@dataclass(frozen=True)
+class PublishedCycle:
+    """A published cycle beside that of a chain. figures: measure -> (published, here), as text."""
+
+    cycle: str
+    figures: dict[str, Sequence[str]]
+
+
+def paper_rows(paper: pl.DataFrame, chain: str) -> list[PublishedCycle]:
+    """Return a chain's rows of the table `paper`, one a cycle."""
+    cycles: dict[str, PublishedCycle] = {}
     for row in paper.filter(chain=chain).to_dicts():
-        count = row["measure"] == "admitted"
-        texts = [
-            _cell(row[side], row[f"{side}_low"], row[f"{side}_high"], 0 if count else digits)
-            for side, digits in (("paper", 2), ("here", 1))
-        ]
-        rows.setdefault(row["cycle"], {"cycle": row["cycle"]})[row["measure"]] = texts
-    return list(rows.values())
+        is_count = row["measure"] == "admitted"
+        published = Value(row["paper"], row["paper_low"], row["paper_high"])
+        here = Value(row["here"], row["here_low"], row["here_high"])
+        cycle = cycles.setdefault(row["cycle"], PublishedCycle(row["cycle"], {}))
+        cycle.figures[row["measure"]] = (
+            _cell(published, digits=0 if is_count else 2),
+            _cell(here, digits=0 if is_count else 1),
+        )
+
+    return list(cycles.values())
 
 
-def _cell(value: float | None, low: float | None, high: float | None, digits: int) -> str:
-    if value is None:
+def _cell(figure: Value, digits: int) -> str:
+    if figure.value is None:
         return "–"
-    return f"{value:.{digits}f}" + (
-        f" [{low:.{digits}f}, {high:.{digits}f}]" if low is not None else ""
-    )
+    text = f"{figure.value:.{digits}f}"
+    if figure.low is None:
+        return text
+    return f"{text} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"

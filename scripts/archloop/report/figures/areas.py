@@ -1,0 +1,150 @@
+"""The picture of what becomes of 100 programs: a band for each fate, over the cycles of a group."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from archloop.report.figures.panels import (
+    FONT_SIZE,
+    HEIGHT,
+    NARROW,
+    Panel,
+    data_chart,
+    table_chart,
+)
+from archloop.report.figures.theme import FATES, color
+
+BARS_UP_TO = 4  # cycles, below which areas would be slivers
+LABELLED = 7  # of 100: a band as thick as that for a third of the axis has room for its name
+# Color of a band -> whether words on it are as on a dark or on a light ground.
+GROUNDS = {
+    "new-above": "dark",
+    "new-below": "light",
+    "copy-own": "dark",
+    "copy-seed": "light",
+    "fails": "light",
+}
+
+
+@dataclass(frozen=True)
+class BandLabel:
+    """The name of a band in its middle; ground: whether the band is dark or light."""
+
+    cycle: int
+    at: float
+    label: str
+    fate: str
+    ground: str
+
+
+def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says: str) -> Panel:
+    """What becomes of 100 programs.
+
+    shares: cycle, fate, `share` of 100. runs: cycle, chain, `good` of 100. last: the last cycle of
+    the axis.
+    """
+    order = dict(zip(FATES, range(len(FATES))))
+    rows = shares.with_columns(order=pl.col("fate").replace_strict(order)).sort("cycle", "order")
+    x = _cycles(last)
+    y = alt.Y(
+        "share:Q",
+        title="of 100 generated",
+        scale=alt.Scale(domain=[0, 100]),
+        axis=alt.Axis(tickCount=5),
+    )
+
+    colors = alt.Scale(domain=list(FATES), range=[color(name) for name, _ in FATES.values()])
+    fill = alt.Color("fate:N", scale=colors, legend=None)
+    bands = table_chart(rows).encode(x=x, y=y, color=fill, order="order:Q")
+
+    layers: list[Any] = []
+    if shares["cycle"].n_unique() <= BARS_UP_TO:
+        layers.append(bands.mark_bar(size=min(44, 200 / last)))
+    else:
+        layers.append(bands.mark_area(stroke=color("card"), strokeWidth=1))
+        if runs["chain"].n_unique() > 1:
+            line = table_chart(runs).mark_line(color=color("ink"), strokeWidth=0.8, opacity=0.7)
+            layers.append(line.encode(x=x, y="good:Q", detail="chain:N"))
+        layers += _names(_band_labels(rows, last), x, colors)
+
+    chart = alt.layer(*layers).resolve_scale(color="independent")
+    return Panel(title, chart.properties(width=NARROW, height=HEIGHT), says)
+
+
+def _names(labels: list[BandLabel], x: alt.X, colors: alt.Scale) -> list[Any]:
+    """Return the layers with the names of the bands."""
+    if not labels:
+        return []
+
+    rows = [asdict(label) for label in labels]
+    over = alt.Scale(domain=["dark", "light"], range=[color("on-dark"), color("on-light")])
+    ink = alt.Color("ground:N", scale=over, legend=None)
+    text = data_chart(rows).mark_text(fontSize=FONT_SIZE, align="center")
+
+    # The lines of the single runs do not strike the words.
+    halo = data_chart(rows).mark_text(
+        fontSize=FONT_SIZE, align="center", strokeWidth=5, strokeJoin="round"
+    )
+    under = alt.Color("fate:N", scale=colors, legend=None)
+    edge = alt.Stroke("fate:N", scale=colors, legend=None)
+
+    return [
+        halo.encode(x=x, y="at:Q", text="label:N", color=under, stroke=edge),
+        text.encode(x=x, y="at:Q", text="label:N", color=ink),
+    ]
+
+
+def _band_labels(rows: pl.DataFrame, last: int) -> list[BandLabel]:
+    """Return a label for each band with room for it over a third of the axis, where it has most."""
+    tops = rows.with_columns(top=pl.col("share").cum_sum().over("cycle", order_by="order"))
+    labels = []
+    for fate, (name, words) in FATES.items():
+        own = tops.filter(fate=fate).sort("cycle")
+        edges = {}
+        for cycle, share, top in own.select("cycle", "share", "top").iter_rows():
+            edges[cycle] = (top - share, top)
+        cycle, middle, room = _widest(edges, last)
+        if room >= LABELLED:
+            labels.append(BandLabel(cycle, middle, words, fate, GROUNDS[name]))
+
+    return labels
+
+
+def _widest(edges: dict[int, tuple[float, float]], last: int) -> tuple[int, float, float]:
+    """Return the cycle with most room around it, the middle of that room, and the room.
+
+    edges: cycle -> (low, high) of a band. Of two the earlier one; without any the room is 0.
+    """
+    half = max(1, round(last * 0.26))
+    best = (0, 0.0, 0.0)
+    for cycle in range(1 + half, last - half + 1):
+        near = set(range(cycle - half, cycle + half + 1))
+        if not near <= set(edges):
+            continue
+
+        lows, highs = zip(*(edges[other] for other in near))
+        low, high = max(lows), min(highs)
+        if high - low > best[2]:
+            best = (cycle, (low + high) / 2, high - low)
+
+    return best
+
+
+def _cycles(planned: int) -> alt.X:
+    """Return the axis of cycles, with about a dozen of them named, the first and last among them."""
+    step = 1
+    if planned > 8:
+        step = 5 * -(-planned // 60)
+    named = {1, planned}
+
+    for cycle in range(step, planned, step):
+        if planned - cycle >= step / 3:
+            named.add(cycle)
+
+    axis = alt.Axis(values=sorted(named), grid=False, title="cycle")
+    ends: list[float] = [1, planned]
+    if planned <= BARS_UP_TO:
+        ends = [0.4, planned + 0.6]
+    return alt.X("cycle:Q", axis=axis, scale=alt.Scale(domain=ends, nice=False))

@@ -1,0 +1,79 @@
+"""The computed graphs of admitted designs, out of what the judge recorded."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from archloop.errors import InputError
+from archloop.files import AGAIN, parse_json, read_json, read_text
+from archloop.report.graph_drawing import Block, blocks
+
+LISTED_NODES = 500  # of a graph, by graph_fingerprint
+# How write_json lays out the records of a file, and the id of one.
+RECORDS_BEGIN = '"records": [\n  {\n'
+BETWEEN_RECORDS = "\n  },\n  {\n"
+RECORDS_END = "\n  }\n ]"
+RECORD_ID = re.compile(r'^   "id": ("(?:[^"\\]|\\.)*")', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A computed graph as its picture. blocks: None where it cannot be read. cut: it has more nodes."""
+
+    blocks: list[Block] | None = None
+    cut: bool = False
+
+
+def read_graphs(folder: Path, wanted: set[str]) -> Iterator[tuple[str, Graph]]:
+    """Yield (id, graph) of some candidates, out of the records of one cycle's judge.
+
+    Each is folded at once: listed as the judge does it is large.
+    """
+    for path in sorted(folder.glob("*.json")):
+        if path.name.endswith(".run.json"):
+            continue
+        for record in read_records(path, wanted):
+            yield record["id"], _graph(record)
+
+
+def _graph(record: dict[str, Any]) -> Graph:
+    listed = record.get("graph")
+    nodes = listed.get("nodes") if isinstance(listed, dict) else None
+    picture = blocks(nodes) if nodes else None
+    if nodes is None or picture is None:
+        return Graph()
+    return Graph(picture, cut=len(nodes) >= LISTED_NODES)
+
+
+def read_records(path: Path, wanted: set[str]) -> list[dict[str, Any]]:
+    """Return the records of some candidates.
+
+    The others stay unread: most of a file are graphs that nobody asks for. It is cut where a record
+    begins, on a line of its own as write_json has it; another layout is read whole. Raises
+    InputError where the file is not whole.
+    """
+    parts = _cut_into_records(read_text(path))
+    ids = [match[1] for match in map(RECORD_ID.search, parts) if match]
+    if not parts or len(ids) < len(parts):
+        records = read_json(path, "records")["records"]
+        return [record for record in records if record["id"] in wanted]
+
+    chosen = []
+    try:
+        for part, name in zip(parts, ids):
+            if json.loads(name) in wanted:
+                chosen.append(parse_json(f"{{{part}}}"))
+    except ValueError as error:
+        raise InputError(f"{path}: not whole JSON ({error}){AGAIN}") from None
+
+    return chosen
+
+
+def _cut_into_records(text: str) -> list[str]:
+    start, end = text.find(RECORDS_BEGIN), text.rfind(RECORDS_END)
+    if not 0 <= start < end:
+        return []
+    return text[start + len(RECORDS_BEGIN) : end].split(BETWEEN_RECORDS)

@@ -1,0 +1,121 @@
+"""What fails in a run, and why, for the page."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from archloop.outcomes import NOT_VALID
+from archloop.report.contrasts import window
+from archloop.report.results import Results, programs
+from archloop.report.tables.rows import total
+from archloop.texts import visible
+
+REASONS_SHOWN = 3
+EXAMPLE_LINES = 60
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A reason of `count` failures of all `of`, with an example."""
+
+    outcome: str
+    reason: str
+    count: int
+    of: int
+    example_id: str
+    example_detail: str
+    program: str
+
+
+@dataclass(frozen=True)
+class Failures:
+    """What fails where. checks: those that anything fails. shares: role -> check -> of 100 generated.
+
+    largest: of all shares. reasons: role -> its most frequent ones.
+    """
+
+    checks: list[str]
+    shares: dict[str, dict[str, float]]
+    largest: float
+    reasons: dict[str, list[Reason]]
+    finding: str
+
+
+def failures(
+    results: Results, tables: dict[str, pl.DataFrame], groups: dict[str, list[str]]
+) -> Failures:
+    """Return what fails in the last third of the cycles, and the most frequent reasons.
+
+    groups: role -> runs.
+    """
+    shares = {}
+    for role, group in groups.items():
+        own = tables["cycles"].filter(pl.col("chain").is_in(group))
+        of_role = _shares(own)
+        if of_role is not None:
+            shares[role] = of_role
+
+    most = dict.fromkeys(NOT_VALID, 0.0)
+    for of_group in shares.values():
+        for check, share in of_group.items():
+            most[check] = max(most[check], share)
+
+    checks = [check for check, share in most.items() if share]
+
+    reasons = {}
+    for role in ("loop", "frozen"):
+        if role in groups:
+            reasons[role] = _reasons(results, tables["failures"], groups[role])
+
+    return Failures(
+        checks=checks,
+        shares=shares,
+        largest=max(most.values()) or 1.0,
+        reasons=reasons,
+        finding=_finding(shares.get("loop"), checks),
+    )
+
+
+def _shares(cycles: pl.DataFrame) -> dict[str, float] | None:
+    """Return check -> how many of 100 fail it, in the last third of the cycles; None of no cycle."""
+    last_third = window(cycles["cycle"].unique().to_list(), 1 / 3)
+    sums = cycles.filter(pl.col("cycle").is_in(last_third)).sum().row(0, named=True)
+    if not sums["candidates"]:
+        return None
+    return {check: 100 * sums[check] / sums["candidates"] for check in NOT_VALID}
+
+
+def _finding(shares: dict[str, float] | None, checks: list[str]) -> str:
+    if shares is None or not checks:
+        return "Nothing failed"
+    check = max(checks, key=lambda name: shares[name])
+    name = check.replace("_", " ")
+    return f"Most often the loop fails at {name}: {shares[check]:.0f} of 100 in the last third"
+
+
+def _reasons(results: Results, failures: pl.DataFrame, group: list[str]) -> list[Reason]:
+    """Return the most frequent reasons of a group's runs taken together, each with an example."""
+    own = failures.filter(pl.col("chain").is_in(group))
+    examples = pl.col("example_id", "example_detail").first()
+    counted = own.group_by("outcome", "reason", maintain_order=True).agg(
+        pl.col("count").sum(), examples
+    )
+    first = counted.sort("count", "outcome", "reason", descending=[True, False, False])
+    rows = first.head(REASONS_SHOWN).to_dicts()
+    texts = programs(results, {row["example_id"] for row in rows})
+
+    count = total(own, "count")
+    reasons = []
+    for row in rows:
+        program = _cut(texts.get(row["example_id"]) or "")
+        reasons.append(Reason(**row, of=count, program=program))
+
+    return reasons
+
+
+def _cut(program: str) -> str:
+    lines = visible(program).splitlines()
+    shown = lines[:EXAMPLE_LINES]
+    if len(lines) > len(shown):
+        shown.append(f"... {len(lines) - len(shown)} more lines")
+    return "\n".join(shown)

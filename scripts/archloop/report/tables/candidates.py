@@ -1,0 +1,211 @@
+"""The tables of the report with one row a candidate, or a reason of candidates that failed."""
+
+import re
+from dataclasses import dataclass
+
+import polars as pl
+
+from archloop.outcomes import NOT_VALID, OUTCOMES, VALID
+from archloop.report.results import Results
+from archloop.report.tables.rows import COUNT, FLAG, SHARE, TEXT, Schema, table_of
+from archloop.settings.chains import SEED
+
+# What a valid candidate is: new, and then at the threshold of admission or below it, or a copy of a
+# program that was valid before it, of an own one or of the seed corpus.
+KINDS = ("new_good", "new_below", "copy_own", "copy_seed")
+# What becomes of a candidate: every one has one of these fates.
+FATES = (*KINDS, "fails")
+SOURCES = ("seed", "own")
+LONGEST_REASON = 100
+
+ARCHITECTURES: Schema = {
+    "chain": TEXT,
+    "rank": COUNT,
+    "id": TEXT,
+    "cycle": COUNT,
+    "dataset": TEXT,
+    "accuracy": SHARE,
+    "accuracy_sd": SHARE,
+    "balanced_accuracy": SHARE,
+    "test_accuracy": SHARE,
+    "parameters": COUNT,
+    "multiply_adds": COUNT,
+    "pareto": FLAG,
+    "nearest_id": TEXT,
+    "nearest_similarity": SHARE,
+    "nearest_exact": FLAG,
+    "nearest_source": TEXT,
+    "hint": TEXT,
+    "graph_digest": TEXT,
+    "prompt_id": TEXT,
+    "adapter": TEXT,
+    "seed": COUNT,
+    "evaluation": TEXT,
+}
+FAILURES: Schema = {
+    "chain": TEXT,
+    "outcome": TEXT,
+    "reason": TEXT,
+    "count": COUNT,
+    "first_cycle": COUNT,
+    "last_cycle": COUNT,
+    "example_id": TEXT,
+    "example_detail": TEXT,
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the candidates of a cycle are judged by: the threshold of admission, and a copy's rule."""
+
+    chain: str
+    cycle: int
+    threshold: float
+    copy_at: float
+    by_text: bool
+    by_graph: bool
+
+
+def judged(results: Results) -> pl.DataFrame:
+    """Return the valid candidates, each with its `kind` (KINDS).
+
+    A copy is what the gate of its cycle would call one (with gate `none`, what `either` would),
+    whatever it scored, of any program that was valid before it: of the seed corpus, of an earlier
+    cycle, or better in its own. The gate itself compares with what was admitted alone, which leaves
+    every repetition below the threshold unseen.
+    `source` (SOURCES) is that of its nearest neighbour.
+    """
+    valid = (
+        results.candidates.filter(pl.col("outcome").is_in(VALID))
+        .with_columns(pl.col("cycle").cast(COUNT))
+        .join(_rules(results), on=["chain", "cycle"], how="left", maintain_order="left")
+    )
+    similar = pl.col("nearest_similarity") >= pl.col("copy_at")
+    text = pl.col("nearest_exact").fill_null(False) & similar & pl.col("by_text")
+    graph = pl.col("graph_match_id").is_not_null() & pl.col("by_graph")
+
+    nearest_is_seed = pl.col("nearest_source") == "seed"
+    seeds = results.corpus.filter(chain=SEED)["id"].implode()
+    of_seed = (
+        (text & nearest_is_seed)
+        | (graph & pl.col("graph_match_id").is_in(seeds))
+        | pl.col("repeat_of").is_in(seeds).fill_null(False)
+    )
+    kind = (
+        pl.when(of_seed)
+        .then(pl.lit("copy_seed"))
+        .when(text | graph | pl.col("repeat_of").is_not_null())
+        .then(pl.lit("copy_own"))
+        .when(pl.col("score") >= pl.col("threshold"))
+        .then(pl.lit("new_good"))
+        .otherwise(pl.lit("new_below"))
+    )
+
+    source = (
+        pl.when(pl.col("nearest_source").is_null())
+        .then(None)
+        .when(nearest_is_seed)
+        .then(pl.lit("seed"))
+        .otherwise(pl.lit("own"))
+    )
+
+    return valid.with_columns(kind=kind, source=source)
+
+
+def _rules(results: Results) -> pl.DataFrame:
+    rows = []
+    for summary in results.summaries:
+        copy = results.copy_rule(summary["chain"], summary["cycle"])
+        rows.append(
+            Rule(
+                chain=summary["chain"],
+                cycle=summary["cycle"],
+                threshold=summary["at_threshold"]["threshold"],
+                copy_at=copy.threshold,
+                by_text=copy.by_text,
+                by_graph=copy.by_graph,
+            )
+        )
+
+    return table_of(Rule, rows)
+
+
+def architectures(results: Results) -> pl.DataFrame:
+    """Return the admitted designs, best first within their chain.
+
+    accuracy: on the validation split, which selects; accuracy_sd: over the judge's repeats with
+    other seeds, where it was told to make some; balanced_accuracy: with every class counted alike;
+    test_accuracy: on the test set, which nothing was chosen by. pareto: no other design of the
+    chain is as small and as accurate.
+    """
+    parts = [pl.DataFrame(schema=ARCHITECTURES)]
+    for chain in results.chains:
+        admitted = results.candidates.filter(chain=chain, outcome="admitted")
+        best_first = admitted.sort(["accuracy", "id"], descending=[True, False])
+        ranked = best_first.with_columns(
+            rank=pl.int_range(1, best_first.height + 1, dtype=COUNT),
+            pareto=front(best_first),
+        )
+        parts.append(_columns(ranked, ARCHITECTURES))
+
+    return pl.concat(parts)
+
+
+def front(designs: pl.DataFrame) -> pl.Series:
+    """Mark the rows that are smaller than all that are as accurate."""
+    best_first = designs.sort(
+        ["accuracy", "parameters", "id"],
+        descending=[True, False, False],
+        nulls_last=True,
+    )
+
+    smallest = None
+    marked = set()
+    for name, parameters in best_first.select("id", "parameters").iter_rows():
+        if parameters is not None and (smallest is None or parameters < smallest):
+            smallest = parameters
+            marked.add(name)
+
+    return designs["id"].is_in(marked)
+
+
+def failures(results: Results) -> pl.DataFrame:
+    """Return why candidates were not valid, counted, each reason with an example.
+
+    A reason is a detail without numbers and names.
+    """
+    order = dict(zip(OUTCOMES, range(len(OUTCOMES))))
+    failed = results.candidates.filter(pl.col("outcome").is_in(NOT_VALID)).with_columns(
+        pl.col("detail").fill_null(""),
+        order=pl.col("outcome").replace_strict(order),
+    )
+    reasons = pl.Series("reason", list(map(reason, failed["detail"])), dtype=TEXT)
+    counted = (
+        failed.with_columns(reasons)
+        .group_by("chain", "order", "outcome", "reason", maintain_order=True)
+        .agg(
+            count=pl.len(),
+            first_cycle=pl.col("cycle").min(),
+            last_cycle=pl.col("cycle").max(),
+            example_id=pl.col("id").last(),
+            example_detail=pl.col("detail").last(),
+        )
+        .sort("chain", "count", "order", "reason", descending=[False, True, False, False])
+    )
+
+    return _columns(counted, FAILURES)
+
+
+def reason(detail: str) -> str:
+    """Return a detail without what differs between programs: numbers and quoted names.
+
+    >>> reason("line 12: Conv2d has no attribute 'conv7'")
+    "line #: Conv2d has no attribute '…'"
+    """
+    text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "'…'", detail)
+    text = re.sub(r"(?<![A-Za-z_\d])\d+(\.\d+)?(x\d+)*", "#", text)
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+
+
+def _columns(table: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    return table.select(pl.col(name).cast(kind) for name, kind in schema.items())

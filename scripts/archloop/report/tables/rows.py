@@ -1,0 +1,40 @@
+"""Tables whose columns are the fields of a dataclass."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any, get_type_hints
+
+import polars as pl
+
+TEXT, COUNT, SHARE, FLAG = pl.String, pl.Int64, pl.Float64, pl.Boolean
+Schema = dict[str, type[pl.DataType]]
+# The type of a field, which may be None too -> that of its column.
+COLUMN_TYPES: dict[Any, type[pl.DataType]] = {
+    str: TEXT,
+    str | None: TEXT,
+    int: COUNT,
+    int | None: COUNT,
+    float: SHARE,
+    float | None: SHARE,
+    bool: FLAG,
+    bool | None: FLAG,
+}
+
+
+def schema_of(row: type) -> Schema:
+    """Return the columns of a table of such rows, in the order of the fields."""
+    hints = get_type_hints(row)
+    return {field.name: COLUMN_TYPES[hints[field.name]] for field in fields(row)}
+
+
+def total(table: pl.DataFrame, column: str) -> Any:
+    """Return the sum of a column; of an empty one 0."""
+    return table.select(pl.col(column).sum()).item()
+
+
+def table_of(row: type, rows: Iterable[object]) -> pl.DataFrame:
+    """Return rows of one dataclass as a table."""
+    columns = schema_of(row)
+    cells = map(attrgetter(*columns), rows)
+    return pl.DataFrame(list(cells), schema=columns, orient="row")
