@@ -13,7 +13,6 @@ import json
 import statistics
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import click
@@ -28,15 +27,31 @@ from archloop.corpus.tables import read_corpus  # noqa: E402
 from archloop.data.dataset_file import read_metadata  # noqa: E402
 from archloop.evaluation.evaluate import JobResources, evaluate  # noqa: E402
 from archloop.files import read_json, sha256_file, sha256_text, write_json  # noqa: E402
-from archloop.finetuning.finetune import finetune  # noqa: E402
-from archloop.generation.generate import REPAIR, generate  # noqa: E402
-from archloop.generation.write_prompts import cycle_prompts, read_hints, read_template  # noqa: E402
+from archloop.finetuning.finetune import AdapterJob, finetune  # noqa: E402
+from archloop.finetuning.training_set import Programs, read_programs  # noqa: E402
+from archloop.generation.generate import REPAIR, GenerationJob, generate  # noqa: E402
+from archloop.generation.write_prompts import (  # noqa: E402
+    Contents,
+    PromptTexts,
+    References,
+    cycle_prompts,
+    read_hints,
+    read_template,
+    task_of,
+)
 from archloop.outcomes import VALID  # noqa: E402
 from archloop.random_seeds import derive  # noqa: E402
 from archloop.report.intervals import mean_interval, wilson  # noqa: E402
 from archloop.settings.chains import effective  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
-from archloop.settings.sections import Admission, Evaluation, Novelty  # noqa: E402
+from archloop.settings.sections import (  # noqa: E402
+    Admission,
+    Evaluation,
+    Finetuning,
+    Generation,
+    Loading,
+    Novelty,
+)
 from archloop.workflow.code_digest import code_digest  # noqa: E402
 
 PATH = click.Path(path_type=Path)
@@ -86,29 +101,27 @@ def cell(
     template, hints = (ROOT / prompts[name] for name in ("template", "hints"))
     dataset = read_metadata(run["dataset"])
     corpus = results / "seed" / "corpus.parquet"
-    rows = cycle_prompts(
-        "experiment",
-        1,
-        seed,
-        999,
-        read_template(template),
-        read_hints(hints),
-        dataset,
-        {"epochs": 1, "parameter_budget": config["evaluation"]["parameter_budget"]},
-        read_corpus([corpus]).to_dicts(),
-        prompts["references"],
+    contents = Contents(
+        PromptTexts(read_template(template), read_hints(hints)),
+        task_of(dataset, epochs=1, parameter_budget=config["evaluation"]["parameter_budget"]),
+        References(read_corpus([corpus]).to_dicts(), prompts["references"]),
     )
+    rows = cycle_prompts("experiment", 1, seed, 999, contents)
     adapter = results / "seed" / "adapter" / "adapter_model.safetensors"
     if "finetuning" in changes:
         adapter = trained(changes["finetuning"], seed, config, place, adapter, corpus, run)
-    inputs = {"model_folder": run["model"].parent, "adapter": adapter, "settings": generation}
-    answer = partial(generate, **inputs, loading=config["loading"], device=run["device"])
+    settings, loading = Generation(**generation), Loading(**config["loading"])
+
+    def answer(rows: list[dict], kept: Path) -> list[dict]:
+        job = GenerationJob(run["model"].parent, adapter, settings, loading, kept)
+        return generate(rows, job, run["device"])[0]
+
     started, size = time.monotonic(), generation["batch_size"]
     candidates = []
     while tokens(candidates) <= budget and len(candidates) < len(rows):
         block = rows[len(candidates) : len(candidates) + size]
         kept = place / f"answers-{len(candidates)}.jsonl"
-        made, _ = answer(block, kept=kept)
+        made = answer(block, kept)
         if changes.get("judged"):
             made = repaired(made, answer, kept.with_suffix(".repairs.jsonl"), config, run)
         candidates += made
@@ -173,7 +186,7 @@ def repaired(made: list[dict], answer, kept: Path, config: dict, run: dict) -> l
         fault = REPAIR.format(reason=reason)
         row["prompt"] += f"\n\n```python\n{row['program']}```\n\n{fault}"
     last = list(made)
-    for at, row in zip(failed, answer(asked, kept=kept)[0]):
+    for at, row in zip(failed, answer(asked, kept)):
         last[at] = row | {"prompt": made[at]["prompt"], "new_tokens": tokens([made[at], row])}
     return last
 
@@ -184,10 +197,11 @@ def trained(
     """Return the adapter that goes on from `parent` with some of the seed corpus."""
     output = place / "adapter"
     if not (output / "adapter_model.safetensors").is_file():
-        settings = one_pass(config) | changes
-        rows = read_corpus([corpus]).to_dicts()
-        folder, loading, device = run["model"].parent, config["loading"], run["device"]
-        finetune(rows, [], [], folder, parent, output, place, settings, loading, device, 1, seed)
+        programs = Programs(corpus=read_programs([corpus]), admitted=[])
+        settings = Finetuning(**one_pass(config) | changes)
+        loading = Loading(**config["loading"])
+        job = AdapterJob(run["model"].parent, parent, output, place, settings, loading, seed)
+        finetune(programs, job, run["device"])
     return output / "adapter_model.safetensors"
 
 

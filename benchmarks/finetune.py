@@ -1,17 +1,21 @@
-"""How fast an adapter learns, and how much of a batch is padding. Prints tokens a second and ratios.
+"""How fast an adapter learns, and how much of a batch is padding.
+
+Prints tokens a second and ratios.
 
 python benchmarks/finetune.py --model resources/models/smollm2-135m-instruct/manifest.json
 
-The pairs are the project's own seed programs with their prompts. Time for time (A B A B ...) an epoch over some of them
-is measured beside the plain way: one pair at a time, padded to a maximum length, with the loss of transformers over all
-positions (the padded ones all cost the same, so one is measured and counted for each pair). Padding is counted over all
-programs, for batches of several sizes, grouped by length as in training and in random order.
+The pairs are the project's own seed programs with their prompts. Time for time (A B A B ...) an
+epoch over some of them is measured beside the plain way: one pair at a time, padded to a maximum
+length, with the loss of transformers over all positions (the padded ones all cost the same, so one
+is measured and counted for each pair). Padding is counted over all programs, for batches of several
+sizes, grouped by length as in training and in random order.
 """
 
 import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -20,56 +24,68 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop.data.dataset_file import DatasetDescription  # noqa: E402
 from archloop.families.programs import seed_programs  # noqa: E402
-from archloop.finetuning.objectives import Example, make_objective  # noqa: E402
-from archloop.finetuning.train_loop import plan, train, trainable  # noqa: E402
-from archloop.generation.write_prompts import read_hints, read_template, seed_prompt  # noqa: E402
+from archloop.finetuning.objectives import SFT, Example  # noqa: E402
+from archloop.finetuning.train_loop import (  # noqa: E402
+    Batching,
+    Training,
+    length_grouped_batches,
+    plan_steps,
+    train,
+)
+from archloop.generation.write_prompts import (  # noqa: E402
+    PromptTexts,
+    Task,
+    read_hints,
+    read_template,
+    seed_prompt,
+)
 from archloop.machine import choose_device  # noqa: E402
 from archloop.model.adapters import attach_adapter  # noqa: E402
 from archloop.model.chat_template import encode_pair  # noqa: E402
 from archloop.model.loading import load_model, load_tokenizer  # noqa: E402
 from archloop.random_seeds import generator  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
+from archloop.settings.sections import Finetuning, Loading  # noqa: E402
 
-DIGITS = DatasetDescription("digits", channels=1, size=32, classes=10)
-GOAL = {"epochs": 1, "parameter_budget": 300_000}
+TASK = Task("digits", channels=1, size=32, classes=10, epochs=1, parameter_budget=300_000)
 
 
 def pairs(tokenizer) -> list[Example]:
+    """The seed programs with their prompts, as token ids."""
     prompts = ROOT / "config" / "prompts"
-    template, hints = read_template(prompts / "design.md.j2"), read_hints(prompts / "hints.yaml")
-    asked = [
-        seed_prompt(template, hints, DIGITS, GOAL, {"family": each.family})
-        for each in seed_programs()
-    ]
-    return [
-        Example(*encode_pair(tokenizer, text, each.program))
-        for text, each in zip(asked, seed_programs())
-    ]
+    texts = PromptTexts(read_template(prompts / "design.md.j2"), read_hints(prompts / "hints.yaml"))
+    examples = []
+    for seed in seed_programs():
+        prompt = seed_prompt(texts, TASK, {"family": seed.family})
+        examples.append(Example(*encode_pair(tokenizer, prompt, seed.program)))
+    return examples
 
 
-def padding(examples: list[Example], settings: dict, grouped: bool) -> float:
+def padding(examples: list[Example], batch_size: int, grouped: bool) -> float:
     """Share of padding among all tokens that go through the model in an epoch, from 0 to 1."""
     lengths = [example.length for example in examples]
-    batches = [batch for _, step in plan(examples, settings | {"epochs": 1}, 1) for batch in step]
-    if not grouped:
+    if grouped:
+        batches = length_grouped_batches(lengths, batch_size, 1, 0)
+    else:
         order = generator(1, "random").sample(range(len(lengths)), len(lengths))
-        batches = [
-            order[at : at + settings["batch_size"]]
-            for at in range(0, len(order), settings["batch_size"])
-        ]
-    return 1 - sum(lengths) / sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
+        starts = range(0, len(order), batch_size)
+        batches = [order[start : start + batch_size] for start in starts]
+
+    width = 0
+    for batch in batches:
+        width += max(lengths[index] for index in batch) * len(batch)
+    return 1 - sum(lengths) / width
 
 
-def epoch(model, examples: list[Example], settings: dict) -> float:
+def epoch(model, examples: list[Example], settings: Finetuning) -> float:
     """Seconds of an epoch over the examples, as fine-tuning runs it."""
-    objective = make_objective("sft", settings, trainable(model))
+    batching = Batching(1, settings.batch_size, settings.accumulation, settings.order)
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        settings = settings | {"epochs": 1}
-        steps = plan(examples, settings, 1)
-        train(model, examples, objective, steps, settings, 1, Path(folder) / "checkpoint.pt", "")
+        steps = plan_steps(examples, batching, 1)
+        checkpoint = Path(folder) / "checkpoint.pt"
+        train(model, examples, SFT, Training(steps, settings, 1, checkpoint, key=""))
         return time.monotonic() - started
 
 
@@ -110,24 +126,24 @@ def padded(model, example: Example, width: int) -> float:
 @click.option("--device", default="auto", help="auto, cpu or cuda.")
 def main(model, configfile, count, batch_size, max_pair_tokens, rounds, device) -> None:
     whole = complete(yaml.safe_load(configfile.read_text()))
-    settings, device = whole["finetuning"], choose_device(device)
-    settings |= {"batch_size": batch_size} if batch_size else {}
+    settings, loading = Finetuning(**whole["finetuning"]), Loading(**whole["loading"])
+    if batch_size:
+        settings = replace(settings, batch_size=batch_size)
+    device = choose_device(device)
     examples = pairs(load_tokenizer(model.parent))
     lengths = [example.length for example in examples]
     print(
         f"{len(lengths)} pairs of {min(lengths)} to {max(lengths)} tokens, {statistics.mean(lengths):.0f} on average"
     )
     for size in (1, 4, 8, 16):
-        shares = [
-            padding(examples, settings | {"batch_size": size}, grouped) for grouped in (True, False)
-        ]
+        shares = [padding(examples, size, grouped) for grouped in (True, False)]
         print(
             f"padding, batches of {size}: {shares[0]:.1%} grouped by length, {shares[1]:.1%} in random order"
         )
     chosen = generator(1, "measured").sample(examples, count)
-    adapted = attach_adapter(load_model(model.parent, whole["loading"], device), None, settings)
+    adapted = attach_adapter(load_model(model.parent, loading, device), None, settings)
     widths = {
-        "finetuning.max_pair_tokens": max_pair_tokens or settings["max_pair_tokens"],
+        "finetuning.max_pair_tokens": max_pair_tokens or settings.max_pair_tokens,
         "the longest pair": max(lengths),
     }
     epoch(adapted, chosen[:2], settings)  # warm-up
@@ -138,10 +154,10 @@ def main(model, configfile, count, batch_size, max_pair_tokens, rounds, device) 
             plain[name].append(count * padded(adapted, chosen[0], width))
         adapted.zero_grad()
     tokens = sum(example.length for example in chosen)
-    share = padding(chosen, settings, True)
+    share = padding(chosen, settings.batch_size, True)
     rate = tokens / statistics.median(ours)
     print(
-        f"epoch of {count} pairs, batches of {settings['batch_size']}, {device}, {torch.get_num_threads()} threads:"
+        f"epoch of {count} pairs, batches of {settings.batch_size}, {device}, {torch.get_num_threads()} threads:"
     )
     print(f"  {statistics.median(ours):.1f} s, {rate:.0f} tokens/s, padding {share:.1%}")
     for name, width in widths.items():

@@ -1,17 +1,20 @@
-"""New tokens a second of the generation stage against one-at-a-time `model.generate` of transformers. Prints ratios.
+"""New tokens a second of the generation stage against one-at-a-time `model.generate` of
+transformers. Prints ratios.
 
 python benchmarks/generate.py --model resources/models/smollm2-135m-instruct/manifest.json
 
-The prompts are those of config/demo.yaml with its settings of sampling, without its opening; the adapter (by default
-none) is on the model for both. The alternative answers one prompt after the other, with the same temperature, top-k,
-top-p and longest answer, and ends at its end token. Its rounds and those of each batch size take turns (A B C D A B C
-D ...), so that a busy machine slows all of them; the median of the rounds' ratios is printed, with the extremes.
+The prompts are those of config/demo.yaml with its settings of sampling, without its opening; the
+adapter (by default none) is on the model for both. The alternative answers one prompt after the
+other, with the same temperature, top-k, top-p and longest answer, and ends at its end token. Its
+rounds and those of each batch size take turns (A B C D A B C D ...), so that a busy machine slows
+all of them; the median of the rounds' ratios is printed, with the extremes.
 """
 
 import random
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -20,41 +23,52 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop.data.dataset_file import DatasetDescription  # noqa: E402
 from archloop.generation import decode  # noqa: E402
-from archloop.generation.decode import Prefix, Sequence, read_prompts, sample  # noqa: E402
+from archloop.generation.decode import (  # noqa: E402
+    Sequence,
+    SharedPrefix,
+    new_decoder,
+    read_prompts,
+    sample,
+)
 from archloop.generation.generate import with_adapter  # noqa: E402
 from archloop.generation.token_sampling import ROUNDING  # noqa: E402
-from archloop.generation.write_prompts import cycle_prompts, read_hints, read_template  # noqa: E402
+from archloop.generation.write_prompts import (  # noqa: E402
+    Contents,
+    PromptRow,
+    PromptTexts,
+    References,
+    Task,
+    cycle_prompts,
+    read_hints,
+    read_template,
+)
 from archloop.machine import choose_device  # noqa: E402
 from archloop.model.chat_template import chat_tokens  # noqa: E402
 from archloop.model.loading import load_model, load_tokenizer  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
+from archloop.settings.sections import Generation, Loading, Prompts  # noqa: E402
 
 PATH = click.Path(path_type=Path, exists=True)
 
 
-def demo_prompts(settings: dict, count: int) -> list[dict]:
+def demo_prompts(settings: dict, count: int) -> list[PromptRow]:
     """Return the first prompts of the demo's first cycle."""
-    prompts = settings["prompts"]
-    template, hints = (ROOT / prompts[name] for name in ("template", "hints"))
-    digits = DatasetDescription("digits", channels=1, size=32, classes=10)
-    goal = {"epochs": 1, "parameter_budget": settings["evaluation"]["parameter_budget"]}
-    return cycle_prompts(
-        "main",
-        1,
-        settings["random_seed"],
-        count,
-        read_template(template),
-        read_hints(hints),
-        digits,
-        goal,
-        [],
-        0,
+    prompts = Prompts(**settings["prompts"])
+    texts = PromptTexts(read_template(ROOT / prompts.template), read_hints(ROOT / prompts.hints))
+    task = Task(
+        "digits",
+        channels=1,
+        size=32,
+        classes=10,
+        epochs=1,
+        parameter_budget=settings["evaluation"]["parameter_budget"],
     )
+    contents = Contents(texts, task, References())
+    return cycle_prompts("main", 1, settings["random_seed"], count, contents)
 
 
-def alone(model, tokenizer, ids: list[int], settings: dict) -> tuple[int, float]:
+def alone(model, tokenizer, ids: list[int], settings: Generation) -> tuple[int, float]:
     """Return (new tokens, seconds) of transformers' own generate for one prompt."""
     tokens = torch.tensor([ids], device=model.device)
     started = time.perf_counter()
@@ -62,32 +76,34 @@ def alone(model, tokenizer, ids: list[int], settings: dict) -> tuple[int, float]
         tokens,
         attention_mask=torch.ones_like(tokens),
         do_sample=True,
-        temperature=settings["temperature"],
-        top_k=settings["top_k"],
-        top_p=settings["top_p"],
-        max_new_tokens=settings["max_new_tokens"],
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        max_new_tokens=settings.max_new_tokens,
         pad_token_id=tokenizer.pad_token_id,
     )
     return out.shape[1] - len(ids), time.perf_counter() - started
 
 
-def together(
-    model, tokenizer, rows: list[dict], size: int, settings: dict
+def batched(
+    model, tokenizer, rows: list[PromptRow], size: int, settings: Generation
 ) -> tuple[list[list[int]], float]:
-    """Return (new tokens of each answer, seconds) of this project's sampling, reading the prompts included."""
+    """Return (new tokens of each answer, seconds) of this project's sampling, reading the prompts
+    included."""
     started = time.perf_counter()
     sequences = [Sequence(chat_tokens(tokenizer, row["prompt"]), row["seed"]) for row in rows]
-    for _ in sample(model, tokenizer, sequences, size, settings):
+    for _ in sample(new_decoder(model, tokenizer, settings), sequences, size):
         pass
     return [each.new for each in sequences], time.perf_counter() - started
 
 
 def count_settled(counts: list[int]) -> None:
-    """Count draws and those that a pass of the candidate alone settled, from now on, in `counts`."""
+    """Count draws and those that a pass of the candidate alone settled, from now on, in
+    `counts`."""
     real = decode.choose_tokens
 
-    def counting(logits, draws, settings, rounding=0.0):
-        tokens, certain = real(logits, draws, settings, rounding)
+    def counting(logits, draws, sampling, rounding=0.0):
+        tokens, certain = real(logits, draws, sampling, rounding)
         counts[0] += len(tokens) if rounding else 0
         counts[1] += certain.count(False)
         return tokens, certain
@@ -96,10 +112,10 @@ def count_settled(counts: list[int]) -> None:
 
 
 @torch.inference_mode()
-def largest_change(model, tokenizer, rows: list[dict]) -> float:
+def largest_change(model, tokenizer, rows: list[PromptRow]) -> float:
     """Return by how much batching changes a logit, over all prompts, read together and alone."""
     tokens = [chat_tokens(tokenizer, row["prompt"]) for row in rows]
-    _, _, logits = read_prompts(model, tokens, Prefix(model, tokens), tokenizer.pad_token_id)
+    _, _, logits = read_prompts(model, tokens, SharedPrefix(model, tokens), tokenizer.pad_token_id)
     singles = [
         model(input_ids=torch.tensor([ids], device=model.device)).logits[:, -1] for ids in tokens
     ]
@@ -120,16 +136,17 @@ def main(manifest, adapter, sizes, rounds, max_new_tokens, device, threads) -> N
     """Print tokens a second and the ratios."""
     torch.set_num_threads(threads)
     config = complete(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()))
-    settings = config["generation"]
-    settings |= {"max_new_tokens": max_new_tokens or settings["max_new_tokens"]}
+    settings = Generation(**config["generation"])
+    if max_new_tokens:
+        settings = replace(settings, max_new_tokens=max_new_tokens)
     device = choose_device(device)
     tokenizer = load_tokenizer(manifest.parent)
-    model = load_model(manifest.parent, config["loading"], device)
+    model = load_model(manifest.parent, Loading(**config["loading"]), device)
     model = with_adapter(model, adapter) if adapter else model
     sizes = [int(size) for size in sizes.split(",")]
     rows = demo_prompts(config, max(sizes))
     print(
-        f"device {device}, {threads} threads, {model.dtype}, answers of up to {settings['max_new_tokens']} tokens"
+        f"device {device}, {threads} threads, {model.dtype}, answers of up to {settings.max_new_tokens} tokens"
     )
     change = largest_change(model, tokenizer, rows[: sizes[0]])
     print(
@@ -138,16 +155,16 @@ def main(manifest, adapter, sizes, rounds, max_new_tokens, device, threads) -> N
     rates: dict[object, list[float]] = {name: [] for name in ("alone", *sizes)}
     first: dict[int, list[int]] = {}
     differing = 0
-    dice, counts = random.Random(0), [0, 0]
+    rng, counts = random.Random(0), [0, 0]
     count_settled(counts)
     alone(
         model,
         tokenizer,
         chat_tokens(tokenizer, rows[0]["prompt"]),
-        settings | {"max_new_tokens": 8},
+        replace(settings, max_new_tokens=8),
     )
     for _ in range(rounds):
-        row = dice.choice(rows)
+        row = rng.choice(rows)
         torch.manual_seed(row["seed"])
         tokens, seconds = alone(model, tokenizer, chat_tokens(tokenizer, row["prompt"]), settings)
         rates["alone"].append(tokens / seconds)
@@ -156,9 +173,9 @@ def main(manifest, adapter, sizes, rounds, max_new_tokens, device, threads) -> N
             flush=True,
         )
         for size in sizes:
-            answers, seconds = together(model, tokenizer, rows[:size], size, settings)
+            answers, seconds = batched(model, tokenizer, rows[:size], size, settings)
             differing += sum(
-                first.setdefault(place, answer) != answer for place, answer in enumerate(answers)
+                first.setdefault(index, answer) != answer for index, answer in enumerate(answers)
             )
             tokens = sum(map(len, answers))
             rates[size].append(tokens / seconds)

@@ -1,11 +1,14 @@
-"""What learning from failed programs is worth: sft, dpo and kto side by side, from one cycle and under one budget.
+"""What learning from failed programs is worth: sft, dpo and kto side by side, from one cycle and
+under one budget.
 
-python benchmarks/preferences.py --configfile config/demo.yaml --output benchmarks/results/preferences
+python benchmarks/preferences.py --configfile config/demo.yaml \\
+    --output benchmarks/results/preferences
 
-Run where that cycle of the chain is finished (snakemake results/CHAIN/cycle-N/candidates.parquet). From its adapter,
-corpus and verdicts each method trains an adapter in one pass; sft besides in as many as come nearest to the most tokens
-that another saw. Each adapter, and the one before, answers the same new prompts with the same seeds, and the judge
-decides. What is there already is kept, so a comparison that was cut goes on. Prints a table with 95 % intervals.
+Run where that cycle of the chain is finished (snakemake results/CHAIN/cycle-N/candidates.parquet).
+From its adapter, corpus and verdicts each method trains an adapter in one pass; sft besides in as
+many as come nearest to the most tokens that another saw. Each adapter, and the one before, answers
+the same new prompts with the same seeds, and the judge decides. What is there already is kept, so a
+comparison that was cut goes on. Prints a table with 95 % intervals.
 """
 
 import shlex
@@ -31,7 +34,8 @@ from archloop.settings.options import options  # noqa: E402
 
 
 class Comparison:
-    """The files of one cycle, the settings that hold there, and the scripts run on them one after the other."""
+    """The files of one cycle, the settings that hold there, and the scripts run on them one after
+    the other."""
 
     def __init__(
         self, settings: dict, results: Path, chain: str, cycle: int, output: Path, device: str
@@ -110,7 +114,7 @@ class Comparison:
             "evaluate",
             folder / "evaluated.json",
             f"--candidates {folder}/generated.jsonl --dataset {self.dataset} {options(self.of('evaluation'))}"
-            f" --seed {self.settings['seed']} --store results/evaluations --device {self.device}"
+            f" --seed {self.settings['random_seed']} --store results/evaluations --device {self.device}"
             f" --output {folder}/evaluated.json --run-record {folder}/evaluated.run.json",
         )
         self.script(

@@ -11,7 +11,7 @@ from archloop.corpus.candidates import join, read_candidates_of_shards, read_eva
 from archloop.corpus.tables import write_corpus
 from archloop.data.dataset_file import read_metadata
 from archloop.files import write_json
-from archloop.generation.write_prompts import read_hints, read_template
+from archloop.generation.write_prompts import PromptTexts, read_hints, read_template, task_of
 from archloop.seed_corpus.build_seed_corpus import build_seed_corpus
 from archloop.workflow.cli import stage
 
@@ -46,12 +46,12 @@ def main(
     generated, evaluated, dataset, template, hints, parameter_budget, epochs, output, dropped
 ) -> None:
     """Write the seed corpus and the list of what was left out."""
+    metadata = read_metadata(dataset)
     corpus, left_out = build_seed_corpus(
         join(read_candidates_of_shards(generated, "family"), read_evaluations(evaluated)),
-        read_metadata(dataset),
-        read_template(template),
-        read_hints(hints),
-        {"parameter_budget": parameter_budget, "epochs": epochs},
+        metadata,
+        PromptTexts(read_template(template), read_hints(hints)),
+        task_of(metadata, epochs, parameter_budget),
     )
     write_json(dropped, left_out)
     write_corpus(corpus, output)

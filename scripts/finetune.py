@@ -1,30 +1,30 @@
-"""Teach the adapter of a cycle the programs of the corpus, going on from the adapter of the cycle before."""
+"""Train the adapter of a cycle on programs of the corpus, going on from the adapter of the cycle
+before."""
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.files import write_json
 from archloop.machine import versions_with_kernel
 from archloop.model.loading import spare_bitsandbytes
+from archloop.settings.sections import Finetuning, Loading
 from archloop.workflow.cli import settings_options, stage, value_of
 from archloop.workflow.code_digest import code_digest
 
-# What dpo and kto need of a candidate.
-VERDICTS = ("prompt", "program", "outcome")
 PATH = click.Path(path_type=Path)
 
 
 @stage(
     "output", packages=("torch", "transformers", "peft", "bitsandbytes", "safetensors", "polars")
 )
-@settings_options("finetuning")
-@settings_options("loading", "loading")
+@settings_options(Finetuning)
+@settings_options(Loading, "loading")
 @click.option(
     "--fresh",
     required=True,
@@ -69,29 +69,27 @@ PATH = click.Path(path_type=Path)
     type=value_of("execution", "gpus"),
     help="GPUs of this node that share the work.",
 )
-def main(fresh, corpus, candidates, model, output, run_record, state, **given) -> dict:
+def main(fresh, corpus, candidates, model, output, run_record, device, gpus, **job) -> dict:
     """Fine-tune the adapter; write it, its configuration, and what it was trained on."""
-    from archloop.finetuning.finetune import CHECKPOINT, finetune
-
     started = time.monotonic()
-    spare_bitsandbytes(given["loading"]["quantization"])
-    facts = finetune(
-        corpus=read_corpus(corpus).to_dicts(),
-        fresh=read_corpus([fresh]).to_dicts(),
-        candidates=read_candidates([candidates], VERDICTS).to_dicts() if candidates else [],
-        model_folder=model.parent,
-        output=output.parent,
-        state=state,
-        code=code_digest(__file__),
-        **given,
+    spare_bitsandbytes(job["loading"].quantization)
+    from archloop.finetuning.finetune import CHECKPOINT, AdapterJob, finetune
+    from archloop.finetuning.training_set import Programs, read_judged, read_programs
+
+    programs = Programs(
+        corpus=read_programs(corpus),
+        admitted=read_programs([fresh]),
+        candidates=read_judged(candidates) if candidates else [],
     )
-    facts |= {
-        "seconds": round(time.monotonic() - started, 2),
-        "versions": versions_with_kernel(("torch", "transformers", "peft")),
-    }
-    write_json(run_record, facts)
+    code = code_digest(__file__)
+    work = AdapterJob(model_folder=model.parent, output=output.parent, code=code, **job)
+    record = asdict(finetune(programs, work, device, gpus))
+
+    seconds = round(time.monotonic() - started, 2)
+    installed = versions_with_kernel(("torch", "transformers", "peft"))
+    write_json(run_record, record | {"seconds": seconds, "versions": installed})
     outputs = [output.with_name(name) for name in ("adapter_config.json", "training.json")]
-    return {"outputs": outputs, "spent": state / CHECKPOINT}
+    return {"outputs": outputs, "spent": work.state / CHECKPOINT}
 
 
 if __name__ == "__main__":

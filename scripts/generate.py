@@ -2,16 +2,17 @@
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.files import read_jsonl, write_json, write_jsonl
-from archloop.layout import is_in_shard
+from archloop.files import write_json, write_jsonl
 from archloop.machine import versions_with_kernel
 from archloop.model.loading import spare_bitsandbytes
+from archloop.settings.sections import Generation, Loading
 from archloop.workflow.cli import settings_options, stage, value_of
 from archloop.workflow.code_digest import code_digest
 
@@ -19,8 +20,8 @@ PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("torch", "transformers", "peft", "bitsandbytes", "tokenizers"))
-@settings_options("generation")
-@settings_options("loading", "loading")
+@settings_options(Generation)
+@settings_options(Loading, "loading")
 @click.option(
     "--shards",
     required=True,
@@ -58,43 +59,31 @@ PATH = click.Path(path_type=Path)
     type=value_of("execution", "cache_mb"),
     help="Bound on keys and values.",
 )
-def main(
-    prompts,
-    shard,
-    shards,
-    model,
-    adapter,
-    output,
-    run_record,
-    state,
-    device,
-    cache_mb,
-    settings,
-    loading,
-) -> dict:
-    """Answer the prompts; write one candidate per line: prompt, raw answer, program, token counts, seed and adapter."""
-    from archloop.generation.generate import choose_gpu, generate
+def main(prompts, shard, shards, output, run_record, state, device, model, **job) -> dict:
+    """Answer the prompts.
 
+    Write one candidate per line: prompt, raw answer, program, token counts, seed and adapter.
+    """
     started = time.monotonic()
-    spare_bitsandbytes(loading["quantization"])
-    rows = [
-        row | {"shard": shard}
-        for row in read_jsonl(prompts, "index", "prompt", "seed")
-        if is_in_shard(row["index"], shard, shards)
-    ]
-    kept, code = state / "answers.jsonl", code_digest(__file__)
-    device = choose_gpu(device, shard)
-    candidates, facts = generate(
-        rows, model.parent, adapter, settings, loading, device, kept, code, cache_mb
+    spare_bitsandbytes(job["loading"].quantization)
+    from archloop.generation.generate import (
+        GenerationJob,
+        choose_gpu,
+        generate,
+        prompts_of_shard,
     )
-    seconds = round(time.monotonic() - started + facts.pop("earlier_s"), 2)
-    write_json(
-        run_record,
-        facts
-        | {"seconds": seconds, "versions": versions_with_kernel(("torch", "transformers", "peft"))},
-    )
+
+    log, code = state / "answers.jsonl", code_digest(__file__)
+    work = GenerationJob(model_folder=model.parent, log=log, code=code, **job)
+    rows = prompts_of_shard(prompts, shard, shards)
+    candidates, record = generate(rows, work, choose_gpu(device, shard))
+
+    counts = asdict(record)
+    seconds = round(time.monotonic() - started + counts.pop("earlier_s"), 2)
+    installed = versions_with_kernel(("torch", "transformers", "peft"))
+    write_json(run_record, counts | {"seconds": seconds, "versions": installed})
     write_jsonl(output, candidates)
-    return {"spent": kept}
+    return {"spent": log}
 
 
 if __name__ == "__main__":

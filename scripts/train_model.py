@@ -1,4 +1,5 @@
-"""Train a small language model from scratch on programs of the seed families: one for experiments and tests."""
+"""Train a small language model from scratch on programs of the seed families: one for experiments
+and tests."""
 
 import sys
 from pathlib import Path
@@ -7,7 +8,8 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.generation.write_prompts import read_hints, read_template
+from archloop.generation.write_prompts import PromptTexts, read_hints, read_template
+from archloop.settings.sections import ScratchModel
 from archloop.workflow.cli import settings_options, stage, value_of
 from archloop.workflow.code_digest import code_digest
 
@@ -15,7 +17,7 @@ PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("torch", "transformers", "tokenizers", "safetensors", "jinja2"))
-@settings_options("scratch_model")
+@settings_options(ScratchModel)
 @click.option("--reference", required=True, help="What the manifest names as the model's source.")
 @click.option("--template", required=True, type=PATH, help="Jinja2 template of the run's prompts.")
 @click.option("--hints", required=True, type=PATH, help="YAML file of the run's design hints.")
@@ -35,15 +37,18 @@ PATH = click.Path(path_type=Path)
 @click.option("--output", required=True, type=PATH, help="The manifest.json in the model's folder.")
 def main(reference, template, hints, seed, device, state, output, settings) -> dict:
     """Train a model and a tokenizer and put them into the folder of OUTPUT, as a prepared model."""
-    from archloop.scratch_model.train_model import train_model
+    from archloop.scratch_model.train_model import ScratchJob, train_model
 
-    hints, template = read_hints(hints), read_template(template)
-    code = code_digest(__file__)
-    return {
-        "spent": train_model(
-            reference, settings, template, hints, output.parent, state, device, seed, code
-        )
-    }
+    job = ScratchJob(
+        reference=reference,
+        settings=settings,
+        texts=PromptTexts(read_template(template), read_hints(hints)),
+        folder=output.parent,
+        state=state,
+        seed=seed,
+        code=code_digest(__file__),
+    )
+    return {"spent": train_model(job, device)}
 
 
 if __name__ == "__main__":

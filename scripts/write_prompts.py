@@ -1,4 +1,5 @@
-"""Write the prompts of one cycle, one for each candidate, from the template, the hints and the corpus as it stands."""
+"""Write the prompts of one cycle, one for each candidate, from the template, the hints and the
+corpus as it stands."""
 
 import sys
 from pathlib import Path
@@ -11,19 +12,25 @@ from archloop.corpus.tables import read_corpus
 from archloop.data.dataset_file import read_metadata
 from archloop.files import write_jsonl
 from archloop.generation.write_prompts import (
+    Contents,
+    PromptTexts,
+    References,
+    any_prompt_fits,
     cycle_prompts,
     read_hints,
     read_template,
     room_for_answer,
+    task_of,
 )
 from archloop.progress import get_logger
+from archloop.settings.sections import Prompts
 from archloop.workflow.cli import settings_options, stage, value_of
 
 PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("jinja2", "polars"))
-@settings_options("prompts")
+@settings_options(Prompts)
 @click.option("--chain", required=True, help="Name of the chain.")
 @click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")
 @click.option("--seed", required=True, type=int, help="The seed of the run.")
@@ -80,21 +87,17 @@ def main(
     settings,
 ) -> None:
     """Write the prompts of a cycle, one per line."""
-    more = {"fits": room_for_answer(model.parent, max_new_tokens, opening)} if model else {}
-    rows = cycle_prompts(
-        chain=chain,
-        cycle=cycle,
-        seed=seed,
-        count=candidates,
-        template=read_template(Path(settings["template"])),
-        hints=read_hints(Path(settings["hints"])),
-        dataset=read_metadata(dataset),
-        goal={"epochs": epochs, "parameter_budget": parameter_budget},
-        corpus=read_corpus(corpus).to_dicts() if settings["references"] else [],
-        references=settings["references"],
-        **more,
+    texts = PromptTexts(read_template(Path(settings.template)), read_hints(Path(settings.hints)))
+    task = task_of(read_metadata(dataset), epochs, parameter_budget)
+    references = References(
+        corpus=read_corpus(corpus).to_dicts() if settings.references else [],
+        count=settings.references,
+        fits=room_for_answer(model.parent, max_new_tokens, opening) if model else any_prompt_fits,
     )
-    fewer = sum(len(row["references"]) < settings["references"] for row in rows)
+
+    contents = Contents(texts, task, references)
+    rows = cycle_prompts(chain, cycle, seed, candidates, contents)
+    fewer = sum(len(row["references"]) < settings.references for row in rows)
     if fewer:
         get_logger("prompts").info(
             "%d of %d prompts show fewer references than asked for", fewer, len(rows)

@@ -29,7 +29,7 @@ from archloop.evaluation.score_store import ScoreStore
 from archloop.evaluation.static_checks import check_program, without_unused
 from archloop.families.programs import seed_programs
 from archloop.files import write_json, write_jsonl
-from archloop.generation.generate import extract_program
+from archloop.generation.answers import extract_program
 from archloop.lemur.contract import complete, modernise, supported
 from archloop.lemur.export import export
 from archloop.novelty.minhash import signatures

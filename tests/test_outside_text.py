@@ -6,13 +6,11 @@ import sys
 
 import pytest
 
-from archloop.data.dataset_file import DatasetDescription
 from archloop.families import programs
-from archloop.generation.write_prompts import read_hints, read_template, write_prompt
+from archloop.generation.write_prompts import Task, read_hints, read_template, write_prompt
 from archloop.workflow.code_digest import code_digest
 
-DATASET = DatasetDescription("digits", channels=1, size=32, classes=10)
-GOAL = {"epochs": 1, "parameter_budget": 1000}
+TASK = Task("digits", channels=1, size=32, classes=10, epochs=1, parameter_budget=1000)
 
 
 def resaved(data: bytes, coding: str) -> bytes:
@@ -23,9 +21,7 @@ def resaved(data: bytes, coding: str) -> bytes:
 def test_a_template_saved_by_another_editor_gives_the_same_prompts(root, tmp_path, coding):
     plain = root / "config" / "prompts" / "design.md.j2"
     (tmp_path / "design.md.j2").write_bytes(resaved(plain.read_bytes(), coding))
-    prompts = [
-        write_prompt(read_template(path), DATASET, GOAL, "Hint.", []) for path in (plain, tmp_path / "design.md.j2")
-    ]
+    prompts = [write_prompt(read_template(path), TASK, "Hint.", []) for path in (plain, tmp_path / "design.md.j2")]
     assert prompts[0] == prompts[1] and prompts[0].startswith("Design a ")
 
 

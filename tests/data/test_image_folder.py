@@ -16,7 +16,7 @@ from archloop.corpus.admit import accuracy_threshold
 from archloop.data.image_folder import read_image, read_image_folder
 from archloop.data.prepare_dataset import prepare_dataset
 from archloop.errors import InputError
-from archloop.generation.write_prompts import read_template, write_prompt
+from archloop.generation.write_prompts import read_template, task_of, write_prompt
 from archloop.report.results import read_chains
 from archloop.settings.sections import Admission
 
@@ -338,7 +338,7 @@ def test_the_name_of_a_folder_stands_in_its_prompts(root, request):
     fill(root)
     metadata, _ = prepare(root, folder_name="Röntgen 2")
     template = read_template(request.config.rootpath / "config" / "prompts" / "design.md.j2")
-    prompt = write_prompt(template, metadata, {"epochs": 1, "parameter_budget": 1000}, "", [])
+    prompt = write_prompt(template, task_of(metadata, epochs=1, parameter_budget=1000), "", [])
     assert prompt.startswith("Design a PyTorch image classifier for Röntgen 2: 3x16x16 images")
     assert prepare(root)[0].name == "folder"
 

@@ -4,6 +4,9 @@ import itertools
 import json
 import math
 import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -12,76 +15,89 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 import archloop.finetuning.finetune as module
 import archloop.finetuning.lower_layers as lower_layers
-import archloop.finetuning.train_loop as training
 from archloop.errors import InputError
-from archloop.finetuning.distributed import processes_for, together
-from archloop.finetuning.finetune import accuracy_weights, finetune, scored, teach
+from archloop.files import sha256_text
+from archloop.finetuning.distributed import processes_for, run_distributed
+from archloop.finetuning.finetune import AdapterJob, RunRecord, finetune, train_adapter
 from archloop.finetuning.objectives import Example, answer_logps, sft_loss
-from archloop.finetuning.train_loop import ascending_batches, length_grouped_batches, plan, rate_at
+from archloop.finetuning.train_loop import (
+    Batching,
+    ascending_batches,
+    length_grouped_batches,
+    plan_steps,
+    rate_at,
+    share_of_process,
+    trainable,
+)
+from archloop.finetuning.training_set import (
+    CorpusProgram,
+    JudgedProgram,
+    Programs,
+    TrainingPair,
+    TrainingSet,
+    accuracy_weights,
+    scored,
+    training_rows,
+)
+from archloop.layout import ROOT
 from archloop.model.adapters import attach_adapter
 from archloop.model.chat_template import encode_pair
 from archloop.model.loading import load_model, load_tokenizer
+from archloop.settings.sections import Finetuning, Loading
 
-LOADING = {"dtype": "float32", "quantization": "none"}
-SETTINGS = {
-    "method": "sft",
-    "beta": 0.1,
-    "sft_weight": 1.0,
-    "dispreferred": ["construct", "forward"],
-    "order": "random",
-    "accuracy_weight": 0.0,
-    "epochs": 2,
-    "learning_rate": 1e-2,
-    "weight_decay": 0.01,
-    "warmup_steps": 2,
-    "batch_size": 2,
-    "accumulation": 2,
-    "max_pair_tokens": 400,
-    "max_grad_norm": 1.0,
-    "lora_rank": 4,
-    "lora_alpha": 8,
-    "lora_dropout": 0.1,
-    "targets": ["v_proj", "q_proj", "down_proj"],
-    "layers": [1, 2],
-    "train_on": "corpus",
-    "initialise": "previous",
-    "replay": None,
-    "gradient_checkpointing": False,
-    "checkpoint_steps": 1,
-}
+LOADING = Loading(dtype="float32", quantization="none")
+SETTINGS = Finetuning(
+    method="sft",
+    beta=0.1,
+    sft_weight=1.0,
+    dispreferred=["construct", "forward"],
+    order="random",
+    accuracy_weight=0.0,
+    epochs=2,
+    learning_rate=1e-2,
+    weight_decay=0.01,
+    warmup_steps=2,
+    batch_size=2,
+    accumulation=2,
+    max_pair_tokens=400,
+    max_grad_norm=1.0,
+    lora_rank=4,
+    lora_alpha=8,
+    lora_dropout=0.1,
+    targets=["v_proj", "q_proj", "down_proj"],
+    layers=[1, 2],
+    train_on="corpus",
+    initialise="previous",
+    replay=None,
+    gradient_checkpointing=False,
+    checkpoint_steps=1,
+)
 CORPUS = [
-    {
-        "prompt": f"Design net {i}.",
-        "program": "import torch\n" + f"x = {i}\n" * (i % 5 + 1),
-        "dataset": "digits",
-        "accuracy": 0.5 + 0.02 * i,
-    }
+    CorpusProgram(
+        prompt=f"Design net {i}.",
+        program="import torch\n" + f"x = {i}\n" * (i % 5 + 1),
+        dataset="digits",
+        accuracy=0.5 + 0.02 * i,
+        cycle=0,
+    )
     for i in range(12)
 ]
 
 
 # What a judge may have said of answers to the same prompts.
-FAILED = [{"prompt": f"Design net {i}.", "program": f"import torch\ny = {i}\n", "outcome": "forward"} for i in range(8)]
+FAILED = [JudgedProgram(f"Design net {i}.", f"import torch\ny = {i}\n", "forward") for i in range(8)]
 # The other order of the training data, and the other weights.
 BY_ACCURACY = {"order": "accuracy", "accuracy_weight": 1.0}
 
 
-def run(tiny_model, folder, fresh=CORPUS, corpus=(), candidates=(), parent=None, loading=LOADING, code="", **changes):
-    return finetune(
-        list(corpus),
-        list(fresh),
-        list(candidates),
-        tiny_model,
-        parent,
-        folder / "adapter",
-        folder / "state",
-        SETTINGS | changes,
-        loading,
-        "cpu",
-        1,
-        5,
-        code,
-    )
+def job(tiny_model, folder, parent=None, loading=LOADING, code="", **changes) -> AdapterJob:
+    settings = replace(SETTINGS, **changes)
+    return AdapterJob(tiny_model, parent, folder / "adapter", folder / "state", settings, loading, 5, code)
+
+
+def run(tiny_model, folder, fresh=CORPUS, corpus=(), candidates=(), **changes) -> RunRecord:
+    programs = Programs(list(corpus), list(fresh), list(candidates))
+    return finetune(programs, job(tiny_model, folder, **changes), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +118,7 @@ def adapter(folder):
 
 
 def test_the_loss_counts_the_answers_tokens_and_nothing_else(tiny_model):
-    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, SETTINGS | {"lora_dropout": 0.0})
+    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, replace(SETTINGS, lora_dropout=0.0))
     pairs = [([5, 6, 7], [8, 9]), ([5, 6, 7, 10, 11], [12, 13, 14])]
     expected = 0.0
     for prompt, answer in pairs:
@@ -123,8 +139,9 @@ def test_batches_hold_every_index_once_and_similar_lengths():
 
 
 def test_scores_are_standard_deviations_from_the_mean_of_the_data_set():
-    rows = [{"dataset": name, "accuracy": each} for name, each in [("a", 0.4), ("a", 0.6), ("b", 0.9), ("b", 0.9)]]
-    assert [row["score"] for row in scored(rows)] == pytest.approx([-1.0, 1.0, 0.0, 0.0])
+    accuracies = [("a", 0.4), ("a", 0.6), ("b", 0.9), ("b", 0.9)]
+    rows = [CorpusProgram("", "", dataset, accuracy, cycle=0) for dataset, accuracy in accuracies]
+    assert [pair.score for pair in scored(rows)] == pytest.approx([-1.0, 1.0, 0.0, 0.0])
 
 
 def test_weights_are_exponential_with_mean_one_and_bounded():
@@ -138,7 +155,7 @@ def test_weights_are_exponential_with_mean_one_and_bounded():
 
 
 def test_a_weight_multiplies_the_loss_of_its_answer(tiny_model):
-    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, SETTINGS | {"lora_dropout": 0.0})
+    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, replace(SETTINGS, lora_dropout=0.0))
     losses = [sft_loss(model, [Example([5, 6], answer)], 0.0).item() for answer in ([8, 9], [12, 13, 14])]
     both = [Example([5, 6], [8, 9], weight=0.5), Example([5, 6], [12, 13, 14], weight=1.5)]
     assert sft_loss(model, both, 0.0).item() == pytest.approx(0.5 * losses[0] + 1.5 * losses[1], rel=1e-5)
@@ -146,11 +163,11 @@ def test_a_weight_multiplies_the_loss_of_its_answer(tiny_model):
 
 def test_in_the_order_of_accuracy_every_step_is_better_than_the_one_before():
     examples = [Example([1] * (i % 7 + 1), [2], score=(i * 37) % 100) for i in range(100)]
-    settings = SETTINGS | {"order": "accuracy", "batch_size": 4, "accumulation": 2}
+    batching = Batching(epochs=2, batch_size=4, accumulation=2, order="accuracy")
     for wanted in (0, 1):
         steps = [
             [examples[i].score for batch in each for i in batch]
-            for epoch, each in plan(examples, settings, 1)
+            for epoch, each in plan_steps(examples, batching, 1)
             if epoch == wanted
         ]
         assert sorted(itertools.chain(*steps)) == list(range(100))
@@ -255,27 +272,27 @@ def test_a_cycle_goes_on_from_its_parent(tiny_model, tmp_path, parent):
     assert lineage["parent"] == module.sha256_file(parent)
 
 
-def test_with_nothing_new_the_adapter_is_carried_on_unchanged(tiny_model, tmp_path, zero, parent):
+def test_with_nothing_new_the_adapter_is_kept_unchanged(tiny_model, tmp_path, zero, parent):
     record = run(tiny_model, tmp_path, fresh=[], corpus=CORPUS, parent=parent)
     assert adapter(tmp_path) == adapter(zero)
     assert (tmp_path / "adapter" / "adapter_config.json").read_bytes() == (
         (zero / "adapter" / "adapter_config.json").read_bytes()
     )
-    assert record == {"device": None, "tokens": 0, "pairs": 0}
+    assert record == RunRecord(device=None, tokens=0, pairs=0)
     before, after = (json.loads((folder / "adapter" / "training.json").read_text()) for folder in (zero, tmp_path))
     assert after == before | {"carried_on": True, "parent": module.sha256_file(parent)}
 
 
 def test_pairs_that_are_too_long_are_left_out_and_counted(tiny_model, tmp_path):
-    run(tiny_model, tmp_path, fresh=[*CORPUS, CORPUS[0] | {"program": "x = 1\n" * 300}])
+    run(tiny_model, tmp_path, fresh=[*CORPUS, replace(CORPUS[0], program="x = 1\n" * 300)])
     training = json.loads((tmp_path / "adapter" / "training.json").read_text())
     assert (training["pairs"], training["left_out_too_long"]) == (12, 1)
 
 
 def test_the_record_of_a_run_says_where_it_ran_and_what_it_saw(tiny_model, tmp_path):
     record = run(tiny_model, tmp_path, fresh=CORPUS[:1])
-    prompt, answer = encode_pair(load_tokenizer(tiny_model), CORPUS[0]["prompt"], CORPUS[0]["program"])
-    assert record == {"device": "cpu", "tokens": 2 * (len(prompt) + len(answer)), "pairs": 1}
+    prompt, answer = encode_pair(load_tokenizer(tiny_model), CORPUS[0].prompt, CORPUS[0].program)
+    assert record == RunRecord(device="cpu", tokens=2 * (len(prompt) + len(answer)), pairs=1)
 
 
 @pytest.mark.parametrize(("processes", "warned"), [(2, False), (3, True)])
@@ -285,8 +302,8 @@ def test_more_gpus_than_batches_in_a_step_are_told_and_used_all_the_same(
     said = []
     monkeypatch.setattr(module.logger, "warning", lambda text, *values: said.append(text % values))
     monkeypatch.setattr(module, "processes_for", lambda gpus, device: processes)
-    monkeypatch.setattr(module, "together", lambda count, function, arguments, device: {"count": count})
-    assert run(tiny_model, tmp_path) == {"count": processes}
+    monkeypatch.setattr(module, "run_distributed", lambda count, function, arguments, device: count)
+    assert run(tiny_model, tmp_path) == processes
     assert said == (["finetuning.accumulation is 2: more GPUs have nothing to do"] if warned else [])
 
 
@@ -311,7 +328,7 @@ def test_another_shape_than_the_parents_is_refused(tiny_model, tmp_path, parent,
 
 
 def test_another_dropout_than_the_parents_is_taken(tiny_model, parent):
-    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), parent, SETTINGS | {"lora_dropout": 0.3})
+    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), parent, replace(SETTINGS, lora_dropout=0.3))
     rates = {module.p for name, module in model.named_modules() if name.endswith("lora_dropout.default")}
     assert rates == {0.3}
     assert any(weight.requires_grad for weight in model.parameters())
@@ -352,15 +369,15 @@ def test_what_failed_has_no_accuracy_to_go_by(tiny_model, tmp_path, change):
 @pytest.mark.parametrize("accuracy", [None, math.nan])
 def test_a_corpus_without_accuracy_is_refused(tiny_model, tmp_path, accuracy):
     with pytest.raises(InputError, match="has no accuracy"):
-        run(tiny_model, tmp_path, fresh=[*CORPUS, CORPUS[0] | {"accuracy": accuracy}])
+        run(tiny_model, tmp_path, fresh=[*CORPUS, replace(CORPUS[0], accuracy=accuracy)])
 
 
 def test_no_dropout_is_left_where_the_reference_has_none(tiny_model):
-    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, SETTINGS | {"lora_dropout": 0.5})
+    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, replace(SETTINGS, lora_dropout=0.5))
     model.model.model.layers[0].self_attn.attention_dropout = 0.5
     module.without_dropout(model.train())
     with torch.no_grad():
-        for weight in training.trainable(model):
+        for weight in trainable(model):
             weight.add_(0.05)  # a new adapter gives nothing, with dropout or without
     pairs = [([5, 6, 7], [8, 9, 10])]
     one, two = (answer_logps(model, pairs) for _ in range(2))
@@ -387,7 +404,7 @@ def test_accumulated_batches_are_one_large_batch(tiny_model, tmp_path):
 
 @pytest.mark.parametrize(
     "loading",
-    [{"dtype": "bfloat16", "quantization": "none"}, {"dtype": "float32", "quantization": "nf4"}],
+    [Loading("bfloat16", "none"), Loading("float32", "nf4")],
     ids=["bfloat16", "nf4"],
 )
 def test_an_adapter_learns_in_float32_on_a_base_of_fewer_bits(tiny_model, tmp_path, loading):
@@ -395,12 +412,12 @@ def test_an_adapter_learns_in_float32_on_a_base_of_fewer_bits(tiny_model, tmp_pa
     weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
     training = json.loads((tmp_path / "adapter" / "training.json").read_text())
-    assert training["losses"][1] < training["losses"][0] and training["loading"] == loading
+    assert training["losses"][1] < training["losses"][0] and training["loading"] == asdict(loading)
 
 
-def teach_each(device: str, trainings: list[dict]) -> dict:
+def train_each(device: str, trainings: list[dict]) -> RunRecord:
     """Train one adapter after the other; return the run record of the last."""
-    return [teach(device=device, **arguments) for arguments in trainings][-1]
+    return [train_adapter(device=device, **arguments) for arguments in trainings][-1]
 
 
 def test_two_processes_give_the_adapter_of_one_but_for_the_rounding_of_sums(tiny_model, tmp_path, monkeypatch):
@@ -408,13 +425,15 @@ def test_two_processes_give_the_adapter_of_one_but_for_the_rounding_of_sums(tiny
     for name, changes in cases.items():
         run(tiny_model, tmp_path / "one" / name, candidates=FAILED, **changes)
     trainings = []
-    monkeypatch.setattr(module, "teach", lambda device, **arguments: trainings.append(arguments))
+    monkeypatch.setattr(
+        module, "train_adapter", lambda pairs, job, device: trainings.append({"training_set": pairs, "job": job})
+    )
     for name, changes in cases.items():
         run(tiny_model, tmp_path / "two" / name, candidates=FAILED, **changes)
 
-    record = together(2, teach_each, {"trainings": trainings}, "cpu")
+    record = run_distributed(2, train_each, {"trainings": trainings}, "cpu")
 
-    assert record["tokens"] > 0
+    assert record.tokens > 0
     for name in cases:
         one, two = (tmp_path / processes / name / "adapter" for processes in ("one", "two"))
         weights, others = (load_file(folder / "adapter_model.safetensors") for folder in (one, two))
@@ -426,10 +445,9 @@ def test_two_processes_give_the_adapter_of_one_but_for_the_rounding_of_sums(tiny
 
 
 def test_a_mistake_in_one_of_several_processes_is_one_line(tiny_model, tmp_path):
-    arguments = {"rows": [], "facts": {"method": "sft"}, "model_folder": tmp_path / "nowhere"}
-    arguments |= {"parent": None, "output": tmp_path, "state": tmp_path, "settings": SETTINGS, "loading": LOADING}
+    arguments = {"training_set": TrainingSet("sft", []), "job": job(tmp_path / "nowhere", tmp_path)}
     with pytest.raises(InputError, match=r"nowhere/manifest\.json: no such file$"):
-        together(2, teach, arguments | {"seed": 1, "code": ""}, "cpu")
+        run_distributed(2, train_adapter, arguments, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -447,7 +465,7 @@ def test_what_several_processes_give_or_raise_is_that_of_the_first(tmp_path, mon
         return lambda *given: {0: "first", 1: "second"}
 
     monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", launched)
-    assert together(2, teach, {}, "cpu") == "first"
+    assert run_distributed(2, train_adapter, {}, "cpu") == "first"
     if raised:
         told = {"message": raised, "extraInfo": {"py_callstack": "Traceback: of 3", "timestamp": "1"}}
         (tmp_path / "error").write_text(json.dumps({"message": told}))
@@ -461,7 +479,7 @@ def test_what_several_processes_give_or_raise_is_that_of_the_first(tmp_path, mon
 
     monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", failed)
     with pytest.raises(kind, match=says):
-        together(2, teach, {}, "cpu")
+        run_distributed(2, train_adapter, {}, "cpu")
 
 
 def test_as_many_processes_as_gpus_and_one_on_a_cpu(monkeypatch):
@@ -484,7 +502,7 @@ def test_the_lineage_names_base_parent_training_set_and_settings(tiny_model, tmp
     assert (one["base"]["reference"], one["base"]["revision"]) == ("folder:tiny", None)
     assert (zero["parent"], one["parent"]) == (None, module.sha256_file(parent))
     assert zero["training_set"] != one["training_set"]
-    assert (one["settings"], one["loading"], one["seed"]) == (SETTINGS, LOADING, 5)
+    assert (one["settings"], one["loading"], one["seed"]) == (asdict(SETTINGS), asdict(LOADING), 5)
 
 
 def test_without_verdicts_every_method_is_sft(tiny_model, tmp_path, zero):
@@ -492,8 +510,8 @@ def test_without_verdicts_every_method_is_sft(tiny_model, tmp_path, zero):
     assert adapter(tmp_path) == adapter(zero)
 
 
-def test_dpo_without_a_pair_carries_the_adapter_on(tiny_model, tmp_path, zero, parent):
-    others = [row | {"prompt": "Another."} for row in FAILED]
+def test_dpo_without_a_pair_keeps_the_adapter(tiny_model, tmp_path, zero, parent):
+    others = [replace(row, prompt="Another.") for row in FAILED]
     run(tiny_model, tmp_path, parent=parent, candidates=others, method="dpo")
     assert adapter(tmp_path) == adapter(zero)
     assert json.loads((tmp_path / "adapter" / "training.json").read_text())["carried_on"] is True
@@ -551,13 +569,13 @@ def test_no_more_is_kept_of_the_lower_layers_than_there_is_room_for(monkeypatch)
         memory.look_up(torch.full((2,), float(number)))
         memory.keep(torch.zeros(size))
         memory.look_up(torch.full((2,), float(number)))
-        found.append(memory.found is not None)
-    assert found == [True, True, False] and memory.bytes == 100
+        found.append(memory.output is not None)
+    assert found == [True, True, False] and memory.size == 100
 
 
 def test_a_step_is_so_many_batches_and_every_pass_holds_all():
     examples = [Example([1] * (i % 5 + 1), [2]) for i in range(11)]
-    steps = plan(examples, {"epochs": 3, "batch_size": 2, "accumulation": 2, "order": "random"}, 7)
+    steps = plan_steps(examples, Batching(epochs=3, batch_size=2, accumulation=2), 7)
     assert [epoch for epoch, _ in steps] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert [len(batches) for _, batches in steps] == [2, 2, 2] * 3
     passes = [[batch for at, step in steps if at == epoch for batch in step] for epoch in range(3)]
@@ -573,6 +591,10 @@ def test_batches_are_those_that_a_cut_training_went_through():
     assert ascending_batches(examples, 2, 2, 1, 0) == [[4, 2], [0, 5], [1, 3]]
 
 
+def row(program: str, cycle: int) -> CorpusProgram:
+    return CorpusProgram("prompt", program, "digits", 0.5, cycle)
+
+
 @pytest.mark.parametrize(
     ("settings", "fresh", "expected"),
     [
@@ -585,30 +607,44 @@ def test_batches_are_those_that_a_cut_training_went_through():
     ],
 )
 def test_a_cycle_trains_on_its_own_rows_and_on_so_many_of_the_earlier_ones(settings, fresh, expected):
-    corpus = [{"id": "s0", "cycle": 0}, {"id": "s1", "cycle": 0}, {"id": "c", "cycle": 1}]
-    rows = module.training_rows(corpus, [{"id": name, "cycle": 2} for name in fresh], settings, 1)
-    assert sorted(row["id"] for row in rows) == sorted(expected)
+    corpus = [row("s0", 0), row("s1", 0), row("c", 1)]
+    rows = training_rows(corpus, [row(name, 2) for name in fresh], replace(SETTINGS, **settings), 1)
+    assert sorted(each.program for each in rows) == sorted(expected)
 
 
 def test_a_share_of_the_earlier_rows_is_drawn_by_the_seed():
-    corpus = [{"id": at, "cycle": 0} for at in range(20)]
-    drawn = [
-        [row["id"] for row in module.training_rows(corpus, [], {"train_on": "corpus", "replay": 5}, seed)]
-        for seed in (1, 1, 2)
-    ]
+    corpus = [row(str(at), 0) for at in range(20)]
+    settings = replace(SETTINGS, replay=5)
+    drawn = [[each.program for each in training_rows(corpus, [], settings, seed)] for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2] and len(set(drawn[0])) == 5
 
 
-def test_each_of_several_processes_takes_its_share_the_longest_first(monkeypatch):
+def test_each_of_several_processes_takes_its_share_the_longest_first():
     batches, lengths = [[0], [1, 2], [3], [4]], [5, 1, 1, 9, 3]  # 5, 2, 9 and 3 tokens
-    assert training._share(batches, lengths) == [(0, [0]), (1, [1, 2]), (2, [3]), (3, [4])]
-    monkeypatch.setattr(training.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(training.dist, "get_world_size", lambda: 2)
-    shares = []
-    for rank in (0, 1):
-        monkeypatch.setattr(training.dist, "get_rank", lambda rank=rank: rank)
-        shares.append(training._share(batches, lengths))
+    assert share_of_process(batches, lengths, 0, 1) == [(0, [0]), (1, [1, 2]), (2, [3]), (3, [4])]
+    shares = [share_of_process(batches, lengths, rank, 2) for rank in (0, 1)]
     assert shares == [[(2, [3]), (3, [4])], [(0, [0]), (1, [1, 2])]]
+
+
+def test_the_digest_of_a_training_set_is_that_of_adapters_on_record():
+    """Of rows as the first release wrote them: sha256 of each, and of these in lines."""
+    one = TrainingPair("Design net 0.", "x = 0\n", -1.5)
+    two = TrainingPair("Design net 1.", "x = 1\n", 0.5, rejected="y = 1\n", desirable=False)
+    rows = [
+        {"prompt": "Design net 0.", "program": "x = 0\n", "score": -1.5, "worse": None, "good": True},
+        {"prompt": "Design net 1.", "program": "x = 1\n", "score": 0.5, "worse": "y = 1\n", "good": False},
+    ]
+    lines = "\n".join(sha256_text(repr(sorted(row.items()))) for row in rows)
+    assert TrainingSet("dpo", [one, two]).digest() == sha256_text(lines)
+    assert one.digest() == "2f479b1cfa01eed575c25df5bd87ff728a276b3d756e751f240394561b14a384"
+
+
+def test_transformers_is_imported_only_after_it_was_told_to_stay_offline():
+    """What a job imports before it loads its model; transformers reads its environment once."""
+    stages = "archloop.finetuning.finetune, archloop.generation.generate, archloop.scratch_model.train_model"
+    script = f"import sys; sys.path.insert(0, 'scripts'); import {stages}; print('transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
 
 
 @pytest.mark.parametrize(("method", "rate"), [("sft", 0.1), ("dpo", 0.0), ("kto", 0.0)])

@@ -5,12 +5,12 @@ import os
 import pytest
 
 from archloop.errors import InputError
-from archloop.generation.answer_log import journal
+from archloop.generation.answer_log import answer_log
 
 
 def keep(path, key, *rows) -> list[dict]:
     """Add rows; return those that were there."""
-    with journal(path, key) as (earlier, add):
+    with answer_log(path, key) as (earlier, add):
         for row in rows:
             add(row)
     return earlier
@@ -36,21 +36,21 @@ def test_a_last_line_that_was_cut_counts_for_nothing(tmp_path, cut, left):
 
 
 @pytest.mark.parametrize("text", ["", "\n", "no json\n", '{"key": "k"}\nNaN\n', "[]\n", '{"a": 1}\n'])
-def test_a_file_that_is_no_journal_holds_nothing(tmp_path, text):
+def test_a_file_that_is_no_answer_log_holds_nothing(tmp_path, text):
     (tmp_path / "rows.jsonl").write_text(text)
     assert keep(tmp_path / "rows.jsonl", "k") == []
 
 
 def test_a_row_is_on_the_disk_when_it_was_added(tmp_path, monkeypatch):
     synced, real = [], os.fsync
-    with journal(tmp_path / "rows.jsonl", "k") as (_, add):
+    with answer_log(tmp_path / "rows.jsonl", "k") as (_, add):
         monkeypatch.setattr(os, "fsync", lambda file: synced.append(file) or real(file))
         add({"b": 2, "a": 1})
         assert len(synced) == 1 and (tmp_path / "rows.jsonl").read_text().endswith('\n{"a": 1, "b": 2}\n')
 
 
 def test_a_row_that_is_no_json_is_refused(tmp_path):
-    with journal(tmp_path / "rows.jsonl", "k") as (_, add), pytest.raises(ValueError, match="not JSON compliant"):
+    with answer_log(tmp_path / "rows.jsonl", "k") as (_, add), pytest.raises(ValueError, match="not JSON compliant"):
         add({"a": float("nan")})
 
 
@@ -58,7 +58,7 @@ def test_a_full_disk_is_said_in_one_line_with_the_file(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    with journal(tmp_path / "rows.jsonl", "k") as (_, add):
+    with answer_log(tmp_path / "rows.jsonl", "k") as (_, add):
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(InputError, match=r"rows\.jsonl: No space left on device"):
             add({"a": 1})

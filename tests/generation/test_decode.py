@@ -1,15 +1,19 @@
 """Answers in the making, token by token, on a model of two layers: where they end and what the model is asked for."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from sections import defaults
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import archloop.generation.decode as decode
 from archloop.errors import InputError
-from archloop.generation.decode import Prefix, Sequence, batch_limit, read_prompts, sample
+from archloop.generation.decode import Decoder, Sequence, SharedPrefix, batch_limit, new_decoder, read_prompts, sample
 from archloop.random_seeds import uniform
+from archloop.settings.sections import Generation
 
-SETTINGS = {"max_new_tokens": 30, "temperature": 0, "top_p": 1.0, "top_k": 0, "line_retries": 0}
+SETTINGS = defaults(Generation, max_new_tokens=30, temperature=0, top_p=1.0, top_k=0, line_retries=0)
 SHAPE = {
     "vocab_size": 64,
     "hidden_size": 32,
@@ -41,6 +45,10 @@ def model():
     return AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **SHAPE)).eval()
 
 
+def decoder(model, tokenizer, **changes) -> Decoder:
+    return new_decoder(model, tokenizer, replace(SETTINGS, **changes))
+
+
 @pytest.fixture(autouse=True)
 def _no_end_of_turn(monkeypatch):
     monkeypatch.setattr(decode, "end_of_turn", lambda tokenizer: None)
@@ -55,12 +63,12 @@ def scripted(model, monkeypatch):
         rests = [list(each) for each in tokens]
 
         def choose(logits, draws, settings, rounding=0.0):
-            going = [row for row, each in enumerate(made) if each.stopped is None][: len(draws)]
-            assert draws == [uniform(row, "draw", made[row].drawn) for row in going]
+            going = [row for row, each in enumerate(made) if each.finish_reason is None][: len(draws)]
+            assert draws == [uniform(row, "draw", made[row].sampled) for row in going]
             return [rests[row].pop(0) for row in going], [True] * len(draws)
 
         monkeypatch.setattr(decode, "choose_tokens", choose)
-        ended = list(sample(model, tokenizer or Pieces(), made, size, SETTINGS | changed))
+        ended = list(sample(decoder(model, tokenizer or Pieces(), **changed), made, size))
         assert sorted(map(id, ended)) == sorted(map(id, made)) and rests == [[] for _ in tokens]
         return made
 
@@ -68,7 +76,7 @@ def scripted(model, monkeypatch):
 
 
 def how(each: Sequence) -> tuple:
-    return each.stopped, each.new, each.drawn
+    return each.finish_reason, each.new, each.sampled
 
 
 @pytest.mark.parametrize("place", ["configuration", "list", "tokenizer", "turn"])
@@ -88,12 +96,12 @@ def test_an_answer_ends_at_the_fence_that_closes_its_program_even_at_its_last_to
     program = [10, 13, 14]
     one, two, three = scripted(program, program[:2] + [5], [10, 11, 14], max_new_tokens=3)
     assert [how(one), how(two)] == [("fence", program, 3), ("length", [10, 13, 5], 3)]
-    assert three.stopped == "length"  # a block without a network closes no program
+    assert three.finish_reason == "length"  # a block without a network closes no program
 
 
 def test_the_opening_is_text_of_the_answer(scripted):
     one, two = scripted([13, 14], [13, 14], openings=("```python\n", ""), max_new_tokens=2)
-    assert (one.stopped, two.stopped) == ("fence", "length")
+    assert (one.finish_reason, two.finish_reason) == ("fence", "length")
 
 
 def test_a_line_that_cannot_go_on_is_dropped_with_the_token_before_it_until_its_retries_are_over(scripted):
@@ -120,7 +128,7 @@ def test_without_retries_a_wrong_line_stays(scripted):
 
 def test_a_program_that_is_closed_with_a_wrong_line_in_it_is_no_finished_one(scripted):
     (each,) = scripted([10, 13, 16, 16, 5], line_retries=1, max_new_tokens=5)
-    assert each.stopped == "length"
+    assert each.finish_reason == "length"
 
 
 def test_the_last_token_is_no_place_to_drop_a_line(scripted):
@@ -138,22 +146,22 @@ def test_a_dropped_line_leaves_no_trace_in_what_follows(model, monkeypatch):
     def run(wrong) -> list[Sequence]:
         monkeypatch.setattr(decode, "wrong_line", wrong)
         made = [Sequence(list(prompt), 0) for prompt in prompts]
-        list(sample(model, Pieces(), made, 2, SETTINGS | {"line_retries": 1}))
+        list(sample(decoder(model, Pieces(), line_retries=1), made, 2))
         return made
 
     whole, seen = run(lambda text: False), set()
     dropped = run(lambda text: text.count(",") in (0, 3, 4, 9) and text not in seen and not seen.add(text))
     for one, two in zip(whole, dropped):
-        assert (two.drawn, two.stopped) == (30, "length") and 10 < len(two.new) < 30 == len(one.new)
+        assert (two.sampled, two.finish_reason) == (30, "length") and 10 < len(two.new) < 30 == len(one.new)
         assert two.new == one.new[: len(two.new)] and len(set(one.new)) > 3
 
 
 def test_what_prompts_begin_with_leaves_each_a_token(model):
-    assert Prefix(model, [[1, 2, 3, 4], [1, 2, 5, 4, 6]]).length == 2
-    assert Prefix(model, [[1, 2, 3], [1, 2, 3], [1, 2, 3, 4]]).length == 2
-    assert Prefix(model, [[1, 2, 3]]).length == 2
-    assert Prefix(model, [[1], [1, 2]]).length == Prefix(model, [[1, 2], [2, 2]]).length == 0
-    assert Prefix(model, [[1, 2, 3], [1, 2, 4]]).cache.get_seq_length() == 2
+    assert SharedPrefix(model, [[1, 2, 3, 4], [1, 2, 5, 4, 6]]).length == 2
+    assert SharedPrefix(model, [[1, 2, 3], [1, 2, 3], [1, 2, 3, 4]]).length == 2
+    assert SharedPrefix(model, [[1, 2, 3]]).length == 2
+    assert SharedPrefix(model, [[1], [1, 2]]).length == SharedPrefix(model, [[1, 2], [2, 2]]).length == 0
+    assert SharedPrefix(model, [[1, 2, 3], [1, 2, 4]]).cache.get_seq_length() == 2
 
 
 @pytest.fixture
@@ -171,7 +179,7 @@ def passes(model, monkeypatch) -> list[dict]:
 
 def test_prompts_are_padded_on_the_left_behind_what_they_share(model, passes):
     prompts = [[1, 2, 3, 4], [1, 2, 5]]
-    prefix = Prefix(model, prompts)
+    prefix = SharedPrefix(model, prompts)
     with torch.inference_mode():
         cache, mask, logits = read_prompts(model, prompts, prefix, 0)
     assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 1]] and logits.shape == (2, 64)
@@ -203,7 +211,7 @@ def test_a_draw_that_rounding_could_tip_is_settled_by_the_whole_text_of_the_sequ
 
     monkeypatch.setattr(decode, "choose_tokens", choose)
     made = [Sequence([1, 2, 3], 0), Sequence([1, 2, 4], 1)]
-    list(sample(model, Pieces(), made, 2, SETTINGS | {"max_new_tokens": 2}))
+    list(sample(decoder(model, Pieces(), max_new_tokens=2), made, 2))
     assert asked == [(2, decode.ROUNDING), (1,), (2, decode.ROUNDING), (1,)]
     alone = [each for each in passes if not each["use_cache"]]
     assert [each["input_ids"] for each in alone] == [[[1, 2, 4]], [[1, 2, 4, made[1].new[0]]]]
@@ -214,7 +222,7 @@ def test_numbers_of_half_the_size_are_settled_by_the_batch(model, monkeypatch):
     asked, real = [], decode.choose_tokens
     monkeypatch.setattr(decode, "choose_tokens", lambda *given: asked.append(given[3:]) or real(*given))
     try:
-        list(sample(model.bfloat16(), Pieces(), [Sequence([1, 2], 0)], 1, SETTINGS | {"max_new_tokens": 1}))
+        list(sample(decoder(model.bfloat16(), Pieces(), max_new_tokens=1), [Sequence([1, 2], 0)], 1))
     finally:
         model.float()
     assert asked == [(0.0,)]
@@ -232,24 +240,22 @@ def test_where_memory_does_not_suffice_half_as_many_go_on_from_what_they_have(mo
 
     def run(size: int) -> list[Sequence]:
         made = [Sequence([1, 2, 3 + row], row) for row in range(5)]
-        list(sample(model, Pieces(), made, size, SETTINGS | {"max_new_tokens": 6, "temperature": 1.0}))
+        list(sample(decoder(model, Pieces(), max_new_tokens=6, temperature=1.0), made, size))
         return made
 
     whole = [each.new for each in run(5)]
     monkeypatch.setattr(type(model), "forward", forward)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(len(widths)))
     made = run(5)
-    assert [each.new for each in made] == whole and {each.drawn for each in made} == {6}
+    assert [each.new for each in made] == whole and {each.sampled for each in made} == {6}
     assert len(emptied) == 1 and widths[: emptied[0]] == [1, 5, 5, 5, 5] and set(widths[emptied[0] :]) == {2, 1}
 
 
 def test_a_batch_is_as_large_as_the_settings_say_where_the_memory_holds_it():
     config = AutoConfig.for_model("llama", **SHAPE | {"max_position_embeddings": 10**7})
-    settings = {"max_new_tokens": 10**6, "batch_size": 3}
+    settings = replace(SETTINGS, max_new_tokens=10**6, batch_size=3)
     assert batch_limit(config, torch.float32, 9, settings, 10**6) == 3
-    with pytest.raises(
-        InputError, match=r"execution\.cache_mb: 1 MB hold no sequence; one of 1000064 tokens takes 488 MB"
-    ):
+    with pytest.raises(InputError, match=r"execution\.cache_mb: 1 MB hold no sequence; one of 1000064 tokens"):
         batch_limit(config, torch.float32, 9, settings, 1)
 
 

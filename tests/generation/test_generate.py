@@ -2,24 +2,45 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from sections import defaults
 from transformers import LlamaConfig
 
 import archloop.generation.decode as sampling
 import archloop.generation.generate as module
 from archloop.errors import InputError
 from archloop.files import read_json, write_jsonl
-from archloop.generation.decode import Prefix, Sequence, batch_limit, read_prompts, sample
-from archloop.generation.generate import OPENINGS, generate
+from archloop.generation.decode import (
+    Decoder,
+    Sequence,
+    SharedPrefix,
+    append_token,
+    batch_limit,
+    hide_last,
+    new_decoder,
+    read_prompts,
+    sample,
+)
+from archloop.generation.generate import OPENINGS, GenerationJob, generate, next_sequence, prompts_of_shard
 from archloop.model.adapters import attach_adapter, save_adapter
 from archloop.model.chat_template import chat_tokens
 from archloop.model.loading import load_model, load_tokenizer
+from archloop.settings.sections import Finetuning, Generation, Loading
 
-LOADING = {"dtype": "float32", "quantization": "none"}
-SETTINGS = {"batch_size": 4, "max_new_tokens": 12, "temperature": 1.0, "top_p": 0.95, "top_k": 0}
-SETTINGS |= {"opening": "none", "line_retries": 0, "repairs": 0}
+LOADING = Loading(dtype="float32", quantization="none")
+SETTINGS = Generation(
+    batch_size=4,
+    max_new_tokens=12,
+    temperature=1.0,
+    top_p=0.95,
+    top_k=0,
+    opening="none",
+    line_retries=0,
+    repairs=0,
+)
 
 
 def prompts(count: int) -> list[dict]:
@@ -38,8 +59,13 @@ def tokenizer(tiny_model):
     return load_tokenizer(tiny_model)
 
 
+def job(model, folder, adapter=None, code="", cache_mb=1000, **changes) -> GenerationJob:
+    settings = replace(SETTINGS, **changes)
+    return GenerationJob(model, adapter, settings, LOADING, folder / "answers.jsonl", code, cache_mb)
+
+
 def run(model, folder, rows, **changes):
-    return generate(rows, model, None, SETTINGS | changes, LOADING, "cpu", folder / "answers.jsonl")
+    return generate(rows, job(model, folder, **changes), "cpu")
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
@@ -54,7 +80,7 @@ def test_a_job_that_was_cut_makes_the_missing_answers_alone_and_ends_the_same(
     tiny_model, tmp_path, monkeypatch, finished
 ):
     whole, record = run(tiny_model, tmp_path / "whole", prompts(7))
-    assert record["kept_from_earlier_runs"] == 0
+    assert record.kept_from_earlier_runs == 0
     real, asked = sample, []
 
     def cut(*arguments):
@@ -68,14 +94,14 @@ def test_a_job_that_was_cut_makes_the_missing_answers_alone_and_ends_the_same(
         patched.setattr(module, "sample", cut)
         run(tiny_model, tmp_path / "cut", prompts(7))
     with open(tmp_path / "cut" / "answers.jsonl", "a") as torn:
-        torn.write('{"place": 0, "ids": [')
+        torn.write('{"position": 0, "answer": {')
     asked.clear()
-    monkeypatch.setattr(module, "sample", lambda *given: asked.extend(given[2]) or real(*given))
+    monkeypatch.setattr(module, "sample", lambda *given: asked.extend(given[1]) or real(*given))
     resumed, record = run(tiny_model, tmp_path / "cut", prompts(7))
     assert resumed == whole
     assert len(asked) == 7 - finished
-    assert record["kept_from_earlier_runs"] == finished
-    assert record["new_tokens"] == sum(row["new_tokens"] for row in whole)
+    assert record.kept_from_earlier_runs == finished
+    assert record.new_tokens == sum(row["new_tokens"] for row in whole)
 
 
 @pytest.mark.parametrize("change", [{"temperature": 0.5}, {"max_new_tokens": 5}], ids=str)
@@ -83,28 +109,31 @@ def test_answers_of_other_settings_are_not_kept(tiny_model, tmp_path, change):
     run(tiny_model, tmp_path, prompts(3))
     assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 4
     other, record = run(tiny_model, tmp_path, prompts(3), **change)
-    assert record["kept_from_earlier_runs"] == 0
+    assert record.kept_from_earlier_runs == 0
     assert other == run(tiny_model, tmp_path / "fresh", prompts(3), **change)[0]
 
 
 def test_another_batch_size_keeps_what_is_finished(tiny_model, tmp_path):
     run(tiny_model, tmp_path, prompts(3))
-    assert run(tiny_model, tmp_path, prompts(3), batch_size=1)[1]["kept_from_earlier_runs"] == 3
+    assert run(tiny_model, tmp_path, prompts(3), batch_size=1)[1].kept_from_earlier_runs == 3
 
 
 def test_answers_of_another_prompt_seed_or_code_are_not_kept(tiny_model, tmp_path):
     run(tiny_model, tmp_path, prompts(3))
     rows = prompts(3)
     rows[1]["seed"] = 99
-    assert run(tiny_model, tmp_path, rows)[1]["kept_from_earlier_runs"] == 0
-    last = {"kept": tmp_path / "answers.jsonl", "code": "another"}
-    assert generate(rows, tiny_model, None, SETTINGS, LOADING, "cpu", **last)[1]["kept_from_earlier_runs"] == 0
+    assert run(tiny_model, tmp_path, rows)[1].kept_from_earlier_runs == 0
+    assert run(tiny_model, tmp_path, rows, code="another")[1].kept_from_earlier_runs == 0
+
+
+def decoder(model, tokenizer, **changes) -> Decoder:
+    return new_decoder(model, tokenizer, replace(SETTINGS, **changes))
 
 
 def answers(model, tokenizer, size, count=7, **changes):
     """The token ids of that many answers, by their prompts' order."""
     made = [Sequence(chat_tokens(tokenizer, row["prompt"]), row["seed"]) for row in prompts(count)]
-    assert len(list(sample(model, tokenizer, made, size, SETTINGS | changes))) == count
+    assert len(list(sample(decoder(model, tokenizer, **changes), made, size))) == count
     return [each.new for each in made]
 
 
@@ -126,10 +155,15 @@ def test_a_sequence_that_ends_leaves_the_batch(model, tokenizer, monkeypatch):
 
     monkeypatch.setattr(type(model), "forward", watched)
     ids = chat_tokens(tokenizer, "Design a net.")
-    made = [Sequence(ids, 0), Sequence(ids, 1, drawn=8), Sequence(ids, 2, drawn=10)]
-    list(sample(model, tokenizer, made, 3, SETTINGS))
+    made = [Sequence(ids, 0), Sequence(ids, 1, sampled=8), Sequence(ids, 2, sampled=10)]
+    list(sample(decoder(model, tokenizer), made, 3))
     # The prompts' last token, then a token for each that still runs: all answers end when 12 are drawn.
     assert widths == [3, 3, 2, 2, *[1] * 8]
+
+
+def reading(tokenizer, **changes) -> Decoder:
+    """A decoder for answers that are given token by token; no token ends them."""
+    return Decoder(torch.nn.Module(), tokenizer, set(), replace(SETTINGS, **changes))
 
 
 NET = "class Net:\n    pass\n"
@@ -146,21 +180,21 @@ NET = "class Net:\n    pass\n"
     ],
 )
 def test_an_answer_ends_at_the_fence_that_closes_its_program(tokenizer, text, stopped):
-    each = Sequence([1], 0)
+    each, reader = Sequence([1], 0), reading(tokenizer, max_new_tokens=200)
     for token in tokenizer(text)["input_ids"]:
-        assert each.stopped is None
-        sampling._append(each, token, tokenizer, set(), SETTINGS | {"max_new_tokens": 200})
-    assert each.stopped == stopped
+        assert each.finish_reason is None
+        append_token(each, token, reader)
+    assert each.finish_reason == stopped
 
 
 def test_where_the_template_opens_the_thinking_a_draft_ends_no_answer(tiny_model):
     tokenizer = load_tokenizer(tiny_model)
     tokenizer.chat_template = tokenizer.chat_template + "{% if add_generation_prompt %}<think>\n{% endif %}"
-    each = module._sequence(tokenizer, prompts(1)[0], [], SETTINGS)
-    assert each.opening == "<think>\n"
+    each, reader = next_sequence(tokenizer, prompts(1)[0], [], ""), reading(tokenizer, max_new_tokens=200)
+    assert each.response_prefix == "<think>\n"
     for token in tokenizer(f"A draft:\n```python\n{NET}```\n")["input_ids"]:
-        sampling._append(each, token, tokenizer, set(), SETTINGS | {"max_new_tokens": 200})
-    assert each.stopped is None
+        append_token(each, token, reader)
+    assert each.finish_reason is None
 
 
 @pytest.mark.parametrize("fits", [1, 3])
@@ -191,7 +225,7 @@ def test_a_gpu_that_is_too_small_for_one_sequence_is_named(model, tokenizer, mon
 def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, monkeypatch):
     longest = max(len(chat_tokens(tokenizer, row["prompt"])) for row in prompts(7))
     changes = {"max_new_tokens": 300, "batch_size": 7, "top_k": 20}
-    limit = batch_limit(model.config, model.dtype, longest, SETTINGS | changes, 1)
+    limit = batch_limit(model.config, model.dtype, longest, replace(SETTINGS, **changes), 1)
     largest, real = [], sampling.read_prompts
 
     def watched(*arguments):
@@ -201,12 +235,12 @@ def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, 
 
     monkeypatch.setattr(sampling, "read_prompts", watched)
     made = [Sequence(chat_tokens(tokenizer, row["prompt"]), row["seed"]) for row in prompts(7)]
-    for _ in sample(model, tokenizer, made, limit, SETTINGS | changes):
+    for _ in sample(decoder(model, tokenizer, **changes), made, limit):
         largest.append(sum(room.nbytes for layer in watched.cache.layers for room in layer.room))
     assert 1 <= limit < 7
     assert 0.5 * 2**20 < max(largest) <= 2**20
     with pytest.raises(InputError, match=r"execution\.cache_mb: 1 MB hold no sequence"):
-        batch_limit(model.config, model.dtype, longest, SETTINGS | changes | {"max_new_tokens": 1900}, 1)
+        batch_limit(model.config, model.dtype, longest, replace(SETTINGS, **changes | {"max_new_tokens": 1900}), 1)
 
 
 def test_what_fits_exactly_fits():
@@ -215,7 +249,7 @@ def test_what_fits_exactly_fits():
     config = LlamaConfig(**shape)
 
     def limit(longest: int, cache_mb: float) -> int:
-        return batch_limit(config, torch.float64, longest, SETTINGS | {"max_new_tokens": 100}, cache_mb)
+        return batch_limit(config, torch.float64, longest, replace(SETTINGS, max_new_tokens=100), cache_mb)
 
     assert [limit(28, cache_mb) for cache_mb in (0.03125, 0.0625, 1)] == [1, 2, 4]
     with pytest.raises(InputError, match=r"100 after a prompt of 29 tokens are more than the model's context of 128"):
@@ -237,7 +271,7 @@ def test_a_draw_that_rounding_could_tip_is_settled_by_the_sequence_alone(model, 
 
 def test_the_last_tokens_that_a_row_sees_are_hidden():
     mask = torch.tensor([0, 1, 1, 0, 1, 1])
-    sampling._hide(mask, 3)
+    hide_last(mask, 3)
     assert mask.tolist() == [0, 1, 0, 0, 0, 0]
 
 
@@ -245,11 +279,11 @@ def test_a_dropped_line_leaves_no_trace_in_what_follows(smollm2, monkeypatch):
     """With the most likely token at each place, a line that is dropped comes again, and all that follows it."""
     model, tokenizer = load_model(smollm2, LOADING, "cpu"), load_tokenizer(smollm2)
     texts = ["Write a Python function that adds two numbers.", "Write a short Python program."]
-    greedy = SETTINGS | {"temperature": 0, "max_new_tokens": 24}
+    greedy = decoder(model, tokenizer, temperature=0, max_new_tokens=24, line_retries=1)
 
     def run():
         made = [Sequence(chat_tokens(tokenizer, text), 0) for text in texts]
-        list(sample(model, tokenizer, made, 2, greedy | {"line_retries": 1}))
+        list(sample(greedy, made, 2))
         return made
 
     monkeypatch.setattr(sampling, "wrong_line", lambda text: False)
@@ -257,7 +291,7 @@ def test_a_dropped_line_leaves_no_trace_in_what_follows(smollm2, monkeypatch):
     seen = set()
     monkeypatch.setattr(sampling, "wrong_line", lambda text: len(seen) < 3 and text not in seen and not seen.add(text))
     dropped = run()
-    assert sum(each.drawn for each in dropped) == 48
+    assert sum(each.sampled for each in dropped) == 48
     for one, two in zip(whole, dropped):
         assert two.new == one.new[: len(two.new)]
     assert min(len(each.new) for each in dropped) > 5
@@ -265,54 +299,52 @@ def test_a_dropped_line_leaves_no_trace_in_what_follows(smollm2, monkeypatch):
 
 
 def test_a_line_that_stays_wrong_ends_the_answer_and_its_tokens_are_counted(tokenizer):
-    settings = SETTINGS | {"line_retries": 2, "max_new_tokens": 100}
-    each = Sequence([1], 0)
+    each, reader = Sequence([1], 0), reading(tokenizer, line_retries=2, max_new_tokens=100)
     first, wrong = (tokenizer(text)["input_ids"] for text in ("```python\nx = 1\n", "y = )\n"))
     for token in first:
-        sampling._append(each, token, tokenizer, set(), settings)
+        append_token(each, token, reader)
     kept = list(each.new)
     for attempt in range(3):
         for token in (first[-1:] if attempt else []) + wrong:
-            sampling._append(each, token, tokenizer, set(), settings)
+            append_token(each, token, reader)
         if attempt < 2:
             assert each.new == kept[:-1]
-    assert each.stopped == "line"
-    assert each.drawn == len(first) + 3 * len(wrong) + 2
+    assert each.finish_reason == "line"
+    assert each.sampled == len(first) + 3 * len(wrong) + 2
 
 
 @pytest.mark.parametrize("opening", ["fence", "imports", "class"])
 def test_answers_begin_with_the_opening_and_its_tokens_are_not_sampled(tiny_model, tmp_path, opening):
     made, record = run(tiny_model, tmp_path, prompts(2), opening=opening)
     assert all(row["raw"].startswith(OPENINGS[opening]) for row in made)
-    assert record["new_tokens"] == 24
+    assert record.new_tokens == 24
     assert made[0]["prompt_tokens"] > run(tiny_model, tmp_path / "none", prompts(2))[0][0]["prompt_tokens"]
 
 
 def test_a_refused_program_is_asked_for_again_with_the_reason_and_all_tokens_count(tiny_model, tmp_path, monkeypatch):
     asked, real = [], sample
-    monkeypatch.setattr(module, "sample", lambda *given: asked.append(given[2]) or real(*given))
+    monkeypatch.setattr(module, "sample", lambda *given: asked.append(given[1]) or real(*given))
     made, record = run(tiny_model, tmp_path, prompts(3), repairs=2)
     assert [len(group) for group in asked] == [3, 3, 3]
     tokenizer = load_tokenizer(tiny_model)
     text = tokenizer.decode(asked[1][0].prompt)
     assert "This program is refused: the answer holds no program." in text
     assert {row["attempts"] for row in made} == {3}
-    assert record["new_tokens"] == sum(row["new_tokens"] for row in made) == 3 * 3 * 12
+    assert record.new_tokens == sum(row["new_tokens"] for row in made) == 3 * 3 * 12
     assert made == run(tiny_model, tmp_path / "other", prompts(3), repairs=2, batch_size=2)[0]
 
 
 def test_a_repair_that_has_grown_too_long_is_not_asked_for(tiny_model, tmp_path, monkeypatch):
     """A prompt and 800 tokens fit the cache, a prompt with an answer of 450 tokens in it and 800 more do not."""
 
-    def answered(model, tokenizer, sequences, *_):
+    def answered(decoder, sequences, size):
         for each in sequences:
-            each.new, each.drawn, each.stopped = [20] * 450, 450, "end"
+            each.new, each.sampled, each.finish_reason = [20] * 450, 450, "end"
             yield each
 
     monkeypatch.setattr(module, "sample", answered)
-    settings, kept = SETTINGS | {"max_new_tokens": 800, "repairs": 1}, tmp_path / "answers.jsonl"
-    made, record = generate(prompts(2), tiny_model, None, settings, LOADING, "cpu", kept, cache_mb=1)
-    assert [row["attempts"] for row in made] == [1, 1] and record["new_tokens"] == 900
+    made, record = run(tiny_model, tmp_path, prompts(2), max_new_tokens=800, repairs=1, cache_mb=1)
+    assert [row["attempts"] for row in made] == [1, 1] and record.new_tokens == 900
 
 
 def test_a_program_that_passes_is_not_asked_for_again(tiny_model, tmp_path, monkeypatch):
@@ -332,7 +364,7 @@ def test_shards_take_turns_on_the_gpus_that_are_to_be_seen(monkeypatch):
 def test_candidates_keep_the_order_of_their_prompts_and_the_facts_of_their_making(tiny_model, tmp_path):
     made, record = run(tiny_model, tmp_path, prompts(3))
     assert [row["id"] for row in made] == ["c0", "c1", "c2"]
-    assert record["new_tokens"] == sum(row["new_tokens"] for row in made)
+    assert record.new_tokens == sum(row["new_tokens"] for row in made)
     assert all(row["stopped"] == "length" and row["new_tokens"] == 12 for row in made)
     assert made[0]["prompt_tokens"] < made[2]["prompt_tokens"]
 
@@ -347,7 +379,7 @@ def test_other_seeds_give_other_answers(tiny_model, tmp_path):
 def test_the_shared_beginning_of_prompts_changes_no_logits(model, tokenizer):
     tokens = [chat_tokens(tokenizer, row["prompt"]) for row in prompts(3)]
     with torch.inference_mode():
-        prefix = Prefix(model, tokens)
+        prefix = SharedPrefix(model, tokens)
         _, _, logits = read_prompts(model, tokens, prefix, tokenizer.pad_token_id)
         alone = torch.cat([model(input_ids=torch.tensor([ids])).logits[:, -1] for ids in tokens])
     assert prefix.length > 5
@@ -356,7 +388,7 @@ def test_the_shared_beginning_of_prompts_changes_no_logits(model, tokenizer):
 
 def test_greedy_sampling_is_that_of_transformers(model, tokenizer):
     ids = chat_tokens(tokenizer, "Design a net.")
-    ours = next(sample(model, tokenizer, [Sequence(ids, 0)], 1, SETTINGS | {"temperature": 0})).new
+    ours = next(sample(decoder(model, tokenizer, temperature=0), [Sequence(ids, 0)], 1)).new
     theirs = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=12)[0, len(ids) :].tolist()
     assert ours == theirs
 
@@ -383,17 +415,24 @@ def test_answers_beyond_the_models_context_are_refused(tiny_model, tmp_path):
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_logits_that_are_no_numbers_are_named_with_the_adapter_that_gave_them(tiny_model, tmp_path, temperature):
     shape = {"lora_rank": 2, "lora_alpha": 2, "lora_dropout": 0.0, "targets": ["q_proj", "down_proj"], "layers": None}
-    wrapped = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, shape | {"gradient_checkpointing": False})
+    wrapped = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, defaults(Finetuning, **shape))
     for weight in wrapped.parameters():
         if weight.requires_grad:
             torch.nn.init.constant_(weight, 1e30)
     save_adapter(wrapped, tmp_path, tiny_model, {"base": {"files": {}}})
     adapter = tmp_path / "adapter_model.safetensors"
-    settings = SETTINGS | {"temperature": temperature}
     with pytest.raises(InputError, match=r"adapter_model\.safetensors: the model's logits are no finite numbers"):
-        generate(prompts(2), tiny_model, adapter, settings, LOADING, "cpu", tmp_path / "kept.jsonl")
+        run(tiny_model, tmp_path, prompts(2), adapter=adapter, temperature=temperature)
 
 
 def test_draw_number_n_is_a_function_of_the_seed_and_of_n():
     assert Sequence([1], 1).draw() == Sequence([2, 3], 1).draw() == 0.7882033818811036
-    assert Sequence([1], 1, drawn=1).draw() != Sequence([1], 1).draw() != Sequence([1], 2).draw()
+    assert Sequence([1], 1, sampled=1).draw() != Sequence([1], 1).draw() != Sequence([1], 2).draw()
+
+
+def test_the_prompts_of_a_shard_take_turns_and_say_whose_they_are(tmp_path):
+    write_jsonl(tmp_path / "prompts.jsonl", prompts(7))
+    shards = [prompts_of_shard(tmp_path / "prompts.jsonl", shard, 3) for shard in range(3)]
+    assert [[row["index"] for row in rows] for rows in shards] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert {row["shard"] for row in shards[2]} == {2}
+    assert shards[1][0] == prompts(7)[1] | {"shard": 1}

@@ -4,7 +4,7 @@ import copy
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy
 import polars as pl
@@ -18,11 +18,16 @@ from archloop.errors import InputError
 from archloop.files import read_jsonl
 from archloop.generation.generate import OPENINGS
 from archloop.generation.write_prompts import (
+    Contents,
+    PromptTexts,
+    References,
+    any_prompt_fits,
     cycle_prompts,
     read_hints,
     read_template,
     room_for_answer,
     seed_prompt,
+    task_of,
     write_prompt,
 )
 from archloop.model.chat_template import chat_tokens, opening_tokens
@@ -34,18 +39,21 @@ from archloop.settings.complete import complete
 from archloop.tools.replay import Recorded, replay_prompt
 
 DATASET = dataset_metadata()
-GOAL = {"epochs": 1, "parameter_budget": 300_000}
+TASK = task_of(DATASET, epochs=1, parameter_budget=300_000)
 CORPUS = [
     {"id": str(at), "program": "x = 1\n" * length, "parameters": 1000, "accuracy": 0.5, "dataset": "digits"}
     for at, length in enumerate([10, 20, 30, 250])
 ]
 
 
+def shipped_texts(root, hints: dict[str, str]) -> PromptTexts:
+    return PromptTexts(read_template(root / "config" / "prompts" / "design.md.j2"), hints)
+
+
 def written(root, fits, references: int = 3, count: int = 12) -> list[dict]:
-    template = read_template(root / "config" / "prompts" / "design.md.j2")
-    hints = {"a": "Be bold.", "b": "Be brief."}
-    more = {"fits": fits} if fits else {}
-    return cycle_prompts("main", 1, 1, count, template, hints, DATASET, GOAL, CORPUS, references, **more)
+    texts = shipped_texts(root, {"a": "Be bold.", "b": "Be brief."})
+    shown = References(CORPUS, references, fits or any_prompt_fits)
+    return cycle_prompts("main", 1, 1, count, Contents(texts, TASK, shown))
 
 
 def test_references_are_shown_while_they_fit(root, tiny_model):
@@ -111,9 +119,8 @@ def test_the_preflight_counts_the_prompt_that_generate_will_read(root, tiny_mode
     run = PlannedRun(tmp_path / "results", settings, "local", {}, {}, [], 1)
     asked = settings["prompts"]
     template, hints = read_template(root / asked["template"]), read_hints(root / asked["hints"])
-    unknown = dataset_metadata(channels=3, size=256, classes=1000)
-    prompts = [write_prompt(template, unknown, GOAL, hint, []) for hint in hints.values()]
-    longest = max(len(chat_tokens(tokenizer, prompt)) for prompt in prompts)
+    task = replace(TASK, channels=3, size=256, classes=1000)
+    longest = max(len(chat_tokens(tokenizer, write_prompt(template, task, hint, []))) for hint in hints.values())
     expected = longest + len(opening_tokens(tokenizer, OPENINGS[opening]))
     counted = PromptLengths(run).longest("main", 1) + (0 if "chat_tokens" in manifest else overhead)
     assert counted == pytest.approx(expected, abs=3)
@@ -154,10 +161,8 @@ KNOWN = [
 
 
 def test_a_prompt_of_the_shipped_template_is_this_text_and_its_row_says_where_it_comes_from(root):
-    template = read_template(root / "config" / "prompts" / "design.md.j2")
-    first, second = cycle_prompts(
-        "main", 3, 1, 2, template, {"b": "Be bold.", "a": "Be brief."}, DATASET, GOAL, KNOWN, 1
-    )
+    texts = shipped_texts(root, {"b": "Be bold.", "a": "Be brief."})
+    first, second = cycle_prompts("main", 3, 1, 2, Contents(texts, TASK, References(KNOWN, 1)))
     assert first == {
         "id": "main-03-0000",
         "chain": "main",
@@ -171,7 +176,7 @@ def test_a_prompt_of_the_shipped_template_is_this_text_and_its_row_says_where_it
     }
     assert (second["hint"], second["references"], second["seed"]) == ("a", ["s2"], 7356256524834439)
     assert "with at most 300,000 parameters. Be brief." in second["prompt"] and "after 2 epochs" in (
-        write_prompt(template, DATASET, GOAL | {"epochs": 2}, "", [])
+        write_prompt(texts.template, replace(TASK, epochs=2), "", [])
     )
 
 
@@ -182,8 +187,8 @@ def test_a_row_of_a_prompt_has_columns_that_candidates_take_over(root):
 
 @pytest.mark.parametrize(("references", "shown"), [(0, 0), (1, 1), (2, 2), (9, 2)])
 def test_as_many_references_are_shown_as_there_are(root, references, shown):
-    template = read_template(root / "config" / "prompts" / "design.md.j2")
-    rows = cycle_prompts("main", 1, 1, 5, template, {"a": "A."}, DATASET, GOAL, KNOWN, references)
+    contents = Contents(shipped_texts(root, {"a": "A."}), TASK, References(KNOWN, references))
+    rows = cycle_prompts("main", 1, 1, 5, contents)
     assert [len(set(row["references"])) for row in rows] == [shown] * 5
     assert [row["index"] for row in rows] == [0, 1, 2, 3, 4]
 
@@ -199,9 +204,8 @@ def test_as_many_references_are_shown_as_there_are(root, references, shown):
     ],
 )
 def test_a_seed_program_answers_the_hint_of_its_family_or_one_that_fits(root, row, hint):
-    template = read_template(root / "config" / "prompts" / "design.md.j2")
-    hints = {"plain": "Plain.", "dense": "Dense.", "gated": "Gated."}
-    assert seed_prompt(template, hints, DATASET, GOAL, row) == write_prompt(template, DATASET, GOAL, hint, [])
+    texts = shipped_texts(root, {"plain": "Plain.", "dense": "Dense.", "gated": "Gated."})
+    assert seed_prompt(texts, TASK, row) == write_prompt(texts.template, TASK, hint, [])
 
 
 @pytest.mark.parametrize(
@@ -215,7 +219,7 @@ def test_a_seed_program_answers_the_hint_of_its_family_or_one_that_fits(root, ro
 def test_a_template_that_cannot_be_filled_is_one_line(tmp_path, text, says):
     (tmp_path / "t.j2").write_text(text)
     with pytest.raises(InputError, match=f"the prompt's template cannot be filled: .*{says}"):
-        write_prompt(read_template(tmp_path / "t.j2"), DATASET, GOAL, "", [])
+        write_prompt(read_template(tmp_path / "t.j2"), TASK, "", [])
 
 
 def test_a_template_that_is_none_is_named(tmp_path):

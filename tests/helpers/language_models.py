@@ -7,12 +7,14 @@ import yaml
 
 from archloop.errors import InputError
 from archloop.files import sha256_file, sha256_text
-from archloop.generation.write_prompts import read_hints, read_template
-from archloop.model.loading import check_model, save_model
+from archloop.generation.write_prompts import PromptTexts, read_hints, read_template
+from archloop.model.loading import save_model
 from archloop.model.prepare_model import prepare_model, write_manifest
+from archloop.model.prepared import check_model
 from archloop.scratch_model.scratch_programs import training_pairs
-from archloop.scratch_model.train_model import new_model, train_model, train_tokenizer
+from archloop.scratch_model.train_model import Architecture, ScratchJob, new_model, train_model, train_tokenizer
 from archloop.settings.complete import complete, scratch_model
+from archloop.settings.sections import Model, ScratchModel
 from archloop.workflow.code_digest import code_digest
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +26,7 @@ def smollm2() -> Path:
     model = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())["model"]
     folder = MODELS / model["name"]
     if not _prepared(folder):
-        prepare_model(model["reference"], None, model["sha256"], folder)
+        prepare_model(Model(model["name"], model["reference"], None, model["sha256"]), folder)
     return folder
 
 
@@ -40,18 +42,20 @@ def trained(config: dict, state: Path) -> Path:
     folder = MODELS / f"tests-{sha256_text(made_from)[:16]}"
 
     if not _prepared(folder):
-        asked = read_template(template), read_hints(hints)
-        train_model(reference, scratch_model(file), *asked, folder, state, "cpu", settings["random_seed"])
+        texts = PromptTexts(read_template(template), read_hints(hints))
+        size = ScratchModel(**scratch_model(file))
+        train_model(ScratchJob(reference, size, texts, folder, state, settings["random_seed"]), "cpu")
     return folder
 
 
 def untrained(folder: Path) -> Path:
     """Two narrow layers of random weights: all that is done with a language model, in no time."""
     prompts = ROOT / "config" / "prompts"
-    pairs = training_pairs(60, 1, read_template(prompts / "design.md.j2"), read_hints(prompts / "hints.yaml"))
+    texts = PromptTexts(read_template(prompts / "design.md.j2"), read_hints(prompts / "hints.yaml"))
+    pairs = training_pairs(60, 1, texts)
     tokenizer = train_tokenizer(pairs, 1024, 2048)
     torch.manual_seed(0)
-    model = new_model(tokenizer, {"layers": 2, "width": 64, "heads": 4, "context": 2048})
+    model = new_model(tokenizer, Architecture(layers=2, width=64, heads=4, context=2048))
     # Embeddings that serve at both ends make a random model repeat the last token; smaller logits make it choose.
     model.model.norm.weight.data *= 0.3
     save_model(model, tokenizer, folder)

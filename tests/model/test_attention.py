@@ -1,15 +1,19 @@
 """Models whose layers see a window or a chunk of the text are sampled as if each prompt were alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from sections import defaults
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import archloop.generation.decode as sampling
 from archloop.errors import InputError
-from archloop.generation.decode import Prefix, Sequence, sample
+from archloop.generation.decode import Decoder, Sequence, SharedPrefix, new_decoder, sample
 from archloop.model.kv_cache import GrowingLayer, sees_all
+from archloop.settings.sections import Generation
 
-SETTINGS = {"max_new_tokens": 14, "temperature": 0, "top_p": 1.0, "top_k": 0, "line_retries": 0}
+SETTINGS = defaults(Generation, max_new_tokens=14, temperature=0, top_p=1.0, top_k=0, line_retries=0)
 SMALL = {
     "vocab_size": 64,
     "hidden_size": 32,
@@ -55,7 +59,7 @@ def small(family: str):
 def alone(model, prompt: list[int]) -> list[int]:
     """The most likely tokens after a prompt, each by a pass over the whole text."""
     ids = list(prompt)
-    for _ in range(SETTINGS["max_new_tokens"]):
+    for _ in range(SETTINGS.max_new_tokens):
         ids.append(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax().item())
     return ids[len(prompt) :]
 
@@ -64,21 +68,20 @@ def alone(model, prompt: list[int]) -> list[int]:
 @torch.inference_mode()
 def test_a_model_with_a_window_gives_in_a_batch_what_it_gives_alone(family, monkeypatch):
     monkeypatch.setattr(sampling, "ROUNDING", 0.0)  # no draw is settled alone
-    monkeypatch.setattr(sampling, "end_of_turn", lambda tokenizer: None)
     model = small(family)
     dice = torch.Generator().manual_seed(2)
     begin = torch.randint(1, 64, (12,), generator=dice).tolist()
     prompts = [begin + torch.randint(1, 64, (more,), generator=dice).tolist() for more in (1, 9, 18)]
     made = [Sequence(prompt, 0) for prompt in prompts]
-    list(sample(model, Words(), made, 3, SETTINGS))
+    list(sample(Decoder(model, Words(), set(), SETTINGS), made, 3))
     assert [each.new for each in made] == [alone(model, prompt) for prompt in prompts]
-    assert Prefix(model, prompts).length == (12 if family == "llama" else 0)
+    assert SharedPrefix(model, prompts).length == (12 if family == "llama" else 0)
 
 
 def test_no_line_is_dropped_where_it_would_count_in_a_window():
     model = small("mistral")
     with pytest.raises(InputError, match=r"generation\.line_retries: mistral attends to a window"):
-        next(sample(model, Words(), [Sequence([1, 2], 0)], 1, SETTINGS | {"line_retries": 1}))
+        new_decoder(model, Words(), replace(SETTINGS, line_retries=1))
     assert sees_all(small("llama").config) and not sees_all(model.config)
 
 
@@ -102,3 +105,11 @@ def test_sequences_that_leave_take_their_room_with_them():
     assert (layer.keys.flatten().tolist(), layer.values.flatten().tolist()) == ([0.0, 2.0], [0.0, -2.0])
     keys, _ = layer.update(states[:2] + 5, states[:2])
     assert keys.flatten().tolist() == [0.0, 5.0, 2.0, 6.0]
+
+
+def test_sequences_that_leave_before_any_token_is_added_leave_the_others_whole():
+    layer, states = GrowingLayer(), torch.arange(2.0).reshape(2, 1, 1, 1)
+    layer.update(states, -states)
+    layer.batch_repeat_interleave(2)
+    layer.batch_select_indices(torch.tensor([1, 2]))
+    assert (layer.keys.flatten().tolist(), layer.values.flatten().tolist()) == ([0.0, 1.0], [0.0, -1.0])

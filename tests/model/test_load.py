@@ -6,29 +6,30 @@ import platform
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sections import defaults
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from archloop.errors import InputError
+from archloop.errors import InputError, kind_and_line
+from archloop.machine import choose_device, versions_with_kernel
 from archloop.model.adapters import attach_adapter, save_adapter
 from archloop.model.loading import (
-    check_model,
-    choose_device,
     load_adapter,
     load_model,
     load_tokenizer,
-    one_line,
     save_model,
     spare_bitsandbytes,
     token_counter,
-    versions,
 )
+from archloop.model.prepared import Weights, check_model
+from archloop.settings.sections import Finetuning, Loading
 
-LOADING = {"dtype": "float32", "quantization": "none"}
+LOADING = Loading(dtype="float32", quantization="none")
 
 
 @pytest.fixture
@@ -160,8 +161,8 @@ def test_bitsandbytes_is_spared_where_nothing_is_quantized(monkeypatch, quantiza
 
 
 def test_versions_are_those_of_python_the_kernel_and_the_packages():
-    found = versions("torch", "numpy")
-    assert list(found) == ["python", "kernel", "torch", "numpy"]
+    found = versions_with_kernel(("torch", "numpy"))
+    assert list(found) == ["python", "torch", "numpy", "kernel"]
     assert found["python"] == platform.python_version() and found["kernel"] == os.uname().release
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
 
@@ -176,8 +177,11 @@ def test_weights_are_counted_by_their_format(folder):
     manifest["files"][path.name]["bytes"] = path.stat().st_size
     (folder / "manifest.json").write_text(json.dumps(manifest))
     half, whole = tensors[name].numel(), sum(tensor.numel() for tensor in tensors.values())
-    expected = {"bytes": path.stat().st_size, "parameters": whole, "dtypes": {"BF16": half, "F32": whole - half}}
-    assert check_model(folder) == manifest | {"weights": expected}
+    prepared = check_model(folder)
+    assert prepared.weights == Weights(path.stat().st_size, whole, {"BF16": half, "F32": whole - half})
+    assert {name: asdict(file) for name, file in prepared.files.items()} == manifest["files"]
+    described = (prepared.reference, prepared.revision, prepared.chat_tokens)
+    assert described == (manifest["reference"], manifest["revision"], manifest["chat_tokens"])
 
 
 def test_what_is_wrong_with_a_folder_comes_with_what_to_do(folder, monkeypatch):
@@ -214,7 +218,7 @@ def test_only_a_file_that_is_linked_to_is_read_again(folder, tmp_path):
 
 @pytest.mark.parametrize(("dtype", "loaded"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
 def test_a_model_is_loaded_for_answers_in_the_format_asked_for(tiny_model, dtype, loaded):
-    model = load_model(tiny_model, LOADING | {"dtype": dtype}, "cpu")
+    model = load_model(tiny_model, replace(LOADING, dtype=dtype), "cpu")
     assert {weight.dtype for weight in model.parameters()} == {loaded}
     assert not model.training and not any(weight.requires_grad for weight in model.parameters())
 
@@ -244,7 +248,7 @@ def test_weights_go_straight_to_a_gpu_in_what_it_has_in_hardware(
     tiny_model, asked, monkeypatch, device, bfloat16, dtype, map_
 ):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: bfloat16)
-    load_model(tiny_model, LOADING | {"dtype": "auto"}, device)
+    load_model(tiny_model, replace(LOADING, dtype="auto"), device)
     placed = {"device_map": map_} if map_ else {}
     assert asked == [
         {"folder": tiny_model, "dtype": dtype, "local_files_only": True, "output_loading_info": True} | placed
@@ -253,7 +257,7 @@ def test_weights_go_straight_to_a_gpu_in_what_it_has_in_hardware(
 
 def test_four_bits_are_asked_for_as_the_method_has_them(tiny_model, asked):
     pytest.importorskip("bitsandbytes")
-    load_model(tiny_model, {"dtype": "bfloat16", "quantization": "nf4"}, "cpu")
+    load_model(tiny_model, Loading("bfloat16", "nf4"), "cpu")
     found = asked[0]["quantization_config"]
     assert asked[0]["device_map"] == {"": "cpu"} and found.load_in_4bit and found.bnb_4bit_use_double_quant
     assert (found.bnb_4bit_quant_type, found.bnb_4bit_compute_dtype) == ("nf4", torch.bfloat16)
@@ -262,7 +266,7 @@ def test_four_bits_are_asked_for_as_the_method_has_them(tiny_model, asked):
 def test_four_bits_need_bitsandbytes(tiny_model, asked, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="nf4 needs the package bitsandbytes; install it or set it to none"):
-        load_model(tiny_model, {"dtype": "bfloat16", "quantization": "nf4"}, "cpu")
+        load_model(tiny_model, Loading("bfloat16", "nf4"), "cpu")
 
 
 @pytest.mark.parametrize(
@@ -293,8 +297,8 @@ def test_whoever_may_read_one_file_of_a_written_model_may_read_all(tiny_model, t
 
 @pytest.mark.parametrize(("dropout", "rate", "trainable"), [(None, 0.0, False), (0.3, 0.3, True), (0.0, 0.0, True)])
 def test_an_adapter_is_loaded_for_answers_or_to_go_on_training_it(tiny_model, tmp_path, dropout, rate, trainable):
-    settings = {"lora_rank": 2, "lora_alpha": 4, "lora_dropout": 0.5, "targets": ["q_proj"], "layers": None}
-    made = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, settings | {"gradient_checkpointing": False})
+    shape = {"lora_rank": 2, "lora_alpha": 4, "lora_dropout": 0.5, "targets": ["q_proj"], "layers": None}
+    made = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, defaults(Finetuning, **shape))
     save_adapter(made, tmp_path / "adapter", tiny_model, {"base": {"files": {}}})
     path = tmp_path / "adapter" / "adapter_model.safetensors"
     model = load_adapter(load_model(tiny_model, LOADING, "cpu"), path, dropout)
@@ -324,5 +328,5 @@ def test_a_tokenizer_is_looked_for_in_its_folder_alone(folder, monkeypatch):
 
 
 def test_an_error_is_one_line_of_bounded_length():
-    assert one_line(ValueError("a\n  b\tc")) == "ValueError: a b c"
-    assert one_line(ValueError("x" * 500)) == "ValueError: " + "x" * 188
+    assert kind_and_line(ValueError("a\n  b\tc")) == "ValueError: a b c"
+    assert kind_and_line(ValueError("x" * 500)) == "ValueError: " + "x" * 288

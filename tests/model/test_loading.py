@@ -13,29 +13,36 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sections import defaults
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, write_json
 from archloop.model.adapters import attach_adapter, export_merged, save_adapter
 from archloop.model.chat_template import chat_tokens
-from archloop.model.loading import check_model, load_adapter, load_model, load_tokenizer, token_counter
+from archloop.model.loading import load_adapter, load_model, load_tokenizer, token_counter
 from archloop.model.memory import loaded_bytes, read_header, weight_shapes
 from archloop.model.prepare_model import prepare_model
+from archloop.model.prepared import check_model
+from archloop.settings.sections import Finetuning, Loading, Model
 
-LOADING = {"dtype": "float32", "quantization": "none"}
+LOADING = Loading(dtype="float32", quantization="none")
+
+
+def from_source(reference: str) -> Model:
+    return Model(name="tiny", reference=reference, revision=None, sha256=None)
 
 
 def test_a_folder_becomes_a_prepared_model_and_is_prepared_again(tiny_model, tmp_path):
     for _ in range(2):
-        prepare_model(f"folder:{tiny_model}", None, None, tmp_path / "model")
+        prepare_model(from_source(f"folder:{tiny_model}"), tmp_path / "model")
     assert "model.safetensors" in json.loads((tmp_path / "model" / "manifest.json").read_text())["files"]
 
 
 def test_what_a_cut_download_leaves_is_cleared(tiny_model, tmp_path):
     (tmp_path / "model" / ".cache" / "huggingface").mkdir(parents=True)
     (tmp_path / "model" / "half.safetensors").write_bytes(b"")
-    prepare_model(f"folder:{tiny_model}", None, None, tmp_path / "model")
+    prepare_model(from_source(f"folder:{tiny_model}"), tmp_path / "model")
     assert not (tmp_path / "model" / "half.safetensors").exists()
     assert not (tmp_path / "model" / ".cache").exists()
 
@@ -44,7 +51,7 @@ def test_a_folder_that_holds_anything_else_is_left_alone(tiny_model, tmp_path):
     (tmp_path / "notes.md").write_text("mine")
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match=r"notes\.md: no part of a model"):
-        prepare_model(f"folder:{tiny_model}", None, None, tmp_path)
+        prepare_model(from_source(f"folder:{tiny_model}"), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.md", "tokenizer.json"]
 
 
@@ -52,7 +59,7 @@ def test_a_folder_that_holds_anything_else_is_left_alone(tiny_model, tmp_path):
 def test_a_model_inside_the_folder_that_it_is_prepared_into_is_kept(tmp_path, reference):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(InputError, match="where the prepared model goes"):
-        prepare_model(reference.format(tmp_path), None, None, tmp_path)
+        prepare_model(from_source(reference.format(tmp_path)), tmp_path)
     assert (tmp_path / "model.gguf").is_file()
 
 
@@ -135,19 +142,19 @@ def test_a_model_without_a_tokenizer_is_refused_when_it_is_prepared(tiny_model, 
     folder = prepared(tiny_model, tmp_path / "source")
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match="its tokenizer cannot be read"):
-        prepare_model(f"folder:{folder}", None, None, tmp_path / "model")
+        prepare_model(from_source(f"folder:{folder}"), tmp_path / "model")
     assert not (tmp_path / "model" / "manifest.json").exists()
     (folder / "tokenizer.json").unlink()
     with pytest.raises(InputError, match="no tokenizer"):
-        prepare_model(f"folder:{folder}", None, None, tmp_path / "model")
+        prepare_model(from_source(f"folder:{folder}"), tmp_path / "model")
 
 
 def test_the_size_of_a_model_is_known_without_torch(smollm2):
     code = (
-        "import sys; from pathlib import Path; from archloop.model.loading import check_model;"
-        f"weights = check_model(Path({str(smollm2)!r}))['weights'];"
+        "import sys; from pathlib import Path; from archloop.model.prepared import check_model;"
+        f"weights = check_model(Path({str(smollm2)!r})).weights;"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules;"
-        "print(weights['parameters'], weights['bytes'], weights['dtypes'])"
+        "print(weights.parameters, weights.bytes, weights.dtypes)"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
@@ -158,9 +165,9 @@ def test_the_size_of_a_model_is_known_without_torch(smollm2):
 @pytest.mark.parametrize(
     ("loading", "tolerance"),
     [
-        ({"dtype": "float32", "quantization": "none"}, 0.001),
-        ({"dtype": "bfloat16", "quantization": "none"}, 0.001),
-        ({"dtype": "bfloat16", "quantization": "nf4"}, 0.02),
+        (Loading("float32", "none"), 0.001),
+        (Loading("bfloat16", "none"), 0.001),
+        (Loading("bfloat16", "nf4"), 0.02),
     ],
     ids=["float32", "bfloat16", "nf4"],
 )
@@ -169,13 +176,15 @@ def test_the_memory_that_weights_take_is_foretold(smollm2, loading, tolerance):
     assert load_model(smollm2, loading, "cpu").get_memory_footprint() == pytest.approx(expected, rel=tolerance)
 
 
-ADAPTER = {"lora_rank": 4, "lora_alpha": 64, "lora_dropout": 0.0, "targets": ["q_proj", "down_proj"], "layers": None}
+ADAPTER = defaults(
+    Finetuning, lora_rank=4, lora_alpha=64, lora_dropout=0.0, targets=["q_proj", "down_proj"], layers=None
+)
 
 
 @pytest.fixture
 def adapter(tiny_model, tmp_path) -> Path:
     """An adapter of random weights, as large as to change what the model says."""
-    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, ADAPTER | {"gradient_checkpointing": False})
+    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, ADAPTER)
     torch.manual_seed(3)
     for weight in model.parameters():
         if weight.requires_grad:
@@ -198,7 +207,7 @@ def test_a_merged_model_says_in_plain_transformers_what_base_and_adapter_say(tin
 def test_a_merged_model_is_written_once_and_in_the_format_asked_for(tiny_model, tmp_path, adapter):
     export_merged(tiny_model, adapter, tmp_path / "merged", "bfloat16")
     weights = tmp_path / "merged" / "model.safetensors"
-    assert {tensor.get("dtype", "BF16") for tensor in read_header(weights).values()} == {"BF16"}
+    assert {tensor.dtype for tensor in read_header(weights).tensors.values()} == {"BF16"}
     assert weights.stat().st_mode == (tmp_path / "merged" / "config.json").stat().st_mode
     with pytest.raises(InputError, match="not empty"):
         export_merged(tiny_model, adapter, tmp_path / "merged", "bfloat16")
@@ -263,12 +272,12 @@ def test_parts_that_do_not_fit_together_are_found_before_any_job(tiny_model, tmp
     source = shutil.copytree(tiny_model, tmp_path / "source")
     damage(source)
     with pytest.raises(InputError, match=f"^model.reference: folder:{source}: .*{says}"):
-        prepare_model(f"folder:{source}", None, None, tmp_path / "model")
+        prepare_model(from_source(f"folder:{source}"), tmp_path / "model")
     assert not (tmp_path / "model" / "manifest.json").exists()
 
 
 def test_weights_that_are_missing_are_never_made_up(tiny_model, tmp_path):
-    prepare_model(f"folder:{shutil.copytree(tiny_model, tmp_path / 'source')}", None, None, tmp_path / "model")
+    prepare_model(from_source(f"folder:{shutil.copytree(tiny_model, tmp_path / 'source')}"), tmp_path / "model")
     _without_a_layer(tmp_path / "source")
     rewritten(tmp_path / "model" / "model.safetensors", (tmp_path / "source" / "model.safetensors").read_bytes())
     with pytest.raises(InputError, match="weights of the model are missing"):
@@ -277,7 +286,7 @@ def test_weights_that_are_missing_are_never_made_up(tiny_model, tmp_path):
 
 def test_a_linked_file_that_changed_is_found(tiny_model, tmp_path):
     source = shutil.copytree(tiny_model, tmp_path / "source")
-    prepare_model(f"folder:{source}", None, None, tmp_path / "model")
+    prepare_model(from_source(f"folder:{source}"), tmp_path / "model")
     (source / "model.safetensors").touch()
     check_model(tmp_path / "model")
     weights = bytearray((source / "model.safetensors").read_bytes())
@@ -346,8 +355,8 @@ def test_a_hub_model_is_downloaded_at_the_commit_that_its_revision_stands_for(hu
     endpoint, asked = hub
     done = from_hub(endpoint, tmp_path / "model", "owner/tiny")
     assert done.returncode == 0, done.stderr
-    manifest = check_model(tmp_path / "model")
-    assert (manifest["reference"], manifest["revision"]) == ("hub:owner/tiny", COMMIT)
+    prepared = check_model(tmp_path / "model")
+    assert (prepared.reference, prepared.revision) == ("hub:owner/tiny", COMMIT)
     # neither another format of the weights nor what lies in folders
     assert not {"pytorch_model.bin", "original", "params.json"} & {path.name for path in (tmp_path / "model").iterdir()}
     asked.clear()

@@ -3,21 +3,25 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sections import defaults
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from archloop.errors import InputError
 from archloop.model.adapters import attach_adapter, save_adapter
-from archloop.model.loading import check_model, load_model, load_tokenizer
+from archloop.model.loading import load_model, load_tokenizer
 from archloop.model.memory import read_header
-from archloop.model.prepare_model import _parts_of_model, prepare_model
+from archloop.model.prepare_model import parts_of_model, prepare_model
+from archloop.model.prepared import check_model
+from archloop.settings.sections import Finetuning, Loading, Model
 
-LOADING = {"dtype": "float32", "quantization": "none"}
-SHAPE = {"gradient_checkpointing": False, "lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.0, "layers": None}
+LOADING = Loading(dtype="float32", quantization="none")
+SHAPE = defaults(Finetuning, lora_rank=4, lora_alpha=8, lora_dropout=0.0, layers=None)
 
 
 @pytest.fixture
@@ -29,14 +33,14 @@ def source(tiny_model, tmp_path) -> Path:
 
 
 def prepared(source: Path) -> Path:
-    prepare_model(f"folder:{source}", None, None, source.parent / "model")
+    prepare_model(Model("tiny", f"folder:{source}", None, None), source.parent / "model")
     return source.parent / "model"
 
 
 def with_adapter_beside(source: Path) -> None:
     """Leave an adapter of other projections in a model's folder, as a trainer does."""
     model = AutoModelForCausalLM.from_pretrained(source)
-    model = attach_adapter(model, None, SHAPE | {"targets": ["q_proj", "k_proj"]})
+    model = attach_adapter(model, None, replace(SHAPE, targets=["q_proj", "k_proj"]))
     for name, weight in model.named_parameters():
         if "lora_" in name:
             torch.nn.init.normal_(weight)
@@ -50,9 +54,9 @@ def test_an_adapter_beside_a_model_is_left_out_and_said(source, caplog):
     assert "an adapter lies beside the model and is not used" in caplog.text
     loaded, ids = load_model(folder, LOADING, "cpu"), torch.tensor([[5, 6, 7, 8]])
     assert torch.equal(loaded(ids).logits, bare(ids).logits)
-    own = attach_adapter(loaded, None, SHAPE | {"targets": ["q_proj", "v_proj"]})
+    own = attach_adapter(loaded, None, replace(SHAPE, targets=["q_proj", "v_proj"]))
     save_adapter(own, source.parent / "adapter", folder, {})
-    names = read_header(source.parent / "adapter" / "adapter_model.safetensors")
+    names = read_header(source.parent / "adapter" / "adapter_model.safetensors").tensors
     assert {name.split(".")[-3] for name in names if "lora" in name} == {"q_proj", "v_proj"}
 
 
@@ -82,7 +86,7 @@ def test_weights_that_no_index_names_are_neither_taken_nor_required(source, in_p
     folder = prepared(source)
     wanted = {"model-0.safetensors", "model-1.safetensors"} if in_parts else {"model.safetensors"}
     assert {path.name for path in folder.glob("*.safetensors")} == wanted
-    assert not {"trainer_state.json", "README.txt", "pytorch_model.bin"} & set(check_model(folder)["files"])
+    assert not {"trainer_state.json", "README.txt", "pytorch_model.bin"} & set(check_model(folder).files)
     assert (
         "left out, no part of the model: consolidated.safetensors, model.fp16.safetensors, pytorch_model.bin"
         in caplog.text
@@ -94,7 +98,7 @@ def test_a_part_that_the_index_names_and_nobody_has_is_named(tmp_path):
     index = tmp_path / "index.json"
     index.write_text('{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}')
     with pytest.raises(InputError, match=r"names model-2\.safetensors, which is not there"):
-        _parts_of_model(["model.safetensors.index.json", "model-1.safetensors"], lambda: index)
+        parts_of_model(["model.safetensors.index.json", "model-1.safetensors"], lambda: index)
 
 
 def test_a_model_is_prepared_anew_where_its_provenance_lies(source):
@@ -104,7 +108,7 @@ def test_a_model_is_prepared_anew_where_its_provenance_lies(source):
 
 def test_what_tokenizers_read_is_taken():
     names = ["tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja", "spiece.model"]
-    assert _parts_of_model(names, lambda: None) == sorted(names)
+    assert parts_of_model(names, lambda: None) == sorted(names)
 
 
 def edited(name: str, **keys: object) -> Callable[[Path], None]:

@@ -31,6 +31,7 @@ from archloop.preflight.planned_run import ERROR, GB, OK, WARNING, PlannedRun, r
 from archloop.preflight.preflight import preflight
 from archloop.preflight.storage_checks import check_datasets, check_plan, check_room
 from archloop.settings.complete import complete
+from archloop.settings.sections import Finetuning, Loading
 from archloop.site_limits import SiteLimits, hard_limits
 
 REQUEST = {"slurm_account": "lab", "slurm_partition": "gpu", "mem_mb": 24000, "runtime": 240, "gpu": 1, "threads": 8}
@@ -280,7 +281,7 @@ def test_a_gpu_that_the_settings_name_must_be_there(made):
 @pytest.mark.parametrize(("share", "status"), [(0.5, ERROR), (1.5, WARNING), (1e6, OK)])
 def test_weights_and_training_are_held_against_the_gpus_memory(made, share, status):
     run = made()
-    weights = loaded_bytes(weight_shapes(run.model), run.settings["loading"], gpu=True)
+    weights = loaded_bytes(weight_shapes(run.model), Loading(**run.settings["loading"]), gpu=True)
     node = report(gpus=[Gpu("a", round(share * weights), mode=None)])
     assert "(measured)" in told(check_memory(run, node), "memory", status)
 
@@ -296,30 +297,30 @@ def test_the_adapters_size_is_that_of_peft(tiny_model, config):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    settings = complete(config)["finetuning"] | {"layers": [1, 2]}
-    lora = LoraConfig(r=settings["lora_rank"], target_modules=settings["targets"], layers_to_transform=[1])
+    settings = Finetuning(**complete(config)["finetuning"] | {"layers": [1, 2]})
+    lora = LoraConfig(r=settings.lora_rank, target_modules=settings.targets, layers_to_transform=[1])
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), lora)
     assert adapter_parameters(weight_shapes(tiny_model), settings) == model.get_nb_trainable_parameters()[0]
 
 
 def test_weights_are_counted_from_their_shapes():
     shapes = {"model.embed_tokens.weight": [100, 8], "model.layers.0.mlp.up_proj.weight": [16, 8], "norm.weight": [8]}
-    plain = {"dtype": "auto", "quantization": "none"}
+    plain = Loading(dtype="auto", quantization="none")
     assert loaded_bytes(shapes, plain, gpu=False) == 4 * (800 + 128 + 8)
     assert loaded_bytes(shapes, plain, gpu=True) == 2 * (800 + 128 + 8)
-    assert loaded_bytes(shapes, plain | {"quantization": "nf4"}, gpu=True) == round(2 * 808 + 128 * 4.127 / 8)
+    assert loaded_bytes(shapes, replace(plain, quantization="nf4"), gpu=True) == round(2 * 808 + 128 * 4.127 / 8)
 
 
 def test_checkpoints_need_less_memory(tiny_model, config):
-    settings, model = complete(config)["finetuning"], read_json(tiny_model / "config.json")
-    shapes = weight_shapes(tiny_model)
-    less = training_bytes(shapes, model, settings | {"gradient_checkpointing": True})
-    assert less < training_bytes(shapes, model, settings | {"gradient_checkpointing": False})
+    settings = Finetuning(**complete(config)["finetuning"])
+    model, shapes = read_json(tiny_model / "config.json"), weight_shapes(tiny_model)
+    less = training_bytes(shapes, model, replace(settings, gradient_checkpointing=True))
+    assert less < training_bytes(shapes, model, replace(settings, gradient_checkpointing=False))
 
 
 def test_dpo_holds_two_answers_to_a_prompt(tiny_model, config):
-    settings, model, shapes = complete(config)["finetuning"], read_json(tiny_model / "config.json"), {}
-    one, two = (training_bytes(shapes, model, settings | {"method": method}) for method in ("sft", "dpo"))
+    settings, model = Finetuning(**complete(config)["finetuning"]), read_json(tiny_model / "config.json")
+    one, two = (training_bytes({}, model, replace(settings, method=method)) for method in ("sft", "dpo"))
     assert two == 2 * one > 0
 
 

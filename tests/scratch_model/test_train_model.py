@@ -1,6 +1,7 @@
 """A language model trained from scratch: its settings, its tokenizer, what is held out of it, and equal bytes."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,27 +9,27 @@ import yaml
 
 from archloop.errors import InputError
 from archloop.families.programs import AXES, render, seed_programs
-from archloop.finetuning import train_loop
-from archloop.generation.write_prompts import read_hints, read_template
+from archloop.generation.write_prompts import PromptTexts, read_hints, read_template
 from archloop.model.chat_template import encode_pair
-from archloop.model.loading import check_model, load_model, load_tokenizer
+from archloop.model.loading import load_model, load_tokenizer
+from archloop.model.prepared import check_model
 from archloop.scratch_model.scratch_programs import HeldOut, training_pairs
-from archloop.scratch_model.train_model import train_model, train_tokenizer
+from archloop.scratch_model.train_model import ScratchJob, train_model, train_tokenizer
 from archloop.settings.complete import scratch_model
+from archloop.settings.sections import Loading, ScratchModel
 
 SMALLEST = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 400, "programs": 40, "steps": 6, "batch_size": 4}
 
 
 @pytest.fixture(scope="module")
-def asked(root):
-    """The template and the hints of the prompts."""
+def texts(root):
     prompts = root / "config" / "prompts"
-    return read_template(prompts / "design.md.j2"), read_hints(prompts / "hints.yaml")
+    return PromptTexts(read_template(prompts / "design.md.j2"), read_hints(prompts / "hints.yaml"))
 
 
 @pytest.fixture(scope="module")
-def pairs(asked):
-    return training_pairs(120, 1, *asked)
+def pairs(texts):
+    return training_pairs(120, 1, texts)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,12 @@ def tokenizer(pairs):
 def settings(tmp_path):
     path = tmp_path / "model.yaml"
     path.write_text(yaml.safe_dump(SMALLEST | {"checkpoint_steps": 2}))
-    return scratch_model(path)
+    return ScratchModel(**scratch_model(path))
 
 
-def trained(folder, settings, asked, seed=1) -> dict[str, str]:
+def trained(folder, settings, texts, seed=1) -> dict[str, str]:
     """Train in a folder and return the digest of each file of the model."""
-    train_model("scratch:x", settings, *asked, folder / "model", folder / "state", "cpu", seed)
+    train_model(ScratchJob("scratch:x", settings, texts, folder / "model", folder / "state", seed), "cpu")
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / "model").iterdir()}
 
 
@@ -91,21 +92,21 @@ def test_a_prompt_asks_for_the_family_of_its_program(pairs):
     assert all("shuffle the channels" in prompt for prompt in asks)
 
 
-def test_equal_seeds_give_equal_pairs_and_others_others(asked, pairs):
-    assert training_pairs(120, 1, *asked) == pairs
-    assert training_pairs(120, 2, *asked) != pairs
+def test_equal_seeds_give_equal_pairs_and_others_others(texts, pairs):
+    assert training_pairs(120, 1, texts) == pairs
+    assert training_pairs(120, 2, texts) != pairs
 
 
-def test_families_that_no_hint_names_are_left_out(asked):
-    template, hints = asked
-    shown = training_pairs(40, 1, template, {"vgg": hints["vgg"]})
-    assert {prompt.count(hints["vgg"]) for prompt, _ in shown} == {1}
+def test_families_that_no_hint_names_are_left_out(texts):
+    vgg = texts.hints["vgg"]
+    shown = training_pairs(40, 1, PromptTexts(texts.template, {"vgg": vgg}))
+    assert {prompt.count(vgg) for prompt, _ in shown} == {1}
 
 
-def test_more_programs_than_there_are_is_refused(asked):
-    template, hints = asked
+def test_more_programs_than_there_are_is_refused(texts):
+    plain = PromptTexts(texts.template, {"plain": texts.hints["plain"]})
     with pytest.raises(InputError, match="programs: 1000000 are asked for; the families have fewer than 6048"):
-        training_pairs(1_000_000, 1, template, {"plain": hints["plain"]})
+        training_pairs(1_000_000, 1, plain)
 
 
 def test_a_seed_program_in_other_words_is_held_out_and_a_changed_width_is_not():
@@ -135,46 +136,45 @@ def test_any_text_comes_back_whole(tokenizer):
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
-def test_what_comes_out_is_a_prepared_model(tmp_path, settings, asked):
-    trained(tmp_path, settings, asked)
-    manifest = check_model(tmp_path / "model")
-    assert manifest["reference"] == "scratch:x" and "model.safetensors" in manifest["files"]
-    model = load_model(tmp_path / "model", {"dtype": "float32", "quantization": "none"}, "cpu")
+def test_what_comes_out_is_a_prepared_model(tmp_path, settings, texts):
+    trained(tmp_path, settings, texts)
+    prepared = check_model(tmp_path / "model")
+    assert prepared.reference == "scratch:x" and "model.safetensors" in prepared.files
+    model = load_model(tmp_path / "model", Loading("float32", "none"), "cpu")
     tokenizer = load_tokenizer(tmp_path / "model")
     ids = torch.tensor([tokenizer("import torch\n")["input_ids"]])
     assert model(ids).logits.shape[-1] == len(tokenizer)
 
 
-def test_equal_seeds_give_equal_bytes_and_others_others(tmp_path, settings, asked):
-    first = trained(tmp_path / "first", settings, asked)
-    assert trained(tmp_path / "second", settings, asked) == first
-    assert trained(tmp_path / "third", settings, asked, seed=2)["model.safetensors"] != first["model.safetensors"]
+def test_equal_seeds_give_equal_bytes_and_others_others(tmp_path, settings, texts):
+    first = trained(tmp_path / "first", settings, texts)
+    assert trained(tmp_path / "second", settings, texts) == first
+    assert trained(tmp_path / "third", settings, texts, seed=2)["model.safetensors"] != first["model.safetensors"]
 
 
-def test_a_training_that_was_cut_goes_on_to_the_same_bytes(tmp_path, settings, asked, monkeypatch, caplog):
-    whole = trained(tmp_path / "whole", settings, asked)
-    counted = []
+def test_a_training_that_was_cut_goes_on_to_the_same_bytes(tmp_path, settings, texts, monkeypatch, caplog):
+    whole = trained(tmp_path / "whole", settings, texts)
+    counted, step = [], torch.optim.AdamW.step
 
-    def cut(*arguments):
+    def cut(self, *arguments, **options):
         counted.append(1)
         if len(counted) == 5:
             raise KeyboardInterrupt
-        return gradients(*arguments)
+        return step(self, *arguments, **options)
 
-    gradients = train_loop._gradients
-    monkeypatch.setattr(train_loop, "_gradients", cut)
+    monkeypatch.setattr(torch.optim.AdamW, "step", cut)
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "cut", settings, asked)
+        trained(tmp_path / "cut", settings, texts)
     assert not (tmp_path / "cut" / "model" / "manifest.json").exists()
-    assert trained(tmp_path / "cut", settings, asked) == whole
+    assert trained(tmp_path / "cut", settings, texts) == whole
     assert len(counted) == 5 + 2  # four steps and the cut one, then what followed the checkpoint
 
 
-def test_pairs_that_do_not_fit_the_context_are_refused(tmp_path, settings, asked):
+def test_pairs_that_do_not_fit_the_context_are_refused(tmp_path, settings, texts):
     with pytest.raises(InputError, match="context: 100 tokens, but a prompt with its program takes"):
-        trained(tmp_path, settings | {"context": 100}, asked)
+        trained(tmp_path, replace(settings, context=100), texts)
 
 
-def test_a_width_that_the_heads_do_not_share_evenly_is_refused(tmp_path, settings, asked):
+def test_a_width_that_the_heads_do_not_share_evenly_is_refused(tmp_path, settings, texts):
     with pytest.raises(InputError, match="width: 18 is no multiple of twice the 2 heads"):
-        trained(tmp_path, settings | {"width": 18}, asked)
+        trained(tmp_path, replace(settings, width=18), texts)

@@ -10,11 +10,13 @@ from small_cycle import DATASET, NOVELTY, PROGRAMS, cycle
 from archloop.corpus.candidates import join
 from archloop.corpus.tables import CORPUS
 from archloop.errors import InputError
+from archloop.generation.write_prompts import PromptTexts, task_of
 from archloop.novelty.gate import near_copies
 from archloop.seed_corpus.build_seed_corpus import build_seed_corpus
 
 TEMPLATE = jinja2.Template("{{ dataset }}, {{ parameter_budget }} parameters, {{ epochs }} epoch. {{ hint }}")
-GOAL = {"parameter_budget": 5000, "epochs": 1}
+TEXTS = PromptTexts(TEMPLATE, {"plain": "Keep it plain."})
+TASK = task_of(DATASET, epochs=1, parameter_budget=5000)
 
 
 def built(*entries, change=lambda records: None):
@@ -22,7 +24,7 @@ def built(*entries, change=lambda records: None):
     for row in programs:
         row["family"] = "plain"
     change(records)
-    return build_seed_corpus(join(programs, records), DATASET, TEMPLATE, {"plain": "Keep it plain."}, GOAL)
+    return build_seed_corpus(join(programs, records), DATASET, TEXTS, TASK)
 
 
 def test_each_pair_has_its_prompt_and_what_was_measured():

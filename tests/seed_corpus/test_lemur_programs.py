@@ -9,10 +9,9 @@ import pytest
 import torch
 from edit_pairs import BRANCHES, EXCITATION, PLAIN, RESIDUAL, SEPARABLE
 
-from archloop.data.dataset_file import DatasetDescription
 from archloop.errors import InputError
 from archloop.files import read_json, read_jsonl, write_jsonl
-from archloop.generation.write_prompts import seed_prompt
+from archloop.generation.write_prompts import PromptTexts, Task, seed_prompt
 from archloop.lemur.contract import modernise
 from archloop.seed_corpus.lemur_hints import hints_of
 from archloop.seed_corpus.lemur_programs import family_of, read_programs
@@ -78,9 +77,9 @@ HINTS = {name: f"Use {name}." for name in ("plain", "residual", "grouped", "sepa
 
 
 def asked(row: dict) -> str:
-    template = jinja2.Template("{{ hint }}")
-    dataset = DatasetDescription("digits", channels=1, size=8, classes=10)
-    return seed_prompt(template, HINTS, dataset, {}, row).strip()
+    texts = PromptTexts(jinja2.Template("{{ hint }}"), HINTS)
+    task = Task("digits", channels=1, size=8, classes=10, epochs=1, parameter_budget=1000)
+    return seed_prompt(texts, task, row).strip()
 
 
 def test_a_program_of_lemur_answers_the_hint_that_its_name_or_its_source_tells_of(checkout):

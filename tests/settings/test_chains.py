@@ -5,13 +5,14 @@ import re
 import polars as pl
 import pytest
 from refusals import refusal
+from sections import defaults
 from small_run import shipped
 
 from archloop.corpus.draw_families import draw_families
 from archloop.corpus.tables import CORPUS
 from archloop.corpus.transfer import transfer
 from archloop.families.programs import family_programs
-from archloop.finetuning.finetune import training_rows
+from archloop.finetuning.training_set import CorpusProgram, training_rows
 from archloop.novelty.gate import Match, Nearest
 from archloop.settings.chains import (
     adapter_after,
@@ -25,7 +26,7 @@ from archloop.settings.chains import (
     uses_seed_adapter,
 )
 from archloop.settings.complete import complete
-from archloop.settings.sections import Novelty
+from archloop.settings.sections import Finetuning, Novelty
 
 FROZEN = {"finetuning": {"train_on": "none"}}
 
@@ -179,11 +180,13 @@ def test_without_a_gate_nothing_is_refused():
 @pytest.mark.parametrize("replay", [0, 6, None])
 @pytest.mark.parametrize("admitted", [0, 5, 50])
 def test_a_fixed_corpus_trains_as_long_as_a_growing_one(replay, admitted):
-    seeds = [{"id": at, "cycle": 0} for at in range(20)]
-    corpus = seeds + [{"id": at, "cycle": 1} for at in range(20, 20 + admitted)]
-    fresh = [{"id": at, "cycle": 2} for at in range(100, 104)]
-    growing = training_rows(corpus, fresh, {"train_on": "corpus", "replay": replay}, 1)
-    fixed = training_rows(corpus, fresh, {"train_on": "seed_corpus", "replay": replay}, 1)
+    def rows(numbers: range, cycle: int) -> list[CorpusProgram]:
+        return [CorpusProgram("prompt", f"x = {number}", "digits", 0.5, cycle) for number in numbers]
+
+    seeds, fresh = rows(range(20), 0), rows(range(100, 104), 2)
+    corpus = seeds + rows(range(20, 20 + admitted), 1)
+    growing = training_rows(corpus, fresh, defaults(Finetuning, train_on="corpus", replay=replay), 1)
+    fixed = training_rows(corpus, fresh, defaults(Finetuning, train_on="seed_corpus", replay=replay), 1)
     assert len(growing) == len(fixed)
     times = [sum(row == each for row in fixed) for each in seeds]
     assert sum(times) == len(fixed) and max(times) - min(times) <= 1

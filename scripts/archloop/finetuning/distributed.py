@@ -3,15 +3,19 @@
 import logging
 import os
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from archloop.errors import InputError
 from archloop.progress import log_file, start_logging
+
+Result = TypeVar("Result")
 
 
 def processes_for(gpus: int, device: str) -> int:
     """Return how many processes share the work: one for each of `gpus` on a GPU, one on a CPU.
 
-    device: as `choose_device` gives it. Raises InputError when the node has fewer GPUs than were asked for.
+    device: as `choose_device` gives it. Raises InputError when the node has fewer GPUs than were
+    asked for.
     """
     import torch
 
@@ -19,26 +23,32 @@ def processes_for(gpus: int, device: str) -> int:
         return 1
     if device != "cuda":
         raise InputError(
-            f"execution.gpus: {gpus}, but execution.device: {device} names a single one; set execution.device to auto"
+            f"execution.gpus: {gpus}, but execution.device: {device} names a single one; set"
+            " execution.device to auto"
         )
     if gpus > torch.cuda.device_count():
         raise InputError(
-            f"execution.gpus: {gpus}, but torch sees {torch.cuda.device_count()} here; ask for as many"
+            f"execution.gpus: {gpus}, but torch sees {torch.cuda.device_count()} here; ask for as"
+            " many"
         )
     return gpus
 
 
-def together(processes: int, function: Callable, arguments: dict, device: str) -> object:
-    """Return what function(device=..., **arguments) gives in the first of several processes that run it at once.
+def run_distributed(
+    processes: int, function: Callable[..., Result], arguments: dict[str, Any], device: str
+) -> Result:
+    """Return what function(device=..., **arguments) gives in the first of several processes that
+    run it at once.
 
-    In each of them torch.distributed is ready: NCCL between GPUs, gloo between CPUs. The function, its arguments and
-    its value are pickled. One process that fails ends the others; an InputError in any is raised here.
+    In each of them torch.distributed is ready: NCCL between GPUs, gloo between CPUs. The function,
+    its arguments and its value are pickled. One process that fails ends the others; an InputError
+    in any is raised here.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for noise in ("torch.distributed", "torch.multiprocessing"):
-        logging.getLogger(noise).setLevel(logging.CRITICAL)
+    for noisy in ("torch.distributed", "torch.multiprocessing"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -49,33 +59,42 @@ def together(processes: int, function: Callable, arguments: dict, device: str) -
         local_addr="localhost",
         max_restarts=0,
     )
+    start = elastic_launch(launch, _run_in_process)
     try:
-        return elastic_launch(launch, _work)(function, arguments, device, processes, log_file())[0]
+        results: dict[int, Result] = start(function, arguments, device, processes, log_file())
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if isinstance(failure.message, dict):  # what the process raised; a text tells of a signal
-            kind, _, text = failure.message["message"].partition(": ")
+        message = failure.message
+        if isinstance(message, dict):  # what the process raised; a text tells of a signal
+            kind, _, text = message["message"].partition(": ")
             if kind == InputError.__name__:
                 raise InputError(text) from None
-            failure.message = failure.message["extraInfo"]["py_callstack"]
-        raise RuntimeError(f"process {rank} of {processes} failed: {failure.message}") from None
+            message = message["extraInfo"]["py_callstack"]
+        raise RuntimeError(f"process {rank} of {processes} failed: {message}") from None
+    return results[0]
 
 
-def _work(
-    function: Callable, arguments: dict, device: str, processes: int, log: str | None
-) -> object:
+def _run_in_process(
+    function: Callable[..., Result],
+    arguments: dict[str, Any],
+    device: str,
+    processes: int,
+    log: str | None,
+) -> Result:
     import torch
     import torch.distributed as dist
 
     rank = int(os.environ["LOCAL_RANK"])
     start_logging(log, "a")
-    if rank:
+    if rank:  # one of them tells what all do
         logging.getLogger("archloop").setLevel(logging.ERROR)
+
     if device == "cuda":
         device = f"cuda:{rank}"
         torch.cuda.set_device(rank)
     else:
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+
     dist.init_process_group("nccl" if device != "cpu" else "gloo")
     try:
         return function(device=device, **arguments)

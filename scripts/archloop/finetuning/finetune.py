@@ -1,172 +1,185 @@
-"""Teach a LoRA adapter the programs of the corpus, or what the judge made of programs: prompts in, programs out."""
+"""Train a LoRA adapter on programs of the corpus, or on what the judge made of programs: prompts
+in, programs out."""
 
 import contextlib
 import dataclasses
-import math
-import statistics
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from archloop.errors import InputError
 from archloop.files import read_json, replacing, sha256_file, sha256_text, write_json
-from archloop.finetuning.distributed import processes_for, together
+from archloop.finetuning.distributed import processes_for, run_distributed
 from archloop.finetuning.lower_layers import computed_once
 from archloop.finetuning.objectives import Example, make_objective
-from archloop.finetuning.preferences import compared
-from archloop.finetuning.train_loop import plan, train, trainable
+from archloop.finetuning.train_loop import (
+    Batching,
+    Training,
+    TrainingResult,
+    plan_steps,
+    rank,
+    train,
+    trainable,
+)
+from archloop.finetuning.training_set import (
+    Programs,
+    TrainingPair,
+    TrainingSet,
+    accuracy_weights,
+    make_training_set,
+    scored,
+    training_rows,
+)
 from archloop.machine import choose_device, versions
 from archloop.model.adapters import LINEAGE, attach_adapter, check_base, save_adapter
 from archloop.model.chat_template import encode_pair
-from archloop.model.loading import ADAPTER, check_model, load_model, load_tokenizer
+from archloop.model.loading import load_model, load_tokenizer
 from archloop.model.memory import check_projections, context_length, weight_shapes
+from archloop.model.prepared import ADAPTER, PreparedModel, check_model
+from archloop.model.types import LanguageModel, Tokenizer
 from archloop.progress import get_logger
-from archloop.random_seeds import generator
+from archloop.settings.sections import Finetuning, Loading
 
 logger = get_logger("finetune")
 CHECKPOINT = "checkpoint.pt"
-LARGEST_WEIGHT = 20.0  # as Peng et al. cut theirs
 
 
-def finetune(
-    corpus: list[dict],
-    fresh: list[dict],
-    candidates: list[dict],
-    model_folder: Path,
-    parent: Path | None,
-    output: Path,
-    state: Path,
-    settings: dict,
-    loading: dict,
-    device: str,
-    gpus: int,
-    seed: int,
-    code: str = "",
-) -> dict:
-    """Write the adapter of a cycle to the folder `output` and return the run record.
+@dataclass(frozen=True)
+class AdapterJob:
+    """The adapter of one cycle: what it is made from, where it goes and by which settings.
 
-    corpus: rows of the earlier corpus (prompt, program, dataset, accuracy); fresh: the rows this cycle admitted;
-    candidates: all rows of this cycle (prompt, program, outcome), of which dpo and kto take the failed ones;
-    without any it is sft. parent: the adapter to go on from (adapter_model.safetensors), None for the bare model.
-    state: folder for checkpoints; one that was made for these same inputs, with the same versions and by the same
-    `code` (a digest), is resumed. gpus: how many share the work. seed: of this fine-tuning alone. Where nothing is new
-    (no fresh rows; with train_on seed_corpus, no rows at all) or nothing to be compared, the parent is kept unchanged.
+    parent: the adapter to go on from (adapter_model.safetensors), None for the bare model. output:
+    folder of the adapter. state: folder for checkpoints; one that was made for these same inputs,
+    with the same versions and by the same `code` (a digest), is resumed. seed: of this fine-tuning
+    alone.
     """
-    rows = scored(training_rows(corpus, fresh, settings, seed))
-    if parent is not None and not (rows if settings["train_on"] == "seed_corpus" else fresh):
-        return _carry_on(parent, output, "nothing was admitted")
+
+    model_folder: Path
+    parent: Path | None
+    output: Path
+    state: Path
+    settings: Finetuning
+    loading: Loading
+    seed: int
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Where an adapter was trained and on how much; device: None where nothing was trained."""
+
+    device: str | None
+    tokens: int
+    pairs: int
+
+
+def finetune(programs: Programs, job: AdapterJob, device: str, gpus: int = 1) -> RunRecord:
+    """Write the adapter of a cycle to the folder `job.output`.
+
+    gpus: how many share the work. Where nothing is new (nothing was admitted; with train_on
+    seed_corpus, there are no rows at all) or nothing can be compared, the parent is kept unchanged.
+    """
+    settings, parent = job.settings, job.parent
+    repeated = scored(training_rows(programs.corpus, programs.admitted, settings, job.seed))
+    new = repeated if settings.train_on == "seed_corpus" else programs.admitted
+    if parent is not None and not new:
+        return _keep_unchanged(parent, job.output, "nothing was admitted")
+
     device = choose_device(device)
-    method = settings["method"] if candidates else "sft"
-    if method != "sft" and (settings["order"] != "random" or settings["accuracy_weight"]):
-        raise InputError(
-            f"finetuning.method: {method} knows no order and no accuracy_weight, which are for sft"
-        )
-    chosen, left_out = compared(method, rows, candidates, settings["dispreferred"], seed)
-    if not chosen and parent is not None:
-        return _carry_on(
-            parent, output, f"no failed program answers a prompt of an admitted one ({method})"
-        )
-    arguments = {
-        "rows": chosen,
-        "facts": {"method": method, "failed_left_out": left_out},
-        "model_folder": model_folder,
-        "parent": parent if settings["initialise"] == "previous" else None,
-        "output": output,
-        "state": state,
-        "settings": settings,
-        "loading": loading,
-        "seed": seed,
-        "code": code,
-    }
+    training_set = make_training_set(repeated, programs.candidates, settings, job.seed)
+    if parent is not None and not training_set.pairs:
+        why = f"no failed program answers a prompt of an admitted one ({training_set.method})"
+        return _keep_unchanged(parent, job.output, why)
+
+    if settings.initialise == "new":
+        job = dataclasses.replace(job, parent=None)
     processes = processes_for(gpus, device)
-    if processes > 1:
-        if processes > settings["accumulation"]:
-            logger.warning(
-                "finetuning.accumulation is %d: more GPUs have nothing to do",
-                settings["accumulation"],
-            )
-        return together(processes, teach, arguments, device)
-    return teach(device=device, **arguments)
-
-
-def teach(
-    rows: list[dict],
-    facts: dict,
-    model_folder: Path,
-    parent: Path | None,
-    output: Path,
-    state: Path,
-    settings: dict,
-    loading: dict,
-    seed: int,
-    code: str,
-    device: str,
-) -> dict:
-    """Train on rows of (prompt, program, worse, good, score), write the adapter and return the run record.
-
-    It may run in several processes at once: each trains its share, and all end with the same adapter.
-    """
-    manifest = check_model(model_folder)
-    check_projections(weight_shapes(model_folder), settings)
-    if parent is not None:
-        check_base(parent, manifest["files"])
-    tokenizer = load_tokenizer(model_folder)
-    examples = [encode_example(tokenizer, row) for row in rows]
-    longest = min(settings["max_pair_tokens"], context_length(model_folder))
-    kept = [e for e in examples if all(len(p) + len(a) <= longest for p, a in e.pairs)]
-    weights = accuracy_weights([example.score for example in kept], settings["accuracy_weight"])
-    kept = [dataclasses.replace(example, weight=weight) for example, weight in zip(kept, weights)]
-    if examples and not kept and parent is None:
-        raise InputError(
-            f"finetuning.max_pair_tokens: all {len(examples)} pairs are longer than {longest} tokens"
+    if processes == 1:
+        return train_adapter(training_set, job, device)
+    if processes > settings.accumulation:
+        logger.warning(
+            "finetuning.accumulation is %d: more GPUs have nothing to do", settings.accumulation
         )
-    method = facts["method"]
-    lineage = {
-        "base": {
-            "reference": manifest["reference"],
-            "revision": manifest["revision"],
-            "files": {name: file["sha256"] for name, file in manifest["files"].items()},
-        },
-        "parent": sha256_file(parent) if parent else None,
-        "training_set": sha256_text(
-            "\n".join(sha256_text(repr(sorted(row.items()))) for row in rows)
-        ),
-        "settings": settings,
-        "loading": loading,
-        "seed": seed,
-    }
-    torch.manual_seed(seed)
-    shape = settings if method == "sft" else settings | {"lora_dropout": 0.0}
-    model = attach_adapter(load_model(model_folder, loading, device), parent, shape)
-    if method != "sft":
+    arguments = {"training_set": training_set, "job": job}
+    return run_distributed(processes, train_adapter, arguments, device)
+
+
+def train_adapter(training_set: TrainingSet, job: AdapterJob, device: str) -> RunRecord:
+    """Train on the pairs that are not too long, write the adapter and its lineage.
+
+    It may run in several processes at once: each trains its share, and all end with the same
+    adapter.
+    """
+    prepared = check_model(job.model_folder)
+    check_projections(weight_shapes(job.model_folder), job.settings)
+    if job.parent is not None:
+        check_base(job.parent, prepared.files)
+    examples = encode_examples(training_set.pairs, job)
+
+    torch.manual_seed(job.seed)
+    model = attach_adapter(
+        load_model(job.model_folder, job.loading, device),
+        job.parent,
+        _adapter_settings(training_set.method, job.settings),
+    )
+    if training_set.method != "sft":
         without_dropout(model)
-    objective = make_objective(method, settings, trainable(model))
-    steps = plan(kept, settings, seed)
-    key = sha256_text(repr((lineage, method, code, versions(("torch", "transformers", "peft")))))
-    # Of sft in batches of several, a pair has other company, and other padding, in every pass.
-    repeats = method != "sft" or (settings["batch_size"] == 1 and settings["epochs"] > 1)
-    try:
-        with computed_once(model) if repeats else contextlib.nullcontext():
-            losses, tokens = train(
-                model, kept, objective, steps, settings, seed, state / CHECKPOINT, key
-            )
-    except torch.OutOfMemoryError:
-        raise InputError(
-            "finetuning: the GPU's memory is full; set gradient_checkpointing, or a smaller batch_size or"
-            " max_pair_tokens"
-        ) from None
-    facts = facts | {
-        "pairs": len(kept),
-        "left_out_too_long": len(examples) - len(kept),
+    lineage = _lineage(training_set, job, prepared)
+    result = _train(model, examples, training_set.method, job, lineage)
+
+    counts = {
+        "method": training_set.method,
+        "failed_left_out": training_set.failed_left_out,
+        "pairs": len(examples),
+        "left_out_too_long": len(training_set.pairs) - len(examples),
         "carried_on": False,
+        "losses": result.losses,
     }
-    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-        save_adapter(model, output, model_folder, lineage | facts | {"losses": losses})
-    return {"device": device, "tokens": tokens, "pairs": len(kept)}
+    if rank() == 0:
+        save_adapter(model, job.output, job.model_folder, lineage | counts)
+    return RunRecord(device, result.tokens, len(examples))
 
 
-def without_dropout(model) -> None:
-    """Switch off all dropout: by it the model would differ from the reference that dpo and kto compare it with."""
+def encode_examples(pairs: list[TrainingPair], job: AdapterJob) -> list[Example]:
+    """Return the token ids of the pairs that are not too long, with their weights.
+
+    Raises InputError where all are too long and there is no parent that could be kept instead.
+    """
+    settings = job.settings
+    tokenizer = load_tokenizer(job.model_folder)
+    longest = min(settings.max_pair_tokens, context_length(job.model_folder))
+
+    examples = []
+    for pair in pairs:
+        example = encode_example(tokenizer, pair)
+        lengths = [len(prompt) + len(answer) for prompt, answer in example.pairs]
+        if max(lengths) <= longest:
+            examples.append(example)
+    if pairs and not examples and job.parent is None:
+        raise InputError(
+            f"finetuning.max_pair_tokens: all {len(pairs)} pairs are longer than {longest} tokens"
+        )
+
+    scores = [example.score for example in examples]
+    weights = accuracy_weights(scores, settings.accuracy_weight)
+    for index, weight in enumerate(weights):
+        examples[index] = dataclasses.replace(examples[index], weight=weight)
+    return examples
+
+
+def encode_example(tokenizer: Tokenizer, pair: TrainingPair) -> Example:
+    prompt, answer = encode_pair(tokenizer, pair.prompt, pair.program)
+    rejected = None
+    if pair.rejected is not None:
+        _, rejected = encode_pair(tokenizer, pair.prompt, pair.rejected)
+    return Example(prompt, answer, rejected, pair.desirable, score=pair.score)
+
+
+def without_dropout(model: LanguageModel) -> None:
+    """Switch off all dropout: by it the model would differ from the reference that dpo and kto
+    compare it with."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -174,70 +187,65 @@ def without_dropout(model) -> None:
             module.attention_dropout = 0.0
 
 
-def training_rows(corpus: list[dict], fresh: list[dict], settings: dict, seed: int) -> list[dict]:
-    """Return what a cycle trains on: its own rows and some of the earlier corpus, or as many of the seed corpus alone.
-
-    corpus: the rows of cycle 0 and what the chain admitted since. Where the seed corpus has fewer rows than are
-    wanted of it, all of them come again, as often as it takes, and then some.
-    """
-    replayed = _replayed(corpus, settings["replay"], seed)
-    if settings["train_on"] == "corpus":
-        return fresh + replayed
-    first = [row for row in corpus if row["cycle"] == 0]
-    passes, more = divmod(len(fresh) + len(replayed), max(1, len(first)))
-    return first * passes + _replayed(first, more, seed)
+def _adapter_settings(method: str, settings: Finetuning) -> Finetuning:
+    if method == "sft":
+        return settings
+    return dataclasses.replace(settings, lora_dropout=0.0)
 
 
-def scored(rows: list[dict]) -> list[dict]:
-    """Return the rows with their score: the accuracy in standard deviations from the mean of those of its data set."""
-    by_dataset: dict[str, list[float]] = {}
-    for row in rows:
-        if row["accuracy"] is None or not math.isfinite(row["accuracy"]):
-            raise InputError(
-                f"corpus: a program for {row['dataset']} has no accuracy; make the corpus again"
-            )
-        by_dataset.setdefault(row["dataset"], []).append(row["accuracy"])
-    centre = {
-        name: (statistics.fmean(each), statistics.pstdev(each) or 1.0)
-        for name, each in by_dataset.items()
+def _lineage(training_set: TrainingSet, job: AdapterJob, prepared: PreparedModel) -> dict[str, Any]:
+    """Return what the adapter is made from: with equal lineages, equal code gives equal bytes."""
+    return {
+        "base": {
+            "reference": prepared.reference,
+            "revision": prepared.revision,
+            "files": {name: file.sha256 for name, file in prepared.files.items()},
+        },
+        "parent": sha256_file(job.parent) if job.parent else None,
+        "training_set": training_set.digest(),
+        "settings": dataclasses.asdict(job.settings),
+        "loading": dataclasses.asdict(job.loading),
+        "seed": job.seed,
     }
-    scores = [
-        (row["accuracy"] - centre[row["dataset"]][0]) / centre[row["dataset"]][1] for row in rows
-    ]
-    return [row | {"score": score} for row, score in zip(rows, scores)]
 
 
-def accuracy_weights(scores: list[float], strength: float) -> list[float]:
-    """Return e^(strength x score), at most LARGEST_WEIGHT, over their mean.
-
-    The exponential weights of Peng et al., Advantage-Weighted Regression, arXiv 1910.00177, with the score as the
-    advantage and 1 / strength as the temperature.
-    """
-    weights = [min(math.exp(min(strength * score, 100.0)), LARGEST_WEIGHT) for score in scores]
-    mean = statistics.fmean(weights) if weights else 1.0
-    return [weight / mean for weight in weights]
-
-
-def encode_example(tokenizer, row: dict) -> Example:
-    """Return the token ids of a row: prompt, program, worse (a program or None), good; score."""
-    prompt, answer = encode_pair(tokenizer, row["prompt"], row["program"])
-    worse = (
-        encode_pair(tokenizer, row["prompt"], row["worse"])[1] if row["worse"] is not None else None
+def _train(
+    model: LanguageModel,
+    examples: list[Example],
+    method: str,
+    job: AdapterJob,
+    lineage: dict[str, Any],
+) -> TrainingResult:
+    settings = job.settings
+    batching = Batching(settings.epochs, settings.batch_size, settings.accumulation, settings.order)
+    installed = versions(("torch", "transformers", "peft"))
+    training = Training(
+        steps=plan_steps(examples, batching, job.seed),
+        settings=settings,
+        seed=job.seed,
+        checkpoint=job.state / CHECKPOINT,
+        key=sha256_text(repr((lineage, method, job.code, installed))),
     )
-    return Example(prompt, answer, worse, row["good"], score=row["score"])
+    objective = make_objective(method, settings, trainable(model))
+    # Of sft in batches of several, a pair has other company, and other padding, in every pass.
+    repeats = method != "sft" or (settings.batch_size == 1 and settings.epochs > 1)
+    try:
+        with computed_once(model) if repeats else contextlib.nullcontext():
+            return train(model, examples, objective, training)
+    except torch.OutOfMemoryError:
+        raise InputError(
+            "finetuning: the GPU's memory is full; set gradient_checkpointing, or a smaller"
+            " batch_size or max_pair_tokens"
+        ) from None
 
 
-def _carry_on(parent: Path, output: Path, why: str) -> dict:
+def _keep_unchanged(parent: Path, output: Path, why: str) -> RunRecord:
+    """Write the parent's adapter once more, with a lineage that says so."""
     logger.info("finetune: %s; the adapter is kept unchanged", why)
     for name in ("adapter_config.json", ADAPTER):
         with replacing(output / name) as temporary:
             temporary.write_bytes((parent.parent / name).read_bytes())
-    training = read_json(parent.parent / LINEAGE)
-    write_json(output / LINEAGE, training | {"parent": sha256_file(parent), "carried_on": True})
-    return {"device": None, "tokens": 0, "pairs": 0}
-
-
-def _replayed(corpus: list[dict], count: int | None, seed: int) -> list[dict]:
-    if count is None or count >= len(corpus):
-        return corpus
-    return generator(seed, "replay").sample(corpus, count)
+    lineage = read_json(parent.parent / LINEAGE)
+    lineage |= {"parent": sha256_file(parent), "carried_on": True}
+    write_json(output / LINEAGE, lineage)
+    return RunRecord(device=None, tokens=0, pairs=0)

@@ -1,171 +1,255 @@
-"""What an adapter is trained for: to repeat programs (sft), or to prefer programs that the judge admitted to programs
-that failed before it (dpo, kto)."""
+"""What an adapter is trained for: to repeat programs (sft), or to prefer programs that the judge
+admitted to programs that failed before it (dpo, kto)."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import cross_entropy, logsigmoid
 
+from archloop.model.types import LanguageModel
+from archloop.settings.sections import Finetuning
+
+# Token ids of a prompt and of an answer to it.
 Pair = tuple[list[int], list[int]]
+# The label of a position that predicts no token of an answer.
+NO_LABEL = -100
 
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of a prompt and an answer to it; beside it, for dpo, a worse one; for kto, whether it is a good one.
+    """Token ids of a prompt and of an answer to it, with what the objectives need to know of the
+    answer.
 
-    For sft, the answer's weight in the loss, and its accuracy in standard deviations from the mean, the order's key.
+    rejected: for dpo, an answer to the same prompt that failed. desirable: for kto, whether the
+    answer is to become more likely. For sft, the answer's weight in the loss, and its score (its
+    accuracy in standard deviations from the mean), by which examples may be ordered.
     """
 
     prompt: list[int]
     answer: list[int]
-    worse: list[int] | None = None
-    good: bool = True
+    rejected: list[int] | None = None
+    desirable: bool = True
     weight: float = 1.0
     score: float = 0.0
 
     @property
+    def chosen_pair(self) -> Pair:
+        return self.prompt, self.answer
+
+    @property
     def pairs(self) -> list[Pair]:
-        return [(self.prompt, answer) for answer in (self.answer, self.worse) if answer is not None]
+        """All pairs that go through the model, the rejected one last."""
+        if self.rejected is None:
+            return [self.chosen_pair]
+        return [self.chosen_pair, (self.prompt, self.rejected)]
 
     @property
     def length(self) -> int:
         """Tokens that go through the model."""
-        return sum(len(prompt) + len(answer) for prompt, answer in self.pairs)
+        tokens = 0
+        for prompt, answer in self.pairs:
+            tokens += len(prompt) + len(answer)
+        return tokens
 
 
 @dataclass(frozen=True)
 class Objective:
-    """loss: (model, examples, baseline) -> the summed loss of some examples of a step, of which the step's loss is the
-    mean by `size`. baseline: (model, some examples, all examples of the step) -> summed estimates, whose mean over the
-    step, at least 0, every loss of the step is given; None where there is none."""
+    """What the loop makes small.
+
+    loss: (model, examples, baseline) -> the summed loss of some examples of a step, of which the
+    step's loss is the mean by `size`. baseline: (model, some examples, all examples of the step) ->
+    summed estimates, whose mean over the step, at least 0, every loss of the step is given; None
+    where there is none.
+    """
 
     loss: Callable[[torch.nn.Module, list[Example], float], torch.Tensor]
     size: Callable[[Example], int]
     baseline: Callable[[torch.nn.Module, list[Example], list[Example]], torch.Tensor] | None = None
 
 
-def answer_logps(model, pairs: list[Pair]) -> torch.Tensor:
-    """Return the log-probability (nats) of each answer after its prompt, shape (pairs,); padding has no part in it.
+def answer_logps(model: LanguageModel, pairs: list[Pair]) -> torch.Tensor:
+    """Return the log-probability (nats) of each answer after its prompt, shape (pairs,).
 
-    Only positions from the first to the last that predict a token of an answer go through the projection onto the
-    vocabulary; where they all do, as in a batch of one, no logit is copied.
+    Padding has no part in it.
+
+    Only positions from the first to the last that predict a token of an answer go through the
+    projection onto the vocabulary; where they all do, as in a batch of one, no logit is copied.
     """
     device = next(model.parameters()).device
-    width = max(len(prompt) + len(answer) for prompt, answer in pairs)
-    first = min(len(prompt) for prompt, _ in pairs) - 1
+    prompt_lengths = [len(prompt) for prompt, _ in pairs]
+    lengths = [len(prompt) + len(answer) for prompt, answer in pairs]
+    width, first = max(lengths), min(prompt_lengths) - 1
+
     ids = torch.zeros(len(pairs), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, -100)
+    labels = torch.full_like(ids, NO_LABEL)
     for row, (prompt, answer) in enumerate(pairs):
-        ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
-        mask[row, : len(prompt) + len(answer)] = 1
-        labels[row, len(prompt) - 1 : len(prompt) + len(answer) - 1] = torch.tensor(answer)
+        begin, end = prompt_lengths[row], lengths[row]
+        ids[row, :end] = torch.tensor(prompt + answer)
+        mask[row, :end] = 1
+        # A position predicts the token after it.
+        labels[row, begin - 1 : end - 1] = torch.tensor(answer)
+
     logits = model(
         input_ids=ids.to(device),
         attention_mask=mask.to(device) if len(pairs) > 1 else None,
         use_cache=False,
         logits_to_keep=torch.arange(first, width - 1, device=device),
     ).logits
+
     labels = labels[:, first:-1].to(device)
-    predicts = labels != -100
+    predicts = labels != NO_LABEL
     logits = logits.flatten(0, 1) if predicts.all() else logits[predicts]
-    losses = torch.nn.functional.cross_entropy(logits.float(), labels[predicts], reduction="none")
-    return torch.stack([-part.sum() for part in losses.split(predicts.sum(dim=1).tolist())])
+    losses = cross_entropy(logits.float(), labels[predicts], reduction="none")
+    answer_lengths = predicts.sum(dim=1).tolist()
+    of_answers = torch.split(losses, answer_lengths)
+    return torch.stack([-answer.sum() for answer in of_answers])
 
 
-def make_objective(method: str, settings: dict, weights: list[torch.nn.Parameter]) -> Objective:
-    """Return the objective of `finetuning.method`; the model as its trainable weights are now is the reference."""
+def make_objective(
+    method: str, settings: Finetuning, weights: list[torch.nn.Parameter]
+) -> Objective:
+    """Return the objective of `finetuning.method`.
+
+    The model as its trainable weights are now is the reference.
+    """
     if method == "sft":
-        return Objective(sft_loss, lambda example: len(example.answer))
-    start = [weight.detach().clone() for weight in weights]
-    beta, share = settings["beta"], settings["sft_weight"]
+        return SFT
+    reference = Reference(weights)
+    if method == "dpo":
+        return dpo_objective(reference, settings.beta, settings.sft_weight)
+    return kto_objective(reference, settings.beta, settings.sft_weight)
 
-    def reference(model, pairs: list[Pair]) -> torch.Tensor:
-        with torch.no_grad(), holding(weights, start):
-            return answer_logps(model, pairs)
 
-    def compare(model, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities now and of the reference, which comes first: its weights are exchanged for a while."""
-        before = reference(model, pairs)
-        return answer_logps(model, pairs), before
+def sft_loss(model: LanguageModel, examples: list[Example], _: float) -> torch.Tensor:
+    """Return the summed cross-entropy (nats) of the answers' tokens, each times the weight of its
+    answer."""
+    logps = answer_logps(model, [example.chosen_pair for example in examples])
+    weights = torch.tensor([example.weight for example in examples], device=logps.device)
+    return -(logps * weights).sum()
 
-    def dpo(model, examples: list[Example], _: float) -> torch.Tensor:
-        now, before = compare(
-            model, [pair for column in zip(*(e.pairs for e in examples)) for pair in column]
-        )
-        return (
-            dpo_losses(now, before, beta).sum()
-            + share * _per_token(now[: len(examples)], examples).sum()
-        )
 
-    def kto(model, examples: list[Example], baseline: float) -> torch.Tensor:
-        now, before = compare(model, [pair for example in examples for pair in example.pairs])
-        good = torch.tensor([example.good for example in examples], device=now.device)
-        return (
-            kto_losses(now - before, good, baseline, beta).sum()
-            + share * (_per_token(now, examples)[good]).sum()
-        )
+# The mean is over the tokens of all answers.
+SFT = Objective(sft_loss, size=lambda example: len(example.answer))
 
-    def mismatched(model, examples: list[Example], step: list[Example]) -> torch.Tensor:
-        """How far the model went from the reference, on answers of the step to other prompts of it."""
+
+class Reference:
+    """The model as it was when the training began, pi_ref of both papers: its trainable weights,
+    kept as a copy."""
+
+    def __init__(self, weights: list[torch.nn.Parameter]):
+        self.weights = weights
+        self.start = [weight.detach().clone() for weight in weights]
+
+    def log_probabilities(
+        self, model: LanguageModel, pairs: list[Pair]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (log pi, log pi_ref) of the answers.
+
+        Pi_ref comes first, for its weights are put in for a while.
+        """
+        with torch.no_grad(), exchanged(self.weights, self.start):
+            reference = answer_logps(model, pairs)
+        return answer_logps(model, pairs), reference
+
+
+def dpo_objective(reference: Reference, beta: float, sft_weight: float) -> Objective:
+    """Return the objective of pairs (chosen, rejected), with the cross-entropy of the chosen
+    answers by its weight."""
+
+    def loss(model: LanguageModel, examples: list[Example], _: float) -> torch.Tensor:
+        chosen, rejected = [], []
+        for example in examples:
+            first, second = example.pairs
+            chosen.append(first)
+            rejected.append(second)
+        logps, reference_logps = reference.log_probabilities(model, chosen + rejected)
+        preference = dpo_losses(logps, reference_logps, beta).sum()
+        cross_entropies = token_cross_entropies(logps[: len(examples)], examples)
+        return preference + sft_weight * cross_entropies.sum()
+
+    return Objective(loss, size=lambda example: 1)
+
+
+def kto_objective(reference: Reference, beta: float, sft_weight: float) -> Objective:
+    """Return the objective of desirable and undesirable answers, with the cross-entropy of the
+    desirable ones."""
+
+    def loss(model: LanguageModel, examples: list[Example], baseline: float) -> torch.Tensor:
+        pairs = [example.chosen_pair for example in examples]
+        logps, reference_logps = reference.log_probabilities(model, pairs)
+        desirable = torch.tensor([example.desirable for example in examples], device=logps.device)
+        preference = kto_losses(logps - reference_logps, desirable, baseline, beta).sum()
+        cross_entropies = token_cross_entropies(logps, examples)[desirable]
+        return preference + sft_weight * cross_entropies.sum()
+
+    def mismatched_gain(
+        model: LanguageModel, examples: list[Example], step: list[Example]
+    ) -> torch.Tensor:
+        """Estimate z_0 of the paper: the gain of the step's answers at other prompts of the step,
+        summed."""
         if len(step) == 1:
             return torch.zeros(())
-        places = {id(example): place for place, example in enumerate(step)}
-        pairs = [(example.prompt, step[places[id(example)] - 1].answer) for example in examples]
+
+        # Each prompt gets the answer of the example before it, the first one that of the last.
+        index_of = {id(example): index for index, example in enumerate(step)}
+        pairs = []
+        for example in examples:
+            before = step[index_of[id(example)] - 1]
+            pairs.append((example.prompt, before.answer))
+
         with torch.no_grad():
-            now, before = compare(model, pairs)
-        return (now - before).sum()
+            logps, reference_logps = reference.log_probabilities(model, pairs)
+        return (logps - reference_logps).sum()
 
-    if method == "dpo":
-        return Objective(dpo, lambda _: 1)
-    return Objective(kto, lambda _: 1, mismatched)
+    return Objective(loss, size=lambda example: 1, baseline=mismatched_gain)
 
 
-def sft_loss(model, examples: list[Example], _: float) -> torch.Tensor:
-    """Return the summed cross-entropy (nats) of the answers' tokens, each times the weight of its answer."""
-    logps = answer_logps(model, [(example.prompt, example.answer) for example in examples])
-    return -(
-        logps * torch.tensor([example.weight for example in examples], device=logps.device)
-    ).sum()
+def dpo_losses(logps: torch.Tensor, reference_logps: torch.Tensor, beta: float) -> torch.Tensor:
+    """Return -log sigmoid(beta * (gain of the chosen answer - gain of the rejected one)) of each
+    pair.
 
-
-def dpo_losses(now: torch.Tensor, before: torch.Tensor, beta: float) -> torch.Tensor:
-    """Return the loss of each pair; now, before: log-probabilities, first those of all better answers, then the worse.
-
-    -log sigmoid(beta * (gain of the better - gain of the worse)), where a gain is that of the log-probability over the
-    reference's: equation 7 of Rafailov et al., Direct Preference Optimization, arXiv 2305.18290.
+    logps, reference_logps: (2 * pairs,), log-probabilities of all chosen answers, then of all
+    rejected ones. A gain is log(pi / pi_ref). Equation 7 of Rafailov et al., Direct Preference
+    Optimization, arXiv 2305.18290.
     """
-    better, worse = (now - before).chunk(2)
-    return -logsigmoid(beta * (better - worse))
+    chosen, rejected = (logps - reference_logps).chunk(2)
+    return -logsigmoid(beta * (chosen - rejected))
 
 
 def kto_losses(
-    gain: torch.Tensor, good: torch.Tensor, baseline: float, beta: float
+    gain: torch.Tensor, desirable: torch.Tensor, baseline: float, beta: float
 ) -> torch.Tensor:
-    """Return the loss of each answer: 1 - sigmoid(beta * (gain - baseline)), with the sign turned for a bad one.
+    """Return 1 - sigmoid(beta * (gain - baseline)) of each answer, with the sign turned for an
+    undesirable one.
 
-    gain: log-probability over the reference's. baseline: estimate of the KL divergence from the reference, not
-    differentiated. Equations 7 and 8 of Ethayarajh et al., KTO, arXiv 2402.01306, with both weights 1.
+    gain: log(pi / pi_ref), r_theta of the paper. baseline: its z_0, an estimate of the KL
+    divergence from the reference, not differentiated. Equations 7 and 8 of Ethayarajh et al., KTO,
+    arXiv 2402.01306, with both weights (lambda_D and lambda_U) 1.
     """
-    return 1 - torch.sigmoid(beta * torch.where(good, gain - baseline, baseline - gain))
+    return 1 - torch.sigmoid(beta * torch.where(desirable, gain - baseline, baseline - gain))
+
+
+def token_cross_entropies(logps: torch.Tensor, examples: list[Example]) -> torch.Tensor:
+    """Return the mean cross-entropy (nats) of each answer's tokens.
+
+    It keeps the chosen answers likely in themselves: equation 2 of Pang et al., Iterative Reasoning
+    Preference Optimization, arXiv 2404.19733.
+    """
+    lengths = [len(example.answer) for example in examples]
+    return -logps / torch.tensor(lengths, device=logps.device)
 
 
 @contextlib.contextmanager
-def holding(weights: list[torch.nn.Parameter], values: list[torch.Tensor]) -> Iterator[None]:
+def exchanged(weights: list[torch.nn.Parameter], values: list[torch.Tensor]) -> Iterator[None]:
     """Let the weights have other values for a while; no copy is made."""
-    own = [weight.data for weight in weights]
+    before = [weight.data for weight in weights]
     try:
         for weight, value in zip(weights, values):
             weight.data = value
         yield
     finally:
-        for weight, value in zip(weights, own):
+        for weight, value in zip(weights, before):
             weight.data = value
-
-
-def _per_token(logps: torch.Tensor, examples: list[Example]) -> torch.Tensor:
-    """Mean cross-entropy of each answer's tokens: keeps the better answers likely in themselves (Pang et al., Iterative
-    Reasoning Preference Optimization, arXiv 2404.19733, equation 2)."""
-    return -logps / torch.tensor([len(example.answer) for example in examples], device=logps.device)

@@ -1,11 +1,16 @@
-"""The training loop of an adapter: grouped by length, cut and resumed to the same end, alone or as one of several.
+"""The training loop of an adapter: grouped by length, cut and resumed to the same end, alone or as
+one of several.
 
-Several processes share the forward passes of every optimiser step and add their gradients up, so their number changes
-the result by the rounding of that sum alone: what a step holds, and the dropout of each pass, derive from the seed.
+Several processes share the forward passes of every optimiser step and add their gradients up, so
+their number changes the result by the rounding of that sum alone: what a step holds, and the
+dropout of each pass, derive from the seed.
 """
 
+import dataclasses
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,211 +18,355 @@ import torch.distributed as dist
 from archloop.errors import InputError
 from archloop.files import replacing
 from archloop.finetuning.objectives import Example, Objective
+from archloop.model.types import LanguageModel
 from archloop.progress import Progress, get_logger
 from archloop.random_seeds import derive, generator
+from archloop.settings.sections import Finetuning, ScratchModel
 
-# An optimiser step: (epoch, batches of indices of examples).
-Step = tuple[int, list[list[int]]]
+# Indices of examples that go through the model at once.
+Batch = list[int]
+# An optimiser step: (epoch, its batches).
+Step = tuple[int, list[Batch]]
+
+# Batches whose examples are sorted by length together: enough for little padding, few enough to
+# stay in random order.
+POOL_BATCHES = 50
+
+Item = TypeVar("Item")
 
 logger = get_logger("finetune")
 
 
-def length_grouped_batches(lengths: list[int], size: int, *seed: object) -> list[list[int]]:
+@dataclass(frozen=True)
+class Batching:
+    """How examples become optimiser steps; accumulation: batches a step.
+
+    order: random, or accuracy (ascending).
+    """
+
+    epochs: int
+    batch_size: int
+    accumulation: int = 1
+    order: str = "random"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training is, beside its model, examples and objective.
+
+    steps: as `plan_steps` makes them. settings: of the optimiser. checkpoint: where the state is
+    kept; one with the same `key` is resumed. section: where the settings stand, for messages.
+    """
+
+    steps: list[Step]
+    settings: Finetuning | ScratchModel
+    seed: int
+    checkpoint: Path
+    key: str
+    section: str = "finetuning"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """losses: the mean of each epoch; tokens: that went through the model."""
+
+    losses: list[float]
+    tokens: int
+
+
+@dataclass
+class Done:
+    """How far a training is: steps, tokens, and by epoch [sum of the losses, what their mean is
+    over]."""
+
+    steps: int = 0
+    tokens: int = 0
+    sums: dict[int, list[float]] = field(default_factory=dict)
+
+    def add(self, epoch: int, loss: float, size: int, tokens: int) -> None:
+        self.steps += 1
+        self.tokens += tokens
+        sums = self.sums.setdefault(epoch, [0.0, 0])
+        sums[0] += loss * size
+        sums[1] += size
+
+
+def length_grouped_batches(lengths: list[int], size: int, *seed: object) -> list[Batch]:
     """Return batches of indices, in random order, whose members are of similar length.
 
-    The indices are shuffled, cut into pools of 50 batches, and sorted by length inside a pool.
+    The indices are shuffled, cut into pools of POOL_BATCHES batches, and sorted by length inside a
+    pool.
     """
-    dice = generator(*seed, "order")
+    rng = generator(*seed, "order")
     order = list(range(len(lengths)))
-    dice.shuffle(order)
-    pool = 50 * size
-    pools = [
-        sorted(order[at : at + pool], key=lambda i: (lengths[i], i))
-        for at in range(0, len(order), pool)
-    ]
-    batches = [group[at : at + size] for group in pools for at in range(0, len(group), size)]
-    dice.shuffle(batches)
+    rng.shuffle(order)
+
+    batches = []
+    for pool in _cut(order, POOL_BATCHES * size):
+        pool.sort(key=lambda index: (lengths[index], index))
+        batches += _cut(pool, size)
+
+    rng.shuffle(batches)
     return batches
 
 
 def ascending_batches(
-    examples: list[Example], size: int, width: int, *seed: object
-) -> list[list[int]]:
-    """Return batches of indices from the lowest score to the highest, in steps of `width` batches.
+    examples: list[Example], size: int, batches_a_step: int, *seed: object
+) -> list[Batch]:
+    """Return batches of indices from the lowest score to the highest, in steps of so many batches.
 
-    The members of a step are sorted by length before they are cut into batches; equal scores are in random order.
+    The members of a step are sorted by length before they are cut into batches; equal scores are in
+    random order.
     """
-    dice = generator(*seed, "order")
-    order = sorted(range(len(examples)), key=lambda i: (examples[i].score, dice.random()))
-    steps = [order[at : at + size * width] for at in range(0, len(order), size * width)]
-    grouped = [sorted(step, key=lambda i: (examples[i].length, i)) for step in steps]
-    return [step[at : at + size] for step in grouped for at in range(0, len(step), size)]
+    rng = generator(*seed, "order")
+    order = sorted(range(len(examples)), key=lambda index: (examples[index].score, rng.random()))
+
+    batches = []
+    for step in _cut(order, size * batches_a_step):
+        step.sort(key=lambda index: (examples[index].length, index))
+        batches += _cut(step, size)
+    return batches
 
 
-def plan(examples: list[Example], settings: dict, seed: int) -> list[Step]:
-    """Return every optimiser step of `epochs` passes."""
-    steps, size, width = [], settings["batch_size"], settings["accumulation"]
+def plan_steps(examples: list[Example], batching: Batching, seed: int) -> list[Step]:
+    """Return every optimiser step of all epochs."""
+    size, width = batching.batch_size, batching.accumulation
     lengths = [example.length for example in examples]
-    for epoch in range(settings["epochs"]):
-        if settings["order"] == "accuracy":
+
+    steps: list[Step] = []
+    for epoch in range(batching.epochs):
+        if batching.order == "accuracy":
             batches = ascending_batches(examples, size, width, seed, epoch)
         else:
             batches = length_grouped_batches(lengths, size, seed, epoch)
-        steps += [(epoch, batches[at : at + width]) for at in range(0, len(batches), width)]
+        for step in _cut(batches, width):
+            steps.append((epoch, step))
     return steps
 
 
 def train(
-    model,
-    examples: list[Example],
-    objective: Objective,
-    steps: list[Step],
-    settings: dict,
-    seed: int,
-    checkpoint: Path,
-    key: str,
-    section: str = "finetuning",
-) -> tuple[list[float], int]:
-    """Train what is trainable of the model in place; return (mean loss of each epoch, tokens seen).
+    model: LanguageModel, examples: list[Example], objective: Objective, training: Training
+) -> TrainingResult:
+    """Train what is trainable of the model in place.
 
-    AdamW, the learning rate by `rate_at`. steps: as `plan` makes them. The loss of a step is the mean of the objective
-    over it. A checkpoint with the same key is resumed, and the result is that of an undisturbed run; the caller removes
-    it once the work is safe. section: where the settings stand, for messages. Raises InputError at the first loss or
-    gradient that is no finite number.
+    AdamW, the learning rate by `rate_at`. The loss of a step is the mean of the objective over it.
+    A training that was cut is resumed from its checkpoint, and the result is that of an undisturbed
+    run; the caller removes the checkpoint once the work is safe. Raises InputError at the first
+    loss or gradient that is no finite number.
     """
-    lengths = [example.length for example in examples]
-    total = sum(lengths[i] for _, batches in steps for batch in batches for i in batch)
+    settings, steps = training.settings, training.steps
     weights = trainable(model)
     optimizer = torch.optim.AdamW(
-        weights, lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
+        weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    warmup = min(settings["warmup_steps"], math.ceil(len(steps) / 10))
+    warmup = min(settings.warmup_steps, math.ceil(len(steps) / 10))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: rate_at(step, warmup, len(steps))
     )
-    done, sums, tokens = _resume(checkpoint, key, weights, optimizer, schedule)
+    checkpoint = Checkpoint(training.checkpoint, training.key, weights, optimizer, schedule)
+    done = checkpoint.resume()
+
     model.train()
-    with Progress(total, "token", section) as progress:
-        progress.step(tokens)
-        for number, (epoch, batches) in enumerate(steps[done:], start=done + 1):
-            loss, size = _gradients(
-                model, weights, examples, batches, objective, derive(seed, "step", number)
-            )
-            norm = torch.nn.utils.clip_grad_norm_(weights, settings["max_grad_norm"])
+    total = 0
+    for _, batches in steps:
+        total += _tokens(examples, batches)
+    with Progress(total, "token", training.section) as progress:
+        progress.step(done.tokens)
+        for number, (epoch, batches) in enumerate(steps[done.steps :], start=done.steps + 1):
+            seed = derive(training.seed, "step", number)
+            loss, size = _gradients(model, examples, batches, objective, seed)
+            norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
             if not (math.isfinite(loss) and norm.isfinite()):
-                raise InputError(
-                    f"{section}: step {number} of {len(steps)}: the loss or its gradient is no finite number; lower"
-                    f" {section}.learning_rate, or take another loading.dtype"
-                )
+                raise _diverged(training, number)
+
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-            seen = sum(lengths[i] for batch in batches for i in batch)
-            tokens += seen
-            sums.setdefault(epoch, [0.0, 0])
-            sums[epoch][0] += loss * size
-            sums[epoch][1] += size
-            progress.step(seen, note=f"step {number} of {len(steps)}, loss {loss:.3f}")
-            if (
-                number % settings["checkpoint_steps"] == 0 or number == len(steps)
-            ) and _rank() == 0:
-                _save_checkpoint(
-                    checkpoint, key, number, weights, optimizer, schedule, sums, tokens
-                )
-    return [total / count for total, count in sums.values()], tokens
+
+            tokens = _tokens(examples, batches)
+            done.add(epoch, loss, size, tokens)
+            progress.step(tokens, note=f"step {number} of {len(steps)}, loss {loss:.3f}")
+            due = number % settings.checkpoint_steps == 0 or number == len(steps)
+            if due and rank() == 0:
+                checkpoint.save(done)
+
+    losses = [total / count for total, count in done.sums.values()]
+    return TrainingResult(losses, done.tokens)
+
+
+def _diverged(training: Training, step: int) -> InputError:
+    section = training.section
+    return InputError(
+        f"{section}: step {step} of {len(training.steps)}: the loss or its gradient is no finite"
+        f" number; lower {section}.learning_rate, or take another loading.dtype"
+    )
 
 
 def rate_at(step: int, warmup: int, steps: int) -> float:
     """Return the share of the peak learning rate at a step, counted from 0.
 
-    Linear over the `warmup` steps before the peak, none of them at 0, then half a cosine down to 0 after the last step.
+    Linear over the `warmup` steps before the peak, none of them at 0, then half a cosine down to 0
+    after the last step.
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def trainable(model) -> list[torch.nn.Parameter]:
+def trainable(model: LanguageModel) -> list[torch.nn.Parameter]:
     return [weight for weight in model.parameters() if weight.requires_grad]
 
 
-def _gradients(model, weights, examples, batches, objective, seed: int) -> tuple[float, int]:
-    """Leave the gradient of a step's mean loss in the weights and return (that loss, what the mean is over)."""
-    step = [examples[i] for batch in batches for i in batch]
-    size = sum(objective.size(example) for example in step)
-    mine = _share(batches, [example.length for example in examples])
-    baseline = 0.0
-    if objective.baseline:
-        estimates = [
-            objective.baseline(model, [examples[i] for i in batch], step) for _, batch in mine
-        ]
-        total = sum(estimates, start=torch.zeros((), device=weights[0].device))
-        baseline = max(0.0, _added_up(total).item() / len(step))
-    step_loss = torch.zeros((), device=weights[0].device)
-    for place, batch in mine:
-        torch.manual_seed(derive(seed, place))
-        loss = objective.loss(model, [examples[i] for i in batch], baseline) / size
-        loss.backward()
-        step_loss += loss.detach()
-    if dist.is_initialized():
-        parts = [
-            torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights
-        ]
-        whole = _added_up(torch.cat([part.flatten() for part in parts] + [step_loss.reshape(1)]))
-        *gradients, step_loss = whole.split([part.numel() for part in parts] + [1])
-        for weight, gradient in zip(weights, gradients):
-            weight.grad = gradient.view_as(weight)
-    return step_loss.item(), size
-
-
-def _share(batches: list[list[int]], lengths: list[int]) -> list[tuple[int, list[int]]]:
-    """Return (place in the step, batch) of this process: the longest are dealt out first, so that all end together."""
-    places = sorted(
-        range(len(batches)), key=lambda place: (-sum(lengths[i] for i in batches[place]), place)
-    )
-    own = places[_rank() :: dist.get_world_size()] if dist.is_initialized() else places
-    return [(place, batches[place]) for place in sorted(own)]
-
-
-def _added_up(tensor: torch.Tensor) -> torch.Tensor:
-    if dist.is_initialized():
-        dist.all_reduce(tensor)
-    return tensor
-
-
-def _rank() -> int:
+def rank() -> int:
+    """Return the number of this process among those that train together; 0 of one alone."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def _save_checkpoint(path, key, done, weights, optimizer, schedule, sums, tokens) -> None:
-    state = {
-        "key": key,
-        "done": done,
-        "weights": [weight.detach().cpu() for weight in weights],
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "sums": sums,
-        "tokens": tokens,
-    }
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+def share_of_process(
+    batches: list[Batch], lengths: list[int], rank: int, processes: int
+) -> list[tuple[int, Batch]]:
+    """Return (index in the step, batch) of one process: the longest are dealt out first, so that
+    all end together."""
+
+    tokens = []
+    for batch in batches:
+        tokens.append(sum(lengths[index] for index in batch))
+    longest_first = sorted(range(len(batches)), key=lambda index: (-tokens[index], index))
+    dealt = sorted(longest_first[rank::processes])
+    return [(index, batches[index]) for index in dealt]
 
 
-def _resume(path: Path, key: str, weights, optimizer, schedule) -> tuple[int, dict, int]:
-    """Return (steps done, loss sums by epoch, tokens seen), having loaded the checkpoint if it is of this training."""
-    if not path.is_file():
-        return 0, {}, 0
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # a torn file of any kind: the training starts again
-        logger.warning("finetune: %s cannot be read; starting from the beginning", path)
-        return 0, {}, 0
-    if state["key"] != key:
-        return 0, {}, 0
-    with torch.no_grad():
-        for weight, saved in zip(weights, state["weights"]):
-            weight.copy_(saved)
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    logger.info("finetune: resuming after step %d", state["done"])
-    return state["done"], state["sums"], state["tokens"]
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of a training's state, and what of the training it holds."""
+
+    path: Path
+    key: str
+    weights: list[torch.nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+    def save(self, done: Done) -> None:
+        state = {
+            "key": self.key,
+            "done": dataclasses.asdict(done),
+            "weights": [weight.detach().cpu() for weight in self.weights],
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+        with replacing(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def resume(self) -> Done:
+        """Load what the file holds of this very training, and return how far it was."""
+        state = self._read()
+        if state is None or state["key"] != self.key:
+            return Done()
+
+        with torch.no_grad():
+            for weight, saved in zip(self.weights, state["weights"]):
+                weight.copy_(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        done = Done(**state["done"])
+        logger.info("finetune: resuming after step %d", done.steps)
+        return done
+
+    def _read(self) -> dict[str, Any] | None:
+        if not self.path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # a torn file of any kind: the training starts again
+            logger.warning("finetune: %s cannot be read; starting from the beginning", self.path)
+            return None
+        return state
+
+
+def _gradients(
+    model: LanguageModel,
+    examples: list[Example],
+    batches: list[Batch],
+    objective: Objective,
+    seed: int,
+) -> tuple[float, int]:
+    """Leave the gradient of a step's mean loss in the weights and return (that loss, what the mean
+    is over)."""
+    weights = trainable(model)
+    step = []
+    for batch in batches:
+        step += [examples[index] for index in batch]
+    size = sum(objective.size(example) for example in step)
+    share = _share(batches, examples)
+    baseline = _baseline(model, objective, list(share.values()), step, weights[0].device)
+
+    step_loss = torch.zeros((), device=weights[0].device)
+    for index, mine in share.items():
+        # The dropout of a batch hangs on its index, not on the process that it falls to.
+        torch.manual_seed(derive(seed, index))
+        loss = objective.loss(model, mine, baseline) / size
+        torch.autograd.backward(loss)
+        step_loss += loss.detach()
+
+    if dist.is_initialized():
+        step_loss = _add_up_gradients(weights, step_loss)
+    return step_loss.item(), size
+
+
+def _share(batches: list[Batch], examples: list[Example]) -> dict[int, list[Example]]:
+    """Return index in the step -> examples, of the batches of this process."""
+    processes = dist.get_world_size() if dist.is_initialized() else 1
+    lengths = [example.length for example in examples]
+    share = {}
+    for index, batch in share_of_process(batches, lengths, rank(), processes):
+        share[index] = [examples[each] for each in batch]
+    return share
+
+
+def _baseline(
+    model: LanguageModel,
+    objective: Objective,
+    batches: list[list[Example]],
+    step: list[Example],
+    device: torch.device,
+) -> float:
+    """Return the mean over the step of the estimates by which losses are compared, at least 0."""
+    if objective.baseline is None:
+        return 0.0
+    total = torch.zeros((), device=device)
+    for batch in batches:
+        total = total + objective.baseline(model, batch, step)
+    if dist.is_initialized():
+        dist.all_reduce(total)
+    return max(0.0, total.item() / len(step))
+
+
+def _add_up_gradients(weights: list[torch.nn.Parameter], step_loss: torch.Tensor) -> torch.Tensor:
+    """Give every process the sum of all gradients, in one exchange with the losses, whose sum is
+    returned."""
+    parts = []
+    for weight in weights:
+        gradient = weight.grad
+        if gradient is None:  # none of this process's batches reached it
+            gradient = torch.zeros_like(weight)
+        parts.append(gradient.flatten())
+    parts.append(step_loss.reshape(1))
+
+    whole = torch.cat(parts)
+    dist.all_reduce(whole)
+
+    *gradients, step_loss = torch.split(whole, [part.numel() for part in parts])
+    for weight, gradient in zip(weights, gradients):
+        weight.grad = gradient.view_as(weight)
+    return step_loss
+
+
+def _tokens(examples: list[Example], batches: list[Batch]) -> int:
+    tokens = 0
+    for batch in batches:
+        tokens += sum(examples[index].length for index in batch)
+    return tokens
+
+
+def _cut(items: list[Item], size: int) -> list[list[Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

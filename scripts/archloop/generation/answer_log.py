@@ -1,26 +1,31 @@
-"""What a job has finished so far, one JSON object a line, so that the same job goes on where it was cut."""
+"""What a job has finished so far, one JSON object a line: the same job goes on where it was cut."""
 
 import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import parse_json, write_jsonl
 
+Row = dict[str, Any]
+
 
 @contextlib.contextmanager
-def journal(path: Path, key: str) -> Iterator[tuple[list[dict], Callable[[dict], None]]]:
-    """Yield (rows that are there, a function that adds one; it is on the disk when the function returns).
+def answer_log(path: Path, key: str) -> Iterator[tuple[list[Row], Callable[[Row], None]]]:
+    """Yield (rows that are there, a function that adds one).
+
+    A row is on the disk when the function returns.
 
     Rows that were written under another `key`, and a last line that was cut off, count for nothing.
     """
-    rows = _rows(path, key)
+    rows = _read(path, key)
     write_jsonl(path, [{"key": key}, *rows])
     with open(path, "a", encoding="utf-8") as opened:
 
-        def add(row: dict) -> None:
+        def add(row: Row) -> None:
             try:
                 opened.write(json.dumps(row, sort_keys=True, allow_nan=False) + "\n")
                 opened.flush()
@@ -31,10 +36,16 @@ def journal(path: Path, key: str) -> Iterator[tuple[list[dict], Callable[[dict],
         yield rows, add
 
 
-def _rows(path: Path, key: str) -> list[dict]:
+def _read(path: Path, key: str) -> list[Row]:
+    rows: list[Any] = []
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-        rows = [parse_json(line) for line in lines]
+        text = path.read_text(encoding="utf-8")
+        # A line is whole where a line feed ends it.
+        for line in text.split("\n")[:-1]:
+            rows.append(parse_json(line))
     except (FileNotFoundError, ValueError):
         return []
-    return rows[1:] if rows and rows[0] == {"key": key} else []
+
+    if not rows or rows[0] != {"key": key}:
+        return []
+    return rows[1:]

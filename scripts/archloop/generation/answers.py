@@ -1,7 +1,7 @@
-"""What an answer of the language model holds: its fenced blocks, and the one among them that is the program.
+"""What an answer of the language model holds: its fenced blocks, and its program among them.
 
-The program is the block that defines the class Net, whatever comes before it: thinking, a line for the shell, a
-snippet, prose. Nothing heavy is imported.
+The program is the block that defines the class Net, whatever comes before it: thinking, a line for
+the shell, a snippet, prose. Nothing heavy is imported.
 """
 
 import codeop
@@ -21,7 +21,8 @@ CODE = re.compile(r"^(import|from|class|def|@)\b", re.MULTILINE)
 # What a model thinks before it answers, with a draft in it perhaps.
 THINKING, THOUGHT = "<think>", "</think>"
 PYTHON = ("", "python", "py", "python3")
-# What an answer may be made to begin with. No newline at the end: it often is one token with what follows.
+# What an answer may be made to begin with. No newline at the end: it often is one token with what
+# follows.
 OPENINGS = {
     "none": "",
     "fence": "```python",
@@ -43,7 +44,8 @@ class Net(nn.Module):
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its text without the fence's indent, what its fence says, whether a fence closes it."""
+    """A fenced block: its text without the fence's indent, what its fence says, whether a fence
+    closes it."""
 
     text: str
     label: str
@@ -52,42 +54,52 @@ class Block:
 
 def blocks(answer: str) -> list[Block]:
     """Return the fenced blocks of an answer, in their order; the last one may be open."""
-    found, at = [], 0
-    while opened := OPENS.search(answer, at):
-        before, fence, label = opened.groups()
-        closing = re.compile(rf"^[ \t]*`{{{len(fence)},}}", re.MULTILINE).search(
-            answer, opened.end()
-        )
-        text = answer[opened.end() : closing.start() if closing else len(answer)]
-        if not before.strip():
-            text = (
-                re.sub(rf"^[ \t]{{1,{len(before)}}}", "", text, flags=re.MULTILINE)
-                if before
-                else text
-            )
-        found.append(Block(text, label.strip().lower(), closing is not None))
+    fenced = []
+    position = 0
+    while opening := OPENS.search(answer, position):
+        before, fence, label = opening.groups()
+        closing = _closing_fence(len(fence)).search(answer, opening.end())
+        end = closing.start() if closing else len(answer)
+        text = _without_indent(answer[opening.end() : end], before)
+        fenced.append(Block(text, label.strip().lower(), closing is not None))
         if not closing:
             break
         # The rest of the closing fence's line opens nothing.
-        at = answer.find("\n", closing.end()) + 1 or len(answer)
-    return found
+        position = answer.find("\n", closing.end()) + 1 or len(answer)
+    return fenced
+
+
+def _closing_fence(length: int) -> re.Pattern[str]:
+    """Return the pattern of a fence that closes one of so many marks: as many, or more."""
+    return re.compile(rf"^[ \t]*`{{{length},}}", re.MULTILINE)
+
+
+def _without_indent(text: str, before: str) -> str:
+    """Return a block's text without the indent of its fence; before: what stands before that."""
+    if not before or before.strip():
+        return text
+    return re.sub(rf"^[ \t]{{1,{len(before)}}}", "", text, flags=re.MULTILINE)
 
 
 def after_thinking(answer: str) -> str | None:
-    """Return what a model says after its thinking, all where it does not think; None while it thinks."""
-    _, thought, said = answer.rpartition(THOUGHT)
+    """Return what a model answers after its thinking, all where it does not think.
+
+    None while it thinks.
+    """
+    _, thought, rest = answer.rpartition(THOUGHT)
     if not thought and THINKING in answer:
         return None
-    return said
+    return rest
 
 
 def extract_program(answer: str) -> str | None:
     """Return the program of an answer; None where there is none.
 
-    It is the first block that defines Net; else the first one with a class, or what looks like code without a fence
-    and has a class, or the first block that Python's fence or none opens, or the first block.
+    It is the first block that defines Net; else the first one with a class, or what looks like code
+    without a fence and has a class, or the first block that Python's fence or none opens, or the
+    first block.
 
-    >>> extract_program("First:\\n```bash\\npip install torch\\n```\\nThen:\\n```python\\nclass Net: pass\\n```")
+    >>> extract_program("First:\\n```bash\\nls\\n```\\nThen:\\n```python\\nclass Net: pass\\n```")
     'class Net: pass\\n'
     """
     program = _program_in(line_feeds(answer))
@@ -95,49 +107,60 @@ def extract_program(answer: str) -> str | None:
 
 
 def _program_in(answer: str) -> str | None:
-    said = after_thinking(answer)
-    said = answer if said is None else said
-    found = blocks(said)
+    rest = after_thinking(answer)
+    if rest is None:
+        rest = answer
+    fenced = blocks(rest)
+
     for wanted in (NET, CLASS):
-        for block in found:
+        for block in fenced:
             if wanted.search(block.text):
                 return block.text.rstrip() + "\n"
-    begins = CODE.search(said)
-    if begins and CLASS.search(said, begins.start()):
-        code = said if _parses(said) else said[begins.start() :].partition("\n```")[0]
+
+    begins = CODE.search(rest)
+    if begins and CLASS.search(rest, begins.start()):
+        if _parses(rest):
+            return rest.strip() + "\n"
+        code, _, _ = rest[begins.start() :].partition("\n```")
         return code.strip() + "\n"
-    first = [block for block in found if block.label in PYTHON] or found
-    return first[0].text.rstrip() + "\n" if first else None
+
+    for block in fenced:
+        if block.label in PYTHON:
+            return block.text.rstrip() + "\n"
+    return fenced[0].text.rstrip() + "\n" if fenced else None
 
 
 def is_finished(answer: str) -> bool:
     """Tell whether the fence that closes the program has come."""
-    said = after_thinking(answer)
-    return said is not None and any(
-        block.closed and NET.search(block.text) for block in blocks(said)
-    )
+    rest = after_thinking(answer)
+    if rest is None:
+        return False
+    return any(block.closed and NET.search(block.text) for block in blocks(rest))
 
 
 def wrong_line(answer: str) -> bool:
-    """Tell whether no way to go on makes the answer's last block parse, its last unfinished line aside.
+    """Tell whether no way to go on makes the answer's last block parse, its last unfinished line
+    aside.
 
     A block in another language than Python, and one that a model thinks of, is none to ask this of.
 
     >>> wrong_line("```python\\nx = (1,\\n"), wrong_line("```python\\nx = 1)\\n")
     (False, True)
     """
-    found = blocks(after_thinking(answer) or "")
-    if not found or found[-1].label not in PYTHON:
+    fenced = blocks(after_thinking(answer) or "")
+    if not fenced or fenced[-1].label not in PYTHON:
         return False
-    code = found[-1].text
-    if found[-1].closed:
+
+    last = fenced[-1]
+    code = last.text
+    if last.closed:
         return not _parses(code + "\n")
     if code.endswith("\\\n"):  # a line that goes on, which codeop calls an error
         return False
     return not _parses(code[: code.rfind("\n") + 1], codeop.compile_command)
 
 
-def _parses(code: str, compile_code: Callable = compile) -> bool:
+def _parses(code: str, compile_code: Callable[..., object] = compile) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

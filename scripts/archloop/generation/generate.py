@@ -1,188 +1,340 @@
 """Answers of the language model to the prompts of one shard, and the program in each.
 
-Answers are kept as they end, so a job that was cut goes on with those that are missing. A program that is refused
-unrun may be asked for again, with what is wrong with it.
+Answers are kept as they end, so a job that was cut goes on with those that are missing. A program
+that is refused unrun may be asked for again, with what is wrong with it.
 """
 
+import dataclasses
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
 from archloop.errors import InputError
 from archloop.evaluation.static_checks import check_program
-from archloop.files import sha256_file, sha256_text
-from archloop.generation.answer_log import journal
+from archloop.files import read_jsonl, sha256_file, sha256_text
+from archloop.generation.answer_log import answer_log
 from archloop.generation.answers import OPENINGS, THINKING, extract_program
-from archloop.generation.decode import Sequence, batch_limit, sample
+from archloop.generation.decode import Sequence, batch_limit, new_decoder, sample
+from archloop.generation.write_prompts import PromptRow
 from archloop.machine import choose_device, versions
 from archloop.model.adapters import check_base
 from archloop.model.chat_template import chat_tokens, opening_tokens
-from archloop.model.loading import (
-    check_model,
-    load_adapter,
-    load_model,
-    load_tokenizer,
-)
+from archloop.model.loading import load_adapter, load_model, load_tokenizer
+from archloop.model.prepared import check_model
+from archloop.model.types import LanguageModel, Tokenizer
 from archloop.progress import Progress
 from archloop.random_seeds import derive
+from archloop.settings.sections import Generation, Loading
 
 REPAIR = "This program is refused: {reason}. Write the whole program again without this fault."
-LABELS = ("generate", "repair")
-# Settings that do not change what an answer is.
-HOW = ("batch_size",)
+# Tokens at the end of a prompt in which a template opens the thinking.
+LAST_TOKENS = 8
+
+
+class ShardPrompt(PromptRow):
+    """A prompt with the shard that answers it."""
+
+    shard: int
+
+
+class Candidate(ShardPrompt):
+    """A line of the candidates of a shard: the prompt, and the last answer to it.
+
+    raw: the whole answer. program: the one in it, if any. stopped: why the answer ended. The tokens
+    are those of all attempts. adapter: sha256 of the one that answered, None of the bare model.
+    """
+
+    raw: str
+    program: str | None
+    prompt_tokens: int
+    new_tokens: int
+    stopped: str
+    attempts: int
+    adapter: str | None
+
+
+@dataclass(frozen=True)
+class GenerationJob:
+    """Who answers, and how.
+
+    adapter: adapter_model.safetensors with its adapter_config.json beside it, or None for the bare
+    model. log: file of the answers that are finished; those of an earlier run with the same inputs,
+    settings, versions and `code` (a digest) are not made again. cache_mb: bound on the memory of
+    keys and values.
+    """
+
+    model_folder: Path
+    adapter: Path | None
+    settings: Generation
+    loading: Loading
+    log: Path
+    code: str = ""
+    cache_mb: int = 20_000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to a prompt.
+
+    raw: its text, the response prefix included. new_tokens: that were sampled, those of dropped
+    lines included. stopped: why it ended (fence, end, length or line).
+    """
+
+    raw: str
+    prompt_tokens: int
+    new_tokens: int
+    stopped: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a job did.
+
+    kept_from_earlier_runs: answers, earlier_s: seconds that were spent on them.
+    """
+
+    device: str
+    new_tokens: int
+    prompt_tokens: int
+    kept_from_earlier_runs: int
+    earlier_s: float
+
+
+def prompts_of_shard(path: Path, shard: int, shards: int) -> list[ShardPrompt]:
+    """Return the rows of prompts.jsonl that one of the shards answers: they take turns by their
+    index."""
+    prompts: list[ShardPrompt] = []
+    for row in read_jsonl(path, "index", "prompt", "seed"):
+        if row["index"] % shards == shard:
+            prompts.append({**cast(PromptRow, row), "shard": shard})
+    return prompts
 
 
 def generate(
-    prompts: list[dict],
-    model_folder: Path,
-    adapter: Path | None,
-    settings: dict,
-    loading: dict,
-    device: str,
-    kept: Path,
-    code: str = "",
-    cache_mb: int = 20_000,
-) -> tuple[list[dict], dict]:
-    """Return (candidates, run record) for the prompts of one shard, in their order.
-
-    prompts: rows of prompts.jsonl. adapter: adapter_model.safetensors with its adapter_config.json beside it, or None
-    for the bare model. settings: section generation; loading: section loading. kept: file of the answers that are
-    finished; those of an earlier run with the same inputs, settings, versions and `code` (a digest) are not made again.
-    cache_mb: bound on the memory of keys and values.
-    """
+    prompts: list[ShardPrompt], job: GenerationJob, device: str
+) -> tuple[list[Candidate], RunRecord]:
+    """Return (candidates, run record) for the prompts of one shard, in their order."""
     started = time.monotonic()
     device = choose_device(device)
-    manifest = check_model(model_folder)
+
+    prepared = check_model(job.model_folder)
     digest = None
-    if adapter is not None:
-        check_base(adapter, manifest["files"])
-        digest = sha256_file(adapter)
-    lineage = {
-        "base": {name: facts["sha256"] for name, facts in manifest["files"].items()},
-        "adapter": digest,
-        "prompts": [(row["index"], sha256_text(row["prompt"]), row["seed"]) for row in prompts],
-        "settings": {key: value for key, value in settings.items() if key not in HOW},
-        "loading": loading,
-        "code": code,
-        "versions": versions(("torch", "transformers", "peft", "tokenizers")),
-    }
-    tokenizer, model = load_tokenizer(model_folder), None
-    answers: list[list[dict]] = [[] for _ in prompts]
-    with journal(kept, sha256_text(repr(lineage))) as (finished, keep):
+    if job.adapter is not None:
+        check_base(job.adapter, prepared.files)
+        digest = sha256_file(job.adapter)
+    files = {name: file.sha256 for name, file in prepared.files.items()}
+    key = sha256_text(repr(_lineage(prompts, job, files, digest)))
+
+    answers: list[list[Answer]] = [[] for _ in prompts]
+    with answer_log(job.log, key) as (finished, keep):
         for row in finished:
-            answers[row["place"]].append(row)
+            answers[row["position"]].append(Answer(**row["answer"]))
         earlier = max((row["seconds"] for row in finished), default=0.0)
-        for attempt in range(settings["repairs"] + 1):
-            asked = {
-                place: _sequence(tokenizer, prompts[place], made, settings)
-                for place, made in enumerate(answers)
-                if len(made) == attempt
-                and (not made or check_program(extract_program(made[-1]["raw"])))
-            }
-            if asked and model is None:
-                model = load_model(model_folder, loading, device)
-                model = model if adapter is None else with_adapter(model, adapter)
-            if attempt:  # where a prompt has grown too long, the answer before stays
-                asked = {
-                    p: each for p, each in asked.items() if _fits(model, each, settings, cache_mb)
-                }
-            try:
-                for place, row in _answer(
-                    model, tokenizer, asked, settings, cache_mb, LABELS[bool(attempt)]
-                ):
-                    row |= {
-                        "place": place,
-                        "seconds": round(time.monotonic() - started + earlier, 2),
-                    }
-                    answers[place].append(row)
-                    keep(row)
-            except FloatingPointError as error:
-                raise InputError(
-                    f"{adapter or model_folder}: {error}; take another loading.dtype, or an adapter that is sound"
-                ) from None
-    candidates = [
-        _candidate(row, made) | {"adapter": digest} for row, made in zip(prompts, answers)
-    ]
-    return candidates, {
-        "device": device,
-        "new_tokens": sum(row["new_tokens"] for row in candidates),
-        "prompt_tokens": sum(row["prompt_tokens"] for row in candidates),
-        "kept_from_earlier_runs": len(finished),
-        "earlier_s": earlier,
-    }
+
+        for position, answer in _missing_answers(prompts, answers, job, device):
+            answers[position].append(answer)
+            seconds = round(time.monotonic() - started + earlier, 2)
+            keep({"position": position, "answer": dataclasses.asdict(answer), "seconds": seconds})
+
+    candidates = []
+    for prompt, attempts in zip(prompts, answers):
+        candidates.append(_candidate(prompt, attempts, digest))
+    record = RunRecord(
+        device=device,
+        new_tokens=sum(candidate["new_tokens"] for candidate in candidates),
+        prompt_tokens=sum(candidate["prompt_tokens"] for candidate in candidates),
+        kept_from_earlier_runs=len(finished),
+        earlier_s=earlier,
+    )
+    return candidates, record
 
 
 def choose_gpu(device: str, shard: int) -> str:
-    """Return the device of a shard: where several GPUs are to be seen and none is named, they take turns."""
+    """Return the device of a shard: where several GPUs are to be seen and none is named, they take
+    turns."""
     device = choose_device(device)
     return f"cuda:{shard % torch.cuda.device_count()}" if device == "cuda" else device
 
 
-def _sequence(tokenizer, row: dict, made: list[dict], settings: dict) -> Sequence:
-    """Return the answer to come: to the prompt, or to what is wrong with the answer before."""
-    opening = OPENINGS[settings["opening"]]
-    tokens, seed = chat_tokens(tokenizer, row["prompt"]), row["seed"]
-    if made:
-        _, reason = check_program(extract_program(made[-1]["raw"]))
-        tokens = chat_tokens(
-            tokenizer, row["prompt"], made[-1]["raw"], REPAIR.format(reason=reason)
-        )
-        seed = derive(seed, "repair", len(made))
-    if not opening and tokenizer.decode(tokens[-8:]).rstrip().endswith(THINKING):
+def next_sequence(
+    tokenizer: Tokenizer, prompt: ShardPrompt, attempts: list[Answer], opening: str
+) -> Sequence:
+    """Return the answer to come: to the prompt, or to what is wrong with the answer before.
+
+    opening: the text of generation.opening.
+    """
+    tokens, seed = chat_tokens(tokenizer, prompt["prompt"]), prompt["seed"]
+
+    if attempts:
+        refused = attempts[-1].raw
+        _, reason = _refusal(refused) or ("", "")
+        repair = REPAIR.format(reason=reason)
+        tokens = chat_tokens(tokenizer, prompt["prompt"], refused, repair)
+        seed = derive(seed, "repair", len(attempts))
+
+    if not opening and tokenizer.decode(tokens[-LAST_TOKENS:]).rstrip().endswith(THINKING):
         # The template has opened the thinking; what ends it is no part of the program.
         return Sequence(tokens, seed, f"{THINKING}\n")
     return Sequence(tokens + opening_tokens(tokenizer, opening), seed, opening)
 
 
-def _fits(model, sequence: Sequence, settings: dict, cache_mb: int) -> bool:
-    try:
-        batch_limit(model.config, model.dtype, len(sequence.prompt), settings, cache_mb)
-    except InputError:
-        return False
-    return True
+def with_adapter(model: LanguageModel, adapter: Path) -> LanguageModel:
+    """Return the model with the adapter, folded into weights in float32.
+
+    Fewer bits would round its part away.
+    """
+    wrapped = load_adapter(model, adapter)
+    if model.dtype == torch.float32 and not getattr(model, "is_quantized", False):
+        wrapped = wrapped.merge_and_unload()
+    return wrapped.eval()
 
 
-def _answer(
-    model, tokenizer, asked: dict[int, Sequence], settings: dict, cache_mb: int, label: str
-):
-    """Yield (place, row of the journal) as the answers end."""
-    if not asked:
-        return
-    # Prompts of similar length share a batch: less padding.
-    order = sorted(asked, key=lambda place: (len(asked[place].prompt), place))
-    size = batch_limit(model.config, model.dtype, len(asked[order[-1]].prompt), settings, cache_mb)
-    places = {id(sequence): place for place, sequence in asked.items()}
-    drawn = 0
-    with Progress(len(asked), "candidate", label) as progress:
-        for each in sample(model, tokenizer, [asked[place] for place in order], size, settings):
-            drawn += each.drawn
-            progress.step(note=f"{drawn} tokens")
-            yield (
-                places[id(each)],
-                {
-                    "raw": each.opening + tokenizer.decode(each.new, skip_special_tokens=True),
-                    "prompt_tokens": len(each.prompt),
-                    "new_tokens": each.drawn,
-                    "stopped": each.stopped,
-                },
-            )
+def _lineage(
+    prompts: list[ShardPrompt], job: GenerationJob, files: dict[str, str], adapter: str | None
+) -> dict[str, Any]:
+    """Return all that the answers depend on; files, adapter: digests."""
+    settings = dataclasses.asdict(job.settings)
+    del settings["batch_size"]  # it does not change what an answer is
 
-
-def _candidate(row: dict, made: list[dict]) -> dict:
-    """Return the candidate: the last answer, and the tokens of all of them with those of dropped lines."""
-    return row | {
-        "raw": made[-1]["raw"],
-        "program": extract_program(made[-1]["raw"]),
-        "prompt_tokens": sum(answer["prompt_tokens"] for answer in made),
-        "new_tokens": sum(answer["new_tokens"] for answer in made),
-        "stopped": made[-1]["stopped"],
-        "attempts": len(made),
+    asked = []
+    for row in prompts:
+        asked.append((row["index"], sha256_text(row["prompt"]), row["seed"]))
+    return {
+        "base": files,
+        "adapter": adapter,
+        "prompts": asked,
+        "settings": settings,
+        "loading": dataclasses.asdict(job.loading),
+        "code": job.code,
+        "versions": versions(("torch", "transformers", "peft", "tokenizers")),
     }
 
 
-def with_adapter(model, adapter: Path):
-    """Return the model with the adapter, folded into weights in float32; fewer bits would round its part away."""
-    wrapped = load_adapter(model, adapter)
-    whole = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
-    return wrapped.merge_and_unload().eval() if whole else wrapped.eval()
+def _missing_answers(
+    prompts: list[ShardPrompt], answers: list[list[Answer]], job: GenerationJob, device: str
+) -> Iterator[tuple[int, Answer]]:
+    """Yield (position of the prompt, answer) as they end: all first answers, then all first
+    repairs, and so on.
+
+    answers: what is there of each prompt; the caller adds to it what is yielded.
+    """
+    tokenizer, model = load_tokenizer(job.model_folder), None
+    for attempt in range(job.settings.repairs + 1):
+        sequences = {}
+        for position, attempts in enumerate(answers):
+            if _wants_attempt(attempts, attempt):
+                opening = OPENINGS[job.settings.opening]
+                sequence = next_sequence(tokenizer, prompts[position], attempts, opening)
+                sequences[position] = sequence
+        if not sequences:
+            continue
+
+        if model is None:
+            model = _load(job, device)
+        if attempt:  # where a prompt has grown too long, the answer before stays
+            sequences = _fitting(model, sequences, job)
+        label = "repair" if attempt else "generate"
+        try:
+            yield from _answer(model, tokenizer, sequences, job, label)
+        except FloatingPointError as error:
+            raise InputError(
+                f"{job.adapter or job.model_folder}: {error}; take another loading.dtype, or an"
+                " adapter that is sound"
+            ) from None
+
+
+def _load(job: GenerationJob, device: str) -> LanguageModel:
+    model = load_model(job.model_folder, job.loading, device)
+    if job.adapter is None:
+        return model
+    return with_adapter(model, job.adapter)
+
+
+def _refusal(raw: str) -> tuple[str, str] | None:
+    """Return (outcome, reason) where the program of an answer is refused without being run."""
+    return check_program(extract_program(raw))
+
+
+def _wants_attempt(attempts: list[Answer], attempt: int) -> bool:
+    """Tell whether the answer of that number is to be made: the first one, or one after a refused
+    one."""
+    if len(attempts) != attempt:
+        return False
+    return not attempts or _refusal(attempts[-1].raw) is not None
+
+
+def _fitting(
+    model: LanguageModel, sequences: dict[int, Sequence], job: GenerationJob
+) -> dict[int, Sequence]:
+    """Return the sequences that the model's context, and the memory for keys and values, hold."""
+    fitting = {}
+    for position, sequence in sequences.items():
+        length = len(sequence.prompt)
+        try:
+            batch_limit(model.config, model.dtype, length, job.settings, job.cache_mb)
+        except InputError:
+            continue
+        fitting[position] = sequence
+    return fitting
+
+
+def _answer(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    sequences: dict[int, Sequence],
+    job: GenerationJob,
+    label: str,
+) -> Iterator[tuple[int, Answer]]:
+    """Yield (position, answer) as the answers end."""
+    if not sequences:
+        return
+
+    # Prompts of similar length share a batch: less padding.
+    def length_of(position: int) -> tuple[int, int]:
+        return len(sequences[position].prompt), position
+
+    order = sorted(sequences, key=length_of)
+    longest = len(sequences[order[-1]].prompt)
+    size = batch_limit(model.config, model.dtype, longest, job.settings, job.cache_mb)
+    position_of = {id(sequence): position for position, sequence in sequences.items()}
+
+    decoder = new_decoder(model, tokenizer, job.settings)
+    sampled = 0
+    with Progress(len(sequences), "candidate", label) as progress:
+        for sequence in sample(decoder, [sequences[position] for position in order], size):
+            sampled += sequence.sampled
+            progress.step(note=f"{sampled} tokens")
+
+            text = tokenizer.decode(sequence.new, skip_special_tokens=True)
+            answer = Answer(
+                raw=sequence.response_prefix + text,
+                prompt_tokens=len(sequence.prompt),
+                new_tokens=sequence.sampled,
+                stopped=sequence.finish_reason or "",
+            )
+            yield position_of[id(sequence)], answer
+
+
+def _candidate(prompt: ShardPrompt, attempts: list[Answer], adapter: str | None) -> Candidate:
+    """Return the candidate: the last answer, and the tokens of all of them with those of dropped
+    lines."""
+    prompt_tokens, new_tokens = 0, 0
+    for answer in attempts:
+        prompt_tokens += answer.prompt_tokens
+        new_tokens += answer.new_tokens
+
+    last = attempts[-1]
+    return {
+        **prompt,
+        "raw": last.raw,
+        "program": extract_program(last.raw),
+        "prompt_tokens": prompt_tokens,
+        "new_tokens": new_tokens,
+        "stopped": last.stopped,
+        "attempts": len(attempts),
+        "adapter": adapter,
+    }

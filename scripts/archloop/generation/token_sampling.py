@@ -1,10 +1,12 @@
 """One token a row from the model's logits, and whether rounding could have made it another.
 
-The logits of a sequence differ in their last digits with the shape of the batch that it is computed in. A draw that
-falls so near to an edge that this could matter is reported as uncertain; the caller settles it by logits that do not
-depend on the batch. So what is sampled is a function of the prompt and the seed, as long as no logit is off by more
-than `rounding`.
+The logits of a sequence differ in their last digits with the shape of the batch that it is computed
+in. A draw that falls so near to an edge that this could matter is reported as uncertain; the caller
+settles it by logits that do not depend on the batch. So what is sampled is a function of the prompt
+and the seed, as long as no logit is off by more than `rounding`.
 """
+
+from dataclasses import dataclass
 
 import torch
 
@@ -16,83 +18,192 @@ COLDEST = 1e-4
 SLACK = 1e-6
 # Tokens that are sorted where top-p most likely needs no more; all of them take ten times as long.
 SHORTLIST = 256
+# By so much more than top-p asks for the shortlist has to hold, against rounding.
+SHORTLIST_MARGIN = 0.001
+# A share moves by its first derivative; half as much again covers the rest of the series.
+LINEAR_MARGIN = 1.5
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is chosen: temperature, then top-k (0: of all), then top-p (1.0: of all)."""
+
+    temperature: float
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class RankedTokens:
+    """The tokens of each row from the most likely one on.
+
+    scores, tokens: (rows, n), logits over the temperature and token ids. probabilities: (rows, m),
+    m <= n, float64: of the tokens that top-k leaves; the scores beyond show how near the next
+    tokens come.
+    """
+
+    scores: torch.Tensor
+    tokens: torch.Tensor
+    probabilities: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What was drawn of each row; all but draws (rows,) are (rows, 1), cumulative is (rows, m).
+
+    draws: numbers in [0, 1). cumulative: sums of the probabilities that top-p leaves. last:
+    position of the last token that it leaves. positions: of the tokens that were drawn.
+    """
+
+    draws: torch.Tensor
+    cumulative: torch.Tensor
+    last: torch.Tensor
+    positions: torch.Tensor
 
 
 def choose_tokens(
-    logits: torch.Tensor, draws: list[float], settings: dict, rounding: float = 0.0
+    logits: torch.Tensor, draws: list[float], sampling: Sampling, rounding: float = 0.0
 ) -> tuple[list[int], list[bool]]:
     """Return (one token a row, whether logits off by `rounding` would give the same one).
 
-    logits: (rows, vocabulary). draws: one number in [0, 1) a row. Temperature, then top-k, then top-p, then the draw
-    picks along the tokens from the most likely one on. A temperature below COLDEST is 0. Raises FloatingPointError for
-    a row without a largest finite number, from which nothing can be drawn.
+    logits: (rows, vocabulary). draws: one number in [0, 1) a row, which picks along the tokens that
+    are left, from the most likely one on. A temperature below COLDEST is 0. Raises
+    FloatingPointError for a row without a largest finite number, from which nothing can be drawn.
     """
     if not logits.amax(dim=-1).isfinite().all():
         raise FloatingPointError("the model's logits are no finite numbers")
-    if settings["temperature"] < COLDEST:
-        best, tokens = logits.float().topk(2, dim=-1)
-        return tokens[:, 0].tolist(), (best[:, 0] - best[:, 1] > 2 * rounding).tolist()
-    scores = logits.float() / settings["temperature"]
-    best, tokens, probabilities = _most_likely(scores, settings)
-    below = probabilities.cumsum(dim=-1) - probabilities
-    kept = probabilities.masked_fill(below >= settings["top_p"], 0.0)
-    heights = kept.cumsum(dim=-1)
-    goals = torch.tensor(draws, dtype=torch.float64)[:, None] * heights[:, -1:]
-    last = (kept > 0).sum(dim=-1, keepdim=True) - 1
-    places = torch.minimum(torch.searchsorted(heights, goals, right=True), last)
-    chosen = tokens.gather(1, places)[:, 0].tolist()
+    if sampling.temperature < COLDEST:
+        return _most_likely(logits.float(), rounding)
+
+    scores = logits.float() / sampling.temperature
+    ranked = rank_tokens(scores, sampling.top_k, sampling.top_p)
+    kept = top_p_filtering(ranked.probabilities, sampling.top_p)
+    draw = draw_positions(kept, draws)
+    tokens = ranked.tokens.gather(1, draw.positions)[:, 0].tolist()
     if not rounding:
-        return chosen, [True] * len(chosen)
-    return chosen, _certain(
-        best, probabilities, heights, last, places, draws, settings, rounding
-    ).tolist()
+        return tokens, [True] * len(tokens)
+    return tokens, _certain(ranked, draw, sampling, rounding).tolist()
 
 
-def _most_likely(
-    scores: torch.Tensor, settings: dict
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return (scores, tokens, probabilities) from the most likely token on, as many as top-k and top-p can take.
-
-    There may be more scores than probabilities: those show how near the next tokens come.
-    """
+def rank_tokens(scores: torch.Tensor, top_k: int, top_p: float) -> RankedTokens:
+    """Return as many of the most likely tokens as top-k and top-p can take."""
     vocabulary = scores.shape[-1]
-    k = min(settings["top_k"] or vocabulary, vocabulary)
-    if k > SHORTLIST and k == vocabulary:
-        best, tokens = scores.topk(SHORTLIST, dim=-1)
-        probabilities = (best - scores.logsumexp(dim=-1, keepdim=True)).exp().double().cpu()
-        if (probabilities[:, :-1].sum(dim=-1) > settings["top_p"] + 0.001).all():
-            return best.cpu(), tokens.cpu(), probabilities
+    leaves_some_out = 0 < top_k < vocabulary
+    if leaves_some_out or vocabulary <= SHORTLIST:
+        return top_k_filtering(scores, top_k)
+
+    # Of a large vocabulary top-p mostly takes few tokens.
+    best, tokens = scores.topk(SHORTLIST, dim=-1)
+    probabilities = (best - scores.logsumexp(dim=-1, keepdim=True)).exp().double().cpu()
+    held = probabilities[:, :-1].sum(dim=-1)
+    if (held > top_p + SHORTLIST_MARGIN).all():
+        return RankedTokens(best.cpu(), tokens.cpu(), probabilities)
+    return top_k_filtering(scores, top_k)
+
+
+def top_k_filtering(scores: torch.Tensor, top_k: int) -> RankedTokens:
+    """Return the k most likely tokens with their probabilities among themselves, and the score of
+    one more."""
+    vocabulary = scores.shape[-1]
+    k = min(top_k or vocabulary, vocabulary)
+
     best, tokens = scores.topk(min(k + 1, vocabulary), dim=-1)
     best, tokens = best.cpu(), tokens.cpu()
-    return best, tokens, best[:, :k].softmax(dim=-1).double()
+    return RankedTokens(best, tokens, best[:, :k].softmax(dim=-1).double())
 
 
-def _certain(best, probabilities, heights, last, places, draws, settings, rounding) -> torch.Tensor:
-    """Tell for each row whether every set of logits within `rounding` of these gives the same token.
+def top_p_filtering(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Return the probabilities with 0 beyond the smallest set of the most likely tokens that holds
+    `top_p`.
 
-    A share c of the mass moves by at most c (1 - c) times the change of the scores' differences; the order of two
-    tokens may change where their scores are closer than that; where the cut of top-p may fall elsewhere, all shares
-    are off by the mass of the tokens at the cut.
+    probabilities: (rows, m), in falling order. The first one always stays.
     """
-    moved = 2 * rounding / settings["temperature"]
-    whole = heights.gather(1, last)
-    high = heights.gather(1, places) / whole
-    low = high - probabilities.gather(1, places) / whole
-    # The mass at stake where the cut could fall one token earlier or later.
-    edge = settings["top_p"] * (1 - settings["top_p"]) * moved + SLACK
+    before = probabilities.cumsum(dim=-1) - probabilities
+    return probabilities.masked_fill(before >= top_p, 0.0)
+
+
+def draw_positions(kept: torch.Tensor, draws: list[float]) -> Draw:
+    """Return the position in each row at which the sum of its probabilities passes its share, by
+    `draws`, of them all.
+
+    kept: (rows, m), those of the first positions above 0.
+    """
+    numbers = torch.tensor(draws, dtype=torch.float64)
+    cumulative = kept.cumsum(dim=-1)
+    last = (kept > 0).sum(dim=-1, keepdim=True) - 1
+    goals = numbers[:, None] * cumulative[:, -1:]
+    positions = torch.searchsorted(cumulative, goals, right=True)
+    return Draw(numbers, cumulative, last, torch.minimum(positions, last))
+
+
+def _most_likely(logits: torch.Tensor, rounding: float) -> tuple[list[int], list[bool]]:
+    best, tokens = logits.topk(2, dim=-1)
+    lead = best[:, 0] - best[:, 1]
+    return tokens[:, 0].tolist(), (lead > 2 * rounding).tolist()
+
+
+def _certain(ranked: RankedTokens, draw: Draw, sampling: Sampling, rounding: float) -> torch.Tensor:
+    """Tell for each row whether every set of logits within `rounding` of these gives the same
+    token.
+
+    A share c of the mass moves by at most c (1 - c) times the change of the scores' differences;
+    the order of two tokens may change where their scores are closer than that; where the cut of
+    top-p may fall elsewhere, all shares are off by the mass of the tokens at the cut.
+    """
+    moved = 2 * rounding / sampling.temperature
+    inside = _within_share(ranked, draw, sampling.top_p, moved)
+    return (inside & _keeps_its_rank(ranked.scores, draw.positions, moved))[:, 0]
+
+
+def _within_share(ranked: RankedTokens, draw: Draw, top_p: float, moved: float) -> torch.Tensor:
+    """Tell whether the draw stays within the share of its token, wherever the ends of the share may
+    move to."""
+    whole = draw.cumulative.gather(1, draw.last)
+
+    stake = _mass_at_cut(ranked.probabilities, draw.last, whole, top_p, moved) / whole
+    high = draw.cumulative.gather(1, draw.positions) / whole
+    low = high - ranked.probabilities.gather(1, draw.positions) / whole
+    numbers = draw.draws[:, None]
+
+    def is_far_from(end: torch.Tensor) -> torch.Tensor:
+        margin = LINEAR_MARGIN * end * (1 - end) * moved + end * stake + SLACK
+        return (numbers - end).abs() > margin
+
+    is_first = draw.positions == 0  # whose share begins at 0, whatever the logits are
+    return (is_first | is_far_from(low)) & is_far_from(high)
+
+
+def _mass_at_cut(
+    probabilities: torch.Tensor,
+    last: torch.Tensor,
+    whole: torch.Tensor,
+    top_p: float,
+    moved: float,
+) -> torch.Tensor:
+    """Return the mass at stake where the cut of top-p could fall one token earlier or later, 0
+    where it could not."""
+    if top_p >= 1:  # no cut
+        return torch.zeros_like(whole)
+
+    edge = top_p * (1 - top_p) * moved + SLACK
+    final = probabilities.shape[1] - 1
     at_cut = probabilities.gather(1, last)
-    beyond = probabilities.gather(1, (last + 1).clamp(max=probabilities.shape[1] - 1))
-    near = (settings["top_p"] - (whole - at_cut) < edge) | (whole - settings["top_p"] < edge)
-    near &= torch.tensor(settings["top_p"] < 1)
-    stake = torch.where(near, (at_cut + beyond + 2 * edge) / whole, 0.0)
-    draw = torch.tensor(draws, dtype=torch.float64)[:, None]
-    inside = torch.ones_like(near)
-    for share, first in ((low, places == 0), (high, torch.zeros_like(near))):
-        margin = 1.5 * share * (1 - share) * moved + share * stake + SLACK
-        inside &= first | ((draw - share).abs() > margin)
-    score = best.double().gather(1, places)
-    above = best.double().gather(1, (places - 1).clamp(min=0))
-    after = best.double().gather(1, (places + 1).clamp(max=best.shape[1] - 1))
-    inside &= (places == 0) | (above - score > moved)
-    inside &= (places == best.shape[1] - 1) | (score - after > moved)
-    return inside[:, 0]
+    beyond = probabilities.gather(1, (last + 1).clamp(max=final))
+
+    earlier = top_p - (whole - at_cut) < edge
+    later = whole - top_p < edge
+    return torch.where(earlier | later, at_cut + beyond + 2 * edge, 0.0)
+
+
+def _keeps_its_rank(scores: torch.Tensor, positions: torch.Tensor, moved: float) -> torch.Tensor:
+    """Tell whether no neighbour of the token in the order of the scores could change places with
+    it."""
+    final = scores.shape[1] - 1
+
+    score = scores.double().gather(1, positions)
+    above = scores.double().gather(1, (positions - 1).clamp(min=0))
+    below = scores.double().gather(1, (positions + 1).clamp(max=final))
+
+    keeps_above = (positions == 0) | (above - score > moved)
+    keeps_below = (positions == final) | (score - below > moved)
+    return keeps_above & keeps_below

@@ -1,22 +1,31 @@
-"""How large a prepared language model is, read from the heads of its files: weights, adapter and activations in bytes.
+"""How large a prepared language model is, read from the heads of its files: weights, adapter and
+activations in bytes.
 
-What fine-tuning holds beside the weights is an estimate, and called so where it is shown. Nothing heavy is imported.
+What fine-tuning holds beside the weights is an estimate, and called so where it is shown. Nothing
+heavy is imported.
 """
 
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import parse_json, read_foreign_json
+from archloop.settings.sections import Finetuning, Loading
 
 # Bytes a weight takes once loaded; `auto` is bfloat16 on a GPU that has it, float32 on a CPU.
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-# nf4 with double quantisation: 4 bits and 0.127 more for its constants (QLoRA, Dettmers et al. 2023).
+# nf4 with double quantisation: 4 bits and 0.127 more for its constants (QLoRA, Dettmers et al.
+# 2023).
 NF4_BYTES = 4.127 / 8
-# Activations of one layer that wait for the backward pass, for a token and a unit of width, in 16 bits and without the
-# attention's square, which is never stored (Korthikanti et al. 2022); with checkpoints only the layer's input waits.
+# Activations of one layer that wait for the backward pass, for a token and a unit of width, in 16
+# bits and without the attention's square, which is never stored (Korthikanti et al. 2022); with
+# checkpoints only the layer's input waits.
 LAYER_BYTES, CHECKPOINT_BYTES = 34, 2
+# A weight of the adapter in 32 bits, its gradient, and the two moments of AdamW.
+ADAPTER_BYTES = 16
 # Logits, their softmax and its gradient, in 32 bits.
 LOGIT_BYTES = 12
 # What the size of the cache hangs on; the first three have no default.
@@ -30,28 +39,47 @@ SHAPE = (
 # The names that transformers looks for: the weights in one file, or the index of their parts.
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 LARGEST_HEAD = 100 * 2**20
+# Layer and name of a projection, in the name of its weight.
 PROJECTION = re.compile(r"\.(\d+)\.(?:.*\.)?(\w+)\.weight$")
 # Tokens by which the room for keys and values grows.
 GROWTH = 128
 
 
-def read_header(path: Path) -> dict[str, dict]:
-    """Return the head of a safetensors file: name -> dtype, shape and place; `__metadata__` where there is one.
+@dataclass(frozen=True)
+class Tensor:
+    """What the head of a file says of one tensor.
+
+    dtype: as safetensors calls it (F32, BF16, ...).
+    """
+
+    dtype: str
+    shape: list[int]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The head of a safetensors file: its tensors by name, and what its writer noted of it."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def read_header(path: Path) -> Header:
+    """Return the head of a safetensors file.
 
     Raises InputError when the file is missing, no such file, or shorter than its head says.
     """
     try:
         with open(path, "rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
-            head = parse_json(opened.read(min(length, LARGEST_HEAD)))
-            end = max(
-                (
-                    value["data_offsets"][1]
-                    for name, value in head.items()
-                    if name != "__metadata__"
-                ),
-                default=0,
-            )
+            head: Any = parse_json(opened.read(min(length, LARGEST_HEAD)))
+        metadata = head.pop("__metadata__", {})
+
+        tensors, end = {}, 0
+        for name, entry in head.items():
+            tensors[name] = Tensor(entry["dtype"], entry["shape"])
+            end = max(end, entry["data_offsets"][1])
+        whole = 8 + length + end
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file; delete its folder's manifest, or run prepare again"
@@ -60,22 +88,28 @@ def read_header(path: Path) -> dict[str, dict]:
         raise InputError(
             f"{path}: no whole safetensors file ({error}); delete it and run again"
         ) from None
-    if path.stat().st_size != 8 + length + end:
-        raise InputError(
-            f"{path}: {path.stat().st_size} bytes, not {8 + length + end}; delete it and run again"
-        )
-    return head
+
+    size = path.stat().st_size
+    if size != whole:
+        raise InputError(f"{path}: {size} bytes, not {whole}; delete it and run again")
+    return Header(tensors, metadata)
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that transformers loads, model.safetensors or else those of its index; others may lie there."""
+    """Return the files that transformers loads, model.safetensors or else those of its index.
+
+    Others may lie there.
+    """
     if (folder / WHOLE).is_file() or not (folder / INDEX).is_file():
         return [folder / WHOLE] if (folder / WHOLE).is_file() else []
     return [folder / name for name in named_weights(folder / INDEX)]
 
 
 def named_weights(index: Path) -> list[str]:
-    """Return the names of the files that an index of weights names; raise InputError for one that is no index."""
+    """Return the names of the files that an index of weights names.
+
+    Raises InputError for one that is no index.
+    """
     names = read_foreign_json(index, "weight_map")["weight_map"]
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise InputError(f"{index}: its weight_map is no index of files")
@@ -83,47 +117,56 @@ def named_weights(index: Path) -> list[str]:
 
 
 def weight_shapes(folder: Path) -> dict[str, list[int]]:
-    """Return name -> shape of all weights of a prepared model; raise InputError when a file is not whole."""
-    heads = [read_header(path) for path in weight_files(folder)]
-    return {
-        name: value["shape"]
-        for head in heads
-        for name, value in head.items()
-        if name != "__metadata__"
-    }
+    """Return name -> shape of all weights of a prepared model.
+
+    Raises InputError when a file is not whole.
+    """
+    shapes = {}
+    for path in weight_files(folder):
+        for name, tensor in read_header(path).tensors.items():
+            shapes[name] = tensor.shape
+    return shapes
 
 
-def check_projections(shapes: dict[str, list[int]], finetuning: dict) -> None:
-    """Raise InputError when a target or a layer of the settings is none that the model has, as far as names tell."""
-    found = [PROJECTION.search(name) for name, shape in shapes.items() if len(shape) == 2]
-    names, layers = ({match[part] for match in found if match} for part in (2, 1))
+def check_projections(shapes: dict[str, list[int]], finetuning: Finetuning) -> None:
+    """Raise InputError when a target or a layer of the settings is none that the model has, as far
+    as names tell."""
+    names, layers = set(), set()
+    for name, shape in shapes.items():
+        match = PROJECTION.search(name)
+        if match and len(shape) == 2:
+            layers.add(match[1])
+            names.add(match[2])
     if not names:  # packed in a format of their own
         return
-    missing = sorted(set(finetuning["targets"]) - names)
+
+    missing = sorted(set(finetuning.targets) - names)
     if missing:
         raise InputError(
-            f"finetuning.targets: the model has no {', '.join(missing)}, but {', '.join(sorted(names))}"
+            f"finetuning.targets: the model has no {', '.join(missing)}, but"
+            f" {', '.join(sorted(names))}"
         )
-    first, last = finetuning["layers"] or (0, len(layers))
+    first, last = finetuning.layers or (0, len(layers))
     if not 0 <= first < last <= len(layers):
         raise InputError(
             f"finetuning.layers: [{first}, {last}], but the model's layers are [0, {len(layers)}]"
         )
 
 
-def text_config(folder: Path) -> dict:
+def text_config(folder: Path) -> dict[str, Any]:
     """Return config.json of a prepared model, of its text part where it has several."""
     config = read_foreign_json(folder / "config.json", "model_type")
     return config.get("text_config") or config
 
 
-def sees_part(config: dict) -> bool:
-    """Tell from its text_config whether a layer of a model attends to a window or a chunk of the text alone."""
+def sees_part(config: dict[str, Any]) -> bool:
+    """Tell from its text_config whether a layer of a model attends to a window or a chunk of the
+    text alone."""
     kinds = config.get("layer_types")
     if kinds:
         return any(kind.startswith(("sliding", "chunked")) for kind in kinds)
-    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
-    return bool(window or config.get("attention_chunk_size"))
+    has_window = config.get("use_sliding_window", True) and config.get("sliding_window")
+    return bool(has_window or config.get("attention_chunk_size"))
 
 
 def context_length(folder: Path) -> float:
@@ -131,63 +174,65 @@ def context_length(folder: Path) -> float:
     return text_config(folder).get("max_position_embeddings") or math.inf
 
 
-def cache_bytes(config: dict, number: int) -> int:
-    """Return the bytes of one token's keys and values: 2 x layers x key-value heads x head size x those of a number.
+def cache_bytes(config: dict[str, Any], number_bytes: int) -> int:
+    """Return the bytes of one token's keys and values: 2 x layers x key-value heads x head size x
+    those of a number.
 
     config: the values by the names in SHAPE.
     """
     heads = config.get("num_key_value_heads") or config["num_attention_heads"]
     head_size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    return 2 * config["num_hidden_layers"] * heads * head_size * number
+    layers = config["num_hidden_layers"]
+    return int(2 * layers * heads * head_size * number_bytes)
 
 
-def loaded_bytes(shapes: dict[str, list[int]], loading: dict, gpu: bool) -> int:
+def loaded_bytes(shapes: dict[str, list[int]], loading: Loading, gpu: bool) -> int:
     """Return the bytes that the weights take in memory under the settings `loading`.
 
     nf4 packs the matrices between the embeddings, which stay in 16 bits.
     """
-    plain = BYTES.get(loading["dtype"], 2 if gpu else 4)
+    plain = BYTES.get(loading.dtype, 2 if gpu else 4)
     total = 0.0
     for name, shape in shapes.items():
-        packed = (
-            loading["quantization"] == "nf4"
-            and len(shape) == 2
-            and not re.search("embed|lm_head", name)
-        )
+        is_matrix = len(shape) == 2 and not re.search("embed|lm_head", name)
+        packed = loading.quantization == "nf4" and is_matrix
         total += math.prod(shape) * (NF4_BYTES if packed else plain)
     return round(total)
 
 
-def adapter_parameters(shapes: dict[str, list[int]], finetuning: dict) -> int:
-    """Return how many weights the adapter has: rank x (in + out) for each projection that carries one."""
-    first, last = finetuning["layers"] or (0, math.inf)
+def adapter_parameters(shapes: dict[str, list[int]], finetuning: Finetuning) -> int:
+    """Return how many weights the adapter has: rank x (in + out) for each projection that carries
+    one."""
+    first, last = finetuning.layers or (0, math.inf)
     total = 0
     for name, shape in shapes.items():
-        found = PROJECTION.search(name)
-        if found and found[2] in finetuning["targets"] and first <= int(found[1]) < last:
-            total += finetuning["lora_rank"] * sum(shape)
+        match = PROJECTION.search(name)
+        if match and match[2] in finetuning.targets and first <= int(match[1]) < last:
+            total += finetuning.lora_rank * sum(shape)
     return total
 
 
-def training_bytes(shapes: dict[str, list[int]], model: dict, finetuning: dict) -> int:
-    """Return an estimate of what fine-tuning holds beside the weights: adapter, optimiser and activations.
+def training_bytes(
+    shapes: dict[str, list[int]], model: dict[str, Any], finetuning: Finetuning
+) -> int:
+    """Return an estimate of what fine-tuning holds beside the weights: adapter, optimiser and
+    activations.
 
-    model: its text_config. The adapter takes 16 bytes a weight (itself, its gradient, AdamW's two moments);
-    activations are those of one batch of the longest pairs that the settings let through; dpo has two answers to each
-    prompt in it.
+    model: its text_config. The adapter takes 16 bytes a weight (itself, its gradient, AdamW's two
+    moments); activations are those of one batch of the longest pairs that the settings let through;
+    dpo has two answers to each prompt in it.
     """
-    tokens = (
-        finetuning["batch_size"]
-        * finetuning["max_pair_tokens"]
-        * (2 if finetuning["method"] == "dpo" else 1)
-    )
+    tokens = finetuning.batch_size * finetuning.max_pair_tokens
+    if finetuning.method == "dpo":
+        tokens *= 2
+
     width, layers = model.get("hidden_size", 0), model.get("num_hidden_layers", 0)
-    if finetuning["gradient_checkpointing"]:
-        activations = tokens * width * (CHECKPOINT_BYTES * layers + LAYER_BYTES)
-    else:
-        activations = tokens * width * LAYER_BYTES * layers
-    return (
-        16 * adapter_parameters(shapes, finetuning)
-        + activations
-        + tokens * model.get("vocab_size", 0) * LOGIT_BYTES
-    )
+    layer_bytes = LAYER_BYTES * layers
+    if finetuning.gradient_checkpointing:
+        # One layer at a time has all of its activations.
+        layer_bytes = CHECKPOINT_BYTES * layers + LAYER_BYTES
+
+    adapter = ADAPTER_BYTES * adapter_parameters(shapes, finetuning)
+    activations = tokens * width * layer_bytes
+    logits = tokens * model.get("vocab_size", 0) * LOGIT_BYTES
+    return int(adapter + activations + logits)

@@ -1,9 +1,8 @@
 """What a run asks of its model: whole files, a tokenizer, room for texts and for training."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from archloop.model.loading import check_model
 from archloop.model.memory import (
     BYTES,
     SHAPE,
@@ -16,6 +15,7 @@ from archloop.model.memory import (
     training_bytes,
     weight_shapes,
 )
+from archloop.model.prepared import check_model
 from archloop.preflight import slurm_checks
 from archloop.preflight.node_report import NodeReport
 from archloop.preflight.planned_run import Finding, PlannedRun, error, gigabytes, ok, warning
@@ -40,9 +40,9 @@ class Written:
 
 def check_model_files(run: PlannedRun) -> Iterator[Finding]:
     """Every file that the model's manifest names, as large as it says."""
-    manifest = check_model(run.model)
+    prepared = check_model(run.model)
     shapes = weight_shapes(run.model)
-    size = sum(file["bytes"] for file in manifest["files"].values())
+    size = sum(file.bytes for file in prepared.files.values())
 
     yield ok(
         "model",
@@ -133,7 +133,7 @@ def _cache(run: PlannedRun, longest: Written) -> Iterator[Finding]:
 def _finetuning_limits(run: PlannedRun) -> Iterator[Finding]:
     shapes, context = weight_shapes(run.model), context_length(run.model)
     for settings in finetunings(run):
-        check_projections(shapes, asdict(settings))
+        check_projections(shapes, settings)
         if settings.max_pair_tokens > context:
             yield warning(
                 "limits",
@@ -170,10 +170,10 @@ def check_memory(run: PlannedRun, node: NodeReport | None) -> Iterator[Finding]:
     memory, source = _gpu_memory(run, node)
     shapes, model = weight_shapes(run.model), text_config(run.model)
     # The weights stay the same, the activations are those of the largest fine-tuning.
-    weights = loaded_bytes(shapes, asdict(run.loading), gpu=True)
+    weights = loaded_bytes(shapes, run.loading, gpu=True)
     training = 0
     for settings in finetunings(run):
-        training = max(training, training_bytes(shapes, model, asdict(settings)))
+        training = max(training, training_bytes(shapes, model, settings))
     yield _compared(memory, source, weights, training)
 
 

@@ -10,9 +10,9 @@ from archloop.data.dataset_file import DatasetDescription, read_metadata
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.generation.answers import OPENINGS
-from archloop.generation.write_prompts import read_hints, read_template, write_prompt
+from archloop.generation.write_prompts import read_hints, read_template, task_of, write_prompt
 from archloop.layout import ROOT
-from archloop.model.loading import MANIFEST
+from archloop.model.prepared import MANIFEST
 from archloop.preflight.planned_run import PlannedRun
 from archloop.settings.chains import effective
 
@@ -81,11 +81,11 @@ class PromptLengths:
         self, template: str, hints: str, dataset: str, epochs: int, budget: int
     ) -> int:
         """Return the tokens of the longest prompt over all hints. budget: of parameters."""
-        read, goal = read_template(ROOT / template), {"epochs": epochs, "parameter_budget": budget}
-        described = description_of(self.run, dataset)
+        read = read_template(ROOT / template)
+        task = task_of(description_of(self.run, dataset), epochs, budget)
         lengths = []
         for hint in read_hints(ROOT / hints).values():
-            lengths.append(self._tokens(write_prompt(read, described, goal, hint, [])))
+            lengths.append(self._tokens(write_prompt(read, task, hint, [])))
         return max(lengths)
 
 

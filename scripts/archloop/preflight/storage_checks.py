@@ -20,6 +20,7 @@ from archloop.preflight.planned_run import (
 )
 from archloop.sandbox.readable_files import check_hidden
 from archloop.settings.chains import effective
+from archloop.settings.sections import Finetuning
 
 # What one candidate leaves in results/, in bytes: prompt, answer, record and row of the corpus,
 # with room to spare.
@@ -123,7 +124,7 @@ def results_bytes(run: PlannedRun) -> int:
             continue
 
         chain, cycle = cell
-        finetuning = effective(run.settings, "finetuning", chain, cycle)
+        finetuning = Finetuning(**effective(run.settings, "finetuning", chain, cycle))
         adapter = 4 * adapter_parameters(shapes, finetuning)
         candidates = effective(run.settings, "cycle", chain, cycle)["candidates"]
         total += adapter + CANDIDATE_BYTES * candidates

@@ -1,15 +1,12 @@
 """The seed corpus: programs that were measured as any candidate is, each with its prompt."""
 
-from typing import Any
-
-import jinja2
 import polars as pl
 
 from archloop.corpus.candidates import CandidateRow, program_of
 from archloop.corpus.tables import CORPUS, frame_of
 from archloop.data.dataset_file import DatasetMetadata
 from archloop.errors import InputError
-from archloop.generation.write_prompts import seed_prompt
+from archloop.generation.write_prompts import PromptTexts, Task, seed_prompt
 from archloop.novelty.gate import AMONG_SEEDS, near_copies
 from archloop.seed_corpus.rows import LeftOut
 
@@ -17,18 +14,17 @@ from archloop.seed_corpus.rows import LeftOut
 def build_seed_corpus(
     rows: list[CandidateRow],
     dataset: DatasetMetadata,
-    template: jinja2.Template,
-    hints: dict[str, str],
-    goal: dict[str, Any],
+    texts: PromptTexts,
+    task: Task,
 ) -> tuple[pl.DataFrame, list[LeftOut]]:
     """Return (corpus rows in the order of the programs, what was dropped and why).
 
-    rows: the programs, which have a family, with their evaluations. goal: epochs and
-    parameter_budget, for the prompts. Dropped is what does not train, what is over the budget that
-    its prompt states, and near-copies of an earlier program.
+    rows: the programs, which have a family, with their evaluations. texts, task: of the prompts.
+    Dropped is what does not train, what is over the budget that its prompt states, and near-copies
+    of an earlier program.
     """
     rows = sorted(rows, key=lambda row: row["index"])
-    reasons = _unfit(rows, goal["parameter_budget"])
+    reasons = _unfit(rows, task.parameter_budget)
     fit = [row for row in rows if row["id"] not in reasons]
     copies, signatures = near_copies(
         [row["id"] for row in fit],
@@ -47,7 +43,7 @@ def build_seed_corpus(
             **row,
             "outcome": "admitted",
             "dataset": dataset.name,
-            "prompt": seed_prompt(template, hints, dataset, goal, row),
+            "prompt": seed_prompt(texts, task, row),
             "signature": signature,
             "shingle_tokens": AMONG_SEEDS.shingle_tokens,
         }

@@ -30,15 +30,20 @@ from archloop.errors import InputError
 from archloop.evaluation.records import Record
 from archloop.files import read_jsonl
 from archloop.generation.write_prompts import (
+    Contents,
+    PromptTexts,
+    References,
+    any_prompt_fits,
     cycle_prompts,
     read_hints,
     read_template,
     room_for_answer,
+    task_of,
 )
 from archloop.layout import CANDIDATES, PROMPTS, cells_with
 from archloop.machine import host, versions
 from archloop.settings.schema import section
-from archloop.settings.sections import Admission, Evaluation, Novelty
+from archloop.settings.sections import Admission, Evaluation, Generation, Loading, Novelty
 from archloop.workflow.provenance import locate, provenance_path, read_provenance
 
 VERDICT = (
@@ -164,27 +169,23 @@ def replay_prompt(recorded: Recorded) -> Step:
     job = recorded.job(PROMPTS)
     options, settings = job.options, job.settings["prompts"]
     template, hints = _by_suffix(job, ".j2"), _by_suffix(job, ".yaml")
-    references = settings["references"]
-    fits = {}
+    shown = settings["references"]
+    fits = any_prompt_fits
     model = job.input("manifest.json")
     if model is not None:
-        fits["fits"] = room_for_answer(model.parent, options["max_new_tokens"], options["opening"])
+        fits = room_for_answer(model.parent, options["max_new_tokens"], options["opening"])
 
-    index = recorded.row["index"]
-    rows = cycle_prompts(
-        chain=options["chain"],
-        cycle=options["cycle"],
-        seed=options["seed"],
-        count=index + 1,
-        template=read_template(template),
-        hints=read_hints(hints),
-        dataset=read_metadata(job.dataset()),
-        goal={key: options[key] for key in ("epochs", "parameter_budget")},
-        corpus=read_corpus(job.corpora()).to_dicts() if references else [],
-        references=references,
-        **fits,
+    contents = Contents(
+        PromptTexts(read_template(template), read_hints(hints)),
+        task_of(read_metadata(job.dataset()), options["epochs"], options["parameter_budget"]),
+        References(
+            corpus=read_corpus(job.corpora()).to_dicts() if shown else [],
+            count=shown,
+            fits=fits,
+        ),
     )
-
+    index = recorded.row["index"]
+    rows = cycle_prompts(options["chain"], options["cycle"], options["seed"], index + 1, contents)
     return _compare("prompt", rows[index]["prompt"], recorded.row["prompt"])
 
 
@@ -215,20 +216,22 @@ def _of_index(candidates: list[Candidate], index: int) -> Candidate:
 
 
 def _answer(recorded: Recorded, job: Job, device: str) -> Iterator[Step]:
-    from archloop.generation.generate import generate
+    from archloop.generation.generate import GenerationJob, generate
 
     row = recorded.row
     model = next(path for path in job.inputs if path.name == "manifest.json")
     adapter = job.input("adapter_model.safetensors")
-    prompts = read_jsonl(recorded.cycle_folder / "prompts.jsonl")
-    own = [prompt for prompt in prompts if prompt["index"] == row["index"]]
-    settings, loading = job.settings["generation"], job.settings["loading"]
+    prompts: list[Any] = read_jsonl(recorded.cycle_folder / PROMPTS)
+    asked = [prompt for prompt in prompts if prompt["index"] == row["index"]]
+    settings = Generation(**_settings(job, "generation"))
+    loading = Loading(**_settings(job, "loading"))
     with tempfile.TemporaryDirectory() as scratch:
-        kept = Path(scratch) / "answers.jsonl"
-        (again,), record = generate(own, model.parent, adapter, settings, loading, device, kept)
+        log = Path(scratch) / "answers.jsonl"
+        work = GenerationJob(model.parent, adapter, settings, loading, log)
+        (again,), record = generate(asked, work, device)
 
-    yield _compare("answer", again["raw"], row["raw"], job, record["device"])
-    yield _compare("program", again["program"], row["program"], job, record["device"])
+    yield _compare("answer", again["raw"], row["raw"], job, record.device)
+    yield _compare("program", again["program"], row["program"], job, record.device)
 
 
 def _evaluation(recorded: Recorded, device: str, isolation: str) -> Step:

@@ -20,7 +20,7 @@ from archloop.layout import (
     Cell,
     cells_with,
 )
-from archloop.model.loading import MANIFEST, check_model
+from archloop.model.prepared import MANIFEST, check_model
 from archloop.monitoring import live_page
 from archloop.progress import Progress
 from archloop.report.parts import VERIFIED
