@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from archloop.settings.sections import Evaluation
 
@@ -41,7 +41,7 @@ class Graph(TypedDict):
     digest: str
     method: str
     operations: int
-    nodes: list
+    nodes: list[list[Any]]
 
 
 class Record(TypedDict, total=False):
@@ -117,7 +117,7 @@ class CandidateReport:
     detail: str = ""
     parameters: int | None = None
     multiply_adds: int | None = None  # of one image
-    graph: dict | None = None
+    graph: Graph | None = None
     epochs: list[Epoch] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     format: str = ""

@@ -137,11 +137,12 @@ def _graph(said: dict) -> Graph:
         if not isinstance(node, list) or len(node) != 4 or not isinstance(node[0], str):
             raise ValueError("nodes")
 
+    shown: list[Any] = [_printable(node) for node in nodes]
     return {
         "digest": digest,
         "method": "trace",
         "operations": _whole(said["operations"]),
-        "nodes": [_printable(node) for node in nodes],
+        "nodes": shown,
     }
 
 

@@ -3,7 +3,7 @@ references."""
 
 import dataclasses
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -131,7 +131,7 @@ def write_prompt(
     return text.strip() + "\n"
 
 
-def seed_prompt(texts: PromptTexts, task: Task, row: dict[str, Any]) -> str:
+def seed_prompt(texts: PromptTexts, task: Task, row: Mapping[str, Any]) -> str:
     """Return the prompt that a program of the seed corpus answers: its own hint, no references.
 
     row: family and, of a LEMUR program, id and hints: names of those that fit. A family has the

@@ -31,16 +31,15 @@ from archloop.monitoring.live_cycles import (
 )
 from archloop.monitoring.live_jobs import Records, read_records
 from archloop.monitoring.status import (
-    Job,
     durations,
     expected,
-    plan,
     recorded,
     seconds_left,
     settings_of,
 )
 from archloop.progress import duration
 from archloop.settings.chains import effective
+from archloop.settings.planned_files import Job, plan
 
 ON_GPU = ("generate", "evaluate", "finetune")
 PACE_S = 6 * 3600

@@ -12,9 +12,9 @@ from typing import Any
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import SUMMARY, Cell
-from archloop.monitoring.status import Job
 from archloop.outcomes import NOT_VALID, OUTCOMES
 from archloop.settings.chains import cycles_of, effective
+from archloop.settings.planned_files import Job
 
 DONE = "done"
 RUNNING = "running"

@@ -23,9 +23,9 @@ from archloop.monitoring.live_cycles import (
 )
 from archloop.monitoring.live_facts import facts, moment
 from archloop.monitoring.live_jobs import Failure
-from archloop.monitoring.status import Job
 from archloop.outcomes import NOT_VALID
 from archloop.progress import get_logger
+from archloop.settings.planned_files import Job
 
 NAME = "live.html"
 STYLE = PAGE / "live.css"

@@ -7,7 +7,7 @@ from pathlib import Path
 from archloop.data.dataset_file import SPLITS, read_metadata
 from archloop.layout import ADAPTER
 from archloop.model.memory import adapter_parameters, weight_shapes
-from archloop.monitoring.status import durations, plan
+from archloop.monitoring.status import durations
 from archloop.preflight import node_probe
 from archloop.preflight.planned_run import (
     Finding,
@@ -20,6 +20,7 @@ from archloop.preflight.planned_run import (
 )
 from archloop.sandbox.readable_files import check_hidden
 from archloop.settings.chains import effective
+from archloop.settings.planned_files import plan
 from archloop.settings.sections import Finetuning
 
 # What one candidate leaves in results/, in bytes: prompt, answer, record and row of the corpus,

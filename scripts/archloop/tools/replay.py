@@ -9,7 +9,7 @@ import difflib
 import itertools
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,7 @@ def replay_prompt(recorded: Recorded) -> Step:
     options, settings = job.options, job.settings["prompts"]
     template, hints = _by_suffix(job, ".j2"), _by_suffix(job, ".yaml")
     shown = settings["references"]
-    fits = any_prompt_fits
+    fits: Callable[[str], bool] = any_prompt_fits
     model = job.input("manifest.json")
     if model is not None:
         fits = room_for_answer(model.parent, options["max_new_tokens"], options["opening"])
