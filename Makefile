@@ -33,6 +33,7 @@ test-gpu: $(VENV)/.ready-dev
 check: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check --compact-diff Snakefile rules
 	@PATH="$(abspath $(BIN)):$$PATH" snakemake --lint --configfile config/demo.yaml
 

@@ -45,7 +45,8 @@ def device_name(device: str) -> str:
         return "cpu"
     import torch
 
-    return torch.cuda.get_device_name(device)
+    name: str = torch.cuda.get_device_name(device)
+    return name
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The key that a score is kept under: all that it is a function of."""
 
 import json
+from typing import Any
 
 from archloop.files import sha256_text
 from archloop.layout import SCRIPTS
@@ -13,7 +14,7 @@ PACKAGES = ("python", "torch", "torchvision", "numpy")
 
 
 def protocol_digest(
-    settings: dict, dataset: str, seed: int, device: str, versions: dict[str, str]
+    settings: dict[str, Any], dataset: str, seed: int, device: str, versions: dict[str, str]
 ) -> str:
     """Return the part of a key that all programs share.
 

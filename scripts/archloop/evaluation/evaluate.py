@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from archloop.allocation import choose_workers, memory_mb, processors
 from archloop.errors import InputError
@@ -62,13 +63,13 @@ class _Evaluated:
 
 
 def evaluate(
-    candidates: list[dict],
+    candidates: list[dict[str, Any]],
     dataset: Path,
     settings: Evaluation,
     seed: int,
     store: Path,
     resources: JobResources,
-) -> tuple[list[dict], dict]:
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return (records in the order of the candidates, run record).
 
     candidates: rows with id and program. store: folder of known scores. Raises InputError when the

@@ -9,7 +9,7 @@ import random
 import sys
 import types
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ def seed_everything(seed: int) -> None:
 
 
 def builder(
-    program: str, in_shape: tuple[int, ...], out_shape: tuple[int, ...], prm: dict
+    program: str, in_shape: tuple[int, ...], out_shape: tuple[int, ...], prm: dict[str, Any]
 ) -> Builder:
     """Run the program and return a function of a device that makes its Net there.
 
@@ -87,7 +87,7 @@ def checked(build: Builder, in_shape: tuple[int, ...], classes: int) -> torch.nn
 
 def _try_forward(
     build: Builder, in_shape: tuple[int, ...], device: str
-) -> tuple[torch.nn.Module, object] | None:
+) -> tuple[torch.nn.Module, Any] | None:
     """Return (model, its answer to images of zeros) on a device.
 
     None where only the device `meta` is in its way. Raises Stop where the program fails.
@@ -166,9 +166,9 @@ def count_parameters(model: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in parameters_of(model))
 
 
-def _held(module: torch.nn.Module, name: str) -> dict:
+def _held(module: torch.nn.Module, name: str) -> dict[str, Any]:
     """Return what a module holds under a name; raise Stop for what only looks like a dictionary."""
-    held: dict = _attributes(module)[name]
+    held: dict[str, Any] = _attributes(module)[name]
     if type(held) not in (dict, collections.OrderedDict):
         raise Stop("construct", f"its {name} is a {type(held).__name__}, no dict")
     return held
@@ -212,7 +212,8 @@ def multiply_adds(model: torch.nn.Module, in_shape: tuple[int, ...]) -> int:
         counter = FlopCounterMode(display=False)
         with contextlib.suppress(RuntimeError), counter, torch.no_grad():
             model(torch.zeros((batch, *in_shape[1:]), device=device))
-            return counter.get_total_flops() // (2 * batch)
+            operations: int = counter.get_total_flops()
+            return operations // (2 * batch)
     raise ValueError("it runs with no batch")
 
 

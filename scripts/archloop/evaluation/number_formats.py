@@ -70,8 +70,10 @@ def first_that_works(choices: list[Format], try_out: Callable[[Format], object])
     return choices[-1]
 
 
-def autocast(precision: str, device: str) -> contextlib.AbstractContextManager:
+def autocast(precision: str, device: str) -> contextlib.AbstractContextManager[object]:
     """Return the context of a forward pass."""
     if precision == "float32":
         return contextlib.nullcontext()
-    return torch.autocast(torch.device(device).type, torch.bfloat16)
+    kind = torch.device(device).type
+    mixed: contextlib.AbstractContextManager[object] = torch.autocast(kind, torch.bfloat16)
+    return mixed

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.nn.functional import interpolate
@@ -34,7 +35,7 @@ class Plan:
     seed: int
     device: str
     format: Format = PLAIN
-    prm: dict = field(default_factory=dict)  # the program's hyperparameters
+    prm: dict[str, Any] = field(default_factory=dict)  # the program's hyperparameters
 
 
 def preparer(mean: list[float], std: list[float], plan: Plan) -> Prepare:

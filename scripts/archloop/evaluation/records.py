@@ -69,7 +69,7 @@ class Record(TypedDict, total=False):
     isolation: str
     format: str  # of numbers and memory
 
-    protocol: dict  # section evaluation as it held
+    protocol: dict[str, Any]  # section evaluation as it held
     seed: int
     device: str
     versions: dict[str, str]

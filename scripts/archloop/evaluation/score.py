@@ -89,7 +89,7 @@ def _died(status: int) -> Record:
     return _without_result(outcome, f"{NO_RESULT} with {how} and no result")
 
 
-def _checked(said: dict) -> Record:
+def _checked(said: dict[str, Any]) -> Record:
     """Return what the candidate's process says of it as a record, every value of the type that it
     must have.
 
@@ -114,7 +114,7 @@ def _checked(said: dict) -> Record:
     return record
 
 
-def _epoch(said: dict) -> Epoch:
+def _epoch(said: dict[str, Any]) -> Epoch:
     return {
         "repeat": _whole(said["repeat"]),
         "loss": _number_or_none(said["loss"]),
@@ -122,7 +122,7 @@ def _epoch(said: dict) -> Epoch:
     }
 
 
-def _graph(said: dict) -> Graph:
+def _graph(said: dict[str, Any]) -> Graph:
     """Return a graph as graph_fingerprint gives it: so many nodes, lists so deep, texts that can be
     seen.
     """
@@ -276,7 +276,8 @@ def merged(records: list[Record]) -> Record:
         seconds[stage] = round(sum(record["seconds"].get(stage, 0) for record in records), 4)
 
     accuracies = _values(records, "accuracy")
-    return records[0] | {
+    return {
+        **records[0],
         "accuracy": statistics.fmean(accuracies),
         "accuracy_sd": statistics.stdev(accuracies),
         "balanced_accuracy": statistics.fmean(_values(records, "balanced_accuracy")),

@@ -31,7 +31,7 @@ class Server:
     by there.
     """
 
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     channel: socket.socket
     messages: IO[bytes]  # what it and the supervisors wrote on their standard error
     instructions: str = ""

@@ -302,7 +302,8 @@ def _finite(losses: list[torch.Tensor]) -> list[float]:
     values = torch.stack(losses).float()
     if not values.isfinite().all():
         raise Stop("diverged", f"the loss is no finite number in the first {len(losses)} steps")
-    return values.tolist()
+    numbers: list[float] = values.tolist()
+    return numbers
 
 
 class _Loader:
@@ -366,4 +367,5 @@ def _predict(
             if not answers.isfinite().all():
                 raise Stop("diverged", "its answers are no finite numbers")
             parts.append(answers.argmax(dim=1))
-    return torch.cat(parts).to(torch.uint8).cpu().numpy().tobytes()
+    predicted: bytes = torch.cat(parts).to(torch.uint8).cpu().numpy().tobytes()
+    return predicted

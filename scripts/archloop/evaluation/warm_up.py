@@ -29,7 +29,7 @@ def take_a_step(device: str) -> None:
     Raises whatever the device raises, and RuntimeError when the loss is no finite number.
     """
     gpu = device.startswith("cuda")
-    precision: contextlib.AbstractContextManager = contextlib.nullcontext()
+    precision: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     if gpu and torch.cuda.is_bf16_supported(including_emulation=False):
         precision = torch.autocast("cuda", torch.bfloat16)
 

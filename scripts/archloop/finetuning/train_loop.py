@@ -338,7 +338,8 @@ def _baseline(
         total = total + objective.baseline(model, batch, step)
     if dist.is_initialized():
         dist.all_reduce(total)
-    return max(0.0, total.item() / len(step))
+    mean: float = total.item() / len(step)
+    return max(0.0, mean)
 
 
 def _add_up_gradients(weights: list[torch.nn.Parameter], step_loss: torch.Tensor) -> torch.Tensor:

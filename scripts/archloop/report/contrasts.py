@@ -122,7 +122,8 @@ def _describe(loop: np.ndarray, control: np.ndarray) -> Contrast:
 def _values(cells: np.ndarray) -> np.ndarray:
     """Return what each run counted of 100."""
     counts, totals = cells[:, :, 0], cells[:, :, 1]
-    return 100 * counts.sum(axis=1) / totals.sum(axis=1)
+    shares: np.ndarray = 100 * counts.sum(axis=1) / totals.sum(axis=1)
+    return shares
 
 
 def _adjust(found: dict[str, Contrast]) -> dict[str, Contrast]:
@@ -172,7 +173,8 @@ def window(common: list[int], share: float) -> list[int]:
 
 def _valued(cells: np.ndarray) -> np.ndarray:
     """Return the runs that have anything to count."""
-    return cells[cells[:, :, 1].sum(axis=1) > 0]
+    valued: np.ndarray = cells[cells[:, :, 1].sum(axis=1) > 0]
+    return valued
 
 
 def _variance(values: tuple[float, ...], cells: np.ndarray, shares: bool) -> float:
@@ -187,7 +189,8 @@ def _variance(values: tuple[float, ...], cells: np.ndarray, shares: bool) -> flo
     count = cells[:, :, 0].sum() / len(cells)
     of = cells[:, :, 1].sum() / len(cells)
     share = (count + 2) / (of + 4)
-    return max(variance, 10_000 * share * (1 - share) / of)
+    least: float = 10_000 * share * (1 - share) / of
+    return max(variance, least)
 
 
 def _welch(contrast: Contrast, sides: list[float], compared: int) -> Welch | None:

@@ -116,7 +116,8 @@ class Results:
 
     @property
     def random_seed(self) -> int:
-        return self.settings.get("random_seed", 0)
+        seed: int = self.settings.get("random_seed", 0)
+        return seed
 
     def copy_rule(self, chain: str, cycle: int) -> CopyRule:
         """Return what a cycle's gate calls a copy; where nothing gates, either measure tells."""
@@ -274,7 +275,8 @@ def _dataset(folder: Path, chain: str, cycles: list[int]) -> str:
     if not cycles:
         return "?"
     path = Cell(chain, cycles[0]).folder(folder) / layout.CANDIDATES
-    return read_candidates([path], ["dataset"])["dataset"][0]
+    name: str = read_candidates([path], ["dataset"])["dataset"][0]
+    return name
 
 
 def _summaries(
@@ -318,7 +320,8 @@ def _threshold(settings: Settings, summaries: dict[Cell, Summary], cell: Cell) -
             f"chain {cell.chain}: no summary of any cycle yet, and its threshold counts from the"
             " chance level"
         )
-    return admission["threshold"]
+    threshold: float = admission["threshold"]
+    return threshold
 
 
 def _jobs(folder: Path, chains: dict[str, Chain], trained: set[Cell]) -> list[JobRecord]:

@@ -45,7 +45,8 @@ def whole(panels: Sequence[Panel]) -> alt.TopLevelMixin:
     """Return a picture with all its panels as one chart, for a file."""
     if not panels:
         nothing = data_chart([{"text": "nothing to show yet"}]).mark_text(color=MUTED)
-        return nothing.encode(text="text:N").properties(width=WIDTH, height=60)
+        message: alt.Chart = nothing.encode(text="text:N").properties(width=WIDTH, height=60)
+        return message
     return alt.concat(*map(titled, panels), columns=3)
 
 

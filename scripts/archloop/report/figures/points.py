@@ -106,7 +106,8 @@ def _quadrants(points: pl.DataFrame, gate: float, across: alt.X, up: alt.Y) -> a
             texts.append({"x": x, "y": y, "text": f"{share:.0f} %"})
 
     marked = data_chart(texts).mark_text(align="left", fontSize=12, fontWeight=600, color=INK)
-    return marked.encode(x=across, y=up, text="text:N")
+    corners: alt.Chart = marked.encode(x=across, y=up, text="text:N")
+    return corners
 
 
 def effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) -> Panel:

@@ -93,7 +93,8 @@ def _error(share: float | None, images: int | None) -> float | None:
     """Return half of the 95 % interval of a share of the test set."""
     if share is None or not images:
         return None
-    return 1.96 * (share * (1 - share) / images) ** 0.5
+    deviation: float = (share * (1 - share) / images) ** 0.5
+    return 1.96 * deviation
 
 
 def _test_images(results: Results, chain: str) -> int | None:

@@ -196,7 +196,7 @@ def _same(value: Any, accepted: list[Any]) -> bool:
     """Say whether a value is one of those accepted; two numbers are the ends of a range."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if is_number and len(accepted) == 2 and not isinstance(accepted[0], list):
-        return accepted[0] <= value <= accepted[1]
+        return bool(accepted[0] <= value <= accepted[1])
     return value in accepted
 
 
