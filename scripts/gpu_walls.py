@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.errors import InputError
 from archloop.files import write_json
+from archloop.logs import get_logger
 from archloop.preflight.trial import WHOLE, in_words, trial_protocol, trials_by_part
-from archloop.progress import get_logger
 from archloop.sandbox.isolation import LEVELS
 from archloop.workflow.cli import command, value_of
 

@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.errors import InputError
 from archloop.files import write_json
+from archloop.logs import get_logger
 from archloop.preflight.planned_run import ERROR, OK, WARNING, read_run
 from archloop.preflight.preflight import preflight
-from archloop.progress import get_logger
 from archloop.workflow.cli import command
 
 PATH = click.Path(path_type=Path)

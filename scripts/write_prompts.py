@@ -22,7 +22,7 @@ from archloop.generation.write_prompts import (
     room_for_answer,
     task_of,
 )
-from archloop.progress import get_logger
+from archloop.logs import get_logger
 from archloop.settings.sections import Prompts
 from archloop.workflow.cli import settings_options, stage, value_of
 

@@ -56,7 +56,7 @@ def test_a_family_saved_with_a_byte_order_mark_gives_the_same_programs(tmp_path,
 SAYS = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from archloop.progress import get_logger, start_logging
+from archloop.logs import get_logger, start_logging
 start_logging(sys.argv[2])
 get_logger("test").error("%s: broken", sys.argv[3])
 """

@@ -13,7 +13,7 @@ from archloop import python_command
 from archloop.errors import InputError
 from archloop.evaluation.judge import Judge
 from archloop.files import write_json
-from archloop.progress import get_logger, start_logging
+from archloop.logs import get_logger, start_logging
 from archloop.sandbox import isolation
 
 ODD = "run 12:30 [ü] {b}"

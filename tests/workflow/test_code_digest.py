@@ -47,11 +47,13 @@ def test_what_changes_no_code_changes_no_digest(tree, name, text):
     assert rewrite(tree / name, text) == before
 
 
-def test_modules_of_the_frame_do_not_count_nor_what_they_import(tree):
-    (tree / "archloop" / "progress.py").write_text("from archloop import unused\n\nWORDS = 'no'\n")
-    (tree / "s.py").write_text(f"import archloop.progress\n{SCRIPT}")
+@pytest.mark.parametrize("module", ["logs", "progress"])
+def test_modules_of_the_frame_do_not_count_nor_what_they_import(tree, module):
+    path = tree / "archloop" / f"{module}.py"
+    path.write_text("from archloop import unused\n\nWORDS = 'no'\n")
+    (tree / "s.py").write_text(f"import archloop.{module}\n{SCRIPT}")
     before = code_digest(tree / "s.py")
-    assert rewrite(tree / "archloop" / "progress.py", "WORDS = 'another message'\n") == before
+    assert rewrite(path, "WORDS = 'another message'\n") == before
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from archloop.data.dataset_file import HEADER_KEY, SPLITS, DatasetMetadata
 from archloop.data.sources import read_source
 from archloop.errors import InputError
 from archloop.files import replacing
-from archloop.progress import get_logger
+from archloop.logs import get_logger
 from archloop.random_seeds import derive
 from archloop.settings.sections import Data
 

@@ -26,7 +26,8 @@ from archloop.evaluation.records import FIELDS, Record
 from archloop.evaluation.score_store import ScoreStore
 from archloop.evaluation.verdicts import FAILURES, judge_fairly, prove
 from archloop.files import read_json, sha256_file, write_json
-from archloop.progress import Progress, get_logger
+from archloop.logs import get_logger
+from archloop.progress import Progress
 from archloop.random_seeds import derive
 from archloop.sandbox.gpu_memory import shares
 from archloop.settings.sections import Evaluation

@@ -34,8 +34,8 @@ from archloop.evaluation.score import (
 from archloop.evaluation.server import DATA, METADATA, Server, read_all, start_server
 from archloop.evaluation.static_checks import check_program, without_unused
 from archloop.files import remove_tree, write_json
+from archloop.logs import get_logger
 from archloop.machine import device_name, versions_with_kernel
-from archloop.progress import get_logger
 from archloop.random_seeds import derive
 from archloop.sandbox import isolation
 from archloop.sandbox.hidden_files import hidden_folders, without

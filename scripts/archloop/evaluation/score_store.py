@@ -27,7 +27,7 @@ from typing import Any
 from archloop.errors import InputError
 from archloop.evaluation.records import Record
 from archloop.files import read_json
-from archloop.progress import get_logger
+from archloop.logs import get_logger
 
 NAME = re.compile(r"([0-9a-f]{2})\.(\d{6,})\.jsonl\.gz")
 KEY = re.compile(r"[0-9a-f]{64}")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from archloop.errors import InputError
-from archloop.progress import log_file, start_logging
+from archloop.logs import log_file, start_logging
 
 Result = TypeVar("Result")
 

@@ -32,6 +32,7 @@ from archloop.finetuning.training_set import (
     scored,
     training_rows,
 )
+from archloop.logs import get_logger
 from archloop.machine import choose_device, versions
 from archloop.model.adapters import LINEAGE, attach_adapter, check_base, save_adapter
 from archloop.model.chat_template import encode_pair
@@ -39,7 +40,6 @@ from archloop.model.loading import load_model, load_tokenizer
 from archloop.model.memory import check_projections, context_length, weight_shapes
 from archloop.model.prepared import ADAPTER, PreparedModel, check_model
 from archloop.model.types import LanguageModel, Tokenizer
-from archloop.progress import get_logger
 from archloop.settings.sections import Finetuning, Loading
 
 logger = get_logger("finetune")

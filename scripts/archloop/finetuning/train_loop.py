@@ -18,8 +18,9 @@ import torch.distributed as dist
 from archloop.errors import InputError
 from archloop.files import replacing
 from archloop.finetuning.objectives import Example, Objective
+from archloop.logs import get_logger
 from archloop.model.types import LanguageModel
-from archloop.progress import Progress, get_logger
+from archloop.progress import Progress
 from archloop.random_seeds import derive, generator
 from archloop.settings.sections import Finetuning, ScratchModel
 

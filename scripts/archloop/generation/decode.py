@@ -17,10 +17,10 @@ import torch
 from archloop.errors import InputError
 from archloop.generation.answers import is_finished, wrong_line
 from archloop.generation.token_sampling import ROUNDING, Sampling, choose_tokens
+from archloop.logs import get_logger
 from archloop.model.chat_template import end_of_turn
 from archloop.model.memory import GROWTH, SHAPE, cache_bytes
 from archloop.model.types import KeysAndValues, LanguageModel, ModelConfig, Tokenizer
-from archloop.progress import get_logger
 from archloop.random_seeds import uniform
 from archloop.settings.sections import Generation
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from archloop.errors import InputError, kind_and_line
+from archloop.logs import get_logger
 from archloop.model.types import Tokenizer
-from archloop.progress import get_logger
 
 # For a model that brings no template of its own.
 PLAIN = (

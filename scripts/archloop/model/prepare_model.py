@@ -17,11 +17,11 @@ from typing import Any
 from archloop.errors import InputError, kind_and_line
 from archloop.files import sha256_file, write_json
 from archloop.layout import PROVENANCE_SUFFIX
+from archloop.logs import get_logger
 from archloop.model.compatibility import check_compatibility
 from archloop.model.loading import quiet_transformers, save_model
 from archloop.model.memory import INDEX, WHOLE, named_weights
 from archloop.model.prepared import MANIFEST, check_model
-from archloop.progress import get_logger
 from archloop.settings.sections import Model
 
 # Where huggingface_hub notes what it has downloaded.

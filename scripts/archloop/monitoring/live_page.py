@@ -11,6 +11,7 @@ from pathlib import Path
 from archloop.errors import LONGEST_LINE, one_line
 from archloop.files import write_text
 from archloop.layout import PAGE, SETTINGS_FILE
+from archloop.logs import get_logger
 from archloop.monitoring.live import Live, gather
 from archloop.monitoring.live_cycles import (
     DONE,
@@ -24,7 +25,6 @@ from archloop.monitoring.live_cycles import (
 from archloop.monitoring.live_facts import facts, moment
 from archloop.monitoring.live_jobs import Failure
 from archloop.outcomes import NOT_VALID
-from archloop.progress import get_logger
 from archloop.settings.planned_files import Job
 
 NAME = "live.html"

@@ -17,8 +17,8 @@ from functools import cache
 import numpy as np
 import polars as pl
 
+from archloop.logs import get_logger
 from archloop.novelty.minhash import PERMUTATIONS, jaccard, shingle_sets, signatures
-from archloop.progress import get_logger
 
 MISS_RATE = 1e-4
 # Signatures that are looked at at once: it bounds the memory.

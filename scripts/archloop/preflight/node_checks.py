@@ -17,6 +17,7 @@ from archloop import site_limits
 from archloop.cluster import node_job
 from archloop.cluster.slurm import Answer
 from archloop.cluster.waiting import FULL
+from archloop.logs import get_logger
 from archloop.preflight import node_probe
 from archloop.preflight.node_report import Gpu, NodeReport, TrialRequest
 from archloop.preflight.planned_run import (
@@ -28,7 +29,6 @@ from archloop.preflight.planned_run import (
     temporary_bytes,
     warning,
 )
-from archloop.progress import get_logger
 from archloop.sandbox import isolation
 from archloop.sandbox.messages import bounds
 

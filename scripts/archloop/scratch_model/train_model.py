@@ -20,12 +20,12 @@ from archloop.files import sha256_text
 from archloop.finetuning.objectives import SFT, Example
 from archloop.finetuning.train_loop import Batching, Training, plan_steps, train
 from archloop.generation.write_prompts import PromptTexts
+from archloop.logs import get_logger
 from archloop.machine import choose_device, versions
 from archloop.model.chat_template import encode_pair
 from archloop.model.loading import quiet_transformers, save_model
 from archloop.model.prepare_model import empty, write_manifest
 from archloop.model.types import Tokenizer
-from archloop.progress import get_logger
 from archloop.random_seeds import derive
 from archloop.scratch_model.scratch_programs import training_pairs
 from archloop.settings.sections import ScratchModel

@@ -20,7 +20,7 @@ from click.core import ParameterSource
 from archloop import site_limits
 from archloop.errors import InputError, one_line
 from archloop.files import parse_json
-from archloop.progress import get_logger, start_logging
+from archloop.logs import get_logger, start_logging
 from archloop.settings import schema
 from archloop.settings.sections import SECTIONS
 from archloop.texts import visible

@@ -21,6 +21,7 @@ PACKAGE = "archloop"
 # Modules by path, so that one of the same name in another folder counts.
 FRAME = (
     "archloop/allocation.py",
+    "archloop/logs.py",
     "archloop/monitoring/live_page.py",
     "archloop/progress.py",
     "archloop/workflow/provenance.py",
