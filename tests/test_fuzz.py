@@ -258,7 +258,8 @@ def traced(nodes: list) -> dict:
     said = {"outcome": "trained", "detail": "", "parameters": 9, "multiply_adds": None, "epochs": [], "losses": []}
     said |= {"seconds": {}, "graph": {"digest": "a" * 64, "method": "trace", "operations": 1, "nodes": nodes}}
     header = json.dumps(said).encode()
-    return read_result({"stopped": None}, b"n" * 16 + len(header).to_bytes(4, "little") + header, b"n" * 16)
+    record, _ = read_result(Report(), b"n" * 16 + len(header).to_bytes(4, "little") + header, b"n" * 16)
+    return record
 
 
 @pytest.mark.parametrize("text", ["[" * 5000, "]" * 5000, "[[]]" * 100])

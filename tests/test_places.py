@@ -48,7 +48,7 @@ def test_a_module_that_cannot_be_imported_is_no_obstacle_of_the_kernel(elsewhere
 
 def test_a_judge_starts_wherever_the_library_lies(elsewhere, tmp_path):
     with Judge(write_few_digits(tmp_path / "digits.safetensors"), "cpu", "none") as judge:
-        server = judge._ready().process
+        server = judge.ready_server().process
         assert str(elsewhere) in Path(f"/proc/{server.pid}/cmdline").read_text().split("\0")
 
 
@@ -104,11 +104,12 @@ def test_as_a_module_in_folders_with_odd_names_it_runs_and_explains_what_failed(
     work.mkdir()
     for name in PARTS:  # a copy: paths are seen from where they are
         subprocess.run(["cp", "-r", root / name, clone], check=True)
-    config["chains"] = {"seed": {"dataset": "digits"}, "drawn": {"dataset": "digits", "cycles": 1}}
+    (work / "photos" / "a class of no image").mkdir(parents=True)
+    config["data"]["folder"] = "photos"
+    config["chains"] = {"seed": {"dataset": "folder"}, "drawn": {"dataset": "folder", "cycles": 1}}
     config["chains"]["drawn"]["source"] = "families"
-    config["seed_corpus"]["families"] = ["unheard_of"]
     (work / "Snakefile").write_text(MODULE.format(settings=config, snakefile=str(clone / "Snakefile")))
-    target = "results/drawn/cycle-1/generated/0.jsonl"
+    target = "resources/datasets/folder.safetensors"
     command = [sys.executable, "-m", "snakemake", "--cores", "1", target]
     # As `module load` leaves it after the environment was activated: another Python comes first.
     (tmp_path / "bin").mkdir()
@@ -117,6 +118,6 @@ def test_as_a_module_in_folders_with_odd_names_it_runs_and_explains_what_failed(
     path = os.pathsep.join([str(tmp_path / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(command, cwd=work, capture_output=True, text=True, env=os.environ | {"PATH": path})
     said = done.stderr.partition("failed: ")[2].splitlines()
-    assert said[0].startswith(f"its_draw_families, which makes {target} (1 attempt): "), done.stderr[-3000:]
-    assert "unheard_of" in said[0]
-    assert said[1] == "  log: logs/drawn/cycle-1/draw_families-0.log"
+    assert said[0].startswith(f"its_prepare_dataset, which makes {target} (1 attempt): "), done.stderr[-3000:]
+    assert "photos" in said[0]
+    assert said[1] == "  log: logs/prepare/folder.log"

@@ -192,8 +192,9 @@ def test_a_missing_model_and_truncated_files_are_named(copy, config, tmp_path, k
     seed = contents(copy, ["results/seed/corpus.parquet"])
     done = snakemake(copy, "--configfile", str(path), "--notemp")
     assert done.returncode != 0
-    # As a script ends, or as the preflight lists it.
-    lines = [line for line in (done.stderr + done.stdout).splitlines() if re.match(r"\s+error[: ]", line)]
+    # As a script ends, as the preflight lists it, or as a setting that names what is not there.
+    beginnings = r"\s+error[: ]|settings in "
+    lines = [line for line in (done.stderr + done.stdout).splitlines() if re.match(beginnings, line)]
     assert any(says in line for line in lines), done.stderr[-3000:]
     assert "Traceback" not in done.stderr + done.stdout
     assert contents(copy, ["results/seed/corpus.parquet"]) == seed
