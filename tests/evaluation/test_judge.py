@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import site
 import socket
 import stat
@@ -18,6 +19,8 @@ from archloop import python_command
 from archloop.data.dataset_file import read_metadata, read_split
 from archloop.errors import InputError
 from archloop.evaluation.judge import Answer, Judge
+from archloop.evaluation.score import MAXIMUM_HEADER, PREAMBLE_BYTES
+from archloop.evaluation.server import read_all
 from archloop.random_seeds import derive
 from archloop.sandbox.messages import Bounds, CardShare, Order, Report
 from archloop.sandbox.readable_files import readable_paths
@@ -108,7 +111,7 @@ def test_a_supervisor_is_ordered_the_bounds_of_the_settings_and_a_folder_that_is
 ):
     record, order = ordered(judge, replace(settings, timeout_s=50, threads=2, memory_mb=3000), monkeypatch)
     folder = Path(order.scratch).parent
-    assert record["outcome"] == "trained"
+    assert record["outcome"] == "trained" and 10 < record["peak_mb"] < 10**5 and 0 < record["cpu_s"] < 110
     assert folder.parent == judge.folder and not folder.exists()
     assert order == Order(
         level="namespaces",
@@ -224,7 +227,7 @@ def test_data_below_a_folder_that_candidates_read_is_refused_but_without_a_sandb
     monkeypatch.setenv("LD_LIBRARY_PATH", str(digits.parent))
     with pytest.raises(InputError, match="which generated programs may read"):
         Judge(digits, "cpu", "namespaces")
-    Judge(digits, "cpu", "none")
+    assert not Judge(digits, "cpu", "none").sound
     assert "with your rights" in caplog.text
 
 
@@ -233,3 +236,38 @@ def test_the_judges_own_folder_is_none_that_candidates_read(monkeypatch, digits,
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     with pytest.raises(InputError, match="which generated programs may read"):
         Judge(digits, "cpu", "landlock")
+
+
+def test_of_a_result_so_much_is_read_as_its_predictions_take(judge, settings, monkeypatch):
+    seen = []
+
+    def read(reading, limits, deadline):
+        seen.append(limits)
+        return read_all(reading, limits, deadline)
+
+    monkeypatch.setattr("archloop.evaluation.judge.read_all", read)
+    judge.train_once(HONEST, replace(judge.settled(settings), epochs=2), 1, "cpu", 16)
+    longest = PREAMBLE_BYTES + MAXIMUM_HEADER + 3 * 16
+    assert seen == [{"result": longest + 1, "log": 64 * 1024, "report": 64 * 1024}]
+
+
+def test_what_a_killed_judge_left_is_deleted_and_what_a_judge_at_work_has_is_not(digits, tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    opened = []
+
+    def start(code, data, folder, around):
+        opened.append(folder)
+        if len(opened) == 1:
+            left = shutil.copytree(folder, tmp_path / "archloop-left")  # of the same files, and nobody's
+            with pytest.raises(Stop), Judge(digits, "cpu", "none"):
+                pass
+            assert folder.is_dir() and not left.exists()
+        raise Stop
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("archloop.evaluation.judge.start_server", start)
+    with pytest.raises(Stop), Judge(digits, "cpu", "none"):
+        pass
+    assert len(opened) == 2 and not list(tmp_path.iterdir())

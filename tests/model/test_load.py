@@ -118,6 +118,9 @@ def test_tokens_are_counted_without_filling_up_and_a_broken_file_is_named(folder
     change(path)
     with pytest.raises(InputError, match="its tokenizer cannot be read"):
         token_counter(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"config\.json: missing"):
+        token_counter(folder)
 
 
 def test_a_tokenizer_of_another_kind_counts_by_transformers(folder, monkeypatch):
@@ -247,8 +250,11 @@ def asked(monkeypatch) -> list[dict]:
 def test_weights_go_straight_to_a_gpu_in_what_it_has_in_hardware(
     tiny_model, asked, monkeypatch, device, bfloat16, dtype, map_
 ):
+    kept = []
+    monkeypatch.setattr("archloop.model.loading.keep_freed_memory", lambda: kept.append(True))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: bfloat16)
     load_model(tiny_model, replace(LOADING, dtype="auto"), device)
+    assert kept == [True] * (device == "cpu")
     placed = {"device_map": map_} if map_ else {}
     assert asked == [
         {"folder": tiny_model, "dtype": dtype, "local_files_only": True, "output_loading_info": True} | placed
