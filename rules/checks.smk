@@ -8,7 +8,7 @@ CHECK = f'python "$SCRIPTS/preflight.py" --results results --output {PREFLIGHT}'
 
 # A preflight that has to run would hide from Snakemake what has changed behind it, for what it makes is ancient to them.
 # So the rule is there for the first start alone; at later ones check_again() is. Where there are results, there is a file.
-STARTED = glob.glob(f"{SEED}/" + layout.evaluated("*")) or glob.glob(
+STARTED = glob.glob(f"{SEED}/{layout.evaluated('*')}") or glob.glob(
     in_cell(("*", 1), layout.generated("*"))
 )
 if workflow.is_main_process and STARTED and not os.path.exists(PREFLIGHT):

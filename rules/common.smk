@@ -78,14 +78,16 @@ SEED_LOGS = f"logs/{layout.SEED}"
 CYCLE = f"results/{layout.CYCLE_PATTERN}"
 LOGS = f"logs/{layout.CYCLE_PATTERN}"
 # Where a job of a cycle keeps what it has so far, as its command names it.
-STATE = "results/state/" + layout.CYCLE_PATTERN.replace("{", "{wildcards.")
+OF_WILDCARDS = layout.CYCLE_PATTERN.replace("{", "{wildcards.")
+STATE = f"results/state/{OF_WILDCARDS}"
 SEED_ADAPTER = f"{SEED}/{layout.ADAPTER}"
 SEED_CORPUS = f"{SEED}/{layout.CORPUS}"
 # The files of a shard.
-SEED_GENERATED = f"{SEED}/" + layout.generated("{shard}")
-SEED_EVALUATED = f"{SEED}/" + layout.evaluated("{shard}")
-GENERATED = f"{CYCLE}/" + layout.generated("{shard}")
-EVALUATED = f"{CYCLE}/" + layout.evaluated("{shard}")
+SHARD_GENERATED, SHARD_EVALUATED = layout.generated("{shard}"), layout.evaluated("{shard}")
+SEED_GENERATED = f"{SEED}/{SHARD_GENERATED}"
+SEED_EVALUATED = f"{SEED}/{SHARD_EVALUATED}"
+GENERATED = f"{CYCLE}/{SHARD_GENERATED}"
+EVALUATED = f"{CYCLE}/{SHARD_EVALUATED}"
 
 
 # A rule's name in the whole workflow, where `use rule * from ... as` may have changed it.
