@@ -6,8 +6,9 @@ from small_run import shipped
 
 from archloop.errors import InputError
 from archloop.layout import FAMILY_TEMPLATES
-from archloop.settings.checks import check_inputs, warnings
+from archloop.settings.checks import CLASSES, check_inputs, warnings
 from archloop.settings.complete import complete
+from archloop.settings.schema import schema
 
 
 @pytest.fixture
@@ -57,7 +58,8 @@ def test_folders_that_are_not_there_are_named(refused):
 
 def test_images_that_are_not_there_are_named_until_they_are_prepared(config, refused, root, tmp_path):
     config["chains"]["main"]["dataset"] = "folder"
-    assert refused(data={"folder": "flowers"}) == "settings: data.folder: flowers: no such folder"
+    assert refused(data={"folder": "flowers"}) == f"settings: data.folder: flowers: no such folder in {tmp_path}"
+    assert refused(data={"folder": "/flowers"}) == "settings: data.folder: /flowers: no such folder"
     prepared = tmp_path / "resources" / "datasets" / "folder.safetensors"
     prepared.parent.mkdir(parents=True)
     prepared.touch()
@@ -152,3 +154,7 @@ def test_a_transfer_is_meant(config):
 )
 def test_nothing_is_warned_of_in_the_files_in_config(files):
     assert warnings(complete(shipped(*files.split()))) == []
+
+
+def test_the_classes_of_every_data_set_that_has_a_name_are_known():
+    assert {*CLASSES, "folder"} == set(schema()["$defs"]["dataset"]["enum"])

@@ -74,9 +74,10 @@ def _check_images(settings: dict[str, Any]) -> None:
     used = {chain["dataset"] for chain in settings["chains"].values()}
     if "folder" not in used or dataset_path("folder").exists():
         return
-    images = settings["data"]["folder"]
-    if not Path(images).expanduser().is_dir():
-        raise InputError(f"settings: data.folder: {images}: no such folder")
+    images = Path(settings["data"]["folder"])
+    if not images.expanduser().is_dir():
+        begins = "" if images.is_absolute() else f" in {Path.cwd()}"
+        raise InputError(f"settings: data.folder: {images}: no such folder{begins}")
 
 
 def _check_families(seed_corpus: dict[str, Any]) -> None:
