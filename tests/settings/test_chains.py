@@ -22,7 +22,9 @@ from archloop.settings.chains import (
     effective,
     inherited,
     parent_of,
+    role,
     trains,
+    unlike,
     uses_seed_adapter,
 )
 from archloop.settings.complete import complete
@@ -94,6 +96,39 @@ def test_what_an_adapter_was_taught_is_inherited_by_the_chains_that_go_on_from_i
 def test_one_cycle_may_train_on_nothing(config):
     settings = chains(config, rests={"cycles": 3, "at": {2: FROZEN}})
     assert [adapter_after(settings, "rests", cycle)[1] for cycle in (1, 2, 3)] == [1, 1, 3]
+
+
+def test_a_chain_whose_candidates_no_model_writes_trains_nothing(config):
+    settings = chains(config, random={"source": "families"}, designs={"source": "main", "cycles": 1})
+    assert not trains(settings, "random", 1) and not trains(settings, "designs", 1) and trains(settings, "main", 1)
+
+
+def test_a_control_of_a_loop_differs_from_it_in_one_thing_alone(config):
+    hot, fixed = {"generation": {"temperature": 1.0}}, {"finetuning": {"train_on": "seed_corpus"}}
+    other = {"finetuning": {"train_on": "none", "epochs": 9}}
+    strict = {"novelty": {"threshold": 0.5}}
+    more = {"frozen": FROZEN, "other": other, "warm": FROZEN | hot, "moved": FROZEN | {"start": "main"}}
+    more |= {"fixed": fixed, "fixed_hot": fixed | hot, "designs": {"source": "main", "cycles": 1}}
+    more |= {"random": {"source": "families"} | hot, "random_strict": {"source": "families"} | strict}
+    more |= {"shards": FROZEN | {"cycle": {"shards": 2}}, "again": {}}
+    settings = chains(config, **more)
+    assert {name: role(settings, name, "main") for name in more} == {
+        "frozen": "frozen",
+        "other": "frozen",
+        "warm": None,
+        "moved": None,
+        "fixed": "fixed",
+        "fixed_hot": None,
+        "designs": None,
+        "random": "random",
+        "random_strict": None,
+        "shards": "frozen",
+        "again": None,
+    }
+    assert unlike(settings, "warm", "main", ("generation", "finetuning")) == [
+        "generation.temperature",
+        "finetuning.train_on",
+    ]
 
 
 def test_cycle_0_is_left_out_where_no_chain_starts_from_it(config):
