@@ -167,3 +167,11 @@ def test_a_file_that_is_not_whole_is_told_of_and_a_whole_one_is_not(tmp_path, ca
     path.write_bytes(path.read_bytes()[:-3])
     assert ScoreStore(tmp_path).get(KEYS[0]) is None
     assert [each.getMessage() for each in caplog.records] == [f"{path}: not whole; what it misses is judged again"]
+
+
+def test_a_store_makes_its_folders_and_leaves_alone_what_is_none_of_its_own(tmp_path):
+    folder = tmp_path / "results" / "evaluations"
+    ScoreStore(folder).put(KEYS[0], record(0.1))
+    (folder / "notes.jsonl.gz").write_bytes(b"x")
+    assert [(key, read()) for _, key, read in all_records(folder)] == [(KEYS[0], record(0.1))]
+    assert ScoreStore(folder).get(KEYS[0]) == record(0.1) and (folder / "notes.jsonl.gz").exists()
