@@ -1,6 +1,9 @@
 """What a supervisor makes of what it is told and sees: steps, limits, folders. A whole server: test_isolation.py."""
 
+import contextlib
+import json
 import os
+import resource
 from dataclasses import replace
 
 import pytest
@@ -136,6 +139,8 @@ def test_a_scratch_folder_is_so_deep(tmp_path):
 
 def test_a_link_is_not_followed_and_a_folder_that_is_gone_is_too_much(tmp_path):
     (tmp_path / "link").symlink_to("/")
+    (tmp_path.parent / "large").write_bytes(bytes(17 * 2**20))
+    (tmp_path / "link to a file").symlink_to(tmp_path.parent / "large")
     assert not supervisor.over_scratch_limits(str(tmp_path))
     assert supervisor.over_scratch_limits(str(tmp_path / "gone"))
 
@@ -166,3 +171,56 @@ def test_too_many_processes_are_said_with_what_to_do():
     said = supervisor.no_process(OSError(11, "Resource temporarily unavailable"))
     assert said.startswith("the machine starts no process more (Resource temporarily unavailable; ")
     assert said.endswith("or set execution.workers lower")
+
+
+def test_a_step_is_announced_in_a_line_of_its_own():
+    read, write = os.pipe()
+    for step in (supervisor.SANDBOX, supervisor.THREADS):
+        supervisor.announce(write, step)
+    os.close(write)
+    with open(read, "rb") as opened:
+        assert opened.read() == b"step the sandbox\nstep the threads\n"
+
+
+def supervised(candidate) -> Report:
+    """Return what a supervisor reports of a process that runs this function, without a sandbox."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        supervisor.supervise(replace(ORDER, level="none", bounds=bounds(60, 10**5, 3)), [], write, candidate)
+    os.close(write)
+    with open(read, "rb") as opened:
+        text = opened.read()
+    os.waitpid(child, 0)
+    return Report.from_json(text)
+
+
+def test_a_candidate_has_one_end_of_each_pipe_alone():
+    """Else it would wait for ever for the word of a supervisor that was killed."""
+
+    def candidate(announced: int, wait: int) -> None:
+        os.read(wait, 1)
+        pipes = []
+        for number in os.listdir("/proc/self/fd"):  # noqa: PTH208
+            with contextlib.suppress(FileNotFoundError):  # that of the folder itself
+                pipes.append(os.readlink(f"/proc/self/fd/{number}"))  # noqa: PTH115
+        ends = {name: pipes.count(os.readlink(f"/proc/self/fd/{end}")) for name, end in [("a", announced), ("b", wait)]}  # noqa: PTH115
+        os.write(announced, json.dumps({"RLIMIT_CPU": None} | ends).encode())
+        os._exit(0)
+
+    report = supervised(candidate)
+    assert (report.error, report.status, report.limits) == (None, 0, {"RLIMIT_CPU": None, "a": 1, "b": 1})
+
+
+def test_the_end_at_the_limit_of_processor_time_is_a_timeout():
+    def candidate(announced: int, wait: int) -> None:
+        os.read(wait, 1)
+        resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
+        os.write(announced, b'{"RLIMIT_CPU": 1}')
+        os.close(announced)
+        while True:
+            pass
+
+    report = supervised(candidate)
+    assert (report.ended, report.status) == (("timeout", "more than 1 s of processor time"), -9)
