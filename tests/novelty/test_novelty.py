@@ -199,6 +199,11 @@ def test_at_the_papers_threshold_211_of_256_have_to_agree_and_at_one_all():
     assert [least_matches(threshold) for threshold in (0.9, 1.0)] == [211, 256]
 
 
+def test_at_a_threshold_near_nothing_no_agreement_is_asked_for():
+    """Of pairs at 0.03 more than one in ten thousand agree nowhere: 0.97 ** 256."""
+    assert [least_matches(threshold) for threshold in (0.0, 0.03, 0.04)] == [0, 0, 1]
+
+
 def test_what_agrees_as_often_as_is_asked_for_passes_and_what_agrees_once_less_does_not():
     """Two programs of equal texts with signatures that agree in so many permutations, or in the lowest bytes alone."""
     own = np.arange(256, dtype="<u4")
