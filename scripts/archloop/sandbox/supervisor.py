@@ -23,6 +23,8 @@ from archloop.sandbox import gpu_memory, isolation, namespaces
 from archloop.sandbox.messages import CardShare, Ended, Order, Report
 
 LOOK_EVERY_S = 0.05
+# The kernel holds the limit of processor time by its ticks, which may run ahead of what it reports.
+TICKS_AHEAD_S = 0.5
 # How long a candidate's process may take to stand in its sandbox, the start of a GPU included, in
 # seconds.
 START_S = 180
@@ -134,7 +136,7 @@ def _start_and_watch(
     used = usage.ru_utime + usage.ru_stime
     cpu_limit = limits["RLIMIT_CPU"]
     killed = code == signal.SIGKILL and not ended
-    if killed and cpu_limit is not None and used >= cpu_limit - LOOK_EVERY_S:
+    if killed and cpu_limit is not None and used >= 0.9 * cpu_limit - TICKS_AHEAD_S:
         ended = ("timeout", f"more than {cpu_limit} s of processor time")
     return Report(
         ended=ended,
