@@ -161,8 +161,6 @@ def _enter_sandbox(order: Order) -> dict[str, int | None]:
         if order.gpu:
             step = _begin(supervisor.AGAIN)
             warm_up.take_a_step(order.device)
-    except isolation.Refused:
-        raise
     except BaseException as error:
         mend = MENDS.get(step, "see docs/judge.md, The sandbox")
         raise isolation.Refused(f"{step} failed ({line(error)}): {mend}") from None
