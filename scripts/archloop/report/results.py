@@ -99,6 +99,12 @@ class Results:
     graphs: dict[str, Graph]
     verified: Verified | None = None
 
+    def cells(self) -> Iterator[Cell]:
+        """Yield the cycles that have their outcomes, chain by chain."""
+        for name, chain in self.chains.items():
+            for cycle in chain.cycles:
+                yield Cell(name, cycle)
+
     @property
     def finished(self) -> bool:
         return self.unfinished is None
@@ -210,19 +216,11 @@ def sources(results: Results) -> list[Path]:
     Those that the page is made of are among them.
     """
     if results.settings:
-        cells = _finished_cells(results)
-        files = report_files(results.settings, cells, results.folder)
+        files = report_files(results.settings, results.cells(), results.folder)
     else:
         files = [results.folder / SEED / layout.CORPUS]
     files += [Path(os.path.relpath(PAGE / name)) for name in PAGE_PARTS]
     return _existing(files)
-
-
-def _finished_cells(results: Results) -> Iterator[Cell]:
-    """Yield the cycles that have their outcomes, chain by chain."""
-    for name, chain in results.chains.items():
-        for cycle in chain.cycles:
-            yield Cell(name, cycle)
 
 
 def read_chains(folder: Path, settings: Settings) -> dict[str, Chain]:

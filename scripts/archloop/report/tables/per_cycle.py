@@ -1,13 +1,12 @@
 """The tables of the report with one row a cycle, or a stage of one. Shares are from 0 to 1."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from archloop.layout import Cell
 from archloop.novelty.minhash import PERMUTATIONS
 from archloop.outcomes import OUTCOMES
 from archloop.report.job_records import JobRecord, seconds_of
@@ -135,7 +134,7 @@ def similarity(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
     estimates, with their mean and quantiles.
     """
     rows = []
-    for cell in _cells(results):
+    for cell in results.cells():
         for source in ("all", *SOURCES):
             rows.append((*cell, source))
 
@@ -186,7 +185,7 @@ def diversity(results: Results) -> pl.DataFrame:
     parts = corpus.partition_by("chain", "cycle", as_dict=True)
 
     rows = []
-    for cell in _cells(results):
+    for cell in results.cells():
         designs = parts.get(cell, corpus.clear())
         distance, effective = _unlikeness(designs["signature"])
         rows.append(
@@ -269,10 +268,3 @@ def cost(results: Results) -> pl.DataFrame:
 def _listed(values: Iterable[str | None]) -> str | None:
     """Return the different values, sorted, as one text."""
     return ", ".join(sorted({value for value in values if value})) or None
-
-
-def _cells(results: Results) -> Iterator[Cell]:
-    """Yield every cycle that has a verdict."""
-    for name, chain in results.chains.items():
-        for cycle in chain.cycles:
-            yield Cell(name, cycle)
