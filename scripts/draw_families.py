@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.corpus.draw_families import draw_families
 from archloop.files import write_json, write_jsonl
-from archloop.workflow.cli import stage, value_of
+from archloop.workflow.cli import setting_option, stage
 
 PATH = click.Path(path_type=Path)
 
@@ -27,11 +27,7 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--shards", default=1, type=click.IntRange(min=1), help="Number of shards of the cycle."
 )
-@click.option(
-    "--families",
-    type=value_of("seed_corpus", "families"),
-    help="Names of families, as JSON; null: all.",
-)
+@setting_option("seed_corpus", "families", "Names of families, as JSON; null: all.")
 @click.option("--seed", required=True, type=int, help="The seed of the chain.")
 @click.option("--output", required=True, type=PATH, help="Candidates of the shard, one per line.")
 @click.option("--run-record", required=True, type=PATH, help="Seconds.")

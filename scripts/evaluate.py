@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.files import read_jsonl, write_json
 from archloop.settings.sections import Evaluation
-from archloop.workflow.cli import settings_options, stage, value_of
+from archloop.workflow.cli import device_option, setting_option, settings_options, stage
 
 PATH = click.Path(path_type=Path)
 
@@ -29,36 +29,15 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--run-record", required=True, type=PATH, help="Seconds, memory, isolation level and device."
 )
-@click.option(
-    "--device",
-    default="auto",
-    type=value_of("execution", "device"),
-    help="auto, cpu, cuda or cuda:N.",
+@device_option
+@setting_option("execution", "gpus", "GPUs to distribute the candidates over.")
+@setting_option(
+    "execution",
+    "isolation",
+    "auto, namespaces, bubblewrap, landlock or none: see execution.isolation.",
 )
-@click.option(
-    "--gpus",
-    default=1,
-    type=value_of("execution", "gpus"),
-    help="GPUs to distribute the candidates over.",
-)
-@click.option(
-    "--isolation",
-    default="auto",
-    type=value_of("execution", "isolation"),
-    help="auto, namespaces, bubblewrap, landlock or none: see execution.isolation.",
-)
-@click.option(
-    "--driver-calls",
-    default="refuse",
-    type=value_of("execution", "driver_calls"),
-    help="See execution.driver_calls.",
-)
-@click.option(
-    "--workers",
-    default="auto",
-    type=value_of("execution", "workers"),
-    help="Candidates evaluated at once, or auto.",
-)
+@setting_option("execution", "driver_calls", "See execution.driver_calls.")
+@setting_option("execution", "workers", "Candidates evaluated at once, or auto.")
 @click.option(
     "--job-cores",
     type=click.IntRange(min=1),

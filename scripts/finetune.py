@@ -14,7 +14,7 @@ from archloop.files import write_json
 from archloop.machine import versions_with_kernel
 from archloop.model.loading import spare_bitsandbytes
 from archloop.settings.sections import Finetuning, Loading
-from archloop.workflow.cli import settings_options, stage, value_of
+from archloop.workflow.cli import device_option, setting_option, settings_options, stage
 from archloop.workflow.code_digest import code_digest
 
 PATH = click.Path(path_type=Path)
@@ -57,18 +57,8 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Seed of this fine-tuning."
 )
-@click.option(
-    "--device",
-    default="auto",
-    type=value_of("execution", "device"),
-    help="auto, cpu, cuda or cuda:N.",
-)
-@click.option(
-    "--gpus",
-    default=1,
-    type=value_of("execution", "gpus"),
-    help="GPUs of this node that share the work.",
-)
+@device_option
+@setting_option("execution", "gpus", "GPUs of this node that share the work.")
 def main(fresh, corpus, candidates, model, output, run_record, device, gpus, **job) -> dict:
     """Fine-tune the adapter; write it, its configuration, and what it was trained on."""
     started = time.monotonic()

@@ -13,7 +13,7 @@ from archloop.files import write_json, write_jsonl
 from archloop.machine import versions_with_kernel
 from archloop.model.loading import spare_bitsandbytes
 from archloop.settings.sections import Generation, Loading
-from archloop.workflow.cli import settings_options, stage, value_of
+from archloop.workflow.cli import device_option, setting_option, settings_options, stage, value_of
 from archloop.workflow.code_digest import code_digest
 
 PATH = click.Path(path_type=Path)
@@ -47,18 +47,8 @@ PATH = click.Path(path_type=Path)
     type=PATH,
     help="Folder for finished answers; an interrupted job resumes from it.",
 )
-@click.option(
-    "--device",
-    default="auto",
-    type=value_of("execution", "device"),
-    help="auto, cpu, cuda or cuda:N.",
-)
-@click.option(
-    "--cache-mb",
-    default=20_000,
-    type=value_of("execution", "cache_mb"),
-    help="Bound on keys and values.",
-)
+@device_option
+@setting_option("execution", "cache_mb", "Bound on keys and values.")
 def main(prompts, shard, shards, output, run_record, state, device, model, **job) -> dict:
     """Answer the prompts.
 

@@ -16,18 +16,13 @@ from archloop.files import write_json
 from archloop.logs import get_logger
 from archloop.preflight.trial import WHOLE, in_words, trial_protocol, trials_by_part
 from archloop.sandbox.isolation import LEVELS
-from archloop.workflow.cli import command, value_of
+from archloop.workflow.cli import command, device_option
 
 PATH = click.Path(path_type=Path)
 
 
 @command
-@click.option(
-    "--device",
-    default="auto",
-    type=value_of("execution", "device"),
-    help="auto, cpu, cuda or cuda:N.",
-)
+@device_option
 @click.option(
     "--level",
     "levels",

@@ -7,7 +7,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.workflow.cli import command, value_of
+from archloop.workflow.cli import command, setting_option
 
 PATH = click.Path(path_type=Path)
 
@@ -16,12 +16,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
 @click.option("--adapter", required=True, type=PATH, help="adapter_model.safetensors of a cycle.")
 @click.option("--output", required=True, type=PATH, help="Folder to write, new or empty.")
-@click.option(
-    "--dtype",
-    default="auto",
-    type=value_of("loading", "dtype"),
-    help="auto is that of the model's files.",
-)
+@setting_option("loading", "dtype", "auto is that of the model's files.")
 def main(model: Path, adapter: Path, output: Path, dtype: str) -> None:
     """Write a model with the adapter inside its weights, and its tokenizer."""
     from archloop.model.adapters import export_merged

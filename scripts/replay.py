@@ -11,7 +11,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.tools.replay import replay
-from archloop.workflow.cli import command, value_of
+from archloop.workflow.cli import command, device_option, setting_option
 
 PATH = click.Path(path_type=Path)
 
@@ -19,18 +19,8 @@ PATH = click.Path(path_type=Path)
 @command
 @click.argument("identities", nargs=-1, required=True, metavar="ID...")
 @click.option("--results", default="results", type=PATH, help="Folder of results.")
-@click.option(
-    "--device",
-    default="auto",
-    type=value_of("execution", "device"),
-    help="auto, cpu, cuda or cuda:N.",
-)
-@click.option(
-    "--isolation",
-    default="auto",
-    type=value_of("execution", "isolation"),
-    help="See execution.isolation.",
-)
+@device_option
+@setting_option("execution", "isolation", "See execution.isolation.")
 def main(identities: tuple[str, ...], results: Path, device: str, isolation: str) -> None:
     """Recompute each candidate ID (prompt, program, evaluation, outcome) and compare it with its record.
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.generation.write_prompts import PromptTexts, read_hints, read_template
 from archloop.settings.sections import ScratchModel
-from archloop.workflow.cli import settings_options, stage, value_of
+from archloop.workflow.cli import device_option, settings_options, stage
 from archloop.workflow.code_digest import code_digest
 
 PATH = click.Path(path_type=Path)
@@ -22,12 +22,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--template", required=True, type=PATH, help="Jinja2 template of the run's prompts.")
 @click.option("--hints", required=True, type=PATH, help="YAML file of the run's design hints.")
 @click.option("--seed", required=True, type=click.IntRange(0), help="The seed of the run.")
-@click.option(
-    "--device",
-    type=value_of("execution", "device"),
-    default="auto",
-    help="auto, cpu, cuda or cuda:N.",
-)
+@device_option
 @click.option(
     "--state",
     required=True,

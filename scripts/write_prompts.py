@@ -24,7 +24,7 @@ from archloop.generation.write_prompts import (
 )
 from archloop.logs import get_logger
 from archloop.settings.sections import Prompts
-from archloop.workflow.cli import settings_options, stage, value_of
+from archloop.workflow.cli import setting_option, settings_options, stage, value_of
 
 PATH = click.Path(path_type=Path)
 
@@ -58,18 +58,8 @@ PATH = click.Path(path_type=Path)
     type=PATH,
     help="manifest.json of the prepared model; with it, references that fit are shown.",
 )
-@click.option(
-    "--max-new-tokens",
-    default=2048,
-    type=value_of("generation", "max_new_tokens"),
-    help="Longest answer.",
-)
-@click.option(
-    "--opening",
-    default="none",
-    type=value_of("generation", "opening"),
-    help="What an answer begins with.",
-)
+@setting_option("generation", "max_new_tokens", "Longest answer.")
+@setting_option("generation", "opening", "What an answer begins with.")
 @click.option("--output", required=True, type=PATH, help="prompts.jsonl")
 def main(
     chain,

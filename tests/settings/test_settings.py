@@ -1,6 +1,7 @@
 """Settings: completed with defaults, resolved for chain and cycle, and refused with one clear line."""
 
 import shlex
+from dataclasses import asdict
 
 import click
 import pytest
@@ -14,6 +15,7 @@ from archloop.settings.checks import check_inputs
 from archloop.settings.complete import complete, of_cycle_zero, scratch_model
 from archloop.settings.options import options
 from archloop.settings.schema import schema
+from archloop.settings.sections import SECTIONS, Admission, Evaluation, Finetuning, Generation, Model, SeedCorpus
 from archloop.workflow.cli import settings_options
 
 DIGITS = {"dataset": "digits"}
@@ -117,15 +119,15 @@ def test_a_start_or_an_override_beyond_the_last_cycle_is_refused(config):
     assert "has only 2 cycles" in refusal(config)
 
 
-@pytest.mark.parametrize("section", ["generation", "finetuning", "admission", "evaluation", "model", "seed_corpus"])
+@pytest.mark.parametrize("section", [Generation, Finetuning, Admission, Evaluation, Model, SeedCorpus])
 def test_options_carry_every_value_unchanged_to_a_script(config, section):
-    wanted = complete(config)[section]
+    wanted = complete(config)[SECTIONS[section]]
     seen = []
 
     @click.command()
     @settings_options(section)
     def script(settings):
-        seen.append(settings)
+        seen.append(asdict(settings))
 
     result = CliRunner().invoke(script, shlex.split(options(wanted)))
     assert result.exit_code == 0, result.output
@@ -140,7 +142,7 @@ def test_options_name_their_values_so_that_swapped_numbers_differ(config):
 
 def test_a_script_refuses_a_value_that_the_schema_refuses():
     @click.command()
-    @settings_options("generation")
+    @settings_options(Generation)
     def script(settings):
         raise AssertionError
 

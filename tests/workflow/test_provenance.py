@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, sha256_text, write_json
 from archloop.machine import host
+from archloop.settings.sections import Novelty
 from archloop.workflow import provenance
 from archloop.workflow.cli import settings_options, stage
 from archloop.workflow.provenance import digest_of, locate, outputs_of, provenance_path, provenances, read_provenance
@@ -25,7 +26,7 @@ def script():
     """A stage: it reads --source and writes --output; its run record says something else each time."""
 
     @stage("output", packages=("click",))
-    @settings_options("novelty", "novelty")
+    @settings_options(Novelty, "novelty")
     @click.option("--source", type=PATH)
     @click.option("--seed", type=int)
     @click.option("--run-record", type=PATH)

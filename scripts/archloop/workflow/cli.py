@@ -101,17 +101,29 @@ def value_of(section: str, key: str) -> Value:
     return Value(schema.section(section)[key])
 
 
-def settings_options(
-    section: str | type, parameter: str = "settings"
-) -> Callable[[Function], Function]:
+def setting_option(section: str, key: str, help: str) -> Callable[[Function], Function]:
+    """Give a click command the option of one setting, named as its key, with the schema's default.
+
+    Its value is no setting in the provenance: it is one of how a job runs, or of another stage.
+    """
+    rule = schema.section(section)[key]
+    flag = f"--{key.replace('_', '-')}"
+    return click.option(flag, key, type=Value(rule), default=rule.get("default"), help=help)
+
+
+def device_option(function: Function) -> Function:
+    """Give a click command `--device`, as execution.device."""
+    return setting_option("execution", "device", "auto, cpu, cuda or cuda:N.")(function)
+
+
+def settings_options(section: type, parameter: str = "settings") -> Callable[[Function], Function]:
     """Give a click command one option for each key of a section of config/schema.yaml.
 
     section: its type (archloop.settings.sections). The command's function gets one value of that
     type, named `parameter`. A name other than `settings` goes before the options too
     (`--novelty-threshold`), so that a script can take several sections.
     """
-    name = section if isinstance(section, str) else SECTIONS[section]
-    make = dict if isinstance(section, str) else section
+    name = SECTIONS[section]
     prefix = "" if parameter == "settings" else f"{parameter}_"
     keys = schema.section(name)
 
@@ -119,7 +131,7 @@ def settings_options(
         @functools.wraps(function)
         def gathered(**arguments: Any) -> Any:
             values = {key: arguments.pop(prefix + key) for key in keys}
-            return function(**arguments, **{parameter: make(**values)})
+            return function(**arguments, **{parameter: section(**values)})
 
         for key, rule in reversed(keys.items()):
             option = prefix + key
