@@ -69,8 +69,9 @@ ATTACKS = {
         "self.kept = [torch.empty(size, dtype=torch.uint8, device=x.device) for _ in range(64)]",
         {"out_of_memory", "crashed"},
     ),
-    "pinned memory without end": (
-        "self.kept = [torch.empty(2**31, dtype=torch.uint8).pin_memory() for _ in range(64)]",
+    # More than twice what the candidate may have, and less than the machine has.
+    "pinned memory beyond the candidate's": (
+        "self.kept = [torch.empty(2**31, dtype=torch.uint8).pin_memory() for _ in range(20)]",
         {"out_of_memory", "crashed"},
     ),
 }
