@@ -25,9 +25,20 @@ mkdir -p "$WORK/passed" "$OUT"
 [ -d "$WORK/site-packages" ] && export PYTHONPATH=$WORK/site-packages
 
 packages() {
-  "$PYTHON" -c "import polars, snakemake, pytest" && return
-  mkdir -p "$WORK/site-packages" && tar -xJf "$PACKAGES" -C "$WORK/site-packages"
-  PYTHONPATH=$WORK/site-packages "$PYTHON" -c "import polars, snakemake, pytest"
+  if ! "$PYTHON" -c "import polars, snakemake, pytest" 2> /dev/null; then
+    mkdir -p "$WORK/site-packages" && tar -xJf "$PACKAGES" -C "$WORK/site-packages"
+    chmod 755 "$WORK/site-packages" # the packed folder was one user's own; a plain user reads it, too
+    PYTHONPATH=$WORK/site-packages "$PYTHON" -c "import polars, snakemake, pytest" || return
+  fi
+  # An image without compiled modules would have every process compile torch again, which takes longer than its work.
+  "$PYTHON" - << 'END'
+import compileall
+from importlib.util import find_spec
+
+for name in ("torch", "torchvision", "transformers", "peft", "accelerate", "huggingface_hub", "numpy", "scipy", "sympy"):
+    if spec := find_spec(name):
+        compileall.compile_dir(spec.submodule_search_locations[0], quiet=2, workers=0)
+END
 }
 walls() { "$PYTHON" scripts/gpu_walls.py --device "$DEVICE" $FORM --output "$OUT/walls.json"; }
 plain() {
