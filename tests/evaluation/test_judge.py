@@ -18,10 +18,12 @@ from safetensors.numpy import load_file
 from archloop import python_command
 from archloop.data.dataset_file import read_metadata, read_split
 from archloop.errors import InputError
+from archloop.evaluation import judge as judge_module
 from archloop.evaluation.judge import Answer, Judge
 from archloop.evaluation.score import MAXIMUM_HEADER, PREAMBLE_BYTES
 from archloop.evaluation.server import read_all
 from archloop.random_seeds import derive
+from archloop.sandbox import isolation
 from archloop.sandbox.messages import Bounds, CardShare, Order, Report
 from archloop.sandbox.readable_files import readable_paths
 
@@ -61,7 +63,7 @@ def test_a_server_has_this_environment_and_nothing_of_the_users(judge):
         "PYTHONHASHSEED": "0",
         "USER": "archloop",
         "LOGNAME": "archloop",
-        "HOME": "/nonexistent",
+        "HOME": f"{judge.folder}/home",
         "LANG": "C.UTF-8",
         "TMPDIR": str(judge.folder),
         "MALLOC_ARENA_MAX": "2",
@@ -70,7 +72,23 @@ def test_a_server_has_this_environment_and_nothing_of_the_users(judge):
         "LD_LIBRARY_PATH": "/libraries",
         "CUDA_HOME": "/cuda",
         "CUDA_VISIBLE_DEVICES": "3",
-    } | dict.fromkeys(caches, "/nonexistent/cache") | dict.fromkeys(ones, "1")
+    } | dict.fromkeys(caches, f"{judge.folder}/home/cache") | dict.fromkeys(ones, "1")
+
+
+# On a GPU torch makes its folder at import, whoever the user is and whatever he may write.
+CACHING = "import os; os.makedirs(os.environ['TORCHINDUCTOR_CACHE_DIR']); "
+
+
+@pytest.mark.parametrize("level", ["namespaces", "bubblewrap", "landlock"])
+def test_a_library_that_keeps_a_cache_makes_it_in_the_judges_own_folder(monkeypatch, digits, settings, level):
+    if isolation.obstacle(level):
+        pytest.skip(f"{level}: {isolation.obstacle(level)}")
+    monkeypatch.setattr(judge_module, "SERVER", CACHING + judge_module.SERVER)
+    with Judge(digits, "cpu", level) as judge:
+        record = judge.judge(HONEST, settings, 1)
+        made = (judge.folder / "home" / "cache").is_dir()
+    # Inside bubblewrap the folder is one of its own root, which ends with it.
+    assert record["outcome"] == "trained" and (made or level == "bubblewrap")
 
 
 def test_a_server_works_in_the_folder_of_its_data_which_is_its_own(judge):

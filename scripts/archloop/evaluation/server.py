@@ -23,6 +23,7 @@ from archloop.sandbox import isolation
 START_S = 300  # how long it may take to start
 # Files of its folder: tensors, and mean, std and number of classes.
 DATA, METADATA = "data.safetensors", "facts.json"
+HOME = "home"  # in the folder for temporary files: what libraries keep, until the judge ends
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,10 @@ def _environment(temporary: Path) -> dict[str, str]:
         "TMPDIR": str(temporary),
     }
 
-    environment |= isolation.identity("/nonexistent")
+    # On a GPU torch makes a folder for its cache when it is imported.
+    home = temporary / HOME
+    home.mkdir(mode=0o700, exist_ok=True)
+    environment |= isolation.identity(str(home))
     environment |= PATIENT  # candidates share the processors
 
     for name in ("LD_LIBRARY_PATH", "CUDA_HOME", *isolation.GPU_VARIABLES):

@@ -60,9 +60,10 @@ bind 49 200 | listen 50 201 | memfd_create 319 279
 seccomp 317 277 | landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446
 """
 # ioctl of NVIDIA's driver that computing needs: those that gVisor's nvproxy publishes for it, and a
-# few beside them that only ask or map. 580.159 was seen without a list; with this one no driver was
-# yet. execution.driver_calls: log lets others through. Of /dev/nvidiactl and /dev/nvidia*: type F
-# and one of these numbers, of any size.
+# few beside them that only ask or map. With this list driver 580.159.04 trained candidates at every
+# level (H200); its own calls in a training step, counted there, are all on it. For another driver
+# there is execution.driver_calls: log. Of /dev/nvidiactl and /dev/nvidia*: type F and one of these
+# numbers, of any size.
 _GPU_NUMBERS = (
     *(0x27, 0x29, 0x2A, 0x2B, 0x34, 0x35, 0x4A, 0x4E, 0x4F, 0x5E),
     *(200, 201, 206, 207, 210, 212, 214, 215, 218),
