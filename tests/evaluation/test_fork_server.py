@@ -3,10 +3,12 @@
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from archloop import site_limits
 from archloop.evaluation import fork_server, train_candidate, warm_up
 from archloop.evaluation.records import CandidateReport, TrainingRequest
 from archloop.evaluation.train_candidate import CandidateData
@@ -67,7 +69,8 @@ def supervise(tmp_path, monkeypatch, settings, training, changed: dict) -> tuple
 
         return write
 
-    monkeypatch.setattr(isolation, "confine", lambda order: step("sandbox")(order.level) or step("close"))
+    confine = changed.pop("confine", lambda order: step("sandbox")(order.level) or step("close"))
+    monkeypatch.setattr(isolation, "confine", confine)
     monkeypatch.setattr(warm_up, "take_a_step", step("step"))
     monkeypatch.setattr(warm_up, "start_threads", step("threads"))
     monkeypatch.setattr(train_candidate, "run", training)
@@ -118,3 +121,31 @@ def test_a_share_of_a_card_that_nobody_measures_is_no_outcome(supervised, monkey
 def test_a_training_that_goes_on_for_too_long_is_ended(supervised):
     report, result, _ = supervised(lambda *_: time.sleep(60), bounds=Bounds(0.3, 100, 10**5, 3))
     assert (report.ended, report.status, result) == (("timeout", "still at work after 0.3 s"), -9, b"")
+
+
+def raising(error: Exception):
+    """A function that raises this error, whatever it is given."""
+
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+def test_what_fails_before_a_program_is_read_is_no_outcome_and_told_in_one_line(supervised, monkeypatch):
+    report, result, _ = supervised(confine=raising(OSError("no\nmounts")))
+    mend = "set execution.isolation to another level, or take another node"
+    failed = f"the sandbox failed (OSError: no mounts): {mend}"
+    assert (report, result) == (Report(error=failed), b"")
+    monkeypatch.setattr(site_limits, "soft_limits", raising(ValueError("no limits")))
+    report, _, _ = supervised()
+    assert report == Report(error="ValueError: no limits")
+
+
+def test_where_memory_runs_out_a_candidate_goes_first(supervised):
+    def train(*_):
+        score = Path("/proc/self/oom_score_adj").read_text().strip()
+        return CandidateReport(outcome="trained", detail=score), b""
+
+    _, result, _ = supervised(train)
+    assert b'"1000"' in result

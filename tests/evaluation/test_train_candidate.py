@@ -1,8 +1,10 @@
 """What happens to a candidate behind its walls, in this process: the training compared with one written out here."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -97,6 +99,12 @@ def test_a_training_reports_this(data):
     assert list(report.seconds) == ["check", "build", "train", "predict"]
     assert all(0 <= value < 60 and round(value, 4) == value for value in report.seconds.values())
     assert report.graph["nodes"] and len(report.graph["digest"]) == 64
+
+
+def test_seconds_are_those_of_all_that_a_stage_does(data, monkeypatch):
+    """By a clock that shows a second more whenever it is read: predictions follow two epochs and the whole training."""
+    monkeypatch.setattr(train_candidate, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+    assert trained(data, epochs=2)[0].seconds == {"check": 1, "build": 1, "train": 2, "predict": 3}
 
 
 def test_another_seed_is_another_order_and_other_weights(data):

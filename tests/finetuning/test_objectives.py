@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from sections import defaults
 
+from archloop.errors import InputError
 from archloop.finetuning.objectives import Example, Objective, answer_logps, dpo_losses, kto_losses, make_objective
 from archloop.finetuning.train_loop import Batching, Step, Training, plan_steps, train, trainable
 from archloop.finetuning.training_set import JudgedProgram, TrainingPair, TrainingSet, make_training_set
@@ -197,3 +199,37 @@ def test_the_cross_entropy_of_the_better_answers_is_added_by_its_weight(model):
     mixed = make_objective("dpo", replace(SETTINGS, sft_weight=2.0), trainable(model)).loss(model, examples, 0.0)
     per_token = -answer_logps(model, [([5, 6], [7, 8, 9])]).item() / 3
     assert (mixed - plain).item() == pytest.approx(2 * per_token, rel=1e-4)
+
+
+def test_several_processes_share_the_mean_of_the_estimates(model, tmp_path, monkeypatch):
+    """Two, of which the other one has the very same batches."""
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", lambda sums: sums.mul_(2))
+    given = []
+
+    def loss(model, examples, baseline):
+        given.append(baseline)
+        return -answer_logps(model, [pair for example in examples for pair in example.pairs]).sum()
+
+    objective = Objective(loss, lambda example: 1, lambda model, batch, step: torch.tensor(1.5 * len(batch)))
+    examples = [Example([5, 6], [7, 8, 9]), Example([9, 10], [11, 12])]
+    train(model, examples, objective, training([(0, [[0], [1]])], tmp_path))
+    assert given == [1.5]
+
+
+def test_a_gradient_that_is_no_number_ends_a_training_as_a_loss_does_and_the_step_is_counted_from_one(model, tmp_path):
+    def loss(model, examples, baseline):
+        assert baseline == 0.0
+        logps = answer_logps(model, [example.chosen_pair for example in examples])
+        return (logps - logps.detach()).sqrt().sum()  # 0, and no number its gradient
+
+    with pytest.raises(InputError, match=r"step 1 of 2: the loss or its gradient is no finite number"):
+        steps = [(0, [[0]]), (0, [[0]])]
+        train(model, [Example([5, 6], [7])], Objective(loss, lambda example: 1), training(steps, tmp_path))
+
+
+def test_a_step_is_one_batch_unless_told_otherwise():
+    steps = plan_steps([Example([1], [2])] * 6, Batching(epochs=1, batch_size=2), 3)
+    assert [len(batches) for _, batches in steps] == [1, 1, 1]

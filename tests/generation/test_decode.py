@@ -9,7 +9,16 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import archloop.generation.decode as decode
 from archloop.errors import InputError
-from archloop.generation.decode import Decoder, Sequence, SharedPrefix, batch_limit, new_decoder, read_prompts, sample
+from archloop.generation.decode import (
+    Decoder,
+    Sequence,
+    SharedPrefix,
+    append_token,
+    batch_limit,
+    new_decoder,
+    read_prompts,
+    sample,
+)
 from archloop.random_seeds import uniform
 from archloop.settings.sections import Generation
 
@@ -119,6 +128,12 @@ def test_a_token_that_ends_the_line_before_otherwise_does_not_count_as_another_l
     """After a drop the line begins at the token before it, and that one alone gives no retries back."""
     (each,) = scripted([10, 11, 12, 11, 12], line_retries=1)
     assert how(each) == ("line", [10, 11, 12], 5)
+
+
+def test_the_cache_is_void_from_the_token_before_a_dropped_line_on(model):
+    each, tokens = Sequence([1, 2, 3], 0), [10, 11, 11, 12]
+    assert [append_token(each, token, decoder(model, Pieces(), line_retries=1)) for token in tokens] == [0, 0, 0, 2]
+    assert each.new == [10, 11]
 
 
 def test_without_retries_a_wrong_line_stays(scripted):
@@ -257,6 +272,13 @@ def test_a_batch_is_as_large_as_the_settings_say_where_the_memory_holds_it():
     assert batch_limit(config, torch.float32, 9, settings, 10**6) == 3
     with pytest.raises(InputError, match=r"execution\.cache_mb: 1 MB hold no sequence; one of 1000064 tokens"):
         batch_limit(config, torch.float32, 9, settings, 1)
+
+
+def test_a_model_that_reads_images_too_has_the_context_of_its_text():
+    config = AutoConfig.for_model("gemma3", text_config=SHAPE | {"head_dim": 8, "num_key_value_heads": 4})
+    assert batch_limit(config, torch.float32, 98, replace(SETTINGS, batch_size=3), 1000) == 3
+    with pytest.raises(InputError, match="30 after a prompt of 99 tokens are more than the model's context of 128"):
+        batch_limit(config, torch.float32, 99, replace(SETTINGS, batch_size=3), 1000)
 
 
 def test_a_wrong_first_line_is_dropped_whole(scripted):

@@ -71,6 +71,11 @@ def test_references_are_shown_while_they_fit(root, tiny_model):
         assert (row["seed"], row["hint"]) == (whole["seed"], whole["hint"])
 
 
+def test_no_program_is_shown_unless_a_number_is_asked_for(root):
+    contents = Contents(shipped_texts(root, {"a": "Be bold."}), TASK, References(CORPUS))
+    assert [row["references"] for row in cycle_prompts("main", 1, 1, 3, contents)] == [[]] * 3
+
+
 def test_what_fits_is_written_as_ever(root, tiny_model):
     assert written(root, room_for_answer(tiny_model, 16, "none")) == written(root, None)
 

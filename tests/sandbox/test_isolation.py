@@ -476,3 +476,81 @@ def test_a_candidate_may_read_the_folders_of_the_dynamic_linker(monkeypatch, tmp
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}:/nowhere/at/all:relative")
     found = readable_paths()
     assert str(tmp_path) in found and len(found) == len(set(found)) and all(os.path.lexists(path) for path in found)
+
+
+def test_a_trial_runs_with_the_libraries_of_the_judge_and_nothing_of_the_users(monkeypatch):
+    environments = []
+
+    def run(command, env, **_):
+        environments.append(env)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/libraries")
+    assert isolation.obstacle.__wrapped__("namespaces") is None
+    monkeypatch.delenv("LD_LIBRARY_PATH")
+    isolation.obstacle.__wrapped__("namespaces")
+    plain = {"PATH": os.defpath} | isolation.identity("/nonexistent")
+    assert environments == [plain | {"LD_LIBRARY_PATH": "/libraries"}, plain]
+
+
+ORPHAN = """
+import ctypes
+from archloop.sandbox import isolation
+isolation.die_with_parent()
+signal = ctypes.c_int()
+ctypes.CDLL(None).prctl(2, ctypes.byref(signal), 0, 0, 0)  # PR_GET_PDEATHSIG
+print(signal.value)
+"""
+
+
+def test_a_process_ends_with_its_parent(root):
+    command, environment = [sys.executable, "-c", ORPHAN], {"PYTHONPATH": str(root / "scripts")}
+    assert subprocess.run(command, capture_output=True, text=True, env=environment).stdout == "9\n"
+
+
+IN_A_ROOT = """
+import errno, json, os, sys
+from archloop.sandbox import isolation, namespaces
+from archloop.sandbox.messages import Order, bounds
+from archloop.sandbox.readable_files import readable_paths
+kind, base, grants = sys.argv[1:]
+order = Order(
+    level="namespaces", bounds=bounds(20, 2000, 1), readable=readable_paths(), hidden=[], grants=grants, base=base,
+    scratch="", device="cpu", gpu=kind == "gpu", device_files=[], log_unlisted=False,
+)
+
+def outcome(step):
+    try:
+        step()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+
+def name():
+    with open("/proc/self/comm", "w") as opened:
+        opened.write("own")
+
+namespaces.leave()
+if os.fork() == 0:
+    close = isolation.confine(order)
+    found = [outcome(name), outcome(lambda: os.waitpid(-1, os.WNOHANG))]
+    close()
+    print(json.dumps([*found, outcome(name)]), flush=True)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"), [("cpu", ["ENOENT", "ECHILD", "ENOENT"]), ("gpu", ["done", "done", "EROFS"])]
+)
+def test_the_own_folder_in_proc_is_there_for_the_start_of_a_gpu_and_closed_behind_it(root, tmp_path, kind, found):
+    """A child closes it, which a process without a GPU has not."""
+    if isolation.obstacle("namespaces", True) is not None:
+        pytest.skip("no namespaces with a /proc of their own here")
+    (tmp_path / "base").mkdir()
+    (tmp_path / "grants").write_text("[[], []]")
+    command = [sys.executable, "-c", IN_A_ROOT, kind, str(tmp_path / "base"), str(tmp_path / "grants")]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
+    assert done.stdout == json.dumps(found) + "\n", done.stderr

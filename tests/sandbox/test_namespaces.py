@@ -72,6 +72,7 @@ def inside():
     namespaces.cover(f"{shown}/covered")
     found["covered"] = outcome(lambda: os.listdir(f"{shown}/covered"))
     found["write covered"] = outcome(lambda: open(f"{shown}/covered/new", "w"))
+    found["flags covered"] = os.statvfs(f"{shown}/covered").f_flag & 7
     found["interfaces"] = [name for _, name in socket.if_nameindex()]
     found["call"] = outcome(lambda: socket.create_connection(("127.0.0.1", 9), 1))
     found["host name before"] = outcome(lambda: socket.sethostname("own"))
@@ -155,6 +156,7 @@ EXPECTED = {
     "bytes": 2**20,
     "covered": [],
     "write covered": "EROFS",
+    "flags covered": 7,
     "interfaces": ["lo"],
     "call": "ENETUNREACH",
     "host name before": "done",
