@@ -54,9 +54,14 @@ def code_digest(script: str | Path, root: Path | None = None) -> str:
     parts = []
     for path in reached(script, root):
         module = _module(path, root, path.stat().st_mtime_ns)
-        parts.append(f"{path.relative_to(root)} {module.digest}")
+        name = path.relative_to(root)
+        parts.append(f"{name} {module.digest}")
     known.save()
-    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
+    return _sha256("\n".join(sorted(parts)))[:16]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def reached(script: Path, root: Path | None = None) -> set[Path]:
@@ -87,7 +92,8 @@ def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
 
     modules = []
     for each in sorted(found):
-        if each.is_file() and each.relative_to(root).as_posix() not in FRAME:
+        within = each.relative_to(root).as_posix()
+        if each.is_file() and within not in FRAME:
             modules.append(each)
     return modules
 
@@ -101,7 +107,8 @@ def _module(path: Path, root: Path, _mtime: int) -> Module:
     key = known.key(source, package)
     module = known.modules.get(key)
     if module is None:
-        module = known.modules[key] = _parsed(ast.parse(source, filename=str(path)), package)
+        module = _parsed(ast.parse(source, filename=str(path)), package)
+        known.modules[key] = module
         known.added = True
     return module
 
@@ -111,7 +118,8 @@ def _parsed(tree: ast.Module, package: tuple[str, ...]) -> Module:
     for node in ast.walk(tree):
         names.update(_imported_names(node, package))
     ours = [name for name in names if name.partition(".")[0] == PACKAGE]
-    return Module(hashlib.sha256(repr(_canonical(tree)).encode()).hexdigest(), sorted(ours))
+    digest = _sha256(repr(_canonical(tree)))
+    return Module(digest, sorted(ours))
 
 
 @dataclass
@@ -143,7 +151,9 @@ class Known:
         self.added = False
         latest = list(self.modules.items())[-MOST_KNOWN:]
         text = json.dumps({key: vars(module) for key, module in latest})
-        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}")
+        # Several processes may save at once: each writes a file of its own, the last one stays.
+        own_name = f".{self.file.name}.{os.getpid()}"
+        temporary = self.file.with_name(own_name)
         with contextlib.suppress(OSError):
             self.file.parent.mkdir(exist_ok=True)
             temporary.write_text(text)
