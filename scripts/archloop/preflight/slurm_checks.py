@@ -168,7 +168,8 @@ def _gpus_of(partition: slurm.Partition, model: str) -> Finding:
         return error("gpu", f"{partition.name} declares no GPUs; {remedy}")
     if model and model not in types:
         others = ", ".join(filter(None, types)) or "no models"
-        return error("gpu", f"{partition.name} has no {model}, but {others}")
+        text = f"{partition.name} has no {model}, but {others}"
+        return error("gpu", text)
 
     counts = []
     for name, count in types.items():
@@ -241,8 +242,9 @@ def declared_memory(run: PlannedRun) -> tuple[int | None, str]:
     if asked.get("gpu_model"):
         models = [asked["gpu_model"]]
     elif run.slurm and asked.get("slurm_partition"):
+        partitions = str(asked["slurm_partition"]).split(",")
         with contextlib.suppress(InputError):
-            models = _models_in(str(asked["slurm_partition"]).split(","))
+            models = _models_in(partitions)
 
     sizes = []
     for model in models:
