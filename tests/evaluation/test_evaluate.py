@@ -308,7 +308,8 @@ def test_walls_that_cannot_be_built_are_no_outcome_of_a_candidate(judge, setting
 OPENING = """
 import os, sys
 from archloop.sandbox import isolation, landlock
-from archloop.sandbox.messages import Order, bounds
+from archloop.sandbox.bounds import bounds
+from archloop.sandbox.messages import Order
 landlock.abi = lambda: 1
 target, scratch, readable, grants = sys.argv[1:]
 order = Order(

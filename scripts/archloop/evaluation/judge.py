@@ -38,8 +38,9 @@ from archloop.logs import get_logger
 from archloop.machine import device_name, versions_with_kernel
 from archloop.random_seeds import derive
 from archloop.sandbox import isolation
+from archloop.sandbox.bounds import bounds
 from archloop.sandbox.hidden_files import hidden_folders, without
-from archloop.sandbox.messages import CardShare, Order, Report, bounds
+from archloop.sandbox.messages import CardShare, Order, SupervisorReport
 from archloop.sandbox.readable_files import check_hidden, readable_paths
 from archloop.settings.sections import Evaluation
 
@@ -62,7 +63,7 @@ class Answer:
 
     result: bytes
     log: bytes
-    report: Report
+    report: SupervisorReport
 
 
 class Judge:
@@ -292,7 +293,9 @@ class Judge:
         deadline = time.monotonic() + order.bounds.timeout_s + GRACE_S
         parts = read_all(reading, limits, deadline)
         try:
-            return Answer(parts["result"], parts["log"], Report.from_json(parts["report"]))
+            return Answer(
+                parts["result"], parts["log"], SupervisorReport.from_json(parts["report"])
+            )
         except ValueError:
             with self.lock:
                 why = server.last_words()

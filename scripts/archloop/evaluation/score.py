@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from archloop.evaluation.records import Epoch, Graph, Record, unjudged
-from archloop.sandbox.messages import Report
+from archloop.sandbox.messages import SupervisorReport
 from archloop.settings.sections import Evaluation
 
 NONCE_BYTES, LENGTH_BYTES = 16, 4
@@ -45,7 +45,7 @@ OUT_OF_MEMORY = (-signal.SIGKILL, -signal.SIGBUS)
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
-def read_result(report: Report, result: bytes, nonce: bytes) -> tuple[Record, bytes]:
+def read_result(report: SupervisorReport, result: bytes, nonce: bytes) -> tuple[Record, bytes]:
     """Return what the supervisor saw and the candidate said as (a record, predictions that are not
     yet scored).
 

@@ -30,7 +30,7 @@ from archloop.preflight.planned_run import (
     warning,
 )
 from archloop.sandbox import isolation
-from archloop.sandbox.messages import bounds
+from archloop.sandbox.bounds import bounds
 
 # A node's answer may take a while to show on a network file system.
 PATIENCE_S = 30
