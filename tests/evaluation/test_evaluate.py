@@ -18,7 +18,7 @@ from archloop.errors import InputError
 from archloop.evaluation.evaluate import JobResources, PendingTimeouts, evaluate
 from archloop.evaluation.judge import Judge
 from archloop.evaluation.records import FIELDS
-from archloop.evaluation.server import read_all
+from archloop.evaluation.server_process import read_all
 from archloop.families.programs import family_programs
 from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.sandbox import isolation

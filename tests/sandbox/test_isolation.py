@@ -322,7 +322,12 @@ def test_the_version_of_the_kernel_is_its_first_two_numbers(monkeypatch):
 )
 def test_a_trial_of_namespaces_tells_the_machine_from_the_installation(monkeypatch, status, said, found):
     asked = []
-    monkeypatch.setattr(isolation, "_try", lambda command: asked.append(command) or (status, said))
+
+    def run(command, **_):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, status, "", said)
+
+    monkeypatch.setattr(subprocess, "run", run)
     if found is InputError:
         with pytest.raises(InputError, match=r"cannot try namespaces \(Traceback\); mend the environment"):
             isolation.obstacle.__wrapped__("namespaces")

@@ -31,7 +31,7 @@ from archloop.evaluation.score import (
     read_result,
     scored,
 )
-from archloop.evaluation.server import DATA, METADATA, Server, read_all, start_server
+from archloop.evaluation.server_process import DATA, METADATA, Server, read_all, start_server
 from archloop.evaluation.static_checks import check_program, without_unused
 from archloop.files import remove_tree, write_json
 from archloop.logs import get_logger
@@ -56,7 +56,7 @@ logger = get_logger("evaluate")
 
 
 @dataclass(frozen=True)
-class Answer:
+class OrderResult:
     """What came of one order: the candidate's result and what it printed, and the supervisor's
     report.
     """
@@ -267,7 +267,7 @@ class Judge:
             card=self.shares.get(device),
         )
 
-    def ask(self, order: Order, request: bytes, predictions: int) -> Answer:
+    def ask(self, order: Order, request: bytes, predictions: int) -> OrderResult:
         """Have the server carry out an order. predictions: how many there may be.
 
         Raises RuntimeError where the server or the supervisor ended without a report.
@@ -293,7 +293,7 @@ class Judge:
         deadline = time.monotonic() + order.bounds.timeout_s + GRACE_S
         parts = read_all(reading, limits, deadline)
         try:
-            return Answer(
+            return OrderResult(
                 parts["result"], parts["log"], SupervisorReport.from_json(parts["report"])
             )
         except ValueError:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from archloop.evaluation.records import Epoch, Graph, Record, unjudged
+from archloop.evaluation.records import Epoch, GraphRecord, Record, unjudged
 from archloop.sandbox.messages import SupervisorReport
 from archloop.settings.sections import Evaluation
 
@@ -127,7 +127,7 @@ def _epoch(said: dict[str, Any]) -> Epoch:
     }
 
 
-def _graph(said: dict[str, Any]) -> Graph:
+def _graph(said: dict[str, Any]) -> GraphRecord:
     """Return a graph as graph_fingerprint gives it: so many nodes, lists so deep, texts that can be
     seen.
     """

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from archloop import site_limits
 from archloop.cluster import node_job
-from archloop.cluster.slurm import Answer
+from archloop.cluster.slurm import Reply
 from archloop.cluster.waiting import FULL
 from archloop.logs import get_logger
 from archloop.preflight import node_probe
@@ -76,7 +76,7 @@ def look_at_node(run: PlannedRun) -> tuple[NodeReport | None, bool, list[Finding
         shutil.rmtree(shared, ignore_errors=True)
 
 
-def _ask_node(run: PlannedRun, shared: Path) -> Answer:
+def _ask_node(run: PlannedRun, shared: Path) -> Reply:
     """Return what the tiny job printed on a node like the fine-tuning's."""
     wait_min = run.execution.preflight_wait_min
     requests = list(run.rules.values()) or [{}]

@@ -209,7 +209,7 @@ def _distinct_requests(run: PlannedRun) -> dict[str, Request]:
     return {", ".join(rules): asked for rules, asked in groups}
 
 
-def _takes_later(answer: slurm.Answer, asked: Request) -> bool:
+def _takes_later(answer: slurm.Reply, asked: Request) -> bool:
     """Return whether it is for the state of the nodes that sbatch refuses a request.
 
     While no node of the partitions is up, --test-only says that what is asked for does not exist.

@@ -183,8 +183,8 @@ def _let_in(child: int, steps: int, go: int, order: Order) -> _Running:
 
 def _watch_to_the_end(running: _Running, order: Order, begun: float) -> Ended | None:
     """Return how the candidate was ended, None where it ended by itself. begun: of time.monotonic."""
-    deadline = begun + order.bounds.timeout_s
     try:
+        deadline = begun + order.bounds.timeout_s
         return _watch(running.process, running.status, running.held, order, deadline)
     except Exception as error:  # the sandbox stood: whatever it is, the program brought it about
         os.kill(running.process, signal.SIGKILL)

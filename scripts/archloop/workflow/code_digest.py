@@ -49,14 +49,14 @@ def code_digest(script: str | Path, root: Path | None = None) -> str:
     """
     script = Path(script)
     root = root or script.parent
-    known = _known(root)
+    parsed = _parsed_before(root)
 
     parts = []
     for path in reached(script, root):
         module = _module(path, root, path.stat().st_mtime_ns)
         name = path.relative_to(root)
         parts.append(f"{name} {module.digest}")
-    known.save()
+    parsed.save()
     return _sha256("\n".join(sorted(parts)))[:16]
 
 
@@ -102,14 +102,14 @@ def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
 def _module(path: Path, root: Path, _mtime: int) -> Module:
     source = path.read_bytes()  # as Python reads it: with or without a byte order mark
     package = path.relative_to(root).parent.parts
-    known = _known(root)
+    parsed = _parsed_before(root)
 
-    key = known.key(source, package)
-    module = known.modules.get(key)
+    key = parsed.key(source, package)
+    module = parsed.modules.get(key)
     if module is None:
         module = _parsed(ast.parse(source, filename=str(path)), package)
-        known.modules[key] = module
-        known.added = True
+        parsed.modules[key] = module
+        parsed.added = True
     return module
 
 
@@ -123,7 +123,7 @@ def _parsed(tree: ast.Module, package: tuple[str, ...]) -> Module:
 
 
 @dataclass
-class Known:
+class ParsedModules:
     """The modules that were parsed before, in this process or another.
 
     What cannot be read or written is parsed again.
@@ -161,10 +161,10 @@ class Known:
 
 
 @cache
-def _known(root: Path) -> Known:
-    known = Known(root / KNOWN)
-    known.load()
-    return known
+def _parsed_before(root: Path) -> ParsedModules:
+    parsed = ParsedModules(root / KNOWN)
+    parsed.load()
+    return parsed
 
 
 @cache

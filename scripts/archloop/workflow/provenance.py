@@ -48,7 +48,7 @@ WAITED_FOR = {Path("results", PREFLIGHT_FILE)}
 
 
 # Section -> key -> value.
-Settings = dict[str, dict[str, Any]]
+SettingsSlices = dict[str, dict[str, Any]]
 
 
 class Provenance(TypedDict):
@@ -63,7 +63,7 @@ class Provenance(TypedDict):
     script: str
     code: str
     params: list[str] | None
-    settings: Settings
+    settings: SettingsSlices
     options: dict[str, Any]
     inputs: dict[str, str]
     waited_for: list[str]
@@ -187,10 +187,10 @@ def _without_files(options: dict[str, Any], inputs: set[Path]) -> dict[str, Any]
 
 def _slices(
     sections: Mapping[str, Mapping[str, str]], options: Mapping[str, Any]
-) -> tuple[Settings, dict[str, Any]]:
+) -> tuple[SettingsSlices, dict[str, Any]]:
     """Return (options that are settings, by section and key; the others)."""
     others = dict(options)
-    settings: Settings = {}
+    settings: SettingsSlices = {}
     for section, keys in sections.items():
         settings[section] = {}
         for key, option in keys.items():
