@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 from archloop.files import read_jsonl, write_json
 from archloop.settings.sections import Evaluation
 from archloop.workflow.cli import device_option, setting_option, settings_options, stage
+from archloop.workflow.provenance import Extras
 
 PATH = click.Path(path_type=Path)
 
@@ -57,15 +58,15 @@ def main(
     job_cores: int | None,
     job_memory_mb: int | None,
     **execution: Any,
-) -> dict:
+) -> Extras:
     """Evaluate the candidates in the sandbox; write one record per candidate, in their order."""
-    from archloop.evaluation.evaluate import JobResources, evaluate
+    from archloop.evaluation.evaluate import JobResources, ProgramRow, evaluate
 
     # Outside of SLURM what a rule asks for is no bound on what the machine has.
     memory_mb = job_memory_mb if "SLURM_JOB_ID" in os.environ else None
     pending = output.with_name(f".{output.name}.pending")
     resources = JobResources(**execution, cores=job_cores, memory_mb=memory_mb, pending=pending)
-    rows = read_jsonl(candidates, "id", "program")
+    rows = cast(list[ProgramRow], read_jsonl(candidates, "id", "program"))
     records, done = evaluate(rows, dataset, settings, seed, store, resources)
 
     write_json(run_record, done)

@@ -39,7 +39,7 @@ from archloop.report.graph_drawing import blocks
 from archloop.report.report import write_report
 from archloop.report.results import read_all
 from archloop.report.summarize import summarize
-from archloop.sandbox.messages import Report
+from archloop.sandbox.messages import SupervisorReport
 from archloop.texts import one_layout, parsed
 from archloop.tools.inspect_corpus import counts, difference, read_results
 from archloop.tools.verify import verify
@@ -153,7 +153,7 @@ def test_programs_and_their_details_go_through_admission_to_the_export(programs,
 @tried(300)
 @given(facts=JSON, nodes=JSON, raw=some.binary(max_size=40))
 def test_what_a_process_says_is_a_record_whatever_it_says(facts, nodes, raw):
-    nonce, report = b"n" * 16, Report()
+    nonce, report = b"n" * 16, SupervisorReport()
     said = {"outcome": "trained", "detail": facts, "parameters": 9, "multiply_adds": None, "epochs": [], "losses": []}
     said |= {"seconds": {}, "graph": {"digest": "a" * 64, "method": "trace", "operations": 3, "nodes": nodes}}
     for header in (said, said | {"graph": facts}, facts, said | {"seconds": facts, "epochs": nodes}):
@@ -258,7 +258,7 @@ def traced(nodes: list) -> dict:
     said = {"outcome": "trained", "detail": "", "parameters": 9, "multiply_adds": None, "epochs": [], "losses": []}
     said |= {"seconds": {}, "graph": {"digest": "a" * 64, "method": "trace", "operations": 1, "nodes": nodes}}
     header = json.dumps(said).encode()
-    record, _ = read_result(Report(), b"n" * 16 + len(header).to_bytes(4, "little") + header, b"n" * 16)
+    record, _ = read_result(SupervisorReport(), b"n" * 16 + len(header).to_bytes(4, "little") + header, b"n" * 16)
     return record
 
 

@@ -25,4 +25,5 @@ def kind_and_line(error: BaseException) -> str:
     >>> kind_and_line(ValueError("no\\nnumber"))
     'ValueError: no number'
     """
-    return one_line(f"{type(error).__name__}: {error}")[:LONGEST_LINE]
+    kind = type(error).__name__
+    return one_line(f"{kind}: {error}")[:LONGEST_LINE]

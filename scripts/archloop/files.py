@@ -17,6 +17,8 @@ from typing import Any, NoReturn, overload
 
 from archloop.errors import InputError
 
+# A file that nobody else has opened, and that no process started meanwhile inherits.
+NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 AGAIN = "; delete the file and run again"  # the remedy for what the workflow makes itself
 
 
@@ -30,12 +32,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    random_part = secrets.token_hex(4)
+    temporary = path.with_name(f".{path.name}.{random_part}")
 
     # The kernel gives it the mode that the umask, or the folder's access list, wants. A process
     # that reads its umask has to change it, for all of its threads, and some file systems refuse a
     # chmod.
-    opened = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    opened = os.open(temporary, NEW_FILE, 0o666)
     mode = stat.S_IMODE(os.fstat(opened).st_mode)
     os.close(opened)
 
@@ -229,11 +232,13 @@ def read_jsonl(path: str | Path, *keys: str) -> list[dict[str, Any]]:
         raise InputError(f"{path}: the last line is cut off{AGAIN}")
 
     rows = []
-    for number, line in enumerate(text.split("\n")[:-1], start=1):
+    lines = text.split("\n")[:-1]
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
         try:
-            rows.append(has_keys(parse_json(line), keys, f"{path}, line {number}"))
+            rows.append(has_keys(parse_json(line), keys, where))
         except ValueError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error}){AGAIN}") from None
+            raise InputError(f"{where}: not JSON ({error}){AGAIN}") from None
     return rows
 
 

@@ -11,12 +11,13 @@ def duration(seconds: float) -> str:
     >>> duration(185)
     '3 min 05 s'
     """
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    if minutes:
+        return f"{minutes} min {seconds:02d} s"
+    return f"{seconds} s"
 
 
 class Progress:
@@ -27,7 +28,9 @@ class Progress:
     """
 
     def __init__(self, total: float, unit: str, label: str, every_s: float = 5.0):
-        self.total, self.unit, self.label, self.every_s = total, unit, label, every_s
+        self.total = total
+        self.unit, self.label = unit, label
+        self.every_s = every_s
         self.done, self.note = 0.0, ""
         self.logger = get_logger("progress")
 
@@ -40,22 +43,27 @@ class Progress:
         self.done += n
         self.note = note or self.note
         now = time.monotonic()
-        if now - self.last_line < self.every_s or self.done >= self.total:
+        too_soon = now - self.last_line < self.every_s
+        if too_soon or self.done >= self.total:  # the last step has a line of its own
             return
 
         self.last_line = now
         per_second = self.done / (now - self.started)
-        left = duration((self.total - self.done) / per_second) if per_second else "unknown"
-        rate = _rate(per_second, self.unit)
-        self._log(f"{self.done:.0f} of {self.total:.0f} {self.unit}s, {rate}, {left} left")
+        left = "unknown"
+        if per_second:
+            left = duration((self.total - self.done) / per_second)
+
+        counted = f"{self.done:.0f} of {self.total:.0f} {self.unit}s"
+        self._log(f"{counted}, {_rate(per_second, self.unit)}, {left} left")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             return
 
         spent = time.monotonic() - self.started
-        rate = _rate(self.done / spent if spent else 0.0, self.unit)
-        self._log(f"{self.done:.0f} {self.unit}s in {duration(spent)}, {rate}")
+        per_second = self.done / spent if spent else 0.0
+        counted = f"{self.done:.0f} {self.unit}s in {duration(spent)}"
+        self._log(f"{counted}, {_rate(per_second, self.unit)}")
 
     def _log(self, text: str) -> None:
         note = f", {self.note}" if self.note else ""

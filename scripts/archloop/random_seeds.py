@@ -12,7 +12,8 @@ def derive(*parts: object) -> int:
     It is of the sha256 of the parts' repr. So many bits a number has that other programs read from
     JSON or from a table with gaps; of more they round the last.
     """
-    digest = hashlib.sha256("\x1f".join(map(repr, parts)).encode()).digest()
+    text = "\x1f".join(map(repr, parts))
+    digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:8], "big") >> (64 - BITS)
 
 

@@ -37,9 +37,10 @@ def one_layout(program: str) -> str:
 
     spaced = "\n".join(lines)
     other = parsed(spaced)
-    if other is None or _flat(other) != _flat(tree):
+    if other is None:
         return program
-    return spaced
+    same_meaning = _flat(other) == _flat(tree)
+    return spaced if same_meaning else program
 
 
 def margin_of(line: str) -> str:

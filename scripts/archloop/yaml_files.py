@@ -9,6 +9,8 @@ import yaml
 from archloop.errors import InputError, one_line
 from archloop.files import read_text
 
+MERGE = "tag:yaml.org,2002:merge"  # the tag of `<<`
+
 
 def read_yaml(path: str | Path) -> Any:
     """Return what a file of YAML that a person wrote holds, None where it is empty.
@@ -24,12 +26,15 @@ def read_yaml(path: str | Path) -> Any:
         return None if root is None else loader.construct_document(root)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # ValueError: a date that there is not.
-        raise InputError(f"{path}: no YAML ({one_line(error)})") from None
+        complaint = one_line(error)
+        raise InputError(f"{path}: no YAML ({complaint})") from None
 
 
 def _check_nodes(root: yaml.Node | None, loader: yaml.SafeLoader, path: str | Path) -> None:
     """Raise InputError for a key that is given twice and a number that is not finite."""
-    todo: list[yaml.Node] = [] if root is None else [root]
+    todo: list[yaml.Node] = []
+    if root is not None:
+        todo.append(root)
     seen: set[int] = set()
     while todo:
         node = todo.pop()
@@ -42,8 +47,7 @@ def _check_nodes(root: yaml.Node | None, loader: yaml.SafeLoader, path: str | Pa
         elif isinstance(node, yaml.MappingNode):
             todo += _values(node, path)
         elif isinstance(node, yaml.ScalarNode) and not _is_finite(node, loader):
-            line = node.start_mark.line + 1
-            raise InputError(f"{path}, line {line}: {node.value} is no finite number")
+            raise InputError(f"{_where(path, node)}: {node.value} is no finite number")
 
 
 def _is_finite(node: yaml.ScalarNode, loader: yaml.SafeLoader) -> bool:
@@ -56,10 +60,20 @@ def _values(mapping: yaml.MappingNode, path: str | Path) -> list[yaml.Node]:
     """Return the values of a mapping; raise InputError for a key that is given twice."""
     lines: dict[str, int] = {}
     for key, _ in mapping.value:
-        name, line = str(key.value), key.start_mark.line + 1
-        if name in lines and key.tag != "tag:yaml.org,2002:merge":
-            raise InputError(
-                f"{path}, line {line}: {name} is given twice, first in line {lines[name]}"
-            )
-        lines[name] = line
+        name = str(key.value)
+        # `<<` takes over the keys of another mapping, and may stand there more than once.
+        if name in lines and key.tag != MERGE:
+            first = lines[name]
+            raise InputError(f"{_where(path, key)}: {name} is given twice, first in line {first}")
+        lines[name] = _line(key)
     return [value for _, value in mapping.value]
+
+
+def _where(path: str | Path, node: yaml.Node) -> str:
+    return f"{path}, line {_line(node)}"
+
+
+def _line(node: yaml.Node) -> int:
+    """Return the line that a node begins in, counted from 1."""
+    line: int = node.start_mark.line
+    return line + 1

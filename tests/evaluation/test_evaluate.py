@@ -18,7 +18,7 @@ from archloop.errors import InputError
 from archloop.evaluation.evaluate import JobResources, PendingTimeouts, evaluate
 from archloop.evaluation.judge import Judge
 from archloop.evaluation.records import FIELDS
-from archloop.evaluation.server import read_all
+from archloop.evaluation.server_process import read_all
 from archloop.families.programs import family_programs
 from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.sandbox import isolation
@@ -308,7 +308,8 @@ def test_walls_that_cannot_be_built_are_no_outcome_of_a_candidate(judge, setting
 OPENING = """
 import os, sys
 from archloop.sandbox import isolation, landlock
-from archloop.sandbox.messages import Order, bounds
+from archloop.sandbox.bounds import bounds
+from archloop.sandbox.messages import Order
 landlock.abi = lambda: 1
 target, scratch, readable, grants = sys.argv[1:]
 order = Order(

@@ -13,7 +13,8 @@ from archloop.evaluation import fork_server, train_candidate, warm_up
 from archloop.evaluation.records import CandidateReport, TrainingRequest
 from archloop.evaluation.train_candidate import CandidateData
 from archloop.sandbox import gpu_memory, isolation
-from archloop.sandbox.messages import Bounds, CardShare, Order, Report
+from archloop.sandbox.bounds import Bounds
+from archloop.sandbox.messages import CardShare, Order, SupervisorReport
 
 ORDER = Order(
     level="landlock", bounds=Bounds(60, 100, 10**5, 3), readable=["/usr"], hidden=[], grants="/grants", base="/base",
@@ -57,7 +58,7 @@ def supervised(tmp_path, monkeypatch, settings):
     return lambda training=answers_at_once, **changed: supervise(tmp_path, monkeypatch, settings, training, changed)
 
 
-def supervise(tmp_path, monkeypatch, settings, training, changed: dict) -> tuple[Report, bytes, list[str]]:
+def supervise(tmp_path, monkeypatch, settings, training, changed: dict) -> tuple[SupervisorReport, bytes, list[str]]:
     steps = tmp_path / "steps"
     steps.touch()
     (tmp_path / "scratch").mkdir(exist_ok=True)
@@ -87,7 +88,7 @@ def supervise(tmp_path, monkeypatch, settings, training, changed: dict) -> tuple
         with open(end, "rb") as opened:
             found.append(opened.read())
     os.wait()
-    return Report.from_json(found[2]), found[0], steps.read_text().splitlines()
+    return SupervisorReport.from_json(found[2]), found[0], steps.read_text().splitlines()
 
 
 def test_a_supervisor_reports_how_its_candidate_ended_and_the_result_comes_under_the_nonce(supervised, settings):
@@ -112,10 +113,10 @@ def test_a_share_of_a_card_that_nobody_measures_is_no_outcome(supervised, monkey
     monkeypatch.setattr(gpu_memory, "meter", meter)
     report, result, steps = supervised(card=CardShare("f00", 50))
     why = "what a candidate holds on a card that it shares is not measured (no f00): set execution.workers to auto"
-    assert (report, result, steps) == (Report(error=why), b"", [])
+    assert (report, result, steps) == (SupervisorReport(error=why), b"", [])
     monkeypatch.setattr(gpu_memory, "meter", lambda uuid: lambda process: None)
     report, _, _ = supervised(card=CardShare("f00", 50))
-    assert report == Report(error=why.replace("no f00", "NVML does not show its process"))
+    assert report == SupervisorReport(error=why.replace("no f00", "NVML does not show its process"))
 
 
 def test_a_training_that_goes_on_for_too_long_is_ended(supervised):

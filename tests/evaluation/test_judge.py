@@ -19,12 +19,13 @@ from archloop import python_command
 from archloop.data.dataset_file import read_metadata, read_split
 from archloop.errors import InputError
 from archloop.evaluation import judge as judge_module
-from archloop.evaluation.judge import Answer, Judge
+from archloop.evaluation.judge import Judge, OrderResult
 from archloop.evaluation.score import MAXIMUM_HEADER, PREAMBLE_BYTES
-from archloop.evaluation.server import read_all
+from archloop.evaluation.server_process import read_all
 from archloop.random_seeds import derive
 from archloop.sandbox import isolation
-from archloop.sandbox.messages import Bounds, CardShare, Order, Report
+from archloop.sandbox.bounds import Bounds
+from archloop.sandbox.messages import CardShare, Order, SupervisorReport
 from archloop.sandbox.readable_files import readable_paths
 
 HONEST = net()
@@ -233,7 +234,7 @@ def test_a_server_that_does_not_start_says_its_last_words(digits, monkeypatch):
 
 
 def test_a_supervisor_that_reports_a_fault_of_the_machine_names_it_and_the_level(judge, settings, monkeypatch):
-    fault = Answer(b"", b"", Report(error="the sandbox failed"))
+    fault = OrderResult(b"", b"", SupervisorReport(error="the sandbox failed"))
     monkeypatch.setattr(judge, "ask", lambda *given: fault)
     with pytest.raises(
         InputError, match=rf"^{os.uname().nodename} cannot judge at level namespaces: the sandbox failed$"

@@ -9,7 +9,7 @@ from sklearn.metrics import recall_score
 
 from archloop.evaluation.records import FIELDS, Record
 from archloop.evaluation.score import balanced_accuracy, merged, plain_line, plain_text, read_result, scored
-from archloop.sandbox.messages import Report
+from archloop.sandbox.messages import SupervisorReport
 from archloop.settings.sections import Evaluation
 
 # Spelled out, for shards and tables name them so.
@@ -20,7 +20,7 @@ FIELDS_OF_A_RECORD |= {"epochs", "balanced_accuracy", "losses", "graph", "log"}
 def test_a_record_has_these_fields():
     assert set(FIELDS) == FIELDS_OF_A_RECORD
     unjudged = dict.fromkeys(FIELDS_OF_A_RECORD) | {"epochs": [], "losses": []}
-    found = read_result(Report(ended=("timeout", "too slow"), status=-9), header(GOOD), b"n" * 16)
+    found = read_result(SupervisorReport(ended=("timeout", "too slow"), status=-9), header(GOOD), b"n" * 16)
     assert found == (unjudged | {"outcome": "timeout", "detail": "too slow"}, b"")
 
 
@@ -110,7 +110,7 @@ DEEP = deep(400)
     ],
 )
 def test_a_result_that_is_not_the_judges_is_a_crash(result):
-    record, predictions = read_result(Report(), result, b"n" * 16)
+    record, predictions = read_result(SupervisorReport(), result, b"n" * 16)
     assert record["outcome"] == "crashed" and predictions == b""
     assert record["detail"] in (
         "the process ended with status 0 and no result",
@@ -122,13 +122,13 @@ def test_a_result_that_is_not_the_judges_is_a_crash(result):
 @pytest.mark.parametrize("length", [0, 2**20 + 1])
 def test_a_header_has_a_length_within_bounds(length):
     result = b"n" * 16 + length.to_bytes(4, "little") + b" " * length
-    record, _ = read_result(Report(), result, b"n" * 16)
+    record, _ = read_result(SupervisorReport(), result, b"n" * 16)
     assert record["detail"] == "its result is not that of the judge"
 
 
 def test_a_header_may_have_a_mebibyte():
     room = 2**20 - len(json.dumps(GOOD))
-    record, _ = read_result(Report(), header(GOOD | {"detail": "d" * room}), b"n" * 16)
+    record, _ = read_result(SupervisorReport(), header(GOOD | {"detail": "d" * room}), b"n" * 16)
     assert (record["outcome"], record["detail"]) == ("trained", "d" * 300)
 
 
@@ -136,7 +136,7 @@ def test_facts_that_are_sound_are_the_record():
     graph = GRAPH | {"nodes": [["conv", "text", [1.5, None, True], [deep(18)]]] * 500}
     said = GOOD | {"parameters": 2**62, "multiply_adds": 0, "graph": graph, "losses": [1, 0.5], "format": "float32, x"}
     said |= {"epochs": [{"repeat": 0, "loss": 1, "train_accuracy": None}], "seconds": {"check": "0.5", "train": 2}}
-    found, predictions = read_result(Report(), header(said, tail=b"predictions"), b"n" * 16)
+    found, predictions = read_result(SupervisorReport(), header(said, tail=b"predictions"), b"n" * 16)
     assert predictions == b"predictions" and found.pop("format") == "float32, x"
     assert found.pop("seconds") == {"check": 0.5, "train": 2.0}
     assert (found.pop("graph") == graph) is True  # a difference would be long to show
@@ -156,7 +156,7 @@ def test_facts_are_bounded_and_their_texts_are_lines_that_can_be_seen():
             "graph": GRAPH | {"nodes": [["re\nlu", "\x1b", [], []]]},
         }
     )
-    said, _ = read_result(Report(), given, b"n" * 16)
+    said, _ = read_result(SupervisorReport(), given, b"n" * 16)
     assert said["detail"] == "[31m" + "a" * 295  # of 300 characters the first is blank
     assert (len(said["losses"]), len(said["epochs"]), len(said["seconds"])) == (1000, 10_000, 10)
     assert {len(name) for name in said["seconds"]} == {20} and said["format"] == "f" * 40
@@ -165,7 +165,7 @@ def test_facts_are_bounded_and_their_texts_are_lines_that_can_be_seen():
 
 @pytest.mark.parametrize("status", [0, 3, -9, -11])
 def test_a_forged_result_is_a_crash_whatever_signal_ends_it(status):
-    record, _ = read_result(Report(status=status), header(GOOD, b"x" * 16), b"n" * 16)
+    record, _ = read_result(SupervisorReport(status=status), header(GOOD, b"x" * 16), b"n" * 16)
     assert (record["outcome"], record["detail"]) == ("crashed", "its result is not that of the judge")
 
 
@@ -181,7 +181,7 @@ def test_a_forged_result_is_a_crash_whatever_signal_ends_it(status):
     ],
 )
 def test_an_end_that_only_the_kernel_brings_about_is_missing_memory(status, outcome, how):
-    record, _ = read_result(Report(status=status), b"", b"n" * 16)
+    record, _ = read_result(SupervisorReport(status=status), b"", b"n" * 16)
     assert (record["outcome"], record["detail"]) == (outcome, f"the process ended with {how} and no result")
 
 

@@ -91,8 +91,8 @@ def test_a_writer_that_looked_at_the_folder_long_ago_loses_nothing(tmp_path, mon
     """As a network file system shows it: the names are those of an earlier time until something is written."""
     for number in (0, 3, 6):
         ScoreStore(tmp_path).put(KEYS[number], record(0.1))
-    late, real, seen_late = ScoreStore(tmp_path), score_store._numbers, [[]]
-    monkeypatch.setattr(score_store, "_numbers", lambda *place: seen_late.pop() if seen_late else real(*place))
+    late, listed, seen_late = ScoreStore(tmp_path), os.listdir, [[]]
+    monkeypatch.setattr(os, "listdir", lambda folder: seen_late.pop() if seen_late else listed(folder))
     assert late.put(KEYS[9], record(0.2)) == record(0.2)
     assert late.put(KEYS[0], record(0.9)) == record(0.1)
     assert {key for _, key, _ in all_records(tmp_path)} == {KEYS[number] for number in (0, 3, 6, 9)}
@@ -145,8 +145,8 @@ def test_a_file_of_the_store_is_lines_of_json_that_anyone_can_unpack(tmp_path):
 
 def test_of_two_writers_that_take_the_same_number_the_later_one_tries_the_next(tmp_path, monkeypatch):
     ScoreStore(tmp_path).put(KEYS[0], record(0.1))
-    late, real, seen_late = ScoreStore(tmp_path), score_store._numbers, [[]]
-    monkeypatch.setattr(score_store, "_numbers", lambda *place: seen_late.pop() if seen_late else real(*place))
+    late, listed, seen_late = ScoreStore(tmp_path), os.listdir, [[]]
+    monkeypatch.setattr(os, "listdir", lambda folder: seen_late.pop() if seen_late else listed(folder))
     assert late.put(KEYS[3], record(0.2)) == record(0.2)
     assert ScoreStore(tmp_path).get(KEYS[3]) == record(0.2) and ScoreStore(tmp_path).get(KEYS[0]) == record(0.1)
     late, seen_late = ScoreStore(tmp_path), [[]]

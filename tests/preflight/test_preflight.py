@@ -26,7 +26,7 @@ from archloop.model.memory import adapter_parameters, loaded_bytes, read_header,
 from archloop.preflight import node_probe, trial
 from archloop.preflight.model_checks import check_memory, finetunings
 from archloop.preflight.node_checks import check_gpu, check_packages, check_trial
-from archloop.preflight.node_report import Gpu, NodeReport, Trial, TrialRequest
+from archloop.preflight.node_report import Gpu, NodeReport, TrialRequest, TrialResult
 from archloop.preflight.planned_run import ERROR, GB, OK, WARNING, PlannedRun, read_run
 from archloop.preflight.preflight import preflight
 from archloop.preflight.storage_checks import check_datasets, check_plan, check_room
@@ -184,7 +184,7 @@ def test_where_nobody_says_how_much_is_free_that_is_a_warning(made, monkeypatch)
 
 
 def test_what_a_node_says_travels_as_json():
-    node = report(gpus=[Gpu("a", GB, "Default")], trial=Trial(trouble="none"))
+    node = report(gpus=[Gpu("a", GB, "Default")], trial=TrialResult(trouble="none"))
     said = "greetings\n" + node_probe.printed(node) + "\nbye\n"
     assert node_probe.read_printed(said) == node
     assert node_probe.read_printed("greetings\n") is None
@@ -528,7 +528,7 @@ def test_a_node_judges_a_seed_program_before_a_run_begins(made, slurm, tmp_path,
 
 def test_a_node_that_can_judge_nothing_lets_no_run_begin(made):
     gpu = Gpu("H100", 80 * GB, "Default")
-    broken = Trial(trouble="n1 cannot judge at level landlock: the start ...")
+    broken = TrialResult(trouble="n1 cannot judge at level landlock: the start ...")
     (finding,) = check_trial(made(), report(gpus=[gpu], trial=broken))
     assert finding.status == ERROR and "the start ...); python scripts/gpu_walls.py there says" in finding.what
 

@@ -16,7 +16,8 @@ from plain_user import ROOT, as_plain_user
 from archloop.errors import InputError
 from archloop.evaluation.judge import Judge
 from archloop.sandbox import isolation, supervisor
-from archloop.sandbox.messages import Bounds, Order, bounds
+from archloop.sandbox.bounds import Bounds, bounds
+from archloop.sandbox.messages import Order
 from archloop.sandbox.readable_files import readable_paths
 from archloop.settings.sections import Evaluation
 
@@ -44,7 +45,7 @@ UNDER_A_LIMIT = """
 import resource, sys
 from archloop import site_limits
 from archloop.sandbox import isolation
-from archloop.sandbox.messages import Bounds
+from archloop.sandbox.bounds import Bounds
 resource.setrlimit(getattr(resource, sys.argv[1]), (int(sys.argv[2]),) * 2)
 promised = isolation.limits(Bounds(60, 130, 7000, 2), "namespaces", gpu=False)
 print("; ".join(site_limits.shortfalls(promised)))
@@ -321,7 +322,12 @@ def test_the_version_of_the_kernel_is_its_first_two_numbers(monkeypatch):
 )
 def test_a_trial_of_namespaces_tells_the_machine_from_the_installation(monkeypatch, status, said, found):
     asked = []
-    monkeypatch.setattr(isolation, "_try", lambda command: asked.append(command) or (status, said))
+
+    def run(command, **_):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, status, "", said)
+
+    monkeypatch.setattr(subprocess, "run", run)
     if found is InputError:
         with pytest.raises(InputError, match=r"cannot try namespaces \(Traceback\); mend the environment"):
             isolation.obstacle.__wrapped__("namespaces")
@@ -358,7 +364,8 @@ def test_levels_are_tried_from_the_strongest_on(monkeypatch):
 CONFINED = """
 import json, os, resource, signal, sys, tempfile
 from archloop.sandbox import isolation
-from archloop.sandbox.messages import Order, bounds
+from archloop.sandbox.bounds import bounds
+from archloop.sandbox.messages import Order
 scratch, grants = sys.argv[1:]
 tempfile.gettempdir()
 os.environ.update(SECRET="x", CUDA_VISIBLE_DEVICES="2", CUDA_DEVICE_ORDER="PCI_BUS_ID")
@@ -417,7 +424,8 @@ def test_the_gpus_of_a_machine_are_its_files(monkeypatch, tmp_path):
 BEHIND = """
 import ctypes, json, os, sys
 from archloop.sandbox import isolation
-from archloop.sandbox.messages import Order, bounds
+from archloop.sandbox.bounds import bounds
+from archloop.sandbox.messages import Order
 kind, scratch, grants = sys.argv[1:]
 prctl = ctypes.CDLL(None).prctl
 order = Order(

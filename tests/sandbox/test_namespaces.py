@@ -88,7 +88,7 @@ def inside():
         status = open("/proc/self/status").read().splitlines()
         found["capabilities"] = sorted({int(line.split()[1], 16) for line in status if line.startswith("Cap")})
     found["host name after"] = outcome(lambda: socket.sethostname("own"))
-    found["mount after"] = outcome(lambda: namespaces._mount("tmpfs", shown, "tmpfs", 0))
+    found["mount after"] = outcome(lambda: namespaces.mount("tmpfs", shown, "tmpfs", 0))
 
 told, tell = os.pipe()
 users = os.geteuid(), os.getegid()
@@ -100,8 +100,8 @@ if child == 0:
         found["pid"] = os.getpid()
         devices = ["/dev/null", "/dev/absent"]
         scratch = namespaces.Scratch("/scratch", megabytes=1, files=20)
-        namespaces._libc.unshare(namespaces.NEW_MOUNT)
-        namespaces._mount("tmpfs", f"{shown}/mounted", "tmpfs", 0)
+        namespaces.libc.unshare(namespaces.NEW_MOUNT)
+        namespaces.mount("tmpfs", f"{shown}/mounted", "tmpfs", 0)
         open(f"{shown}/mounted/file", "w").write("mounted")
         own = os.open("/proc/self/ns", os.O_RDONLY)
         before = [os.readlink(name, dir_fd=own) for name in ("mnt", "cgroup")]

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from archloop.sandbox import isolation, supervisor
-from archloop.sandbox.messages import CardShare, Order, Report, bounds
+from archloop.sandbox.bounds import bounds
+from archloop.sandbox.messages import CardShare, Order, SupervisorReport
 
 ORDER = Order(
     level="namespaces", bounds=bounds(2.5, 100, 3), readable=["/usr"], hidden=[], grants="/grants", base="/base",
@@ -147,9 +148,9 @@ def test_a_link_is_not_followed_and_a_folder_that_is_gone_is_too_much(tmp_path):
 
 def test_a_report_is_one_line_of_json_and_a_reader_that_is_gone_no_error():
     read, write = os.pipe()
-    report = Report(ended=("timeout", "too slow"), status=-9, limits={"RLIMIT_CPU": 5})
+    report = SupervisorReport(ended=("timeout", "too slow"), status=-9, limits={"RLIMIT_CPU": 5})
     supervisor.send(write, report)
-    assert Report.from_json(os.read(read, 1000)) == report
+    assert SupervisorReport.from_json(os.read(read, 1000)) == report
     os.close(read)
     supervisor.send(write, report)
     os.close(write)
@@ -164,7 +165,7 @@ def test_an_order_arrives_as_it_was_sent(card):
 @pytest.mark.parametrize("text", [b"", b'{"error": nu'])
 def test_a_report_that_is_cut_off_is_none(text):
     with pytest.raises(ValueError, match="Expecting"):
-        Report.from_json(text)
+        SupervisorReport.from_json(text)
 
 
 def test_too_many_processes_are_said_with_what_to_do():
@@ -182,7 +183,7 @@ def test_a_step_is_announced_in_a_line_of_its_own():
         assert opened.read() == b"step the sandbox\nstep the threads\n"
 
 
-def supervised(candidate) -> Report:
+def supervised(candidate) -> SupervisorReport:
     """Return what a supervisor reports of a process that runs this function, without a sandbox."""
     read, write = os.pipe()
     child = os.fork()
@@ -193,7 +194,7 @@ def supervised(candidate) -> Report:
     with open(read, "rb") as opened:
         text = opened.read()
     os.waitpid(child, 0)
-    return Report.from_json(text)
+    return SupervisorReport.from_json(text)
 
 
 def test_a_candidate_has_one_end_of_each_pipe_alone():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from archloop.cluster.slurm import JOB_NAME, Answer, clean, complaint, sbatch_options
+from archloop.cluster.slurm import JOB_NAME, Reply, clean, complaint, sbatch_options
 from archloop.progress import duration
 from archloop.python_command import run_module
 
@@ -20,7 +20,7 @@ def run_on_node(
     wait_s: float,
     run_s: float = 60,
     log: Callable[[str], None] = lambda text: None,
-) -> Answer:
+) -> Reply:
     """Run a command on a node that such a job would get and return its output.
 
     It asks for one GPU where the job wants any, one processor, and memory for one trial of the
@@ -38,10 +38,10 @@ def run_on_node(
 
     srun = ["srun", "-J", JOB_NAME, "--comment=rule_preflight", "-n", "1"]
     answer = _wait_for([*srun, *sbatch_options(small), *command], wait_s + run_s, log)
-    return answer or Answer(False, "", f"the queue gave no place in {duration(wait_s)}")
+    return answer or Reply(False, "", f"the queue gave no place in {duration(wait_s)}")
 
 
-def _wait_for(command: list[str], timeout_s: float, log: Callable[[str], None]) -> Answer | None:
+def _wait_for(command: list[str], timeout_s: float, log: Callable[[str], None]) -> Reply | None:
     """Return the answer of srun.
 
     None where there is none in time; then its request is taken back.
@@ -70,7 +70,7 @@ def _wait_for(command: list[str], timeout_s: float, log: Callable[[str], None]) 
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     patience = min(LOG_EVERY_S, timeout_s - waited)
                     output, errors = started.communicate(timeout=patience)
-                    return Answer(started.returncode == 0, output, complaint(errors))
+                    return Reply(started.returncode == 0, output, complaint(errors))
         finally:
             if started.poll() is None:
                 started.terminate()  # srun takes its request back

@@ -66,7 +66,7 @@ MEMORY_OPTIONS = {"mem_mb_per_cpu": "--mem-per-cpu", "mem_mb": "--mem"}
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What a command said; `why` is its last line of complaint."""
 
     ok: bool
@@ -98,7 +98,7 @@ class Limit:
     value: int
 
 
-def ask(*command: str, timeout_s: float = ASK_S) -> Answer:
+def ask(*command: str, timeout_s: float = ASK_S) -> Reply:
     """Run one of SLURM's commands and return its answer.
 
     That it is missing or silent is an answer, too.
@@ -114,14 +114,14 @@ def ask(*command: str, timeout_s: float = ASK_S) -> Answer:
             stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError:
-        return Answer(False, "", f"{command[0]} is not installed here")
+        return Reply(False, "", f"{command[0]} is not installed here")
     except subprocess.TimeoutExpired:
-        return Answer(False, "", f"{command[0]} did not answer in {timeout_s:.0f} s")
+        return Reply(False, "", f"{command[0]} did not answer in {timeout_s:.0f} s")
 
     why = complaint(done.stderr or done.stdout)  # scontrol's are on stdout
     if not why:
         why = f"{command[0]} ended with status {done.returncode}"
-    return Answer(done.returncode == 0, done.stdout, why)
+    return Reply(done.returncode == 0, done.stdout, why)
 
 
 def complaint(text: str) -> str:
@@ -339,6 +339,6 @@ def sbatch_options(request: Mapping[str, Any]) -> list[str]:
     return options + shlex.split(request.get("slurm_extra") or "")
 
 
-def would_take(request: Mapping[str, Any]) -> Answer:
+def would_take(request: Mapping[str, Any]) -> Reply:
     """Ask sbatch whether it would take a job with these resources; nothing is queued."""
     return ask("sbatch", "--test-only", "-J", JOB_NAME, *sbatch_options(request), "--wrap", "true")

@@ -24,7 +24,8 @@ def protocol_digest(
     """
     code = []
     for name in JUDGE:
-        code.append(code_digest(SCRIPTS / "archloop" / f"{name}.py", SCRIPTS))
+        module = SCRIPTS / "archloop" / f"{name}.py"
+        code.append(code_digest(module, SCRIPTS))
 
     names = list(PACKAGES)
     if device == "cpu":

@@ -11,11 +11,12 @@ import itertools
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TypedDict, cast
 
 from archloop.allocation import choose_workers, memory_mb, processors
 from archloop.errors import InputError
@@ -63,18 +64,46 @@ class _Evaluated:
     known: bool
 
 
+class ProgramRow(TypedDict):
+    """What is read of a candidate."""
+
+    id: str
+    program: str | None
+
+
+class CandidateRecord(Record):
+    """The record of a candidate: its id, the key of its score, and FIELDS."""
+
+    id: str
+    key: str
+
+
+class ShardRunRecord(TypedDict):
+    """How a shard was judged. candidates: id -> MEASURED of its record."""
+
+    device: str
+    cpu: str
+    devices: int
+    isolation: str
+    workers: int
+    reused: int  # candidates of which nothing was judged now
+    seconds: float
+    versions: dict[str, str]
+    candidates: dict[str, Record]
+
+
 def evaluate(
-    candidates: list[dict[str, Any]],
+    candidates: list[ProgramRow],
     dataset: Path,
     settings: Evaluation,
     seed: int,
     store: Path,
     resources: JobResources,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[list[CandidateRecord], ShardRunRecord]:
     """Return (records in the order of the candidates, run record).
 
-    candidates: rows with id and program. store: folder of known scores. Raises InputError when the
-    machine fails: no candidate has an outcome for that.
+    store: folder of known scores. Raises InputError when the machine fails: no candidate has an
+    outcome for that.
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
@@ -95,30 +124,33 @@ def evaluate(
         evaluated = shard.judge_all(programs, devices, workers)
         _check_machine(judge, settings, devices[0], list(evaluated.values()))
 
+    records: list[CandidateRecord] = []
+    measured = {}
+    for row in candidates:
+        own = evaluated[row["program"]]
+        records.append({"id": row["id"], "key": own.key, **_part(own.record, FIELDS)})
+        measured[row["id"]] = _part(own.record, MEASURED)
+
     known = sum(each.known for each in evaluated.values())
-    run_record = {
+    repeated = len(candidates) - len(programs)
+    run_record: ShardRunRecord = {
         "device": judge.device_name,
         "cpu": judge.cpu,
         "devices": len(devices),
         "isolation": judge.level,
         "workers": workers,
-        "reused": known + len(candidates) - len(programs),
+        "reused": known + repeated,
         "seconds": round(time.monotonic() - started, 2),
         "versions": judge.versions,
-        "candidates": {
-            row["id"]: _part(evaluated[row["program"]].record, MEASURED) for row in candidates
-        },
+        "candidates": measured,
     }
-
-    records = []
-    for row in candidates:
-        own = evaluated[row["program"]]
-        records.append({"id": row["id"], "key": own.key} | _part(own.record, FIELDS))
     return records, run_record
 
 
-def _part(record: Record, names: tuple[str, ...]) -> dict[str, object]:
-    return {name: record.get(name) for name in names}
+def _part(record: Record, names: tuple[str, ...]) -> Record:
+    """Return some values of a record, None for those that it lacks."""
+    part = {name: record.get(name) for name in names}
+    return cast(Record, part)
 
 
 @dataclass(frozen=True)
@@ -134,7 +166,7 @@ class _Shard:
 
     def judge_all(
         self, programs: list[str | None], devices: list[str], workers: int
-    ) -> dict[str | None, _Evaluated]:
+    ) -> Mapping[str | None, _Evaluated]:
         """Return program -> its record, judged by so many threads on these devices."""
         # As many entries as workers, so that each of them finds a device that is free.
         free: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -236,8 +268,8 @@ def _workers(resources: JobResources, settings: Evaluation, gpus: int) -> int:
 
     if not gpus and workers * threads > cores:
         logger.warning(
-            "%d workers of %d threads (execution.workers, evaluation.threads) are more than the job's "
-            "%d processors",
+            "%d workers of %d threads (execution.workers, evaluation.threads) are more than the"
+            " job's %d processors",
             workers,
             threads,
             cores,

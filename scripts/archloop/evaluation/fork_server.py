@@ -28,7 +28,7 @@ from archloop.evaluation.faults import line
 from archloop.evaluation.records import TrainingRequest
 from archloop.evaluation.train_candidate import CandidateData
 from archloop.sandbox import isolation, supervisor
-from archloop.sandbox.messages import Order, Report
+from archloop.sandbox.messages import Order, SupervisorReport
 
 # Descriptors of a candidate, beside those of its input and output.
 RESULT, REQUEST, READY = 3, 4, 5
@@ -90,7 +90,7 @@ def fork_supervisor(text: bytes, descriptors: list[int], data: CandidateData) ->
     try:
         child = os.fork()
     except OSError as error:
-        supervisor.send(report, Report(error=supervisor.no_process(error)))
+        supervisor.send(report, SupervisorReport(error=supervisor.no_process(error)))
         return
 
     if child == 0:

@@ -31,15 +31,16 @@ from archloop.evaluation.score import (
     read_result,
     scored,
 )
-from archloop.evaluation.server import DATA, METADATA, Server, read_all, start_server
+from archloop.evaluation.server_process import DATA, METADATA, Server, read_all, start_server
 from archloop.evaluation.static_checks import check_program, without_unused
 from archloop.files import remove_tree, write_json
 from archloop.logs import get_logger
 from archloop.machine import device_name, versions_with_kernel
 from archloop.random_seeds import derive
 from archloop.sandbox import isolation
+from archloop.sandbox.bounds import bounds
 from archloop.sandbox.hidden_files import hidden_folders, without
-from archloop.sandbox.messages import CardShare, Order, Report, bounds
+from archloop.sandbox.messages import CardShare, Order, SupervisorReport
 from archloop.sandbox.readable_files import check_hidden, readable_paths
 from archloop.settings.sections import Evaluation
 
@@ -55,14 +56,14 @@ logger = get_logger("evaluate")
 
 
 @dataclass(frozen=True)
-class Answer:
+class OrderResult:
     """What came of one order: the candidate's result and what it printed, and the supervisor's
     report.
     """
 
     result: bytes
     log: bytes
-    report: Report
+    report: SupervisorReport
 
 
 class Judge:
@@ -266,7 +267,7 @@ class Judge:
             card=self.shares.get(device),
         )
 
-    def ask(self, order: Order, request: bytes, predictions: int) -> Answer:
+    def ask(self, order: Order, request: bytes, predictions: int) -> OrderResult:
         """Have the server carry out an order. predictions: how many there may be.
 
         Raises RuntimeError where the server or the supervisor ended without a report.
@@ -292,7 +293,9 @@ class Judge:
         deadline = time.monotonic() + order.bounds.timeout_s + GRACE_S
         parts = read_all(reading, limits, deadline)
         try:
-            return Answer(parts["result"], parts["log"], Report.from_json(parts["report"]))
+            return OrderResult(
+                parts["result"], parts["log"], SupervisorReport.from_json(parts["report"])
+            )
         except ValueError:
             with self.lock:
                 why = server.last_words()

@@ -21,7 +21,7 @@ from archloop.evaluation.faults import is_device, is_memory, line
 # What makes a Net on a device.
 Builder = Callable[[str], torch.nn.Module]
 Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
+Returned = TypeVar("Returned")
 
 # The class of a program may have a __dict__ of its own; this is where PyTorch keeps its own things.
 _attributes = torch.nn.Module.__dict__["__dict__"].__get__
@@ -218,8 +218,8 @@ def multiply_adds(model: torch.nn.Module, in_shape: tuple[int, ...]) -> int:
 
 
 def or_none(
-    function: Callable[Arguments, Answer], *arguments: Arguments.args, **named: Arguments.kwargs
-) -> Answer | None:
+    function: Callable[Arguments, Returned], *arguments: Arguments.args, **named: Arguments.kwargs
+) -> Returned | None:
     """Return what a function returns, None where it raises anything."""
     try:
         return function(*arguments, **named)

@@ -13,6 +13,9 @@ Import = ast.Import | ast.ImportFrom
 # How long a chain of other names for one thing may be.
 LONGEST_CHAIN = 20
 MOST_PATHS = 50  # what one name may stand for
+# What an expression may be: dotted paths into libraries, such as torch.nn.functional.relu.
+Paths = frozenset[str]
+NO_PATHS: Paths = frozenset()
 # What a handler of an import that fails may name.
 IMPORT_ERRORS = {"BaseException", "Exception", "ImportError", "ModuleNotFoundError"}
 
@@ -39,8 +42,13 @@ class ParsedProgram:
         self.script = [node for node in tree.body if is_script(node)]
         tree.body = [node for node in tree.body if not is_script(node)]
         self.nodes = scoped(tree)
-        self.imports = [node for node, _ in self.nodes if _is_import(node)]
-        self.calls = {id(node.func): node for node, _ in self.nodes if isinstance(node, ast.Call)}
+        self.imports: list[Import] = []
+        self.calls: dict[int, ast.Call] = {}  # by the id of what is called
+        for node, _ in self.nodes:
+            if _is_import(node):
+                self.imports.append(node)
+            elif isinstance(node, ast.Call):
+                self.calls[id(node.func)] = node
 
         self.guarded = _guarded_imports(self.nodes)
         self.unused = _unused_imports(self.nodes, self.imports)
@@ -50,22 +58,21 @@ class ParsedProgram:
 
         # What is known so far: id of an expression, or name and scope -> the paths of a library
         # that it may be.
-        self._known: dict[int, frozenset[str]] = {}
-        self._names: dict[tuple[str, Scope], frozenset[str]] = {}
+        self._known: dict[int, Paths] = {}
+        self._names: dict[tuple[str, Scope], Paths] = {}
 
     @property
     def module(self) -> Scope:
         return self.nodes[0][1]
 
-    def paths(self, node: ast.expr, scope: Scope, depth: int = 0) -> frozenset[str]:
+    def paths(self, node: ast.expr, scope: Scope, depth: int = 0) -> Paths:
         """Return the dotted paths into libraries that an expression may stand for.
 
         None for all else. `x.a.b` is walked from the outside in to what is known or has no base,
         and then back, without recursion.
         """
-        chain: list[
-            tuple[ast.expr, str | None]
-        ] = []  # expressions, each taken of the next, with the attribute's name
+        # Expressions, each taken of the next, with the attribute's name.
+        chain: list[tuple[ast.expr, str | None]] = []
         while id(node) not in self._known:
             if isinstance(node, ast.NamedExpr):
                 node = node.value
@@ -84,22 +91,25 @@ class ParsedProgram:
             elif isinstance(each, ast.Name):
                 found = self._named(each.id, scope, depth)
             else:
-                found = frozenset()
+                found = NO_PATHS
             self._known[id(each)] = found
-        return found or frozenset()
+        return found or NO_PATHS
 
-    def _named(self, name: str, scope: Scope, depth: int) -> frozenset[str]:
+    def _named(self, name: str, scope: Scope, depth: int) -> Paths:
         """Return the paths that a name may stand for, through at most LONGEST_CHAIN other names."""
         if (name, scope) in self._names:
             return self._names[name, scope]
         if depth > LONGEST_CHAIN:
             self.tangled.append(name)
-            return frozenset()
-        bindings = bindings_of(name, scope)
-        if not bindings:
-            return frozenset([self.stars[name]] if name in self.stars else [])
+            return NO_PATHS
 
-        self._names[name, scope] = frozenset()  # where a name stands for itself
+        bindings = bindings_of(name, scope)
+        if not bindings and name in self.stars:
+            return frozenset([self.stars[name]])
+        if not bindings:
+            return NO_PATHS
+
+        self._names[name, scope] = NO_PATHS  # where a name stands for itself
         found: set[str] = set()
         for binding in bindings:
             if binding.origin:
@@ -115,9 +125,13 @@ class ParsedProgram:
         return self._names[name, scope]
 
 
-def _longer(paths: frozenset[str], name: str | None) -> frozenset[str]:
+def _longer(paths: Paths, name: str | None) -> Paths:
     """Return the paths of an attribute of what these paths are."""
-    return frozenset(f"{path}.{name}" for path in paths if path.count(".") < LONGEST_CHAIN)
+    longer = set()
+    for path in paths:
+        if path.count(".") < LONGEST_CHAIN:
+            longer.add(f"{path}.{name}")
+    return frozenset(longer)
 
 
 def attribute_of(node: ast.expr, scope: Scope) -> Attribute | None:
@@ -127,12 +141,14 @@ def attribute_of(node: ast.expr, scope: Scope) -> Attribute | None:
     """
     if isinstance(node, ast.Attribute):
         return Attribute(node.value, node.attr)
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+    if not isinstance(node, ast.Call):
         return None
-    if node.func.id != "getattr" or len(node.args) < 2:
+
+    called, arguments = node.func, node.args
+    if not isinstance(called, ast.Name) or called.id != "getattr" or len(arguments) < 2:
         return None
-    name = text_of(node.args[1], scope)
-    return None if name is None else Attribute(node.args[0], name)
+    name = text_of(arguments[1], scope)
+    return None if name is None else Attribute(arguments[0], name)
 
 
 def _is_import(node: ast.AST) -> TypeGuard[Import]:
@@ -151,25 +167,26 @@ def refused_import(node: Import, alias: ast.alias) -> str | None:
         return f"imports {module}"
     if isinstance(node, ast.ImportFrom) and alias.name == "*":
         return None if module in STARS else f"imports everything from {module}"
-    return f"imports {whole}" if look_up(whole)[0] == "refused" else None
+    kind, _ = look_up(whole)
+    return f"imports {whole}" if kind == "refused" else None
 
 
 def _guarded_imports(nodes: list[Scoped]) -> set[int]:
-    """Return the ids of the imported names that are not allowed and stand in `try: ...
+    """Return the ids of the imported names that are not allowed and whose lack is answered.
 
-    Except ImportError:`.
+    They stand in `try: ... except ImportError:`.
     """
     found = set()
     for node, _ in nodes:
         if not isinstance(node, ast.Try):
             continue
-
         if not any(_catches_import(handler) for handler in node.handlers):
             continue
-        for statement in node.body:
-            if _is_import(statement):
-                refused = [each for each in statement.names if refused_import(statement, each)]
-                found |= {id(alias) for alias in refused}
+
+        for statement in filter(_is_import, node.body):
+            for alias in statement.names:
+                if refused_import(statement, alias):
+                    found.add(id(alias))
     return found
 
 
@@ -177,7 +194,10 @@ def _catches_import(handler: ast.ExceptHandler) -> bool:
     """Say whether a handler answers an import that fails."""
     if handler.type is None:
         return True
-    names = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)}
+    names = set()
+    for node in ast.walk(handler.type):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
     return not names.isdisjoint(IMPORT_ERRORS)
 
 
@@ -205,21 +225,24 @@ def _names_of_stars(imports: list[Import]) -> dict[str, str]:
     """Return name -> path of what `from module import *` brings."""
     found: dict[str, str] = {}
     for statement in imports:
-        if not isinstance(statement, ast.ImportFrom) or statement.names[0].name != "*":
+        if not isinstance(statement, ast.ImportFrom):
             continue
-        module = statement.module
-        if module in STARS:
-            found |= {name: f"{module}.{name}" for name in names_of(module)}
+
+        module, first = statement.module, statement.names[0]
+        if first.name == "*" and module in STARS:
+            for name in names_of(module):
+                found[name] = f"{module}.{name}"
     return found
 
 
 def is_script(node: ast.stmt) -> bool:
     """Say whether a statement is `if __name__ == "__main__":`, which is never true here."""
-    if not isinstance(node, ast.If) or node.orelse or not isinstance(node.test, ast.Compare):
+    if not isinstance(node, ast.If) or node.orelse:
         return False
-    test = node.test
-    if not isinstance(test.left, ast.Name) or test.left.id != "__name__":
+    if not isinstance(node.test, ast.Compare) or len(node.test.ops) != 1:
         return False
-    if len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq):
+
+    left, operator, right = node.test.left, node.test.ops[0], node.test.comparators[0]
+    if not isinstance(left, ast.Name) or left.id != "__name__":
         return False
-    return text_of(test.comparators[0]) == "__main__"
+    return isinstance(operator, ast.Eq) and text_of(right) == "__main__"

@@ -23,7 +23,10 @@ class Protocol:
     predict_batch: int
 
 
-PROTOCOLS = {"native": Protocol(None, False, 256), "resize256_flip": Protocol(256, True, 32)}
+PROTOCOLS = {
+    "native": Protocol(size=None, flip=False, predict_batch=256),
+    "resize256_flip": Protocol(size=256, flip=True, predict_batch=32),
+}
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,20 @@ def preparer(mean: list[float], std: list[float], plan: Plan) -> Prepare:
 
     mean, std: by channel, of pixels from 0 to 1.
     """
-    means = torch.tensor(mean, device=plan.device).view(1, -1, 1, 1)
-    stds = torch.tensor(std, device=plan.device).view(1, -1, 1, 1)
+    means = _by_channel(torch.tensor(mean, device=plan.device))
+    stds = _by_channel(torch.tensor(std, device=plan.device))
     # (pixels / 255 - mean) / std, as one multiplication and one addition.
-    scale, shift = 1 / (255 * stds), -means / stds
-    size = plan.protocol.size
+    scale = 1 / (255 * stds)
+    shift = -means / stds
+
+    square = None
+    if plan.protocol.size:
+        square = (plan.protocol.size, plan.protocol.size)
 
     def prepare(images: torch.Tensor, flips: torch.Tensor | None = None) -> torch.Tensor:
         images = torch.addcmul(shift, images.float(), scale)
-        if size:
-            images = interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+        if square:
+            images = interpolate(images, square, mode="bilinear", align_corners=False)
         if flips is not None:
             flipped = flips.to(plan.device).view(-1, 1, 1, 1)
             images = torch.where(flipped, images.flip(3), images)
@@ -62,3 +69,8 @@ def preparer(mean: list[float], std: list[float], plan: Plan) -> Prepare:
         return images
 
     return prepare
+
+
+def _by_channel(values: torch.Tensor) -> torch.Tensor:
+    """Return a value for each channel in the shape that combines with images, (1, channels, 1, 1)."""
+    return values.view(1, -1, 1, 1)

@@ -35,7 +35,7 @@ class Epoch(TypedDict, total=False):
     accuracy: float
 
 
-class Graph(TypedDict):
+class GraphRecord(TypedDict):
     """The network as it computes, see `graph_fingerprint.fingerprint`."""
 
     digest: str
@@ -59,7 +59,7 @@ class Record(TypedDict, total=False):
     balanced_accuracy: float | None
     epochs: list[Epoch] | None
     losses: list[float] | None
-    graph: Graph | None
+    graph: GraphRecord | None
     log: str | None
 
     seconds: dict[str, float]  # by stage
@@ -117,7 +117,7 @@ class CandidateReport:
     detail: str = ""
     parameters: int | None = None
     multiply_adds: int | None = None  # of one image
-    graph: Graph | None = None
+    graph: GraphRecord | None = None
     epochs: list[Epoch] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     format: str = ""

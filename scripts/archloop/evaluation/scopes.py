@@ -54,7 +54,10 @@ Part = tuple[ast.expr, Scope | None]
 
 
 def scoped(tree: ast.Module) -> list[Scoped]:
-    """Return every node, in the order of the text, with its scope; what is bound is in the scopes."""
+    """Return every node, in the order of the text, with its scope.
+
+    What is bound is in the scopes.
+    """
     found: list[Scoped] = []
     to_do: list[Scoped] = [(tree, Scope("module"))]
 
@@ -148,23 +151,30 @@ def _joined(node: ast.expr) -> list[ast.expr] | None:
     """Return the elements of `"".join([...])`; None for anything else."""
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return None
-    between = node.func.value
-    if node.func.attr != "join" or not isinstance(between, ast.Constant) or between.value != "":
+    between, method = node.func.value, node.func.attr
+    if not isinstance(between, ast.Constant) or between.value != "" or method != "join":
         return None
-    if len(node.args) != 1 or not isinstance(node.args[0], (ast.List, ast.Tuple)):
+
+    if len(node.args) != 1:
         return None
-    return node.args[0].elts
+    joined = node.args[0]
+    return joined.elts if isinstance(joined, (ast.List, ast.Tuple)) else None
 
 
 def _only_value(name: str, scope: Scope) -> list[Part] | None:
-    """Return the one value that a name has, with its scope; None for a name that may have another."""
+    """Return the one value that a name has, with its scope.
+
+    None for a name that may have another.
+    """
     bindings = bindings_of(name, scope)
     values: list[Part] = []
     for binding in bindings:
         if binding.value is not None:
             values.append((binding.value, binding.scope))
+
     # Its one assignment binds it twice: as a value, and as a name that is written to.
-    return values if len(values) == 1 and len(bindings) == 2 else None
+    only_one = len(values) == 1 and len(bindings) == 2
+    return values if only_one else None
 
 
 def _module(scope: Scope) -> Scope:
@@ -298,7 +308,10 @@ def _parts_of_class(node: ast.ClassDef, scope: Scope) -> Iterator[Scoped]:
 
 
 def _parts_of_comprehension(node: Comprehension, scope: Scope) -> Iterator[Scoped]:
-    """Yield what the first loop goes over in the scope around a comprehension, all else in its own."""
+    """Yield the parts of a comprehension, all in its own scope but for one.
+
+    What the first loop goes over is evaluated in the scope around it.
+    """
     inner = Scope("comprehension", scope)
 
     first = node.generators[0].iter
@@ -313,7 +326,10 @@ def _parts_of_comprehension(node: Comprehension, scope: Scope) -> Iterator[Scope
 
 
 def _declare(node: Function | ast.ClassDef, inner: Scope) -> None:
-    """Note which names of a body are declared global or nonlocal, before anything in it is bound."""
+    """Note which names of a body are declared global or nonlocal.
+
+    Called before anything in it is bound.
+    """
     to_do: list[ast.AST] = []
     if not isinstance(node, ast.Lambda):
         to_do += node.body

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from archloop.evaluation.records import Epoch, Graph, Record, unjudged
-from archloop.sandbox.messages import Report
+from archloop.evaluation.records import Epoch, GraphRecord, Record, unjudged
+from archloop.sandbox.messages import SupervisorReport
 from archloop.settings.sections import Evaluation
 
 NONCE_BYTES, LENGTH_BYTES = 16, 4
@@ -45,7 +45,7 @@ OUT_OF_MEMORY = (-signal.SIGKILL, -signal.SIGBUS)
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
-def read_result(report: Report, result: bytes, nonce: bytes) -> tuple[Record, bytes]:
+def read_result(report: SupervisorReport, result: bytes, nonce: bytes) -> tuple[Record, bytes]:
     """Return what the supervisor saw and the candidate said as (a record, predictions that are not
     yet scored).
 
@@ -56,7 +56,8 @@ def read_result(report: Report, result: bytes, nonce: bytes) -> tuple[Record, by
 
     length = int.from_bytes(result[NONCE_BYTES:PREAMBLE_BYTES], "little")
     end = PREAMBLE_BYTES + length
-    whole = result.startswith(nonce) and 0 < length <= MAXIMUM_HEADER and len(result) >= end
+    has_length = 0 < length <= MAXIMUM_HEADER and len(result) >= end
+    whole = result.startswith(nonce) and has_length
     if not whole and result:
         return _without_result("crashed", "its result is not that of the judge"), b""
     if not whole:
@@ -99,16 +100,20 @@ def _checked(said: dict[str, Any]) -> Record:
     if outcome not in OUTCOMES:
         raise ValueError(outcome)
 
+    stages = list(said["seconds"].items())
     seconds = {}
-    for stage, value in list(said["seconds"].items())[:MAXIMUM_STAGES]:
+    for stage, value in stages[:MAXIMUM_STAGES]:
         seconds[plain_line(stage, 20)] = _number(value)
+    # Cut, so that no program makes a record of any size.
+    epochs, losses = said["epochs"][:MAXIMUM_EPOCHS], said["losses"][:MAXIMUM_LOSSES]
 
     record = _without_result(outcome, plain_line(said["detail"]))
     record["parameters"] = _whole_or_none(said["parameters"])
     record["multiply_adds"] = _whole_or_none(said["multiply_adds"])
-    record["graph"] = None if said["graph"] is None else _graph(said["graph"])
-    record["epochs"] = [_epoch(epoch) for epoch in said["epochs"][:MAXIMUM_EPOCHS]]
-    record["losses"] = [_number(value) for value in said["losses"][:MAXIMUM_LOSSES]]
+    if said["graph"] is not None:
+        record["graph"] = _graph(said["graph"])
+    record["epochs"] = [_epoch(epoch) for epoch in epochs]
+    record["losses"] = [_number(loss) for loss in losses]
     record["format"] = plain_line(said.get("format", ""), 40)
     record["seconds"] = seconds
     return record
@@ -122,19 +127,25 @@ def _epoch(said: dict[str, Any]) -> Epoch:
     }
 
 
-def _graph(said: dict[str, Any]) -> Graph:
+def _graph(said: dict[str, Any]) -> GraphRecord:
     """Return a graph as graph_fingerprint gives it: so many nodes, lists so deep, texts that can be
     seen.
     """
     digest, nodes = said["digest"], said["nodes"]
-    if not (isinstance(digest, str) and DIGEST.fullmatch(digest) and said["method"] == "trace"):
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise ValueError("digest")
+    if said["method"] != "trace":
+        raise ValueError("method")
 
-    if not isinstance(nodes, list) or len(nodes) > MAXIMUM_NODES or _depth(nodes) > MAXIMUM_DEPTH:
+    if not isinstance(nodes, list) or len(nodes) > MAXIMUM_NODES:
         raise ValueError("nodes")
-
+    # Before anything recursive reads them.
+    if _depth(nodes) > MAXIMUM_DEPTH:
+        raise ValueError("nodes")
     for node in nodes:
-        if not isinstance(node, list) or len(node) != 4 or not isinstance(node[0], str):
+        if not isinstance(node, list) or len(node) != 4:
+            raise ValueError("nodes")
+        if not isinstance(node[0], str):
             raise ValueError("nodes")
 
     shown: list[Any] = [_printable(node) for node in nodes]
@@ -210,17 +221,20 @@ def scored(
         return record
 
     splits = ["validation"] * settings.epochs + ["test"]
-    wrong = _what_is_wrong(record, len(predictions), sum(len(labels[s]) for s in splits), settings)
+    expected = sum(len(labels[split]) for split in splits)
+    wrong = _what_is_wrong(record, len(predictions), expected, settings)
     if wrong:
         outcome, detail = wrong
         return record | {"outcome": outcome, "detail": detail}
 
-    epochs = record["epochs"] or []
     predicted = list(_parts(np.frombuffer(predictions, np.uint8), labels, splits))
-    *validation, test = [
-        float((part == labels[split]).mean()) for split, part in zip(splits, predicted)
-    ]
-    for epoch, accuracy in zip(epochs, validation):
+    accuracies = []
+    for split, part in zip(splits, predicted):
+        right = part == labels[split]
+        accuracies.append(float(right.mean()))
+
+    *validation, test = accuracies
+    for epoch, accuracy in zip(record["epochs"] or [], validation):
         epoch["accuracy"] = accuracy
 
     last = predicted[settings.epochs - 1]
@@ -235,11 +249,14 @@ def scored(
 def _what_is_wrong(
     record: Record, predictions: int, expected: int, settings: Evaluation
 ) -> tuple[str, str] | None:
-    """Return (outcome, detail) of a result that cannot be that of the training that was asked for."""
-    parameters = record["parameters"]
+    """Return (outcome, detail) of a result that another training than was asked for gave.
+
+    predictions, expected: how many there are, and how many there should be.
+    """
+    parameters, epochs = record["parameters"], record["epochs"] or []
     if predictions != expected:
         return "crashed", "its result is no array of the right size"
-    if not parameters or len(record["epochs"] or ()) != settings.epochs:
+    if not parameters or len(epochs) != settings.epochs:
         return "crashed", "its result tells of another training than it was given"
     if parameters > settings.parameter_budget:
         return "over_budget", f"{parameters:,} parameters"
@@ -273,7 +290,8 @@ def merged(records: list[Record]) -> Record:
             epochs.append(epoch | {"repeat": number})
     seconds = {}
     for stage in records[0]["seconds"]:
-        seconds[stage] = round(sum(record["seconds"].get(stage, 0) for record in records), 4)
+        total = sum(record["seconds"].get(stage, 0) for record in records)
+        seconds[stage] = round(total, 4)
 
     accuracies = _values(records, "accuracy")
     return {
@@ -303,8 +321,9 @@ def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     """
     sizes = np.bincount(labels)
     right = np.bincount(labels[predicted == labels], minlength=len(sizes))
-    occur = sizes > 0
-    return float((right[occur] / sizes[occur]).mean())
+    occur = sizes > 0  # a class without an image has no share
+    shares = right[occur] / sizes[occur]
+    return float(shares.mean())
 
 
 def plain_line(text: str, length: int = 300) -> str:
@@ -314,7 +333,10 @@ def plain_line(text: str, length: int = 300) -> str:
 
 
 def plain_text(data: bytes) -> str:
-    """Return what a candidate printed: lines of printable characters, all others as their escapes."""
+    """Return what a candidate printed: lines of printable characters.
+
+    All others are there as their escapes.
+    """
     parts = []
     for char in data.decode("utf-8", "backslashreplace"):
         if char.isprintable() or char == "\n":

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from archloop.evaluation.faults import is_memory, line
 from archloop.evaluation.networks import (
+    Builder,
     Stop,
     builder,
     built_to_train,
@@ -68,6 +69,16 @@ class CandidateData:
             train_labels=self.train_labels[:images],
             validation_images=self.validation_images[:images],
             test_images=self.test_images[:images],
+        )
+
+    def on(self, device: str) -> "CandidateData":
+        """Return the same data on a device."""
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images.to(device),
+            train_labels=self.train_labels.to(device),
+            validation_images=self.validation_images.to(device),
+            test_images=self.test_images.to(device),
         )
 
 
@@ -149,46 +160,21 @@ def _train(
 ) -> list[bytes]:
     """Return the predictions of a program, and leave in the report what is found on the way."""
     stages = _Stages(report)
-    protocol = PROTOCOLS[settings.protocol]
-    size = protocol.size or data.train_images.shape[-1]
-    in_shape = (settings.batch_size, data.train_images.shape[1], size, size)
     prm = hyperparameters(program, dataclasses.asdict(settings))
+    plan = Plan(settings, PROTOCOLS[settings.protocol], seed, device, prm=prm)
+    size = plan.protocol.size or data.train_images.shape[-1]
+    in_shape = (settings.batch_size, data.train_images.shape[1], size, size)
     build = builder(program, in_shape, (data.classes,), prm)
 
-    model = checked(build, in_shape, data.classes)
-    report.parameters = count_parameters(model)
-    check_budget(report.parameters, settings.parameter_budget)
-    report.multiply_adds = or_none(multiply_adds, model, in_shape)
-    report.graph = or_none(fingerprint, without_numbers(model), in_shape)
+    parameters = _check_untrained(build, in_shape, data.classes, settings, report)
     stages.end("check")
 
-    train = data.train_images.to(device)
-    validation = data.validation_images.to(device)
-    test = data.test_images.to(device)
-    labels = data.train_labels.to(device)
-
-    def built(plan: Plan) -> tuple[torch.nn.Module, Prepare]:
-        model = built_to_train(build, seed, device, in_shape)
-        if plan.format.layout == "channels_last":
-            model = model.to(memory_format=torch.channels_last)
-        return model, preparer(data.mean, data.std, plan)
-
-    def try_out(choice: Format) -> None:
-        """Take a step and predict once."""
-        plan = Plan(settings, protocol, seed, device, choice, prm)
-        model, prepare = built(plan)
-        model.train()
-        few = slice(settings.batch_size)
-        with autocast(choice.precision, device):
-            loss = cross_entropy(model(prepare(train[few], None)), labels[few])
-        loss.backward()
-        _predict(model, validation[: protocol.predict_batch], prepare, data.classes, plan)
-
-    chosen = first_that_works(formats(settings.precision, device), try_out)
-    report.format = str(chosen)
-    plan = Plan(settings, protocol, seed, device, chosen, prm)
-    model, prepare = built(plan)
-    registered = max(report.parameters, count_parameters(model))
+    source = _Source(build, in_shape, data.on(device))
+    plan = _with_format(source, plan)
+    report.format = str(plan.format)
+    model, prepare = source.network(plan)
+    # On a real device a program may make more of them than on `meta`.
+    registered = max(parameters, count_parameters(model))
     report.parameters = registered
     check_budget(registered, settings.parameter_budget)
     stages.end("build")
@@ -201,21 +187,80 @@ def _train(
         report.parameters = registered + others
         check_budget(report.parameters, settings.parameter_budget)
 
+    data = source.data
     predictions = []
-    train_epoch = epoch_trainer(model, train, labels, prepare, plan, count_others)
+    train_epoch = epoch_trainer(
+        model, data.train_images, data.train_labels, prepare, plan, count_others
+    )
     for _ in range(settings.epochs):
         epoch, losses = train_epoch()
         report.epochs.append({"repeat": 0, **epoch})
         report.losses += losses
         stages.end("train")
-        predictions.append(_predict(model, validation, prepare, data.classes, plan))
+        predictions.append(_predict(model, data.validation_images, prepare, data.classes, plan))
         stages.end("predict")
 
-    predictions.append(_predict(model, test, prepare, data.classes, plan))
+    predictions.append(_predict(model, data.test_images, prepare, data.classes, plan))
     stages.end("predict")
     every = math.ceil(len(report.losses) / CURVE_POINTS) or 1
     report.losses = report.losses[::every]
     return predictions
+
+
+def _check_untrained(
+    build: Builder,
+    in_shape: tuple[int, ...],
+    classes: int,
+    settings: Evaluation,
+    report: CandidateReport,
+) -> int:
+    """Build a network and look at it before any of it is trained; return its parameters."""
+    model = checked(build, in_shape, classes)
+    parameters = count_parameters(model)
+    report.parameters = parameters
+    check_budget(parameters, settings.parameter_budget)
+
+    report.multiply_adds = or_none(multiply_adds, model, in_shape)
+    report.graph = or_none(fingerprint, without_numbers(model), in_shape)
+    return parameters
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a network is built and trained of. data: on the device that trains."""
+
+    build: Builder
+    in_shape: tuple[int, ...]
+    data: CandidateData
+
+    def network(self, plan: Plan) -> tuple[torch.nn.Module, Prepare]:
+        """Return a new network, the same at each call, and what prepares its images."""
+        model = built_to_train(self.build, plan.seed, plan.device, self.in_shape)
+        if plan.format.layout == "channels_last":
+            model = model.to(memory_format=torch.channels_last)
+        return model, preparer(self.data.mean, self.data.std, plan)
+
+
+def _with_format(source: _Source, plan: Plan) -> Plan:
+    """Return the plan with the first format of numbers in which the network takes a step."""
+    data, settings = source.data, plan.settings
+
+    def try_out(choice: Format) -> None:
+        """Take a step and predict once."""
+        tried = dataclasses.replace(plan, format=choice)
+        model, prepare = source.network(tried)
+        model.train()
+        few = slice(settings.batch_size)
+        with autocast(choice.precision, plan.device):
+            answers = model(prepare(data.train_images[few], None))
+            loss = cross_entropy(answers, data.train_labels[few])
+        loss.backward()
+
+        images = data.validation_images[: plan.protocol.predict_batch]
+        _predict(model, images, prepare, data.classes, tried)
+
+    choices = formats(settings.precision, plan.device)
+    return dataclasses.replace(plan, format=first_that_works(choices, try_out))
 
 
 def epoch_trainer(

@@ -58,9 +58,12 @@ def judge_fairly(
     program fails.
     """
     record = judge.judge(program, settings, seed, device=device)
-    if record["outcome"] == "crashed" and (device != "cpu" or not judge.sound):
+    # Processors stay as sound as they were, a GPU may be lost between two programs.
+    doubtful = device != "cpu" or not judge.sound
+    if record["outcome"] == "crashed" and doubtful:
         prove(judge, settings, device)
-        if _device_failed(record) or (record["detail"] or "").startswith(NO_RESULT):
+        without_result = (record["detail"] or "").startswith(NO_RESULT)
+        if without_result or _device_failed(record):
             record = judge.judge(program, settings, seed, device=device)
 
     judge.sound = judge.sound or record["outcome"] == "trained"
@@ -92,8 +95,9 @@ def prove(judge: AnyJudge, settings: Evaluation, device: str) -> None:
 
     record = judge.train_once(SOUND, probe, 0, device, PROBE_IMAGES)
     if record["outcome"] != "trained":
+        node = os.uname().nodename
         raise InputError(
-            f"{os.uname().nodename}: on {device} a sound program fails, too "
+            f"{node}: on {device} a sound program fails, too "
             f"({record['outcome']}: {record['detail']}); no candidate is blamed for it: "
             "free the device, or take another node"
         )

@@ -5,6 +5,7 @@ What this machine refuses shows here, and is no verdict on a program.
 """
 
 import contextlib
+import math
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -19,7 +20,8 @@ def start_threads(count: int) -> None:
     OpenMP ends the process where the machine refuses one.
     """
     torch.set_num_threads(count)
-    torch.ones(2 * GRAIN * count).add_(1)
+    elements = 2 * GRAIN * count
+    torch.ones(elements).add_(1)
 
 
 def take_a_step(device: str) -> None:
@@ -45,7 +47,9 @@ def take_a_step(device: str) -> None:
         ).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, foreach=gpu)
 
-    images = torch.linspace(0, 1, 16 * 3 * 32 * 32, device=device).view(16, 3, 32, 32)
+    shape = (16, 3, 32, 32)
+    pixels = torch.linspace(0, 1, math.prod(shape), device=device)
+    images = pixels.view(shape)
     labels = torch.zeros(16, dtype=torch.long, device=device)
     with precision:
         loss = cross_entropy(model(images), labels)

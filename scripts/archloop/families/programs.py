@@ -61,8 +61,9 @@ def render(family: str, variant: Variant) -> str:
     """Return the program of a family with these settings."""
     a, b, c = variant["widths"]
     settings = {**variant, "a": a, "b": b, "c": c}
-    parts = _templates().get_template("_parts.j2").module
-    template = _templates().get_template(f"{family}.py.j2")
+    templates = _templates(FOLDER)
+    parts = templates.get_template("_parts.j2").module
+    template = templates.get_template(f"{family}.py.j2")
     return template.render(p=parts, v=settings).strip() + "\n"
 
 
@@ -133,8 +134,9 @@ def seed_programs(
 
 
 @cache
-def _templates() -> jinja2.Environment:
-    loader = jinja2.FileSystemLoader(FOLDER, encoding="utf-8-sig")
+def _templates(folder: Path) -> jinja2.Environment:
+    # With or without a byte order mark.
+    loader = jinja2.FileSystemLoader(folder, encoding="utf-8-sig")
     return jinja2.Environment(
         loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )

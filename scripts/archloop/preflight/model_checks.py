@@ -40,16 +40,12 @@ class Written:
 
 def check_model_files(run: PlannedRun) -> Iterator[Finding]:
     """Every file that the model's manifest names, as large as it says."""
-    prepared = check_model(run.model)
-    shapes = weight_shapes(run.model)
-    size = sum(file.bytes for file in prepared.files.values())
+    files = check_model(run.model).files
+    size = sum(file.bytes for file in files.values())
+    tensors = len(weight_shapes(run.model))
 
-    yield ok(
-        "model",
-        f"{run.model}: {len(shapes)} tensors, {gigabytes(size, 2)}, every file whole",
-        tensors=len(shapes),
-        bytes=size,
-    )
+    text = f"{run.model}: {tensors} tensors, {gigabytes(size, 2)}, every file whole"
+    yield ok("model", text, tensors=tensors, bytes=size)
 
 
 def check_tokenizer(run: PlannedRun) -> Iterator[Finding]:
@@ -86,14 +82,19 @@ def _written(run: PlannedRun) -> list[Written]:
     lengths = PromptLengths(run)
     found = []
     for chain, cycle in run.cells():
-        if run.settings["chains"][chain].get("source") == chains.MODEL:
-            generation = chains.effective(run.settings, "generation", chain, cycle)
-            found.append(Written(chain, lengths.longest(chain, cycle), Generation(**generation)))
+        settings = run.settings["chains"][chain]
+        if settings.get("source") != chains.MODEL:
+            continue
+
+        generation = chains.effective(run.settings, "generation", chain, cycle)
+        prompt = lengths.longest(chain, cycle)
+        found.append(Written(chain, prompt, Generation(**generation)))
     return found
 
 
 def _context(run: PlannedRun, longest: Written) -> Finding:
-    answer, context = longest.generation.max_new_tokens, context_length(run.model)
+    answer = longest.generation.max_new_tokens
+    context = context_length(run.model)
     text = (
         f"generation.max_new_tokens: {answer} after a prompt of {longest.prompt} tokens"
         f" (chain {longest.chain})"
@@ -114,12 +115,14 @@ def _context(run: PlannedRun, longest: Written) -> Finding:
 def _cache(run: PlannedRun, longest: Written) -> Iterator[Finding]:
     """Room for the keys and values of one answer, where the model's shape is known."""
     # Some models name no shape, and then nothing can be said.
-    shape, room_mb = text_config(run.model), run.execution.cache_mb
+    shape = text_config(run.model)
     if not all(shape.get(name) for name in SHAPE[:3]):
         return
 
-    token_mb = cache_bytes(shape, BYTES.get(run.loading.dtype, 2)) / 2**20
+    number_bytes = BYTES.get(run.loading.dtype, 2)
+    token_mb = cache_bytes(shape, number_bytes) / 2**20
     needed_mb = token_mb * longest.tokens
+    room_mb = run.execution.cache_mb
     if needed_mb > room_mb:
         yield error(
             "limits",
@@ -149,7 +152,8 @@ def finetunings(run: PlannedRun) -> Iterator[Finetuning]:
     """Yield the settings of every fine-tuning of the run: that of cycle 0 is sft in any case."""
     for chain, cycle in run.cells():
         if chains.trains(run.settings, chain, cycle):
-            settings = Finetuning(**chains.effective(run.settings, "finetuning", chain, cycle))
+            values = chains.effective(run.settings, "finetuning", chain, cycle)
+            settings = Finetuning(**values)
             yield settings if cycle else replace(settings, method="sft")
 
 
@@ -158,17 +162,17 @@ def check_memory(run: PlannedRun, node: NodeReport | None) -> Iterator[Finding]:
 
     node: None where none was looked at; then SLURM's name of the GPU says how much it has.
     """
-    if run.execution.device == "cpu" or not _has_gpu(run, node):
+    on_cpu = run.execution.device == "cpu"
+    if on_cpu or not _has_gpu(run, node):
         if run.loading.quantization == "nf4":
-            why = "execution.device is cpu" if run.execution.device == "cpu" else "there is none"
-            yield error(
-                "quantization",
-                f"nf4 needs a GPU, and {why}; set loading.quantization to none",
-            )
+            why = "execution.device is cpu" if on_cpu else "there is none"
+            text = f"nf4 needs a GPU, and {why}; set loading.quantization to none"
+            yield error("quantization", text)
         return
 
     memory, source = _gpu_memory(run, node)
-    shapes, model = weight_shapes(run.model), text_config(run.model)
+    shapes = weight_shapes(run.model)
+    model = text_config(run.model)
     # The weights stay the same, the activations are those of the largest fine-tuning.
     weights = loaded_bytes(shapes, run.loading, gpu=True)
     training = 0

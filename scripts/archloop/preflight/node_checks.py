@@ -15,7 +15,7 @@ from pathlib import Path
 
 from archloop import site_limits
 from archloop.cluster import node_job
-from archloop.cluster.slurm import Answer
+from archloop.cluster.slurm import Reply
 from archloop.cluster.waiting import FULL
 from archloop.logs import get_logger
 from archloop.preflight import node_probe
@@ -30,10 +30,11 @@ from archloop.preflight.planned_run import (
     warning,
 )
 from archloop.sandbox import isolation
-from archloop.sandbox.messages import bounds
+from archloop.sandbox.bounds import bounds
 
 # A node's answer may take a while to show on a network file system.
 PATIENCE_S = 30
+MISSING = "missing"  # in place of a version
 
 
 def look_at_node(run: PlannedRun) -> tuple[NodeReport | None, bool, list[Finding]]:
@@ -51,7 +52,9 @@ def look_at_node(run: PlannedRun) -> tuple[NodeReport | None, bool, list[Finding
         always=run.slurm,
     )
     try:
-        (shared / node_probe.FROM_HEAD).write_text(json.dumps(asdict(request)))
+        # A node reads it back, which shows that the folder is the same there.
+        from_head = shared / node_probe.FROM_HEAD
+        from_head.write_text(json.dumps(asdict(request)))
         if not run.slurm:
             return node_probe.probe(shared, run.execution.isolation), True, []
         if not run.execution.preflight_wait_min:
@@ -64,25 +67,31 @@ def look_at_node(run: PlannedRun) -> tuple[NodeReport | None, bool, list[Finding
         if report is not None:
             return report, _appears(shared / node_probe.FROM_NODE), []
 
-        text = f"no word from a node: {answer.why or 'srun said nothing'}"
-        waits = "queue gave" in answer.why or FULL.search(answer.why)
-        return None, False, [warning("node", text) if waits else error("node", text)]
+        why = answer.why or "srun said nothing"
+        text = f"no word from a node: {why}"
+        if "queue gave" in why or FULL.search(why):
+            return None, False, [warning("node", text)]
+        return None, False, [error("node", text)]
     finally:
         shutil.rmtree(shared, ignore_errors=True)
 
 
-def _ask_node(run: PlannedRun, shared: Path) -> Answer:
+def _ask_node(run: PlannedRun, shared: Path) -> Reply:
     """Return what the tiny job printed on a node like the fine-tuning's."""
     wait_min = run.execution.preflight_wait_min
-    request = run.rules.get("finetune_seed") or next(iter(run.rules.values()), {})
-    command = node_job.probe_command(str(shared.resolve()), run.execution.isolation)
+    requests = list(run.rules.values()) or [{}]
+    request = run.rules.get("finetune_seed") or requests[0]
+
+    folder = str(shared.resolve())
+    command = node_job.probe_command(folder, run.execution.isolation)
 
     log = get_logger("preflight").info
     log(
         "asking SLURM for a node like the jobs', for up to %d min (execution.preflight_wait_min)",
         wait_min,
     )
-    return node_job.run_on_node(request, command, 60 * wait_min, 60 + node_probe.TRIAL_S, log)
+    wait_s, most_s = 60 * wait_min, 60 + node_probe.TRIAL_S
+    return node_job.run_on_node(request, command, wait_s, most_s, log)
 
 
 def _appears(path: Path) -> bool:
@@ -98,7 +107,8 @@ def _appears(path: Path) -> bool:
 def check_packages(run: PlannedRun) -> Iterator[Finding]:
     """Packages that come from a folder in PYTHONPATH: a module system's, or another project's."""
     folders = []
-    for name in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+    named = os.environ.get("PYTHONPATH", "")
+    for name in named.split(os.pathsep):
         if name:
             folders.append(Path(name).resolve())
 
@@ -129,7 +139,8 @@ def check_isolation(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
 
 def check_site(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
     """What the site lets one process have, against what a candidate of the judge is promised."""
-    for text in site_limits.shortfalls(_promised(run, node), hard=node.limits.hard):
+    promised = _promised(run, node)
+    for text in site_limits.shortfalls(promised, hard=node.limits.hard):
         yield error("site", f"{node.node}: {text}")
     yield ok(
         "site",
@@ -166,33 +177,33 @@ def check_versions(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
 
     differences = []
     for name in sorted({*here, *there}):
-        if here.get(name) != there.get(name):
-            differences.append(
-                f"{name} {there.get(name, 'missing')} instead of {here.get(name, 'missing')}"
-            )
+        head_has, node_has = here.get(name, MISSING), there.get(name, MISSING)
+        if node_has != head_has:
+            differences.append(f"{name} {node_has} instead of {head_has}")
     if differences:
-        text = f"{node.node} has {', '.join(differences)}"
+        listed = ", ".join(differences)
         remedy = "use one environment on a shared file system"
-        yield error("versions", f"{text}; {remedy}", **there)
+        yield error("versions", f"{node.node} has {listed}; {remedy}", **there)
         return
 
-    torch = there.get("torch", "missing")
-    yield ok("versions", f"Python {there['python']}, torch {torch} as on the head", **there)
+    python, torch = there["python"], there.get("torch", MISSING)
+    yield ok("versions", f"Python {python}, torch {torch} as on the head", **there)
 
 
 def check_gpu(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
     """A GPU that the settings count on, and what 4 bits need."""
     device, gpus = run.execution.device, node.gpus
-    names = ", ".join(map(_with_memory, gpus))
+    count = len(gpus)
+    names = ", ".join(map(_with_memory, gpus)) or "no GPU"
 
     _, _, number = device.partition(":")
-    if device.startswith("cuda") and int(number or 0) >= len(gpus):
-        text = f"execution.device is {device}, but {node.node} shows {names or 'no GPU'}"
-        yield error("device", f"{text}; set it to auto or cpu", gpus=len(gpus))
+    if device.startswith("cuda") and int(number or 0) >= count:
+        text = f"execution.device is {device}, but {node.node} shows {names}"
+        yield error("device", f"{text}; set it to auto or cpu", gpus=count)
     elif gpus:
         known = [gpu.bytes for gpu in gpus if gpu.bytes]
         smallest = min(known, default=None)
-        yield ok("device", f"{names} on {node.node}", gpus=len(gpus), gpu_bytes=smallest)
+        yield ok("device", f"{names} on {node.node}", gpus=count, gpu_bytes=smallest)
         yield from _sharing(node)
     elif run.slurm and run.finetuning_request():
         text = f"jobs ask for a GPU, but {node.node} shows none: they would run on its CPU"
@@ -208,7 +219,8 @@ def check_gpu(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
 def _with_memory(gpu: Gpu) -> str:
     if gpu.bytes is None:
         return gpu.name
-    return f"{gpu.name} ({gigabytes(gpu.bytes, 0)})"
+    size = gigabytes(gpu.bytes, 0)
+    return f"{gpu.name} ({size})"
 
 
 def _sharing(node: NodeReport) -> Iterator[Finding]:
@@ -276,10 +288,8 @@ def check_folders(run: PlannedRun, node: NodeReport, seen: bool) -> Iterator[Fin
 
     # The node's own disk: the head's may have more.
     needed, free = temporary_bytes(run), node.free_tmp
-    text = (
-        f"{node.tmp} on {node.node}: {gigabytes(free or 0)} free,"
-        f" a job wants about {gigabytes(needed, 2)}"
-    )
+    room, wanted = gigabytes(free or 0), gigabytes(needed, 2)
+    text = f"{node.tmp} on {node.node}: {room} free, a job wants about {wanted}"
     values = {"free_bytes": free, "needed_bytes": needed}
     if free is None or free > needed:
         yield ok("temporary", text, **values)

@@ -21,8 +21,8 @@ from archloop.machine import versions
 from archloop.preflight.node_report import (
     Gpu,
     NodeReport,
-    Trial,
     TrialRequest,
+    TrialResult,
     as_json,
     from_json,
 )
@@ -140,7 +140,7 @@ def shares_gpu() -> bool:
     return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()
 
 
-def try_judging(request: Path, gpu: bool) -> Trial | None:
+def try_judging(request: Path, gpu: bool) -> TrialResult | None:
     """Return the trial of trial.py in a process of its own, None where nobody asked for one.
 
     request: a file with a TrialRequest as JSON. gpu: whether the node has one.
@@ -162,12 +162,12 @@ def try_judging(request: Path, gpu: bool) -> Trial | None:
             timeout=TRIAL_S,
         )
     except subprocess.TimeoutExpired:
-        return Trial(trouble=f"a seed program was not judged within {TRIAL_S} s")
+        return TrialResult(trouble=f"a seed program was not judged within {TRIAL_S} s")
     try:
-        return Trial(**json.loads(done.stdout.splitlines()[-1]))
+        return TrialResult(**json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError):
         last_words = done.stderr.strip().splitlines() or ["its process ended without a word"]
-        return Trial(trouble=last_words[-1])
+        return TrialResult(trouble=last_words[-1])
 
 
 def free_space(folder: Path) -> int | None:

@@ -30,7 +30,7 @@ class TrialRequest:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialResult:
     """One judgement of a seed program. trouble: a line that says why there is none, or no good one.
 
     isolation: the level. All but `trouble` is None where the judge itself did not start.
@@ -67,7 +67,7 @@ class NodeReport:
     versions: dict[str, str]
     shares_gpu: bool
     sees_head: bool
-    trial: Trial | None
+    trial: TrialResult | None
     trouble: list[str]
     tmp: str
     free_tmp: int | None
@@ -85,6 +85,6 @@ def from_json(values: dict[str, Any]) -> NodeReport:
     typed = {
         "gpus": [Gpu(**gpu) for gpu in values["gpus"]],
         "limits": SiteLimits(**values["limits"]),
-        "trial": None if trial is None else Trial(**trial),
+        "trial": None if trial is None else TrialResult(**trial),
     }
     return NodeReport(**{**values, **typed})

@@ -13,8 +13,11 @@ from archloop.preflight import model_checks, node_checks, slurm_checks, storage_
 from archloop.preflight.node_report import NodeReport
 from archloop.preflight.planned_run import Finding, PlannedRun, error
 
+Check = Callable[[PlannedRun], Iterable[Finding]]
+NodeCheck = Callable[[PlannedRun, NodeReport], Iterable[Finding]]
+
 # What a finding is called that ends a check -> the check, in an order that a person reads.
-CHECKS: dict[str, Callable[[PlannedRun], Iterable[Finding]]] = {
+CHECKS: dict[str, Check] = {
     "python": node_checks.check_packages,
     "model": model_checks.check_model_files,
     "limits": model_checks.check_limits,
@@ -23,13 +26,13 @@ CHECKS: dict[str, Callable[[PlannedRun], Iterable[Finding]]] = {
     "results": storage_checks.check_room,
     "plan": storage_checks.check_plan,
 }
-CLUSTER_CHECKS: dict[str, Callable[[PlannedRun], Iterable[Finding]]] = {
+CLUSTER_CHECKS: dict[str, Check] = {
     "account": slurm_checks.check_account,
     "quotas": slurm_checks.check_quotas,
     "partition": slurm_checks.check_partitions,
     "request": slurm_checks.check_requests,
 }
-NODE_CHECKS: dict[str, Callable[[PlannedRun, NodeReport], Iterable[Finding]]] = {
+NODE_CHECKS: dict[str, NodeCheck] = {
     "isolation": node_checks.check_isolation,
     "site": node_checks.check_site,
     "versions": node_checks.check_versions,

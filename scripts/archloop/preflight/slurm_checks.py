@@ -29,14 +29,16 @@ def check_account(run: PlannedRun) -> Iterator[Finding]:
     wanted = {_text(asked, "slurm_account") for asked in run.rules.values()}
     for account in sorted(wanted):
         if silent:
-            text = f"accounting does not answer ({silent}), so {account or 'it'} is unchecked"
+            unchecked = account or "it"
+            text = f"accounting does not answer ({silent}), so {unchecked} is unchecked"
             yield warning("account", text)
         elif not known:
             text = "accounting knows no account of yours; sbatch decides"
             yield warning("account", text)
         elif account and account.lower() not in known:
-            text = f"{account} is none of yours ({', '.join(known)})"
-            yield error("account", f"{text}; set slurm_account in {PROFILE}")
+            yours = ", ".join(known)
+            text = f"{account} is none of yours ({yours}); set slurm_account in {PROFILE}"
+            yield error("account", text)
         else:
             yield ok("account", account or "your default account")
 
@@ -67,20 +69,17 @@ def check_quotas(run: PlannedRun) -> Iterator[Finding]:
 def _over_time(limit: slurm.Limit, rule: str, runtime: int) -> Finding | None:
     if limit.name != slurm.MAX_WALL or limit.value >= runtime:
         return None
-    text = (
-        f"{limit.owner} allows {limit.value} min ({limit.name}), {rule} asks for {runtime} min and"
-        f" would wait for ever; {REMEDY_RUNTIME}"
-    )
+    allowed = f"{limit.owner} allows {limit.value} min ({limit.name})"
+    text = f"{allowed}, {rule} asks for {runtime} min and would wait for ever; {REMEDY_RUNTIME}"
     return error("limits", text, limit_min=limit.value, runtime_min=runtime)
 
 
 def _over_jobs(limit: slurm.Limit, jobs: int) -> Finding | None:
     if limit.name == slurm.MAX_WALL or limit.value >= jobs:
         return None
-    text = (
-        f"{limit.owner} allows {limit.value} jobs in the queue ({limit.name}), the profile {jobs}"
-    )
-    return warning("limits", f"{text}; the others wait for room", limit=limit.value, jobs=jobs)
+    allowed = f"{limit.owner} allows {limit.value} jobs in the queue ({limit.name})"
+    text = f"{allowed}, the profile {jobs}; the others wait for room"
+    return warning("limits", text, limit=limit.value, jobs=jobs)
 
 
 def check_partitions(run: PlannedRun) -> Iterator[Finding]:
@@ -109,13 +108,16 @@ def check_partitions(run: PlannedRun) -> Iterator[Finding]:
 
 
 def _state(partition: slurm.Partition) -> Finding:
-    name, nodes, up = partition.name, partition.nodes, partition.nodes_up
+    name = partition.name
     if partition.state != "UP":
         return error("partition", f"{name} is {partition.state}; {REMEDY_PARTITION}")
+
+    nodes, up = partition.nodes, partition.nodes_up
     if not up:
         text = f"{name}: none of its {nodes} nodes is up; jobs would wait"
         return warning("partition", text, nodes=nodes, nodes_up=0)
-    return ok("partition", f"{name}: up, {up} of {nodes} nodes", nodes=nodes, nodes_up=up)
+    text = f"{name}: up, {up} of {nodes} nodes"
+    return ok("partition", text, nodes=nodes, nodes_up=up)
 
 
 def _time_limit(run: PlannedRun, partition: slurm.Partition, rules: list[str]) -> Finding:
@@ -134,19 +136,19 @@ def _time_limit(run: PlannedRun, partition: slurm.Partition, rules: list[str]) -
     if limit is None or last_runtime <= limit:
         return ok("time", text, **values)
     if runtime > limit:
-        return error("time", f"{text}; {REMEDY_RUNTIME}, or take another partition", **values)
+        remedy = f"{REMEDY_RUNTIME}, or take another partition"
+        return error("time", f"{text}; {remedy}", **values)
 
-    text = (
-        f"{partition.name} allows {limit} min, and {last_rule} asks for {last_runtime} min at its"
-        " last attempt: it would be refused"
-    )
+    asked = f"{last_rule} asks for {last_runtime} min at its last attempt"
+    text = f"{partition.name} allows {allowed}, and {asked}: it would be refused"
     return warning("time", text, **values)
 
 
 def _longest(requests: Mapping[str, Request], rules: list[str]) -> tuple[str, int]:
     """Return (the rule with the longest runtime, its minutes)."""
-    rule = max(rules, key=lambda name: requests[name].get("runtime") or 0)
-    return rule, requests[rule].get("runtime") or 0
+    minutes = {rule: requests[rule].get("runtime") or 0 for rule in rules}
+    longest = max(rules, key=minutes.__getitem__)
+    return longest, minutes[longest]
 
 
 def _gpu_models(run: PlannedRun, rules: list[str]) -> list[str]:
@@ -166,10 +168,15 @@ def _gpus_of(partition: slurm.Partition, model: str) -> Finding:
         return error("gpu", f"{partition.name} declares no GPUs; {remedy}")
     if model and model not in types:
         others = ", ".join(filter(None, types)) or "no models"
-        return error("gpu", f"{partition.name} has no {model}, but {others}")
+        text = f"{partition.name} has no {model}, but {others}"
+        return error("gpu", text)
 
-    listed = ", ".join([f"{count} {name or 'GPUs'}" for name, count in types.items()])
-    return ok("gpu", f"{partition.name}: {listed} a node", gpus=sum(types.values()))
+    counts = []
+    for name, count in types.items():
+        kind = name or "GPUs"
+        counts.append(f"{count} {kind}")
+    text = f"{partition.name}: {', '.join(counts)} a node"
+    return ok("gpu", text, gpus=sum(types.values()))
 
 
 def check_requests(run: PlannedRun) -> Iterator[Finding]:
@@ -185,7 +192,8 @@ def check_requests(run: PlannedRun) -> Iterator[Finding]:
         elif _takes_later(answer, asked):
             yield warning("request", f"{rules}: {answer.why}; jobs would wait")
         else:
-            yield error("request", f"{rules}: sbatch refuses {options} ({answer.why})")
+            refused = f"sbatch refuses {options} ({answer.why})"
+            yield error("request", f"{rules}: {refused}")
 
 
 def _distinct_requests(run: PlannedRun) -> dict[str, Request]:
@@ -201,7 +209,7 @@ def _distinct_requests(run: PlannedRun) -> dict[str, Request]:
     return {", ".join(rules): asked for rules, asked in groups}
 
 
-def _takes_later(answer: slurm.Answer, asked: Request) -> bool:
+def _takes_later(answer: slurm.Reply, asked: Request) -> bool:
     """Return whether it is for the state of the nodes that sbatch refuses a request.
 
     While no node of the partitions is up, --test-only says that what is asked for does not exist.
@@ -234,17 +242,21 @@ def declared_memory(run: PlannedRun) -> tuple[int | None, str]:
     if asked.get("gpu_model"):
         models = [asked["gpu_model"]]
     elif run.slurm and asked.get("slurm_partition"):
+        partitions = str(asked["slurm_partition"]).split(",")
         with contextlib.suppress(InputError):
-            models = _models_in(str(asked["slurm_partition"]).split(","))
+            models = _models_in(partitions)
 
-    # One card of unknown size could be the smallest.
     sizes = []
     for model in models:
         size = slurm.gpu_bytes(model)
-        if size is None:
+        if size is None:  # it could be the smallest
             return None, ""
         sizes.append(size)
-    return (min(sizes), f"{', '.join(models)} by its name") if sizes else (None, "")
+    if not sizes:
+        return None, ""
+
+    names = ", ".join(models)
+    return min(sizes), f"{names} by its name"
 
 
 def _models_in(partitions: list[str]) -> list[str]:

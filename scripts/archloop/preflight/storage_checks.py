@@ -59,10 +59,11 @@ def check_datasets(run: PlannedRun) -> Iterator[Finding]:
             check_hidden(run.results.parent / source)
 
     for name in run.datasets():
-        if name in run.pending and not run.dataset(name).is_file():
+        path = run.dataset(name)
+        if name in run.pending and not path.is_file():
             yield ok("data", f"{name}: this run prepares it first", dataset=name)
         else:
-            yield from _prepared(name, run.dataset(name))
+            yield from _prepared(name, path)
 
 
 def _prepared(name: str, path: Path) -> Iterator[Finding]:
@@ -101,11 +102,11 @@ def _room(name: str, folder: Path, needed: int, who: str) -> Finding:
         return error(name, f"{folder}: {failed.strerror}; {remedy}")
 
     values = {"free_bytes": free, "needed_bytes": needed}
+    wanted = f"{who} about {gigabytes(needed, 2)} (estimate)"
     if free is None:
-        text = f"{folder}: how much is free is not known, {who} about {gigabytes(needed, 2)}"
-        return warning(name, f"{text} (estimate)", **values)
+        return warning(name, f"{folder}: how much is free is not known, {wanted}", **values)
 
-    text = f"{folder}: {gigabytes(free)} free, {who} about {gigabytes(needed, 2)} (estimate)"
+    text = f"{folder}: {gigabytes(free)} free, {wanted}"
     if free > needed:
         return ok(name, text, **values)
     return error(name, f"{text}; make room or move it elsewhere", **values)
@@ -137,16 +138,19 @@ def results_bytes(run: PlannedRun) -> int:
 
 def check_plan(run: PlannedRun) -> Iterator[Finding]:
     """How much is left to do, in jobs and files: what quotas and schedulers count."""
-    left = [job for job in plan(run.results, run.settings) if not job.path.is_file()]
+    planned = plan(run.results, run.settings)
+    left = [job for job in planned if not job.path.is_file()]
     files = sum(FILES.get(job.stage, FILES["evaluate"]) for job in left)
     values = {"jobs": len(left), "files": files}
     text = f"{len(left)} jobs left, about {files:,} files in results/, logs/ and .snakemake/"
+
     if run.slurm:
         queued = sum(job.stage in QUEUED for job in left)
         values["queued_jobs"] = queued
         least, most = (queued * seconds / 3600 for seconds in START_S)
+        hours = f"{least:.0f} to {most:.0f} h"
         text += (
-            f"; {queued} of them at SLURM, which hold their places for {least:.0f} to {most:.0f} h"
+            f"; {queued} of them at SLURM, which hold their places for {hours}"
             " in all while Snakemake starts"
         )
 

@@ -1,6 +1,6 @@
 """One seed program through the real judge here: nothing else shows that candidates can be judged.
 
-Run as a program by the preflight's job on a node: a TrialRequest as JSON on standard input, a Trial
+Run as a program by the preflight's job on a node: a TrialRequest as JSON on standard input, a TrialResult
 as one line of JSON on standard output. `trials_by_part` asks which part of the sandbox is in the
 way of a driver.
 """
@@ -21,7 +21,7 @@ from archloop.data.dataset_file import HEADER_KEY, SPLITS, DatasetMetadata
 from archloop.errors import InputError, one_line
 from archloop.evaluation import judge
 from archloop.families.programs import family_programs
-from archloop.preflight.node_report import Trial, TrialRequest
+from archloop.preflight.node_report import TrialRequest, TrialResult
 from archloop.sandbox import isolation as sandbox
 from archloop.settings import schema
 from archloop.settings.sections import Evaluation
@@ -69,7 +69,7 @@ def judge_seed_program(
     left_out: str = WHOLE,
     as_gpu: bool = False,
     driver_calls: str = "refuse",
-) -> Trial:
+) -> TrialResult:
     """Return one judgement of a seed program.
 
     settings: section evaluation. left_out: of LEFT_OUT. as_gpu: the sandbox for a GPU, whatever the
@@ -87,14 +87,14 @@ def judge_seed_program(
                 opened.gpu = opened.gpu or as_gpu
                 record = opened.judge(program, replace(settings, epochs=1, repeats=1), 1)
     except (InputError, RuntimeError, OSError) as error:
-        return Trial(trouble=one_line(error))
+        return TrialResult(trouble=one_line(error))
     finally:
         judge.SERVER = server
 
     trouble = None
     if record["outcome"] != "trained":
         trouble = f"a seed program ends as {record['outcome']}: {record['detail']}"
-    return Trial(
+    return TrialResult(
         trouble=trouble,
         isolation=opened.level,
         device=opened.device_name,
@@ -112,7 +112,7 @@ def trial_protocol() -> Evaluation:
     return Evaluation(**settings)
 
 
-def in_words(trial: Trial, left_out: str) -> str:
+def in_words(trial: TrialResult, left_out: str) -> str:
     """Return what a trial says for a person, with what to set where that would help."""
     if trial.trouble is not None:
         return trial.trouble
@@ -148,7 +148,7 @@ def write_images(path: Path) -> None:
 
 def trials_by_part(
     device: str, settings: Evaluation, levels: tuple[str, ...], as_gpu: bool
-) -> Iterator[tuple[str, str, Trial]]:
+) -> Iterator[tuple[str, str, TrialResult]]:
     """Yield (level, what is left out, the trial) for each level of isolation.
 
     A level that fails is tried again with each part of the sandbox left out.
@@ -156,7 +156,7 @@ def trials_by_part(
     for level in levels:
         reason = sandbox.obstacle(level, gpu=True)
         if reason:
-            yield level, WHOLE, Trial(trouble=reason)
+            yield level, WHOLE, TrialResult(trouble=reason)
             continue
 
         trial = judge_seed_program(device, level, settings, as_gpu=as_gpu)

@@ -45,7 +45,8 @@ def _sources_below(folder: str) -> Iterator[Path]:
 
     for prefix in above:
         for source in SOURCES:
-            yield from Path(folder).glob(f"{prefix}/{source}".lstrip("/"))
+            pattern = f"{prefix}/{source}".lstrip("/")
+            yield from Path(folder).glob(pattern)
 
 
 def without(readable: Iterable[str], hidden: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -66,7 +67,8 @@ def without(readable: Iterable[str], hidden: Iterable[str]) -> tuple[list[str], 
 
         if any(is_within(folder, path) for folder in secret):
             listed.add(path)
-            to_do += sorted(os.path.realpath(entry.path) for entry in os.scandir(path))
+            inside = [os.path.realpath(entry.path) for entry in os.scandir(path)]
+            to_do += sorted(inside)
         else:
             kept.add(path)
     return sorted(kept), sorted(listed)

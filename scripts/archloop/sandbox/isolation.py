@@ -33,7 +33,8 @@ from archloop import python_command, site_limits
 from archloop.errors import InputError
 from archloop.sandbox import landlock, namespaces, seccomp
 from archloop.sandbox import prctl as kernel_calls
-from archloop.sandbox.messages import Bounds, Order
+from archloop.sandbox.bounds import Bounds
+from archloop.sandbox.messages import Order
 from archloop.sandbox.prctl import prctl
 from archloop.sandbox.readable_files import readable_paths
 

@@ -6,23 +6,10 @@ All three are trusted.
 import json
 from dataclasses import asdict, dataclass
 
+from archloop.sandbox.bounds import Bounds
+
 # (outcome, reason): how a supervisor ended its candidate.
 Ended = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What one training may take."""
-
-    timeout_s: float  # from the first line of the program to its end
-    cpu_s: int  # processor time, of all threads together
-    memory_mb: int
-    threads: int
-
-
-def bounds(timeout_s: float, memory_mb: int, threads: int) -> Bounds:
-    """Return what one training may take by evaluation.timeout_s, memory_mb and threads."""
-    return Bounds(timeout_s, int(timeout_s * threads) + 10, memory_mb, threads)
 
 
 @dataclass(frozen=True)
@@ -63,7 +50,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Report:
+class SupervisorReport:
     """What a supervisor saw of its candidate.
 
     error: why there is no verdict, for the machine did not give what a candidate is promised; then
@@ -82,7 +69,7 @@ class Report:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def from_json(cls, text: bytes) -> "Report":
+    def from_json(cls, text: bytes) -> "SupervisorReport":
         """Return a report; raise ValueError where the text is none, or cut off."""
         values = json.loads(text)
         if values["ended"] is not None:

@@ -48,7 +48,7 @@ _MOST_CAPABILITIES = 64
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
-_libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _MountAttributes(ctypes.Structure):
@@ -84,7 +84,7 @@ def leave() -> None:
     does not allow it.
     """
     user, group = os.geteuid(), os.getegid()
-    _check(_libc.unshare(NEW_USER | NEW_PID | NEW_NETWORK | NEW_IPC | NEW_HOST), "unshare")
+    _check(libc.unshare(NEW_USER | NEW_PID | NEW_NETWORK | NEW_IPC | NEW_HOST), "unshare")
 
     # An unprivileged process may map its group only once it has given up setgroups.
     Path("/proc/self/setgroups").write_text("deny")
@@ -107,9 +107,9 @@ def build_root(
     nothing can be written but below the calling process's own folder. A path below another one
     comes with it. Raises OSError.
     """
-    _check(_libc.unshare(NEW_MOUNT | NEW_CGROUP), "unshare of mounts")
-    _mount(None, "/", None, _RECURSIVE | _PRIVATE)
-    _mount("tmpfs", base, "tmpfs", _NO_SUID | _NO_DEVICES, "size=1m,mode=755")
+    _check(libc.unshare(NEW_MOUNT | NEW_CGROUP), "unshare of mounts")
+    mount(None, "/", None, _RECURSIVE | _PRIVATE)
+    mount("tmpfs", base, "tmpfs", _NO_SUID | _NO_DEVICES, "size=1m,mode=755")
 
     root = Path(base)
     for path in outermost(read_only):
@@ -121,11 +121,11 @@ def build_root(
     inside = root / scratch.path.lstrip("/")
     inside.mkdir(parents=True, exist_ok=True)
     options = f"size={scratch.megabytes}m,nr_inodes={scratch.files},mode=700"
-    _mount("tmpfs", str(inside), "tmpfs", _NO_SUID | _NO_DEVICES, options)
+    mount("tmpfs", str(inside), "tmpfs", _NO_SUID | _NO_DEVICES, options)
     if processes:
         _mount_processes(root / "proc")
 
-    _mount(None, base, None, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES)
+    mount(None, base, None, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES)
     _pivot(base)
     os.chdir(scratch.path)
 
@@ -147,11 +147,11 @@ def _mount_processes(folder: Path) -> None:
     """
     flags = _NO_SUID | _NO_DEVICES | _NO_EXECUTE
     folder.mkdir(exist_ok=True)
-    _mount("proc", str(folder), "proc", flags)
+    mount("proc", str(folder), "proc", flags)
 
     own = str(folder / str(os.getpid()))
-    _mount(own, own, None, _BIND)
-    _mount(None, str(folder), None, _REMOUNT | _BIND | _READ_ONLY | flags)
+    mount(own, own, None, _BIND)
+    mount(None, str(folder), None, _REMOUNT | _BIND | _READ_ONLY | flags)
 
 
 def _pivot(base: str) -> None:
@@ -159,9 +159,9 @@ def _pivot(base: str) -> None:
     os.chdir(base)
     number = _PIVOT_ROOT[os.uname().machine]
     # The old root ends on top of the new one ...
-    _check(_libc.syscall(number, b".", b"."), "pivot_root")
+    _check(libc.syscall(number, b".", b"."), "pivot_root")
     # ... and goes.
-    _check(_libc.umount2(b".", _DETACH), "umount")
+    _check(libc.umount2(b".", _DETACH), "umount")
 
 
 def own_folder_closer() -> Callable[[], None]:
@@ -178,7 +178,7 @@ def own_folder_closer() -> Callable[[], None]:
             os.close(tell)
             if os.read(wait, 1):
                 flags = _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES | _NO_EXECUTE
-                _mount(None, own, None, flags)
+                mount(None, own, None, flags)
                 os._exit(0)
         finally:
             os._exit(1)
@@ -213,7 +213,7 @@ def _bind(source: str, target: Path) -> None:
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch()
-    _mount(source, str(target), None, _BIND | _RECURSIVE)
+    mount(source, str(target), None, _BIND | _RECURSIVE)
 
 
 def _make_read_only(target: str) -> None:
@@ -223,7 +223,7 @@ def _make_read_only(target: str) -> None:
     """
     attributes = _MountAttributes(set=_READ_ONLY | _NO_SUID)
     size = ctypes.sizeof(attributes)
-    failed = _libc.syscall(
+    failed = libc.syscall(
         _MOUNT_SETATTR,
         _AT_FDCWD,
         target.encode(),
@@ -236,13 +236,13 @@ def _make_read_only(target: str) -> None:
 
     # Flags that are set already are locked, so they must be given again.
     locked = os.statvfs(target).f_flag & (_NO_SUID | _NO_DEVICES | _NO_EXECUTE)
-    _mount(None, target, None, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | locked)
+    mount(None, target, None, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | locked)
 
 
-def _mount(
+def mount(
     source: str | None, target: str, kind: str | None, flags: int, data: str | None = None
 ) -> None:
-    done = _libc.mount(
+    done = libc.mount(
         _encoded(source),
         _encoded(target),
         _encoded(kind),
@@ -259,7 +259,7 @@ def _encoded(text: str | None) -> bytes | None:
 def cover(folder: str) -> None:
     """Lay an empty folder over one of the calling process's own root, for good. Raises OSError."""
     flags = _READ_ONLY | _NO_SUID | _NO_DEVICES
-    _mount("tmpfs", folder, "tmpfs", flags, "size=4k,nr_inodes=1,mode=555")
+    mount("tmpfs", folder, "tmpfs", flags, "size=4k,nr_inodes=1,mode=555")
 
 
 def drop_capabilities() -> None:
@@ -272,7 +272,7 @@ def drop_capabilities() -> None:
 
     header = _CapabilityHeader(_CAPABILITY_VERSION, 0)
     none = (ctypes.c_uint32 * 6)()
-    _check(_libc.capset(ctypes.byref(header), ctypes.byref(none)), "capset")
+    _check(libc.capset(ctypes.byref(header), ctypes.byref(none)), "capset")
 
 
 def _check(result: int, what: str) -> None:

@@ -14,13 +14,14 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import IO, NoReturn
 
 from archloop import site_limits
 from archloop.errors import kind_and_line
 from archloop.sandbox import gpu_memory, isolation, namespaces
-from archloop.sandbox.messages import CardShare, Ended, Order, Report
+from archloop.sandbox.messages import CardShare, Ended, Order, SupervisorReport
 
 LOOK_EVERY_S = 0.05
 # The kernel holds the limit of processor time by its ticks, which may run ahead of what it reports.
@@ -48,30 +49,32 @@ OWN_CARD = "set execution.workers to auto"
 
 # What gives the MB that the candidate holds on its card, None where it has no share of one.
 Meter = Callable[[], int | None]
+# What a candidate does, in a process of its own: it never returns. It is called with two descriptors:
+# where its steps go (see `announce`), and where the word comes from that it may begin.
+CandidateProcess = Callable[[int, int], None]
 
 
 def supervise(
-    order: Order, inherited: list[int], report: int, candidate: Callable[[int, int], None]
+    order: Order, inherited: list[int], report: int, candidate: CandidateProcess
 ) -> NoReturn:
     """Be the supervisor of a candidate, and end. Called in a process of its own.
 
-    inherited: descriptors that are the candidate's. report: where the Report goes. candidate: is
-    called in the candidate's process with two descriptors, and never returns: where its steps go
-    (see `announce`), and where the word comes from that it may begin.
+    inherited: descriptors that are the candidate's. report: where the SupervisorReport goes.
+    candidate: called in the candidate's process.
     """
-    seen = Report()
+    seen = SupervisorReport()
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         isolation.die_with_parent()
         seen = _start_and_watch(order, inherited, candidate)
     except BaseException as error:
-        seen = Report(error=f"{type(error).__name__}: {error}")
+        seen = SupervisorReport(error=f"{type(error).__name__}: {error}")
     finally:
         send(report, seen)
         os._exit(0)
 
 
-def send(descriptor: int, report: Report) -> None:
+def send(descriptor: int, report: SupervisorReport) -> None:
     """Write a report; nobody need be there to read it."""
     with contextlib.suppress(OSError):
         os.write(descriptor, report.to_json())
@@ -87,21 +90,58 @@ def no_process(error: OSError) -> str:
 
 
 def _start_and_watch(
-    order: Order, inherited: list[int], candidate: Callable[[int, int], None]
-) -> Report:
+    order: Order, inherited: list[int], candidate: CandidateProcess
+) -> SupervisorReport:
     if order.level == "namespaces":
         namespaces.leave()
-    lower = site_limits.shortfalls(isolation.limits(order.bounds, order.level, order.gpu))
+    wanted = isolation.limits(order.bounds, order.level, order.gpu)
+    lower = site_limits.shortfalls(wanted)
     if lower:
-        return Report(error="; ".join(lower))
+        return SupervisorReport(error="; ".join(lower))
 
+    before_s = time.process_time()
+    try:
+        child, steps, go = _fork(inherited, candidate)
+    except isolation.Refused as error:
+        return SupervisorReport(error=str(error))
+    try:
+        running = _let_in(child, steps, go, order)
+    except (OSError, isolation.Refused) as error:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return SupervisorReport(error=_why_not_started(error))
+
+    begun = time.monotonic()
+    ended = _watch_to_the_end(running, order, begun)
+    # Of a namespace's first process: all others in it have ended, too.
+    _, code, usage = os.wait4(child, 0)
+    used_s = usage.ru_utime + usage.ru_stime
+    if code == signal.SIGKILL and not ended:
+        ended = _out_of_processor_time(used_s, running.limits["RLIMIT_CPU"])
+
+    own_s = time.process_time() - before_s
+    return SupervisorReport(
+        ended=ended,
+        status=os.waitstatus_to_exitcode(code),
+        cpu_s=round(used_s + own_s, 3),
+        wall_s=round(time.monotonic() - begun, 3),
+        peak_mb=usage.ru_maxrss // 1024,
+        limits=running.limits,
+    )
+
+
+def _fork(inherited: list[int], candidate: CandidateProcess) -> tuple[int, int, int]:
+    """Start the candidate's process, which waits for a word.
+
+    Return (its number, where its steps are read, where the word goes). Raises Refused where the
+    machine starts no process.
+    """
     steps, announced = os.pipe()
     wait, go = os.pipe()
-    before = time.process_time()
     try:
         child = os.fork()
     except OSError as error:
-        return Report(error=no_process(error))
+        raise isolation.Refused(no_process(error)) from None
     if child == 0:
         try:
             os.close(steps)
@@ -109,43 +149,53 @@ def _start_and_watch(
             candidate(announced, wait)
         finally:
             os._exit(1)
+
+    # Here they would keep the other side from seeing the candidate's end.
     for descriptor in (announced, wait, *inherited):
         os.close(descriptor)
+    return child, steps, go
 
-    try:
-        # Before the candidate hides itself: /proc may show a user's own processes alone (hidepid).
-        status = open(f"/proc/{child}/status", "rb", buffering=0)  # noqa: SIM115 (it stays open)
-        held = _meter(order.card, child)
-        os.write(go, b"1")
-        limits = await_sandbox(steps, order.bounds.threads)
-        _check_meter(order.card, held)
-    except (OSError, isolation.Refused) as error:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        return Report(error=_why_not_started(error))
 
-    started = time.monotonic()
+@dataclass(frozen=True)
+class _Running:
+    """A candidate's process that stands in its sandbox. status: its /proc/PID/status."""
+
+    process: int
+    status: IO[bytes]
+    held: Meter
+    limits: dict[str, int | None]  # RLIMIT_* that hold for it
+
+
+def _let_in(child: int, steps: int, go: int, order: Order) -> _Running:
+    """Let the candidate go into its sandbox, and wait until that stands.
+
+    Raises Refused where it does not stand, and OSError where /proc does not show the candidate.
+    """
+    # Before the candidate hides itself: /proc may show a user's own processes alone (hidepid).
+    status = open(f"/proc/{child}/status", "rb", buffering=0)  # noqa: SIM115 (it stays open)
+    held = _meter(order.card, child)
+    os.write(go, b"1")
+
+    limits = await_sandbox(steps, order.bounds.threads)
+    _check_meter(order.card, held)
+    return _Running(child, status, held, limits)
+
+
+def _watch_to_the_end(running: _Running, order: Order, begun: float) -> Ended | None:
+    """Return how the candidate was ended, None where it ended by itself. begun: of time.monotonic."""
     try:
-        ended = _watch(child, status, held, order, started + order.bounds.timeout_s)
+        deadline = begun + order.bounds.timeout_s
+        return _watch(running.process, running.status, running.held, order, deadline)
     except Exception as error:  # the sandbox stood: whatever it is, the program brought it about
-        os.kill(child, signal.SIGKILL)
-        ended = ("crashed", f"it could not be watched any longer ({kind_and_line(error)})")
+        os.kill(running.process, signal.SIGKILL)
+        return "crashed", f"it could not be watched any longer ({kind_and_line(error)})"
 
-    # Of a namespace's first process: all others in it have ended, too.
-    _, code, usage = os.wait4(child, 0)
-    used = usage.ru_utime + usage.ru_stime
-    cpu_limit = limits["RLIMIT_CPU"]
-    killed = code == signal.SIGKILL and not ended
-    if killed and cpu_limit is not None and used >= 0.9 * cpu_limit - TICKS_AHEAD_S:
-        ended = ("timeout", f"more than {cpu_limit} s of processor time")
-    return Report(
-        ended=ended,
-        status=os.waitstatus_to_exitcode(code),
-        cpu_s=round(used + time.process_time() - before, 3),
-        wall_s=round(time.monotonic() - started, 3),
-        peak_mb=usage.ru_maxrss // 1024,
-        limits=limits,
-    )
+
+def _out_of_processor_time(used_s: float, limit_s: int | None) -> Ended | None:
+    """Return that the kernel ended a process for its processor time, None where it had enough."""
+    if limit_s is None or used_s < 0.9 * limit_s - TICKS_AHEAD_S:
+        return None
+    return "timeout", f"more than {limit_s} s of processor time"
 
 
 def _why_not_started(error: OSError | isolation.Refused) -> str:

@@ -55,7 +55,7 @@ METAVARS = {
 }
 
 
-class Value(click.ParamType[Any]):
+class SettingValue(click.ParamType[Any]):
     """A JSON value (`0.7`, `null`, `[0, 24]`) or plain text that the schema of its key allows."""
 
     name = "value"
@@ -96,9 +96,9 @@ class SettingOption(click.Option):
         self.section, self.key = section, key
 
 
-def value_of(section: str, key: str) -> Value:
+def value_of(section: str, key: str) -> SettingValue:
     """Return the type of an option that takes one setting."""
-    return Value(schema.section(section)[key])
+    return SettingValue(schema.section(section)[key])
 
 
 def setting_option(section: str, key: str, help: str) -> Callable[[Function], Function]:
@@ -108,7 +108,7 @@ def setting_option(section: str, key: str, help: str) -> Callable[[Function], Fu
     """
     rule = schema.section(section)[key]
     flag = f"--{key.replace('_', '-')}"
-    return click.option(flag, key, type=Value(rule), default=rule.get("default"), help=help)
+    return click.option(flag, key, type=SettingValue(rule), default=rule.get("default"), help=help)
 
 
 def device_option(function: Function) -> Function:
@@ -141,7 +141,7 @@ def settings_options(section: type, parameter: str = "settings") -> Callable[[Fu
                 cls=SettingOption,
                 section=name,
                 key=key,
-                type=Value(rule),
+                type=SettingValue(rule),
                 default=rule.get("default"),
                 required="default" not in rule,
                 help=rule["description"],

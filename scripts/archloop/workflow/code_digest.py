@@ -49,14 +49,19 @@ def code_digest(script: str | Path, root: Path | None = None) -> str:
     """
     script = Path(script)
     root = root or script.parent
-    known = _known(root)
+    parsed = _parsed_before(root)
 
     parts = []
     for path in reached(script, root):
         module = _module(path, root, path.stat().st_mtime_ns)
-        parts.append(f"{path.relative_to(root)} {module.digest}")
-    known.save()
-    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
+        name = path.relative_to(root)
+        parts.append(f"{name} {module.digest}")
+    parsed.save()
+    return _sha256("\n".join(sorted(parts)))[:16]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def reached(script: Path, root: Path | None = None) -> set[Path]:
@@ -87,7 +92,8 @@ def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
 
     modules = []
     for each in sorted(found):
-        if each.is_file() and each.relative_to(root).as_posix() not in FRAME:
+        within = each.relative_to(root).as_posix()
+        if each.is_file() and within not in FRAME:
             modules.append(each)
     return modules
 
@@ -96,13 +102,14 @@ def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
 def _module(path: Path, root: Path, _mtime: int) -> Module:
     source = path.read_bytes()  # as Python reads it: with or without a byte order mark
     package = path.relative_to(root).parent.parts
-    known = _known(root)
+    parsed = _parsed_before(root)
 
-    key = known.key(source, package)
-    module = known.modules.get(key)
+    key = parsed.key(source, package)
+    module = parsed.modules.get(key)
     if module is None:
-        module = known.modules[key] = _parsed(ast.parse(source, filename=str(path)), package)
-        known.added = True
+        module = _parsed(ast.parse(source, filename=str(path)), package)
+        parsed.modules[key] = module
+        parsed.added = True
     return module
 
 
@@ -111,11 +118,12 @@ def _parsed(tree: ast.Module, package: tuple[str, ...]) -> Module:
     for node in ast.walk(tree):
         names.update(_imported_names(node, package))
     ours = [name for name in names if name.partition(".")[0] == PACKAGE]
-    return Module(hashlib.sha256(repr(_canonical(tree)).encode()).hexdigest(), sorted(ours))
+    digest = _sha256(repr(_canonical(tree)))
+    return Module(digest, sorted(ours))
 
 
 @dataclass
-class Known:
+class ParsedModules:
     """The modules that were parsed before, in this process or another.
 
     What cannot be read or written is parsed again.
@@ -143,7 +151,9 @@ class Known:
         self.added = False
         latest = list(self.modules.items())[-MOST_KNOWN:]
         text = json.dumps({key: vars(module) for key, module in latest})
-        temporary = self.file.with_name(f".{self.file.name}.{os.getpid()}")
+        # Several processes may save at once: each writes a file of its own, the last one stays.
+        own_name = f".{self.file.name}.{os.getpid()}"
+        temporary = self.file.with_name(own_name)
         with contextlib.suppress(OSError):
             self.file.parent.mkdir(exist_ok=True)
             temporary.write_text(text)
@@ -151,10 +161,10 @@ class Known:
 
 
 @cache
-def _known(root: Path) -> Known:
-    known = Known(root / KNOWN)
-    known.load()
-    return known
+def _parsed_before(root: Path) -> ParsedModules:
+    parsed = ParsedModules(root / KNOWN)
+    parsed.load()
+    return parsed
 
 
 @cache

@@ -9,7 +9,7 @@ digest.
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -47,6 +47,10 @@ RUN_ONLY = {
 WAITED_FOR = {Path("results", PREFLIGHT_FILE)}
 
 
+# Section -> key -> value.
+SettingsSlices = dict[str, dict[str, Any]]
+
+
 class Provenance(TypedDict):
     """What the file holds.
 
@@ -59,7 +63,7 @@ class Provenance(TypedDict):
     script: str
     code: str
     params: list[str] | None
-    settings: dict[str, dict[str, Any]]
+    settings: SettingsSlices
     options: dict[str, Any]
     inputs: dict[str, str]
     waited_for: list[str]
@@ -125,19 +129,28 @@ def leave_provenance(stage: Stage, call: Call, extras: Extras) -> None:
     for name, value in call.options.items():
         if name in call.given and name not in RUN_ONLY:
             options[name] = value
-    inputs = {*call.inputs, *extras.get("inputs", [])}
+
+    inputs = set(call.inputs)
+    inputs.update(extras.get("inputs", []))
     waited_for = inputs & WAITED_FOR
     inputs -= WAITED_FOR
     inputs |= _files_in(options, without=stage.outputs)
-    settings, others = _slices(call.sections, _without_files(options, inputs))
+    plain_options = _without_files(options, inputs)
+    settings, others = _slices(call.sections, plain_options)
 
     # A job that Snakemake starts has params, if only the digest of its code.
     params = None
     if call.params:
         params = [param for param in call.params if not _of_inputs(param, inputs)]
-    input_digests = {str(path): digest_of(path) for path in sorted(inputs)}
-    output_digests = {os.path.relpath(path, folder): sha256_file(path) for path in outputs}
+
+    input_digests = {}
+    for path in sorted(inputs):
+        input_digests[str(path)] = digest_of(path)
+    output_digests = {}
+    for path in outputs:
+        output_digests[os.path.relpath(path, folder)] = sha256_file(path)
     run_records = _paths(call.options.get("run_record"))
+
     provenance: Provenance = {
         "script": Path(stage.script).stem,
         "code": code_digest(stage.script),
@@ -159,7 +172,7 @@ def _files_in(options: dict[str, Any], without: Iterable[str]) -> set[Path]:
     found: set[Path] = set()
     for name, value in options.items():
         if name not in without:
-            found.update(path for path in _paths(value) if path.is_file())
+            found.update(filter(Path.is_file, _paths(value)))
     return found
 
 
@@ -173,11 +186,11 @@ def _without_files(options: dict[str, Any], inputs: set[Path]) -> dict[str, Any]
 
 
 def _slices(
-    sections: dict[str, dict[str, str]], options: dict[str, Any]
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    sections: Mapping[str, Mapping[str, str]], options: Mapping[str, Any]
+) -> tuple[SettingsSlices, dict[str, Any]]:
     """Return (options that are settings, by section and key; the others)."""
     others = dict(options)
-    settings: dict[str, dict[str, Any]] = {}
+    settings: SettingsSlices = {}
     for section, keys in sections.items():
         settings[section] = {}
         for key, option in keys.items():
@@ -204,11 +217,15 @@ def _has_shape(found: dict[str, Any]) -> bool:
         return False
     if not found["outputs"]:
         return False
-    if not all(isinstance(values, dict) for values in found["settings"].values()):
+
+    sections = found["settings"].values()
+    if not all(isinstance(values, dict) for values in sections):
         return False
 
-    digests = [*found["inputs"].values(), *found["outputs"].values()]
-    texts = [found["script"], found["code"], *digests, *params, *found["run_records"]]
+    texts = [found["script"], found["code"], *params, *found["run_records"]]
+    texts += found["inputs"].values()
+    texts += found["outputs"].values()
+    # No name of a file has a zero in it, and what asks for one fails.
     return all(isinstance(text, str) and "\0" not in text for text in texts)
 
 
@@ -252,7 +269,7 @@ def provenances(*folders: Path) -> Iterator[Path]:
     for top in folders:
         for folder, names, files in os.walk(top):
             kept = [name for name in names if name not in WITHOUT and name[0] != "."]
-            names[:] = sorted(kept)
+            names[:] = sorted(kept)  # in place: os.walk goes on by it
             for name in sorted(files):
                 if name.endswith(PROVENANCE_SUFFIX):
                     yield Path(folder) / name

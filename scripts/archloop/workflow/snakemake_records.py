@@ -41,8 +41,10 @@ def unrecorded(patterns: Iterable[str], records: Path = FOLDER) -> list[str]:
     patterns: regular expressions of outputs. Those of a job that is under way or was cut have a
     mark of Snakemake's own, and are none of these.
     """
-    wanted = re.compile("|".join(f"(?:{_without_names(pattern)})" for pattern in patterns))
-    accounted = _recorded(records) | set(dict(outputs_in(records / "incomplete")))
+    alternatives = [f"(?:{_without_names(pattern)})" for pattern in patterns]
+    wanted = re.compile("|".join(alternatives))
+    accounted = _recorded(records)
+    accounted.update(output for output, _ in outputs_in(records / "incomplete"))
 
     found = []
     for top in TOPS:
@@ -116,7 +118,8 @@ def record(
     persistence = FilePersistence(nolock=True, path=records)
     recorded, now = _recorded(records), time.time()
     count, stale = 0, []
-    for path in _inputs_first(results, [*provenances(results, results.parent / "resources")]):
+    found = provenances(results, results.parent / "resources")
+    for path in _inputs_first(results, list(found)):
         try:
             provenance = read_provenance(path)
         except InputError as error:
@@ -126,9 +129,8 @@ def record(
         if why:
             stale.append(f"{path}: {why}")
 
-        outputs = [
-            each for each in outputs_of(path, provenance, run_records=True) if each.is_file()
-        ]
+        told = outputs_of(path, provenance, run_records=True)
+        outputs = [each for each in told if each.is_file()]
         if not why:
             for output in outputs:
                 set_time_to_now(output)
@@ -144,7 +146,8 @@ def record(
 
     # The preflight has no record, so its time decides; benchmarks count as outputs where times are
     # compared.
-    for timed in [*results.glob(PREFLIGHT_FILE), *(results.parent / "logs").rglob("*.tsv")]:
+    benchmarks = (results.parent / "logs").rglob("*.tsv")
+    for timed in [*results.glob(PREFLIGHT_FILE), *benchmarks]:
         set_time_to_now(timed)
     return count, stale
 
@@ -184,7 +187,8 @@ def _inputs_first(results: Path, paths: list[Path]) -> Iterable[Path]:
     before: dict[Path, list[Path]] = {path: [] for path in paths}
     for path, provenance in found.items():
         for name in provenance["inputs"]:
-            maker = makers.get(Path(os.path.normpath(locate(results, name))), path)
+            lies_at = os.path.normpath(locate(results, name))
+            maker = makers.get(Path(lies_at), path)
             if maker != path:
                 before[path].append(maker)
     return graphlib.TopologicalSorter(before).static_order()
@@ -203,7 +207,8 @@ def outputs_in(folder: Path) -> Iterator[tuple[str, str]]:
     Names are in base64, cut into folders that begin with @ where they are long.
     """
     for subfolder, _, names in os.walk(folder):
-        start = "".join(part[1:] for part in Path(subfolder).relative_to(folder).parts)
+        within = Path(subfolder).relative_to(folder)
+        start = "".join(part.removeprefix("@") for part in within.parts)
         for name in names:
             try:
                 key = base64.urlsafe_b64decode(start + name).decode()
@@ -231,4 +236,6 @@ def _is_whole(path: str) -> bool:
 
 def _without_names(pattern: str) -> str:
     """Return a regular expression without names of groups, so that several can be joined."""
-    return re.sub(r"\(\?P=\w+\)", r"[^/]+", re.sub(r"\(\?P<\w+>", "(?:", pattern)).rstrip("$")
+    unnamed = re.sub(r"\(\?P<\w+>", "(?:", pattern)
+    without_references = re.sub(r"\(\?P=\w+\)", "[^/]+", unnamed)
+    return without_references.rstrip("$")
