@@ -14,30 +14,18 @@ from archloop.data.dataset_file import read_metadata
 from archloop.layout import Cell
 from archloop.novelty.repeats import COLUMNS
 from archloop.settings.sections import Admission, Novelty
-from archloop.workflow.cli import settings_options, stage
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import path_option, settings_options, stage
 
 
 @stage("candidates_output", "corpus_output", packages=("polars", "numpy", "datasketch"))
 @settings_options(Admission)
 @settings_options(Novelty, "novelty")
-@click.option(
-    "--generated", multiple=True, required=True, type=PATH, help="Candidates, one file per shard."
-)
-@click.option(
-    "--evaluated",
-    multiple=True,
-    required=True,
-    type=PATH,
-    help="Their evaluations, one file per shard.",
-)
-@click.option(
+@path_option("--generated", "Candidates, one file per shard.", multiple=True)
+@path_option("--evaluated", "Their evaluations, one file per shard.", multiple=True)
+@path_option(
     "--corpus",
+    "Seed corpus, and corpus files of earlier cycles and of chains that it continues.",
     multiple=True,
-    required=True,
-    type=PATH,
-    help="Seed corpus, and corpus files of earlier cycles and of chains that it continues.",
 )
 @click.option(
     "--cycle",
@@ -45,11 +33,9 @@ PATH = click.Path(path_type=Path)
     type=click.IntRange(min=1),
     help="Number of the cycle; earlier ones lie beside it.",
 )
-@click.option(
-    "--dataset", required=True, type=PATH, help="Prepared data set; its name and chance level."
-)
-@click.option("--candidates-output", required=True, type=PATH, help="candidates.parquet")
-@click.option("--corpus-output", required=True, type=PATH, help="corpus.parquet")
+@path_option("--dataset", "Prepared data set; its name and chance level.")
+@path_option("--candidates-output", "candidates.parquet")
+@path_option("--corpus-output", "corpus.parquet")
 def main(
     generated,
     evaluated,

@@ -14,10 +14,14 @@ from archloop.files import write_json
 from archloop.machine import versions_with_kernel
 from archloop.model.loading import spare_bitsandbytes
 from archloop.settings.sections import Finetuning, Loading
-from archloop.workflow.cli import device_option, setting_option, settings_options, stage
+from archloop.workflow.cli import (
+    device_option,
+    path_option,
+    setting_option,
+    settings_options,
+    stage,
+)
 from archloop.workflow.code_digest import code_digest
-
-PATH = click.Path(path_type=Path)
 
 
 @stage(
@@ -25,35 +29,20 @@ PATH = click.Path(path_type=Path)
 )
 @settings_options(Finetuning)
 @settings_options(Loading, "loading")
-@click.option(
-    "--fresh",
-    required=True,
-    type=PATH,
-    help="Corpus shard of this cycle; in cycle 0 the seed corpus.",
-)
-@click.option("--corpus", multiple=True, type=PATH, help="The corpus before this cycle.")
-@click.option(
+@path_option("--fresh", "Corpus shard of this cycle; in cycle 0 the seed corpus.")
+@path_option("--corpus", "The corpus before this cycle.", required=False, multiple=True)
+@path_option(
     "--candidates",
-    type=PATH,
-    help="candidates.parquet of this cycle, for dpo and kto; without it, sft.",
+    "candidates.parquet of this cycle, for dpo and kto; without it, sft.",
+    required=False,
 )
-@click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
-@click.option(
-    "--parent", type=PATH, help="adapter_model.safetensors to continue; without it a new adapter."
+@path_option("--model", "manifest.json of the prepared model.")
+@path_option(
+    "--parent", "adapter_model.safetensors to continue; without it a new adapter.", required=False
 )
-@click.option(
-    "--output",
-    required=True,
-    type=PATH,
-    help="adapter_model.safetensors; two more files go beside it.",
-)
-@click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
-@click.option(
-    "--state",
-    required=True,
-    type=PATH,
-    help="Folder for checkpoints; an interrupted job resumes from it.",
-)
+@path_option("--output", "adapter_model.safetensors; two more files go beside it.")
+@path_option("--run-record", "Seconds, tokens and device.")
+@path_option("--state", "Folder for checkpoints; an interrupted job resumes from it.")
 @click.option(
     "--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Seed of this fine-tuning."
 )

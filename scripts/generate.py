@@ -13,10 +13,15 @@ from archloop.files import write_json, write_jsonl
 from archloop.machine import versions_with_kernel
 from archloop.model.loading import spare_bitsandbytes
 from archloop.settings.sections import Generation, Loading
-from archloop.workflow.cli import device_option, setting_option, settings_options, stage, value_of
+from archloop.workflow.cli import (
+    device_option,
+    path_option,
+    setting_option,
+    settings_options,
+    stage,
+    value_of,
+)
 from archloop.workflow.code_digest import code_digest
-
-PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("torch", "transformers", "peft", "bitsandbytes", "tokenizers"))
@@ -28,25 +33,20 @@ PATH = click.Path(path_type=Path)
     type=value_of("cycle", "shards"),
     help="Jobs that share the candidates of the cycle.",
 )
-@click.option("--prompts", required=True, type=PATH, help="prompts.jsonl of the cycle.")
+@path_option("--prompts", "prompts.jsonl of the cycle.")
 @click.option(
     "--shard",
     required=True,
     type=click.IntRange(min=0),
     help="Which of the shards to make, from 0.",
 )
-@click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
-@click.option(
-    "--adapter", type=PATH, help="adapter_model.safetensors; without it the bare model answers."
+@path_option("--model", "manifest.json of the prepared model.")
+@path_option(
+    "--adapter", "adapter_model.safetensors; without it the bare model answers.", required=False
 )
-@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one per line.")
-@click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
-@click.option(
-    "--state",
-    required=True,
-    type=PATH,
-    help="Folder for finished answers; an interrupted job resumes from it.",
-)
+@path_option("--output", "Candidates of the shard, one per line.")
+@path_option("--run-record", "Seconds, tokens and device.")
+@path_option("--state", "Folder for finished answers; an interrupted job resumes from it.")
 @device_option
 @setting_option("execution", "cache_mb", "Bound on keys and values.")
 def main(prompts, shard, shards, output, run_record, state, device, model, **job) -> dict:

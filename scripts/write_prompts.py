@@ -24,9 +24,7 @@ from archloop.generation.write_prompts import (
 )
 from archloop.logs import get_logger
 from archloop.settings.sections import Prompts
-from archloop.workflow.cli import setting_option, settings_options, stage, value_of
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import path_option, setting_option, settings_options, stage, value_of
 
 
 @stage("output", packages=("jinja2", "polars"))
@@ -49,18 +47,16 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--epochs", required=True, type=int, help="Epochs of the evaluation; the prompts state them."
 )
-@click.option(
-    "--dataset", required=True, type=PATH, help="Prepared data set, which the prompts describe."
-)
-@click.option("--corpus", multiple=True, type=PATH, help="Corpus files to draw references from.")
-@click.option(
+@path_option("--dataset", "Prepared data set, which the prompts describe.")
+@path_option("--corpus", "Corpus files to draw references from.", required=False, multiple=True)
+@path_option(
     "--model",
-    type=PATH,
-    help="manifest.json of the prepared model; with it, references that fit are shown.",
+    "manifest.json of the prepared model; with it, references that fit are shown.",
+    required=False,
 )
 @setting_option("generation", "max_new_tokens", "Longest answer.")
 @setting_option("generation", "opening", "What an answer begins with.")
-@click.option("--output", required=True, type=PATH, help="prompts.jsonl")
+@path_option("--output", "prompts.jsonl")
 def main(
     chain,
     cycle,

@@ -116,6 +116,14 @@ def device_option(function: Function) -> Function:
     return setting_option("execution", "device", "auto, cpu, cuda or cuda:N.")(function)
 
 
+def path_option(
+    flag: str, help: str, required: bool = True, **attributes: Any
+) -> Callable[[Function], Function]:
+    """Give a click command the option of a file or a folder, which its function gets as a Path."""
+    kind: Any = click.Path(path_type=Path)
+    return click.option(flag, type=kind, help=help, required=required, **attributes)
+
+
 def settings_options(section: type, parameter: str = "settings") -> Callable[[Function], Function]:
     """Give a click command one option for each key of a section of config/schema.yaml.
 
