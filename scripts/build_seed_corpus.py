@@ -11,7 +11,7 @@ from archloop.corpus.candidates import join, read_candidates_of_shards, read_eva
 from archloop.corpus.tables import write_corpus
 from archloop.data.dataset_file import read_metadata
 from archloop.files import write_json
-from archloop.generation.write_prompts import PromptTexts, read_hints, read_template, task_of
+from archloop.generation.prompts import PromptTexts, read_hints, read_template, task_of
 from archloop.seed_corpus.build_seed_corpus import build_seed_corpus
 from archloop.workflow.cli import path_option, stage
 

@@ -8,7 +8,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.generation.write_prompts import PromptTexts, read_hints, read_template
+from archloop.generation.prompts import PromptTexts, read_hints, read_template
 from archloop.settings.sections import ScratchModel
 from archloop.workflow.cli import device_option, path_option, settings_options, stage
 from archloop.workflow.code_digest import code_digest
