@@ -30,15 +30,13 @@ from archloop.files import read_json, sha256_file, sha256_text, write_json  # no
 from archloop.finetuning.finetune import AdapterJob, finetune  # noqa: E402
 from archloop.finetuning.training_set import Programs, read_programs  # noqa: E402
 from archloop.generation.generate import REPAIR, GenerationJob, generate  # noqa: E402
-from archloop.generation.write_prompts import (  # noqa: E402
-    Contents,
+from archloop.generation.prompts import (  # noqa: E402
     PromptTexts,
-    References,
-    cycle_prompts,
     read_hints,
     read_template,
     task_of,
 )
+from archloop.generation.write_prompts import PromptParts, References, cycle_prompts  # noqa: E402
 from archloop.outcomes import VALID  # noqa: E402
 from archloop.random_seeds import derive  # noqa: E402
 from archloop.report.intervals import mean_interval, wilson  # noqa: E402
@@ -101,7 +99,7 @@ def cell(
     template, hints = (ROOT / prompts[name] for name in ("template", "hints"))
     dataset = read_metadata(run["dataset"])
     corpus = results / "seed" / "corpus.parquet"
-    contents = Contents(
+    contents = PromptParts(
         PromptTexts(read_template(template), read_hints(hints)),
         task_of(dataset, epochs=1, parameter_budget=config["evaluation"]["parameter_budget"]),
         References(read_corpus([corpus]).to_dicts(), prompts["references"]),

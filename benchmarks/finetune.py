@@ -33,7 +33,7 @@ from archloop.finetuning.train_loop import (  # noqa: E402
     plan_steps,
     train,
 )
-from archloop.generation.write_prompts import (  # noqa: E402
+from archloop.generation.prompts import (  # noqa: E402
     PromptTexts,
     Task,
     read_hints,

@@ -32,17 +32,15 @@ from archloop.generation.decode import (  # noqa: E402
     sample,
 )
 from archloop.generation.generate import with_adapter  # noqa: E402
-from archloop.generation.token_sampling import ROUNDING  # noqa: E402
-from archloop.generation.write_prompts import (  # noqa: E402
-    Contents,
+from archloop.generation.prompts import (  # noqa: E402
     PromptRow,
     PromptTexts,
-    References,
     Task,
-    cycle_prompts,
     read_hints,
     read_template,
 )
+from archloop.generation.token_sampling import ROUNDING  # noqa: E402
+from archloop.generation.write_prompts import PromptParts, References, cycle_prompts  # noqa: E402
 from archloop.machine import choose_device  # noqa: E402
 from archloop.model.chat_template import chat_tokens  # noqa: E402
 from archloop.model.loading import load_model, load_tokenizer  # noqa: E402
@@ -64,7 +62,7 @@ def demo_prompts(settings: dict, count: int) -> list[PromptRow]:
         epochs=1,
         parameter_budget=settings["evaluation"]["parameter_budget"],
     )
-    contents = Contents(texts, task, References())
+    contents = PromptParts(texts, task, References())
     return cycle_prompts("main", 1, settings["random_seed"], count, contents)
 
 

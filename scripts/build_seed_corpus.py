@@ -11,37 +11,23 @@ from archloop.corpus.candidates import join, read_candidates_of_shards, read_eva
 from archloop.corpus.tables import write_corpus
 from archloop.data.dataset_file import read_metadata
 from archloop.files import write_json
-from archloop.generation.write_prompts import PromptTexts, read_hints, read_template, task_of
+from archloop.generation.prompts import PromptTexts, read_hints, read_template, task_of
 from archloop.seed_corpus.build_seed_corpus import build_seed_corpus
-from archloop.workflow.cli import stage
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import path_option, stage
 
 
 @stage("output", "dropped", packages=("polars", "numpy", "datasketch", "jinja2"))
-@click.option(
-    "--generated", multiple=True, required=True, type=PATH, help="Programs, one file per shard."
-)
-@click.option(
-    "--evaluated",
-    multiple=True,
-    required=True,
-    type=PATH,
-    help="Their evaluations, one file per shard.",
-)
-@click.option(
-    "--dataset", required=True, type=PATH, help="Prepared data set that they were measured on."
-)
-@click.option("--template", required=True, type=PATH, help="Template of the prompts.")
-@click.option(
-    "--hints", required=True, type=PATH, help="Design hints; a family has the one of its name."
-)
+@path_option("--generated", "Programs, one file per shard.", multiple=True)
+@path_option("--evaluated", "Their evaluations, one file per shard.", multiple=True)
+@path_option("--dataset", "Prepared data set that they were measured on.")
+@path_option("--template", "Template of the prompts.")
+@path_option("--hints", "Design hints; a family has the one of its name.")
 @click.option(
     "--parameter-budget", required=True, type=int, help="Parameters that the prompts allow."
 )
 @click.option("--epochs", required=True, type=int, help="Epochs that the prompts name.")
-@click.option("--output", required=True, type=PATH, help="corpus.parquet")
-@click.option("--dropped", required=True, type=PATH, help="What was left out and why.")
+@path_option("--output", "corpus.parquet")
+@path_option("--dropped", "What was left out and why.")
 def main(
     generated, evaluated, dataset, template, hints, parameter_budget, epochs, output, dropped
 ) -> None:

@@ -10,9 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.corpus.draw_families import draw_families
 from archloop.files import write_json, write_jsonl
-from archloop.workflow.cli import setting_option, stage
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import path_option, setting_option, stage
 
 
 @stage("output", packages=("jinja2",))
@@ -29,8 +27,8 @@ PATH = click.Path(path_type=Path)
 )
 @setting_option("seed_corpus", "families", "Names of families, as JSON; null: all.")
 @click.option("--seed", required=True, type=int, help="The seed of the chain.")
-@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one per line.")
-@click.option("--run-record", required=True, type=PATH, help="Seconds.")
+@path_option("--output", "Candidates of the shard, one per line.")
+@path_option("--run-record", "Seconds.")
 def main(chain, cycle, candidates, shard, shards, families, seed, output, run_record) -> None:
     """Write random programs of the seed families, one candidate per line."""
     started = time.monotonic()

@@ -8,15 +8,11 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.monitoring.explain import explain
-from archloop.workflow.cli import command
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import command, path_option
 
 
 @command
-@click.option(
-    "--snakemake-log", required=True, type=PATH, help="Snakemake's own log, under .snakemake/log/."
-)
+@path_option("--snakemake-log", "Snakemake's own log, under .snakemake/log/.")
 def main(snakemake_log: Path) -> None:
     """Print cause, log and remedy of every failed job; nothing if none failed."""
     for line in explain(snakemake_log):

@@ -3,23 +3,17 @@
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.corpus.tables import read_corpus
 from archloop.files import write_json
 from archloop.lemur.export import export
-from archloop.workflow.cli import stage
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import path_option, stage
 
 
 @stage("output", packages=("polars",))
-@click.option(
-    "--corpus", multiple=True, required=True, type=PATH, help="Corpus files of the chain."
-)
-@click.option("--output", required=True, type=PATH, help="index.json; the programs go beside it.")
+@path_option("--corpus", "Corpus files of the chain.", multiple=True)
+@path_option("--output", "index.json; the programs go beside it.")
 def main(corpus, output) -> dict:
     """Write one file per program, and last the index that names them with their hashes."""
     index = export(read_corpus(corpus), output.parent)

@@ -1,5 +1,4 @@
-"""Train the adapter of a cycle on programs of the corpus, going on from the adapter of the cycle
-before."""
+"""Train the adapter of a cycle on programs of the corpus, from the adapter of the cycle before."""
 
 import sys
 import time
@@ -10,53 +9,34 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.files import write_json
-from archloop.machine import versions_with_kernel
 from archloop.model.loading import spare_bitsandbytes
+from archloop.model.run_record import write_run_record
 from archloop.settings.sections import Finetuning, Loading
-from archloop.workflow.cli import device_option, setting_option, settings_options, stage
+from archloop.workflow.cli import (
+    device_option,
+    path_option,
+    setting_option,
+    settings_options,
+    stage,
+)
 from archloop.workflow.code_digest import code_digest
 
-PATH = click.Path(path_type=Path)
+SEEDS = click.IntRange(0, 2**53 - 1)
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "polars")
 
 
-@stage(
-    "output", packages=("torch", "transformers", "peft", "bitsandbytes", "safetensors", "polars")
-)
+@stage("output", packages=PACKAGES)
 @settings_options(Finetuning)
 @settings_options(Loading, "loading")
-@click.option(
-    "--fresh",
-    required=True,
-    type=PATH,
-    help="Corpus shard of this cycle; in cycle 0 the seed corpus.",
-)
-@click.option("--corpus", multiple=True, type=PATH, help="The corpus before this cycle.")
-@click.option(
-    "--candidates",
-    type=PATH,
-    help="candidates.parquet of this cycle, for dpo and kto; without it, sft.",
-)
-@click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
-@click.option(
-    "--parent", type=PATH, help="adapter_model.safetensors to continue; without it a new adapter."
-)
-@click.option(
-    "--output",
-    required=True,
-    type=PATH,
-    help="adapter_model.safetensors; two more files go beside it.",
-)
-@click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
-@click.option(
-    "--state",
-    required=True,
-    type=PATH,
-    help="Folder for checkpoints; an interrupted job resumes from it.",
-)
-@click.option(
-    "--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Seed of this fine-tuning."
-)
+@path_option("--fresh", "Corpus shard of this cycle; in cycle 0 the seed corpus.")
+@path_option("--corpus", "The corpus before this cycle.", required=False, multiple=True)
+@path_option("--candidates", "candidates.parquet of this cycle; without it, sft.", required=False)
+@path_option("--model", "manifest.json of the prepared model.")
+@path_option("--parent", "adapter_model.safetensors to continue; else a new one.", required=False)
+@path_option("--output", "adapter_model.safetensors; two more files go beside it.")
+@path_option("--run-record", "Seconds, tokens and device.")
+@path_option("--state", "Folder for checkpoints; an interrupted job resumes from it.")
+@click.option("--seed", required=True, type=SEEDS, help="Seed of this fine-tuning.")
 @device_option
 @setting_option("execution", "gpus", "GPUs of this node that share the work.")
 def main(fresh, corpus, candidates, model, output, run_record, device, gpus, **job) -> dict:
@@ -64,22 +44,16 @@ def main(fresh, corpus, candidates, model, output, run_record, device, gpus, **j
     started = time.monotonic()
     spare_bitsandbytes(job["loading"].quantization)
     from archloop.finetuning.finetune import CHECKPOINT, AdapterJob, finetune
-    from archloop.finetuning.training_set import Programs, read_judged, read_programs
+    from archloop.finetuning.training_set import read_programs_to_train_on
 
-    programs = Programs(
-        corpus=read_programs(corpus),
-        admitted=read_programs([fresh]),
-        candidates=read_judged(candidates) if candidates else [],
-    )
+    programs = read_programs_to_train_on(corpus, fresh, candidates)
     code = code_digest(__file__)
     work = AdapterJob(model_folder=model.parent, output=output.parent, code=code, **job)
-    record = asdict(finetune(programs, work, device, gpus))
+    record = finetune(programs, work, device, gpus)
 
-    seconds = round(time.monotonic() - started, 2)
-    installed = versions_with_kernel(("torch", "transformers", "peft"))
-    write_json(run_record, record | {"seconds": seconds, "versions": installed})
-    outputs = [output.with_name(name) for name in ("adapter_config.json", "training.json")]
-    return {"outputs": outputs, "spent": work.state / CHECKPOINT}
+    write_run_record(run_record, asdict(record), time.monotonic() - started)
+    beside = [output.with_name(name) for name in ("adapter_config.json", "training.json")]
+    return {"outputs": beside, "spent": work.state / CHECKPOINT}
 
 
 if __name__ == "__main__":

@@ -9,59 +9,38 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.files import write_json, write_jsonl
-from archloop.machine import versions_with_kernel
+from archloop.files import write_jsonl
 from archloop.model.loading import spare_bitsandbytes
+from archloop.model.run_record import write_run_record
 from archloop.settings.sections import Generation, Loading
-from archloop.workflow.cli import device_option, setting_option, settings_options, stage, value_of
+from archloop.workflow.cli import (
+    device_option,
+    path_option,
+    setting_option,
+    settings_options,
+    stage,
+)
 from archloop.workflow.code_digest import code_digest
-
-PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("torch", "transformers", "peft", "bitsandbytes", "tokenizers"))
 @settings_options(Generation)
 @settings_options(Loading, "loading")
-@click.option(
-    "--shards",
-    required=True,
-    type=value_of("cycle", "shards"),
-    help="Jobs that share the candidates of the cycle.",
-)
-@click.option("--prompts", required=True, type=PATH, help="prompts.jsonl of the cycle.")
-@click.option(
-    "--shard",
-    required=True,
-    type=click.IntRange(min=0),
-    help="Which of the shards to make, from 0.",
-)
-@click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
-@click.option(
-    "--adapter", type=PATH, help="adapter_model.safetensors; without it the bare model answers."
-)
-@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one per line.")
-@click.option("--run-record", required=True, type=PATH, help="Seconds, tokens and device.")
-@click.option(
-    "--state",
-    required=True,
-    type=PATH,
-    help="Folder for finished answers; an interrupted job resumes from it.",
-)
+@setting_option("cycle", "shards", "Jobs that share the cycle's candidates.", required=True)
+@path_option("--prompts", "prompts.jsonl of the cycle.")
+@click.option("--shard", required=True, type=click.IntRange(0), help="Which of the shards, from 0.")
+@path_option("--model", "manifest.json of the prepared model.")
+@path_option("--adapter", "adapter_model.safetensors; without it the bare model.", required=False)
+@path_option("--output", "Candidates of the shard, one per line.")
+@path_option("--run-record", "Seconds, tokens and device.")
+@path_option("--state", "Folder for finished answers; an interrupted job resumes from it.")
 @device_option
 @setting_option("execution", "cache_mb", "Bound on keys and values.")
 def main(prompts, shard, shards, output, run_record, state, device, model, **job) -> dict:
-    """Answer the prompts.
-
-    Write one candidate per line: prompt, raw answer, program, token counts, seed and adapter.
-    """
+    """Answer the prompts; write one candidate per line, with its prompt, answer and program."""
     started = time.monotonic()
     spare_bitsandbytes(job["loading"].quantization)
-    from archloop.generation.generate import (
-        GenerationJob,
-        choose_gpu,
-        generate,
-        prompts_of_shard,
-    )
+    from archloop.generation.generate import GenerationJob, choose_gpu, generate, prompts_of_shard
 
     log, code = state / "answers.jsonl", code_digest(__file__)
     work = GenerationJob(model_folder=model.parent, log=log, code=code, **job)
@@ -69,9 +48,8 @@ def main(prompts, shard, shards, output, run_record, state, device, model, **job
     candidates, record = generate(rows, work, choose_gpu(device, shard))
 
     counts = asdict(record)
-    seconds = round(time.monotonic() - started + counts.pop("earlier_s"), 2)
-    installed = versions_with_kernel(("torch", "transformers", "peft"))
-    write_json(run_record, counts | {"seconds": seconds, "versions": installed})
+    seconds = time.monotonic() - started + counts.pop("earlier_s")
+    write_run_record(run_record, counts, seconds)
     write_jsonl(output, candidates)
     return {"spent": log}
 

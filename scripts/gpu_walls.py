@@ -16,9 +16,7 @@ from archloop.files import write_json
 from archloop.logs import get_logger
 from archloop.preflight.trial import WHOLE, in_words, trial_protocol, trials_by_part
 from archloop.sandbox.isolation import LEVELS
-from archloop.workflow.cli import command, device_option
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import command, device_option, path_option
 
 
 @command
@@ -31,7 +29,7 @@ PATH = click.Path(path_type=Path)
     help="Levels to try; by default all.",
 )
 @click.option("--as-gpu", is_flag=True, help="The sandbox as it is for a GPU, whatever the device.")
-@click.option("--output", type=PATH, help="Also write what was found here, as JSON.")
+@path_option("--output", "Also write what was found here, as JSON.", required=False)
 def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None) -> None:
     """Evaluate a seed program at each level of isolation, and print one line per trial.
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 from archloop.errors import InputError
 from archloop.texts import visible
 from archloop.tools import inspect_corpus as corpus
-from archloop.workflow.cli import command
+from archloop.workflow.cli import command, path_option
 
 ANSWERS = {
     "counts": lambda records, identity, count: corpus.counts(records),
@@ -31,9 +31,7 @@ ANSWERS = {
 @command
 @click.argument("question", type=click.Choice(list(ANSWERS)))
 @click.argument("identity", required=False)
-@click.option(
-    "--results", default="results", type=click.Path(path_type=Path), help="Folder of the results."
-)
+@path_option("--results", "Folder of the results.", required=False, default="results")
 @click.option("--chain", help="Only this chain.")
 @click.option(
     "--count", default=10, type=click.IntRange(min=1), help="Number of rows of best and neighbours."

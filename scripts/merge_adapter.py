@@ -3,19 +3,15 @@
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.workflow.cli import command, setting_option
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import command, path_option, setting_option
 
 
 @command
-@click.option("--model", required=True, type=PATH, help="manifest.json of the prepared model.")
-@click.option("--adapter", required=True, type=PATH, help="adapter_model.safetensors of a cycle.")
-@click.option("--output", required=True, type=PATH, help="Folder to write, new or empty.")
+@path_option("--model", "manifest.json of the prepared model.")
+@path_option("--adapter", "adapter_model.safetensors of a cycle.")
+@path_option("--output", "Folder to write, new or empty.")
 @setting_option("loading", "dtype", "auto is that of the model's files.")
 def main(model: Path, adapter: Path, output: Path, dtype: str) -> None:
     """Write a model with the adapter inside its weights, and its tokenizer."""

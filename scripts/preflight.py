@@ -8,8 +8,6 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.errors import InputError
@@ -17,19 +15,14 @@ from archloop.files import write_json
 from archloop.logs import get_logger
 from archloop.preflight.planned_run import ERROR, OK, WARNING, read_run
 from archloop.preflight.preflight import preflight
-from archloop.workflow.cli import command
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import command, path_option
 
 
 @command
-@click.option(
-    "--results",
-    default="results",
-    type=PATH,
-    help="Folder of results, with the run's settings.",
+@path_option(
+    "--results", "Folder of results, with the run's settings.", required=False, default="results"
 )
-@click.option("--output", type=PATH, help="Also write every finding here, as JSON.")
+@path_option("--output", "Also write every finding here, as JSON.", required=False)
 def main(results: Path, output: Path | None) -> None:
     """Check model, data, disk, memory and sandbox and, on SLURM, accounts, partitions and a node.
 

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.settings.schema import schema
 from archloop.settings.sections import Data
-from archloop.workflow.cli import settings_options, stage
+from archloop.workflow.cli import path_option, settings_options, stage
 
 
 @stage("output", packages=("torch", "torchvision", "numpy", "scikit-learn", "pillow"))
@@ -21,9 +21,7 @@ from archloop.workflow.cli import settings_options, stage
     help="Name of the data set.",
 )
 @click.option("--seed", required=True, type=int, help="Seed of the splits.")
-@click.option(
-    "--output", required=True, type=click.Path(path_type=Path), help="The safetensors file."
-)
+@path_option("--output", "The safetensors file.")
 def main(dataset: str, seed: int, output: Path, settings: Data) -> None:
     """Write the data set with its splits and metadata as one file."""
     from archloop.data.prepare_dataset import prepare_dataset

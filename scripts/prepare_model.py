@@ -4,23 +4,16 @@ manifest."""
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.model.prepare_model import prepare_model
 from archloop.settings.sections import Model
-from archloop.workflow.cli import settings_options, stage
+from archloop.workflow.cli import path_option, settings_options, stage
 
 
 @stage("output", packages=("torch", "transformers", "gguf", "safetensors"))
 @settings_options(Model)
-@click.option(
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The manifest.json in its folder.",
-)
+@path_option("--output", "The manifest.json in its folder.")
 def main(output: Path, settings: Model) -> None:
     """Put a model and its tokenizer into the folder of OUTPUT, checked and converted."""
     prepare_model(settings, output.parent)

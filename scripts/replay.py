@@ -11,14 +11,12 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.tools.replay import replay
-from archloop.workflow.cli import command, device_option, setting_option
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import command, device_option, path_option, setting_option
 
 
 @command
 @click.argument("identities", nargs=-1, required=True, metavar="ID...")
-@click.option("--results", default="results", type=PATH, help="Folder of results.")
+@path_option("--results", "Folder of results.", required=False, default="results")
 @device_option
 @setting_option("execution", "isolation", "See execution.isolation.")
 def main(identities: tuple[str, ...], results: Path, device: str, isolation: str) -> None:

@@ -15,20 +15,18 @@ from archloop.errors import InputError
 from archloop.report.report import write_report
 from archloop.report.results import read_all, sources
 from archloop.settings.sections import Report
-from archloop.workflow.cli import settings_options, stage
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import path_option, settings_options, stage
 
 
 @stage(packages=("polars", "altair", "vl-convert-python", "jinja2"))
 @settings_options(Report)
-@click.option("--results", default="results", type=PATH, help="Folder of results.")
+@path_option("--results", "Folder of results.", required=False, default="results")
 @click.option(
     "--run",
     help="Complete settings as JSON; default: those of the last run in the folder.",
 )
-@click.option(
-    "--output", default="results/report", type=PATH, help="Folder that the report is written to."
+@path_option(
+    "--output", "Folder that the report is written to.", required=False, default="results/report"
 )
 @click.option(
     "--whole",

@@ -9,19 +9,17 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.monitoring.live_page import write_page
 from archloop.monitoring.status import plan, settings_of, status
-from archloop.workflow.cli import command
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import command, path_option
 
 
 @command
-@click.option("--results", default="results", type=PATH, help="Folder of results.")
-@click.option(
+@path_option("--results", "Folder of results.", required=False, default="results")
+@path_option(
     "--logs",
-    type=PATH,
-    help="Folder of logs, for the time left; default: `logs` beside the results.",
+    "Folder of logs, for the time left; default: `logs` beside the results.",
+    required=False,
 )
-@click.option("--html", type=PATH, help="Write the live page here too, e.g. results/live.html.")
+@path_option("--html", "Write the live page here too, e.g. results/live.html.", required=False)
 @click.option(
     "--ended", is_flag=True, help="For the page: the run is over; Snakemake says so as it ends."
 )

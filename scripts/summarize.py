@@ -14,23 +14,21 @@ from archloop.files import read_json, write_json
 from archloop.monitoring.live_page import write_beside
 from archloop.report.summarize import summarize
 from archloop.settings.sections import Admission
-from archloop.workflow.cli import settings_options, stage
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import path_option, settings_options, stage
 
 
 @stage("output", packages=("polars",))
 @settings_options(Admission)
-@click.option("--candidates", required=True, type=PATH, help="candidates.parquet of the cycle.")
-@click.option(
+@path_option("--candidates", "candidates.parquet of the cycle.")
+@path_option(
     "--training",
-    type=PATH,
-    help="training.json of the cycle's adapter; without it the cycle makes none.",
+    "training.json of the cycle's adapter; without it the cycle makes none.",
+    required=False,
 )
 @click.option("--chain", required=True, help="Name of the chain.")
 @click.option("--cycle", required=True, type=int, help="Number of the cycle.")
-@click.option("--dataset", required=True, type=PATH, help="Prepared data set; its chance level.")
-@click.option("--output", required=True, type=PATH, help="summary.json")
+@path_option("--dataset", "Prepared data set; its chance level.")
+@path_option("--output", "summary.json")
 def main(candidates, training, chain, cycle, dataset, output, settings) -> None:
     """Write the summary of a cycle, and update the live page of the run."""
     metadata = read_metadata(dataset)

@@ -8,28 +8,21 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.generation.write_prompts import PromptTexts, read_hints, read_template
+from archloop.generation.prompts import PromptTexts, read_hints, read_template
 from archloop.settings.sections import ScratchModel
-from archloop.workflow.cli import device_option, settings_options, stage
+from archloop.workflow.cli import device_option, path_option, settings_options, stage
 from archloop.workflow.code_digest import code_digest
-
-PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("torch", "transformers", "tokenizers", "safetensors", "jinja2"))
 @settings_options(ScratchModel)
 @click.option("--reference", required=True, help="What the manifest names as the model's source.")
-@click.option("--template", required=True, type=PATH, help="Jinja2 template of the run's prompts.")
-@click.option("--hints", required=True, type=PATH, help="YAML file of the run's design hints.")
+@path_option("--template", "Jinja2 template of the run's prompts.")
+@path_option("--hints", "YAML file of the run's design hints.")
 @click.option("--seed", required=True, type=click.IntRange(0), help="The seed of the run.")
 @device_option
-@click.option(
-    "--state",
-    required=True,
-    type=PATH,
-    help="Folder of the checkpoint; an interrupted job resumes from it.",
-)
-@click.option("--output", required=True, type=PATH, help="The manifest.json in the model's folder.")
+@path_option("--state", "Folder of the checkpoint; an interrupted job resumes from it.")
+@path_option("--output", "The manifest.json in the model's folder.")
 def main(reference, template, hints, seed, device, state, output, settings) -> dict:
     """Train a model and a tokenizer and put them into the folder of OUTPUT, as a prepared model."""
     from archloop.scratch_model.train_model import ScratchJob, train_model

@@ -11,19 +11,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 from archloop.corpus.tables import read_corpus
 from archloop.corpus.transfer import COLUMNS, transfer
 from archloop.files import write_json, write_jsonl
-from archloop.workflow.cli import stage
-
-PATH = click.Path(path_type=Path)
+from archloop.workflow.cli import path_option, stage
 
 
 @stage("output", packages=("polars",))
-@click.option(
-    "--corpus",
-    required=True,
-    multiple=True,
-    type=PATH,
-    help="Corpus shards of the chain they come from.",
-)
+@path_option("--corpus", "Corpus shards of the chain they come from.", multiple=True)
 @click.option("--chain", required=True, help="Name of the chain.")
 @click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")
 @click.option(
@@ -32,8 +24,8 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--shards", default=1, type=click.IntRange(min=1), help="Number of shards of the cycle."
 )
-@click.option("--output", required=True, type=PATH, help="Candidates of the shard, one per line.")
-@click.option("--run-record", required=True, type=PATH, help="Seconds.")
+@path_option("--output", "Candidates of the shard, one per line.")
+@path_option("--run-record", "Seconds.")
 def main(corpus, chain, cycle, shard, shards, output, run_record) -> None:
     """Write the admitted programs of another chain as candidates, one per line."""
     started = time.monotonic()

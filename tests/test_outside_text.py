@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from archloop.families import programs
-from archloop.generation.write_prompts import Task, read_hints, read_template, write_prompt
+from archloop.generation.prompts import Task, read_hints, read_template, write_prompt
 from archloop.workflow.code_digest import code_digest
 
 TASK = Task("digits", channels=1, size=32, classes=10, epochs=1, parameter_budget=1000)

@@ -9,7 +9,7 @@ import pytest
 from small_cycle import ADMISSION, DATASET, EMPTY, NOVELTY, PROGRAMS, cycle, joined
 from small_data import dataset_metadata, write_few_digits
 
-from archloop.corpus.admit import accuracy_threshold, admit
+from archloop.corpus.admit import CycleFiles, accuracy_threshold, admit
 from archloop.corpus.candidates import join, read_evaluations
 from archloop.corpus.tables import CANDIDATES, CORPUS, read_candidates, read_corpus, write_candidates, write_corpus
 from archloop.errors import InputError
@@ -33,6 +33,12 @@ def test_every_candidate_ends_at_exactly_one_outcome():
     )
     assert whole["outcome"].to_list() == ["admitted", "forward", "below_threshold", "near_copy", "diverged"]
     assert shard["id"].to_list() == ["main-01-0000"]
+
+
+def test_the_candidates_of_earlier_cycles_lie_beside_those_that_are_written(tmp_path):
+    here = tmp_path / "main" / "cycle-3" / "candidates.parquet"
+    files = CycleFiles([], [], [], tmp_path / "digits.safetensors", cycle=3, candidates=here)
+    assert files.earlier() == [tmp_path / "main" / f"cycle-{k}" / "candidates.parquet" for k in (1, 2)]
 
 
 def test_of_twins_the_better_is_admitted_and_the_other_is_its_near_copy():

@@ -16,7 +16,7 @@ from archloop.corpus.admit import accuracy_threshold
 from archloop.data.image_folder import read_image, read_image_folder
 from archloop.data.prepare_dataset import prepare_dataset
 from archloop.errors import InputError
-from archloop.generation.write_prompts import read_template, task_of, write_prompt
+from archloop.generation.prompts import read_template, task_of, write_prompt
 from archloop.report.results import read_chains
 from archloop.settings.sections import Admission
 

@@ -137,10 +137,10 @@ def test_what_fails_before_a_program_is_read_is_no_outcome_and_told_in_one_line(
     report, result, _ = supervised(confine=raising(OSError("no\nmounts")))
     mend = "set execution.isolation to another level, or take another node"
     failed = f"the sandbox failed (OSError: no mounts): {mend}"
-    assert (report, result) == (Report(error=failed), b"")
+    assert (report, result) == (SupervisorReport(error=failed), b"")
     monkeypatch.setattr(site_limits, "soft_limits", raising(ValueError("no limits")))
     report, _, _ = supervised()
-    assert report == Report(error="ValueError: no limits")
+    assert report == SupervisorReport(error="ValueError: no limits")
 
 
 def test_where_memory_runs_out_a_candidate_goes_first(supervised):

@@ -17,18 +17,20 @@ from archloop.corpus.tables import CORPUS as SCHEMA
 from archloop.errors import InputError
 from archloop.files import read_jsonl
 from archloop.generation.generate import OPENINGS
-from archloop.generation.write_prompts import (
-    Contents,
+from archloop.generation.prompts import (
     PromptTexts,
-    References,
-    any_prompt_fits,
-    cycle_prompts,
     read_hints,
     read_template,
-    room_for_answer,
     seed_prompt,
     task_of,
     write_prompt,
+)
+from archloop.generation.write_prompts import (
+    PromptParts,
+    References,
+    any_prompt_fits,
+    cycle_prompts,
+    room_for_answer,
 )
 from archloop.model.chat_template import chat_tokens, opening_tokens
 from archloop.model.loading import load_tokenizer
@@ -53,7 +55,7 @@ def shipped_texts(root, hints: dict[str, str]) -> PromptTexts:
 def written(root, fits, references: int = 3, count: int = 12) -> list[dict]:
     texts = shipped_texts(root, {"a": "Be bold.", "b": "Be brief."})
     shown = References(CORPUS, references, fits or any_prompt_fits)
-    return cycle_prompts("main", 1, 1, count, Contents(texts, TASK, shown))
+    return cycle_prompts("main", 1, 1, count, PromptParts(texts, TASK, shown))
 
 
 def test_references_are_shown_while_they_fit(root, tiny_model):
@@ -72,7 +74,7 @@ def test_references_are_shown_while_they_fit(root, tiny_model):
 
 
 def test_no_program_is_shown_unless_a_number_is_asked_for(root):
-    contents = Contents(shipped_texts(root, {"a": "Be bold."}), TASK, References(CORPUS))
+    contents = PromptParts(shipped_texts(root, {"a": "Be bold."}), TASK, References(CORPUS))
     assert [row["references"] for row in cycle_prompts("main", 1, 1, 3, contents)] == [[]] * 3
 
 
@@ -167,7 +169,7 @@ KNOWN = [
 
 def test_a_prompt_of_the_shipped_template_is_this_text_and_its_row_says_where_it_comes_from(root):
     texts = shipped_texts(root, {"b": "Be bold.", "a": "Be brief."})
-    first, second = cycle_prompts("main", 3, 1, 2, Contents(texts, TASK, References(KNOWN, 1)))
+    first, second = cycle_prompts("main", 3, 1, 2, PromptParts(texts, TASK, References(KNOWN, 1)))
     assert first == {
         "id": "main-03-0000",
         "chain": "main",
@@ -192,7 +194,7 @@ def test_a_row_of_a_prompt_has_columns_that_candidates_take_over(root):
 
 @pytest.mark.parametrize(("references", "shown"), [(0, 0), (1, 1), (2, 2), (9, 2)])
 def test_as_many_references_are_shown_as_there_are(root, references, shown):
-    contents = Contents(shipped_texts(root, {"a": "A."}), TASK, References(KNOWN, references))
+    contents = PromptParts(shipped_texts(root, {"a": "A."}), TASK, References(KNOWN, references))
     rows = cycle_prompts("main", 1, 1, 5, contents)
     assert [len(set(row["references"])) for row in rows] == [shown] * 5
     assert [row["index"] for row in rows] == [0, 1, 2, 3, 4]

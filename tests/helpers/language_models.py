@@ -7,7 +7,7 @@ import yaml
 
 from archloop.errors import InputError
 from archloop.files import sha256_file, sha256_text
-from archloop.generation.write_prompts import PromptTexts, read_hints, read_template
+from archloop.generation.prompts import PromptTexts, read_hints, read_template
 from archloop.model.loading import save_model
 from archloop.model.prepare_model import prepare_model, write_manifest
 from archloop.model.prepared import check_model

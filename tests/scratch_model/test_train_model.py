@@ -9,7 +9,7 @@ import yaml
 
 from archloop.errors import InputError
 from archloop.families.programs import AXES, render, seed_programs
-from archloop.generation.write_prompts import PromptTexts, read_hints, read_template
+from archloop.generation.prompts import PromptTexts, read_hints, read_template
 from archloop.model.chat_template import encode_pair
 from archloop.model.loading import load_model, load_tokenizer
 from archloop.model.prepared import check_model

@@ -10,7 +10,7 @@ from small_cycle import DATASET, NOVELTY, PROGRAMS, cycle
 from archloop.corpus.candidates import join
 from archloop.corpus.tables import CORPUS
 from archloop.errors import InputError
-from archloop.generation.write_prompts import PromptTexts, task_of
+from archloop.generation.prompts import PromptTexts, task_of
 from archloop.novelty.gate import near_copies
 from archloop.seed_corpus.build_seed_corpus import build_seed_corpus
 

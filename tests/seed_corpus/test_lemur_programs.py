@@ -11,7 +11,7 @@ from edit_pairs import BRANCHES, EXCITATION, PLAIN, RESIDUAL, SEPARABLE
 
 from archloop.errors import InputError
 from archloop.files import read_json, read_jsonl, write_jsonl
-from archloop.generation.write_prompts import PromptTexts, Task, seed_prompt
+from archloop.generation.prompts import PromptTexts, Task, seed_prompt
 from archloop.lemur.contract import modernise
 from archloop.seed_corpus.lemur_hints import hints_of
 from archloop.seed_corpus.lemur_programs import family_of, read_programs

@@ -2,10 +2,13 @@
 
 import ast
 
+import click
 import pytest
+from click.testing import CliRunner
 from doc_blocks import ROOT
 
-from archloop.workflow.cli import value_of
+from archloop.settings.schema import section as keys_of
+from archloop.workflow.cli import Value, setting_option
 
 
 @pytest.mark.parametrize(
@@ -20,7 +23,20 @@ from archloop.workflow.cli import value_of
     ],
 )
 def test_an_option_shows_what_it_takes(section, key, shown):
-    assert value_of(section, key).get_metavar(None, None) == shown
+    assert Value(keys_of(section)[key]).get_metavar(None, None) == shown
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_only_a_setting_that_is_not_required_has_the_default_of_the_schema(required):
+    @click.command()
+    @setting_option("cycle", "shards", "Jobs.", required=required)
+    def main(shards):
+        click.echo(shards)
+
+    default = str(keys_of("cycle")["shards"]["default"])
+    result = CliRunner().invoke(main, [])
+    assert result.exit_code == (2 if required else 0)
+    assert ("Missing option '--shards'" if required else default) in result.output
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)

@@ -1,13 +1,23 @@
 """The verdict on every candidate of a cycle, and the shard of the corpus that it admits."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import polars as pl
 
-from archloop.corpus.candidates import CandidateRow, program_of, remedy
-from archloop.corpus.tables import CANDIDATES, CORPUS, frame_of
-from archloop.data.dataset_file import DatasetMetadata
+from archloop.corpus.candidates import (
+    CandidateRow,
+    join,
+    program_of,
+    read_candidates_of_shards,
+    read_evaluations,
+    remedy,
+)
+from archloop.corpus.tables import CANDIDATES, CORPUS, frame_of, read_candidates, read_corpus
+from archloop.data.dataset_file import DatasetMetadata, read_metadata
 from archloop.errors import InputError
+from archloop.layout import Cell
 from archloop.novelty.gate import Gate, Match, known_corpus
 from archloop.novelty.neighbours import with_signatures
 from archloop.novelty.repeats import COLUMNS, repeats
@@ -17,6 +27,45 @@ from archloop.settings.sections import Admission, Novelty
 # What admission needs of the corpus: reading no more saves half of the memory.
 KNOWN_COLUMNS = ("id", "chain", "program", "signature", "shingle_tokens", "graph_digest")
 NO_CANDIDATES = pl.DataFrame(schema={name: CANDIDATES[name] for name in COLUMNS})
+
+
+@dataclass(frozen=True)
+class CycleFiles:
+    """What the admission of a cycle reads.
+
+    generated, evaluated: a file of each shard. corpus: the seed corpus, earlier shards, and those
+    of the chains whose adapter this one goes on from. candidates: what this admission writes, in
+    the folder of its cycle; the candidates of earlier cycles lie in folders beside it.
+    """
+
+    generated: list[Path]
+    evaluated: list[Path]
+    corpus: list[Path]
+    dataset: Path
+    cycle: int
+    candidates: Path
+
+    def earlier(self) -> list[Path]:
+        """Return the candidates of the cycles before, the first one's first."""
+        chain, name = self.candidates.parents[1], self.candidates.name
+        cells = [Cell(chain.name, cycle) for cycle in range(1, self.cycle)]
+        return [cell.folder(chain.parent) / name for cell in cells]
+
+
+def admit_cycle(
+    files: CycleFiles, admission: Admission, novelty: Novelty
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return what `admit` does for the files of a cycle."""
+    candidates = read_candidates_of_shards(files.generated)
+    evaluations = read_evaluations(files.evaluated)
+    return admit(
+        join(candidates, evaluations),
+        read_corpus(files.corpus, KNOWN_COLUMNS),
+        read_metadata(files.dataset),
+        admission,
+        novelty,
+        read_candidates(files.earlier(), COLUMNS),
+    )
 
 
 def admit(

@@ -38,15 +38,16 @@ def computed_once(model: LanguageModel) -> Iterator[None]:
 
     first = _first_trained(layers)
     lower, upper = layers[:first], layers[first:]
-    if not first or any(_is_random(layer) for layer in lower):
+    has_random = any(_is_random(layer) for layer in lower)
+    if not lower or has_random:
         yield
         return
 
     memory = Memory()
     remembering = []
+    last = first - 1
     for index, layer in enumerate(lower):
-        is_first, is_last = index == 0, index == first - 1
-        remembering.append(Remembering(layer, memory, is_first, is_last))
+        remembering.append(Remembering(layer, memory, index == 0, index == last))
     decoder.layers = torch.nn.ModuleList([*remembering, *upper])
     try:
         yield
@@ -67,7 +68,9 @@ class Memory:
     output: torch.Tensor | None = None
 
     def look_up(self, given: torch.Tensor) -> None:
-        data = given.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        # As bytes, for numpy knows no bfloat16.
+        numbers = given.cpu().contiguous().view(torch.uint8)
+        data = numbers.numpy().tobytes()
         shape = repr(tuple(given.shape)).encode()
         self.key = hashlib.sha256(data).digest() + shape
         self.output = self.outputs.get(self.key)
@@ -94,7 +97,9 @@ class Remembering(torch.nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            return getattr(super().__getattr__("layer"), name)
+            # Not self.layer: while __init__ has not set it yet, that would come here without end.
+            layer = super().__getattr__("layer")
+            return getattr(layer, name)
 
     @torch.no_grad()
     def forward(self, hidden: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:

@@ -4,6 +4,7 @@ admitted to programs that failed before it (dpo, kto)."""
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch.nn.functional import cross_entropy, logsigmoid
@@ -54,6 +55,10 @@ class Example:
         return tokens
 
 
+LossFunction: TypeAlias = Callable[[LanguageModel, list[Example], float], torch.Tensor]
+BaselineFunction: TypeAlias = Callable[[LanguageModel, list[Example], list[Example]], torch.Tensor]
+
+
 @dataclass(frozen=True)
 class Objective:
     """What the loop makes small.
@@ -64,9 +69,9 @@ class Objective:
     where there is none.
     """
 
-    loss: Callable[[torch.nn.Module, list[Example], float], torch.Tensor]
+    loss: LossFunction
     size: Callable[[Example], int]
-    baseline: Callable[[torch.nn.Module, list[Example], list[Example]], torch.Tensor] | None = None
+    baseline: BaselineFunction | None = None
 
 
 def answer_logps(model: LanguageModel, pairs: list[Pair]) -> torch.Tensor:
@@ -80,9 +85,10 @@ def answer_logps(model: LanguageModel, pairs: list[Pair]) -> torch.Tensor:
     device = next(model.parameters()).device
     prompt_lengths = [len(prompt) for prompt, _ in pairs]
     lengths = [len(prompt) + len(answer) for prompt, answer in pairs]
-    width, first = max(lengths), min(prompt_lengths) - 1
+    count, width = len(pairs), max(lengths)
+    first = min(prompt_lengths) - 1
 
-    ids = torch.zeros(len(pairs), width, dtype=torch.long)
+    ids = torch.zeros(count, width, dtype=torch.long)
     mask = torch.zeros_like(ids)
     labels = torch.full_like(ids, NO_LABEL)
     for row, (prompt, answer) in enumerate(pairs):
@@ -94,15 +100,18 @@ def answer_logps(model: LanguageModel, pairs: list[Pair]) -> torch.Tensor:
 
     logits = model(
         input_ids=ids.to(device),
-        attention_mask=mask.to(device) if len(pairs) > 1 else None,
+        # A single pair has no padding to leave out.
+        attention_mask=mask.to(device) if count > 1 else None,
         use_cache=False,
         logits_to_keep=torch.arange(first, width - 1, device=device),
     ).logits
 
     labels = labels[:, first:-1].to(device)
     predicts = labels != NO_LABEL
+    targets = labels[predicts]
+    # To pick positions by a mask copies them, which for all of them doubles the largest tensor.
     logits = logits.flatten(0, 1) if predicts.all() else logits[predicts]
-    losses = cross_entropy(logits.float(), labels[predicts], reduction="none")
+    losses = cross_entropy(logits.float(), targets, reduction="none")
     answer_lengths = predicts.sum(dim=1).tolist()
     of_answers = torch.split(losses, answer_lengths)
     return torch.stack([-answer.sum() for answer in of_answers])
@@ -126,8 +135,10 @@ def make_objective(
 def sft_loss(model: LanguageModel, examples: list[Example], _: float) -> torch.Tensor:
     """Return the summed cross-entropy (nats) of the answers' tokens, each times the weight of its
     answer."""
-    logps = answer_logps(model, [example.chosen_pair for example in examples])
-    weights = torch.tensor([example.weight for example in examples], device=logps.device)
+    pairs = [example.chosen_pair for example in examples]
+    logps = answer_logps(model, pairs)
+    of_answers = [example.weight for example in examples]
+    weights = torch.tensor(of_answers, device=logps.device)
     return -(logps * weights).sum()
 
 
@@ -180,8 +191,11 @@ def kto_objective(reference: Reference, beta: float, sft_weight: float) -> Objec
     def loss(model: LanguageModel, examples: list[Example], baseline: float) -> torch.Tensor:
         pairs = [example.chosen_pair for example in examples]
         logps, reference_logps = reference.log_probabilities(model, pairs)
-        desirable = torch.tensor([example.desirable for example in examples], device=logps.device)
-        preference = kto_losses(logps - reference_logps, desirable, baseline, beta).sum()
+        of_answers = [example.desirable for example in examples]
+        desirable = torch.tensor(of_answers, device=logps.device)
+
+        gain = logps - reference_logps
+        preference = kto_losses(gain, desirable, baseline, beta).sum()
         cross_entropies = token_cross_entropies(logps, examples)[desirable]
         return preference + sft_weight * cross_entropies.sum()
 
@@ -193,11 +207,13 @@ def kto_objective(reference: Reference, beta: float, sft_weight: float) -> Objec
         if len(step) == 1:
             return torch.zeros(())
 
-        # Each prompt gets the answer of the example before it, the first one that of the last.
+        # Each prompt gets the answer of the example before it, the first one that of the last. By
+        # identity: the same program may be in a step twice.
         index_of = {id(example): index for index, example in enumerate(step)}
         pairs = []
         for example in examples:
-            before = step[index_of[id(example)] - 1]
+            index = index_of[id(example)]
+            before = step[index - 1]
             pairs.append((example.prompt, before.answer))
 
         with torch.no_grad():
@@ -229,7 +245,8 @@ def kto_losses(
     divergence from the reference, not differentiated. Equations 7 and 8 of Ethayarajh et al., KTO,
     arXiv 2402.01306, with both weights (lambda_D and lambda_U) 1.
     """
-    return 1 - torch.sigmoid(beta * torch.where(desirable, gain - baseline, baseline - gain))
+    improvement = torch.where(desirable, gain - baseline, baseline - gain)
+    return 1 - torch.sigmoid(beta * improvement)
 
 
 def token_cross_entropies(logps: torch.Tensor, examples: list[Example]) -> torch.Tensor:

@@ -126,6 +126,14 @@ def read_judged(path: Path) -> list[JudgedProgram]:
     return [JudgedProgram(**row) for row in rows.iter_rows(named=True)]
 
 
+def read_programs_to_train_on(
+    corpus: Iterable[Path], admitted: Path, candidates: Path | None
+) -> Programs:
+    """Return what the files of a cycle hold; candidates: None for sft."""
+    judged = [] if candidates is None else read_judged(candidates)
+    return Programs(read_programs(corpus), read_programs([admitted]), judged)
+
+
 def make_training_set(
     preferred: list[TrainingPair],
     candidates: list[JudgedProgram],

@@ -19,7 +19,7 @@ from archloop.files import read_jsonl, sha256_file, sha256_text
 from archloop.generation.answer_log import answer_log
 from archloop.generation.answers import OPENINGS, THINKING, extract_program
 from archloop.generation.decode import Sequence, batch_limit, new_decoder, sample
-from archloop.generation.write_prompts import PromptRow
+from archloop.generation.prompts import PromptRow
 from archloop.machine import choose_device, versions
 from archloop.model.adapters import check_base
 from archloop.model.chat_template import chat_tokens, opening_tokens

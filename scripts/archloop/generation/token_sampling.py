@@ -70,7 +70,8 @@ def choose_tokens(
     are left, from the most likely one on. A temperature below COLDEST is 0. Raises
     FloatingPointError for a row without a largest finite number, from which nothing can be drawn.
     """
-    if not logits.amax(dim=-1).isfinite().all():
+    largest = logits.amax(dim=-1)
+    if not largest.isfinite().all():
         raise FloatingPointError("the model's logits are no finite numbers")
     if sampling.temperature < COLDEST:
         return _most_likely(logits.float(), rounding)
@@ -79,10 +80,13 @@ def choose_tokens(
     ranked = rank_tokens(scores, sampling.top_k, sampling.top_p)
     kept = top_p_filtering(ranked.probabilities, sampling.top_p)
     draw = draw_positions(kept, draws)
-    tokens = ranked.tokens.gather(1, draw.positions)[:, 0].tolist()
+    chosen = ranked.tokens.gather(1, draw.positions)
+    tokens = chosen[:, 0].tolist()
     if not rounding:
         return tokens, [True] * len(tokens)
-    return tokens, _certain(ranked, draw, sampling, rounding).tolist()
+
+    certain = _certain(ranked, draw, sampling, rounding)
+    return tokens, certain.tolist()
 
 
 def rank_tokens(scores: torch.Tensor, top_k: int, top_p: float) -> RankedTokens:
@@ -94,9 +98,14 @@ def rank_tokens(scores: torch.Tensor, top_k: int, top_p: float) -> RankedTokens:
 
     # Of a large vocabulary top-p mostly takes few tokens.
     best, tokens = scores.topk(SHORTLIST, dim=-1)
-    probabilities = (best - scores.logsumexp(dim=-1, keepdim=True)).exp().double().cpu()
-    held = probabilities[:, :-1].sum(dim=-1)
-    if (held > top_p + SHORTLIST_MARGIN).all():
+    log_normalizer = scores.logsumexp(dim=-1, keepdim=True)
+    probabilities = (best - log_normalizer).exp().double().cpu()
+
+    # Without the last one: its score shows how near the first token that is left out may come.
+    before_last = probabilities[:, :-1]
+    held = before_last.sum(dim=-1)
+    enough = held > top_p + SHORTLIST_MARGIN
+    if enough.all():
         return RankedTokens(best.cpu(), tokens.cpu(), probabilities)
     return top_k_filtering(scores, top_k)
 
@@ -107,9 +116,12 @@ def top_k_filtering(scores: torch.Tensor, top_k: int) -> RankedTokens:
     vocabulary = scores.shape[-1]
     k = min(top_k or vocabulary, vocabulary)
 
-    best, tokens = scores.topk(min(k + 1, vocabulary), dim=-1)
+    shown = min(k + 1, vocabulary)
+    best, tokens = scores.topk(shown, dim=-1)
+    # The draw is made on the CPU, where the numbers in [0, 1) are.
     best, tokens = best.cpu(), tokens.cpu()
-    return RankedTokens(best, tokens, best[:, :k].softmax(dim=-1).double())
+    probabilities = best[:, :k].softmax(dim=-1)
+    return RankedTokens(best, tokens, probabilities.double())
 
 
 def top_p_filtering(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -130,16 +142,23 @@ def draw_positions(kept: torch.Tensor, draws: list[float]) -> Draw:
     """
     numbers = torch.tensor(draws, dtype=torch.float64)
     cumulative = kept.cumsum(dim=-1)
-    last = (kept > 0).sum(dim=-1, keepdim=True) - 1
-    goals = numbers[:, None] * cumulative[:, -1:]
+    remaining = (kept > 0).sum(dim=-1, keepdim=True)
+    last = remaining - 1
+
+    # The probabilities that are left do not sum to 1, so a draw is a share of their sum.
+    whole = cumulative[:, -1:]
+    goals = numbers[:, None] * whole
     positions = torch.searchsorted(cumulative, goals, right=True)
+    # A product that rounds up to the whole sum would lie beyond the last token.
     return Draw(numbers, cumulative, last, torch.minimum(positions, last))
 
 
 def _most_likely(logits: torch.Tensor, rounding: float) -> tuple[list[int], list[bool]]:
     best, tokens = logits.topk(2, dim=-1)
-    lead = best[:, 0] - best[:, 1]
-    return tokens[:, 0].tolist(), (lead > 2 * rounding).tolist()
+    first, second = best.unbind(dim=1)
+    # Both may move, towards each other.
+    is_certain = first - second > 2 * rounding
+    return tokens[:, 0].tolist(), is_certain.tolist()
 
 
 def _certain(ranked: RankedTokens, draw: Draw, sampling: Sampling, rounding: float) -> torch.Tensor:
@@ -152,22 +171,28 @@ def _certain(ranked: RankedTokens, draw: Draw, sampling: Sampling, rounding: flo
     """
     moved = 2 * rounding / sampling.temperature
     inside = _within_share(ranked, draw, sampling.top_p, moved)
-    return (inside & _keeps_its_rank(ranked.scores, draw.positions, moved))[:, 0]
+    same_rank = _keeps_its_rank(ranked.scores, draw.positions, moved)
+    certain = inside & same_rank
+    return certain[:, 0]
 
 
 def _within_share(ranked: RankedTokens, draw: Draw, top_p: float, moved: float) -> torch.Tensor:
     """Tell whether the draw stays within the share of its token, wherever the ends of the share may
     move to."""
     whole = draw.cumulative.gather(1, draw.last)
+    own = ranked.probabilities.gather(1, draw.positions)
+    up_to_it = draw.cumulative.gather(1, draw.positions)
 
     stake = _mass_at_cut(ranked.probabilities, draw.last, whole, top_p, moved) / whole
-    high = draw.cumulative.gather(1, draw.positions) / whole
-    low = high - ranked.probabilities.gather(1, draw.positions) / whole
+    high = up_to_it / whole
+    low = high - own / whole
     numbers = draw.draws[:, None]
 
     def is_far_from(end: torch.Tensor) -> torch.Tensor:
-        margin = LINEAR_MARGIN * end * (1 - end) * moved + end * stake + SLACK
-        return (numbers - end).abs() > margin
+        by_scores = LINEAR_MARGIN * end * (1 - end) * moved
+        by_cut = end * stake
+        distance = (numbers - end).abs()
+        return distance > by_scores + by_cut + SLACK
 
     is_first = draw.positions == 0  # whose share begins at 0, whatever the logits are
     return (is_first | is_far_from(low)) & is_far_from(high)
@@ -188,21 +213,26 @@ def _mass_at_cut(
     edge = top_p * (1 - top_p) * moved + SLACK
     final = probabilities.shape[1] - 1
     at_cut = probabilities.gather(1, last)
-    beyond = probabilities.gather(1, (last + 1).clamp(max=final))
+    after = (last + 1).clamp(max=final)
+    beyond = probabilities.gather(1, after)
 
     earlier = top_p - (whole - at_cut) < edge
     later = whole - top_p < edge
-    return torch.where(earlier | later, at_cut + beyond + 2 * edge, 0.0)
+    mass = at_cut + beyond + 2 * edge
+    return torch.where(earlier | later, mass, 0.0)
 
 
 def _keeps_its_rank(scores: torch.Tensor, positions: torch.Tensor, moved: float) -> torch.Tensor:
     """Tell whether no neighbour of the token in the order of the scores could change places with
     it."""
     final = scores.shape[1] - 1
+    scores = scores.double()
+    before = (positions - 1).clamp(min=0)
+    after = (positions + 1).clamp(max=final)
 
-    score = scores.double().gather(1, positions)
-    above = scores.double().gather(1, (positions - 1).clamp(min=0))
-    below = scores.double().gather(1, (positions + 1).clamp(max=final))
+    score = scores.gather(1, positions)
+    above = scores.gather(1, before)
+    below = scores.gather(1, after)
 
     keeps_above = (positions == 0) | (above - score > moved)
     keeps_below = (positions == final) | (score - below > moved)

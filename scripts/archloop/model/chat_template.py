@@ -31,8 +31,10 @@ logger = get_logger("chat")
 def _clock() -> str:
     """Return a macro for templates that ask for the time by strftime_now: it writes TODAY."""
     replaced = "format"
-    for code in "aAbBdHIjmMpSyY":
-        replaced += f"|replace('%{code}', '{TODAY.strftime('%' + code)}')"
+    for letter in "aAbBdHIjmMpSyY":
+        code = f"%{letter}"
+        text = TODAY.strftime(code)
+        replaced += f"|replace('{code}', '{text}')"
     return f"{{%- macro strftime_now(format) -%}}{{{{ {replaced} }}}}{{%- endmacro -%}}"
 
 
@@ -46,8 +48,11 @@ def ensure_template(tokenizer: Tokenizer) -> None:
             "the tokenizer has no chat template; prompts go in as '### Instruction' and"
             " '### Response'"
         )
-        begins_with_bos = tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id
-        tokenizer.chat_template = (tokenizer.bos_token if begins_with_bos else "") + PLAIN
+        # Conversations are read without the tokens that a tokenizer adds by itself, so the template
+        # has to write the first one.
+        first = tokenizer("x")["input_ids"][0]
+        begin = tokenizer.bos_token if first == tokenizer.bos_token_id else ""
+        tokenizer.chat_template = begin + PLAIN
 
 
 def chat_tokens(tokenizer: Tokenizer, *turns: str) -> list[int]:
@@ -124,10 +129,13 @@ def _turns(tokenizer: Tokenizer, *turns: str) -> str:
 def _parts(tokenizer: Tokenizer, prompt: str, answer: str) -> tuple[str, str, str]:
     """Return (prompt, what stands between prompt and answer, what follows the answer) as the
     template writes them."""
-    before, whole = _turns(tokenizer, prompt), _turns(tokenizer, prompt, answer)
+    before = _turns(tokenizer, prompt)
+    whole = _turns(tokenizer, prompt, answer)
+    # The last place, for a prompt may show the very program that answers it.
     start = whole.rfind(answer)
+    end = start + len(answer)
     if whole.startswith(before) and start >= len(before):
-        return before, whole[len(before) : start], whole[start + len(answer) :]
+        return before, whole[len(before) : start], whole[end:]
     # The template asks otherwise than it tells: what it asks with counts, for that is what
     # generation sees.
     return before, "", ""
@@ -143,10 +151,12 @@ def _turn_ids(tokenizer: Tokenizer, text: str, turns: Sequence[str]) -> list[int
     spans = _spans(text, turns)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids: list[int] = []
-    for token, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"]):
+    offsets = encoded["offset_mapping"]
+    for token, (start, end) in zip(encoded["input_ids"], offsets):
         within_turn = any(first <= start and end <= last for first, last in spans)
         if token in marks and within_turn:
-            ids += _spelt(tokenizer, text[start:end], marks[token].special)
+            mark = text[start:end]
+            ids += _spelt(tokenizer, mark, marks[token].special)
         else:
             ids.append(token)
     return ids
@@ -158,8 +168,9 @@ def _marks_in(tokenizer: Tokenizer, turns: Sequence[str]) -> dict[int, Any]:
     template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
     marks = {}
     for token, added in tokenizer.added_tokens_decoder.items():
-        is_mark = added.special or added.content in template
-        if is_mark and any(added.content in turn for turn in turns):
+        content = added.content
+        is_mark = added.special or content in template
+        if is_mark and any(content in turn for turn in turns):
             marks[token] = added
     return marks
 
@@ -184,7 +195,8 @@ def _spelt(tokenizer: Tokenizer, mark: str, special: bool) -> list[int]:
     """
     if special:
         return _ids(tokenizer, mark, plain=True)
-    return _ids(tokenizer, mark[0], plain=True) + _ids(tokenizer, mark[1:], plain=True)
+    first, rest = mark[0], mark[1:]
+    return _ids(tokenizer, first, plain=True) + _ids(tokenizer, rest, plain=True)
 
 
 def _answer_ids(tokenizer: Tokenizer, lead: str, answer: str) -> list[int]:

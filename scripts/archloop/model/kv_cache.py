@@ -3,7 +3,8 @@
 Transformers' own cache copies all at each token.
 """
 
-from typing import Any
+import math
+from typing import Any, TypeAlias
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
@@ -28,36 +29,54 @@ def new_cache(config: ModelConfig) -> DynamicCache:
 def sees_all(config: ModelConfig) -> bool:
     """Tell whether every layer of a model attends to the whole text, not to a window or a chunk of
     it."""
-    return not any(getattr(layer, "is_sliding", False) for layer in new_cache(config).layers)
+    layers = new_cache(config).layers
+    return not any(getattr(layer, "is_sliding", False) for layer in layers)
+
+
+# Keys and values: (sequences, heads, tokens, head size) each.
+States: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 
 class GrowingLayer(DynamicLayer):
     """keys and values: (sequences, heads, tokens, head size), views of the filled part of
     `room`."""
 
-    room: tuple[torch.Tensor, torch.Tensor] | None = None
+    room: States | None = None
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *arguments: Any, **options: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> States:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
 
         before = self.get_seq_length()
         after = before + key_states.shape[-2]
-        room = self.room
-        if room is None or room[0].shape[-2] < after:
-            room = _empty_room(key_states, after), _empty_room(value_states, after)
-            if self.keys is not None and self.values is not None and before:
-                room[0][:, :, :before] = self.keys
-                room[1][:, :, :before] = self.values
+        keys, values = self._room_for(key_states, value_states, before, after)
 
-        room[0][:, :, before:after] = key_states
-        room[1][:, :, before:after] = value_states
-        return self._fill(room, after)
+        keys[:, :, before:after] = key_states
+        values[:, :, before:after] = value_states
+        return self._fill((keys, values), after)
+
+    def _room_for(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, before: int, after: int
+    ) -> States:
+        """Return room for `after` tokens that holds the `before` ones: the present one, or a larger
+        copy."""
+        if self.room is not None:
+            keys, values = self.room
+            if keys.shape[-2] >= after:
+                return keys, values
+
+        keys = _empty_room(key_states, after)
+        values = _empty_room(value_states, after)
+        if self.keys is not None and self.values is not None and before:
+            keys[:, :, :before] = self.keys
+            values[:, :, :before] = self.values
+        return keys, values
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         super().batch_repeat_interleave(repeats)
+        # What transformers has made of keys and values is no view of the room any more.
         self.room = None
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
@@ -65,18 +84,19 @@ class GrowingLayer(DynamicLayer):
             super().batch_select_indices(indices)
             return
         keys, values = self.room
-        self._fill((keys[indices], values[indices]), self.get_seq_length())
+        kept = keys[indices], values[indices]
+        self._fill(kept, self.get_seq_length())
 
-    def _fill(
-        self, room: tuple[torch.Tensor, torch.Tensor], tokens: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _fill(self, room: States, tokens: int) -> States:
+        keys, values = room
         self.room = room
-        self.keys = room[0][:, :, :tokens]
-        self.values = room[1][:, :, :tokens]
+        self.keys = keys[:, :, :tokens]
+        self.values = values[:, :, :tokens]
         return self.keys, self.values
 
 
 def _empty_room(states: torch.Tensor, tokens: int) -> torch.Tensor:
     """Return room for so many tokens of each sequence and head, and up to GROWTH - 1 more."""
-    columns = -(-tokens // GROWTH) * GROWTH
-    return states.new_empty(*states.shape[:2], columns, states.shape[-1])
+    sequences, heads, _, head_size = states.shape
+    columns = math.ceil(tokens / GROWTH) * GROWTH
+    return states.new_empty(sequences, heads, columns, head_size)

@@ -7,9 +7,10 @@ heavy is imported.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from archloop.errors import InputError
 from archloop.files import parse_json, read_foreign_json
@@ -45,6 +46,12 @@ PROJECTION = re.compile(r"\.(\d+)\.(?:.*\.)?(\w+)\.weight$")
 GROWTH = 128
 
 
+# Name of a weight -> its shape.
+WeightShapes: TypeAlias = Mapping[str, list[int]]
+# config.json of a model, or its part for the text: names and values are transformers' own.
+TextConfig: TypeAlias = Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Tensor:
     """What the head of a file says of one tensor.
@@ -72,12 +79,15 @@ def read_header(path: Path) -> Header:
     try:
         with open(path, "rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
-            head: Any = parse_json(opened.read(min(length, LARGEST_HEAD)))
+            # In a file of another kind these eight bytes may be any number.
+            text = opened.read(min(length, LARGEST_HEAD))
+        head: Any = parse_json(text)
         metadata = head.pop("__metadata__", {})
 
         tensors, end = {}, 0
         for name, entry in head.items():
-            tensors[name] = Tensor(entry["dtype"], entry["shape"])
+            dtype, shape = entry["dtype"], entry["shape"]
+            tensors[name] = Tensor(dtype, shape)
             end = max(end, entry["data_offsets"][1])
         whole = 8 + length + end
     except FileNotFoundError:
@@ -100,9 +110,12 @@ def weight_files(folder: Path) -> list[Path]:
 
     Others may lie there.
     """
-    if (folder / WHOLE).is_file() or not (folder / INDEX).is_file():
-        return [folder / WHOLE] if (folder / WHOLE).is_file() else []
-    return [folder / name for name in named_weights(folder / INDEX)]
+    whole, index = folder / WHOLE, folder / INDEX
+    if whole.is_file():
+        return [whole]
+    if not index.is_file():
+        return []
+    return [folder / name for name in named_weights(index)]
 
 
 def named_weights(index: Path) -> list[str]:
@@ -110,13 +123,14 @@ def named_weights(index: Path) -> list[str]:
 
     Raises InputError for one that is no index.
     """
-    names = read_foreign_json(index, "weight_map")["weight_map"]
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+    weight_map = read_foreign_json(index, "weight_map")["weight_map"]
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else None
+    if names is None or not all(isinstance(name, str) for name in names):
         raise InputError(f"{index}: its weight_map is no index of files")
-    return sorted(set(names.values()))
+    return sorted(set(names))
 
 
-def weight_shapes(folder: Path) -> dict[str, list[int]]:
+def weight_shapes(folder: Path) -> WeightShapes:
     """Return name -> shape of all weights of a prepared model.
 
     Raises InputError when a file is not whole.
@@ -128,7 +142,7 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
     return shapes
 
 
-def check_projections(shapes: dict[str, list[int]], finetuning: Finetuning) -> None:
+def check_projections(shapes: WeightShapes, finetuning: Finetuning) -> None:
     """Raise InputError when a target or a layer of the settings is none that the model has, as far
     as names tell."""
     names, layers = set(), set()
@@ -142,31 +156,33 @@ def check_projections(shapes: dict[str, list[int]], finetuning: Finetuning) -> N
 
     missing = sorted(set(finetuning.targets) - names)
     if missing:
+        unknown, known = ", ".join(missing), ", ".join(sorted(names))
+        raise InputError(f"finetuning.targets: the model has no {unknown}, but {known}")
+
+    count = len(layers)
+    first, last = finetuning.layers or (0, count)
+    if not 0 <= first < last <= count:
         raise InputError(
-            f"finetuning.targets: the model has no {', '.join(missing)}, but"
-            f" {', '.join(sorted(names))}"
-        )
-    first, last = finetuning.layers or (0, len(layers))
-    if not 0 <= first < last <= len(layers):
-        raise InputError(
-            f"finetuning.layers: [{first}, {last}], but the model's layers are [0, {len(layers)}]"
+            f"finetuning.layers: [{first}, {last}], but the model's layers are [0, {count}]"
         )
 
 
-def text_config(folder: Path) -> dict[str, Any]:
+def text_config(folder: Path) -> TextConfig:
     """Return config.json of a prepared model, of its text part where it has several."""
     config = read_foreign_json(folder / "config.json", "model_type")
     return config.get("text_config") or config
 
 
-def sees_part(config: dict[str, Any]) -> bool:
+def sees_part(config: TextConfig) -> bool:
     """Tell from its text_config whether a layer of a model attends to a window or a chunk of the
     text alone."""
     kinds = config.get("layer_types")
     if kinds:
         return any(kind.startswith(("sliding", "chunked")) for kind in kinds)
-    has_window = config.get("use_sliding_window", True) and config.get("sliding_window")
-    return bool(has_window or config.get("attention_chunk_size"))
+    # A model may name a window and say that it does not use it, as Qwen2 does.
+    uses_window = config.get("use_sliding_window", True)
+    window = config.get("sliding_window") if uses_window else None
+    return bool(window or config.get("attention_chunk_size"))
 
 
 def context_length(folder: Path) -> float:
@@ -174,19 +190,21 @@ def context_length(folder: Path) -> float:
     return text_config(folder).get("max_position_embeddings") or math.inf
 
 
-def cache_bytes(config: dict[str, Any], number_bytes: int) -> int:
+def cache_bytes(config: TextConfig, number_bytes: int) -> int:
     """Return the bytes of one token's keys and values: 2 x layers x key-value heads x head size x
     those of a number.
 
     config: the values by the names in SHAPE.
     """
-    heads = config.get("num_key_value_heads") or config["num_attention_heads"]
-    head_size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     layers = config["num_hidden_layers"]
+    heads = config.get("num_key_value_heads") or config["num_attention_heads"]
+    head_size = config.get("head_dim")
+    if not head_size:
+        head_size = config["hidden_size"] // config["num_attention_heads"]
     return int(2 * layers * heads * head_size * number_bytes)
 
 
-def loaded_bytes(shapes: dict[str, list[int]], loading: Loading, gpu: bool) -> int:
+def loaded_bytes(shapes: WeightShapes, loading: Loading, gpu: bool) -> int:
     """Return the bytes that the weights take in memory under the settings `loading`.
 
     nf4 packs the matrices between the embeddings, which stay in 16 bits.
@@ -194,27 +212,29 @@ def loaded_bytes(shapes: dict[str, list[int]], loading: Loading, gpu: bool) -> i
     plain = BYTES.get(loading.dtype, 2 if gpu else 4)
     total = 0.0
     for name, shape in shapes.items():
-        is_matrix = len(shape) == 2 and not re.search("embed|lm_head", name)
-        packed = loading.quantization == "nf4" and is_matrix
-        total += math.prod(shape) * (NF4_BYTES if packed else plain)
+        is_embedding = re.search("embed|lm_head", name) is not None
+        is_packed = loading.quantization == "nf4" and len(shape) == 2 and not is_embedding
+        each = NF4_BYTES if is_packed else plain
+        total += math.prod(shape) * each
     return round(total)
 
 
-def adapter_parameters(shapes: dict[str, list[int]], finetuning: Finetuning) -> int:
+def adapter_parameters(shapes: WeightShapes, finetuning: Finetuning) -> int:
     """Return how many weights the adapter has: rank x (in + out) for each projection that carries
     one."""
     first, last = finetuning.layers or (0, math.inf)
     total = 0
     for name, shape in shapes.items():
         match = PROJECTION.search(name)
-        if match and match[2] in finetuning.targets and first <= int(match[1]) < last:
+        if match is None or match[2] not in finetuning.targets:
+            continue
+        layer = int(match[1])
+        if first <= layer < last:
             total += finetuning.lora_rank * sum(shape)
     return total
 
 
-def training_bytes(
-    shapes: dict[str, list[int]], model: dict[str, Any], finetuning: Finetuning
-) -> int:
+def training_bytes(shapes: WeightShapes, model: TextConfig, finetuning: Finetuning) -> int:
     """Return an estimate of what fine-tuning holds beside the weights: adapter, optimiser and
     activations.
 
@@ -226,7 +246,8 @@ def training_bytes(
     if finetuning.method == "dpo":
         tokens *= 2
 
-    width, layers = model.get("hidden_size", 0), model.get("num_hidden_layers", 0)
+    width = model.get("hidden_size", 0)
+    layers = model.get("num_hidden_layers", 0)
     layer_bytes = LAYER_BYTES * layers
     if finetuning.gradient_checkpointing:
         # One layer at a time has all of its activations.

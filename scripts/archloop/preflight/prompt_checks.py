@@ -10,7 +10,7 @@ from archloop.data.dataset_file import DatasetDescription, read_metadata
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.generation.answers import OPENINGS
-from archloop.generation.write_prompts import read_hints, read_template, task_of, write_prompt
+from archloop.generation.prompts import read_hints, read_template, task_of, write_prompt
 from archloop.layout import ROOT
 from archloop.model.prepared import MANIFEST
 from archloop.preflight.planned_run import PlannedRun

@@ -15,7 +15,7 @@ import torch
 
 from archloop.errors import InputError
 from archloop.families.programs import AXES, family_names, render, seed_programs
-from archloop.generation.write_prompts import PromptTexts, Task, write_prompt
+from archloop.generation.prompts import PromptTexts, Task, write_prompt
 from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.progress import Progress
 from archloop.random_seeds import generator

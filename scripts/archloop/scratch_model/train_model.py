@@ -19,7 +19,7 @@ from archloop.errors import InputError
 from archloop.files import sha256_text
 from archloop.finetuning.objectives import SFT, Example
 from archloop.finetuning.train_loop import Batching, Training, plan_steps, train
-from archloop.generation.write_prompts import PromptTexts
+from archloop.generation.prompts import PromptTexts
 from archloop.logs import get_logger
 from archloop.machine import choose_device, versions
 from archloop.model.chat_template import encode_pair

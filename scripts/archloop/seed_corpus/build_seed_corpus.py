@@ -6,7 +6,7 @@ from archloop.corpus.candidates import CandidateRow, program_of
 from archloop.corpus.tables import CORPUS, frame_of
 from archloop.data.dataset_file import DatasetMetadata
 from archloop.errors import InputError
-from archloop.generation.write_prompts import PromptTexts, Task, seed_prompt
+from archloop.generation.prompts import PromptTexts, Task, seed_prompt
 from archloop.novelty.gate import AMONG_SEEDS, near_copies
 from archloop.seed_corpus.rows import LeftOut
 

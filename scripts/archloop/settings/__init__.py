@@ -1,1 +1,1 @@
-"""Settings: completed and checked against config/schema.yaml, spelt as options; what chains are made of."""
+"""Settings: checked against config/schema.yaml, completed, spelt as options; what chains are."""

@@ -1,17 +1,21 @@
-"""Chains: what each is made of, what it starts from, which of its cycles train. Standard library only.
+"""Chains: what each is made of, what it starts from, which of its cycles train.
 
-`settings` are complete ones, in which `expand` has written the repeats of a chain out as chains of their own.
+Standard library only.
+
+`settings` are complete ones, in which `expand` has written the repeats of a chain out as chains of
+their own.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from archloop.errors import InputError
 from archloop.layout import SEED as SEED
 from archloop.layout import Cell
 
 BASE = "base"  # what a chain starts from that has no adapter
-# Where candidates come from, but for another chain: the language model, or the seed families at random.
+# Where candidates come from, but for another chain: the language model, or the seed families at
+# random.
 MODEL, FAMILIES = "model", "families"
 
 # Sections that a chain, or one of its cycles, may have values of its own of.
@@ -29,30 +33,40 @@ JUDGED = ("evaluation", "admission", "novelty")
 # How many jobs share the work of a cycle, which changes none of its candidates.
 SHARDS = "shards"
 
-# A section of the settings, a chain, or all of them: text, numbers, lists and dicts, as in YAML.
-Settings = dict[str, Any]
+# Settings as data, as in YAML: config/schema.yaml says which keys there are, and what each holds.
+Settings: TypeAlias = dict[str, Any]  # all of them
+Section: TypeAlias = dict[str, Any]  # one of their sections
+ChainSettings: TypeAlias = dict[str, Any]  # one entry of the section chains
 
 
-def expand(chains: dict[str, Settings], defaults: Settings, seed: int) -> dict[str, Settings]:
+def expand(
+    chains: Mapping[str, ChainSettings], defaults: ChainSettings, seed: int
+) -> dict[str, ChainSettings]:
     """Return the chains with their defaults, and each repeat as a chain of its own.
 
-    A repeat differs from its chain in `random_seed`, and in `start` or `source` where what they name is repeated as
-    often; all name their chain as `repeat_of`. seed: of the run. Raises InputError when a repeat's name is taken.
-    Chains that were expanded before stay as they are.
+    A repeat differs from its chain in `random_seed`, and in `start` or `source` where what they
+    name is repeated as often; all name their chain as `repeat_of`. seed: of the run. Raises
+    InputError when a repeat's name is taken. Chains that were expanded before stay as they are.
     """
-    expanded: dict[str, Settings] = {}
+    expanded: dict[str, ChainSettings] = {}
     for name, given in chains.items():
         if name == SEED:
             expanded[name] = dict(given)
             continue
         chain = defaults | given
-        first_seed = seed if chain["random_seed"] is None else chain["random_seed"]
+        repeats = chain.pop("repeats")
+        first_seed = chain["random_seed"]
+        if first_seed is None:
+            first_seed = seed
 
-        for number in range(1, chain.pop("repeats") + 1):
+        for number in range(1, repeats + 1):
             repeat = repeat_name(name, number)
-            if repeat in expanded or (number > 1 and repeat in chains):
+            # The first repeat has the chain's own name; it too may have been taken by a repeat.
+            is_taken = repeat in expanded or (number > 1 and repeat in chains)
+            if is_taken:
                 raise InputError(
-                    f"settings: chains.{repeat}: the name is that of a repeat of {name}; give it another one"
+                    f"settings: chains.{repeat}: the name is that of a repeat of {name}; give it"
+                    " another one"
                 )
             expanded[repeat] = chain | {
                 "random_seed": first_seed + number - 1,
@@ -67,19 +81,24 @@ def repeat_name(chain: str, number: int) -> str:
     return chain if number == 1 else f"{chain}_s{number}"
 
 
-def _same_repeat(reference: str, number: int, chains: dict[str, Settings]) -> str:
-    """Return what a start or source (`main`, `main/18`) is for the repeat of this number, where there is one."""
+def _same_repeat(reference: str, number: int, chains: Mapping[str, ChainSettings]) -> str:
+    """Return a start or source (`main`, `main/18`) in the repeat of this number, if there is one."""
     other, slash, cycle = reference.partition("/")
-    if chains.get(other, {}).get("repeats", 1) < number:
+    named = chains.get(other, {})
+    if named.get("repeats", 1) < number:
         return reference
     return repeat_name(other, number) + slash + cycle
 
 
-def effective(settings: Settings, name: str, chain: str, cycle: int = 0) -> Settings:
-    """Return section `name` for one cycle: the cycle's own values over the chain's over the top level's."""
+def effective(settings: Settings, name: str, chain: str, cycle: int = 0) -> Section:
+    """Return section `name` of one cycle: its own values over the chain's over the top level's."""
     of_chain = settings["chains"][chain]
-    of_cycle = of_chain.get("at", {}).get(str(cycle), {})
-    section: Settings = settings[name] | of_chain.get(name, {}) | of_cycle.get(name, {})
+    by_cycle = of_chain.get("at", {})
+    of_cycle = by_cycle.get(str(cycle), {})
+
+    section: Section = dict(settings[name])
+    section.update(of_chain.get(name, {}))
+    section.update(of_cycle.get(name, {}))
     return section
 
 
@@ -87,18 +106,22 @@ def cycles_of(settings: Settings, chain: str) -> range:
     """Return the numbers of a chain's cycles; the seed has cycle 0 alone."""
     if chain == SEED:
         return range(1)
-    return range(1, settings["chains"][chain].get("cycles", 0) + 1)
+    cycles = settings["chains"][chain].get("cycles", 0)
+    return range(1, cycles + 1)
 
 
 def start_of(settings: Settings, chain: str) -> Cell:
-    """Return the cell whose adapter a chain starts from; the seed is cycle 0 of the chain seed, base has none."""
+    """Return the cell whose adapter a chain starts from; base has none."""
     return _cell(settings, settings["chains"][chain]["start"])
 
 
 def source_of(settings: Settings, chain: str) -> Cell | None:
-    """Return the cell up to which the admitted programs of another chain are this one's candidates, or None."""
+    """Return the cell up to which the admitted programs of another chain are this one's candidates,
+    or None."""
     source = settings["chains"][chain]["source"]
-    return None if source in (MODEL, FAMILIES) else _cell(settings, source)
+    if source in (MODEL, FAMILIES):
+        return None
+    return _cell(settings, source)
 
 
 def parent_of(settings: Settings, chain: str) -> Cell:
@@ -110,13 +133,15 @@ def parent_of(settings: Settings, chain: str) -> Cell:
 
 def trains(settings: Settings, chain: str, cycle: int) -> bool:
     """Say whether a cycle makes an adapter of its own."""
-    if settings["chains"][chain].get("source", MODEL) != MODEL:
+    source = settings["chains"][chain].get("source", MODEL)
+    if source != MODEL:
         return False
-    return bool(effective(settings, "finetuning", chain, cycle)["train_on"] != "none")
+    train_on: str = effective(settings, "finetuning", chain, cycle)["train_on"]
+    return train_on != "none"
 
 
 def adapter_after(settings: Settings, chain: str, cycle: int) -> Cell | None:
-    """Return the cell whose adapter there is after a cycle; None is the language model without one."""
+    """Return the cell whose adapter there is after a cycle; None where there is none."""
     while chain != BASE:
         has_training = cycle > 0 or chain == SEED
         if has_training and trains(settings, chain, cycle):
@@ -131,28 +156,36 @@ def adapter_after(settings: Settings, chain: str, cycle: int) -> Cell | None:
 
 
 def inherited(settings: Settings, chain: str) -> list[Cell]:
-    """Return the cells whose admitted programs the adapter that a chain starts from was trained on, the oldest first.
+    """Return the cells whose admitted programs the adapter that a chain starts from was trained on,
+    the oldest first.
 
     None for a chain whose candidates no language model writes.
     """
     found: list[Cell] = []
-    while settings["chains"].get(chain, {}).get("source", FAMILIES) == MODEL:
+    while _is_written(settings, chain):
         start = adapter_after(settings, chain, 0)
         if start is None or start.chain == SEED:
             break
         chain = start.chain
         cycles = range(1, start.cycle + 1)
-        found = [*(Cell(chain, cycle) for cycle in cycles), *found]
+        found = [Cell(chain, cycle) for cycle in cycles] + found
         # A new adapter has seen nothing of what the chain itself started from.
         if any(_starts_anew(settings, chain, cycle) for cycle in cycles):
             break
     return found
 
 
+def _is_written(settings: Settings, chain: str) -> bool:
+    """Say whether the language model writes the candidates of a chain; base and seed have none."""
+    source: str | None = settings["chains"].get(chain, {}).get("source")
+    return source == MODEL
+
+
 def _starts_anew(settings: Settings, chain: str, cycle: int) -> bool:
     if not trains(settings, chain, cycle):
         return False
-    return bool(effective(settings, "finetuning", chain, cycle)["initialise"] == "new")
+    initialise: str = effective(settings, "finetuning", chain, cycle)["initialise"]
+    return initialise == "new"
 
 
 def role(settings: Settings, chain: str, loop: str) -> str | None:
@@ -176,32 +209,37 @@ def role(settings: Settings, chain: str, loop: str) -> str | None:
 
 
 def _begin_alike(settings: Settings, chain: str, loop: str) -> bool:
-    """Say whether two chains start from the same adapter, repeats aside, and change the same in single cycles."""
-    first, second = settings["chains"][chain], settings["chains"][loop]
+    """Say whether two chains start from the same adapter, repeats aside, and change the same in
+    single cycles."""
+    first = settings["chains"][chain]
+    second = settings["chains"][loop]
     if first.get("at") != second.get("at"):
         return False
     return _start_without_repeat(settings, first) == _start_without_repeat(settings, second)
 
 
-def _start_without_repeat(settings: Settings, chain: Settings) -> tuple[str, str]:
-    name, _, cycle = str(chain["start"]).partition("/")
-    return settings["chains"].get(name, {}).get("repeat_of", name), cycle
+def _start_without_repeat(settings: Settings, chain: ChainSettings) -> tuple[str, str]:
+    start: str = chain["start"]
+    name, _, cycle = start.partition("/")
+    named = settings["chains"].get(name, {})
+    return named.get("repeat_of", name), cycle
 
 
-def unlike(settings: Settings, chain: str, reference: str, sections: tuple[str, ...]) -> list[str]:
+def unlike(settings: Settings, chain: str, reference: str, sections: Iterable[str]) -> list[str]:
     """Return the settings of these sections (`section.key`) in which two chains differ."""
     found = []
     for name in sections:
         values = effective(settings, name, chain)
         others = effective(settings, name, reference)
-        for key in values:
-            if key != SHARDS and values[key] != others[key]:
+        for key, value in values.items():
+            if key != SHARDS and value != others[key]:
                 found.append(f"{name}.{key}")
     return found
 
 
 def chain_pattern(settings: Settings, chain: str) -> str:
-    """Return a regular expression for the name of a chain in front of what belongs to one of its cycles and shards.
+    """Return a regular expression for the name of a chain in front of what belongs to one of its
+    cycles and shards.
 
     With it Snakemake has no rule for what the plan does not hold: cycle 23 of 22, shard 2 of 2.
     """
@@ -214,16 +252,22 @@ def chain_pattern(settings: Settings, chain: str) -> str:
     for shards, cycles in cycles_by_shards.items():
         numbers = "|".join(map(str, range(shards)))
         of_shard = rf"(?:generated|evaluated)/(?:{numbers})\."
-        allowed.append(f"cycle-(?:{'|'.join(cycles)})/(?:{of_shard}|(?!generated|evaluated))")
-    return f"{chain}(?=/(?:{'|'.join(allowed)}))"
+        of_cycle = f"(?:{of_shard}|(?!generated|evaluated))"
+        any_cycle = "|".join(cycles)
+        allowed.append(f"cycle-(?:{any_cycle})/{of_cycle}")
+
+    any_allowed = "|".join(allowed)
+    return f"{chain}(?=/(?:{any_allowed}))"
 
 
 def uses_seed_adapter(settings: Settings, names: Iterable[str] | None = None) -> bool:
-    """Say whether any chain, or one of those named, starts from the adapter of cycle 0, at once or through others."""
-    chains = settings["chains"]
-    for name in names or chains:
-        written = chains[name].get("source") == MODEL
-        if written and adapter_after(settings, name, 0) == Cell(SEED, 0):
+    """Say whether any chain, or one of those named, starts from the adapter of cycle 0, at once or
+    through others."""
+    for name in names or settings["chains"]:
+        if not _is_written(settings, name):
+            continue
+        start = adapter_after(settings, name, 0)
+        if start == Cell(SEED, 0):
             return True
     return False
 
@@ -232,13 +276,17 @@ def ancestors(settings: Settings, chain: str) -> Iterator[Cell]:
     """Yield the last cells of all that a chain builds on, the nearest first, cycle 0 last."""
     while chain not in (SEED, BASE):
         parent = parent_of(settings, chain)
+        # Base has no cell of its own; what was there before any chain is cycle 0.
         yield Cell(SEED, 0) if parent.chain == BASE else parent
         chain = parent.chain
 
 
 def _cell(settings: Settings, reference: str) -> Cell:
-    """Return the cell that a start or source names: `main` is its last cycle, `main/18` the one given."""
+    """Return the cell that a start or source names; `main` is its last cycle, `main/18` that one."""
     name, _, cycle = reference.partition("/")
     if name in (SEED, BASE):
         return Cell(name, 0)
-    return Cell(name, int(cycle or settings["chains"][name]["cycles"]))
+    if cycle:
+        return Cell(name, int(cycle))
+    last: int = settings["chains"][name]["cycles"]
+    return Cell(name, last)

@@ -1,16 +1,17 @@
 """What the schema cannot see: settings that do not fit each other, or that name what is not there.
 
-It would end some later job, or change nothing of what a person means; so it is refused, or warned of, at the start.
+It would end some later job, or change nothing of what a person means; so it is refused, or warned
+of, at the start.
 """
 
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from archloop.errors import InputError
 from archloop.layout import FAMILY_TEMPLATES, SEED, Cell, dataset_path, manifest_path
 from archloop.settings import chains
+from archloop.settings.chains import Section, Settings
 
 # Classes of the data sets that have a name; those of one's own images are not known yet.
 CLASSES = {
@@ -23,18 +24,22 @@ CLASSES = {
 }
 
 
-def check_sections(settings: dict[str, Any]) -> None:
+def check_sections(settings: Settings) -> None:
     """Raise InputError for the first sections of complete settings that do not fit together."""
+    has_images = settings["data"]["folder"] is not None
     for name, chain in settings["chains"].items():
-        if chain["dataset"] == "folder" and settings["data"]["folder"] is None:
+        if chain["dataset"] == "folder" and not has_images:
             raise InputError(
-                f"settings: chains.{name}.dataset: folder needs the path of your images in data.folder"
+                f"settings: chains.{name}.dataset: folder needs the path of your images in"
+                " data.folder"
             )
 
     seed_corpus = settings["seed_corpus"]
-    if seed_corpus["source"] == "lemur" and seed_corpus["lemur_folder"] is None:
+    has_checkout = seed_corpus["lemur_folder"] is not None
+    if seed_corpus["source"] == "lemur" and not has_checkout:
         raise InputError(
-            "settings: seed_corpus.source: lemur needs the path of a checkout in seed_corpus.lemur_folder"
+            "settings: seed_corpus.source: lemur needs the path of a checkout in"
+            " seed_corpus.lemur_folder"
         )
 
     for name in _without_repeats(settings):
@@ -42,34 +47,37 @@ def check_sections(settings: dict[str, Any]) -> None:
             _check_shards(settings, name)
 
 
-def _check_shards(settings: dict[str, Any], chain: str) -> None:
+def _check_shards(settings: Settings, chain: str) -> None:
     for cycle in chains.cycles_of(settings, chain):
         size = chains.effective(settings, "cycle", chain, cycle)
-        if size["shards"] > size["candidates"]:
+        shards, candidates = size["shards"], size["candidates"]
+        if shards > candidates:
             raise InputError(
-                f"settings: chains.{chain}, cycle {cycle}: cycle.shards: {size['shards']} jobs cannot share"
-                f" {size['candidates']} candidates (cycle.candidates); lower it to {size['candidates']} or less"
+                f"settings: chains.{chain}, cycle {cycle}: cycle.shards: {shards} jobs cannot share"
+                f" {candidates} candidates (cycle.candidates); lower it to {candidates} or less"
             )
 
 
-def check_inputs(settings: dict[str, Any], root: Path) -> None:
-    """Raise InputError for a file, a folder or a family that complete settings name and that is not there.
+def check_inputs(settings: Settings, root: Path) -> None:
+    """Raise InputError for a file, a folder or a family that complete settings name and that is not
+    there.
 
-    Where all that is made of it exists, Snakemake would not miss it; or a job would, after hours. root: the
-    repository, where the paths of prompts begin; others begin in the working directory.
+    Where all that is made of it exists, Snakemake would not miss it; or a job would, after hours.
+    root: the repository, where the paths of prompts begin; others begin in the working directory.
     """
-    _check_families(settings["seed_corpus"])
+    seed_corpus = settings["seed_corpus"]
+    _check_families(seed_corpus)
     _check_prompt_files(settings, root)
 
-    lemur = settings["seed_corpus"]["lemur_folder"]
-    if settings["seed_corpus"]["source"] == "lemur" and not Path(lemur).is_dir():
+    lemur = seed_corpus["lemur_folder"]
+    if seed_corpus["source"] == "lemur" and not Path(lemur).is_dir():
         raise InputError(f"settings: seed_corpus.lemur_folder: {lemur}: no such folder")
 
     _check_images(settings)
     _check_model(settings["model"])
 
 
-def _check_images(settings: dict[str, Any]) -> None:
+def _check_images(settings: Settings) -> None:
     """Refuse a folder of images that is not there, unless the data set was prepared before."""
     used = {chain["dataset"] for chain in settings["chains"].values()}
     if "folder" not in used or dataset_path("folder").exists():
@@ -80,36 +88,43 @@ def _check_images(settings: dict[str, Any]) -> None:
         raise InputError(f"settings: data.folder: {images}: no such folder{begins}")
 
 
-def _check_families(seed_corpus: dict[str, Any]) -> None:
-    """Refuse families that there are not; those of a LEMUR checkout are known only when it is read."""
-    if seed_corpus["source"] != "families" or seed_corpus["families"] is None:
+def _check_families(seed_corpus: Section) -> None:
+    """Refuse unknown families; those of a LEMUR checkout are known only when it is read."""
+    families = seed_corpus["families"]
+    if seed_corpus["source"] != "families" or families is None:
         return
-    known = sorted(
-        path.name.removesuffix(".py.j2") for path in FAMILY_TEMPLATES.glob("[a-z]*.py.j2")
-    )
-    unknown = sorted(set(seed_corpus["families"]) - set(known))
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise InputError(f"settings: seed_corpus.families: there is no family {unknown[0]}; {hint}")
+
+    # By the names of the files: this module is read at every start of Snakemake, and the module
+    # families.programs, which lists them too, imports jinja2.
+    templates = FAMILY_TEMPLATES.glob("[a-z]*.py.j2")
+    known = sorted(path.name.removesuffix(".py.j2") for path in templates)
+    unknown = set(families).difference(known)
+    if not unknown:
+        return
+
+    name = min(unknown)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "there are " + ", ".join(known)
+    raise InputError(f"settings: seed_corpus.families: there is no family {name}; {hint}")
 
 
-def _check_prompt_files(settings: dict[str, Any], root: Path) -> None:
+def _check_prompt_files(settings: Settings, root: Path) -> None:
     for name in settings["chains"]:
         for cycle in chains.cycles_of(settings, name):
             prompts = chains.effective(settings, "prompts", name, cycle)
+            where = "" if name == SEED else f"chain {name}, cycle {cycle}: "
             for key in ("template", "hints"):
-                path = root / prompts[key]
+                given = prompts[key]
+                path = root / given
                 if not path.is_file():
-                    where = f"chain {name}, cycle {cycle}: " if name != SEED else ""
                     raise InputError(f"settings: {where}prompts.{key}: {path}: no such file")
-                if set(prompts[key]) & set("{}"):
+                if "{" in given or "}" in given:
                     raise InputError(
-                        f"settings: prompts.{key}: {prompts[key]}: Snakemake takes braces for wildcards"
+                        f"settings: prompts.{key}: {given}: Snakemake takes braces for wildcards"
                     )
 
 
-def _check_model(model: dict[str, Any]) -> None:
+def _check_model(model: Section) -> None:
     """Refuse a model of this machine that is not there, unless it was prepared before."""
     kind, _, path = model["reference"].partition(":")
     if manifest_path(model["name"]).exists():
@@ -120,11 +135,13 @@ def _check_model(model: dict[str, Any]) -> None:
         raise InputError(f"settings: model.reference: {path}: no such file")
 
 
-def warnings(settings: dict[str, Any]) -> list[str]:
-    """Return a line for each of the settings that are allowed but hardly meant, in the order of the chains."""
+def warnings(settings: Settings) -> list[str]:
+    """Return a line for each of the settings that are allowed but hardly meant, in the order of the
+    chains."""
     found: dict[str, None] = {}  # each line once, whatever the number of cycles
     for name in _without_repeats(settings):
-        classes = CLASSES.get(settings["chains"][name]["dataset"])
+        dataset = settings["chains"][name]["dataset"]
+        classes = CLASSES.get(dataset)
         for cycle in chains.cycles_of(settings, name):
             admission = chains.effective(settings, "admission", name, cycle)
             for line in _of_admission(admission, classes):
@@ -133,10 +150,13 @@ def warnings(settings: dict[str, Any]) -> list[str]:
     return [*found, *_of_seed_chain(settings)]
 
 
-def _of_admission(admission: dict[str, Any], classes: int | None) -> Iterator[str]:
+def _of_admission(admission: Section, classes: int | None) -> Iterator[str]:
     threshold, fill = admission["threshold"], admission["fill_accuracy"]
     if fill is not None and fill >= threshold:
-        yield f"admission.fill_accuracy: {fill} is not below the threshold, {threshold}, so nothing is filled up"
+        yield (
+            f"admission.fill_accuracy: {fill} is not below the threshold, {threshold}, so nothing"
+            " is filled up"
+        )
 
     if admission["relative_to_chance"]:
         chance = 0.0
@@ -146,17 +166,23 @@ def _of_admission(admission: dict[str, Any], classes: int | None) -> Iterator[st
     else:
         return
     if threshold <= chance:
-        yield f"admission.threshold: {threshold} is no more than guessing scores, so what learns nothing is admitted"
+        yield (
+            f"admission.threshold: {threshold} is no more than guessing scores, so what learns"
+            " nothing is admitted"
+        )
 
 
-def _of_seed_chain(settings: dict[str, Any]) -> Iterator[str]:
-    """Yield a line where the chain that the report is about starts from programs that were measured on other data."""
+def _of_seed_chain(settings: Settings) -> Iterator[str]:
+    """Yield a line where the chain that the report is about starts from programs that were measured
+    on other data."""
     loop = settings["report"]["loop"]
     if loop == SEED or loop not in settings["chains"]:
         return
     if chains.parent_of(settings, loop) != Cell(SEED, 0):
         return
-    measured, wanted = (settings["chains"][name]["dataset"] for name in (SEED, loop))
+
+    measured = settings["chains"][SEED]["dataset"]
+    wanted = settings["chains"][loop]["dataset"]
     if measured != wanted:
         yield (
             f"chains.{loop}.dataset is {wanted}, but cycle 0 measures its programs on {measured}"
@@ -164,8 +190,8 @@ def _of_seed_chain(settings: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _without_repeats(settings: dict[str, Any]) -> list[str]:
-    """Return the chains but for the seed, and for repeats, which differ from their chain in a random seed alone."""
+def _without_repeats(settings: Settings) -> list[str]:
+    """Return the chains but for the seed and for repeats, which differ in a random seed alone."""
     names = []
     for name, chain in settings["chains"].items():
         if name != SEED and chain["repeat_of"] == name:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from archloop.errors import InputError
-from archloop.settings import chains
 from archloop.settings.chain_checks import check_chains
+from archloop.settings.chains import ChainSettings, Section, Settings, expand
 from archloop.settings.checks import check_sections
 from archloop.settings.messages import explain
 from archloop.settings.schema import first_error, schema, section, section_names, with_defaults
@@ -16,11 +16,12 @@ from archloop.yaml_files import read_yaml
 LATER = ("train_on", "method", "beta", "sft_weight", "dispreferred")
 
 
-def complete(config: dict[str, Any]) -> dict[str, Any]:
+def complete(config: Settings) -> Settings:
     """Return checked settings in which every key of every section is present.
 
     config: as read from YAML. Raises InputError with one line for the first thing that is wrong.
     """
+    # Snakemake's own config stays as it is: it is compared and written elsewhere.
     config = _with_text_keys(copy.deepcopy(config))
     error = first_error(schema(), config)
     if error is not None:
@@ -29,14 +30,15 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     settings = with_defaults(config, schema()["properties"])
     for name in section_names():
         settings[name] = with_defaults(config.get(name, {}), section(name))
-    settings["chains"] = chains.expand(config["chains"], _chain_defaults(), settings["random_seed"])
+    random_seed = settings["random_seed"]
+    settings["chains"] = expand(config["chains"], _chain_defaults(), random_seed)
 
     check_chains(settings)
     check_sections(settings)
     return settings
 
 
-def scratch_model(path: str | Path) -> dict[str, Any]:
+def scratch_model(path: str | Path) -> Section:
     """Return the settings of a file that `model.reference: scratch:FILE` names, every key present.
 
     Raises InputError with one line for the first thing that is wrong.
@@ -49,21 +51,30 @@ def scratch_model(path: str | Path) -> dict[str, Any]:
     return with_defaults(given, section("scratch_model"))
 
 
-def of_cycle_zero(finetuning: dict[str, Any]) -> dict[str, Any]:
+def of_cycle_zero(finetuning: Section) -> Section:
     """Return the settings of fine-tuning that cycle 0 depends on."""
-    return {key: value for key, value in finetuning.items() if key not in LATER}
+    earlier = dict(finetuning)
+    for key in LATER:
+        earlier.pop(key, None)
+    return earlier
 
 
-def _chain_defaults() -> dict[str, Any]:
-    """Return the defaults of a chain's own keys; a section that it leaves out is that of the top level."""
-    rules = section("chain")
-    return {key: rule["default"] for key, rule in rules.items() if "default" in rule}
+def _chain_defaults() -> ChainSettings:
+    """Return the defaults of a chain's own keys; a section left out is that of the top level."""
+    defaults = {}
+    for key, rule in section("chain").items():
+        if "default" in rule:
+            defaults[key] = rule["default"]
+    return defaults
 
 
 def _with_text_keys(value: Any) -> Any:
-    """Return settings whose keys are text throughout: YAML reads the number of a cycle as an integer."""
+    """Return settings with text as keys: YAML reads the number of a cycle as an integer."""
     if isinstance(value, dict):
-        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
+        with_text = {}
+        for key, inner in value.items():
+            with_text[str(key)] = _with_text_keys(inner)
+        return with_text
     if isinstance(value, list):
         return [_with_text_keys(inner) for inner in value]
     return value

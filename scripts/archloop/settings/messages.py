@@ -1,11 +1,12 @@
-"""What a person is told of settings that do not fit config/schema.yaml: one line, with what to write instead."""
+"""What a person is told of settings that do not fit the schema: one line, with the remedy."""
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 import jsonschema
 
-from archloop.settings.schema import schema, section_names
+from archloop.settings.schema import Rule, schema, section_names
 
 # Old names of settings -> what they are called now.
 RENAMED = {
@@ -29,8 +30,8 @@ OWNERS = {2: "a chain", 4: "a cycle"}
 
 SEE = "see config/schema.yaml"
 STANDS_ALONE = (
-    "model is missing; a file that is given alone stands alone, and one that adds to another is given after it:"
-    " --configfile config/config.yaml config/ablations.yaml"
+    "model is missing; a file that is given alone stands alone, and one that adds to another is"
+    " given after it: --configfile config/config.yaml config/ablations.yaml"
 )
 NO_SEED_CHAIN = (
     "chains.seed is missing; it names the data set of cycle 0, usually that of your main chain:"
@@ -39,7 +40,7 @@ NO_SEED_CHAIN = (
 
 
 def explain(error: jsonschema.ValidationError) -> str:
-    """Return the line for one error of the schema's validator, without what it is about in front."""
+    """Return the line for one error of the schema's validator, without `settings:` in front."""
     path = [str(part) for part in error.absolute_path]
     place = ".".join(path)
     value: Any = error.instance
@@ -52,7 +53,8 @@ def explain(error: jsonschema.ValidationError) -> str:
     if "propertyNames" in error.absolute_schema_path:
         return _bad_name(value, path)
 
-    if place == "model.reference" and error.validator == "pattern" and ":" not in value:
+    is_pattern = error.validator == "pattern"
+    if place == "model.reference" and is_pattern and ":" not in value:
         return (
             f"model.reference: {value!r} has no prefix; for a model of Hugging Face write"
             f" hub:{value}, for a folder on this machine folder:{value}"
@@ -62,13 +64,16 @@ def explain(error: jsonschema.ValidationError) -> str:
     if isinstance(value, str) and _is_number(value):
         how = "with a point, as in 1.0e-5" if "e" in value.lower() else "without quotes"
         return f"{place}: YAML reads {value} as text; write the number {how}"
-    return f"{place or 'the file'}: {error.message}; {rule.get('description', SEE)}"
+    where = place or "the file"
+    help_line = rule.get("description", SEE)
+    return f"{where}: {error.message}; {help_line}"
 
 
-def _unknown_key(value: dict[str, Any], rule: dict[str, Any], path: list[str]) -> str:
+def _unknown_key(given: Iterable[str], rule: Rule, path: list[str]) -> str:
     """Return what to write instead of a key that is no setting, or not one of this place."""
-    known = [key for key in rule.get("properties", {}) if key not in INTERNAL]
-    unknown = min(key for key in value if key not in known and key not in INTERNAL)
+    settable = rule.get("properties", {})
+    known = [key for key in settable if key not in INTERNAL]
+    unknown = min(set(given).difference(known, INTERNAL))
     full = ".".join([*path, unknown])
 
     new = _new_name(path, unknown)
@@ -76,44 +81,50 @@ def _unknown_key(value: dict[str, Any], rule: dict[str, Any], path: list[str]) -
         return f"{full} has another name now: {new}"
 
     sections = section_names()
-    if path[:1] == ["chains"] and len(path) in OWNERS and unknown in sections:
+    owner = OWNERS.get(len(path)) if path[:1] == ["chains"] else None
+    if owner is not None and unknown in sections:
         allowed = ", ".join(key for key in known if key in sections)
         return (
-            f"{full}: {OWNERS[len(path)]} cannot have its own `{unknown}`;"
-            f" of the sections it can set {allowed}"
+            f"{full}: {owner} cannot have its own `{unknown}`; of the sections it can set {allowed}"
         )
 
     near = difflib.get_close_matches(unknown, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(known)
     return f"{full} is no setting; {hint}"
 
 
 def _new_name(path: list[str], key: str) -> str | None:
-    """Return the new name of a setting that was once called `key` here, None where none ever was."""
-    if path[:1] == ["chains"] and len(path) == 2:  # of the keys of a chain one alone was renamed
+    """Return the new name of a setting that was once called `key` here, None for no such one."""
+    in_chain = path[:1] == ["chains"] and len(path) == 2
+    if in_chain:  # of the keys of a chain one alone was renamed
         return RENAMED["seed"] if key == "seed" else None
+
     # Below a chain, or one of its cycles, a section has the keys that it has at the top.
-    return RENAMED.get(".".join([*path[-1:], key]))
+    old = ".".join([*path[-1:], key])
+    return RENAMED.get(old)
 
 
-def _missing_key(value: dict[str, Any], required: list[str], path: list[str]) -> str:
-    missing = next(key for key in required if key not in value)
+def _missing_key(given: Iterable[str], required: list[str], path: list[str]) -> str:
+    missing = next(key for key in required if key not in given)
     if not path and missing == "model":
         return STANDS_ALONE
     if path == ["chains"] and missing == "seed":
         return NO_SEED_CHAIN
-    return f"{'.'.join([*path, missing])} is missing; {SEE}"
+    full = ".".join([*path, missing])
+    return f"{full} is missing; {SEE}"
 
 
 def _bad_name(name: str, path: list[str]) -> str:
-    """Return what names are allowed where a person chooses them: of chains, and numbers of cycles."""
+    """Return what is allowed where a person chooses a name: of chains, and numbers of cycles."""
     if path == ["chains"]:
-        reserved = ", ".join(schema()["properties"]["chains"]["propertyNames"]["not"]["enum"])
+        names = schema()["properties"]["chains"]["propertyNames"]
+        reserved = ", ".join(names["not"]["enum"])
         return (
-            f"chains.{name}: not a valid name of a chain; use lower-case letters, digits and _, beginning with a"
-            f" letter, 31 characters at most, and none of {reserved}"
+            f"chains.{name}: not a valid name of a chain; use lower-case letters, digits and _,"
+            f" beginning with a letter, 31 characters at most, and none of {reserved}"
         )
-    return f"{'.'.join(path)}: {name!r} is not the number of a cycle; write 1, 2, ..."
+    place = ".".join(path)
+    return f"{place}: {name!r} is not the number of a cycle; write 1, 2, ..."
 
 
 def _is_number(text: str) -> bool:

@@ -10,9 +10,12 @@ def options(values: Mapping[str, object], prefix: str = "") -> str:
     spelt = []
     for key in sorted(values):
         name = f"{prefix}{key}".replace("_", "-")
-        spelt.append(f"--{name} {shlex.quote(_spell(values[key]))}")
+        value = shlex.quote(_spell(values[key]))
+        spelt.append(f"--{name} {value}")
     return " ".join(spelt)
 
 
 def _spell(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True)

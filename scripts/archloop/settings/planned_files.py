@@ -1,4 +1,7 @@
-"""The files of a run, written down once: the jobs of a plan, and what the report is made of. Standard library only."""
+"""The files of a run, written down once: the jobs of a plan, and what the report is made of.
+
+Standard library only.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,13 +19,14 @@ from archloop.settings.chains import (
     uses_seed_adapter,
 )
 
-# Which stage writes the candidates of a chain, by their source; of another chain's designs it is transfer.
+# Which stage writes the candidates of a chain, by their source; of another chain's designs it is
+# transfer.
 WRITERS = {MODEL: "generate", FAMILIES: "draw_families"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One planned job: its stage, the file that it leaves last, and where its duration is on record."""
+    """One planned job: its stage, and the file that it leaves last."""
 
     chain: str
     cycle: int
@@ -40,16 +44,18 @@ def plan(results: Path, settings: Settings) -> list[Job]:
             continue
         for cycle in cycles_of(settings, chain):
             jobs += _jobs_of_cycle(results, settings, Cell(chain, cycle))
-        jobs.append(Job(chain, 0, "export", results / chain / layout.EXPORT))
-    jobs.append(Job("", 0, "report", results / layout.REPORT))
+        index = results / chain / layout.EXPORT
+        jobs.append(Job(chain, 0, "export", index))
+    page = results / layout.REPORT
+    jobs.append(Job("", 0, "report", page))
     return jobs
 
 
 def _jobs_of_cycle_zero(results: Path, settings: Settings) -> Iterator[Job]:
     folder = Cell(SEED, 0).folder(results)
     yield Job(SEED, 0, "write_seed_programs", folder / layout.LEFT_OUT)
-    for shard in range(settings["seed_corpus"]["shards"]):
-        yield Job(SEED, 0, "evaluate", folder / layout.evaluated(shard))
+    for path in _evaluations(folder, settings["seed_corpus"]["shards"]):
+        yield Job(SEED, 0, "evaluate", path)
     yield Job(SEED, 0, "build_seed_corpus", folder / layout.CORPUS)
     if uses_seed_adapter(settings):
         yield Job(SEED, 0, "finetune", folder / layout.ADAPTER)
@@ -57,15 +63,17 @@ def _jobs_of_cycle_zero(results: Path, settings: Settings) -> Iterator[Job]:
 
 def _jobs_of_cycle(results: Path, settings: Settings, cell: Cell) -> Iterator[Job]:
     folder = cell.folder(results)
-    shards = range(effective(settings, "cycle", *cell)["shards"])
-    writer = WRITERS.get(settings["chains"][cell.chain]["source"], "transfer")
+    shards = effective(settings, "cycle", *cell)["shards"]
+    source = settings["chains"][cell.chain]["source"]
+    writer = WRITERS.get(source, "transfer")
 
     if writer == "generate":
         yield Job(*cell, "write_prompts", folder / layout.PROMPTS)
-    for shard in shards:
-        yield Job(*cell, writer, folder / layout.generated(shard))
-    for shard in shards:
-        yield Job(*cell, "evaluate", folder / layout.evaluated(shard))
+    for shard in range(shards):
+        generated = folder / layout.generated(shard)
+        yield Job(*cell, writer, generated)
+    for path in _evaluations(folder, shards):
+        yield Job(*cell, "evaluate", path)
     yield Job(*cell, "admit", folder / layout.CANDIDATES)
     if trains(settings, *cell):
         yield Job(*cell, "finetune", folder / layout.ADAPTER)
@@ -73,7 +81,7 @@ def _jobs_of_cycle(results: Path, settings: Settings, cell: Cell) -> Iterator[Jo
 
 
 def report_files(settings: Settings, cells: Iterable[Cell], results: Path) -> list[Path]:
-    """Return the files of the results that a report of some cycles is made of, those of cycle 0 first."""
+    """Return the files that a report of some cycles is made of, those of cycle 0 first."""
     folder = Cell(SEED, 0).folder(results)
     found = [folder / layout.CORPUS]
     if uses_seed_adapter(settings):
@@ -83,10 +91,12 @@ def report_files(settings: Settings, cells: Iterable[Cell], results: Path) -> li
 
     for cell in cells:
         folder = cell.folder(results)
-        found += [folder / name for name in (layout.SUMMARY, layout.CANDIDATES, layout.CORPUS)]
+        for name in (layout.SUMMARY, layout.CANDIDATES, layout.CORPUS):
+            found.append(folder / name)
         if trains(settings, *cell):
             found.append(folder / layout.TRAINING)
-        found += _evaluations(folder, effective(settings, "cycle", *cell)["shards"])
+        shards = effective(settings, "cycle", *cell)["shards"]
+        found += _evaluations(folder, shards)
     return found
 
 

@@ -1,21 +1,34 @@
 """config/schema.yaml as data, and the validator that reads it."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import jsonschema
 import yaml
 
 from archloop.layout import SCHEMA
 
+# A JSON schema, or a part of one: of a section, or of a single setting.
+Rule: TypeAlias = dict[str, Any]
+# Key -> the schema of its value.
+Rules: TypeAlias = dict[str, Rule]
+
+
+def _is_integer(_: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(_: object, value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value)
+
+
 # To jsonschema alone 2.0 is an integer and NaN a number.
 TYPES = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
-    {
-        "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
-        "number": lambda _, value: type(value) in (int, float) and math.isfinite(value),
-    }
+    {"integer": _is_integer, "number": _is_finite}
 )
 _extend: Any = jsonschema.validators.extend  # which has no types of its own
 Validator: Any = _extend(jsonschema.Draft202012Validator, type_checker=TYPES)
@@ -24,35 +37,42 @@ REFERENCE = "#/$defs/"
 
 
 @cache
-def schema() -> dict[str, Any]:
+def schema() -> Rule:
     """Return the schema of the settings as plain data."""
-    read: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    text = SCHEMA.read_text(encoding="utf-8")
+    read: Rule = yaml.safe_load(text)
     return read
 
 
-def section(name: str) -> dict[str, dict[str, Any]]:
+def section(name: str) -> Rules:
     """Return key -> JSON schema (with description and default) of one section."""
-    keys: dict[str, dict[str, Any]] = schema()["$defs"][name]["properties"]
+    definitions: Rules = schema()["$defs"]
+    keys: Rules = definitions[name]["properties"]
     return keys
 
 
 def section_names() -> list[str]:
     """Return the names of the sections at the top of the settings, in the schema's order."""
-    return [
-        key
-        for key, rule in schema()["properties"].items()
-        if rule.get("$ref", "").startswith(REFERENCE)
-    ]
+    names = []
+    for key, rule in schema()["properties"].items():
+        reference: str = rule.get("$ref", "")
+        if reference.startswith(REFERENCE):
+            names.append(key)
+    return names
 
 
-def with_defaults(given: dict[str, Any], rules: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return a value for each of the keys that the rules name: the one given, or the schema's default."""
-    return {key: given.get(key, rule.get("default")) for key, rule in rules.items()}
+def with_defaults(given: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+    """Return a value for each key of the rules: the one given, or the schema's default."""
+    values = {}
+    for key, rule in rules.items():
+        values[key] = given.get(key, rule.get("default"))
+    return values
 
 
-def first_error(rule: dict[str, Any], value: object) -> jsonschema.ValidationError | None:
-    """Return the error that stands first in a value, by the path of its key; None where it fits the schema."""
-    errors: Iterable[jsonschema.ValidationError] = Validator(rule).iter_errors(value)
+def first_error(rule: Rule, value: object) -> jsonschema.ValidationError | None:
+    """Return the first error in a value, by the path of its key; None where it fits the schema."""
+    errors: Iterable[jsonschema.ValidationError]
+    errors = Validator(rule).iter_errors(value)
     return min(errors, key=_path_of, default=None)
 
 

@@ -1,6 +1,7 @@
 """The sections of the settings as types: a function's signature then says which of them it reads.
 
-What each key means, its bounds and its default stand in config/schema.yaml alone; a test holds the fields against it.
+What each key means, its bounds and its default stand in config/schema.yaml alone; a test holds the
+fields against it.
 """
 
 from dataclasses import dataclass

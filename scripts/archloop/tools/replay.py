@@ -29,16 +29,13 @@ from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
 from archloop.evaluation.records import Record
 from archloop.files import read_jsonl
+from archloop.generation.prompts import PromptTexts, read_hints, read_template, task_of
 from archloop.generation.write_prompts import (
-    Contents,
-    PromptTexts,
+    PromptParts,
     References,
     any_prompt_fits,
     cycle_prompts,
-    read_hints,
-    read_template,
     room_for_answer,
-    task_of,
 )
 from archloop.layout import CANDIDATES, PROMPTS, cells_with
 from archloop.machine import host, versions
@@ -175,7 +172,7 @@ def replay_prompt(recorded: Recorded) -> Step:
     if model is not None:
         fits = room_for_answer(model.parent, options["max_new_tokens"], options["opening"])
 
-    contents = Contents(
+    contents = PromptParts(
         PromptTexts(read_template(template), read_hints(hints)),
         task_of(read_metadata(job.dataset()), options["epochs"], options["parameter_budget"]),
         References(

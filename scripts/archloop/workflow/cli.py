@@ -96,24 +96,33 @@ class SettingOption(click.Option):
         self.section, self.key = section, key
 
 
-def value_of(section: str, key: str) -> SettingValue:
-    """Return the type of an option that takes one setting."""
-    return SettingValue(schema.section(section)[key])
+def setting_option(
+    section: str, key: str, help: str, required: bool = False
+) -> Callable[[Function], Function]:
+    """Give a click command the option of one setting, named as its key.
 
-
-def setting_option(section: str, key: str, help: str) -> Callable[[Function], Function]:
-    """Give a click command the option of one setting, named as its key, with the schema's default.
-
-    Its value is no setting in the provenance: it is one of how a job runs, or of another stage.
+    Without it the value is the schema's default, unless it is required. The value is no setting in
+    the provenance: it is one of how a job runs, or of another stage.
     """
     rule = schema.section(section)[key]
     flag = f"--{key.replace('_', '-')}"
-    return click.option(flag, key, type=SettingValue(rule), default=rule.get("default"), help=help)
+    kind = SettingValue(rule)
+    if required:
+        return click.option(flag, key, type=kind, required=True, help=help)
+    return click.option(flag, key, type=kind, default=rule.get("default"), help=help)
 
 
 def device_option(function: Function) -> Function:
     """Give a click command `--device`, as execution.device."""
     return setting_option("execution", "device", "auto, cpu, cuda or cuda:N.")(function)
+
+
+def path_option(
+    flag: str, help: str, required: bool = True, **attributes: Any
+) -> Callable[[Function], Function]:
+    """Give a click command the option of a file or a folder, which its function gets as a Path."""
+    kind: Any = click.Path(path_type=Path)
+    return click.option(flag, type=kind, help=help, required=required, **attributes)
 
 
 def settings_options(section: type, parameter: str = "settings") -> Callable[[Function], Function]:
