@@ -1,7 +1,8 @@
-# archloop: a language model designs convolutional networks, learns from how they score, and designs again.
+# archloop: a language model designs convolutional networks, learns from how they score, and designs
+# again.
 #
-#   snakemake --profile slurm                                             the paper's experiment on a cluster
-#   snakemake --profile profiles/local --configfile config/demo.yaml      a small real run on any machine
+# The paper's experiment on a cluster: snakemake --profile slurm
+# A small real run on any machine: snakemake --profile profiles/local --configfile config/demo.yaml
 #
 # The settings are in config/, their meaning and defaults in config/schema.yaml.
 from snakemake.utils import min_version

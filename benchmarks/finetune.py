@@ -28,7 +28,7 @@ from archloop.families.programs import seed_programs  # noqa: E402
 from archloop.finetuning.objectives import SFT, Example  # noqa: E402
 from archloop.finetuning.train_loop import (  # noqa: E402
     Batching,
-    Training,
+    TrainingPlan,
     length_grouped_batches,
     plan_steps,
     train,
@@ -85,7 +85,7 @@ def epoch(model, examples: list[Example], settings: Finetuning) -> float:
         started = time.monotonic()
         steps = plan_steps(examples, batching, 1)
         checkpoint = Path(folder) / "checkpoint.pt"
-        train(model, examples, SFT, Training(steps, settings, 1, checkpoint, key=""))
+        train(model, examples, SFT, TrainingPlan(steps, settings, 1, checkpoint, key=""))
         return time.monotonic() - started
 
 

@@ -61,7 +61,8 @@ rule summarize:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: summing up"
     shell:
         'python "$SCRIPTS/summarize.py" --candidates {input.candidates} {params.training}'
-        " --chain {wildcards.chain} --cycle {wildcards.cycle} --dataset {input.dataset} {params.admission}"
+        " --chain {wildcards.chain} --cycle {wildcards.cycle}"
+        " --dataset {input.dataset} {params.admission}"
         " --output {output} --log {log}"
         " -- {params:q} -- {input:q}"
 

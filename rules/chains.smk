@@ -1,11 +1,11 @@
-# Which files a cycle of a chain is made of: its adapter, corpus, candidates. Settings alone decide, never results.
+# Which files a cycle is made of: its adapter, corpus, candidates. Settings alone decide.
 CYCLES = {chain: chains.cycles_of(SETTINGS, chain) for chain in CHAINS}
 # Cycles that make no adapter ask for no job that would.
 TRAINED = {name: [k for k in CYCLES[name] if chains.trains(SETTINGS, name, k)] for name in CHAINS}
 
 
 def one_of(names):
-    """The wildcard of these chains, in front of what the plan holds of them; it matches nothing where there is none."""
+    """The wildcard of these chains, in front of what the plan holds of them; none match nothing."""
     return "|".join(chains.chain_pattern(SETTINGS, name) for name in names) or "-"
 
 
@@ -16,7 +16,7 @@ wildcard_constraints:
 
 
 def written_by(*sources):
-    """The wildcard of the chains whose candidates come from one of these; from another chain where none is named."""
+    """The wildcard of the chains with candidates from these; from another chain by default."""
     known = (chains.MODEL, chains.FAMILIES)
     found = []
     for name in CHAINS:
@@ -27,7 +27,7 @@ def written_by(*sources):
 
 
 def in_order(wildcards):
-    """The priority of a job: cycle 0 and the first chain of the settings first, then the others in their order."""
+    """The priority of a job: cycle 0 and the first chain first, then the others in their order."""
     return len(CHAINS) - (CHAINS.index(wildcards.chain) if wildcards.get("chain") else 0)
 
 
@@ -42,7 +42,7 @@ def cells_before(wildcards):
 
 
 def adapter_before(wildcards):
-    """The adapter that a cycle generates with: the last one before it, of its chain or of what that starts from."""
+    """The adapter that a cycle generates with: the last one before it, of whatever chain."""
     cell = chains.adapter_after(SETTINGS, wildcards.chain, int(wildcards.cycle) - 1)
     return in_cell(cell, layout.ADAPTER) if cell else []
 
@@ -53,13 +53,13 @@ def corpus_before(wildcards):
 
 
 def corpus_known(wildcards):
-    """What admission compares with: that, and what the adapter was trained on in the chains it comes from."""
+    """What admission compares with: that, and what the adapter was trained on in other chains."""
     inherited = chains.inherited(SETTINGS, wildcards.chain)
     return [*corpus_before(wildcards), *(in_cell(cell, layout.CORPUS) for cell in inherited)]
 
 
 def corpus_to_show(wildcards):
-    """What prompts draw their references from. Without references they wait for no earlier cycle."""
+    """What prompts draw references from. Without references they wait for no earlier cycle."""
     return corpus_before(wildcards) if effective("prompts", wildcards)["references"] else []
 
 
@@ -99,7 +99,7 @@ def of_shards(pattern):
 
 
 def of_cycles(name, cycles=CYCLES):
-    """An input function: the files of that name of all cycles of all chains, or of the job's chain."""
+    """An input function: the files of that name of all cycles, or of those of the job's chain."""
 
     def files(wildcards):
         asked = [wildcards.chain] if wildcards.get("chain") else CHAINS

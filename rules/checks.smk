@@ -6,8 +6,9 @@ PREFLIGHT = f"results/{layout.PREFLIGHT_FILE}"
 QUEUED = ["generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed"]
 CHECK = f'python "$SCRIPTS/preflight.py" --results results --output {PREFLIGHT}'
 
-# A preflight that has to run would hide from Snakemake what has changed behind it, for what it makes is ancient to them.
-# So the rule is there for the first start alone; at later ones check_again() is. Where there are results, there is a file.
+# A preflight that has to run would hide from Snakemake what has changed behind it, for what it
+# makes is ancient to them. So the rule is there for the first start alone; at later ones
+# check_again() is. Where there are results, there is a file.
 STARTED = glob.glob(f"{SEED}/{layout.evaluated('*')}") or glob.glob(
     in_cell(("*", 1), layout.generated("*"))
 )
@@ -17,7 +18,7 @@ if workflow.is_main_process and STARTED and not os.path.exists(PREFLIGHT):
 
 
 def requests():
-    """What every queued rule asks for, at the first and at the last attempt, with the profile's say."""
+    """What queued rules ask for, at the first and the last attempt, with the profile's say."""
 
     def asked(name, attempt):
         # None of these rules asks for resources by its wildcards.

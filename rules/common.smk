@@ -1,5 +1,5 @@
-# The settings, checked, and the names of folders. Read at every start and on every node, so it imports what Snakemake has
-# anyway.
+# The settings, checked, and the names of folders. Read at every start and on every node, so it
+# imports what Snakemake has anyway.
 import os
 import shlex
 import shutil
@@ -20,10 +20,11 @@ from archloop.settings.schema import schema
 from archloop.workflow.code_digest import code_digest
 from archloop.yaml_files import read_yaml
 
-# The scripts run with the Python that runs Snakemake, unless an environment of --sdm comes before it.
+# The scripts run with the Python that runs Snakemake, unless an environment of --sdm goes first.
 if os.path.dirname(shutil.which("python") or "") != os.path.dirname(sys.executable):
     os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
-# Where the shell commands find the scripts; seen from the working directory, so that a moved clone rebuilds nothing.
+# Where the shell commands find the scripts; seen from the working directory, so that a moved clone
+# rebuilds nothing.
 scripts = os.path.relpath(os.path.join(ROOT, "scripts"))
 os.environ.update(SCRIPTS=scripts)
 # Snakemake reads braces in a path as wildcards; here alone they can be escaped.
@@ -31,7 +32,7 @@ ENVIRONMENT = os.path.join(ROOT, "envs", "archloop.yaml").replace("{", "{{").rep
 
 
 def stop(line):
-    """End with one line. An exception would come with the place of a rule file, but what to change is the user's."""
+    """End with one line: an exception would name a rule file, but what to change is the user's."""
     logger.error(line)
     raise SystemExit(1)
 

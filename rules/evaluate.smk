@@ -28,10 +28,13 @@ rule evaluate:
         seed=RANDOM_SEED,
         code=code("evaluate"),
     message:
-        "Chain {wildcards.chain}, cycle {wildcards.cycle}: judging candidates, shard {wildcards.shard}"
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: judging candidates, shard"
+        " {wildcards.shard}"
     shell:
-        'python "$SCRIPTS/evaluate.py" --candidates {input.candidates} --dataset {input.dataset} {params.settings}'
-        " {params.seed} --store results/evaluations --device {resources.device} --gpus {resources.gpu}"
-        " --isolation {resources.isolation} --driver-calls {resources.driver_calls} --workers {resources.workers}"
-        " --job-cores {threads} --job-memory-mb {resources.mem_mb} --output {output.records} --run-record {output.run_record} --log {log}"
+        'python "$SCRIPTS/evaluate.py" --candidates {input.candidates}'
+        " --dataset {input.dataset} {params.settings} {params.seed} --store results/evaluations"
+        " --device {resources.device} --gpus {resources.gpu} --isolation {resources.isolation}"
+        " --driver-calls {resources.driver_calls} --workers {resources.workers}"
+        " --job-cores {threads} --job-memory-mb {resources.mem_mb} --output {output.records}"
+        " --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"

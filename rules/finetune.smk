@@ -41,7 +41,8 @@ rule finetune:
         'python "$SCRIPTS/finetune.py"'
         " --fresh {input.fresh} {params.corpus}"
         " {params.candidates} --model {input.model} {params.parent}"
-        " {params.settings} {params.loading} {params.seed} --device {resources.device} --gpus {resources.gpu}"
+        " {params.settings} {params.loading} {params.seed} --device {resources.device}"
+        " --gpus {resources.gpu}"
         f" --state {STATE}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"

@@ -34,7 +34,8 @@ rule write_prompts:
         'python "$SCRIPTS/write_prompts.py" --chain {wildcards.chain} --cycle {wildcards.cycle}'
         " --dataset {input.dataset} {params.corpus} {params.model}"
         " {params.settings} --template {input.template:q} --hints {input.hints:q}"
-        " {params.seed} {params.candidates} {params.budget} {params.epochs} --output {output} --log {log}"
+        " {params.seed} {params.candidates} {params.budget} {params.epochs} --output {output}"
+        " --log {log}"
         " -- {params:q} -- {input:q}"
 
 
@@ -70,9 +71,11 @@ rule generate:
         loading=options("loading", "loading_"),
         code=code("generate"),
     message:
-        "Chain {wildcards.chain}, cycle {wildcards.cycle}: generating candidates, shard {wildcards.shard}"
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: generating candidates, shard"
+        " {wildcards.shard}"
     shell:
-        'python "$SCRIPTS/generate.py" --prompts {input.prompts} --shard {wildcards.shard} {params.shards}'
+        'python "$SCRIPTS/generate.py" --prompts {input.prompts}'
+        " --shard {wildcards.shard} {params.shards}"
         " --model {input.model} {params.adapter} {params.settings} {params.loading}"
         f" --state {STATE}/generate-{{wildcards.shard}}"
         " --device {resources.device} --cache-mb {resources.cache_mb}"

@@ -1,5 +1,5 @@
-# What the rules' params are made of. Params are options as text: names keep two swapped numbers apart, and provenance can
-# hold them.
+# What the rules' params are made of. Params are options as text: names keep two swapped numbers
+# apart, and provenance can hold them.
 RANDOM_SEED = spell_options({"seed": SETTINGS["random_seed"]})
 
 
@@ -36,7 +36,7 @@ def data_options(wildcards):
 
 
 def prompt_options(wildcards):
-    """The settings of prompts; where they show references, too what an answer takes of the context beside them."""
+    """The settings of prompts; with references, also what an answer takes of the context."""
     spelt = options("prompts")(wildcards)
     if not effective("prompts", wildcards)["references"]:
         return spelt
@@ -62,7 +62,7 @@ def training_seed(wildcards):
 
 
 def file_options(name, key=None):
-    """A params function: the files of an input as options `--name`, nothing where there are none."""
+    """A params function: the files of an input as options `--name`, if there are any."""
 
     def spelt(wildcards, input):
         paths = input[key or name]
@@ -73,7 +73,7 @@ def file_options(name, key=None):
 
 
 def code(script, of=None):
-    """A params function: the digest of a script with all modules that it can reach, and that of its rule's command."""
+    """A params function: the digests of a script with all that it can reach, and of its command."""
     digest = code_digest(os.path.join(ROOT, "scripts", f"{script}.py"))
     owner = rule_name(of or script)
     return lambda wildcards: f"{digest} {sha256_text(workflow.get_rule(owner).shellcmd)[:16]}"

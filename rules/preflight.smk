@@ -1,4 +1,5 @@
-# What a run stands on is looked at before anything is queued: model, data, room, isolation, and what SLURM would say.
+# What a run stands on is looked at before anything is queued: model, data, room, isolation, and
+# what SLURM would say.
 if not os.path.exists(PREFLIGHT):
 
     localrules:
@@ -24,7 +25,8 @@ if not os.path.exists(PREFLIGHT):
             False  # it asks SLURM, which no container has
         message:
             "Checking what the run stands on"
-        # Its settings and the requests of the jobs are read from results/: as params they would make it run for no cause.
+        # Its settings and the requests of the jobs are read from results/: as params they would
+        # make it run for no cause.
         shell:
             f"{CHECK} --log {{log}}"
 

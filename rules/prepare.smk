@@ -1,5 +1,6 @@
-# What a run needs before the first cycle: the data sets and the language model. What is downloaded is so on the login
-# node, which alone may reach a network; a model that is trained from scratch is trained where the GPUs are.
+# What a run needs before the first cycle: the data sets and the language model. What is downloaded
+# is so on the login node, which alone may reach a network; a model that is trained from scratch is
+# trained where the GPUs are.
 localrules:
     prepare_dataset,
 

@@ -23,8 +23,10 @@ if workflow.is_main_process:
 
 
 def hold_results():
-    """Keep other runs out of results/ (no lock is ever stale: it dies with its process) and leave what it
-    is asked for there: settings and requests."""
+    """Keep other runs out of results/, and leave there what this one is asked for.
+
+    No lock is ever stale: it dies with its process.
+    """
     global RESULTS_LOCK
     try:
         os.makedirs("results", exist_ok=True)

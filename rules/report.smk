@@ -49,15 +49,17 @@ rule report:
         ENVIRONMENT
     params:
         settings=options("report"),
-        # The settings that made the results; how jobs run and what the report looks like is left out.
+        # The settings that made the results, not how jobs run and what the report looks like.
         run=lambda wildcards: spell_options(
             {"run": {key: SETTINGS[key] for key in SETTINGS if key not in ("execution", "report")}}
         ),
         code=code("report"),
     message:
         "Writing the report"
-    # It reads the folder by its layout: the names of some thousand files would be too long for a command line.
+    # It reads the folder by its layout: the names of some thousand files would be too long for a
+    # command line.
     shell:
-        'python "$SCRIPTS/report.py" --results results --whole {params.run} {params.settings} --output results/report'
+        'python "$SCRIPTS/report.py" --results results --whole {params.run} {params.settings}'
+        " --output results/report"
         " --log {log}"
         " -- {params:q}"

@@ -1,6 +1,6 @@
 # What evaluate jobs ask for, which grows with the candidates that they evaluate at once.
 def judge_cores(wildcards):
-    """Processors of a job: those of its workers; with `auto` eight, which --set-threads evaluate=N changes."""
+    """Processors of a job: of its workers; with `auto` eight, or by --set-threads evaluate=N."""
     workers = EXECUTION["workers"]
     return 8 if workers == "auto" else workers * effective("evaluation", wildcards)["threads"]
 

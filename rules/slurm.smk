@@ -1,4 +1,5 @@
-# What SLURM needs beside a profile: steady polling, patience, and an end to the jobs that a killed Snakemake left behind.
+# What SLURM needs beside a profile: steady polling, patience, and an end to the jobs that a killed
+# Snakemake left behind.
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,8 +10,8 @@ from archloop.cluster.waiting import be_patient
 def poll_steadily(plugin):
     """Look at the jobs at a fixed interval, slurm-init-seconds-before-status-checks.
 
-    By itself the plugin waits 10 s longer after every look at which no job had ended, up to three minutes: a cycle is a
-    chain of jobs of minutes to hours, and each would be noticed late.
+    By itself the plugin waits 10 s longer after every look at which no job had ended, up to three
+    minutes: a cycle is a chain of jobs of minutes to hours, and each would be noticed late.
     """
     plugin.Executor.next_seconds_between_status_checks = property(
         lambda self: self.workflow.executor_settings.init_seconds_before_status_checks,
@@ -33,7 +34,7 @@ def chosen_partition(name, asked):
 
 def end_jobs_of_a_killed_run():
     try:
-        # A machine may have SLURM's commands and no cluster: a run of its own does not wait for one.
+        # A machine may have SLURM's commands and no cluster: its own run does not wait for one.
         ids = end_orphans(Path.cwd(), answer_s=0 if workflow.local_exec else 60)
     except InputError as error:
         if not workflow.local_exec:
@@ -42,7 +43,8 @@ def end_jobs_of_a_killed_run():
         return
     if ids:
         logger.info(
-            f"SLURM still had jobs of an earlier run: {', '.join(ids)}; they are ended, their work is resumed"
+            f"SLURM still had jobs of an earlier run: {', '.join(ids)}; they are ended, their work"
+            " is resumed"
         )
 
 

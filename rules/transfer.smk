@@ -1,4 +1,5 @@
-# Candidates that no language model writes: of the seed families at random, or the designs of another chain.
+# Candidates that no language model writes: of the seed families at random, or the designs of
+# another chain.
 localrules:
     draw_families,
     transfer,
@@ -32,9 +33,11 @@ rule draw_families:
         seed=chain_seed,
         code=code("draw_families"),
     message:
-        "Chain {wildcards.chain}, cycle {wildcards.cycle}: drawing candidates at random, shard {wildcards.shard}"
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: drawing candidates at random, shard"
+        " {wildcards.shard}"
     shell:
-        'python "$SCRIPTS/draw_families.py" --chain {wildcards.chain} --cycle {wildcards.cycle} --shard {wildcards.shard}'
+        'python "$SCRIPTS/draw_families.py" --chain {wildcards.chain} --cycle {wildcards.cycle}'
+        " --shard {wildcards.shard}"
         " {params.shards} {params.candidates} {params.families} {params.seed}"
         " --output {output.candidates} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"
@@ -60,7 +63,8 @@ rule transfer:
         shards=options("cycle", only="shards"),
         code=code("transfer"),
     message:
-        "Chain {wildcards.chain}, cycle {wildcards.cycle}: taking the designs of its source, shard {wildcards.shard}"
+        "Chain {wildcards.chain}, cycle {wildcards.cycle}: taking the designs of its source, shard"
+        " {wildcards.shard}"
     shell:
         'python "$SCRIPTS/transfer.py"'
         " {params.corpus} --chain {wildcards.chain}"

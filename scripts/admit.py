@@ -1,4 +1,4 @@
-"""Give every candidate of a cycle its verdict and write the shard of the corpus that the cycle admits."""
+"""Give every candidate of a cycle its verdict, and write the corpus that the cycle adds."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Say of every job that failed in a run: which it was, where its log is, why it failed, and what to do."""
+"""Say of every job that failed in a run: where its log is, why it failed, and what to do."""
 
 import sys
 from pathlib import Path

@@ -49,7 +49,8 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
         write_json(output, {"trials": trials})
     if not works:
         raise InputError(
-            "no level of isolation works here: see the lines above, and docs/judge.md, The sandbox on a GPU"
+            "no level of isolation works here: see the lines above, and docs/judge.md, The sandbox"
+            " on a GPU"
         )
     logger.info("set execution.isolation to %s", works[0])
 

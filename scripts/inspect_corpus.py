@@ -39,12 +39,14 @@ ANSWERS = {
 def main(question, identity, results, chain, count) -> None:
     """Answer a QUESTION about a run.
 
-    counts: candidates and outcomes per cycle. best: the best programs. About the program with the id IDENTITY:
-    neighbours in the corpus; lineage: its prompt, references, adapter and seed; diff against its nearest neighbour.
+    counts: candidates and outcomes per cycle. best: the best programs. About the program with the
+    id IDENTITY: neighbours in the corpus; lineage: its prompt, references, adapter and seed; diff
+    against its nearest neighbour.
     """
     if question in ("neighbours", "lineage", "diff") and not identity:
         raise InputError(
-            f"{question} wants the id of a program, as in: inspect_corpus.py {question} main-01-0003"
+            f"{question} wants the id of a program, as in: inspect_corpus.py {question}"
+            " main-01-0003"
         )
     # A program may hold what a terminal obeys.
     click.echo(visible(ANSWERS[question](corpus.read_results(results, chain), identity, count)))

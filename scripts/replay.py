@@ -20,7 +20,8 @@ from archloop.workflow.cli import command, device_option, path_option, setting_o
 @device_option
 @setting_option("execution", "isolation", "See execution.isolation.")
 def main(identities: tuple[str, ...], results: Path, device: str, isolation: str) -> None:
-    """Recompute each candidate ID (prompt, program, evaluation, outcome) and compare it with its record.
+    """Recompute each candidate ID (prompt, program, evaluation, outcome) and compare it with its
+    record.
 
     Exit status 1 if anything differs.
     """

@@ -1,6 +1,7 @@
-"""Write the report of what a results folder holds: the page, the figures as SVG and PNG, the tables as CSV and parquet.
+"""Write the report of what a results folder holds: the page, its figures (SVG and PNG) and tables.
 
-By hand it takes whatever there is, a run in progress too: `python scripts/report.py --output results/partial`
+By hand it takes whatever there is, a run in progress too:
+`python scripts/report.py --output results/partial`
 """
 
 import json

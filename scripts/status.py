@@ -1,4 +1,4 @@
-"""Show how far a run is: chains, cycles, the funnel so far, jobs left, time left, and where the report is."""
+"""Show how far a run is: chains, cycles, outcomes so far, jobs left, time left, its report."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Take the designs that a chain admitted as the candidates of one shard, to be judged on another data set."""
+"""Take the designs that a chain admitted as candidates, to be judged on another data set."""
 
 import sys
 import time

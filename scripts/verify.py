@@ -1,7 +1,7 @@
-"""Check a results folder: every file's digest, lineage back to the seeds, every count; say what is stale or altered.
+"""Check a results folder: every file's digest, lineage back to the seeds, every count.
 
 python scripts/verify.py results/
-python scripts/verify.py results/ --note      # and leaves what it found in the folder, for the next report
+python scripts/verify.py results/ --note      # leaves what it found there, for the next report
 python scripts/verify.py results/ --record    # writes Snakemake's records again where they are lost
 """
 
@@ -14,10 +14,9 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.errors import InputError
-from archloop.files import write_json
 from archloop.report.parts import VERIFIED
 from archloop.tools.results_folder import ResultsFolder
-from archloop.tools.verify import not_as_recorded, summary, verify
+from archloop.tools.verify import leave_note, not_as_recorded, summary, verify
 from archloop.workflow.cli import command
 from archloop.workflow.snakemake_records import record
 
@@ -37,21 +36,20 @@ from archloop.workflow.snakemake_records import record
     help=f"Leave what was found in RESULTS/{VERIFIED}, for the next report.",
 )
 def main(results: Path, again: bool, noted: bool) -> None:
-    """Check the folder RESULTS against the provenance of its files; exit status 1 if anything is wrong."""
+    """Check the folder RESULTS by the provenance of its files; exit status 1 if one is wrong."""
     if again:
         count, stale = record(results, partial(not_as_recorded, ResultsFolder(results)))
         for line in stale:
             click.echo(f"will be made again: {line}")
         click.echo(f"{count} records written, {len(stale)} jobs to do again")
         return
+
     findings, counts = verify(results)
     for line in findings:
         click.echo(line)
-    said = summary(counts)
-    click.echo(said)
+    click.echo(summary(counts))
     if noted:
-        note = {"said": said, "findings": len(findings), "candidates": counts["candidates"]}
-        write_json(results / VERIFIED, note)
+        leave_note(results, findings, counts)
     if findings:
         raise InputError(f"{results}: {len(findings)} problems, listed above")
 

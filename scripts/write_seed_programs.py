@@ -1,4 +1,4 @@
-"""Write the programs of the seed corpus, in the form of candidates, so that they are measured as any candidate is."""
+"""Write the programs of the seed corpus as candidates, to be measured as any candidate is."""
 
 import sys
 from pathlib import Path

@@ -18,7 +18,7 @@ import archloop.finetuning.lower_layers as lower_layers
 from archloop.errors import InputError
 from archloop.files import sha256_text
 from archloop.finetuning.distributed import processes_for, run_distributed
-from archloop.finetuning.finetune import AdapterJob, RunRecord, finetune, train_adapter
+from archloop.finetuning.finetune import AdapterJob, FinetuningRecord, finetune, train_adapter
 from archloop.finetuning.objectives import Example, answer_logps, sft_loss
 from archloop.finetuning.train_loop import (
     Batching,
@@ -32,8 +32,8 @@ from archloop.finetuning.train_loop import (
 from archloop.finetuning.training_set import (
     CorpusProgram,
     JudgedProgram,
-    Programs,
     TrainingPair,
+    TrainingPrograms,
     TrainingSet,
     accuracy_weights,
     scored,
@@ -95,8 +95,8 @@ def job(tiny_model, folder, parent=None, loading=LOADING, code="", **changes) ->
     return AdapterJob(tiny_model, parent, folder / "adapter", folder / "state", settings, loading, 5, code)
 
 
-def run(tiny_model, folder, fresh=CORPUS, corpus=(), candidates=(), **changes) -> RunRecord:
-    programs = Programs(list(corpus), list(fresh), list(candidates))
+def run(tiny_model, folder, fresh=CORPUS, corpus=(), candidates=(), **changes) -> FinetuningRecord:
+    programs = TrainingPrograms(list(corpus), list(fresh), list(candidates))
     return finetune(programs, job(tiny_model, folder, **changes), "cpu")
 
 
@@ -278,7 +278,7 @@ def test_with_nothing_new_the_adapter_is_kept_unchanged(tiny_model, tmp_path, ze
     assert (tmp_path / "adapter" / "adapter_config.json").read_bytes() == (
         (zero / "adapter" / "adapter_config.json").read_bytes()
     )
-    assert record == RunRecord(device=None, tokens=0, pairs=0)
+    assert record == FinetuningRecord(device=None, tokens=0, pairs=0)
     before, after = (json.loads((folder / "adapter" / "training.json").read_text()) for folder in (zero, tmp_path))
     assert after == before | {"carried_on": True, "parent": module.sha256_file(parent)}
 
@@ -292,7 +292,7 @@ def test_pairs_that_are_too_long_are_left_out_and_counted(tiny_model, tmp_path):
 def test_the_record_of_a_run_says_where_it_ran_and_what_it_saw(tiny_model, tmp_path):
     record = run(tiny_model, tmp_path, fresh=CORPUS[:1])
     prompt, answer = encode_pair(load_tokenizer(tiny_model), CORPUS[0].prompt, CORPUS[0].program)
-    assert record == RunRecord(device="cpu", tokens=2 * (len(prompt) + len(answer)), pairs=1)
+    assert record == FinetuningRecord(device="cpu", tokens=2 * (len(prompt) + len(answer)), pairs=1)
 
 
 @pytest.mark.parametrize(("processes", "warned"), [(2, False), (3, True)])
@@ -415,7 +415,7 @@ def test_an_adapter_learns_in_float32_on_a_base_of_fewer_bits(tiny_model, tmp_pa
     assert training["losses"][1] < training["losses"][0] and training["loading"] == asdict(loading)
 
 
-def train_each(device: str, trainings: list[dict]) -> RunRecord:
+def train_each(device: str, trainings: list[dict]) -> FinetuningRecord:
     """Train one adapter after the other; return the run record of the last."""
     return [train_adapter(device=device, **arguments) for arguments in trainings][-1]
 

@@ -11,7 +11,7 @@ from sections import defaults
 
 from archloop.errors import InputError
 from archloop.finetuning.objectives import Example, Objective, answer_logps, dpo_losses, kto_losses, make_objective
-from archloop.finetuning.train_loop import Batching, Step, Training, plan_steps, train, trainable
+from archloop.finetuning.train_loop import Batching, Step, TrainingPlan, plan_steps, train, trainable
 from archloop.finetuning.training_set import JudgedProgram, TrainingPair, TrainingSet, make_training_set
 from archloop.model.adapters import attach_adapter
 from archloop.model.loading import load_model
@@ -51,8 +51,8 @@ FAILED = [
 OUTCOMES = ["forward", "construct"]
 
 
-def training(steps: list[Step], folder: Path, settings: Finetuning = SETTINGS) -> Training:
-    return Training(steps, settings, seed=3, checkpoint=folder / "checkpoint.pt", key="key")
+def training(steps: list[Step], folder: Path, settings: Finetuning = SETTINGS) -> TrainingPlan:
+    return TrainingPlan(steps, settings, seed=3, checkpoint=folder / "checkpoint.pt", key="key")
 
 
 @pytest.fixture

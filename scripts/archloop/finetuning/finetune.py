@@ -16,7 +16,7 @@ from archloop.finetuning.lower_layers import computed_once
 from archloop.finetuning.objectives import Example, make_objective
 from archloop.finetuning.train_loop import (
     Batching,
-    Training,
+    TrainingPlan,
     TrainingResult,
     plan_steps,
     rank,
@@ -24,8 +24,8 @@ from archloop.finetuning.train_loop import (
     trainable,
 )
 from archloop.finetuning.training_set import (
-    Programs,
     TrainingPair,
+    TrainingPrograms,
     TrainingSet,
     accuracy_weights,
     make_training_set,
@@ -67,7 +67,7 @@ class AdapterJob:
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class FinetuningRecord:
     """Where an adapter was trained and on how much; device: None where nothing was trained."""
 
     device: str | None
@@ -75,7 +75,9 @@ class RunRecord:
     pairs: int
 
 
-def finetune(programs: Programs, job: AdapterJob, device: str, gpus: int = 1) -> RunRecord:
+def finetune(
+    programs: TrainingPrograms, job: AdapterJob, device: str, gpus: int = 1
+) -> FinetuningRecord:
     """Write the adapter of a cycle to the folder `job.output`.
 
     gpus: how many share the work. Where nothing is new (nothing was admitted; with train_on
@@ -106,7 +108,7 @@ def finetune(programs: Programs, job: AdapterJob, device: str, gpus: int = 1) ->
     return run_distributed(processes, train_adapter, arguments, device)
 
 
-def train_adapter(training_set: TrainingSet, job: AdapterJob, device: str) -> RunRecord:
+def train_adapter(training_set: TrainingSet, job: AdapterJob, device: str) -> FinetuningRecord:
     """Train on the pairs that are not too long, write the adapter and its lineage.
 
     It may run in several processes at once: each trains its share, and all end with the same
@@ -139,7 +141,7 @@ def train_adapter(training_set: TrainingSet, job: AdapterJob, device: str) -> Ru
     }
     if rank() == 0:
         save_adapter(model, job.output, job.model_folder, lineage | counts)
-    return RunRecord(device, result.tokens, len(examples))
+    return FinetuningRecord(device, result.tokens, len(examples))
 
 
 def encode_examples(pairs: list[TrainingPair], job: AdapterJob) -> list[Example]:
@@ -219,7 +221,7 @@ def _train(
     settings = job.settings
     batching = Batching(settings.epochs, settings.batch_size, settings.accumulation, settings.order)
     installed = versions(("torch", "transformers", "peft"))
-    training = Training(
+    training = TrainingPlan(
         steps=plan_steps(examples, batching, job.seed),
         settings=settings,
         seed=job.seed,
@@ -239,7 +241,7 @@ def _train(
         ) from None
 
 
-def _keep_unchanged(parent: Path, output: Path, why: str) -> RunRecord:
+def _keep_unchanged(parent: Path, output: Path, why: str) -> FinetuningRecord:
     """Write the parent's adapter once more, with a lineage that says so."""
     logger.info("finetune: %s; the adapter is kept unchanged", why)
     for name in ("adapter_config.json", ADAPTER):
@@ -248,4 +250,4 @@ def _keep_unchanged(parent: Path, output: Path, why: str) -> RunRecord:
     lineage = read_json(parent.parent / LINEAGE)
     lineage |= {"parent": sha256_file(parent), "carried_on": True}
     write_json(output / LINEAGE, lineage)
-    return RunRecord(device=None, tokens=0, pairs=0)
+    return FinetuningRecord(device=None, tokens=0, pairs=0)

@@ -126,7 +126,7 @@ def make_objective(
     """
     if method == "sft":
         return SFT
-    reference = Reference(weights)
+    reference = ReferenceModel(weights)
     if method == "dpo":
         return dpo_objective(reference, settings.beta, settings.sft_weight)
     return kto_objective(reference, settings.beta, settings.sft_weight)
@@ -146,7 +146,7 @@ def sft_loss(model: LanguageModel, examples: list[Example], _: float) -> torch.T
 SFT = Objective(sft_loss, size=lambda example: len(example.answer))
 
 
-class Reference:
+class ReferenceModel:
     """The model as it was when the training began, pi_ref of both papers: its trainable weights,
     kept as a copy."""
 
@@ -166,7 +166,7 @@ class Reference:
         return answer_logps(model, pairs), reference
 
 
-def dpo_objective(reference: Reference, beta: float, sft_weight: float) -> Objective:
+def dpo_objective(reference: ReferenceModel, beta: float, sft_weight: float) -> Objective:
     """Return the objective of pairs (chosen, rejected), with the cross-entropy of the chosen
     answers by its weight."""
 
@@ -184,7 +184,7 @@ def dpo_objective(reference: Reference, beta: float, sft_weight: float) -> Objec
     return Objective(loss, size=lambda example: 1)
 
 
-def kto_objective(reference: Reference, beta: float, sft_weight: float) -> Objective:
+def kto_objective(reference: ReferenceModel, beta: float, sft_weight: float) -> Objective:
     """Return the objective of desirable and undesirable answers, with the cross-entropy of the
     desirable ones."""
 

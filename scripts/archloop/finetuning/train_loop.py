@@ -52,7 +52,7 @@ class Batching:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingPlan:
     """What a training is, beside its model, examples and objective.
 
     steps: as `plan_steps` makes them. settings: of the optimiser. checkpoint: where the state is
@@ -146,7 +146,7 @@ def plan_steps(examples: list[Example], batching: Batching, seed: int) -> list[S
 
 
 def train(
-    model: LanguageModel, examples: list[Example], objective: Objective, training: Training
+    model: LanguageModel, examples: list[Example], objective: Objective, training: TrainingPlan
 ) -> TrainingResult:
     """Train what is trainable of the model in place.
 
@@ -195,7 +195,7 @@ def train(
     return TrainingResult(losses, done.tokens)
 
 
-def _diverged(training: Training, step: int) -> InputError:
+def _diverged(training: TrainingPlan, step: int) -> InputError:
     section = training.section
     return InputError(
         f"{section}: step {step} of {len(training.steps)}: the loss or its gradient is no finite"

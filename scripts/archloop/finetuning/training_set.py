@@ -50,7 +50,7 @@ class JudgedProgram:
 
 
 @dataclass(frozen=True)
-class Programs:
+class TrainingPrograms:
     """All that a cycle may be trained on: the corpus before it, what it admitted, and all of its
     candidates.
 
@@ -128,10 +128,10 @@ def read_judged(path: Path) -> list[JudgedProgram]:
 
 def read_programs_to_train_on(
     corpus: Iterable[Path], admitted: Path, candidates: Path | None
-) -> Programs:
+) -> TrainingPrograms:
     """Return what the files of a cycle hold; candidates: None for sft."""
     judged = [] if candidates is None else read_judged(candidates)
-    return Programs(read_programs(corpus), read_programs([admitted]), judged)
+    return TrainingPrograms(read_programs(corpus), read_programs([admitted]), judged)
 
 
 def make_training_set(

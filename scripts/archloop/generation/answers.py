@@ -43,7 +43,7 @@ class Net(nn.Module):
 
 
 @dataclass(frozen=True)
-class Block:
+class FencedBlock:
     """A fenced block: its text without the fence's indent, what its fence says, whether a fence
     closes it."""
 
@@ -52,7 +52,7 @@ class Block:
     closed: bool
 
 
-def blocks(answer: str) -> list[Block]:
+def blocks(answer: str) -> list[FencedBlock]:
     """Return the fenced blocks of an answer, in their order; the last one may be open."""
     fenced = []
     position = 0
@@ -61,7 +61,7 @@ def blocks(answer: str) -> list[Block]:
         closing = _closing_fence(len(fence)).search(answer, opening.end())
         end = closing.start() if closing else len(answer)
         text = _without_indent(answer[opening.end() : end], before)
-        fenced.append(Block(text, label.strip().lower(), closing is not None))
+        fenced.append(FencedBlock(text, label.strip().lower(), closing is not None))
         if not closing:
             break
         # The rest of the closing fence's line opens nothing.

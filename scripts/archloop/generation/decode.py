@@ -58,7 +58,7 @@ class Decoder:
 
 
 @dataclass
-class Batch:
+class RunningBatch:
     """The sequences that run, a row each.
 
     cache: keys and values. mask: (rows, tokens in the cache), 1 where a row sees a token. logits:
@@ -277,7 +277,7 @@ def _run(decoder: Decoder, group: list[Sequence], prefix: SharedPrefix) -> Itera
     cache, mask, logits = read_prompts(
         decoder.model, prompts, prefix, decoder.tokenizer.pad_token_id
     )
-    batch = Batch(group, cache, mask, logits)
+    batch = RunningBatch(group, cache, mask, logits)
     while True:
         for row, token in enumerate(_next_tokens(decoder, batch)):
             void = append_token(batch.sequences[row], token, decoder)
@@ -293,7 +293,7 @@ def _run(decoder: Decoder, group: list[Sequence], prefix: SharedPrefix) -> Itera
         _advance(decoder, batch)
 
 
-def _next_tokens(decoder: Decoder, batch: Batch) -> list[int]:
+def _next_tokens(decoder: Decoder, batch: RunningBatch) -> list[int]:
     """Draw a token for each row.
 
     What rounding could tip is settled by logits of the sequence alone.
@@ -312,7 +312,7 @@ def _next_tokens(decoder: Decoder, batch: Batch) -> list[int]:
     return tokens
 
 
-def _leave_out_finished(batch: Batch) -> None:
+def _leave_out_finished(batch: RunningBatch) -> None:
     running = _running(batch.sequences)
     if len(running) == len(batch.sequences):
         return
@@ -323,7 +323,7 @@ def _leave_out_finished(batch: Batch) -> None:
     batch.sequences = running
 
 
-def _advance(decoder: Decoder, batch: Batch) -> None:
+def _advance(decoder: Decoder, batch: RunningBatch) -> None:
     """Read the last token of every row."""
     seen = batch.mask.new_ones(len(batch.sequences), 1)
     batch.mask = torch.cat([batch.mask, seen], dim=1)

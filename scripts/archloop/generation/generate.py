@@ -41,7 +41,7 @@ class ShardPrompt(PromptRow):
     shard: int
 
 
-class Candidate(ShardPrompt):
+class GeneratedCandidate(ShardPrompt):
     """A line of the candidates of a shard: the prompt, and the last answer to it.
 
     raw: the whole answer. program: the one in it, if any. stopped: why the answer ended. The tokens
@@ -77,7 +77,7 @@ class GenerationJob:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelAnswer:
     """One answer to a prompt.
 
     raw: its text, the response prefix included. new_tokens: that were sampled, those of dropped
@@ -91,7 +91,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class GenerationRecord:
     """What a job did.
 
     kept_from_earlier_runs: answers, earlier_s: seconds that were spent on them.
@@ -116,7 +116,7 @@ def prompts_of_shard(path: Path, shard: int, shards: int) -> list[ShardPrompt]:
 
 def generate(
     prompts: list[ShardPrompt], job: GenerationJob, device: str
-) -> tuple[list[Candidate], RunRecord]:
+) -> tuple[list[GeneratedCandidate], GenerationRecord]:
     """Return (candidates, run record) for the prompts of one shard, in their order."""
     started = time.monotonic()
     device = choose_device(device)
@@ -129,10 +129,10 @@ def generate(
     files = {name: file.sha256 for name, file in prepared.files.items()}
     key = sha256_text(repr(_lineage(prompts, job, files, digest)))
 
-    answers: list[list[Answer]] = [[] for _ in prompts]
+    answers: list[list[ModelAnswer]] = [[] for _ in prompts]
     with answer_log(job.log, key) as (finished, keep):
         for row in finished:
-            answers[row["position"]].append(Answer(**row["answer"]))
+            answers[row["position"]].append(ModelAnswer(**row["answer"]))
         earlier = max((row["seconds"] for row in finished), default=0.0)
 
         for position, answer in _missing_answers(prompts, answers, job, device):
@@ -143,7 +143,7 @@ def generate(
     candidates = []
     for prompt, attempts in zip(prompts, answers):
         candidates.append(_candidate(prompt, attempts, digest))
-    record = RunRecord(
+    record = GenerationRecord(
         device=device,
         new_tokens=sum(candidate["new_tokens"] for candidate in candidates),
         prompt_tokens=sum(candidate["prompt_tokens"] for candidate in candidates),
@@ -161,7 +161,7 @@ def choose_gpu(device: str, shard: int) -> str:
 
 
 def next_sequence(
-    tokenizer: Tokenizer, prompt: ShardPrompt, attempts: list[Answer], opening: str
+    tokenizer: Tokenizer, prompt: ShardPrompt, attempts: list[ModelAnswer], opening: str
 ) -> Sequence:
     """Return the answer to come: to the prompt, or to what is wrong with the answer before.
 
@@ -215,8 +215,8 @@ def _lineage(
 
 
 def _missing_answers(
-    prompts: list[ShardPrompt], answers: list[list[Answer]], job: GenerationJob, device: str
-) -> Iterator[tuple[int, Answer]]:
+    prompts: list[ShardPrompt], answers: list[list[ModelAnswer]], job: GenerationJob, device: str
+) -> Iterator[tuple[int, ModelAnswer]]:
     """Yield (position of the prompt, answer) as they end: all first answers, then all first
     repairs, and so on.
 
@@ -259,7 +259,7 @@ def _refusal(raw: str) -> tuple[str, str] | None:
     return check_program(extract_program(raw))
 
 
-def _wants_attempt(attempts: list[Answer], attempt: int) -> bool:
+def _wants_attempt(attempts: list[ModelAnswer], attempt: int) -> bool:
     """Tell whether the answer of that number is to be made: the first one, or one after a refused
     one."""
     if len(attempts) != attempt:
@@ -288,7 +288,7 @@ def _answer(
     sequences: dict[int, Sequence],
     job: GenerationJob,
     label: str,
-) -> Iterator[tuple[int, Answer]]:
+) -> Iterator[tuple[int, ModelAnswer]]:
     """Yield (position, answer) as the answers end."""
     if not sequences:
         return
@@ -310,7 +310,7 @@ def _answer(
             progress.step(note=f"{sampled} tokens")
 
             text = tokenizer.decode(sequence.new, skip_special_tokens=True)
-            answer = Answer(
+            answer = ModelAnswer(
                 raw=sequence.response_prefix + text,
                 prompt_tokens=len(sequence.prompt),
                 new_tokens=sequence.sampled,
@@ -319,7 +319,9 @@ def _answer(
             yield position_of[id(sequence)], answer
 
 
-def _candidate(prompt: ShardPrompt, attempts: list[Answer], adapter: str | None) -> Candidate:
+def _candidate(
+    prompt: ShardPrompt, attempts: list[ModelAnswer], adapter: str | None
+) -> GeneratedCandidate:
     """Return the candidate: the last answer, and the tokens of all of them with those of dropped
     lines."""
     prompt_tokens, new_tokens = 0, 0

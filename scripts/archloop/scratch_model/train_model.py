@@ -18,7 +18,7 @@ from archloop.allocation import keep_freed_memory
 from archloop.errors import InputError
 from archloop.files import sha256_text
 from archloop.finetuning.objectives import SFT, Example
-from archloop.finetuning.train_loop import Batching, Training, plan_steps, train
+from archloop.finetuning.train_loop import Batching, TrainingPlan, plan_steps, train
 from archloop.generation.prompts import PromptTexts
 from archloop.logs import get_logger
 from archloop.machine import choose_device, versions
@@ -109,7 +109,9 @@ def _examples(tokenizer: Tokenizer, pairs: list[tuple[str, str]], context: int) 
     return examples
 
 
-def _training(job: ScratchJob, examples: list[Example], pairs: list[tuple[str, str]]) -> Training:
+def _training(
+    job: ScratchJob, examples: list[Example], pairs: list[tuple[str, str]]
+) -> TrainingPlan:
     """Return so many steps as the settings say, over as many passes as they take."""
     settings = job.settings
     epochs = math.ceil(settings.steps * settings.batch_size / len(examples))
@@ -118,7 +120,7 @@ def _training(job: ScratchJob, examples: list[Example], pairs: list[tuple[str, s
 
     installed = versions(("torch", "transformers", "tokenizers"))
     options = sorted(dataclasses.asdict(settings).items())
-    return Training(
+    return TrainingPlan(
         steps=steps[: settings.steps],
         settings=settings,
         seed=seed,

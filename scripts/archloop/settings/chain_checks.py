@@ -110,7 +110,7 @@ def _check_finetuning(settings: Settings, name: str) -> None:
 
 
 def _check_method(settings: Settings, name: str, cycle: int) -> None:
-    """Refuse what dpo and kto cannot use: references in prompts, the accuracy of failed programs."""
+    """Refuse what dpo and kto cannot use: references in prompts, accuracies of failed programs."""
     finetuning = effective(settings, "finetuning", name, cycle)
     prompts = effective(settings, "prompts", name, cycle)
     method = finetuning["method"]

@@ -82,7 +82,7 @@ def repeat_name(chain: str, number: int) -> str:
 
 
 def _same_repeat(reference: str, number: int, chains: Mapping[str, ChainSettings]) -> str:
-    """Return a start or source (`main`, `main/18`) in the repeat of this number, if there is one."""
+    """Return a start or source (`main`, `main/18`) for a repeat of this number, if there is one."""
     other, slash, cycle = reference.partition("/")
     named = chains.get(other, {})
     if named.get("repeats", 1) < number:
@@ -282,7 +282,7 @@ def ancestors(settings: Settings, chain: str) -> Iterator[Cell]:
 
 
 def _cell(settings: Settings, reference: str) -> Cell:
-    """Return the cell that a start or source names; `main` is its last cycle, `main/18` that one."""
+    """Return the cell of a start or source: `main` is its last cycle, `main/18` the one given."""
     name, _, cycle = reference.partition("/")
     if name in (SEED, BASE):
         return Cell(name, 0)

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from archloop.errors import InputError
-from archloop.files import read_json
+from archloop.files import read_json, write_json
 from archloop.layout import (
     CANDIDATES,
     PROVENANCE_SUFFIX,
@@ -71,6 +71,13 @@ def summary(counts: Counter[str]) -> str:
     looked_at = ", ".join(f"{counts[name]} {name}" for name in LOOKED_AT)
     found = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
     return f"{looked_at}: {found}"
+
+
+def leave_note(results: Path, findings: list[str], counts: Counter[str]) -> None:
+    """Leave in the folder what was found, for the next report."""
+    candidates = counts["candidates"]
+    note = {"said": summary(counts), "findings": len(findings), "candidates": candidates}
+    write_json(results / VERIFIED, note)
 
 
 def not_as_recorded(folder: ResultsFolder, path: Path, provenance: Provenance) -> str | None:
