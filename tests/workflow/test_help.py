@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from doc_blocks import ROOT
 
 from archloop.settings.schema import section as keys_of
-from archloop.workflow.cli import Value, setting_option
+from archloop.workflow.cli import SettingValue, setting_option
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from archloop.workflow.cli import Value, setting_option
     ],
 )
 def test_an_option_shows_what_it_takes(section, key, shown):
-    assert Value(keys_of(section)[key]).get_metavar(None, None) == shown
+    assert SettingValue(keys_of(section)[key]).get_metavar(None, None) == shown
 
 
 @pytest.mark.parametrize("required", [True, False])
