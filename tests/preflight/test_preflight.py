@@ -551,7 +551,12 @@ def test_how_a_gpu_may_be_shared_is_said(made, monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path / "mps"))
     node = report(gpus=node_probe.find_gpus(), shares_gpu=node_probe.shares_gpu())
     assert node.gpus == [Gpu("NVIDIA H100 80GB HBM3", 81559 * 2**20, "Exclusive_Process")]
-    warnings = told(check_gpu(made(loading={"quantization": "none"}), node), "device", WARNING)
+    findings = [*check_gpu(made(loading={"quantization": "none"}), node)]
+    found = "NVIDIA H100 80GB HBM3 (86 GB) on n1, compute mode Exclusive_Process, MPS runs"
+    assert told(findings, "device", OK) == found
+    (quiet,) = check_gpu(made(), report(gpus=[Gpu("H100", 80 * GB, "Default")], shares_gpu=False))
+    assert quiet.what == "H100 (80 GB) on n1, compute mode Default, no MPS"
+    warnings = told(findings, "device", WARNING)
     assert "Exclusive_Process lets one process at a time" in warnings and "MPS serves n1" in warnings
 
 

@@ -203,7 +203,8 @@ def check_gpu(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
     elif gpus:
         known = [gpu.bytes for gpu in gpus if gpu.bytes]
         smallest = min(known, default=None)
-        yield ok("device", f"{names} on {node.node}", gpus=count, gpu_bytes=smallest)
+        text = f"{names} on {node.node}, {_use_by_processes(node)}"
+        yield ok("device", text, gpus=count, gpu_bytes=smallest)
         yield from _sharing(node)
     elif run.slurm and run.finetuning_request():
         text = f"jobs ask for a GPU, but {node.node} shows none: they would run on its CPU"
@@ -221,6 +222,13 @@ def _with_memory(gpu: Gpu) -> str:
         return gpu.name
     size = gigabytes(gpu.bytes, 0)
     return f"{gpu.name} ({size})"
+
+
+def _use_by_processes(node: NodeReport) -> str:
+    """Return how processes may use the GPUs: their compute mode, and whether MPS runs."""
+    modes = ", ".join(sorted({gpu.mode or "unknown" for gpu in node.gpus}))
+    mps = "MPS runs" if node.shares_gpu else "no MPS"
+    return f"compute mode {modes}, {mps}"
 
 
 def _sharing(node: NodeReport) -> Iterator[Finding]:
