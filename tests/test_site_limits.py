@@ -30,8 +30,8 @@ def test_limits_of_control_groups_are_the_tightest_up_to_the_root(tmp_path):
     ):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / name).write_text(f"{value}\n")
-    (tmp_path / "cgroup").write_text("0::/a/b\n")
-    found = site_limits.group_limits(tmp_path, tmp_path / "cgroup")
+    write(tmp_path, {"self/cgroup": "0::/a/b\n"})
+    found = site_limits.group_limits(tmp_path, tmp_path)
     assert found == {"pids.max": "100", "memory.max": "2000", "cpu.max": "200000 100000"}
 
 
@@ -49,20 +49,20 @@ def test_limits_of_the_first_version_of_control_groups_are_found_at_their_roots(
     }
     write(tmp_path, files)
     lines = "4:pids:/docker/a\n3:memory:/docker/a\n2:cpu:/slow\n1:name=systemd:/docker:b/../../../..\n"
-    (tmp_path / "cgroup").write_text(lines)
-    found = site_limits.group_limits(tmp_path, tmp_path / "cgroup")
+    write(tmp_path, {"self/cgroup": lines})
+    found = site_limits.group_limits(tmp_path, tmp_path)
     assert found == {"pids.max": "50", "memory.limit_in_bytes": "1000", "cpu.cfs_quota_us": "50000"}
 
 
 def test_without_control_groups_nothing_is_found(tmp_path):
-    assert site_limits.group_limits(tmp_path, tmp_path / "cgroup") == {}
+    assert site_limits.group_limits(tmp_path, tmp_path) == {}
 
 
 def test_a_number_as_large_as_this_is_no_limit(tmp_path):
-    (tmp_path / "cgroup").write_text("0::/\n")
+    write(tmp_path, {"self/cgroup": "0::/\n"})
     for number, found in ((2**60, {}), (-1, {}), (0, {"memory.max": "0"}), (2**60 - 1, {"memory.max": str(2**60 - 1)})):
         write(tmp_path, {"memory.max": str(number)})
-        assert site_limits.group_limits(tmp_path, tmp_path / "cgroup") == found
+        assert site_limits.group_limits(tmp_path, tmp_path) == found
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ control groups, or by what is left. Standard library only.
 import contextlib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-GROUPS, PROC = Path("/sys/fs/cgroup"), Path("/proc")
+from archloop import control_groups
+from archloop.control_groups import GROUPS, PROC
+
 # A judge's own process and its server, which every candidate shares, in MB.
 SHARED_MB = 2000
 # Threads that wait in a busy loop slow down all that run beside them; after a short spin they
@@ -18,9 +19,15 @@ SHARED_MB = 2000
 PATIENT = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 
 # glibc's mallopt, by the numbers in malloc.h.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD = -1
+M_TOP_PAD = -2
+M_MMAP_MAX = -4
 # No block apart from the heap, none of the heap given back, which grows by this many bytes at once.
-KEEP = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**26}
+KEEP = {
+    M_MMAP_MAX: 0,
+    M_TRIM_THRESHOLD: 2**31 - 1,
+    M_TOP_PAD: 2**26,
+}
 
 
 def wait_patiently() -> None:
@@ -61,7 +68,12 @@ def processors(allocated: int | None = None, groups: Path = GROUPS, proc: Path =
     They are bounded by its affinity and the quotas of its control groups. allocated: what the job
     was given by whoever started it; None is no bound.
     """
-    bounds: list[float] = [len(os.sched_getaffinity(0)), *_quotas(groups, proc)]
+    bounds: list[float] = [len(os.sched_getaffinity(0))]
+    limits = control_groups.tightest(groups, proc)
+    for name in control_groups.CPU_FILES:
+        if name in limits:
+            bounds.append(limits[name].amount)
+
     if allocated is not None:
         bounds.append(allocated)
     return max(1, int(min(bounds)))
@@ -73,10 +85,17 @@ def memory_mb(allocated: int | None = None, groups: Path = GROUPS, proc: Path = 
     It is bounded by what is available and what its control groups allow. allocated: memory of the
     whole job in MB, where it was given any; None is no bound.
     """
-    bounds = [size // 2**20 for size in _memory_limits(groups, proc)]
-    available = re.search(r"^MemAvailable:\s+(\d+) kB", _read(proc / "meminfo"), re.MULTILINE)
-    if available:
-        bounds.append(int(available[1]) // 1024)
+    bounds = []
+    limits = control_groups.tightest(groups, proc)
+    for name in control_groups.MEMORY_FILES:
+        if name in limits:
+            bounds.append(int(limits[name].text) // 2**20)
+
+    with contextlib.suppress(OSError):
+        text = (proc / "meminfo").read_text(encoding="utf-8")
+        available = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+        if available:
+            bounds.append(int(available[1]) // 1024)
     if allocated is not None:
         bounds.append(allocated)
     return min(bounds, default=SHARED_MB)
@@ -99,50 +118,3 @@ def choose_workers(
     by_processors = cores // threads
     by_memory = (memory - SHARED_MB) // candidate_mb
     return max(1, min(by_processors, by_memory))
-
-
-def _control_groups(groups: Path, proc: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's control group and of those above it.
-
-    controller: `cpu` or `memory`; version 1 has groups of their own for each.
-    """
-    for line in _read(proc / "self" / "cgroup").splitlines():
-        _, names, path = line.split(":", 2)
-        if names and controller not in names.split(","):
-            continue
-        root = groups / controller if names else groups
-
-        # In a container the path may be that outside of it; what binds it is then at the root.
-        folder = root / path.lstrip("/")
-        while folder != root:
-            yield folder
-            folder = folder.parent
-        yield root
-
-
-def _quotas(groups: Path, proc: Path) -> Iterator[float]:
-    """Yield processors that control groups allow, as a fraction of time."""
-    for folder in _control_groups(groups, proc, "cpu"):
-        quota, _, period = _read(folder / "cpu.max").partition(" ")
-        if not quota:  # version 1
-            quota = _read(folder / "cpu.cfs_quota_us")
-            period = _read(folder / "cpu.cfs_period_us")
-        if quota.isdecimal() and period.isdecimal() and int(period):
-            yield int(quota) / int(period)
-
-
-def _memory_limits(groups: Path, proc: Path) -> Iterator[int]:
-    """Yield the bytes that control groups allow."""
-    for folder in _control_groups(groups, proc, "memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            limit = _read(folder / name)
-            if limit.isdecimal():
-                yield int(limit)
-
-
-def _read(path: Path) -> str:
-    """Return what a file of the kernel says, nothing where it is not there."""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+from archloop import control_groups
+from archloop.control_groups import GROUPS, PROC
+
 # Limit -> (what ulimit calls it, what it is of, bytes in the unit that people say it in).
 NAMES = {
     "RLIMIT_CPU": ("-t", "s of processor time", 1),
@@ -23,16 +25,7 @@ NAMES = {
     "RLIMIT_STACK": ("-s", "MB of stack", 2**20),
     "RLIMIT_NPROC": ("-u", "processes and threads of the user", 1),
 }
-# Files of control groups, of version 2 and of version 1.
-GROUP_FILES = (
-    "pids.max",
-    "memory.max",
-    "memory.limit_in_bytes",
-    "cpu.max",
-    "cpu.cfs_quota_us",
-)
 STACK = 8 * 2**20  # as Linux has it; the C library takes it for the stack of every thread, too
-NO_LIMIT = 2**60  # version 1 writes the largest number of pages where there is none
 
 
 @dataclass(frozen=True)
@@ -125,42 +118,10 @@ def inherited() -> SiteLimits:
     return SiteLimits(hard_limits(), group_limits(), os.cpu_count(), affinity)
 
 
-def group_limits(groups: Path = GROUPS, own: Path = OWN_GROUP) -> dict[str, str]:
-    """Return the tightest value of each of GROUP_FILES, up to the roots of the control groups.
-
-    groups: where they are mounted. own: the file that names those of a process.
-    """
-    found: dict[str, str] = {}
-    try:
-        lines = own.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return found
-
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        root = groups / controllers.removeprefix("name=")
-        start = root / path.lstrip("/")
-        for folder in (start, *start.parents):
-            if folder == groups or not folder.is_relative_to(groups):
-                break
-            _read_limits(folder, found)
-        _read_limits(root, found)  # in a container what binds it lies at the root
-    return found
-
-
-def _read_limits(folder: Path, found: dict[str, str]) -> None:
-    """Put the limits of one control group into `found` where they are tighter than those there."""
-    for name in GROUP_FILES:
-        try:
-            text = (folder / name).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-
-        first = text.split()[0] if text else "max"
-        if first == "max" or not 0 <= int(first) < NO_LIMIT:
-            continue
-        if name not in found or int(first) < int(found[name].split()[0]):
-            found[name] = text
+def group_limits(groups: Path = GROUPS, proc: Path = PROC) -> dict[str, str]:
+    """Return file of control groups -> its tightest value, as the kernel writes it."""
+    limits = control_groups.tightest(groups, proc)
+    return {name: limit.text for name, limit in limits.items()}
 
 
 def of_memory() -> str | None:
@@ -193,7 +154,7 @@ def as_line(limits: SiteLimits) -> str:
         allowed = limits.hard[name]
         if allowed is not None:
             parts.append(f"{name} {_amount(allowed, unit)} {what}")
-    for name in GROUP_FILES:
+    for name in control_groups.FILES:
         if name in limits.groups:
             parts.append(f"{name} {limits.groups[name]}")
 
