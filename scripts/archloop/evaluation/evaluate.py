@@ -124,13 +124,6 @@ def evaluate(
         evaluated = shard.judge_all(programs, devices, workers)
         _check_machine(judge, settings, devices[0], list(evaluated.values()))
 
-    records: list[CandidateRecord] = []
-    measured = {}
-    for row in candidates:
-        own = evaluated[row["program"]]
-        records.append({"id": row["id"], "key": own.key, **_part(own.record, FIELDS)})
-        measured[row["id"]] = _part(own.record, MEASURED)
-
     known = sum(each.known for each in evaluated.values())
     repeated = len(candidates) - len(programs)
     run_record: ShardRunRecord = {
@@ -142,9 +135,21 @@ def evaluate(
         "reused": known + repeated,
         "seconds": round(time.monotonic() - started, 2),
         "versions": judge.versions,
-        "candidates": measured,
+        "candidates": {
+            row["id"]: _part(evaluated[row["program"]].record, MEASURED) for row in candidates
+        },
     }
-    return records, run_record
+    return _records(candidates, evaluated), run_record
+
+
+def _records(
+    candidates: list[ProgramRow], evaluated: Mapping[str | None, _Evaluated]
+) -> list[CandidateRecord]:
+    records: list[CandidateRecord] = []
+    for row in candidates:
+        own = evaluated[row["program"]]
+        records.append({"id": row["id"], "key": own.key, **_part(own.record, FIELDS)})
+    return records
 
 
 def _part(record: Record, names: tuple[str, ...]) -> Record:

@@ -179,32 +179,48 @@ def _train(
     check_budget(registered, settings.parameter_budget)
     stages.end("build")
 
-    def count_others(loss: torch.Tensor) -> None:
-        """Count what the result depends on beside the registered parameters: weights in a closure,
-        or in a list.
-        """
-        others = sum(weight.numel() for weight in unregistered(loss, model))
-        report.parameters = registered + others
-        check_budget(report.parameters, settings.parameter_budget)
-
     data = source.data
+    look = _budget_check(model, registered, settings.parameter_budget, report)
+    train_epoch = epoch_trainer(model, data.train_images, data.train_labels, prepare, plan, look)
+
+    def predict(images: torch.Tensor) -> bytes:
+        predicted = _predict(model, images, prepare, data.classes, plan)
+        stages.end("predict")
+        return predicted
+
     predictions = []
-    train_epoch = epoch_trainer(
-        model, data.train_images, data.train_labels, prepare, plan, count_others
-    )
     for _ in range(settings.epochs):
         epoch, losses = train_epoch()
         report.epochs.append({"repeat": 0, **epoch})
         report.losses += losses
         stages.end("train")
-        predictions.append(_predict(model, data.validation_images, prepare, data.classes, plan))
-        stages.end("predict")
+        predictions.append(predict(data.validation_images))
+    predictions.append(predict(data.test_images))
 
-    predictions.append(_predict(model, data.test_images, prepare, data.classes, plan))
-    stages.end("predict")
-    every = math.ceil(len(report.losses) / CURVE_POINTS) or 1
-    report.losses = report.losses[::every]
+    report.losses = _curve(report.losses)
     return predictions
+
+
+def _budget_check(
+    model: torch.nn.Module, registered: int, budget: int, report: CandidateReport
+) -> Callable[[torch.Tensor], None]:
+    """Return a function of a loss that counts, into the report, all weights that it depends on.
+
+    registered: parameters of the network. Others lie in a closure, or in a list.
+    """
+
+    def count_others(loss: torch.Tensor) -> None:
+        others = sum(weight.numel() for weight in unregistered(loss, model))
+        report.parameters = registered + others
+        check_budget(report.parameters, budget)
+
+    return count_others
+
+
+def _curve(losses: list[float]) -> list[float]:
+    """Return the losses of at most CURVE_POINTS steps, evenly spread."""
+    every = math.ceil(len(losses) / CURVE_POINTS) or 1
+    return losses[::every]
 
 
 def _check_untrained(
