@@ -61,7 +61,7 @@ def _roots(groups: Path, controllers: str) -> list[Path]:
     if not controllers:
         return [groups]
     names = controllers.removeprefix("name=")
-    # Controllers that share a hierarchy lie under their joined name, and mostly under each name too.
+    # Controllers that share a hierarchy lie under their joined name, mostly under each one's too.
     return [groups / name for name in dict.fromkeys([names, *names.split(",")])]
 
 

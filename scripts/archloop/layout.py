@@ -1,7 +1,7 @@
-"""Where everything lies: the repository's own files, and what a run leaves below results/ and resources/.
+"""Where everything lies: the repository's own files, and what a run leaves.
 
-The one home of these names: folders, files, the ids of candidates, and which shard a candidate is in. Standard library
-only, for every start of Snakemake reads it.
+The one home of these names: folders, files, the ids of candidates, and which shard a candidate is
+in. Standard library only, for every start of Snakemake reads it.
 """
 
 import re
@@ -26,7 +26,7 @@ PROVENANCE_SUFFIX = ".provenance"
 # The chain of cycle 0 alone: the seed corpus and the first adapter.
 SEED = "seed"
 
-# Files of a cycle's folder. Of cycle 0 there are the corpus, the adapter, and generated/ and evaluated/.
+# Files of a cycle's folder. Cycle 0 has the corpus, the adapter, generated/ and evaluated/ alone.
 PROMPTS = "prompts.jsonl"
 CANDIDATES = "candidates.parquet"
 CORPUS = "corpus.parquet"
@@ -35,7 +35,8 @@ ADAPTER = "adapter/adapter_model.safetensors"
 TRAINING = "adapter/training.json"
 ADAPTER_CONFIG = "adapter/adapter_config.json"
 ADAPTER_RUN_RECORD = "adapter/run.json"
-# Files of cycle 0 alone: programs of a LEMUR checkout that were not taken, and what the corpus left out.
+# Files of cycle 0 alone: programs of a LEMUR checkout that were not taken, and what the corpus left
+# out.
 LEFT_OUT = "left_out.json"
 DROPPED = "dropped.json"
 # Files of a chain's folder, and of the results.
@@ -67,7 +68,10 @@ class Cell(NamedTuple):
 
 
 def cell_of(path: Path) -> Cell | None:
-    """Return the cell that a path below results/ (CHAIN/cycle-3/...) is in; None where it is in no cycle's folder."""
+    """Return the cell that a path below results/ (CHAIN/cycle-3/...) is in.
+
+    None where it is in no cycle's folder.
+    """
     if len(path.parts) < 2:
         return None
     found = CYCLE_FOLDER.fullmatch(path.parts[1])
@@ -84,7 +88,10 @@ def cells_with(results: Path, name: str = "", chain: str = "*") -> list[Cell]:
 
 
 def generated(shard: int | str) -> str:
-    """Return the file of a shard's candidates, below the folder of the cycle. shard: a number, or `{shard}`."""
+    """Return the file of a shard's candidates, below the folder of the cycle.
+
+    shard: a number, or `{shard}`.
+    """
     return f"generated/{shard}.jsonl"
 
 

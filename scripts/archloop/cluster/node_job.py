@@ -28,6 +28,7 @@ def run_on_node(
     log: is given a line every minute of how long it has been waiting.
     """
     small = dict(request)
+    # They would go before what is asked for here.
     for key in ("mem_mb_per_cpu", "cpus_per_gpu"):
         small.pop(key, None)
     if request.get("gpu"):
@@ -67,6 +68,7 @@ def _wait_for(command: list[str], timeout_s: float, log: Callable[[str], None]) 
                         f" waiting up to {duration(timeout_s)}"
                     )
 
+                # It may be called again: nothing of the output is lost.
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     patience = min(LOG_EVERY_S, timeout_s - waited)
                     output, errors = started.communicate(timeout=patience)

@@ -49,7 +49,7 @@ def _jobs_of(folder: Path, answer_s: float) -> list[str]:
     here = os.path.realpath(folder)
     found = set()
     for line in _ask(answer_s, "squeue", "--me", "--noheader", "--format=%A|%j|%Z").splitlines():
-        fields = line.split("|", 2)
+        fields = line.split("|", 2)  # a folder's name may hold the separator, so it comes last
         if len(fields) == 3:
             job, name, working_folder = fields
             if name.startswith(PREFIX) and os.path.realpath(working_folder) == here:

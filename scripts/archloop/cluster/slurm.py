@@ -274,6 +274,7 @@ def minutes(limit: str) -> int | None:
     days, _, clock = limit.rpartition("-")
     parts = [int(part) for part in clock.split(":")]
 
+    # What follows days begins with hours; a single number is minutes.
     if days:
         hours, more = (parts + [0, 0])[:2]
         return int(days) * 1440 + hours * 60 + more

@@ -55,6 +55,7 @@ def be_patient(plugin: Any, log: Callable[[str], None]) -> None:
             return Submission(call, log)
         return subprocess.Popen(call, **options)
 
+    # The module's names with another Popen, for the plugin alone.
     plugin.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": popen})
     plugin.query_job_status = requeueing(plugin.query_job_status, log)
     cancel = plugin.Executor.cancel_jobs
@@ -96,6 +97,7 @@ class Submission:
                 what = "takes no more jobs for now" if full else "does not answer"
                 self.log(f"SLURM {what} ({why[0]}); submissions wait, what runs goes on")
                 logged = True
+            # Nothing was taken; a controller that was away may have taken the job all the same.
             if full:
                 given_up.wait(AGAIN_S)
                 continue

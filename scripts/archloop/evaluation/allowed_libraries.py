@@ -98,8 +98,8 @@ PARTS = {
     "gc": "collect",
     "inspect": "Parameter isclass isfunction ismethod signature",
     "json": "dumps loads",
-    "logging": """CRITICAL DEBUG ERROR INFO WARNING Formatter Logger NullHandler StreamHandler basicConfig debug error
-        getLogger info warning""",
+    "logging": """CRITICAL DEBUG ERROR INFO WARNING Formatter Logger NullHandler StreamHandler
+        basicConfig debug error getLogger info warning""",
     "os": "environ getenv",
     "sys": "float_info maxsize version version_info",
     "time": "monotonic perf_counter time",
@@ -115,11 +115,13 @@ PARTS = {
 }
 # Below a module whose names may be used, what may not be reached.
 DENIED = {
-    "torch": """UntypedStorage TypedStorage compile from_file load save seed set_default_device set_default_dtype
-        set_default_tensor_type set_num_interop_threads set_num_threads set_rng_state use_deterministic_algorithms""",
+    "torch": """UntypedStorage TypedStorage compile from_file load save seed set_default_device
+        set_default_dtype set_default_tensor_type set_num_interop_threads set_num_threads
+        set_rng_state use_deterministic_algorithms""",
     "torch.random": "seed set_rng_state",
     "torchvision": "get_image_backend set_image_backend set_video_backend",
-    "numpy": "DataSource fromfile genfromtxt load loadtxt memmap save savetxt savez savez_compressed",
+    "numpy": """DataSource fromfile genfromtxt load loadtxt memmap save savetxt savez
+        savez_compressed""",
     "numpy.random": "seed",
     "random": "SystemRandom seed setstate",
     "operator": "attrgetter methodcaller",

@@ -5,7 +5,9 @@ Runs as a process of its own (`main`). An order is a packet on the socket that i
 what the candidate prints, and the supervisor's report go. The server reads none of them, so nothing
 of one candidate is in the memory that the next one starts from; nor has it any label that scores.
 
-    judge -- fork server (this) -- supervisor, trusted: watches time, memory, threads, disk -- candidate, in its sandbox
+    judge -- fork server (this) -- supervisor, trusted -- candidate, in its sandbox
+
+The supervisor watches time, memory, threads and disk.
 """
 
 import contextlib
@@ -66,7 +68,8 @@ def serve(data_file: str, metadata_file: str, channel: int) -> None:
 
     torch.set_num_threads(1)  # a pool of threads would not survive the fork
     train_candidate.warm_up()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for supervisors that have ended
+    # A collection would write to every object, and so copy the pages that all candidates share.
     gc.collect()
     gc.freeze()
 
@@ -74,7 +77,7 @@ def serve(data_file: str, metadata_file: str, channel: int) -> None:
         orders.send(f"ready {torch.backends.cpu.get_cpu_capability()}".encode())
         while True:
             text, descriptors, _, _ = socket.recv_fds(orders, LARGEST_ORDER, 4)
-            if not text:
+            if not text:  # the judge has closed its end
                 return
             fork_supervisor(text, descriptors, data)
             for descriptor in descriptors:
@@ -102,7 +105,10 @@ def fork_supervisor(text: bytes, descriptors: list[int], data: CandidateData) ->
 
 
 def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int, wait: int) -> None:
-    """Be the candidate's process: go into the sandbox, train, write the result, end. Never returns."""
+    """Be the candidate's process: go into the sandbox, train, write the result, end.
+
+    Never returns.
+    """
     try:
         if not os.read(wait, 1):  # the supervisor has ended
             os._exit(1)
@@ -123,13 +129,13 @@ def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int,
         report, predictions = train_candidate.run(
             request.program, data, request.settings, request.seed, request.device, request.images
         )
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # the program may have put anything in its place
             sys.stdout.flush()
 
         header = report.to_json()
         nonce = bytes.fromhex(request.nonce)
         answer = memoryview(nonce + len(header).to_bytes(4, "little") + header + predictions)
-        while answer:
+        while answer:  # a pipe takes as much as it has room for
             answer = answer[os.write(RESULT, answer) :]
     finally:
         os._exit(0)
@@ -185,6 +191,7 @@ def arrange(descriptors: list[int], ready: int) -> None:
         os.dup2(descriptor, ASIDE + number)
     for number in range(len(wanted)):
         os.dup2(ASIDE + number, number)
+    # The judge's socket, and whatever else came with the fork.
     os.closerange(len(wanted), 1 << 20)
 
 

@@ -138,7 +138,10 @@ class Judge:
         self.folder_lock.close()
 
     def _write_data(self) -> None:
-        """Write what the server and its candidates may see of the data set: no label that scores."""
+        """Write what the server and its candidates may see of the data set.
+
+        No label that scores is among it.
+        """
         train_images, train_labels = read_split(self.dataset, "train")
         tensors = {"train_images": train_images, "train_labels": train_labels}
         for split in ("validation", "test"):
@@ -280,6 +283,7 @@ class Judge:
         pipes = {name: os.pipe() for name in limits}
         reading = {name: pipe[0] for name, pipe in pipes.items()}
         writing = [pipe[1] for pipe in pipes.values()]
+        # A file without a name, that no other candidate finds.
         asked = os.memfd_create("request", os.MFD_CLOEXEC)
         try:
             with open(asked, "wb", closefd=False) as opened:
@@ -287,6 +291,7 @@ class Judge:
             os.lseek(asked, 0, os.SEEK_SET)
             server = self._send(order, [asked, *writing])
         finally:
+            # With one that stays open here no pipe would come to its end.
             for descriptor in (asked, *writing):
                 os.close(descriptor)
 
@@ -299,6 +304,7 @@ class Judge:
         except ValueError:
             with self.lock:
                 why = server.last_words()
+                # Another thread may have started the next one already.
                 if self.server is server:
                     self._stop()
             raise RuntimeError(f"the judge's own process ended ({why})") from None
@@ -343,6 +349,7 @@ def _lock(folder: Path) -> IO[str]:
     """Return an open file that marks a folder of a judge as in use for as long as this process
     lives.
     """
+    # It gets its name once it is locked: another judge may look for stale folders at any moment.
     lock = open(folder / f"{LOCK}.new", "w")  # noqa: SIM115 (it stays open)
     fcntl.flock(lock, fcntl.LOCK_EX)
     (folder / f"{LOCK}.new").rename(folder / LOCK)
@@ -350,9 +357,9 @@ def _lock(folder: Path) -> IO[str]:
 
 
 def _remove_stale(temporary: Path) -> None:
-    """Delete what judges of this user that were killed have left in the folder for temporary files."""
+    """Delete what killed judges of this user have left in the folder for temporary files."""
     for folder in temporary.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it is locked, or not yet: its judge is at work
             if folder.lstat().st_uid != os.geteuid() or folder.is_symlink():
                 continue
             with open(folder / LOCK) as lock:

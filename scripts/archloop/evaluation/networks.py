@@ -42,7 +42,7 @@ class Stop(Exception):
 def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and torch's generators."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # it takes no more bits
     torch.manual_seed(seed)
 
 
@@ -77,6 +77,7 @@ def checked(build: Builder, in_shape: tuple[int, ...], classes: int) -> torch.nn
     assert tried is not None  # on a real device it raises
     model, answer = tried
 
+    # A subclass of Tensor could say anything of itself.
     if type(answer) is not torch.Tensor or not answer.is_floating_point():
         kind = type(answer).__name__
         raise Stop("forward", f"returns a {kind}, no tensor of floating point numbers")
@@ -132,6 +133,7 @@ def without_numbers(model: torch.nn.Module) -> torch.nn.Module:
     if all(weight.is_meta for weight in parameters_of(model)):
         return model
 
+    # This makes a parameter of each place that a shared one stands in.
     model.to("meta")
     first: dict[int, torch.nn.Parameter | None] = {}
     for module, name, identity in before:
@@ -183,6 +185,7 @@ def unregistered(value: torch.Tensor, model: torch.nn.Module) -> list[torch.Tens
     seen = set()
     to_do = [value.grad_fn]
 
+    # The graph is as deep as the network, so without recursion.
     while to_do:
         node = to_do.pop()
         if node is None or node in seen:
@@ -236,6 +239,7 @@ def built_to_train(
     """
     seed_everything(seed)
 
+    # Has torch fill new memory with NaN; some layers have no deterministic form, so it only warns.
     deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:

@@ -72,5 +72,5 @@ def preparer(mean: list[float], std: list[float], plan: Plan) -> Prepare:
 
 
 def _by_channel(values: torch.Tensor) -> torch.Tensor:
-    """Return a value for each channel in the shape that combines with images, (1, channels, 1, 1)."""
+    """Return values (channels,) in the shape that combines with images, (1, channels, 1, 1)."""
     return values.view(1, -1, 1, 1)

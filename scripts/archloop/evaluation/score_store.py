@@ -1,7 +1,7 @@
 """The store of known scores: records read by key, each written once, in few files and without
 locks.
 
-    results/evaluations/ab.000017.jsonl.gz    all records whose key begins with ab, after 17 additions
+    results/evaluations/ab.000017.jsonl.gz    records whose key begins with ab, after 17 additions
 
 An addition writes the whole file anew under the next number and takes that name by a hard link,
 which is atomic on network file systems, too: of several writers one gets it, the others read what
@@ -65,6 +65,7 @@ class ScoreStore:
     def get(self, key: str) -> Record | None:
         """Return the record that is kept under a key, None when there is none."""
         with self.lock:
+            # Only a key that is not in the file as it was read asks the folder again.
             for look_again in (False, True):
                 file = self._file(key[:2], look_again)
                 if key in file.records:
@@ -85,6 +86,7 @@ class ScoreStore:
                 if key in file.records:
                     return _record(file.records[key])
 
+                # Compressed records one after another are a compressed file, too.
                 number, content = file.number + 1, file.content + added
                 if _take(self.folder, prefix, number, content):
                     self.read[prefix] = _File(number, content, file.records | {key: added})
@@ -150,7 +152,7 @@ def members(path: Path) -> tuple[dict[str, bytes], bool]:
     rest = path.read_bytes()
     found: dict[str, bytes] = {}
     while rest:
-        reader = zlib.decompressobj(wbits=31)
+        reader = zlib.decompressobj(wbits=31)  # of one gzip member, which is one record
         text = b""
         with contextlib.suppress(zlib.error):
             text = reader.decompress(rest)
@@ -173,7 +175,10 @@ def _refuse(path: Path) -> Record:
 
 
 def _compressed(key: str, record: Record) -> bytes:
-    """Return a record as it is kept: a line of JSON, its key first; equal records give equal bytes."""
+    """Return a record as it is kept: a line of JSON, its key first.
+
+    Equal records give equal bytes.
+    """
     values: dict[str, object] = {"key": key}
     values |= sorted(record.items())
     line = json.dumps(values, allow_nan=False) + "\n"

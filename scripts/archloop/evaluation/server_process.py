@@ -81,7 +81,7 @@ def start_server(code: str, data: Path, temporary: Path, around: list[str]) -> S
             cwd=data,
             pass_fds=[theirs.fileno()],
         )
-    theirs.close()
+    theirs.close()  # open here, it would hide that the server has ended
 
     ours.settimeout(START_S)
     word, _, instructions = ours.recv(1 << 12).decode().partition(" ")
@@ -114,9 +114,10 @@ def _environment(temporary: Path) -> dict[str, str]:
         "PYTHONPATH": ":".join(modules),
         "PYTHONUSERBASE": site.getuserbase(),  # torch may be installed there
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONHASHSEED": "0",
+        "PYTHONHASHSEED": "0",  # the same order of sets in every process
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        # One for each thread would use up the addresses that a candidate may map.
         "MALLOC_ARENA_MAX": "2",
         "LANG": "C.UTF-8",
         "TMPDIR": str(temporary),

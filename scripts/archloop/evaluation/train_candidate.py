@@ -118,7 +118,7 @@ def run(
 
     except Stop as stop:
         report.outcome, report.detail = stop.outcome, stop.detail
-    except BaseException as error:
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too
         report.outcome = "out_of_memory" if is_memory(error) else "crashed"
         report.detail = line(error)
     return report, b""
@@ -292,6 +292,7 @@ def epoch_trainer(
     look: called with the first loss of an epoch, before its gradients are computed.
     """
     batch_size = plan.settings.batch_size
+    # A generator of its own: what the program draws does not change the order.
     order = torch.Generator().manual_seed(plan.seed)
 
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -342,6 +343,7 @@ def _learn(
             torch.nn.utils.clip_grad_norm_(weights, settings.gradient_clip)
             optimizer.step()
 
+            # These stay on the device: to read a number is to wait for it.
             losses.append(loss.detach())
             right += (answers.detach().argmax(dim=1) == labels).sum()
             images += len(labels)
@@ -422,6 +424,7 @@ def _predict(
         for batch in images.split(plan.protocol.predict_batch):
             answers = model(prepare(batch, None))
             expected = (len(batch), classes)
+            # A subclass of Tensor could say anything of itself.
             if type(answers) is not torch.Tensor or tuple(answers.shape) != expected:
                 raise Stop("forward", "its answers have another type or shape in evaluation mode")
 

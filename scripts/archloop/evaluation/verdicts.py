@@ -23,7 +23,9 @@ import torch.nn as nn
 class Net(nn.Module):
     def __init__(self, in_shape, out_shape, prm, device):
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(in_shape[1], 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_shape[1], 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+        )
         self.head = nn.Linear(4, out_shape[0])
 
     def forward(self, x):

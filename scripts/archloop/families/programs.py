@@ -72,6 +72,7 @@ def family_programs(family: str) -> tuple[SeedProgram, ...]:
     """Return the programs of one family in their fixed order."""
     texts: dict[str, None] = {}
     for variant in _variants(family):
+        # The plainest variants come twice, and two may give the same text.
         texts.setdefault(render(family, variant))
         if len(texts) == VARIANTS:
             break

@@ -19,7 +19,8 @@ class Gpu:
 class TrialRequest:
     """How a seed program is to be judged.
 
-    evaluation: section of the settings, the others are of section execution. always: without a GPU, too.
+    evaluation: section of the settings, the others are of section execution. always: without a
+    GPU, too.
     """
 
     device: str

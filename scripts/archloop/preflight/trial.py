@@ -1,8 +1,8 @@
 """One seed program through the real judge here: nothing else shows that candidates can be judged.
 
-Run as a program by the preflight's job on a node: a TrialRequest as JSON on standard input, a TrialResult
-as one line of JSON on standard output. `trials_by_part` asks which part of the sandbox is in the
-way of a driver.
+Run as a program by the preflight's job on a node: a TrialRequest as JSON on standard input, a
+TrialResult as one line of JSON on standard output. `trials_by_part` asks which part of the sandbox
+is in the way of a driver.
 """
 
 import json
@@ -76,6 +76,7 @@ def judge_seed_program(
     device is. driver_calls: as execution.driver_calls.
     """
     started, program = time.monotonic(), family_programs("plain")[0].program
+    # The sandbox is built by the server, a process of its own, so it is its code that changes.
     server = judge.SERVER
     changed = f"\n{LEFT_OUT[left_out]}\nfork_server.main()"
     try:
@@ -105,7 +106,7 @@ def judge_seed_program(
 
 
 def trial_protocol() -> Evaluation:
-    """Return the protocol of a trial by hand: the schema's, with limits that a seed program meets."""
+    """Return the protocol of a trial by hand: the schema's, with limits that suffice for it."""
     rules = schema.section("evaluation")
     settings: dict[str, Any] = {name: rule.get("default") for name, rule in rules.items()}
     settings |= {"parameter_budget": 10**6, "memory_mb": 16000, "timeout_s": 120}

@@ -59,6 +59,7 @@ def meter(uuid: str) -> Callable[[int], int | None]:
             # For a moment: whether it tells at all is seen before a program is read.
             return None
 
+        # None where NVML knows the process and not what it holds.
         used = [row.usedGpuMemory for row in rows if row.pid == process]
         if not used or None in used:
             return None
@@ -71,6 +72,7 @@ def meter(uuid: str) -> Callable[[int], int | None]:
 def _handle(uuid: str) -> object:
     import pynvml
 
+    # Torch gives neither of the beginnings.
     try:
         return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
     except pynvml.NVMLError:

@@ -1,11 +1,14 @@
 """The sandbox around a candidate's process: which level this machine allows, and how a process goes
 into it.
 
-namespaces   user, pid, network, mount, IPC and host name of its own; a root of read-only Python and a scratch folder in
-             memory; no capabilities; the list of system calls of seccomp.py; limits.
-landlock     the same system calls and limits; Landlock leaves read-only Python and a scratch folder on disk.
-bubblewrap   bubblewrap makes the namespaces, for one candidate at a time (some systems allow them to it alone), and
-             inside it is the sandbox of level landlock: as strong, but torch is imported for every candidate.
+namespaces   user, pid, network, mount, IPC and host name of its own; a root of read-only Python and
+             a scratch folder in memory; no capabilities; the list of system calls of seccomp.py;
+             limits.
+landlock     the same system calls and limits; Landlock leaves read-only Python and a scratch folder
+             on disk.
+bubblewrap   bubblewrap makes the namespaces, for one candidate at a time (some systems allow them
+             to it alone), and inside it is the sandbox of level landlock: as strong, but torch is
+             imported for every candidate.
 none         limits alone. Only when the settings ask for it.
 
 At every level a candidate is one process: fork and exec are denied, so its end is the end of all
@@ -90,9 +93,10 @@ def choose_level(wanted: str, gpu: bool = False) -> str:
 
     where = f"on {os.uname().nodename} ({'; '.join(reasons)})"
     raise InputError(
-        f"execution.isolation: {wanted} does not work {where}, so nothing is run; allow user namespaces "
-        "(sysctl user.max_user_namespaces), install bubblewrap, or use a kernel with Landlock (5.13); "
-        "isolation: none would run programs with your rights"
+        f"execution.isolation: {wanted} does not work {where}, so nothing is run;"
+        " allow user namespaces (sysctl user.max_user_namespaces), install bubblewrap,"
+        " or use a kernel with Landlock (5.13);"
+        " isolation: none would run programs with your rights"
     )
 
 
@@ -135,7 +139,8 @@ def _obstacle_to_namespaces(level: str, gpu: bool) -> str | None:
     status, complaint = _try(python_command.run_code(code, scratch_base(), "gpu" if gpu else ""))
     if status not in (0, DOES_NOT_WORK):
         raise InputError(
-            f"execution.isolation: {sys.executable} cannot try {level} ({complaint}); mend the environment"
+            f"execution.isolation: {sys.executable} cannot try {level} ({complaint});"
+            " mend the environment"
         )
     return None if status == 0 else complaint
 
@@ -218,6 +223,7 @@ def confine(order: Order) -> Callable[[], None]:
     if order.level == "none":
         return lambda: None
 
+    # Without it the kernel lets no plain user restrict itself.
     prctl(kernel_calls.SET_NO_NEW_PRIVS, 1)
     grants = _landlock_grants(order, granted, listed)
     # The files in /proc of a process that cannot be dumped are root's, and a plain user's driver
@@ -283,6 +289,7 @@ def _deny(order: Order, grants: list[tuple[str, int]], starting: bool) -> None:
     if order.level != "namespaces":
         rights = [*grants]
         if order.gpu:
+            # The driver names its threads there.
             own_folder = f"/proc/{os.getpid()}"
             naming = landlock.READ | landlock.WRITE_FILE | landlock.TRUNCATE
             rights.append((own_folder, naming if starting else landlock.READ))
@@ -313,6 +320,7 @@ def bubblewrap_command(
     hidden: folders below readable ones that are empty inside.
     """
     command = [shutil.which("bwrap") or "bwrap"]
+    # In a session of its own nothing can be typed into the user's terminal (TIOCSTI).
     command += ["--unshare-all", "--die-with-parent", "--new-session"]
     command += ["--dev", "/dev", "--proc", "/proc"]
 
@@ -346,7 +354,10 @@ def kernel() -> tuple[int, ...]:
 
 
 def limits(bounds: Bounds, level: str, gpu: bool) -> dict[int, int]:
-    """Return the limits (resource.RLIMIT_*) of a candidate that is forked from the calling process."""
+    """Return the limits (resource.RLIMIT_*) of a candidate.
+
+    It is forked from the calling process.
+    """
     found = {
         resource.RLIMIT_CPU: bounds.cpu_s,
         resource.RLIMIT_FSIZE: SCRATCH_MB * 2**20,
@@ -354,6 +365,7 @@ def limits(bounds: Bounds, level: str, gpu: bool) -> dict[int, int]:
         resource.RLIMIT_STACK: site_limits.STACK,
     }
     if not gpu:
+        # Torch has mapped gigabytes before a program begins.
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         mapped = pages * resource.getpagesize()
         found[resource.RLIMIT_AS] = mapped + bounds.memory_mb * 2**20

@@ -94,6 +94,7 @@ def restrict(grants: Iterable[tuple[str, int]]) -> None:
 
         allowed = rights & rules.files
         if not os.path.isdir(path):  # noqa: PTH112
+            # With a right on folders the kernel refuses the rule.
             allowed &= _ON_FILES
         rule = _PathBeneath(allowed, opened)
         if libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH_RULE, ctypes.byref(rule), 0):
@@ -111,6 +112,7 @@ def restrict(grants: Iterable[tuple[str, int]]) -> None:
 def _rules(version: int) -> _Ruleset:
     """Return all that a version can deny."""
     rules = _Ruleset()
+    # A right that the kernel does not know would make it refuse all.
     if version:
         rules.files = _HANDLED[min(version, max(_HANDLED))]
     if version >= _NETWORK_ABI:

@@ -108,7 +108,9 @@ def build_root(
     comes with it. Raises OSError.
     """
     _check(libc.unshare(NEW_MOUNT | NEW_CGROUP), "unshare of mounts")
+    # What is mounted from here on shows nowhere else.
     mount(None, "/", None, _RECURSIVE | _PRIVATE)
+    # A mount of its own, as pivot_root wants the new root.
     mount("tmpfs", base, "tmpfs", _NO_SUID | _NO_DEVICES, "size=1m,mode=755")
 
     root = Path(base)
@@ -125,6 +127,7 @@ def build_root(
     if processes:
         _mount_processes(root / "proc")
 
+    # Last, for until here folders were made in it.
     mount(None, base, None, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES)
     _pivot(base)
     os.chdir(scratch.path)
@@ -155,7 +158,10 @@ def _mount_processes(folder: Path) -> None:
 
 
 def _pivot(base: str) -> None:
-    """Make a folder that is mounted the root of the calling process, and the old root unreachable."""
+    """Make a folder that is mounted the root of the calling process.
+
+    The old root is unreachable then.
+    """
     os.chdir(base)
     number = _PIVOT_ROOT[os.uname().machine]
     # The old root ends on top of the new one ...
@@ -176,7 +182,7 @@ def own_folder_closer() -> Callable[[], None]:
     if child == 0:
         try:
             os.close(tell)
-            if os.read(wait, 1):
+            if os.read(wait, 1):  # nothing comes where the candidate has ended
                 flags = _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES | _NO_EXECUTE
                 mount(None, own, None, flags)
                 os._exit(0)
@@ -242,6 +248,10 @@ def _make_read_only(target: str) -> None:
 def mount(
     source: str | None, target: str, kind: str | None, flags: int, data: str | None = None
 ) -> None:
+    """Call mount(2). source, kind (of file system), data: None where the flags need none.
+
+    Raises OSError.
+    """
     done = libc.mount(
         _encoded(source),
         _encoded(target),
@@ -263,7 +273,10 @@ def cover(folder: str) -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up every capability, in the bounding set too, so that none comes back. Raises OSError."""
+    """Give up every capability, in the bounding set too, so that none comes back.
+
+    Raises OSError.
+    """
     for capability in range(_MOST_CAPABILITIES):
         # Refused where the kernel has no such capability, and to a process that has none; the last
         # call decides.
@@ -271,7 +284,7 @@ def drop_capabilities() -> None:
     prctl(kernel_calls.CAP_AMBIENT, kernel_calls.CAP_AMBIENT_CLEAR_ALL)
 
     header = _CapabilityHeader(_CAPABILITY_VERSION, 0)
-    none = (ctypes.c_uint32 * 6)()
+    none = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, in two words each
     _check(libc.capset(ctypes.byref(header), ctypes.byref(none)), "capset")
 
 

@@ -1,4 +1,7 @@
-"""prctl(2): what a process asks of the kernel about itself. The numbers are those of linux/prctl.h."""
+"""prctl(2): what a process asks of the kernel about itself.
+
+The numbers are those of linux/prctl.h.
+"""
 
 import ctypes
 
@@ -18,6 +21,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def prctl(option: int, first: int = 0, second: int | None = 0) -> int:
-    """Return what the kernel answers, -1 for an error, whose number is then in ctypes.get_errno()."""
+    """Return what the kernel answers, -1 for an error.
+
+    Its number is then in ctypes.get_errno().
+    """
     answer: int = _libc.prctl(option, first, second, 0, 0)
     return answer

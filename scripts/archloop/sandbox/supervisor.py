@@ -49,8 +49,8 @@ OWN_CARD = "set execution.workers to auto"
 
 # What gives the MB that the candidate holds on its card, None where it has no share of one.
 Meter = Callable[[], int | None]
-# What a candidate does, in a process of its own: it never returns. It is called with two descriptors:
-# where its steps go (see `announce`), and where the word comes from that it may begin.
+# What a candidate does, in a process of its own: it never returns. It is called with two
+# descriptors: where its steps go (see `announce`), and where the word comes from that it may begin.
 CandidateProcess = Callable[[int, int], None]
 
 
@@ -64,6 +64,7 @@ def supervise(
     """
     seen = SupervisorReport()
     try:
+        # The fork server ignores it, and then a process cannot be waited for.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         isolation.die_with_parent()
         seen = _start_and_watch(order, inherited, candidate)
@@ -182,7 +183,10 @@ def _let_in(child: int, steps: int, go: int, order: Order) -> _Running:
 
 
 def _watch_to_the_end(running: _Running, order: Order, begun: float) -> Ended | None:
-    """Return how the candidate was ended, None where it ended by itself. begun: of time.monotonic."""
+    """Return how the candidate was ended, None where it ended by itself.
+
+    begun: on the clock of time.monotonic.
+    """
     try:
         deadline = begun + order.bounds.timeout_s
         return _watch(running.process, running.status, running.held, order, deadline)
@@ -205,7 +209,10 @@ def _why_not_started(error: OSError | isolation.Refused) -> str:
 
 
 def _meter(card: CardShare | None, child: int) -> Meter:
-    """Return the meter of a candidate; raise Refused where nobody measures the card that it shares."""
+    """Return the meter of a candidate.
+
+    Raise Refused where nobody measures the card that it shares.
+    """
     if card is None:
         return lambda: None
     try:
@@ -289,7 +296,9 @@ def _watch(
     # A blocked signal waits, so none is lost between two looks. (Kernels before 5.3 have no
     # descriptor of a process.)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+    # Its number stays its own until wait4, so that no other process is ended in its place.
+    look = os.WEXITED | os.WNOWAIT | os.WNOHANG
+    while os.waitid(os.P_PID, child, look) is None:
         broken = broken_limit(status, held, order, deadline)
         if broken:
             os.kill(child, signal.SIGKILL)

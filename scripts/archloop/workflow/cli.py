@@ -81,6 +81,7 @@ class SettingValue(click.ParamType[Any]):
         except ValueError:
             parsed = value
 
+        # A number or `true`, where the schema wants a text.
         if self.validator.is_valid(value) and not self.validator.is_valid(parsed):
             return value
         for error in self.validator.iter_errors(parsed):
@@ -142,6 +143,7 @@ def settings_options(section: type, parameter: str = "settings") -> Callable[[Fu
             values = {key: arguments.pop(prefix + key) for key in keys}
             return function(**arguments, **{parameter: section(**values)})
 
+        # The option that is added last comes first in --help.
         for key, rule in reversed(keys.items()):
             option = prefix + key
             gathered = click.option(
@@ -222,7 +224,7 @@ def _command(function: Function, **settings: Any) -> click.Command:
         # As stderr is: names and programs hold any character.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
-        start_logging()
+        start_logging()  # before the log file is opened, for that may fail
         try:
             start_logging(log)
             return function(**arguments)

@@ -141,6 +141,7 @@ def record(
             if os.fspath(output) not in recorded:
                 rule = _rule(provenance["script"], path.relative_to(results.parent))
                 entry = _entry(results, rule, provenance, why, now)
+                # Snakemake has no public function that writes one.
                 persistence._write_record(os.fspath(output), entry)
                 count += 1
 
