@@ -28,6 +28,10 @@ NAMES = {
 STACK = 8 * 2**20  # as Linux has it; the C library takes it for the stack of every thread, too
 
 
+# RLIMIT_* -> its value, None where there is no limit.
+Rlimits = dict[str, int | None]
+
+
 @dataclass(frozen=True)
 class SiteLimits:
     """What bounds a process.
@@ -36,7 +40,7 @@ class SiteLimits:
     control groups -> its tightest value. processors: of the machine; affinity: of the process.
     """
 
-    hard: dict[str, int | None]
+    hard: Rlimits
     groups: dict[str, str]
     processors: int | None
     affinity: int
@@ -93,19 +97,19 @@ def usual_stack() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
 
 
-def soft_limits() -> dict[str, int | None]:
+def soft_limits() -> Rlimits:
     """Return the limits that bind the calling process now; None where there is none."""
     return _limits(0)
 
 
-def hard_limits() -> dict[str, int | None]:
+def hard_limits() -> Rlimits:
     """Return the limits that the calling process cannot raise; None where there is none."""
     return _limits(1)
 
 
-def _limits(index: int) -> dict[str, int | None]:
+def _limits(index: int) -> Rlimits:
     """Return all limits. index: in what getrlimit gives, 0 for the soft ones, 1 for the hard."""
-    found: dict[str, int | None] = {}
+    found: Rlimits = {}
     for name in NAMES:
         value = resource.getrlimit(number_of(name))[index]
         found[name] = None if value == resource.RLIM_INFINITY else value

@@ -65,6 +65,10 @@ OPTIONS = {
 MEMORY_OPTIONS = {"mem_mb_per_cpu": "--mem-per-cpu", "mem_mb": "--mem"}
 
 
+# Field -> what accounting says in it, empty for nothing.
+AccountingRow = Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class Reply:
     """What a command said; `why` is its last line of complaint."""
@@ -199,7 +203,7 @@ def limits(account: str, qos: str) -> list[Limit]:
     return found
 
 
-def _limits_in(row: dict[str, str], owner: str, names: tuple[str, ...]) -> list[Limit]:
+def _limits_in(row: AccountingRow, owner: str, names: tuple[str, ...]) -> list[Limit]:
     """Return the limits of one row of accounting's; an empty field is none."""
     found = []
     for name in names:
@@ -210,11 +214,11 @@ def _limits_in(row: dict[str, str], owner: str, names: tuple[str, ...]) -> list[
     return found
 
 
-def _accounting(what: str, fields: tuple[str, ...], which: str) -> list[dict[str, str]]:
+def _accounting(what: str, fields: tuple[str, ...], which: str) -> list[AccountingRow]:
     answer = ask("sacctmgr", "-nP", "show", what, which, f"format={','.join(fields)}")
     if not answer.ok:
         return []
-    rows = []
+    rows: list[AccountingRow] = []
     for line in answer.text.splitlines():
         values = line.split("|")
         if len(values) == len(fields):

@@ -1,6 +1,7 @@
 """The key that a score is kept under: all that it is a function of."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from archloop.files import sha256_text
@@ -14,7 +15,7 @@ PACKAGES = ("python", "torch", "torchvision", "numpy")
 
 
 def protocol_digest(
-    settings: dict[str, Any], dataset: str, seed: int, device: str, versions: dict[str, str]
+    settings: Mapping[str, Any], dataset: str, seed: int, device: str, versions: Mapping[str, str]
 ) -> str:
     """Return the part of a key that all programs share.
 

@@ -141,7 +141,7 @@ def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int,
         os._exit(0)
 
 
-def _enter_sandbox(order: Order) -> dict[str, int | None]:
+def _enter_sandbox(order: Order) -> site_limits.Rlimits:
     """Put the calling process into its sandbox with all that a training needs.
 
     Return the limits that hold there. Raises Refused, saying what the machine refuses and what to

@@ -8,7 +8,7 @@ import contextlib
 import random
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -47,7 +47,7 @@ def seed_everything(seed: int) -> None:
 
 
 def builder(
-    program: str, in_shape: tuple[int, ...], out_shape: tuple[int, ...], prm: dict[str, Any]
+    program: str, in_shape: tuple[int, ...], out_shape: tuple[int, ...], prm: Mapping[str, Any]
 ) -> Builder:
     """Run the program and return a function of a device that makes its Net there.
 

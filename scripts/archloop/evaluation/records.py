@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
 
 from archloop.settings.sections import Evaluation
+from archloop.site_limits import Rlimits
 
 # What goes into the records of a shard: all that the program, the protocol, the data and the seed
 # determine (on a CPU).
@@ -65,7 +66,7 @@ class Record(TypedDict, total=False):
     seconds: dict[str, float]  # by stage
     cpu_s: float
     peak_mb: int
-    limits: dict[str, int | None] | None
+    limits: Rlimits | None
     isolation: str
     format: str  # of numbers and memory
 

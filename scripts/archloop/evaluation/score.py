@@ -9,7 +9,7 @@ import json
 import re
 import signal
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,10 @@ MAXIMUM_DEPTH = 20  # of lists in the nodes of a graph
 MAXIMUM_NODES = 500  # that graph_fingerprint lists of one
 MAXIMUM_EPOCHS, MAXIMUM_LOSSES, MAXIMUM_STAGES = 10_000, 1000, 10
 DIGEST = re.compile("[0-9a-f]{64}")
+# What a candidate's process sends, of which nothing is known yet.
+Said = Mapping[str, Any]
+# Split -> the class of each of its images.
+Labels = Mapping[str, np.ndarray]
 # What a candidate's process may say of itself.
 OUTCOMES = (
     "trained",
@@ -90,7 +94,7 @@ def _died(status: int) -> Record:
     return _without_result(outcome, f"{NO_RESULT} with {how} and no result")
 
 
-def _checked(said: dict[str, Any]) -> Record:
+def _checked(said: Said) -> Record:
     """Return what the candidate's process says of it as a record, every value of the type that it
     must have.
 
@@ -119,7 +123,7 @@ def _checked(said: dict[str, Any]) -> Record:
     return record
 
 
-def _epoch(said: dict[str, Any]) -> Epoch:
+def _epoch(said: Said) -> Epoch:
     return {
         "repeat": _whole(said["repeat"]),
         "loss": _number_or_none(said["loss"]),
@@ -127,7 +131,7 @@ def _epoch(said: dict[str, Any]) -> Epoch:
     }
 
 
-def _graph(said: dict[str, Any]) -> GraphRecord:
+def _graph(said: Said) -> GraphRecord:
     """Return a graph as graph_fingerprint gives it: so many nodes, lists so deep, texts that can be
     seen.
     """
@@ -209,9 +213,7 @@ def _number_or_none(value: object) -> float | None:
     return None if value is None else _number(value)
 
 
-def scored(
-    record: Record, predictions: bytes, labels: dict[str, np.ndarray], settings: Evaluation
-) -> Record:
+def scored(record: Record, predictions: bytes, labels: Labels, settings: Evaluation) -> Record:
     """Return the record of one training with its accuracies: here the predictions meet the labels.
 
     predictions: a class (uint8) for each image of validation after every epoch, then for each image
@@ -263,9 +265,7 @@ def _what_is_wrong(
     return None
 
 
-def _parts(
-    predictions: np.ndarray, labels: dict[str, np.ndarray], splits: list[str]
-) -> Iterator[np.ndarray]:
+def _parts(predictions: np.ndarray, labels: Labels, splits: list[str]) -> Iterator[np.ndarray]:
     """Yield the predictions of each split in turn."""
     start = 0
     for split in splits:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -136,7 +137,7 @@ def _environment(temporary: Path) -> dict[str, str]:
 
 
 def read_all(
-    descriptors: dict[str, int], limits: dict[str, int], deadline: float
+    descriptors: Mapping[str, int], limits: Mapping[str, int], deadline: float
 ) -> dict[str, bytes]:
     """Return what comes from each descriptor until its end or the deadline, and close them.
 

@@ -1,5 +1,6 @@
 """What the preflight asks of a node and what that answers: values that travel as JSON."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -80,7 +81,7 @@ def as_json(report: NodeReport) -> dict[str, Any]:
     return asdict(report)
 
 
-def from_json(values: dict[str, Any]) -> NodeReport:
+def from_json(values: Mapping[str, Any]) -> NodeReport:
     """Return the report that `as_json` gave these values for."""
     trial = values["trial"]
     typed = {

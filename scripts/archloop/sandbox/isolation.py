@@ -29,7 +29,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from archloop import python_command, site_limits
@@ -386,9 +386,9 @@ def check_file_size(size: int) -> None:
         raise InputError(lower[0])
 
 
-def set_limits(wanted: dict[int, int]) -> None:
+def set_limits(wanted: Mapping[int, int]) -> None:
     """Set hard limits, and 0 for what no candidate needs; one that is lower already stays."""
-    for limit, value in (wanted | dict.fromkeys(UNNEEDED, 0)).items():
+    for limit, value in {**wanted, **dict.fromkeys(UNNEEDED, 0)}.items():
         hard = resource.getrlimit(limit)[1]
         if hard != resource.RLIM_INFINITY:
             value = min(value, hard)

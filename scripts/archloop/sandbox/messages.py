@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from archloop.sandbox.bounds import Bounds
+from archloop.site_limits import Rlimits
 
 # (outcome, reason): how a supervisor ended its candidate.
 Ended = tuple[str, str]
@@ -63,7 +64,7 @@ class SupervisorReport:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     peak_mb: int = 0
-    limits: dict[str, int | None] | None = None  # RLIMIT_* that held
+    limits: Rlimits | None = None  # that held
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()

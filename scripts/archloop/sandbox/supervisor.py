@@ -22,6 +22,7 @@ from archloop import site_limits
 from archloop.errors import kind_and_line
 from archloop.sandbox import gpu_memory, isolation, namespaces
 from archloop.sandbox.messages import CardShare, Ended, Order, SupervisorReport
+from archloop.site_limits import Rlimits
 
 LOOK_EVERY_S = 0.05
 # The kernel holds the limit of processor time by its ticks, which may run ahead of what it reports.
@@ -164,7 +165,7 @@ class _Running:
     process: int
     status: IO[bytes]
     held: Meter
-    limits: dict[str, int | None]  # RLIMIT_* that hold for it
+    limits: Rlimits  # RLIMIT_* that hold for it
 
 
 def _let_in(child: int, steps: int, go: int, order: Order) -> _Running:
@@ -236,7 +237,7 @@ def announce(descriptor: int, step: str) -> None:
     os.write(descriptor, STEP + step.encode() + b"\n")
 
 
-def await_sandbox(steps: int, threads: int) -> dict[str, int | None]:
+def await_sandbox(steps: int, threads: int) -> Rlimits:
     """Return the limits that hold for the candidate, once its process says that its sandbox stands.
 
     steps: descriptor of what it announces, which is closed. threads: of evaluation.threads. Raises
@@ -246,7 +247,7 @@ def await_sandbox(steps: int, threads: int) -> dict[str, int | None]:
     lines = announced.splitlines()
     last = lines[-1] if lines else b""
     if last.startswith(b"{"):
-        limits: dict[str, int | None] = json.loads(last)
+        limits: Rlimits = json.loads(last)
         return limits
     if last.startswith(REFUSED):
         raise isolation.Refused(last.removeprefix(REFUSED).decode("utf-8", "replace"))

@@ -10,7 +10,7 @@ import functools
 import inspect
 import io
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from archloop.logs import get_logger, start_logging
 from archloop.settings import schema
 from archloop.settings.sections import SECTIONS
 from archloop.texts import visible
-from archloop.workflow.provenance import Call, Extras, Stage, leave_provenance
+from archloop.workflow.provenance import Call, Extras, Options, Stage, leave_provenance
 
 # What a path that a user names can be: not there, not to be written, another kind, full.
 UNUSABLE = {
@@ -60,7 +60,7 @@ class SettingValue(click.ParamType[Any]):
 
     name = "value"
 
-    def __init__(self, rule: dict[str, Any]):
+    def __init__(self, rule: Mapping[str, Any]):
         self.rule = rule
         self.validator = schema.Validator(rule)
 
@@ -192,7 +192,7 @@ def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable[[Function], c
     return decorate
 
 
-def _call(context: click.Context, options: dict[str, Any]) -> Call:
+def _call(context: click.Context, options: Options) -> Call:
     """Return how the script was called, as its provenance tells it."""
     given = set()
     for name in options:

@@ -47,6 +47,8 @@ RUN_ONLY = {
 WAITED_FOR = {Path("results", PREFLIGHT_FILE)}
 
 
+# Of a script, by name -> value.
+Options = Mapping[str, Any]
 # Section -> key -> value.
 SettingsSlices = dict[str, dict[str, Any]]
 
@@ -105,7 +107,7 @@ class Call:
     there are none.
     """
 
-    options: dict[str, Any]
+    options: Options
     given: frozenset[str]
     sections: dict[str, dict[str, str]]
     params: list[str]
@@ -167,7 +169,7 @@ def leave_provenance(stage: Stage, call: Call, extras: Extras) -> None:
     write_json(provenance_path(outputs[0]), provenance)
 
 
-def _files_in(options: dict[str, Any], without: Iterable[str]) -> set[Path]:
+def _files_in(options: Options, without: Iterable[str]) -> set[Path]:
     """Return the files that options name, some of them left out."""
     found: set[Path] = set()
     for name, value in options.items():
@@ -176,7 +178,7 @@ def _files_in(options: dict[str, Any], without: Iterable[str]) -> set[Path]:
     return found
 
 
-def _without_files(options: dict[str, Any], inputs: set[Path]) -> dict[str, Any]:
+def _without_files(options: Options, inputs: set[Path]) -> Options:
     """Return the options that name no path, be it as text."""
     plain = {}
     for name, value in options.items():
@@ -186,7 +188,7 @@ def _without_files(options: dict[str, Any], inputs: set[Path]) -> dict[str, Any]
 
 
 def _slices(
-    sections: Mapping[str, Mapping[str, str]], options: Mapping[str, Any]
+    sections: Mapping[str, Mapping[str, str]], options: Options
 ) -> tuple[SettingsSlices, dict[str, Any]]:
     """Return (options that are settings, by section and key; the others)."""
     others = dict(options)
@@ -207,7 +209,7 @@ def read_provenance(path: Path) -> Provenance:
     return cast(Provenance, found)
 
 
-def _has_shape(found: dict[str, Any]) -> bool:
+def _has_shape(found: Mapping[str, Any]) -> bool:
     """Return whether an object with KEYS has values of the kinds that a provenance has."""
     params = [] if found["params"] is None else found["params"]
     lists = (params, found["waited_for"], found["run_records"])

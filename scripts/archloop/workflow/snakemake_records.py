@@ -14,7 +14,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def stop_line(missing: list[str]) -> str:
     )
 
 
-def other_model(manifest: str, wanted: dict[str, Any], records: Path = FOLDER) -> str | None:
+def other_model(manifest: str, wanted: Mapping[str, Any], records: Path = FOLDER) -> str | None:
     """Return what to tell the user of a prepared model that is not the one wanted, else None.
 
     Models are shared between folders, so where Snakemake has no record their manifest decides. One
