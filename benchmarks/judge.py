@@ -25,7 +25,7 @@ from safetensors.torch import load_file, safe_open, save_file
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.data.dataset_file import read_metadata  # noqa: E402
-from archloop.evaluation import train_candidate  # noqa: E402
+from archloop.evaluation import epochs  # noqa: E402
 from archloop.evaluation.evaluate import JobResources, evaluate  # noqa: E402
 from archloop.evaluation.judge import Judge  # noqa: E402
 from archloop.evaluation.networks import seed_everything  # noqa: E402
@@ -185,7 +185,7 @@ def training(dataset: Path, settings: Evaluation, rounds: int) -> None:
 
     def judged() -> None:
         model = net(torch.contiguous_format)
-        train_candidate.epoch_trainer(model, images, labels, prepare, plan)()
+        epochs.epoch_trainer(model, images, labels, prepare, plan)()
 
     def bare(layout: torch.memory_format = torch.contiguous_format) -> None:
         model = net(layout)

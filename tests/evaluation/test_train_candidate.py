@@ -11,7 +11,7 @@ import torch
 from linear_net import net
 from torch.nn.functional import cross_entropy, interpolate
 
-from archloop.evaluation import protocol, train_candidate
+from archloop.evaluation import epochs, protocol, train_candidate
 from archloop.evaluation.number_formats import Format
 from archloop.evaluation.records import CandidateReport
 from archloop.evaluation.train_candidate import CandidateData
@@ -266,7 +266,7 @@ def test_half_of_the_images_are_flipped_each_time_they_are_seen(data):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
     many = data.train_images.repeat(20, 1, 1, 1), data.train_labels.repeat(20)
     plan = protocol.Plan(replace(SETTINGS, batch_size=32), flipping, 1, "cpu")
-    train_epoch = train_candidate.epoch_trainer(model, *many, prepare, plan)
+    train_epoch = epochs.epoch_trainer(model, *many, prepare, plan)
     for _ in range(2):
         train_epoch()
     flips = [flip for batch in counts for flip in batch]

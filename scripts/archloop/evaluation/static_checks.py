@@ -178,9 +178,7 @@ def _edited(program: str, edits: list[tuple[ast.stmt, str]]) -> str:
     edits = sorted(edits, key=lambda edit: (edit[0].lineno, edit[0].col_offset), reverse=True)
     for node, text in edits:
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
-
         before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
-
         # So that the lines of an error stay those of the program.
         blank = [b""] * (last - first)
         lines[first : last + 1] = [before + text.encode() + after, *blank]
