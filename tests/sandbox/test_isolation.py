@@ -520,7 +520,8 @@ def test_a_process_ends_with_its_parent(root):
 IN_A_ROOT = """
 import errno, json, os, sys
 from archloop.sandbox import isolation, namespaces
-from archloop.sandbox.messages import Order, bounds
+from archloop.sandbox.bounds import bounds
+from archloop.sandbox.messages import Order
 from archloop.sandbox.readable_files import readable_paths
 kind, base, grants = sys.argv[1:]
 order = Order(

@@ -24,7 +24,7 @@ import encodings.idna, errno, json, os, socket, sys
 from archloop.sandbox import namespaces
 base, shown, link, processes, old_kernel = sys.argv[1:]
 if old_kernel:
-    namespaces._MOUNT_SETATTR = 100_000  # a system call that no kernel has
+    namespaces.MOUNT_SETATTR = 100_000  # a system call that no kernel has
 found = {}
 
 def outcome(step):

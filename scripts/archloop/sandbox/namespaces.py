@@ -38,7 +38,7 @@ _PRIVATE = 1 << 18
 _DETACH = 2  # MNT_DETACH, of umount2
 
 # Numbers of system calls; mount_setattr has the same on every architecture.
-_MOUNT_SETATTR = 442
+MOUNT_SETATTR = 442
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _AT_RECURSIVE = 0x8000
 _AT_FDCWD = -100
@@ -230,7 +230,7 @@ def _make_read_only(target: str) -> None:
     attributes = _MountAttributes(set=_READ_ONLY | _NO_SUID)
     size = ctypes.sizeof(attributes)
     failed = libc.syscall(
-        _MOUNT_SETATTR,
+        MOUNT_SETATTR,
         _AT_FDCWD,
         target.encode(),
         _AT_RECURSIVE,
