@@ -156,7 +156,9 @@ def encode_examples(pairs: list[TrainingPair], job: AdapterJob) -> list[Example]
     examples = []
     for pair in pairs:
         example = encode_example(tokenizer, pair)
-        lengths = [len(prompt) + len(answer) for prompt, answer in example.pairs]
+        lengths = []
+        for prompt, answer in example.pairs:
+            lengths.append(len(prompt) + len(answer))
         if max(lengths) <= longest:
             examples.append(example)
     if pairs and not examples and job.parent is None:
@@ -230,7 +232,8 @@ def _train(
     )
     objective = make_objective(method, settings, trainable(model))
     # Of sft in batches of several, a pair has other company, and other padding, in every pass.
-    repeats = method != "sft" or (settings.batch_size == 1 and settings.epochs > 1)
+    alone_each_time = settings.batch_size == 1 and settings.epochs > 1
+    repeats = method != "sft" or alone_each_time
     try:
         with computed_once(model) if repeats else contextlib.nullcontext():
             return train(model, examples, objective, training)

@@ -82,13 +82,14 @@ def save_adapter(
 
     config = model.peft_config["default"].to_dict()
     config |= {"base_model_name_or_path": model_folder.name, "inference_mode": True}
-    write_json(
-        output / "adapter_config.json", {key: _plain(value) for key, value in config.items()}
-    )
+    plain = {key: _plain(value) for key, value in config.items()}
+    write_json(output / "adapter_config.json", plain)
     write_json(output / LINEAGE, lineage)
 
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
-    tensors = {name: state[name].detach().cpu().contiguous() for name in sorted(state)}
+    tensors = {}
+    for name in sorted(state):
+        tensors[name] = state[name].detach().cpu().contiguous()
     with replacing(output / ADAPTER) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
 
@@ -102,7 +103,8 @@ def export_merged(model_folder: Path, adapter: Path, output: Path, dtype: str) -
     its answers may differ a little.
     """
     output = output.resolve()
-    if output == Path.cwd() or (output.exists() and any(output.iterdir())):
+    is_filled = output.exists() and any(output.iterdir())
+    if output == Path.cwd() or is_filled:
         raise InputError(f"{output}: not empty, or the current folder; name a new one")
     prepared = check_model(model_folder)
     check_base(adapter, prepared.files)
@@ -112,7 +114,8 @@ def export_merged(model_folder: Path, adapter: Path, output: Path, dtype: str) -
     if dtype == "auto":
         dtype = stored_dtype(prepared)
     model = load_model(model_folder, Loading(dtype="float32", quantization="none"), "cpu")
-    merged = load_adapter(model, adapter).merge_and_unload().to(getattr(torch, dtype))
+    merged = load_adapter(model, adapter).merge_and_unload()
+    merged = merged.to(getattr(torch, dtype))
 
     # A folder that is cut off never has the name of a whole one.
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -160,8 +163,9 @@ def _check_shape(parent: Path, config: ModelConfig, settings: Finetuning) -> Non
         "layers": config.layers_to_transform,
     }
     for key, value in wanted.items():
-        if value != existing[key]:
+        before = existing[key]
+        if value != before:
             raise InputError(
-                f"finetuning.{key}: {parent} has {existing[key]}, not {value}; leave it as it was,"
+                f"finetuning.{key}: {parent} has {before}, not {value}; leave it as it was,"
                 " or finetuning.initialise: new"
             )
