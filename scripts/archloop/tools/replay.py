@@ -37,7 +37,7 @@ from archloop.generation.write_prompts import (
     cycle_prompts,
     room_for_answer,
 )
-from archloop.layout import CANDIDATES, PROMPTS, cells_with
+from archloop.layout import CANDIDATES, PROMPTS, Cell, cells_with
 from archloop.machine import host, versions
 from archloop.settings.schema import section
 from archloop.settings.sections import Admission, Evaluation, Generation, Loading, Novelty
@@ -193,16 +193,18 @@ def _by_suffix(job: RecordedJob, suffix: str) -> Path:
 def _design(recorded: Recorded, job: RecordedJob) -> Step:
     """Make a program again that no language model wrote: drawn, or another chain's design."""
     options = job.options
-    position = {name: options[name] for name in ("chain", "cycle", "shard", "shards")}
+    cell = Cell(options["chain"], options["cycle"])
+    position = {name: options[name] for name in ("shard", "shards")}
     if job.script == "draw_families":
         candidates = draw_families(
+            cell,
             count=options["candidates"],
             seed=options["seed"],
             families=options["families"],
             **position,
         )
     else:
-        candidates = transfer(read_corpus(job.corpora(), COLUMNS), **position)
+        candidates = transfer(read_corpus(job.corpora(), COLUMNS), cell, **position)
 
     program = _of_index(candidates, recorded.row["index"])["program"]
     return _compare("program", program, recorded.row["program"], job)
