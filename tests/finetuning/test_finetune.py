@@ -16,7 +16,7 @@ from archloop.errors import InputError
 from archloop.finetuning.finetune import FinetuningRecord
 from archloop.finetuning.objectives import answer_logps
 from archloop.finetuning.train_loop import (
-    trainable,
+    trainable_weights,
 )
 from archloop.layout import ROOT
 from archloop.model.adapters import attach_adapter
@@ -157,7 +157,7 @@ def test_no_dropout_is_left_where_the_reference_has_none(tiny_model):
     model.model.model.layers[0].self_attn.attention_dropout = 0.5
     module.without_dropout(model.train())
     with torch.no_grad():
-        for weight in trainable(model):
+        for weight in trainable_weights(model):
             weight.add_(0.05)  # a new adapter gives nothing, with dropout or without
     pairs = [([5, 6, 7], [8, 9, 10])]
     one, two = (answer_logps(model, pairs) for _ in range(2))

@@ -19,7 +19,7 @@ from archloop.finetuning.objectives import (
     make_objective,
     sft_loss,
 )
-from archloop.finetuning.train_loop import Batching, Step, TrainingPlan, plan_steps, train, trainable
+from archloop.finetuning.train_loop import Batching, Step, TrainingPlan, plan_steps, train, trainable_weights
 from archloop.model.adapters import attach_adapter
 from archloop.model.loading import load_model
 from archloop.settings.sections import Finetuning, Loading
@@ -81,7 +81,7 @@ def test_training_moves_good_answers_up_against_failed_ones(model, tmp_path, met
         examples = [Example(*good, rejected=bad[1]) for good, bad in zip(chosen, rejected)]
     else:
         examples = [Example(*pair) for pair in chosen] + [Example(*pair, desirable=False) for pair in rejected]
-    objective = make_objective(method, SETTINGS, trainable(model))
+    objective = make_objective(method, SETTINGS, trainable_weights(model))
     assert objective.loss(model, examples, 0.0).item() / len(examples) == pytest.approx(start)
     before = answer_logps(model, chosen + rejected).detach()
     losses = train(model, examples, objective, training(plan_steps(examples, BATCHING, 3), tmp_path)).losses
@@ -91,7 +91,7 @@ def test_training_moves_good_answers_up_against_failed_ones(model, tmp_path, met
 
 
 def test_the_baseline_of_kto_is_zero_at_the_reference_and_counts_answers_to_other_prompts(model):
-    weights = trainable(model)
+    weights = trainable_weights(model)
     objective = make_objective("kto", SETTINGS, weights)
     step = [Example([5, 6], [7, 8]), Example([9, 10], [11]), Example([12], [13, 14], desirable=False)]
     assert objective.baseline(model, step, step).item() == pytest.approx(0.0, abs=1e-5)
@@ -107,7 +107,7 @@ def test_the_baseline_of_kto_is_zero_at_the_reference_and_counts_answers_to_othe
 
 
 def test_the_baseline_of_kto_exchanges_the_answers_of_two_and_is_zero_of_one_alone(model):
-    weights = trainable(model)
+    weights = trainable_weights(model)
     objective = make_objective("kto", SETTINGS, weights)
     step, exchanged = [Example([5, 6], [7, 8]), Example([9, 10], [11])], [([5, 6], [11]), ([9, 10], [7, 8])]
     before = answer_logps(model, exchanged).sum().item()
@@ -124,7 +124,10 @@ def test_the_baseline_of_kto_exchanges_the_answers_of_two_and_is_zero_of_one_alo
 )
 def test_the_mean_loss_at_the_reference_is_that_of_no_gain(model, tmp_path, method, rejected, loss, length):
     """kto: no baseline; desirable answers alone, for of one and a failed one a baseline would cancel out."""
-    objective, settings = make_objective(method, SETTINGS, trainable(model)), replace(SETTINGS, learning_rate=0.0)
+    objective, settings = (
+        make_objective(method, SETTINGS, trainable_weights(model)),
+        replace(SETTINGS, learning_rate=0.0),
+    )
     pairs = [([5, 6], [7, 8, 9]), ([9, 10], [11]), ([12], [13, 14])]
     examples = [Example(*pair, rejected=rejected) for pair in pairs]
     steps = plan_steps(examples, BATCHING, 3)
@@ -150,8 +153,10 @@ def test_every_loss_of_a_step_is_given_the_mean_of_the_estimates_but_none_below_
 
 def test_the_cross_entropy_of_the_better_answers_is_added_by_its_weight(model):
     examples = [Example([5, 6], [7, 8, 9], rejected=[10])]
-    plain = make_objective("dpo", SETTINGS, trainable(model)).loss(model, examples, 0.0)
-    mixed = make_objective("dpo", replace(SETTINGS, sft_weight=2.0), trainable(model)).loss(model, examples, 0.0)
+    plain = make_objective("dpo", SETTINGS, trainable_weights(model)).loss(model, examples, 0.0)
+    mixed = make_objective("dpo", replace(SETTINGS, sft_weight=2.0), trainable_weights(model)).loss(
+        model, examples, 0.0
+    )
     per_token = -answer_logps(model, [([5, 6], [7, 8, 9])]).item() / 3
     assert (mixed - plain).item() == pytest.approx(2 * per_token, rel=1e-4)
 

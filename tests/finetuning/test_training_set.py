@@ -16,8 +16,8 @@ from archloop.finetuning.training_set import (
     TrainingSet,
     accuracy_weights,
     make_training_set,
-    scored,
     training_rows,
+    with_scores,
 )
 
 GOOD = [TrainingPair(prompt, f"a = {i}", 0.0) for i, prompt in enumerate(["one", "two", "one", "three"])]
@@ -77,7 +77,7 @@ def test_sft_takes_the_preferred_rows_alone():
 def test_scores_are_standard_deviations_from_the_mean_of_the_data_set():
     accuracies = [("a", 0.4), ("a", 0.6), ("b", 0.9), ("b", 0.9)]
     rows = [CorpusProgram("", "", dataset, accuracy, cycle=0) for dataset, accuracy in accuracies]
-    assert [pair.score for pair in scored(rows)] == pytest.approx([-1.0, 1.0, 0.0, 0.0])
+    assert [pair.score for pair in with_scores(rows)] == pytest.approx([-1.0, 1.0, 0.0, 0.0])
 
 
 def test_weights_are_exponential_with_mean_one_and_bounded():

@@ -21,7 +21,7 @@ from archloop.settings.chains import (
     chain_pattern,
     cycles_of,
     effective,
-    inherited,
+    inherited_cells,
     parent_of,
     role,
     trains,
@@ -91,7 +91,7 @@ def test_what_an_adapter_was_taught_is_inherited_by_the_chains_that_go_on_from_i
     wanted = {"main": [], "moved": moved, "again": again, "stays": [*again, ("again", 1), ("again", 2)]}
     wanted |= {"after": wanted["stays"], "late": [], "bare": [], "designs": [], "random": []}
     wanted |= {"afresh": [("main", 1), ("main", 2)], "next": [("afresh", 1), ("afresh", 2)]}
-    assert {name: inherited(settings, name) for name in wanted} == wanted
+    assert {name: inherited_cells(settings, name) for name in wanted} == wanted
 
 
 def test_one_cycle_may_train_on_nothing(config):

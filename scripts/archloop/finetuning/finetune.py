@@ -21,7 +21,7 @@ from archloop.finetuning.train_loop import (
     plan_steps,
     rank,
     train,
-    trainable,
+    trainable_weights,
 )
 from archloop.finetuning.training_set import (
     TrainingPair,
@@ -29,8 +29,8 @@ from archloop.finetuning.training_set import (
     TrainingSet,
     accuracy_weights,
     make_training_set,
-    scored,
     training_rows,
+    with_scores,
 )
 from archloop.logs import get_logger
 from archloop.machine import choose_device, versions
@@ -84,7 +84,7 @@ def finetune(
     seed_corpus, there are no rows at all) or nothing can be compared, the parent is kept unchanged.
     """
     settings, parent = job.settings, job.parent
-    repeated = scored(training_rows(programs.corpus, programs.admitted, settings, job.seed))
+    repeated = with_scores(training_rows(programs.corpus, programs.admitted, settings, job.seed))
     new = repeated if settings.train_on == "seed_corpus" else programs.admitted
     if parent is not None and not new:
         return _keep_unchanged(parent, job.output, "nothing was admitted")
@@ -230,7 +230,7 @@ def _train(
         checkpoint=job.state / CHECKPOINT,
         key=sha256_text(repr((lineage, method, job.code, installed))),
     )
-    objective = make_objective(method, settings, trainable(model))
+    objective = make_objective(method, settings, trainable_weights(model))
     # Of sft in batches of several, a pair has other company, and other padding, in every pass.
     alone_each_time = settings.batch_size == 1 and settings.epochs > 1
     repeats = method != "sft" or alone_each_time

@@ -157,7 +157,7 @@ def train(
     loss or gradient that is no finite number.
     """
     settings, steps = training.settings, training.steps
-    weights = trainable(model)
+    weights = trainable_weights(model)
     optimizer = torch.optim.AdamW(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -217,7 +217,7 @@ def rate_at(step: int, warmup: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def trainable(model: LanguageModel) -> list[torch.nn.Parameter]:
+def trainable_weights(model: LanguageModel) -> list[torch.nn.Parameter]:
     return [weight for weight in model.parameters() if weight.requires_grad]
 
 
@@ -308,7 +308,7 @@ def _gradients(
 ) -> tuple[float, int]:
     """Leave the gradient of a step's mean loss in the weights and return (that loss, what the mean
     is over)."""
-    weights = trainable(model)
+    weights = trainable_weights(model)
     step = []
     for batch in batches:
         step += [examples[index] for index in batch]

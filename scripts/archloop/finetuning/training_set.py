@@ -112,7 +112,7 @@ class TrainingSet:
         return sha256_text("\n".join(digests))
 
 
-def read_programs(paths: Iterable[Path]) -> list[CorpusProgram]:
+def read_corpus_programs(paths: Iterable[Path]) -> list[CorpusProgram]:
     """Return the programs of corpus files, in their order.
 
     Raises InputError for a file that is damaged or missing.
@@ -135,7 +135,7 @@ def read_programs_to_train_on(
 ) -> TrainingPrograms:
     """Return what the files of a cycle hold; candidates: None for sft."""
     judged = [] if candidates is None else read_judged(candidates)
-    return TrainingPrograms(read_programs(corpus), read_programs([admitted]), judged)
+    return TrainingPrograms(read_corpus_programs(corpus), read_corpus_programs([admitted]), judged)
 
 
 def make_training_set(
@@ -187,7 +187,7 @@ def training_rows(
     return seed_corpus * passes + _sample(seed_corpus, more, seed)
 
 
-def scored(rows: list[CorpusProgram]) -> list[TrainingPair]:
+def with_scores(rows: list[CorpusProgram]) -> list[TrainingPair]:
     """Return the programs with their scores; raise InputError for one without an accuracy.
 
     A score is the accuracy in standard deviations from the mean of the rows of the same data set.

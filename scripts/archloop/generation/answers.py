@@ -52,7 +52,7 @@ class FencedBlock:
     closed: bool
 
 
-def blocks(answer: str) -> list[FencedBlock]:
+def fenced_blocks(answer: str) -> list[FencedBlock]:
     """Return the fenced blocks of an answer, in their order; the last one may be open."""
     fenced = []
     position = 0
@@ -117,7 +117,7 @@ def _program_in(answer: str) -> str | None:
     rest = after_thinking(answer)
     if rest is None:
         rest = answer
-    fenced = blocks(rest)
+    fenced = fenced_blocks(rest)
 
     for wanted in (NET, CLASS):
         for block in fenced:
@@ -143,7 +143,7 @@ def is_finished(answer: str) -> bool:
     rest = after_thinking(answer)
     if rest is None:
         return False
-    return any(block.closed and NET.search(block.text) for block in blocks(rest))
+    return any(block.closed and NET.search(block.text) for block in fenced_blocks(rest))
 
 
 def wrong_line(answer: str) -> bool:
@@ -155,7 +155,7 @@ def wrong_line(answer: str) -> bool:
     >>> wrong_line("```python\\nx = (1,\\n"), wrong_line("```python\\nx = 1)\\n")
     (False, True)
     """
-    fenced = blocks(after_thinking(answer) or "")
+    fenced = fenced_blocks(after_thinking(answer) or "")
     if not fenced or fenced[-1].label not in PYTHON:
         return False
 
