@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -34,7 +33,14 @@ from archloop.finetuning.training_set import (
 )
 from archloop.logs import get_logger
 from archloop.machine import choose_device, versions
-from archloop.model.adapters import LINEAGE, attach_adapter, check_base, save_adapter
+from archloop.model.adapters import (
+    LINEAGE,
+    AdapterLineage,
+    AdapterRecord,
+    attach_adapter,
+    check_base,
+    save_adapter,
+)
 from archloop.model.chat_template import encode_pair
 from archloop.model.loading import load_model, load_tokenizer
 from archloop.model.memory import check_projections, context_length, weight_shapes
@@ -131,7 +137,8 @@ def train_adapter(training_set: TrainingSet, job: AdapterJob, device: str) -> Fi
     lineage = _lineage(training_set, job, prepared)
     result = _train(model, examples, training_set.method, job, lineage)
 
-    counts = {
+    record: AdapterRecord = {
+        **lineage,
         "method": training_set.method,
         "failed_left_out": training_set.failed_left_out,
         "pairs": len(examples),
@@ -140,7 +147,7 @@ def train_adapter(training_set: TrainingSet, job: AdapterJob, device: str) -> Fi
         "losses": result.losses,
     }
     if rank() == 0:
-        save_adapter(model, job.output, job.model_folder, lineage | counts)
+        save_adapter(model, job.output, job.model_folder, record)
     return FinetuningRecord(device, result.tokens, len(examples))
 
 
@@ -197,7 +204,7 @@ def _adapter_settings(method: str, settings: Finetuning) -> Finetuning:
     return dataclasses.replace(settings, lora_dropout=0.0)
 
 
-def _lineage(training_set: TrainingSet, job: AdapterJob, prepared: PreparedModel) -> dict[str, Any]:
+def _lineage(training_set: TrainingSet, job: AdapterJob, prepared: PreparedModel) -> AdapterLineage:
     """Return what the adapter is made from: with equal lineages, equal code gives equal bytes."""
     return {
         "base": {
@@ -218,7 +225,7 @@ def _train(
     examples: list[Example],
     method: str,
     job: AdapterJob,
-    lineage: dict[str, Any],
+    lineage: AdapterLineage,
 ) -> TrainingResult:
     settings = job.settings
     batching = Batching(settings.epochs, settings.batch_size, settings.accumulation, settings.order)

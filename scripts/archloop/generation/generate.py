@@ -6,10 +6,10 @@ that is refused unrun may be asked for again, with what is wrong with it.
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import torch
 
@@ -102,6 +102,22 @@ class GenerationRecord:
     prompt_tokens: int
     kept_from_earlier_runs: int
     earlier_s: float
+
+
+class AnswerLineage(TypedDict):
+    """All that the answers of a shard depend on; an answer log of another one is not read.
+
+    base: the sha256 of the model's files. adapter: that of its weights. prompts: index, digest and
+    seed of each.
+    """
+
+    base: Mapping[str, str]
+    adapter: str | None
+    prompts: list[tuple[int, str, int]]
+    settings: dict[str, Any]
+    loading: dict[str, Any]
+    code: str
+    versions: dict[str, str]
 
 
 def prompts_of_shard(path: Path, shard: int, shards: int) -> list[ShardPrompt]:
@@ -202,8 +218,8 @@ def with_adapter(model: LanguageModel, adapter: Path) -> LanguageModel:
 
 
 def _lineage(
-    prompts: list[ShardPrompt], job: GenerationJob, files: dict[str, str], adapter: str | None
-) -> dict[str, Any]:
+    prompts: list[ShardPrompt], job: GenerationJob, files: Mapping[str, str], adapter: str | None
+) -> AnswerLineage:
     """Return all that the answers depend on; files, adapter: digests."""
     settings = dataclasses.asdict(job.settings)
     del settings["batch_size"]  # it does not change what an answer is
@@ -278,7 +294,7 @@ def _wants_attempt(attempts: list[ModelAnswer], attempt: int) -> bool:
 
 
 def _fitting(
-    model: LanguageModel, sequences: dict[int, Sequence], job: GenerationJob
+    model: LanguageModel, sequences: Mapping[int, Sequence], job: GenerationJob
 ) -> dict[int, Sequence]:
     """Return the sequences that the model's context, and the memory for keys and values, hold."""
     fitting = {}
@@ -295,7 +311,7 @@ def _fitting(
 def _answer(
     model: LanguageModel,
     tokenizer: Tokenizer,
-    sequences: dict[int, Sequence],
+    sequences: Mapping[int, Sequence],
     job: GenerationJob,
     label: str,
 ) -> Iterator[tuple[int, ModelAnswer]]:

@@ -2,8 +2,9 @@
 
 import enum
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors.torch import save_file
@@ -19,6 +20,39 @@ from archloop.settings.sections import Finetuning, Loading
 LINEAGE = "training.json"
 # Formats of weights by their names in safetensors, as torch calls them.
 TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+class BaseModel(TypedDict):
+    """The model that an adapter belongs to, by the sha256 of its files."""
+
+    reference: str
+    revision: str | None
+    files: dict[str, str]
+
+
+class AdapterLineage(TypedDict):
+    """What an adapter is made from; parent, training_set: digests."""
+
+    base: BaseModel
+    parent: str | None
+    training_set: str
+    settings: dict[str, Any]
+    loading: dict[str, Any]
+    seed: int
+
+
+class AdapterRecord(AdapterLineage):
+    """training.json beside an adapter: its lineage, and how its training went.
+
+    losses: the mean of each epoch. carried_on: it is its parent's, with nothing new to learn.
+    """
+
+    method: str
+    failed_left_out: int
+    pairs: int
+    left_out_too_long: int
+    carried_on: bool
+    losses: list[float]
 
 
 def attach_adapter(
@@ -52,7 +86,7 @@ def attach_adapter(
         raise InputError(f"{keys} do not fit the model ({error})") from None
 
 
-def check_base(adapter: Path, files: dict[str, ModelFile]) -> None:
+def check_base(adapter: Path, files: Mapping[str, ModelFile]) -> None:
     """Raise InputError when an adapter was trained on another model, by the lineage beside it.
 
     Without one, nothing.
@@ -74,7 +108,7 @@ def check_base(adapter: Path, files: dict[str, ModelFile]) -> None:
 
 
 def save_adapter(
-    model: LanguageModel, output: Path, model_folder: Path, lineage: dict[str, Any]
+    model: LanguageModel, output: Path, model_folder: Path, record: AdapterRecord
 ) -> None:
     """Write adapter_model.safetensors, adapter_config.json and training.json, each whole, the
     weights last."""
@@ -84,7 +118,7 @@ def save_adapter(
     config |= {"base_model_name_or_path": model_folder.name, "inference_mode": True}
     plain = {key: _plain(value) for key, value in config.items()}
     write_json(output / "adapter_config.json", plain)
-    write_json(output / LINEAGE, lineage)
+    write_json(output / LINEAGE, record)
 
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     tensors = {}
