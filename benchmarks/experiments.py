@@ -28,7 +28,7 @@ from archloop.data.dataset_file import read_metadata  # noqa: E402
 from archloop.evaluation.evaluate import JobResources, evaluate  # noqa: E402
 from archloop.files import read_json, sha256_file, sha256_text, write_json  # noqa: E402
 from archloop.finetuning.finetune import AdapterJob, finetune  # noqa: E402
-from archloop.finetuning.training_set import TrainingPrograms, read_programs  # noqa: E402
+from archloop.finetuning.training_set import TrainingPrograms, read_corpus_programs  # noqa: E402
 from archloop.generation.generate import REPAIR, GenerationJob, generate  # noqa: E402
 from archloop.generation.prompts import (  # noqa: E402
     PromptTexts,
@@ -195,7 +195,7 @@ def trained(
     """Return the adapter that goes on from `parent` with some of the seed corpus."""
     output = place / "adapter"
     if not (output / "adapter_model.safetensors").is_file():
-        programs = TrainingPrograms(corpus=read_programs([corpus]), admitted=[])
+        programs = TrainingPrograms(corpus=read_corpus_programs([corpus]), admitted=[])
         settings = Finetuning(**one_pass(config) | changes)
         loading = Loading(**config["loading"])
         job = AdapterJob(run["model"].parent, parent, output, place, settings, loading, seed)

@@ -54,8 +54,8 @@ def corpus_before(wildcards):
 
 def corpus_known(wildcards):
     """What admission compares with: that, and what the adapter was trained on in other chains."""
-    inherited = chains.inherited(SETTINGS, wildcards.chain)
-    return [*corpus_before(wildcards), *(in_cell(cell, layout.CORPUS) for cell in inherited)]
+    cells = chains.inherited_cells(SETTINGS, wildcards.chain)
+    return [*corpus_before(wildcards), *(in_cell(cell, layout.CORPUS) for cell in cells)]
 
 
 def corpus_to_show(wildcards):

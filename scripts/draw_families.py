@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.corpus.draw_families import draw_families
 from archloop.files import write_json, write_jsonl
+from archloop.layout import Cell
 from archloop.workflow.cli import path_option, setting_option, stage
 
 
@@ -32,7 +33,7 @@ from archloop.workflow.cli import path_option, setting_option, stage
 def main(chain, cycle, candidates, shard, shards, families, seed, output, run_record) -> None:
     """Write random programs of the seed families, one candidate per line."""
     started = time.monotonic()
-    rows = draw_families(chain, cycle, candidates, seed, families, shard, shards)
+    rows = draw_families(Cell(chain, cycle), candidates, seed, families, shard, shards)
     write_json(
         run_record,
         {"device": None, "new_tokens": 0, "seconds": round(time.monotonic() - started, 2)},

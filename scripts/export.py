@@ -9,12 +9,13 @@ from archloop.corpus.tables import read_corpus
 from archloop.files import write_json
 from archloop.lemur.export import export
 from archloop.workflow.cli import path_option, stage
+from archloop.workflow.provenance import Extras
 
 
 @stage("output", packages=("polars",))
 @path_option("--corpus", "Corpus files of the chain.", multiple=True)
 @path_option("--output", "index.json; the programs go beside it.")
-def main(corpus, output) -> dict:
+def main(corpus, output) -> Extras:
     """Write one file per program, and last the index that names them with their hashes."""
     index = export(read_corpus(corpus), output.parent)
     write_json(output, index)

@@ -20,8 +20,8 @@ from archloop.workflow.cli import (
     stage,
 )
 from archloop.workflow.code_digest import code_digest
+from archloop.workflow.provenance import Extras
 
-SEEDS = click.IntRange(0, 2**53 - 1)
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "polars")
 
 
@@ -36,10 +36,10 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "pol
 @path_option("--output", "adapter_model.safetensors; two more files go beside it.")
 @path_option("--run-record", "Seconds, tokens and device.")
 @path_option("--state", "Folder for checkpoints; an interrupted job resumes from it.")
-@click.option("--seed", required=True, type=SEEDS, help="Seed of this fine-tuning.")
+@click.option("--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Its own seed.")
 @device_option
 @setting_option("execution", "gpus", "GPUs of this node that share the work.")
-def main(fresh, corpus, candidates, model, output, run_record, device, gpus, **job) -> dict:
+def main(fresh, corpus, candidates, model, output, run_record, device, gpus, **job) -> Extras:
     """Fine-tune the adapter; write it, its configuration, and what it was trained on."""
     started = time.monotonic()
     spare_bitsandbytes(job["loading"].quantization)

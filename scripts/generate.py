@@ -21,6 +21,7 @@ from archloop.workflow.cli import (
     stage,
 )
 from archloop.workflow.code_digest import code_digest
+from archloop.workflow.provenance import Extras
 
 
 @stage("output", packages=("torch", "transformers", "peft", "bitsandbytes", "tokenizers"))
@@ -36,7 +37,7 @@ from archloop.workflow.code_digest import code_digest
 @path_option("--state", "Folder for finished answers; an interrupted job resumes from it.")
 @device_option
 @setting_option("execution", "cache_mb", "Bound on keys and values.")
-def main(prompts, shard, shards, output, run_record, state, device, model, **job) -> dict:
+def main(prompts, shard, shards, output, run_record, state, device, model, **job) -> Extras:
     """Answer the prompts; write one candidate per line, with its prompt, answer and program."""
     started = time.monotonic()
     spare_bitsandbytes(job["loading"].quantization)

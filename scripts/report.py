@@ -17,6 +17,7 @@ from archloop.report.report import write_report
 from archloop.report.results import read_all, sources
 from archloop.settings.sections import Report
 from archloop.workflow.cli import path_option, settings_options, stage
+from archloop.workflow.provenance import Extras
 
 
 @stage(packages=("polars", "altair", "vl-convert-python", "jinja2"))
@@ -34,9 +35,7 @@ from archloop.workflow.cli import path_option, settings_options, stage
     is_flag=True,
     help="Fail if cycles are missing (default: write a partial report).",
 )
-def main(
-    results: Path, run: str | None, output: Path, whole: bool, settings: Report
-) -> dict[str, list[Path]]:
+def main(results: Path, run: str | None, output: Path, whole: bool, settings: Report) -> Extras:
     """Write index.html, figures/ and tables/."""
     found = read_all(results, json.loads(run) if run else None)
     if whole and not found.finished:

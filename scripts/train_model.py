@@ -12,6 +12,7 @@ from archloop.generation.prompts import PromptTexts, read_hints, read_template
 from archloop.settings.sections import ScratchModel
 from archloop.workflow.cli import device_option, path_option, settings_options, stage
 from archloop.workflow.code_digest import code_digest
+from archloop.workflow.provenance import Extras
 
 
 @stage("output", packages=("torch", "transformers", "tokenizers", "safetensors", "jinja2"))
@@ -23,7 +24,7 @@ from archloop.workflow.code_digest import code_digest
 @device_option
 @path_option("--state", "Folder of the checkpoint; an interrupted job resumes from it.")
 @path_option("--output", "The manifest.json in the model's folder.")
-def main(reference, template, hints, seed, device, state, output, settings) -> dict:
+def main(reference, template, hints, seed, device, state, output, settings) -> Extras:
     """Train a model and a tokenizer and put them into the folder of OUTPUT, as a prepared model."""
     from archloop.scratch_model.train_model import ScratchJob, train_model
 

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 from archloop.corpus.tables import read_corpus
 from archloop.corpus.transfer import COLUMNS, transfer
 from archloop.files import write_json, write_jsonl
+from archloop.layout import Cell
 from archloop.workflow.cli import path_option, stage
 
 
@@ -29,7 +30,7 @@ from archloop.workflow.cli import path_option, stage
 def main(corpus, chain, cycle, shard, shards, output, run_record) -> None:
     """Write the admitted programs of another chain as candidates, one per line."""
     started = time.monotonic()
-    rows = transfer(read_corpus(corpus, COLUMNS), chain, cycle, shard, shards)
+    rows = transfer(read_corpus(corpus, COLUMNS), Cell(chain, cycle), shard, shards)
     write_json(
         run_record,
         {"device": None, "new_tokens": 0, "seconds": round(time.monotonic() - started, 2)},

@@ -10,24 +10,27 @@ from archloop.corpus.tables import CORPUS
 from archloop.corpus.transfer import transfer
 from archloop.errors import InputError
 from archloop.families.programs import AXES, family_names, family_programs, known_families, seed_programs
+from archloop.layout import Cell
 
 PLAIN_VALUES = {"chain": "main", "cycle": 3, "new_tokens": 0, "prompt_tokens": 0}
 
 
 def test_drawn_candidates_are_those_of_their_seed():
-    rows = draw_families("main", 3, 6, 1, ["plain", "vgg"])
+    rows = draw_families(Cell("main", 3), 6, 1, ["plain", "vgg"])
     assert [row["family"] for row in rows] == ["vgg", "vgg", "plain", "plain", "vgg", "plain"]
     assert [row["seed"] for row in rows[:2]] == [5699870995157346, 615070175259282]
     for index, row in enumerate(rows):
         facts = PLAIN_VALUES | {"id": f"main-03-{index:04d}", "index": index, "shard": 0, "seed": row["seed"]}
         assert {name: row[name] for name in facts} == facts
         assert set(row) == {*facts, "program", "family"} and "class Net(nn.Module)" in row["program"]
-    assert len({row["program"] for row in rows}) > 1 and rows[:3] == draw_families("main", 3, 3, 1, ["plain", "vgg"])
+    assert len({row["program"] for row in rows}) > 1 and rows[:3] == draw_families(
+        Cell("main", 3), 3, 1, ["plain", "vgg"]
+    )
 
 
 def test_shards_hold_the_same_candidates_between_them():
-    whole = draw_families("main", 1, 7, 1, ["plain"])
-    shards = [draw_families("main", 1, 7, 1, ["plain"], shard, 3) for shard in range(3)]
+    whole = draw_families(Cell("main", 1), 7, 1, ["plain"])
+    shards = [draw_families(Cell("main", 1), 7, 1, ["plain"], shard, 3) for shard in range(3)]
     assert [[row["index"] for row in shard] for shard in shards] == [[0, 3, 6], [1, 4], [2, 5]]
     assert [[row["shard"] for row in shard] for shard in shards] == [[0] * 3, [1] * 2, [2] * 2]
     together = sorted((row for shard in shards for row in shard), key=lambda row: row["index"])
@@ -39,7 +42,7 @@ def test_transferred_designs_keep_what_they_are_and_name_where_they_come_from():
     given |= {"adapter": "ab", "seed": 9}
     rows = [given | {"id": f"a-01-{at:04d}", "chain": "a", "cycle": 1, "accuracy": 0.5} for at in range(3)]
     corpus = pl.DataFrame([{name: row.get(name) for name in CORPUS} for row in rows], schema=CORPUS)
-    one, two = (transfer(corpus, "main", 3, shard, 2) for shard in (0, 1))
+    one, two = (transfer(corpus, Cell("main", 3), shard, 2) for shard in (0, 1))
     assert [row["origin"] for row in one] == ["a-01-0000", "a-01-0002"]
     assert two == [given | PLAIN_VALUES | {"id": "main-03-0001", "index": 1, "shard": 1, "origin": "a-01-0001"}]
 

@@ -10,9 +10,16 @@ import torch.distributed as dist
 from sections import defaults
 
 from archloop.errors import InputError
-from archloop.finetuning.objectives import Example, Objective, answer_logps, dpo_losses, kto_losses, make_objective
-from archloop.finetuning.train_loop import Batching, Step, TrainingPlan, plan_steps, train, trainable
-from archloop.finetuning.training_set import JudgedProgram, TrainingPair, TrainingSet, make_training_set
+from archloop.finetuning.objectives import (
+    Example,
+    Objective,
+    answer_logps,
+    dpo_losses,
+    kto_losses,
+    make_objective,
+    sft_loss,
+)
+from archloop.finetuning.train_loop import Batching, Step, TrainingPlan, plan_steps, train, trainable_weights
 from archloop.model.adapters import attach_adapter
 from archloop.model.loading import load_model
 from archloop.settings.sections import Finetuning, Loading
@@ -39,16 +46,6 @@ SETTINGS = defaults(
     checkpoint_steps=100,
 )
 BATCHING = Batching(epochs=6, batch_size=2, accumulation=2)
-GOOD = [TrainingPair(prompt, f"a = {i}", 0.0) for i, prompt in enumerate(["one", "two", "one", "three"])]
-FAILED = [
-    JudgedProgram("one", "b = 1", "forward"),
-    JudgedProgram("one", "b = 2", "construct"),
-    JudgedProgram("one", "b = 2", "construct"),
-    JudgedProgram("four", "b = 3", "forward"),
-    JudgedProgram("two", "b = 4", "near_copy"),
-    JudgedProgram("two", None, "forward"),
-]
-OUTCOMES = ["forward", "construct"]
 
 
 def training(steps: list[Step], folder: Path, settings: Finetuning = SETTINGS) -> TrainingPlan:
@@ -59,48 +56,6 @@ def training(steps: list[Step], folder: Path, settings: Finetuning = SETTINGS) -
 def model(tiny_model):
     torch.manual_seed(1)
     return attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, SETTINGS)
-
-
-def chosen(method: str, preferred: list[TrainingPair], failed: list[JudgedProgram], seed: int = 1) -> TrainingSet:
-    settings = replace(SETTINGS, method=method, dispreferred=OUTCOMES)
-    return make_training_set(preferred, failed, settings, seed)
-
-
-def test_dpo_pairs_failed_programs_with_others_to_the_same_prompt():
-    made = chosen("dpo", GOOD, FAILED)
-    assert sorted((pair.prompt, pair.rejected) for pair in made.pairs) == [("one", "b = 1"), ("one", "b = 2")]
-    assert {pair.program for pair in made.pairs} == {"a = 0", "a = 2"}
-    assert made.failed_left_out == 1
-
-
-def test_kto_takes_no_more_failed_programs_than_desirable_ones():
-    made = chosen("kto", GOOD[:2], FAILED)
-    assert [pair.desirable for pair in made.pairs] == [True, True, False, False]
-    assert made.failed_left_out == 1 and {pair.program for pair in made.pairs[2:]} < {"b = 1", "b = 2", "b = 3"}
-    assert chosen("kto", GOOD[:2], FAILED) == made
-
-
-def test_kto_takes_failed_programs_by_the_seed_and_dpo_pairs_each_with_the_preferred_ones_in_turn():
-    rows = [TrainingPair("p", f"good {at}", 0.5) for at in range(3)]
-    failed = [JudgedProgram("p", f"bad {at}", "forward") for at in range(9)]
-    made = [chosen("kto", rows, failed, seed).pairs for seed in (1, 1, 2)]
-    assert made[0] == made[1] != made[2]
-    assert made[0][0] == TrainingPair("p", "good 0", 0.5)
-    assert replace(made[0][3], program="") == TrainingPair("p", "", score=0.0, desirable=False)
-
-    paired = chosen("dpo", rows, failed[:7])
-    assert paired.failed_left_out == 0
-    assert sorted(pair.rejected for pair in paired.pairs) == [f"bad {at}" for at in range(7)]
-    # As adapters on record were trained: the number of the preferred program, then of the failed one.
-    numbers = [pair.program[-1] + pair.rejected[-1] for pair in paired.pairs]
-    assert numbers == ["02", "13", "25", "06", "11", "24", "00"]
-    counts = sorted([pair.program for pair in paired.pairs].count(f"good {at}") for at in range(3))
-    assert counts == [2, 2, 3]  # each answers in turn
-
-
-def test_sft_takes_the_preferred_rows_alone():
-    made = chosen("sft", GOOD, FAILED)
-    assert made.pairs == GOOD and made.failed_left_out == 0
 
 
 def test_the_losses_are_the_published_formulas():
@@ -126,7 +81,7 @@ def test_training_moves_good_answers_up_against_failed_ones(model, tmp_path, met
         examples = [Example(*good, rejected=bad[1]) for good, bad in zip(chosen, rejected)]
     else:
         examples = [Example(*pair) for pair in chosen] + [Example(*pair, desirable=False) for pair in rejected]
-    objective = make_objective(method, SETTINGS, trainable(model))
+    objective = make_objective(method, SETTINGS, trainable_weights(model))
     assert objective.loss(model, examples, 0.0).item() / len(examples) == pytest.approx(start)
     before = answer_logps(model, chosen + rejected).detach()
     losses = train(model, examples, objective, training(plan_steps(examples, BATCHING, 3), tmp_path)).losses
@@ -136,7 +91,7 @@ def test_training_moves_good_answers_up_against_failed_ones(model, tmp_path, met
 
 
 def test_the_baseline_of_kto_is_zero_at_the_reference_and_counts_answers_to_other_prompts(model):
-    weights = trainable(model)
+    weights = trainable_weights(model)
     objective = make_objective("kto", SETTINGS, weights)
     step = [Example([5, 6], [7, 8]), Example([9, 10], [11]), Example([12], [13, 14], desirable=False)]
     assert objective.baseline(model, step, step).item() == pytest.approx(0.0, abs=1e-5)
@@ -152,7 +107,7 @@ def test_the_baseline_of_kto_is_zero_at_the_reference_and_counts_answers_to_othe
 
 
 def test_the_baseline_of_kto_exchanges_the_answers_of_two_and_is_zero_of_one_alone(model):
-    weights = trainable(model)
+    weights = trainable_weights(model)
     objective = make_objective("kto", SETTINGS, weights)
     step, exchanged = [Example([5, 6], [7, 8]), Example([9, 10], [11])], [([5, 6], [11]), ([9, 10], [7, 8])]
     before = answer_logps(model, exchanged).sum().item()
@@ -169,7 +124,10 @@ def test_the_baseline_of_kto_exchanges_the_answers_of_two_and_is_zero_of_one_alo
 )
 def test_the_mean_loss_at_the_reference_is_that_of_no_gain(model, tmp_path, method, rejected, loss, length):
     """kto: no baseline; desirable answers alone, for of one and a failed one a baseline would cancel out."""
-    objective, settings = make_objective(method, SETTINGS, trainable(model)), replace(SETTINGS, learning_rate=0.0)
+    objective, settings = (
+        make_objective(method, SETTINGS, trainable_weights(model)),
+        replace(SETTINGS, learning_rate=0.0),
+    )
     pairs = [([5, 6], [7, 8, 9]), ([9, 10], [11]), ([12], [13, 14])]
     examples = [Example(*pair, rejected=rejected) for pair in pairs]
     steps = plan_steps(examples, BATCHING, 3)
@@ -195,8 +153,10 @@ def test_every_loss_of_a_step_is_given_the_mean_of_the_estimates_but_none_below_
 
 def test_the_cross_entropy_of_the_better_answers_is_added_by_its_weight(model):
     examples = [Example([5, 6], [7, 8, 9], rejected=[10])]
-    plain = make_objective("dpo", SETTINGS, trainable(model)).loss(model, examples, 0.0)
-    mixed = make_objective("dpo", replace(SETTINGS, sft_weight=2.0), trainable(model)).loss(model, examples, 0.0)
+    plain = make_objective("dpo", SETTINGS, trainable_weights(model)).loss(model, examples, 0.0)
+    mixed = make_objective("dpo", replace(SETTINGS, sft_weight=2.0), trainable_weights(model)).loss(
+        model, examples, 0.0
+    )
     per_token = -answer_logps(model, [([5, 6], [7, 8, 9])]).item() / 3
     assert (mixed - plain).item() == pytest.approx(2 * per_token, rel=1e-4)
 
@@ -230,6 +190,20 @@ def test_a_gradient_that_is_no_number_ends_a_training_as_a_loss_does_and_the_ste
         train(model, [Example([5, 6], [7])], Objective(loss, lambda example: 1), training(steps, tmp_path))
 
 
-def test_a_step_is_one_batch_unless_told_otherwise():
-    steps = plan_steps([Example([1], [2])] * 6, Batching(epochs=1, batch_size=2), 3)
-    assert [len(batches) for _, batches in steps] == [1, 1, 1]
+def test_the_loss_counts_the_answers_tokens_and_nothing_else(tiny_model):
+    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, replace(SETTINGS, lora_dropout=0.0))
+    pairs = [([5, 6, 7], [8, 9]), ([5, 6, 7, 10, 11], [12, 13, 14])]
+    expected = 0.0
+    for prompt, answer in pairs:
+        labels = torch.tensor([[-100] * len(prompt) + answer])
+        mean = model(input_ids=torch.tensor([prompt + answer]), labels=labels).loss.item()
+        expected += mean * len(answer)
+    examples = [Example(prompt, answer) for prompt, answer in pairs]
+    assert sft_loss(model, examples, 0.0).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_weight_multiplies_the_loss_of_its_answer(tiny_model):
+    model = attach_adapter(load_model(tiny_model, LOADING, "cpu"), None, replace(SETTINGS, lora_dropout=0.0))
+    losses = [sft_loss(model, [Example([5, 6], answer)], 0.0).item() for answer in ([8, 9], [12, 13, 14])]
+    both = [Example([5, 6], [8, 9], weight=0.5), Example([5, 6], [12, 13, 14], weight=1.5)]
+    assert sft_loss(model, both, 0.0).item() == pytest.approx(0.5 * losses[0] + 1.5 * losses[1], rel=1e-5)

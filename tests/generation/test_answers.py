@@ -3,7 +3,7 @@
 import pytest
 
 from archloop.families.programs import family_programs
-from archloop.generation.answers import OPENINGS, blocks, extract_program, is_finished, wrong_line
+from archloop.generation.answers import OPENINGS, extract_program, fenced_blocks, is_finished, wrong_line
 
 NET = "import torch\n\n\nclass Net(nn.Module):\n    x = 1\n"
 INDENTED = "".join(f"   {line}\n" if line else "\n" for line in NET.splitlines())
@@ -119,7 +119,10 @@ def test_an_answer_is_finished_with_the_fence_that_closes_net(answer, finished):
 
 
 def test_a_block_knows_its_label_and_whether_it_is_closed():
-    assert [(each.label, each.closed) for each in blocks("```Bash\nls\n```\n```\nx")] == [("bash", True), ("", False)]
+    assert [(each.label, each.closed) for each in fenced_blocks("```Bash\nls\n```\n```\nx")] == [
+        ("bash", True),
+        ("", False),
+    ]
 
 
 def test_an_answer_may_begin_with_ever_more_of_its_program():

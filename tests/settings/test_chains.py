@@ -13,6 +13,7 @@ from archloop.corpus.tables import CORPUS
 from archloop.corpus.transfer import transfer
 from archloop.families.programs import family_programs
 from archloop.finetuning.training_set import CorpusProgram, training_rows
+from archloop.layout import Cell
 from archloop.novelty.gate import Match, Nearest
 from archloop.settings.chains import (
     adapter_after,
@@ -20,7 +21,7 @@ from archloop.settings.chains import (
     chain_pattern,
     cycles_of,
     effective,
-    inherited,
+    inherited_cells,
     parent_of,
     role,
     trains,
@@ -90,7 +91,7 @@ def test_what_an_adapter_was_taught_is_inherited_by_the_chains_that_go_on_from_i
     wanted = {"main": [], "moved": moved, "again": again, "stays": [*again, ("again", 1), ("again", 2)]}
     wanted |= {"after": wanted["stays"], "late": [], "bare": [], "designs": [], "random": []}
     wanted |= {"afresh": [("main", 1), ("main", 2)], "next": [("afresh", 1), ("afresh", 2)]}
-    assert {name: inherited(settings, name) for name in wanted} == wanted
+    assert {name: inherited_cells(settings, name) for name in wanted} == wanted
 
 
 def test_one_cycle_may_train_on_nothing(config):
@@ -173,20 +174,20 @@ def test_a_chain_may_go_on_from_the_bare_model_with_an_adapter_of_its_own_shape(
 
 
 def test_drawn_candidates_depend_on_seed_chain_cycle_and_index_alone():
-    whole = draw_families("random", 1, 12, 1, ["plain", "vgg"])
-    parts = [row for shard in range(3) for row in draw_families("random", 1, 12, 1, ["plain", "vgg"], shard, 3)]
+    whole = draw_families(Cell("random", 1), 12, 1, ["plain", "vgg"])
+    parts = [row for shard in range(3) for row in draw_families(Cell("random", 1), 12, 1, ["plain", "vgg"], shard, 3)]
     assert sorted((row["id"], row["program"]) for row in parts) == [(row["id"], row["program"]) for row in whole]
     assert {row["family"] for row in whole} == {"plain", "vgg"}
     for other in (
-        draw_families("random", 1, 12, 2, None),
-        draw_families("random", 2, 12, 1, None),
-        draw_families("again", 1, 12, 1, None),
+        draw_families(Cell("random", 1), 12, 2, None),
+        draw_families(Cell("random", 2), 12, 1, None),
+        draw_families(Cell("again", 1), 12, 1, None),
     ):
         assert [row["program"] for row in other] != [row["program"] for row in whole]
 
 
 def test_drawing_reaches_programs_that_the_seed_corpus_has_not():
-    drawn = {row["program"] for row in draw_families("random", 1, 30, 1, ["plain"])}
+    drawn = {row["program"] for row in draw_families(Cell("random", 1), 30, 1, ["plain"])}
     assert len(drawn) > 20 and not drawn <= {each.program for each in family_programs("plain")}
 
 
@@ -201,7 +202,7 @@ def test_a_transferred_design_names_where_it_comes_from():
     }
     rows = [facts | {"id": f"main-01-{at:04d}", "program": f"x = {at}\n", "accuracy": 0.9} for at in (3, 5, 8)]
     corpus = pl.DataFrame([{name: row.get(name) for name in CORPUS} for row in rows], schema=CORPUS)
-    (second,) = transfer(corpus, "designs", 1, shard=1, shards=2)
+    (second,) = transfer(corpus, Cell("designs", 1), shard=1, shards=2)
     assert (second["id"], second["origin"], second["program"]) == ("designs-01-0001", "main-01-0005", "x = 5\n")
     assert second["prompt_id"] == "main-01-p0003" and "accuracy" not in second
 

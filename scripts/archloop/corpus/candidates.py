@@ -108,14 +108,12 @@ class CandidateRow(Candidate):
     repeat_similarity: NotRequired[float | None]
 
 
-def candidate_without_answer(
-    chain: str, cycle: int, index: int, shard: int, program: str
-) -> Candidate:
+def candidate_without_answer(cell: Cell, index: int, shard: int, program: str) -> Candidate:
     """Return a candidate that no language model wrote."""
     return {
-        "id": Cell(chain, cycle).candidate_id(index),
-        "chain": chain,
-        "cycle": cycle,
+        "id": cell.candidate_id(index),
+        "chain": cell.chain,
+        "cycle": cell.cycle,
         "index": index,
         "shard": shard,
         "new_tokens": 0,

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 from archloop.corpus.candidates import Candidate, candidate_without_answer
 from archloop.families.programs import AXES, known_families, render
-from archloop.layout import indices_of_shard
+from archloop.layout import Cell, indices_of_shard
 from archloop.random_seeds import derive, generator
 
 
 def draw_families(
-    chain: str,
-    cycle: int,
+    cell: Cell,
     count: int,
     seed: int,
     families: Sequence[str] | None,
@@ -22,18 +21,19 @@ def draw_families(
 ) -> list[Candidate]:
     """Return one shard of `count` candidates of a cycle; families: names, None takes all.
 
-    A candidate depends on (seed, chain, cycle, its index) alone, so the first n of a larger cycle
+    A candidate depends on (seed, cell, its index) alone, so the first n of a larger cycle
     are those of a smaller one, and the shards of any number hold the same candidates.
     """
     names = known_families(families)
     candidates: list[Candidate] = []
     for index in indices_of_shard(count, shard, shards):
-        random_seed = derive(seed, chain, cycle, "draw", index)
+        random_seed = derive(seed, cell.chain, cell.cycle, "draw", index)
         rng = generator(random_seed)
         family = rng.choice(names)
-        program = render(family, {axis: rng.choice(values) for axis, values in AXES.items()})
+        variant = {axis: rng.choice(values) for axis, values in AXES.items()}
+        program = render(family, variant)
 
-        candidate = candidate_without_answer(chain, cycle, index, shard, program)
+        candidate = candidate_without_answer(cell, index, shard, program)
         candidate["family"] = family
         candidate["seed"] = random_seed
         candidates.append(candidate)

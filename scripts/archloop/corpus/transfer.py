@@ -6,7 +6,7 @@ There they are judged on its data set.
 import polars as pl
 
 from archloop.corpus.candidates import Candidate, candidate_without_answer
-from archloop.layout import is_in_shard
+from archloop.layout import Cell, is_in_shard
 
 # What is read of a design: it keeps all but its id, which becomes its origin.
 COLUMNS = (
@@ -21,10 +21,8 @@ COLUMNS = (
 )
 
 
-def transfer(
-    corpus: pl.DataFrame, chain: str, cycle: int, shard: int = 0, shards: int = 1
-) -> list[Candidate]:
-    """Return one shard of the programs of `corpus` as candidates, in their order.
+def transfer(corpus: pl.DataFrame, cell: Cell, shard: int = 0, shards: int = 1) -> list[Candidate]:
+    """Return one shard of the programs of `corpus` as candidates of a cycle, in their order.
 
     `origin` is the id that each had.
     """
@@ -32,7 +30,7 @@ def transfer(
     for index, row in enumerate(corpus.iter_rows(named=True)):
         if not is_in_shard(index, shard, shards):
             continue
-        candidate = candidate_without_answer(chain, cycle, index, shard, row["program"])
+        candidate = candidate_without_answer(cell, index, shard, row["program"])
         candidate["origin"] = row["id"]
         candidate["family"] = row["family"]
         candidate["prompt_id"] = row["prompt_id"]

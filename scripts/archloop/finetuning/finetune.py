@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,7 +20,7 @@ from archloop.finetuning.train_loop import (
     plan_steps,
     rank,
     train,
-    trainable,
+    trainable_weights,
 )
 from archloop.finetuning.training_set import (
     TrainingPair,
@@ -29,12 +28,19 @@ from archloop.finetuning.training_set import (
     TrainingSet,
     accuracy_weights,
     make_training_set,
-    scored,
     training_rows,
+    with_scores,
 )
 from archloop.logs import get_logger
 from archloop.machine import choose_device, versions
-from archloop.model.adapters import LINEAGE, attach_adapter, check_base, save_adapter
+from archloop.model.adapters import (
+    LINEAGE,
+    AdapterLineage,
+    AdapterRecord,
+    attach_adapter,
+    check_base,
+    save_adapter,
+)
 from archloop.model.chat_template import encode_pair
 from archloop.model.loading import load_model, load_tokenizer
 from archloop.model.memory import check_projections, context_length, weight_shapes
@@ -84,7 +90,7 @@ def finetune(
     seed_corpus, there are no rows at all) or nothing can be compared, the parent is kept unchanged.
     """
     settings, parent = job.settings, job.parent
-    repeated = scored(training_rows(programs.corpus, programs.admitted, settings, job.seed))
+    repeated = with_scores(training_rows(programs.corpus, programs.admitted, settings, job.seed))
     new = repeated if settings.train_on == "seed_corpus" else programs.admitted
     if parent is not None and not new:
         return _keep_unchanged(parent, job.output, "nothing was admitted")
@@ -131,7 +137,8 @@ def train_adapter(training_set: TrainingSet, job: AdapterJob, device: str) -> Fi
     lineage = _lineage(training_set, job, prepared)
     result = _train(model, examples, training_set.method, job, lineage)
 
-    counts = {
+    record: AdapterRecord = {
+        **lineage,
         "method": training_set.method,
         "failed_left_out": training_set.failed_left_out,
         "pairs": len(examples),
@@ -140,7 +147,7 @@ def train_adapter(training_set: TrainingSet, job: AdapterJob, device: str) -> Fi
         "losses": result.losses,
     }
     if rank() == 0:
-        save_adapter(model, job.output, job.model_folder, lineage | counts)
+        save_adapter(model, job.output, job.model_folder, record)
     return FinetuningRecord(device, result.tokens, len(examples))
 
 
@@ -156,7 +163,9 @@ def encode_examples(pairs: list[TrainingPair], job: AdapterJob) -> list[Example]
     examples = []
     for pair in pairs:
         example = encode_example(tokenizer, pair)
-        lengths = [len(prompt) + len(answer) for prompt, answer in example.pairs]
+        lengths = []
+        for prompt, answer in example.pairs:
+            lengths.append(len(prompt) + len(answer))
         if max(lengths) <= longest:
             examples.append(example)
     if pairs and not examples and job.parent is None:
@@ -195,7 +204,7 @@ def _adapter_settings(method: str, settings: Finetuning) -> Finetuning:
     return dataclasses.replace(settings, lora_dropout=0.0)
 
 
-def _lineage(training_set: TrainingSet, job: AdapterJob, prepared: PreparedModel) -> dict[str, Any]:
+def _lineage(training_set: TrainingSet, job: AdapterJob, prepared: PreparedModel) -> AdapterLineage:
     """Return what the adapter is made from: with equal lineages, equal code gives equal bytes."""
     return {
         "base": {
@@ -216,7 +225,7 @@ def _train(
     examples: list[Example],
     method: str,
     job: AdapterJob,
-    lineage: dict[str, Any],
+    lineage: AdapterLineage,
 ) -> TrainingResult:
     settings = job.settings
     batching = Batching(settings.epochs, settings.batch_size, settings.accumulation, settings.order)
@@ -228,9 +237,10 @@ def _train(
         checkpoint=job.state / CHECKPOINT,
         key=sha256_text(repr((lineage, method, job.code, installed))),
     )
-    objective = make_objective(method, settings, trainable(model))
+    objective = make_objective(method, settings, trainable_weights(model))
     # Of sft in batches of several, a pair has other company, and other padding, in every pass.
-    repeats = method != "sft" or (settings.batch_size == 1 and settings.epochs > 1)
+    alone_each_time = settings.batch_size == 1 and settings.epochs > 1
+    repeats = method != "sft" or alone_each_time
     try:
         with computed_once(model) if repeats else contextlib.nullcontext():
             return train(model, examples, objective, training)

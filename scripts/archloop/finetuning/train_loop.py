@@ -10,7 +10,7 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -120,7 +120,8 @@ def ascending_batches(
     random order.
     """
     rng = generator(*seed, "order")
-    order = sorted(range(len(examples)), key=lambda index: (examples[index].score, rng.random()))
+    ranks = [(example.score, rng.random()) for example in examples]
+    order = sorted(range(len(examples)), key=lambda index: ranks[index])
 
     batches = []
     for step in _cut(order, size * batches_a_step):
@@ -156,10 +157,11 @@ def train(
     loss or gradient that is no finite number.
     """
     settings, steps = training.settings, training.steps
-    weights = trainable(model)
+    weights = trainable_weights(model)
     optimizer = torch.optim.AdamW(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
+    # A short training would otherwise end before its rate has reached the peak.
     warmup = min(settings.warmup_steps, math.ceil(len(steps) / 10))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: rate_at(step, warmup, len(steps))
@@ -187,8 +189,8 @@ def train(
             tokens = _tokens(examples, batches)
             done.add(epoch, loss, size, tokens)
             progress.step(tokens, note=f"step {number} of {len(steps)}, loss {loss:.3f}")
-            due = number % settings.checkpoint_steps == 0 or number == len(steps)
-            if due and rank() == 0:
+            is_due = number % settings.checkpoint_steps == 0 or number == len(steps)
+            if is_due and rank() == 0:  # all processes have the same weights
                 checkpoint.save(done)
 
     losses = [total / count for total, count in done.sums.values()]
@@ -211,10 +213,11 @@ def rate_at(step: int, warmup: int, steps: int) -> float:
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    progress = (step - warmup) / max(1, steps - warmup)
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def trainable(model: LanguageModel) -> list[torch.nn.Parameter]:
+def trainable_weights(model: LanguageModel) -> list[torch.nn.Parameter]:
     return [weight for weight in model.parameters() if weight.requires_grad]
 
 
@@ -228,13 +231,24 @@ def share_of_process(
 ) -> list[tuple[int, Batch]]:
     """Return (index in the step, batch) of one process: the longest are dealt out first, so that
     all end together."""
+    ranks = []
+    for index, batch in enumerate(batches):
+        tokens = sum(lengths[each] for each in batch)
+        ranks.append((-tokens, index))
 
-    tokens = []
-    for batch in batches:
-        tokens.append(sum(lengths[index] for index in batch))
-    longest_first = sorted(range(len(batches)), key=lambda index: (-tokens[index], index))
+    longest_first = [index for _, index in sorted(ranks)]
     dealt = sorted(longest_first[rank::processes])
     return [(index, batches[index]) for index in dealt]
+
+
+class CheckpointState(TypedDict):
+    """What the file of a checkpoint holds: how far the training is, and torch's own states."""
+
+    key: str
+    done: dict[str, Any]
+    weights: list[torch.Tensor]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -248,7 +262,7 @@ class Checkpoint:
     schedule: torch.optim.lr_scheduler.LRScheduler
 
     def save(self, done: Done) -> None:
-        state = {
+        state: CheckpointState = {
             "key": self.key,
             "done": dataclasses.asdict(done),
             "weights": [weight.detach().cpu() for weight in self.weights],
@@ -273,11 +287,12 @@ class Checkpoint:
         logger.info("finetune: resuming after step %d", done.steps)
         return done
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self) -> CheckpointState | None:
         if not self.path.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            state: CheckpointState
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception:  # a torn file of any kind: the training starts again
             logger.warning("finetune: %s cannot be read; starting from the beginning", self.path)
             return None
@@ -293,15 +308,16 @@ def _gradients(
 ) -> tuple[float, int]:
     """Leave the gradient of a step's mean loss in the weights and return (that loss, what the mean
     is over)."""
-    weights = trainable(model)
+    weights = trainable_weights(model)
     step = []
     for batch in batches:
         step += [examples[index] for index in batch]
     size = sum(objective.size(example) for example in step)
     share = _share(batches, examples)
-    baseline = _baseline(model, objective, list(share.values()), step, weights[0].device)
+    device = weights[0].device
+    baseline = _baseline(model, objective, list(share.values()), step, device)
 
-    step_loss = torch.zeros((), device=weights[0].device)
+    step_loss = torch.zeros((), device=device)
     for index, mine in share.items():
         # The dropout of a batch hangs on its index, not on the process that it falls to.
         torch.manual_seed(derive(seed, index))
@@ -357,7 +373,8 @@ def _add_up_gradients(weights: list[torch.nn.Parameter], step_loss: torch.Tensor
     whole = torch.cat(parts)
     dist.all_reduce(whole)
 
-    *gradients, step_loss = torch.split(whole, [part.numel() for part in parts])
+    sizes = [part.numel() for part in parts]
+    *gradients, step_loss = torch.split(whole, sizes)
     for weight, gradient in zip(weights, gradients):
         weight.grad = gradient.view_as(weight)
     return step_loss
@@ -371,4 +388,7 @@ def _tokens(examples: list[Example], batches: list[Batch]) -> int:
 
 
 def _cut(items: list[Item], size: int) -> list[list[Item]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+    pieces = []
+    for start in range(0, len(items), size):
+        pieces.append(items[start : start + size])
+    return pieces

@@ -15,12 +15,15 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.files import sha256_text
 from archloop.random_seeds import generator
 from archloop.settings.sections import Finetuning
+
+PromptAndProgram: TypeAlias = tuple[str, str]
 
 # Bound on the weight of a program, as Peng et al. have it.
 LARGEST_WEIGHT = 20.0
@@ -105,10 +108,11 @@ class TrainingSet:
     failed_left_out: int = 0
 
     def digest(self) -> str:
-        return sha256_text("\n".join(pair.digest() for pair in self.pairs))
+        digests = [pair.digest() for pair in self.pairs]
+        return sha256_text("\n".join(digests))
 
 
-def read_programs(paths: Iterable[Path]) -> list[CorpusProgram]:
+def read_corpus_programs(paths: Iterable[Path]) -> list[CorpusProgram]:
     """Return the programs of corpus files, in their order.
 
     Raises InputError for a file that is damaged or missing.
@@ -131,7 +135,7 @@ def read_programs_to_train_on(
 ) -> TrainingPrograms:
     """Return what the files of a cycle hold; candidates: None for sft."""
     judged = [] if candidates is None else read_judged(candidates)
-    return TrainingPrograms(read_programs(corpus), read_programs([admitted]), judged)
+    return TrainingPrograms(read_corpus_programs(corpus), read_corpus_programs([admitted]), judged)
 
 
 def make_training_set(
@@ -147,7 +151,8 @@ def make_training_set(
     prompt, taken in turn. Raises InputError for settings that do not go with the method.
     """
     method = settings.method if candidates else "sft"
-    if method != "sft" and (settings.order != "random" or settings.accuracy_weight):
+    by_accuracy = settings.order != "random" or settings.accuracy_weight
+    if method != "sft" and by_accuracy:
         raise InputError(
             f"finetuning.method: {method} knows no order and no accuracy_weight, which are for sft"
         )
@@ -182,7 +187,7 @@ def training_rows(
     return seed_corpus * passes + _sample(seed_corpus, more, seed)
 
 
-def scored(rows: list[CorpusProgram]) -> list[TrainingPair]:
+def with_scores(rows: list[CorpusProgram]) -> list[TrainingPair]:
     """Return the programs with their scores; raise InputError for one without an accuracy.
 
     A score is the accuracy in standard deviations from the mean of the rows of the same data set.
@@ -194,8 +199,10 @@ def scored(rows: list[CorpusProgram]) -> list[TrainingPair]:
     pairs = []
     for row in rows:
         accuracies = by_dataset[row.dataset]
-        mean, deviation = statistics.fmean(accuracies), statistics.pstdev(accuracies)
-        score = (_accuracy(row) - mean) / (deviation or 1.0)
+        mean = statistics.fmean(accuracies)
+        # Where all are equally good, every score is 0.
+        deviation = statistics.pstdev(accuracies) or 1.0
+        score = (_accuracy(row) - mean) / deviation
         pairs.append(TrainingPair(row.prompt, row.program, score))
     return pairs
 
@@ -235,27 +242,28 @@ def _sample(rows: list[CorpusProgram], count: int | None, seed: int) -> list[Cor
     return generator(seed, "replay").sample(rows, count)
 
 
-def _failed(candidates: list[JudgedProgram], outcomes: list[str]) -> list[tuple[str, str]]:
+def _failed(candidates: list[JudgedProgram], outcomes: list[str]) -> list[PromptAndProgram]:
     """Return (prompt, program) of the candidates that failed by one of the outcomes, each once, in
     their order."""
-    failed: dict[tuple[str, str], None] = {}
+    failed: dict[PromptAndProgram, None] = {}
     for row in candidates:
         if row.outcome in outcomes and row.program:
             failed[row.prompt, row.program] = None
     return list(failed)
 
 
-def _with_undesirable(preferred: list[TrainingPair], failed: list[tuple[str, str]]) -> TrainingSet:
+def _with_undesirable(preferred: list[TrainingPair], failed: list[PromptAndProgram]) -> TrainingSet:
     """Return the pairs of kto: the preferred ones, and at most as many failed programs."""
     taken = failed[: len(preferred)]
-    undesirable = [
-        TrainingPair(prompt, program, score=0.0, desirable=False) for prompt, program in taken
-    ]
-    return TrainingSet("kto", preferred + undesirable, len(failed) - len(taken))
+    pairs = list(preferred)
+    for prompt, program in taken:
+        pairs.append(TrainingPair(prompt, program, score=0.0, desirable=False))
+    left_out = len(failed) - len(taken)
+    return TrainingSet("kto", pairs, left_out)
 
 
 def _in_pairs(
-    preferred: list[TrainingPair], failed: list[tuple[str, str]], rng: random.Random
+    preferred: list[TrainingPair], failed: list[PromptAndProgram], rng: random.Random
 ) -> TrainingSet:
     """Return the pairs of dpo: to each failed program one that answers the very same prompt, taken
     in turn."""

@@ -52,7 +52,7 @@ class FencedBlock:
     closed: bool
 
 
-def blocks(answer: str) -> list[FencedBlock]:
+def fenced_blocks(answer: str) -> list[FencedBlock]:
     """Return the fenced blocks of an answer, in their order; the last one may be open."""
     fenced = []
     position = 0
@@ -61,11 +61,16 @@ def blocks(answer: str) -> list[FencedBlock]:
         closing = _closing_fence(len(fence)).search(answer, opening.end())
         end = closing.start() if closing else len(answer)
         text = _without_indent(answer[opening.end() : end], before)
-        fenced.append(FencedBlock(text, label.strip().lower(), closing is not None))
+        language = label.strip().lower()
+        fenced.append(FencedBlock(text, language, closing is not None))
         if not closing:
             break
+
         # The rest of the closing fence's line opens nothing.
-        position = answer.find("\n", closing.end()) + 1 or len(answer)
+        end_of_line = answer.find("\n", closing.end())
+        if end_of_line < 0:
+            break
+        position = end_of_line + 1
     return fenced
 
 
@@ -78,7 +83,9 @@ def _without_indent(text: str, before: str) -> str:
     """Return a block's text without the indent of its fence; before: what stands before that."""
     if not before or before.strip():
         return text
-    return re.sub(rf"^[ \t]{{1,{len(before)}}}", "", text, flags=re.MULTILINE)
+    # A line that is indented less keeps nothing of its indent, as in CommonMark.
+    indent = rf"^[ \t]{{1,{len(before)}}}"
+    return re.sub(indent, "", text, flags=re.MULTILINE)
 
 
 def after_thinking(answer: str) -> str | None:
@@ -110,7 +117,7 @@ def _program_in(answer: str) -> str | None:
     rest = after_thinking(answer)
     if rest is None:
         rest = answer
-    fenced = blocks(rest)
+    fenced = fenced_blocks(rest)
 
     for wanted in (NET, CLASS):
         for block in fenced:
@@ -121,7 +128,8 @@ def _program_in(answer: str) -> str | None:
     if begins and CLASS.search(rest, begins.start()):
         if _parses(rest):
             return rest.strip() + "\n"
-        code, _, _ = rest[begins.start() :].partition("\n```")
+        code = rest[begins.start() :]
+        code, _, _ = code.partition("\n```")
         return code.strip() + "\n"
 
     for block in fenced:
@@ -135,7 +143,7 @@ def is_finished(answer: str) -> bool:
     rest = after_thinking(answer)
     if rest is None:
         return False
-    return any(block.closed and NET.search(block.text) for block in blocks(rest))
+    return any(block.closed and NET.search(block.text) for block in fenced_blocks(rest))
 
 
 def wrong_line(answer: str) -> bool:
@@ -147,7 +155,7 @@ def wrong_line(answer: str) -> bool:
     >>> wrong_line("```python\\nx = (1,\\n"), wrong_line("```python\\nx = 1)\\n")
     (False, True)
     """
-    fenced = blocks(after_thinking(answer) or "")
+    fenced = fenced_blocks(after_thinking(answer) or "")
     if not fenced or fenced[-1].label not in PYTHON:
         return False
 
@@ -157,10 +165,15 @@ def wrong_line(answer: str) -> bool:
         return not _parses(code + "\n")
     if code.endswith("\\\n"):  # a line that goes on, which codeop calls an error
         return False
-    return not _parses(code[: code.rfind("\n") + 1], codeop.compile_command)
+
+    # compile_command takes what more lines could complete, which compile refuses.
+    end_of_last_line = code.rfind("\n") + 1
+    whole_lines = code[:end_of_last_line]
+    return not _parses(whole_lines, codeop.compile_command)
 
 
 def _parses(code: str, compile_code: Callable[..., object] = compile) -> bool:
+    # An answer may hold an invalid escape, of which Python would warn in the log.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -160,7 +160,8 @@ class SharedPrefix:
         self.length = common_length(prompts) if sees_all(model.config) else 0
         self.cache = new_cache(model.config)
         if self.length:
-            ids = torch.tensor([prompts[0][: self.length]], device=model.device)
+            shared = prompts[0][: self.length]
+            ids = torch.tensor([shared], device=model.device)
             model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
 
     def repeated(self, rows: int) -> KeysAndValues:
@@ -195,9 +196,12 @@ def read_prompts(
     for rest in rests:
         padding = width - len(rest)
         ids.append([pad] * padding + rest)
-        mask.append([1] * prefix.length + [0] * padding + [1] * len(rest))
+        # The padding lies between the shared prefix and the rest of a prompt.
+        shared, void, own = [1] * prefix.length, [0] * padding, [1] * len(rest)
+        mask.append(shared + void + own)
 
     seen = torch.tensor(mask, device=model.device)
+    # A token's position is the number of tokens that its row sees before it, whatever the padding.
     positions = (seen.cumsum(dim=1) - 1).clamp(min=0)
     cache = prefix.repeated(len(prompts))
     out = model(
@@ -305,10 +309,14 @@ def _next_tokens(decoder: Decoder, batch: RunningBatch) -> list[int]:
 
     tokens, certain = choose_tokens(batch.logits, draws, sampling, rounding)
     for row, sequence in enumerate(batch.sequences):
-        if not certain[row]:
-            ids = torch.tensor([sequence.prompt + sequence.new], device=batch.mask.device)
-            alone = model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]
-            (tokens[row],), _ = choose_tokens(alone, [draws[row]], sampling)
+        if certain[row]:
+            continue
+        read = sequence.prompt + sequence.new
+        ids = torch.tensor([read], device=batch.mask.device)
+        # Without the cache, whose rounding comes from the batch, too.
+        out = model(input_ids=ids, use_cache=False, logits_to_keep=1)
+        alone = out.logits[:, -1]
+        (tokens[row],), _ = choose_tokens(alone, [draws[row]], sampling)
     return tokens
 
 
@@ -316,7 +324,11 @@ def _leave_out_finished(batch: RunningBatch) -> None:
     running = _running(batch.sequences)
     if len(running) == len(batch.sequences):
         return
-    rows = [row for row, each in enumerate(batch.sequences) if each.finish_reason is None]
+
+    rows = []
+    for row, sequence in enumerate(batch.sequences):
+        if sequence.finish_reason is None:
+            rows.append(row)
     kept = torch.tensor(rows, device=batch.mask.device)
     batch.cache.batch_select_indices(kept)
     batch.mask = batch.mask[kept]
@@ -329,9 +341,8 @@ def _advance(decoder: Decoder, batch: RunningBatch) -> None:
     batch.mask = torch.cat([batch.mask, seen], dim=1)
     last = []
     for sequence in batch.sequences:
-        ids = (
-            sequence.new or sequence.prompt
-        )  # of a sequence whose only line was dropped, the prompt's
+        # Of a sequence whose only line was dropped it is the prompt's.
+        ids = sequence.new or sequence.prompt
         last.append([ids[-1]])
 
     batch.logits = decoder.model(

@@ -6,10 +6,10 @@ that is refused unrun may be asked for again, with what is wrong with it.
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import torch
 
@@ -104,6 +104,22 @@ class GenerationRecord:
     earlier_s: float
 
 
+class AnswerLineage(TypedDict):
+    """All that the answers of a shard depend on; an answer log of another one is not read.
+
+    base: the sha256 of the model's files. adapter: that of its weights. prompts: index, digest and
+    seed of each.
+    """
+
+    base: Mapping[str, str]
+    adapter: str | None
+    prompts: list[tuple[int, str, int]]
+    settings: dict[str, Any]
+    loading: dict[str, Any]
+    code: str
+    versions: dict[str, str]
+
+
 def prompts_of_shard(path: Path, shard: int, shards: int) -> list[ShardPrompt]:
     """Return the rows of prompts.jsonl that one of the shards answers: they take turns by their
     index."""
@@ -132,7 +148,8 @@ def generate(
     answers: list[list[ModelAnswer]] = [[] for _ in prompts]
     with answer_log(job.log, key) as (finished, keep):
         for row in finished:
-            answers[row["position"]].append(ModelAnswer(**row["answer"]))
+            answer = ModelAnswer(**row["answer"])
+            answers[row["position"]].append(answer)
         earlier = max((row["seconds"] for row in finished), default=0.0)
 
         for position, answer in _missing_answers(prompts, answers, job, device):
@@ -157,7 +174,10 @@ def choose_gpu(device: str, shard: int) -> str:
     """Return the device of a shard: where several GPUs are to be seen and none is named, they take
     turns."""
     device = choose_device(device)
-    return f"cuda:{shard % torch.cuda.device_count()}" if device == "cuda" else device
+    if device != "cuda":
+        return device
+    number = shard % torch.cuda.device_count()
+    return f"cuda:{number}"
 
 
 def next_sequence(
@@ -167,19 +187,23 @@ def next_sequence(
 
     opening: the text of generation.opening.
     """
-    tokens, seed = chat_tokens(tokenizer, prompt["prompt"]), prompt["seed"]
+    text, seed = prompt["prompt"], prompt["seed"]
+    tokens = chat_tokens(tokenizer, text)
 
     if attempts:
         refused = attempts[-1].raw
         _, reason = _refusal(refused) or ("", "")
         repair = REPAIR.format(reason=reason)
-        tokens = chat_tokens(tokenizer, prompt["prompt"], refused, repair)
+        tokens = chat_tokens(tokenizer, text, refused, repair)
+        # With the seed of the first attempt the same draws would meet much the same text.
         seed = derive(seed, "repair", len(attempts))
 
-    if not opening and tokenizer.decode(tokens[-LAST_TOKENS:]).rstrip().endswith(THINKING):
+    end = tokenizer.decode(tokens[-LAST_TOKENS:])
+    if not opening and end.rstrip().endswith(THINKING):
         # The template has opened the thinking; what ends it is no part of the program.
         return Sequence(tokens, seed, f"{THINKING}\n")
-    return Sequence(tokens + opening_tokens(tokenizer, opening), seed, opening)
+    tokens = tokens + opening_tokens(tokenizer, opening)
+    return Sequence(tokens, seed, opening)
 
 
 def with_adapter(model: LanguageModel, adapter: Path) -> LanguageModel:
@@ -194,15 +218,16 @@ def with_adapter(model: LanguageModel, adapter: Path) -> LanguageModel:
 
 
 def _lineage(
-    prompts: list[ShardPrompt], job: GenerationJob, files: dict[str, str], adapter: str | None
-) -> dict[str, Any]:
+    prompts: list[ShardPrompt], job: GenerationJob, files: Mapping[str, str], adapter: str | None
+) -> AnswerLineage:
     """Return all that the answers depend on; files, adapter: digests."""
     settings = dataclasses.asdict(job.settings)
     del settings["batch_size"]  # it does not change what an answer is
 
     asked = []
     for row in prompts:
-        asked.append((row["index"], sha256_text(row["prompt"]), row["seed"]))
+        digest = sha256_text(row["prompt"])
+        asked.append((row["index"], digest, row["seed"]))
     return {
         "base": files,
         "adapter": adapter,
@@ -222,7 +247,8 @@ def _missing_answers(
 
     answers: what is there of each prompt; the caller adds to it what is yielded.
     """
-    tokenizer, model = load_tokenizer(job.model_folder), None
+    tokenizer = load_tokenizer(job.model_folder)
+    model = None  # loaded when an answer is missing: a job that was cut may have none left
     for attempt in range(job.settings.repairs + 1):
         sequences = {}
         for position, attempts in enumerate(answers):
@@ -268,7 +294,7 @@ def _wants_attempt(attempts: list[ModelAnswer], attempt: int) -> bool:
 
 
 def _fitting(
-    model: LanguageModel, sequences: dict[int, Sequence], job: GenerationJob
+    model: LanguageModel, sequences: Mapping[int, Sequence], job: GenerationJob
 ) -> dict[int, Sequence]:
     """Return the sequences that the model's context, and the memory for keys and values, hold."""
     fitting = {}
@@ -285,7 +311,7 @@ def _fitting(
 def _answer(
     model: LanguageModel,
     tokenizer: Tokenizer,
-    sequences: dict[int, Sequence],
+    sequences: Mapping[int, Sequence],
     job: GenerationJob,
     label: str,
 ) -> Iterator[tuple[int, ModelAnswer]]:

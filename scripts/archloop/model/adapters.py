@@ -2,8 +2,9 @@
 
 import enum
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors.torch import save_file
@@ -19,6 +20,39 @@ from archloop.settings.sections import Finetuning, Loading
 LINEAGE = "training.json"
 # Formats of weights by their names in safetensors, as torch calls them.
 TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+class BaseModel(TypedDict):
+    """The model that an adapter belongs to, by the sha256 of its files."""
+
+    reference: str
+    revision: str | None
+    files: dict[str, str]
+
+
+class AdapterLineage(TypedDict):
+    """What an adapter is made from; parent, training_set: digests."""
+
+    base: BaseModel
+    parent: str | None
+    training_set: str
+    settings: dict[str, Any]
+    loading: dict[str, Any]
+    seed: int
+
+
+class AdapterRecord(AdapterLineage):
+    """training.json beside an adapter: its lineage, and how its training went.
+
+    losses: the mean of each epoch. carried_on: it is its parent's, with nothing new to learn.
+    """
+
+    method: str
+    failed_left_out: int
+    pairs: int
+    left_out_too_long: int
+    carried_on: bool
+    losses: list[float]
 
 
 def attach_adapter(
@@ -52,7 +86,7 @@ def attach_adapter(
         raise InputError(f"{keys} do not fit the model ({error})") from None
 
 
-def check_base(adapter: Path, files: dict[str, ModelFile]) -> None:
+def check_base(adapter: Path, files: Mapping[str, ModelFile]) -> None:
     """Raise InputError when an adapter was trained on another model, by the lineage beside it.
 
     Without one, nothing.
@@ -74,7 +108,7 @@ def check_base(adapter: Path, files: dict[str, ModelFile]) -> None:
 
 
 def save_adapter(
-    model: LanguageModel, output: Path, model_folder: Path, lineage: dict[str, Any]
+    model: LanguageModel, output: Path, model_folder: Path, record: AdapterRecord
 ) -> None:
     """Write adapter_model.safetensors, adapter_config.json and training.json, each whole, the
     weights last."""
@@ -82,13 +116,14 @@ def save_adapter(
 
     config = model.peft_config["default"].to_dict()
     config |= {"base_model_name_or_path": model_folder.name, "inference_mode": True}
-    write_json(
-        output / "adapter_config.json", {key: _plain(value) for key, value in config.items()}
-    )
-    write_json(output / LINEAGE, lineage)
+    plain = {key: _plain(value) for key, value in config.items()}
+    write_json(output / "adapter_config.json", plain)
+    write_json(output / LINEAGE, record)
 
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
-    tensors = {name: state[name].detach().cpu().contiguous() for name in sorted(state)}
+    tensors = {}
+    for name in sorted(state):
+        tensors[name] = state[name].detach().cpu().contiguous()
     with replacing(output / ADAPTER) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
 
@@ -102,7 +137,8 @@ def export_merged(model_folder: Path, adapter: Path, output: Path, dtype: str) -
     its answers may differ a little.
     """
     output = output.resolve()
-    if output == Path.cwd() or (output.exists() and any(output.iterdir())):
+    is_filled = output.exists() and any(output.iterdir())
+    if output == Path.cwd() or is_filled:
         raise InputError(f"{output}: not empty, or the current folder; name a new one")
     prepared = check_model(model_folder)
     check_base(adapter, prepared.files)
@@ -112,7 +148,8 @@ def export_merged(model_folder: Path, adapter: Path, output: Path, dtype: str) -
     if dtype == "auto":
         dtype = stored_dtype(prepared)
     model = load_model(model_folder, Loading(dtype="float32", quantization="none"), "cpu")
-    merged = load_adapter(model, adapter).merge_and_unload().to(getattr(torch, dtype))
+    merged = load_adapter(model, adapter).merge_and_unload()
+    merged = merged.to(getattr(torch, dtype))
 
     # A folder that is cut off never has the name of a whole one.
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -160,8 +197,9 @@ def _check_shape(parent: Path, config: ModelConfig, settings: Finetuning) -> Non
         "layers": config.layers_to_transform,
     }
     for key, value in wanted.items():
-        if value != existing[key]:
+        before = existing[key]
+        if value != before:
             raise InputError(
-                f"finetuning.{key}: {parent} has {existing[key]}, not {value}; leave it as it was,"
+                f"finetuning.{key}: {parent} has {before}, not {value}; leave it as it was,"
                 " or finetuning.initialise: new"
             )

@@ -7,7 +7,7 @@ continues exactly the tokens that a prompt ends with, and stops with the token t
 
 import datetime
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from archloop.errors import InputError, kind_and_line
 from archloop.logs import get_logger
@@ -24,6 +24,9 @@ PLAIN = (
 # Some templates write today's date into the prompt: for them it is always the same day, so that
 # programs do not depend on the clock. Llama's own takes this one where it can ask no clock.
 TODAY = datetime.datetime(2024, 7, 26)
+
+# The tokenizers library's own: a token that is found in text as a whole.
+AddedToken: TypeAlias = Any
 
 logger = get_logger("chat")
 
@@ -162,7 +165,7 @@ def _turn_ids(tokenizer: Tokenizer, text: str, turns: Sequence[str]) -> list[int
     return ids
 
 
-def _marks_in(tokenizer: Tokenizer, turns: Sequence[str]) -> dict[int, Any]:
+def _marks_in(tokenizer: Tokenizer, turns: Sequence[str]) -> dict[int, AddedToken]:
     """Return token -> AddedToken for the marks of the template, and special tokens, that a turn
     spells."""
     template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""

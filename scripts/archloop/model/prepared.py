@@ -73,7 +73,8 @@ def check_model(folder: Path, remedy: str | None = None) -> PreparedModel:
     if (folder / "adapter_config.json").exists():  # transformers would load the adapter, too
         raise InputError(f"{folder}: an adapter was put beside the model; move it elsewhere")
     if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise InputError(f"{folder}: no tokenizer ({', '.join(TOKENIZERS)}); {again}")
+        names = ", ".join(TOKENIZERS)
+        raise InputError(f"{folder}: no tokenizer ({names}); {again}")
 
     return PreparedModel(
         reference=manifest["reference"],
@@ -91,10 +92,9 @@ def _check_file(path: Path, file: ModelFile, manifest: Path, again: str) -> None
         raise InputError(f"{path}: not to be read by this user; change its mode")
 
     status = path.stat()
-    if status.st_size != file.bytes:
-        raise InputError(
-            f"{path}: {status.st_size} bytes where the manifest says {file.bytes}; {again}"
-        )
+    size = status.st_size
+    if size != file.bytes:
+        raise InputError(f"{path}: {size} bytes where the manifest says {file.bytes}; {again}")
     # What is linked to belongs to someone else, who may have changed it. To read gigabytes takes
     # minutes.
     is_suspect = path.is_symlink() and status.st_mtime > manifest.stat().st_mtime

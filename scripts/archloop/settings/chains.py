@@ -155,7 +155,7 @@ def adapter_after(settings: Settings, chain: str, cycle: int) -> Cell | None:
     return None
 
 
-def inherited(settings: Settings, chain: str) -> list[Cell]:
+def inherited_cells(settings: Settings, chain: str) -> list[Cell]:
     """Return the cells whose admitted programs the adapter that a chain starts from was trained on,
     the oldest first.
 

@@ -8,7 +8,7 @@ from archloop.errors import InputError
 from archloop.settings.chain_checks import check_chains
 from archloop.settings.chains import ChainSettings, Section, Settings, expand
 from archloop.settings.checks import check_sections
-from archloop.settings.messages import explain
+from archloop.settings.messages import remedy_of
 from archloop.settings.schema import first_error, schema, section, section_names, with_defaults
 from archloop.yaml_files import read_yaml
 
@@ -25,7 +25,7 @@ def complete(config: Settings) -> Settings:
     config = _with_text_keys(copy.deepcopy(config))
     error = first_error(schema(), config)
     if error is not None:
-        raise InputError(f"settings: {explain(error)}")
+        raise InputError(f"settings: {remedy_of(error)}")
 
     settings = with_defaults(config, schema()["properties"])
     for name in section_names():
@@ -47,7 +47,7 @@ def scratch_model(path: str | Path) -> Section:
     given = _with_text_keys({} if given is None else given)
     error = first_error(schema()["$defs"]["scratch_model"], given)
     if error is not None:
-        raise InputError(f"{path}: {explain(error)}")
+        raise InputError(f"{path}: {remedy_of(error)}")
     return with_defaults(given, section("scratch_model"))
 
 

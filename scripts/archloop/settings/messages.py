@@ -39,7 +39,7 @@ NO_SEED_CHAIN = (
 )
 
 
-def explain(error: jsonschema.ValidationError) -> str:
+def remedy_of(error: jsonschema.ValidationError) -> str:
     """Return the line for one error of the schema's validator, without `settings:` in front."""
     path = [str(part) for part in error.absolute_path]
     place = ".".join(path)

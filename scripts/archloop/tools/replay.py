@@ -37,7 +37,7 @@ from archloop.generation.write_prompts import (
     cycle_prompts,
     room_for_answer,
 )
-from archloop.layout import CANDIDATES, PROMPTS, cells_with
+from archloop.layout import CANDIDATES, PROMPTS, Cell, cells_with
 from archloop.machine import host, versions
 from archloop.settings.schema import section
 from archloop.settings.sections import Admission, Evaluation, Generation, Loading, Novelty
@@ -74,7 +74,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Job:
+class RecordedJob:
     """A job that is done again: what its provenance says, and the files that it read."""
 
     script: str
@@ -109,7 +109,7 @@ class Recorded:
     cycle_folder: Path
     results: Path
 
-    def job(self, output: str) -> Job:
+    def job(self, output: str) -> RecordedJob:
         """Return the job that made an output; raise InputError where one of its inputs is gone."""
         provenance = read_provenance(provenance_path(self.cycle_folder / output))
         inputs = [locate(self.results, name) for name in provenance["inputs"]]
@@ -117,7 +117,7 @@ class Recorded:
             if not path.is_file():
                 raise InputError(f"{path}: it was made from this file, which is gone")
 
-        return Job(
+        return RecordedJob(
             script=provenance["script"],
             options=provenance["options"],
             settings=provenance["settings"],
@@ -186,23 +186,25 @@ def replay_prompt(recorded: Recorded) -> Step:
     return _compare("prompt", rows[index]["prompt"], recorded.row["prompt"])
 
 
-def _by_suffix(job: Job, suffix: str) -> Path:
+def _by_suffix(job: RecordedJob, suffix: str) -> Path:
     return next(path for path in job.inputs if path.suffix == suffix)
 
 
-def _design(recorded: Recorded, job: Job) -> Step:
+def _design(recorded: Recorded, job: RecordedJob) -> Step:
     """Make a program again that no language model wrote: drawn, or another chain's design."""
     options = job.options
-    position = {name: options[name] for name in ("chain", "cycle", "shard", "shards")}
+    cell = Cell(options["chain"], options["cycle"])
+    position = {name: options[name] for name in ("shard", "shards")}
     if job.script == "draw_families":
         candidates = draw_families(
+            cell,
             count=options["candidates"],
             seed=options["seed"],
             families=options["families"],
             **position,
         )
     else:
-        candidates = transfer(read_corpus(job.corpora(), COLUMNS), **position)
+        candidates = transfer(read_corpus(job.corpora(), COLUMNS), cell, **position)
 
     program = _of_index(candidates, recorded.row["index"])["program"]
     return _compare("program", program, recorded.row["program"], job)
@@ -212,7 +214,7 @@ def _of_index(candidates: list[Candidate], index: int) -> Candidate:
     return next(candidate for candidate in candidates if candidate["index"] == index)
 
 
-def _answer(recorded: Recorded, job: Job, device: str) -> Iterator[Step]:
+def _answer(recorded: Recorded, job: RecordedJob, device: str) -> Iterator[Step]:
     from archloop.generation.generate import GenerationJob, generate
 
     row = recorded.row
@@ -287,7 +289,7 @@ def _verdict(recorded: Recorded) -> Step:
     return Step("verdict", not differing, remark)
 
 
-def _settings(job: Job, name: str) -> dict[str, Any]:
+def _settings(job: RecordedJob, name: str) -> dict[str, Any]:
     """Return a section as a job had it: what it was given, and the defaults of the rest.
 
     Raises InputError when it was given what this version does not know.
@@ -310,7 +312,11 @@ def _cycle_of(shard: Path) -> int:
 
 
 def _compare(
-    name: str, again: str | None, recorded: str | None, job: Job | None = None, device: str = "cpu"
+    name: str,
+    again: str | None,
+    recorded: str | None,
+    job: RecordedJob | None = None,
+    device: str = "cpu",
 ) -> Step:
     again, recorded = again or "", recorded or ""
     if again == recorded:
@@ -321,7 +327,7 @@ def _compare(
     return Step(name, False, f"differs from character {common} on{differences}")
 
 
-def _differences(job: Job, device: str) -> str:
+def _differences(job: RecordedJob, device: str) -> str:
     """Return what was other when a job was done, for a reader who wonders what changed."""
     then = job.host
     changes = []
