@@ -22,7 +22,7 @@ from archloop.corpus.tables import read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.outcomes import OUTCOMES, VALID
-from archloop.report.figures.figures import Picture
+from archloop.report.figures.findings import Picture
 from archloop.report.figures.theme import COLORS, DARK
 from archloop.report.figures.theme import FATES as FATE_COLORS
 from archloop.report.graph_drawing import blocks
@@ -389,6 +389,13 @@ def test_a_partial_report_is_made_by_hand_from_what_there_is(root, tmp_path):
     refused = subprocess.run([*script, "--whole"], capture_output=True, text=True)
     assert refused.returncode == 1 and "Traceback" not in refused.stderr
     assert "3 cycles of main (3 to 5) are not finished; leave out --whole for a partial report" in refused.stderr
+
+
+def test_a_repeat_without_a_finished_cycle_takes_no_picture_from_the_others(tmp_path):
+    chains = {"main": {"dataset": "cifar10", "cycles": 2}, "again": {"dataset": "cifar10", "cycles": 2, "random_seed": 7}}
+    write_results(tmp_path, settings(chains), 20, unfinished={"again": 0})
+    write_report(read_all(tmp_path), LOOK, tmp_path / "report")
+    assert "Of 100 programs of the loop" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_a_folder_without_settings_records_graphs_or_verdicts(tmp_path):

@@ -10,7 +10,7 @@ from archloop.files import replacing, write_bytes, write_text
 from archloop.layout import PAGE
 from archloop.progress import Progress
 from archloop.report import wording
-from archloop.report.figures.figures import Picture, pictures
+from archloop.report.figures.findings import Picture, pictures
 from archloop.report.figures.panels import Panel, whole
 from archloop.report.figures.theme import COLORS, DARK, for_page, png, svg
 from archloop.report.page.contents import contents

@@ -1,6 +1,6 @@
 """The picture of what becomes of 100 programs: a band for each fate, over the cycles of a group."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -9,11 +9,11 @@ import polars as pl
 from archloop.report.figures.panels import (
     CARD,
     FONT_SIZE,
-    HEIGHT,
     INK,
     NARROW,
     Panel,
-    data_chart,
+    layered,
+    record_chart,
     table_chart,
 )
 from archloop.report.figures.theme import FATES, color
@@ -47,8 +47,10 @@ def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says:
     shares: cycle, fate, `share` of 100. runs: cycle, chain, `good` of 100. last: the last cycle of
     the axis.
     """
-    order = dict(zip(FATES, range(len(FATES))))
-    rows = shares.with_columns(order=pl.col("fate").replace_strict(order)).sort("cycle", "order")
+    # Bands lie in the order of FATES, which the name of a fate does not sort by.
+    order = {fate: index for index, fate in enumerate(FATES)}
+    position = pl.col("fate").replace_strict(order)
+    rows = shares.with_columns(order=position).sort("cycle", "order")
     x = _cycles(last)
     y = alt.Y(
         "share:Q",
@@ -57,22 +59,26 @@ def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says:
         axis=alt.Axis(tickCount=5),
     )
 
-    colors = alt.Scale(domain=list(FATES), range=[color(name) for name, _ in FATES.values()])
+    of_fates = [color(name) for name, _ in FATES.values()]
+    colors = alt.Scale(domain=list(FATES), range=of_fates)
     fill = alt.Color("fate:N", scale=colors, legend=None)
-    bands = table_chart(rows).encode(x=x, y=y, color=fill, order="order:Q")
+    table = table_chart(rows)
+    bands = table.encode(x=x, y=y, color=fill, order="order:Q")
 
     layers: list[Any] = []
     if shares["cycle"].n_unique() <= BARS_UP_TO:
-        layers.append(bands.mark_bar(size=min(44, 200 / last)))
+        width = min(44, 200 / last)
+        layers.append(bands.mark_bar(size=width))
     else:
         layers.append(bands.mark_area(stroke=CARD, strokeWidth=1))
         if runs["chain"].n_unique() > 1:
-            line = table_chart(runs).mark_line(color=INK, strokeWidth=0.8, opacity=0.7)
-            layers.append(line.encode(x=x, y="good:Q", detail="chain:N"))
+            lines = table_chart(runs).encode(x=x, y="good:Q", detail="chain:N")
+            layers.append(lines.mark_line(color=INK, strokeWidth=0.8, opacity=0.7))
         layers += _names(_band_labels(rows, last), x, colors)
 
-    chart = alt.layer(*layers).resolve_scale(color="independent")
-    return Panel(title, chart.properties(width=NARROW, height=HEIGHT), says)
+    # Altair would give bands and words one scale, and each the colours of both.
+    chart = layered(layers, NARROW).resolve_scale(color="independent")
+    return Panel(title, chart, says)
 
 
 def _names(labels: list[BandLabel], x: alt.X, colors: alt.Scale) -> list[Any]:
@@ -80,36 +86,34 @@ def _names(labels: list[BandLabel], x: alt.X, colors: alt.Scale) -> list[Any]:
     if not labels:
         return []
 
-    rows = [asdict(label) for label in labels]
-    over = alt.Scale(domain=["dark", "light"], range=[color("on-dark"), color("on-light")])
+    inks = [color("on-dark"), color("on-light")]
+    over = alt.Scale(domain=["dark", "light"], range=inks)
     ink = alt.Color("ground:N", scale=over, legend=None)
-    text = data_chart(rows).mark_text(fontSize=FONT_SIZE, align="center")
 
     # The lines of the single runs do not strike the words.
-    halo = data_chart(rows).mark_text(
-        fontSize=FONT_SIZE, align="center", strokeWidth=5, strokeJoin="round"
-    )
     under = alt.Color("fate:N", scale=colors, legend=None)
     edge = alt.Stroke("fate:N", scale=colors, legend=None)
 
-    return [
-        halo.encode(x=x, y="at:Q", text="label:N", color=under, stroke=edge),
-        text.encode(x=x, y="at:Q", text="label:N", color=ink),
-    ]
+    words = record_chart(labels).encode(x=x, y="at:Q", text="label:N")
+    halo = words.mark_text(fontSize=FONT_SIZE, align="center", strokeWidth=5, strokeJoin="round")
+    text = words.mark_text(fontSize=FONT_SIZE, align="center")
+    return [halo.encode(color=under, stroke=edge), text.encode(color=ink)]
 
 
 def _band_labels(rows: pl.DataFrame, last: int) -> list[BandLabel]:
     """Return a label for each band with room for it over a third of the axis, where it has most."""
-    tops = rows.with_columns(top=pl.col("share").cum_sum().over("cycle", order_by="order"))
+    so_far = pl.col("share").cum_sum()
+    tops = rows.with_columns(top=so_far.over("cycle", order_by="order"))
     labels = []
     for fate, (name, words) in FATES.items():
-        own = tops.filter(fate=fate).sort("cycle")
+        band = tops.filter(fate=fate).sort("cycle").select("cycle", "share", "top")
         edges = {}
-        for cycle, share, top in own.select("cycle", "share", "top").iter_rows():
+        for cycle, share, top in band.iter_rows():
             edges[cycle] = (top - share, top)
         cycle, middle, room = _widest(edges, last)
         if room >= LABELLED:
-            labels.append(BandLabel(cycle, middle, words, fate, GROUNDS[name]))
+            label = BandLabel(cycle, middle, words, fate, GROUNDS[name])
+            labels.append(label)
 
     return labels
 
@@ -120,18 +124,19 @@ def _widest(edges: dict[int, tuple[float, float]], last: int) -> tuple[int, floa
     edges: cycle -> (low, high) of a band. Of two the earlier one; without any the room is 0.
     """
     half = max(1, round(last * 0.26))
-    best = (0, 0.0, 0.0)
+    widest, middle, room = 0, 0.0, 0.0
     for cycle in range(1 + half, last - half + 1):
-        near = set(range(cycle - half, cycle + half + 1))
-        if not near <= set(edges):
+        near = range(cycle - half, cycle + half + 1)
+        if not edges.keys() >= set(near):
             continue
 
+        # A word is straight: it has room where no part of the band under it bends away.
         lows, highs = zip(*(edges[other] for other in near))
         low, high = max(lows), min(highs)
-        if high - low > best[2]:
-            best = (cycle, (low + high) / 2, high - low)
+        if high - low > room:
+            widest, middle, room = cycle, (low + high) / 2, high - low
 
-    return best
+    return widest, middle, room
 
 
 def _cycles(planned: int) -> alt.X:
@@ -145,8 +150,10 @@ def _cycles(planned: int) -> alt.X:
         if planned - cycle >= step / 3:
             named.add(cycle)
 
-    axis = alt.Axis(values=sorted(named), grid=False, title="cycle")
+    values = sorted(named)
+    axis = alt.Axis(values=values, grid=False, title="cycle")
     ends: list[float] = [1, planned]
     if planned <= BARS_UP_TO:
         ends = [0.4, planned + 0.6]
-    return alt.X("cycle:Q", axis=axis, scale=alt.Scale(domain=ends, nice=False))
+    scale = alt.Scale(domain=ends, nice=False)
+    return alt.X("cycle:Q", axis=axis, scale=scale)

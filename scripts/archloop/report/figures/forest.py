@@ -1,6 +1,7 @@
 """The picture of contrasts: the loop minus each control, every run as a point."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -13,13 +14,45 @@ from archloop.report.figures.panels import (
     MUTED,
     WIDTH,
     Panel,
-    data_chart,
+    layered,
+    record_chart,
 )
 from archloop.report.figures.theme import color
+from archloop.report.wording import p_value
 
 ROW = 60
 SPREAD = 0.09  # of a row, over which the runs of the loop stand one above another
-Rows = list[dict[str, Any]]
+# How far from the middle of its row a thing is drawn, in rows.
+CONTROL_RUNS = -0.22
+ZERO_FROM, ZERO_TO = -0.35, 0.18  # no line through the figures over each row
+SOLID, DASHED = [1, 0], [3, 3]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A run, or the mean of runs: x in what is compared, y in rows."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """A rule from one end to the other: across for an interval, up for the zero of a row."""
+
+    x: float
+    y: float
+    x2: float
+    y2: float
+
+
+@dataclass(frozen=True)
+class RowText:
+    """The two lines over a row."""
+
+    y: float
+    label: str
+    number: str
 
 
 def forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, says: str) -> Panel:
@@ -30,32 +63,32 @@ def forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, says: st
     contrasts = [contrast for _, contrast in rows]
     low, high = _limits(contrasts)
     x_scale = alt.Scale(domain=[low, high], nice=False)
-    x = alt.X("x:Q", scale=x_scale, title=unit, axis=alt.Axis(tickCount=5))
-    y_scale = alt.Scale(domain=[-len(rows) + 0.6, 0.6], nice=False)
+    x_axis = alt.Axis(tickCount=5)
+    x = alt.X("x:Q", scale=x_scale, title=unit, axis=x_axis)
+    y_scale = alt.Scale(domain=[0.6 - len(rows), 0.6], nice=False)
     y = alt.Y("y:Q", axis=None, scale=y_scale)
 
     loop_runs, control_runs = _runs(contrasts)
+    means = []
+    zeros = []
+    for row, contrast in enumerate(contrasts):
+        means.append(Mark(contrast.difference, -row))
+        zeros.append(Span(0, ZERO_FROM - row, 0, ZERO_TO - row))
 
-    means: Rows = []
-    zeros: Rows = []
-    for row, (_, contrast) in enumerate(rows):
-        means.append({"y": -row, "x": contrast.difference})
-        # No line through the figures over each row.
-        zeros.append({"x": 0, "y": -row - 0.35, "y2": -row + 0.18})
+    zero = record_chart(zeros).mark_rule(color=MUTED, strokeWidth=1.5, opacity=0.6)
+    ticks = record_chart(control_runs).mark_tick(color=MUTED, orient="vertical", size=7)
+    circles = record_chart(loop_runs).mark_point(color=INK, filled=False, size=34, strokeWidth=1.2)
+    middle = record_chart(means).mark_tick(color=INK, orient="vertical", size=16, thickness=3)
 
-    zero = data_chart(zeros).mark_rule(color=MUTED, strokeWidth=1.5, opacity=0.6)
-    ticks = data_chart(control_runs).mark_tick(color=MUTED, orient="vertical", size=7)
     layers: list[Any] = [
         zero.encode(x=x, y=y, y2="y2:Q"),
         ticks.encode(x=x, y=y),
+        *_intervals(contrasts, x_scale, y),
+        circles.encode(x=x, y=y),
+        middle.encode(x=x, y=y),
+        *_texts(rows, y),
     ]
-    layers += _intervals(rows, x_scale, y)
-    circles = data_chart(loop_runs).mark_point(color=INK, filled=False, size=34, strokeWidth=1.2)
-    middle = data_chart(means).mark_tick(color=INK, orient="vertical", size=16, thickness=3)
-    layers += [circles.encode(x=x, y=y), middle.encode(x=x, y=y)]
-    layers += _texts(rows, y)
-    chart = alt.layer(*layers).properties(width=WIDTH, height=ROW * len(rows))
-    return Panel(title, chart, says)
+    return Panel(title, layered(layers, WIDTH, ROW * len(rows)), says)
 
 
 def _relative(contrast: Contrast) -> tuple[list[float], list[float]]:
@@ -75,42 +108,46 @@ def _limits(contrasts: Sequence[Contrast]) -> tuple[float, float]:
         if contrast.low is not None and contrast.high is not None:
             values += [contrast.low, contrast.high]
 
-    room = 0.08 * (max(values) - min(values) or 1)
-    return min(values) - room, max(values) + room
+    lowest, highest = min(values), max(values)
+    room = 0.08 * (highest - lowest or 1)
+    return lowest - room, highest + room
 
 
-def _runs(contrasts: Sequence[Contrast]) -> tuple[Rows, Rows]:
-    loop_runs: Rows = []
-    control_runs: Rows = []
+def _runs(contrasts: Sequence[Contrast]) -> tuple[list[Mark], list[Mark]]:
+    """Return the runs of the loop, and those of the controls."""
+    loop_runs = []
+    control_runs = []
     for row, contrast in enumerate(contrasts):
         loop, control = _relative(contrast)
         # One above another, where they would hide one another.
         spread = SPREAD if len(loop) > 1 else 0.0
-        for value, shift in zip(loop, np.linspace(spread, -spread, len(loop))):
-            loop_runs.append({"y": float(shift) - row, "x": value})
+        shifts = np.linspace(spread, -spread, len(loop)).tolist()
+        for value, shift in zip(loop, shifts):
+            loop_runs.append(Mark(value, shift - row))
         for value in control:
-            control_runs.append({"y": -row - 0.22, "x": value})
+            control_runs.append(Mark(value, CONTROL_RUNS - row))
 
     return loop_runs, control_runs
 
 
-def _intervals(rows: Sequence[tuple[str, Contrast]], x_scale: alt.Scale, y: alt.Y) -> list[Any]:
+def _intervals(contrasts: Sequence[Contrast], x_scale: alt.Scale, y: alt.Y) -> list[Any]:
     """Return the rules of the intervals; those of one run alone, over its cycles, are dashed."""
-    solid: Rows = []
-    dashed: Rows = []
-    for row, (_, contrast) in enumerate(rows):
-        if contrast.low is not None:
-            span = {"y": -row, "low": contrast.low, "high": contrast.high}
+    solid = []
+    dashed = []
+    for row, contrast in enumerate(contrasts):
+        if contrast.low is not None and contrast.high is not None:
+            span = Span(contrast.low, -row, contrast.high, -row)
             if contrast.method == "cycles":
                 dashed.append(span)
             else:
                 solid.append(span)
 
+    x = alt.X("x:Q", scale=x_scale)
     layers = []
-    for spans, dash in ((solid, [1, 0]), (dashed, [3, 3])):
+    for spans, dash in ((solid, SOLID), (dashed, DASHED)):
         if spans:
-            rule = data_chart(spans).mark_rule(color=INK, strokeWidth=2, strokeDash=dash)
-            layers.append(rule.encode(x=alt.X("low:Q", scale=x_scale), x2="high:Q", y=y))
+            rule = record_chart(spans).mark_rule(color=INK, strokeWidth=2, strokeDash=dash)
+            layers.append(rule.encode(x=x, x2="x2:Q", y=y))
 
     return layers
 
@@ -119,25 +156,26 @@ def _texts(rows: Sequence[tuple[str, Contrast]], y: alt.Y) -> list[Any]:
     """Return the two lines over each row: which control it is, and the contrast in figures."""
     texts = []
     for row, (label, contrast) in enumerate(rows):
-        texts.append({"y": -row, "label": label, "number": said(contrast)})
+        texts.append(RowText(-row, label, in_figures(contrast)))
 
+    left = alt.value(0)
     layers = []
     for field, up, shade in (("label", -30, "ink"), ("number", -16, "muted")):
-        text = data_chart(texts).mark_text(
+        text = record_chart(texts).mark_text(
             align="left", fontSize=FONT_SIZE, dy=up, color=color(shade)
         )
-        left = alt.value(0)
         layers.append(text.encode(x=left, y=y, text=f"{field}:N"))
 
     return layers
 
 
-def said(contrast: Contrast) -> str:
+def in_figures(contrast: Contrast) -> str:
     """Return a contrast in figures: the difference, its interval, Holm's p, of how many runs."""
-    text = f"{contrast.difference:+.1f}"
+    parts = [f"{contrast.difference:+.1f}"]
     if contrast.low is not None:
-        text += f" [{contrast.low:.1f}, {contrast.high:.1f}]"
+        parts.append(f" [{contrast.low:.1f}, {contrast.high:.1f}]")
     if contrast.p is not None:
-        text += " · p < 0.001" if contrast.p < 0.001 else f" · p {contrast.p:.3f}"
-    text += " · one run" if contrast.runs == 1 else f" · {contrast.runs} runs"
-    return text.replace("-", "−")
+        parts.append(f" · p {p_value(contrast.p)}")
+    runs = "one run" if contrast.runs == 1 else f"{contrast.runs} runs"
+    parts.append(f" · {runs}")
+    return "".join(parts).replace("-", "−")

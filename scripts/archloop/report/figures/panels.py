@@ -4,14 +4,18 @@ A panel is a title, a chart, and the sentence that a screen reader says; tables 
 Groups of repeats stand side by side on shared axes.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import polars as pl
 
 from archloop.report.figures.theme import color
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 WIDTH, HEIGHT = 285, 200
 NARROW = 245  # four of which stand side by side on the first screen
@@ -19,7 +23,9 @@ BESIDE = 190  # what has its labels at its right
 FONT_SIZE = 11
 LABEL_HEIGHT = 13
 # Of the light theme; a page has its own (theme.py).
-INK, MUTED, CARD = color("ink"), color("muted"), color("card")
+INK = color("ink")
+MUTED = color("muted")
+CARD = color("card")
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,9 @@ class EndLabel:
 def whole(panels: Sequence[Panel]) -> alt.TopLevelMixin:
     """Return a picture with all its panels as one chart, for a file."""
     if not panels:
-        nothing = data_chart([{"text": "nothing to show yet"}]).mark_text(color=MUTED)
-        message: alt.Chart = nothing.encode(text="text:N").properties(width=WIDTH, height=60)
+        data = data_chart([{"text": "nothing to show yet"}])
+        words = data.mark_text(color=MUTED).encode(text="text:N")
+        message: alt.Chart = words.properties(width=WIDTH, height=60)
         return message
     return alt.concat(*map(titled, panels), columns=3)
 
@@ -56,20 +63,34 @@ def titled(panel: Panel) -> Any:
     return chart.properties(title=panel.title)
 
 
+def layered(layers: Sequence[Any], width: int, height: int = HEIGHT) -> Any:
+    """Return layers one over another, the last on top, in a panel of that size."""
+    chart = alt.layer(*layers)
+    return chart.properties(width=width, height=height)
+
+
 def table_chart(rows: pl.DataFrame) -> alt.Chart:
+    """Return a chart without a mark yet, of the rows of a table."""
     return data_chart(rows.to_dicts())
 
 
-def data_chart(rows: Sequence[dict[str, Any]]) -> alt.Chart:
+def record_chart(records: "Sequence[DataclassInstance]") -> alt.Chart:
+    """Return a chart without a mark yet, of dataclasses: their fields are its columns."""
+    return data_chart([asdict(record) for record in records])
+
+
+def data_chart(rows: Sequence[Mapping[str, object]]) -> alt.Chart:
+    """Return a chart without a mark yet. rows: column -> value."""
     return alt.Chart(alt.Data(values=list(rows)))
 
 
-def end_labels(labels: Sequence[EndLabel], least: float) -> list[dict[str, Any]]:
-    """Return labels as rows, in the order of their y and nowhere nearer than `least`."""
+def end_labels(labels: Sequence[EndLabel], least: float) -> list[EndLabel]:
+    """Return labels in the order of their y, written nowhere nearer than `least`."""
     placed: list[EndLabel] = []
+    lowest = -math.inf
     for label in sorted(labels, key=lambda label: label.y):
-        if placed and label.y < placed[-1].position + least:
-            label = replace(label, position=placed[-1].position + least)
-        placed.append(label)
+        position = max(label.position, lowest)
+        placed.append(replace(label, position=position))
+        lowest = position + least
 
-    return list(map(asdict, placed))
+    return placed

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
 from archloop.layout import dataset_path
-from archloop.report.figures.figures import seed_programs
+from archloop.report.figures.findings import seed_programs
 from archloop.report.graph_drawing import Block
 from archloop.report.groups import Groups, called
 from archloop.report.page.cards import drawing

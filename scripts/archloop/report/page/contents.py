@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from archloop.report.figures.figures import named
+from archloop.report.figures.findings import named
 from archloop.report.figures.theme import FATES
 from archloop.report.groups import ROLES, Groups, called, label
 from archloop.report.page.best_design import BestDesign, best_design

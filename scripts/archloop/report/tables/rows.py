@@ -34,6 +34,11 @@ def of_chains(table: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     return table.filter(pl.col("chain").is_in(names))
 
 
+def best_first(programs: pl.DataFrame) -> pl.DataFrame:
+    """Return programs by the accuracy that selects; of equals, by id, so that the order is one."""
+    return programs.sort(["accuracy", "id"], descending=[True, False])
+
+
 def total(table: pl.DataFrame, column: str) -> Any:
     """Return the sum of a column; of an empty one 0."""
     return table.select(pl.col(column).sum()).item()

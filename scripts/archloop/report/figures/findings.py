@@ -1,22 +1,22 @@
 """What the five pictures show, from the tables: a finding as the title, a sentence for every panel."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
 from archloop.report.contrasts import Contrast
-from archloop.report.figures import points as draw
+from archloop.report.figures import single_programs as draw
 from archloop.report.figures.areas import fates as draw_fates
-from archloop.report.figures.forest import forest, said
+from archloop.report.figures.forest import forest, in_figures
 from archloop.report.figures.panels import Panel
 from archloop.report.figures.theme import FATES as FATE_COLORS
 from archloop.report.groups import ROLES, Groups, called
 from archloop.report.results import Results
 from archloop.report.tables.candidates import FATES, front
 from archloop.report.tables.comparisons import Compared, against
-from archloop.report.tables.rows import TablesByName, of_chains, table_of
+from archloop.report.tables.rows import TablesByName, best_first, of_chains, table_of
 from archloop.report.wording import per_100, percent, signed
 from archloop.settings.chains import SEED
 from archloop.settings.sections import Report
@@ -62,13 +62,14 @@ def named(role: str, group: list[str]) -> str:
     """Return the name of a group with what it does."""
     if role == "loop":
         return "The loop"
-    return f"{called(role, group)} ({ROLES[role][0]})"
+    what = ROLES[role][0]
+    return f"{called(role, group)} ({what})"
 
 
 def seed_programs(results: Results, dataset: str) -> pl.DataFrame:
     """Return the seed programs that were measured on a data set, the best by validation first."""
-    own = results.corpus.filter(chain=SEED, dataset=dataset).drop_nulls("accuracy")
-    return own.sort(["accuracy", "id"], descending=[True, False])
+    seeds = results.corpus.filter(chain=SEED, dataset=dataset)
+    return best_first(seeds.drop_nulls("accuracy"))
 
 
 @dataclass(frozen=True)
@@ -81,20 +82,24 @@ class Growth:
 
 def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
     roles = list(shown)
-    if len(roles) > 1 + BESIDE_THE_LOOP and "fixed" in roles:
+    too_many = len(roles) > 1 + BESIDE_THE_LOOP
+    if too_many and "fixed" in roles:
         roles.remove("fixed")
 
-    last_cycle = 1
+    finished = {1}
     for role in roles:
         for name in shown[role]:
-            last_cycle = max(last_cycle, *results.chains[name].cycles)
+            finished.update(results.chains[name].cycles)
+    last_cycle = max(finished)
 
     panels = []
     growth = {}
+    begun = fates.filter(pl.col("candidates") > 0)
     for role in roles:
-        own = of_chains(fates, shown[role]).filter(pl.col("candidates") > 0)
+        own = of_chains(begun, shown[role])
         if own.height:
-            panel, growth[role] = _fates_panel(named(role, shown[role]), own, last_cycle)
+            name = named(role, shown[role])
+            panel, growth[role] = _fates_panel(name, own, last_cycle)
             panels.append(panel)
 
     if "loop" not in growth:
@@ -106,50 +111,62 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
         f" {loop.last} in the last third"
     ]
     for role, group in growth.items():
-        parts.append(f"{ROLES[role][1]}: {group.first}, then {group.last}")
+        name = ROLES[role][1]
+        parts.append(f"{name}: {group.first}, then {group.last}")
     return Picture("; ".join(parts), panels)
 
 
 def _fates_panel(name: str, own: pl.DataFrame, last_cycle: int) -> tuple[Panel, Growth]:
     """Return the panel of a group. own: its rows of the table `fates`."""
-    sums = own.group_by("cycle").agg(pl.col("candidates", *FATES).sum()).sort("cycle")
-    shares = sums.select("cycle", pl.col(FATES) * 100 / pl.col("candidates"))
-    good = 100 * pl.col("new_good") / pl.col("candidates")
-    runs = own.select("cycle", "chain", good=good).sort("chain", "cycle")
+    counts = pl.col("candidates", *FATES)
+    candidates = pl.col("candidates")
+    sums = own.group_by("cycle").agg(counts.sum()).sort("cycle")
+    shares = sums.select("cycle", pl.col(FATES) * 100 / candidates)
+    good = 100 * pl.col("new_good") / candidates
+    runs = own.select("cycle", "chain", good=good)
 
+    # Of the mean of cycles: each has as many candidates, and an early one counts as much.
     third = max(1, round(sums.height / 3))
     first = shares[:third].mean().row(0, named=True)
     last = shares[-third:].mean().row(0, named=True)
-    growth = Growth(per_100(first["new_good"]), per_100(last["new_good"]))
+    at_first = per_100(first["new_good"])
+    at_last = per_100(last["new_good"])
 
-    there = [f"{per_100(last[fate])} {words}" for fate, (_, words) in FATE_COLORS.items()]
+    there = []
+    for fate, (_, words) in FATE_COLORS.items():
+        there.append(f"{per_100(last[fate])} {words}")
     says = (
-        f"{name}. New and good enough: {growth.first} of 100 in the first third of its cycles,"
-        f" {growth.last} in the last. There: {', '.join(there)}"
+        f"{name}. New and good enough: {at_first} of 100 in the first third of its cycles,"
+        f" {at_last} in the last. There: {', '.join(there)}"
     )
-    rows = shares.unpivot(list(FATES), index="cycle", variable_name="fate", value_name="share")
-    title = f"{name}: {growth.first} new and good at first, mean of the last third {growth.last}"
-    return draw_fates(title, rows, runs, last_cycle, says), growth
+    rows = shares.unpivot(FATES, index="cycle", variable_name="fate", value_name="share")
+    title = f"{name}: {at_first} new and good at first, mean of the last third {at_last}"
+    panel = draw_fates(title, rows, runs.sort("chain", "cycle"), last_cycle, says)
+    return panel, Growth(at_first, at_last)
 
 
 def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings: Report) -> Picture:
     panels = []
-    measures = [settings.measure, *(name for name in FORESTS if name != settings.measure)]
-    for measure in measures:
+    for measure in dict.fromkeys([settings.measure, *FORESTS]):  # each once, in this order
         compared = against(results, sides, fates, settings, measure, sides.controls)
         title, unit = FORESTS.get(measure, ADMITTED_FOREST)
 
         rows = []
+        sentences = []
         for role, comparison in compared.items():
-            name = f"{sides.controls[role][0]}: {ROLES[role][0]}"
+            first_run = sides.controls[role][0]
+            name = f"{first_run}: {ROLES[role][0]}"
             rows.append((name, comparison.contrast))
+            numbers = in_figures(comparison.contrast)
+            sentences.append(f"{title}, the loop minus {name}: {numbers}")
 
         if rows:
-            parts = [f"{title}, the loop minus {name}: {said(contrast)}" for name, contrast in rows]
-            panels.append(forest(title, rows, unit, "; ".join(parts)))
+            says = "; ".join(sentences)
+            panels.append(forest(title, rows, unit, says))
 
     for role, contrast in sides.verdict.contrasts.items():
-        return Picture(_difference(contrast, ROLES[role][1]), panels)
+        finding = _difference(contrast, ROLES[role][1])
+        return Picture(finding, panels)
     return Picture("There is no control to compare the loop with", [])
 
 
@@ -174,19 +191,22 @@ def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     if "random" in shown:
         wanted["random search, last third"] = ("random", True)
 
+    new = pl.col("similarity") < pl.col("copy_at")
+    better = pl.col("gain") > 0
     panels, shares, noisy = [], [], False
     for title, (role, last) in wanted.items():
         own = _third(of_chains(points, shown[role]), last)
-        if own.is_empty():
+        count = own.height
+        if not count:
             continue
-        new = pl.col("similarity") < pl.col("copy_at")
-        better = own.filter(new, pl.col("gain") > 0)
-        share = percent(better.height / own.height, 0)
+        both = own.filter(new, better).height
+        share = percent(both / count, 0)
         shares.append(f"{share} {title}")
-        says = f"{title}: of {own.height} valid programs {share} are newer than a copy and better"
-        noise = own.select(pl.col("accuracy_sd").median()).item()
+        says = f"{title}: of {count} valid programs {share} are newer than a copy and better"
+        noise = _median(own["accuracy_sd"])
         noisy = noisy or bool(noise)
-        panels.append(draw.newer(title, own, float(own["copy_at"][0]), noise, says))
+        gate = float(own["copy_at"][0])
+        panels.append(draw.newer(title, own, gate, noise, says))
 
     finding = "No neighbours yet"
     if shares:
@@ -197,23 +217,28 @@ def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     return Picture(finding, panels, note)
 
 
+def _median(values: pl.Series) -> float | None:
+    """Return the median of the values that are there; None where none is."""
+    median: float | None = values.to_frame().select(pl.all().median()).item()
+    return median
+
+
 def _gains(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
     """Return the valid candidates with `similarity` to the nearest and `gain` in accuracy over it."""
-    columns = ("id", "dataset", "accuracy")
-    both = pl.concat([results.corpus.select(columns), results.candidates.select(columns)])
-    scores = both.unique(["id", "dataset"], keep="first").rename(
-        {"id": "nearest_id", "accuracy": "before"}
-    )
+    columns = {"nearest_id": "id", "dataset": "dataset", "before": "accuracy"}
+    of_corpus = results.corpus.select(**columns)
+    of_candidates = results.candidates.select(**columns)
+    scores = pl.concat([of_corpus, of_candidates]).unique(["nearest_id", "dataset"], keep="first")
 
     # What it repeats, where it repeats anything; what computes the same graph is as near as can be.
-    repeated = pl.col("repeat_of").is_not_null()
-    nearest = pl.when(repeated).then("repeat_of").otherwise("nearest_id")
+    if_repeated = pl.when(pl.col("repeat_of").is_not_null())
+    nearest = if_repeated.then("repeat_of").otherwise("nearest_id")
     repeat_similarity = pl.col("repeat_similarity").fill_null(1.0)
-    similarity = pl.when(repeated).then(repeat_similarity).otherwise("nearest_similarity")
+    similarity = if_repeated.then(repeat_similarity).otherwise("nearest_similarity")
+    with_nearest = valid.with_columns(nearest_id=nearest, similarity=similarity)
 
     return (
-        valid.with_columns(nearest_id=nearest, similarity=similarity)
-        .join(scores, on=["nearest_id", "dataset"], how="left")
+        with_nearest.join(scores, on=["nearest_id", "dataset"], how="left")
         .drop_nulls(["before", "similarity"])
         .select(
             "chain",
@@ -229,8 +254,10 @@ def _gains(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
 def _third(points: pl.DataFrame, last: bool) -> pl.DataFrame:
     """Return the points of the first or the last third of their cycles."""
     cycles = sorted(points["cycle"].unique())
+    if not last:
+        cycles.reverse()
     third = max(1, round(len(cycles) / 3))
-    wanted = cycles[-third:] if last else cycles[:third]
+    wanted = cycles[-third:]
     return points.filter(pl.col("cycle").is_in(wanted))
 
 
@@ -259,20 +286,23 @@ def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.Dat
         label = called(role, group)
         single: list[BestSoFar] = []
         for name in group:
-            single += _best_so_far(role, label, cycles.filter(chain=name), tested)
+            of_run = cycles.filter(chain=name)
+            single += _best_so_far(role, label, of_run, tested)
         means = _means(single)
         if means:
-            most = sorted(means, key=lambda line: line.programs)[-1]
-            ends.append(f"{label} {most.test:.1f} %")
+            last = max(means, key=lambda line: line.cycle)
+            ends.append(f"{label} {last.test:.1f} %")
 
         lines += [*means, *single]
 
     if not ends:
         return Picture("Nothing was found yet", [])
 
-    seeds = seed_programs(results, results.chains[shown["loop"][0]].dataset)
-    seeds = seeds.drop_nulls("test_accuracy")
-    seed_best = 100 * seeds["test_accuracy"][0] if seeds.height else None
+    dataset = _dataset(results, shown)
+    seeds = seed_programs(results, dataset).drop_nulls("test_accuracy")
+    seed_best = None
+    if seeds.height:
+        seed_best = 100 * seeds["test_accuracy"][0]
     if seed_best:
         ends.append(f"the best seed program {seed_best:.1f} %")
     finding = f"Best that a run found, mean over runs, on the test set: {', '.join(ends)}"
@@ -281,23 +311,31 @@ def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.Dat
     return Picture(finding, [panel])
 
 
+def _dataset(results: Results, shown: Groups) -> str:
+    """Return the data set of the loop."""
+    first = shown["loop"][0]
+    return results.chains[first].dataset
+
+
 def _best_so_far(
     role: str, label: str, cycles: pl.DataFrame, tested: pl.DataFrame
 ) -> list[BestSoFar]:
     """Return the line of one run. cycles: its rows of that table. tested: valid candidates."""
     lines = []
-    programs, best = 0, None
-    for chain, cycle, count in (
-        cycles.sort("cycle").select("chain", "cycle", "candidates").iter_rows()
-    ):
+    programs = 0
+    accuracy, test = -math.inf, None
+    in_order = cycles.sort("cycle").select("chain", "cycle", "candidates")
+    for chain, cycle, count in in_order.iter_rows():
         programs += count
         own = tested.filter(chain=chain, cycle=cycle)
-        top = own.sort(["accuracy", "id"], descending=[True, False]).head(1).to_dicts()
-        if top and (best is None or top[0]["accuracy"] > best["accuracy"]):
-            best = top[0]
-        if best:
-            test = 100 * best["test_accuracy"]
-            lines.append(BestSoFar(role, label, chain, cycle, programs, test))
+        # The accuracy that selects decides; the test set's is what is shown of the selected.
+        for top in best_first(own).head(1).iter_rows(named=True):
+            if top["accuracy"] > accuracy:
+                accuracy = top["accuracy"]
+                test = 100 * top["test_accuracy"]
+        if test is not None:
+            line = BestSoFar(role, label, chain, cycle, programs, test)
+            lines.append(line)
 
     return lines
 
@@ -326,44 +364,54 @@ def _means(single: Sequence[BestSoFar]) -> list[BestSoFar]:
 def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     """Compare the fronts of size and accuracy: chosen by validation, shown by their test accuracy."""
     known = ["test_accuracy", "parameters"]
-    columns: list[Any] = ["id", "accuracy", "parameters", pl.col("test_accuracy").alias("test")]
     admitted = valid.filter(outcome="admitted").drop_nulls(known)
-    dataset = results.chains[shown["loop"][0]].dataset
+    dataset = _dataset(results, shown)
 
-    designs = {"the loop": of_chains(admitted, shown["loop"]).select(columns)}
-    roles = {"the loop": "loop", "seed programs": "seed"}
+    designs = {"loop": of_chains(admitted, shown["loop"])}
+    names = {"loop": "the loop", "seed": "seed programs"}
     if "random" in shown:
-        name = shown["random"][0]
-        designs[name] = of_chains(admitted, shown["random"]).select(columns)
-        roles[name] = "random"
-
-    designs["seed programs"] = seed_programs(results, dataset).drop_nulls(known).select(columns)
+        designs["random"] = of_chains(admitted, shown["random"])
+        names["random"] = shown["random"][0]
+    designs["seed"] = seed_programs(results, dataset).drop_nulls(known)
 
     fronts, best = [], []
-    for name, own in designs.items():
-        on_front = own.filter(front(own)).sort("parameters")
+    for role, own in designs.items():
+        on_front = _front(role, names[role], own)
         if on_front.height:
-            role = roles[name]
-            numbers = _numbers(on_front.height) if role == "loop" else [None] * on_front.height
-            number = pl.Series("number", numbers, dtype=pl.Int64)
-            fronts.append(on_front.with_columns(number, role=pl.lit(role), label=pl.lit(name)))
+            fronts.append(on_front)
             small = on_front.filter(pl.col("parameters") < SMALL)
             score = percent(small["test"][-1]) if small.height else "none"
-            best.append(f"{name} {score}")
+            best.append(f"{names[role]} {score}")
 
-    if not fronts or designs["the loop"].is_empty():
+    if not fronts or designs["loop"].is_empty():
         return Picture("Nothing was admitted yet", [])
 
-    cloud = admitted.filter(pl.col("dataset") == dataset).select("parameters", test="test_accuracy")
+    of_dataset = admitted.filter(dataset=dataset)
+    cloud = of_dataset.select("parameters", test="test_accuracy")
     finding = f"Best below {SMALL:,} parameters, on the test set: {', '.join(best)}"
     panel = draw.sizes("Size against accuracy", cloud, pl.concat(fronts), finding)
     return Picture(finding, [panel])
 
 
+def _front(role: str, label: str, designs: pl.DataFrame) -> pl.DataFrame:
+    """Return the front of some designs, the smallest first, as `draw.sizes` takes it."""
+    columns = designs.select("id", "accuracy", "parameters", test="test_accuracy")
+    on_front = columns.filter(front(columns)).sort("parameters")
+    numbers: list[int | None] = [None] * on_front.height
+    if role == "loop":
+        numbers = _numbers(on_front.height)
+    number = pl.Series("number", numbers, dtype=pl.Int64)
+    return on_front.with_columns(number, role=pl.lit(role), label=pl.lit(label))
+
+
 def _numbers(count: int) -> list[int | None]:
     """Return the numbers that designs of a front are marked with: of many, every few."""
-    step = -(-count // draw.MOST_NUMBERED)
     numbers: list[int | None] = [None] * count
-    for number, index in enumerate(range(0, count, step), start=1):
+    if not count:
+        return numbers
+
+    step = -(-count // draw.MOST_NUMBERED)
+    numbered = range(0, count, step)
+    for number, index in enumerate(numbered, start=1):
         numbers[index] = number
     return numbers
