@@ -19,7 +19,9 @@ from archloop.random_seeds import derive
 LEAST_RUNS = 3  # on each side, below which nothing is tested
 LEAST_CYCLES = 4  # below which a block bootstrap has nothing to draw from
 CONFIDENCE = 0.95
+ALPHA = 1 - CONFIDENCE
 POWER = 0.8
+NOTHING = 1e-9  # in place of a count of 0 that is divided by
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Contrast:
 
     @property
     def told_apart(self) -> bool:
-        return self.test is not None and self.test.p < 1 - CONFIDENCE
+        return self.p is not None and self.p < ALPHA
 
 
 def contrasts(
@@ -87,7 +89,8 @@ def contrasts(
     """
     found: dict[str, Contrast] = {}
     for name in controls:
-        ours, theirs = _valued(loop[name]), _valued(controls[name])
+        ours = _valued(loop[name])
+        theirs = _valued(controls[name])
         if not len(ours) or not len(theirs):
             continue
         contrast = _describe(ours, theirs)
@@ -96,11 +99,14 @@ def contrasts(
                 _variance(contrast.loop, ours, shares) / len(ours),
                 _variance(contrast.control, theirs, shares) / len(theirs),
             ]
-            contrast = replace(contrast, method="runs", test=_welch(contrast, sides, len(controls)))
+            test = _welch(contrast, sides, len(controls))
+            contrast = replace(contrast, method="runs", test=test)
         elif len(ours) == len(theirs) == 1:
-            interval = _bootstrap(ours[0], theirs[0], resamples, derive(seed, f"contrast {name}"))
+            of_control = derive(seed, f"contrast {name}")
+            interval = _bootstrap(ours[0], theirs[0], resamples, of_control)
             if interval:
-                contrast = replace(contrast, method="cycles", low=interval[0], high=interval[1])
+                low, high = interval
+                contrast = replace(contrast, method="cycles", low=low, high=high)
 
         found[name] = contrast
 
@@ -121,8 +127,9 @@ def _describe(loop: np.ndarray, control: np.ndarray) -> Contrast:
 
 def _values(cells: np.ndarray) -> np.ndarray:
     """Return what each run counted of 100."""
-    counts, totals = cells[:, :, 0], cells[:, :, 1]
-    shares: np.ndarray = 100 * counts.sum(axis=1) / totals.sum(axis=1)
+    counts = cells[:, :, 0].sum(axis=1)
+    totals = cells[:, :, 1].sum(axis=1)
+    shares: np.ndarray = 100 * counts / totals
     return shares
 
 
@@ -132,15 +139,23 @@ def _adjust(found: dict[str, Contrast]) -> dict[str, Contrast]:
     What is shown keeps the level of its own step; all else has that of the step at which the
     procedure stopped.
     """
-    tests = {name: contrast.test for name, contrast in found.items() if contrast.test}
-    adjusted = holm({name: test.p for name, test in tests.items()})
-    shown = sum(p < 1 - CONFIDENCE for p in adjusted.values())
+    tests = {}
+    p_values = {}
+    for name, contrast in found.items():
+        if contrast.test:
+            tests[name] = contrast.test
+            p_values[name] = contrast.test.p
+
+    adjusted = holm(p_values)
+    shown = sum(p < ALPHA for p in adjusted.values())
 
     result = {}
-    for step, name in enumerate(sorted(tests, key=lambda name: tests[name].p)):
+    for step, name in enumerate(adjusted):
         test, contrast = tests[name], found[name]
-        level = (1 - CONFIDENCE) / (len(tests) - min(step, shown))
-        half = test.error * float(stats.t.ppf(1 - level / 2, test.freedom))
+        hypotheses = len(tests) - min(step, shown)
+        level = ALPHA / hypotheses
+        quantile = stats.t.ppf(1 - level / 2, test.freedom)
+        half = test.error * float(quantile)
         result[name] = replace(
             contrast,
             low=contrast.difference - half,
@@ -152,14 +167,17 @@ def _adjust(found: dict[str, Contrast]) -> dict[str, Contrast]:
 
 
 def holm(p_values: dict[str, float]) -> dict[str, float]:
-    """Return S. Holm's adjusted p values (1979).
+    """Return S. Holm's adjusted p values (1979), the smallest first.
 
     The smallest times their number, the next times one less, and so on, none below the one before.
     """
+    smallest_first = sorted(p_values, key=lambda name: p_values[name])
     adjusted: dict[str, float] = {}
     largest = 0.0
-    for step, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
-        largest = max(largest, min(1.0, p_values[name] * (len(p_values) - step)))
+    for step, name in enumerate(smallest_first):
+        hypotheses = len(p_values) - step
+        p = min(1.0, p_values[name] * hypotheses)
+        largest = max(largest, p)
         adjusted[name] = largest
 
     return adjusted
@@ -167,13 +185,14 @@ def holm(p_values: dict[str, float]) -> dict[str, float]:
 
 def window(common: list[int], share: float) -> list[int]:
     """Return the last cycles of those that all finished: that share of them, one at least."""
-    count = max(1, round(len(common) * share))
-    return sorted(common)[-count:]
+    count = round(len(common) * share)
+    return sorted(common)[-max(1, count) :]
 
 
 def _valued(cells: np.ndarray) -> np.ndarray:
     """Return the runs that have anything to count."""
-    valued: np.ndarray = cells[cells[:, :, 1].sum(axis=1) > 0]
+    totals = cells[:, :, 1].sum(axis=1)
+    valued: np.ndarray = cells[totals > 0]
     return valued
 
 
@@ -186,10 +205,12 @@ def _variance(values: tuple[float, ...], cells: np.ndarray, shares: bool) -> flo
     variance = float(np.var(values, ddof=1))
     if not shares:
         return variance
-    count = cells[:, :, 0].sum() / len(cells)
-    of = cells[:, :, 1].sum() / len(cells)
+
+    # Three runs may agree by luck; without a floor that would count as certainty.
+    count, of = cells.sum(axis=(0, 1)) / len(cells)
     share = (count + 2) / (of + 4)
-    least: float = 10_000 * share * (1 - share) / of
+    per_100 = 10_000 * share * (1 - share)
+    least: float = per_100 / of
     return max(variance, least)
 
 
@@ -199,18 +220,20 @@ def _welch(contrast: Contrast, sides: list[float], compared: int) -> Welch | Non
         return None
 
     error = sum(sides) ** 0.5
-    runs = len(contrast.loop), len(contrast.control)
 
     # Welch and Satterthwaite's degrees of freedom.
-    spread = sides[0] ** 2 / (runs[0] - 1) + sides[1] ** 2 / (runs[1] - 1)
-    freedom = sum(sides) ** 2 / spread
+    spread_of_loop = sides[0] ** 2 / (len(contrast.loop) - 1)
+    spread_of_control = sides[1] ** 2 / (len(contrast.control) - 1)
+    freedom = sum(sides) ** 2 / (spread_of_loop + spread_of_control)
+
+    one_sided = stats.t.sf(abs(contrast.difference) / error, freedom)
 
     # Told apart is what survives Holm's first and hardest step.
-    critical = stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / compared, freedom)
+    critical = stats.t.ppf(1 - ALPHA / 2 / compared, freedom)
     needed = nctdtrinc(freedom, 1 - POWER, critical)
 
     return Welch(
-        p=float(2 * stats.t.sf(abs(contrast.difference) / error, freedom)),
+        p=float(2 * one_sided),
         error=float(error),
         freedom=float(freedom),
         detectable=float(error * needed),
@@ -230,18 +253,20 @@ def _bootstrap(
         return None
 
     rng = np.random.default_rng(seed)
-    length = max(1, round(cycles ** (1 / 3)))
+    length = round(cycles ** (1 / 3))
     blocks = -(-cycles // length)
 
     resampled = []
     for side in (loop, control):
         starts = rng.integers(0, cycles, (resamples, blocks))
-        drawn = (starts[:, :, None] + np.arange(length)).reshape(resamples, -1)
-        sums = side[drawn[:, :cycles] % cycles].sum(axis=1)
-        resampled.append(100 * sums[:, 0] / np.maximum(sums[:, 1], 1e-9))
+        in_blocks = starts[:, :, None] + np.arange(length)
+        drawn = in_blocks.reshape(resamples, -1)[:, :cycles] % cycles
+        counts, totals = side[drawn].sum(axis=1).T
+        resampled.append(100 * counts / np.maximum(totals, NOTHING))
 
     differences = resampled[0] - resampled[1]
     middle = differences.mean()
-    widened = middle + (differences - middle) * (cycles / (cycles - 1)) ** 0.5
+    widening = (cycles / (cycles - 1)) ** 0.5
+    widened = middle + (differences - middle) * widening
     low, high = np.quantile(widened, (0.025, 0.975))
     return float(low), float(high)

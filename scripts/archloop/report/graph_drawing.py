@@ -32,6 +32,9 @@ WORDS = {
     "view": ("reshape", "o"),
     "native_dropout": ("dropout", "n"),
 }
+# What they are called over both sides of the image, and where one side is no image.
+OVER_THE_IMAGE = {"mean": "global avg pool", "amax": "global max pool"}
+BY_A_CONSTANT = {"add": "shift", "mul": "scale"}
 KINDS = {
     "i": "image",
     "c": "convolution",
@@ -115,14 +118,16 @@ def strip(picture: Sequence[Block]) -> str:
     """
     parts = []
     for block in picture:
-        channels = block.shape.split("×")[0] if block.shape[:1].isdigit() else "0"
+        channels = block.shape.split("×")[0]
+        if not channels[:1].isdigit():
+            channels = "0"
         parts.append(f"{block.kind}{channels}")
 
     return "".join(parts)
 
 
 def _fold(nodes: list[Node]) -> list[Block]:
-    sources = [_sources(node) for node in nodes]
+    sources = list(map(_sources, nodes))
     constant = _constant(nodes, sources)
 
     data = []
@@ -139,33 +144,46 @@ def _fold(nodes: list[Node]) -> list[Block]:
         feeding_nodes = [nodes[source] for source in sources[index]]
         label, kind = _name(node, feeding_nodes, len(inputs))
         label = visible(label)
+        shape = _shape(node.shape)
 
-        # A scale or a shift by a constant is part of the block before it, too.
-        scales = node.operation in ("mul", "add") and len(inputs) == 1
-        follows = len(inputs) == 1 and (scales or node.operation in FOLLOWERS)
-        before = block_of[inputs[0]] if follows and consumers[inputs[0]] == 1 else None
+        before = None
+        if _may_follow(node, inputs) and consumers[inputs[0]] == 1:
+            before = block_of[inputs[0]]
         if before is not None and picture[before].kind != "i":
             block_of[index] = before
             label = f"{picture[before].label} · {label}"[:LONGEST_LABEL]
-            picture[before] = picture[before]._replace(label=label, shape=_shape(node.shape))
+            picture[before] = picture[before]._replace(label=label, shape=shape)
         else:
             block_of[index] = len(picture)
             feeding = sorted({block_of[source] for source in inputs})
-            picture.append(Block(label[:LONGEST_LABEL], kind, _shape(node.shape), feeding))
+            block = Block(label[:LONGEST_LABEL], kind, shape, feeding)
+            picture.append(block)
 
     return picture
 
 
+def _may_follow(node: Node, inputs: list[int]) -> bool:
+    """Say whether a node is drawn as part of the block before it. inputs: those of the image."""
+    if len(inputs) != 1:
+        return False
+    # Of one input of the image alone, they are a scale or a shift by a constant.
+    return node.operation in FOLLOWERS or node.operation in ("mul", "add")
+
+
 def _sources(node: Node) -> list[int]:
     """Return the nodes that feed a node, whichever of their outputs it takes."""
-    return [entry if isinstance(entry, int) else entry[0] for entry in node.inputs]
+    sources = []
+    for entry in node.inputs:
+        sources.append(entry if isinstance(entry, int) else entry[0])
+    return sources
 
 
 def _constant(nodes: list[Node], sources: list[list[int]]) -> list[bool]:
     """Mark the nodes that do not depend on the image: parameters, and what is computed of them."""
     constant: list[bool] = []
     for node, feeding in zip(nodes, sources):
-        leaf = node.operation.startswith("=") and node.operation not in ("=image", "=output")
+        of_graph = node.operation.startswith("=")
+        leaf = of_graph and node.operation not in ("=image", "=output")
         derived = bool(feeding) and all(constant[source] for source in feeding)
         constant.append(leaf or derived)
 
@@ -184,21 +202,26 @@ def _count_consumers(data: list[list[int]], constant: list[bool]) -> list[int]:
 
 def _name(node: Node, inputs: list[Node], data_inputs: int) -> tuple[str, str]:
     """Return (label, kind). inputs: all of them. data_inputs: how many depend on the image."""
-    operation, settings = node.operation, dict(node.settings)
+    operation = node.operation
+    settings = dict(node.settings)
     if operation == "=image":
         return "image", "i"
 
-    word, kind = WORDS.get(operation, (operation.strip("_").replace("_", " "), "o"))
+    unknown = operation.strip("_").replace("_", " ")
+    word, kind = WORDS.get(operation, (unknown, "o"))
     if operation == "convolution":
         return _name_convolution(word, kind, settings, inputs[1].shape)
     if operation in ("max_pool2d_with_indices", "avg_pool2d"):
-        return f"{word} {_size(settings['kernel_size'])}", kind
+        size = _size(settings["kernel_size"])
+        return f"{word} {size}", kind
     if "output_size" in settings and operation in WORDS:
-        return f"{word} {_size(settings['output_size'])}", kind
-    if operation in ("mean", "amax") and len(settings.get("dim", [])) == 2:
-        return {"mean": "global avg pool", "amax": "global max pool"}[operation], kind
-    if operation in ("add", "mul") and data_inputs < 2:
-        return {"add": "shift", "mul": "scale"}[operation], "n"
+        size = _size(settings["output_size"])
+        return f"{word} {size}", kind
+    over = settings.get("dim", [])
+    if operation in OVER_THE_IMAGE and len(over) == 2:
+        return OVER_THE_IMAGE[operation], kind
+    if operation in BY_A_CONSTANT and data_inputs < 2:
+        return BY_A_CONSTANT[operation], "n"
     return word, kind
 
 
@@ -221,11 +244,13 @@ def _name_convolution(
 
 
 def _size(numbers: list[Any]) -> str:
-    return "×".join(str(int(number)) for number in numbers)
+    sizes = [str(int(number)) for number in numbers]
+    return "×".join(sizes)
 
 
 def _shape(shape: list[Any]) -> str:
     """Return a shape without its batch; of several outputs that of the first."""
-    first = shape[0] if shape and isinstance(shape[0], list) else shape
-    sizes = [str(int(size)) for size in first[1:] if isinstance(size, int)]
-    return "×".join(sizes)[:LONGEST_SHAPE]
+    if shape and isinstance(shape[0], list):
+        shape = shape[0]
+    sizes = [size for size in shape[1:] if isinstance(size, int)]
+    return _size(sizes)[:LONGEST_SHAPE]

@@ -40,10 +40,13 @@ def read_graphs(folder: Path, wanted: set[str]) -> Iterator[tuple[str, Graph]]:
 
 
 def _graph(record: dict[str, Any]) -> Graph:
+    # Its text is a candidate's: it may be anything.
     listed = record.get("graph")
-    nodes = listed.get("nodes") if isinstance(listed, dict) else None
-    picture = blocks(nodes) if nodes else None
-    if nodes is None or picture is None:
+    if not isinstance(listed, dict) or not listed.get("nodes"):
+        return Graph()
+    nodes = listed["nodes"]
+    picture = blocks(nodes)
+    if picture is None:
         return Graph()
     return Graph(picture, cut=len(nodes) >= LISTED_NODES)
 
@@ -56,7 +59,11 @@ def read_records(path: Path, wanted: set[str]) -> list[dict[str, Any]]:
     InputError where the file is not whole.
     """
     parts = _cut_into_records(read_text(path))
-    ids = [match[1] for match in map(RECORD_ID.search, parts) if match]
+    ids = []
+    for part in parts:
+        if match := RECORD_ID.search(part):
+            ids.append(match[1])
+
     if not parts or len(ids) < len(parts):
         records = read_json(path, "records")["records"]
         return [record for record in records if record["id"] in wanted]
@@ -73,7 +80,9 @@ def read_records(path: Path, wanted: set[str]) -> list[dict[str, Any]]:
 
 
 def _cut_into_records(text: str) -> list[str]:
-    start, end = text.find(RECORDS_BEGIN), text.rfind(RECORDS_END)
+    start = text.find(RECORDS_BEGIN)
+    end = text.rfind(RECORDS_END)
     if not 0 <= start < end:
         return []
-    return text[start + len(RECORDS_BEGIN) : end].split(BETWEEN_RECORDS)
+    first = start + len(RECORDS_BEGIN)
+    return text[first:end].split(BETWEEN_RECORDS)

@@ -25,10 +25,12 @@ def repeat_groups(results: Results) -> list[list[str]]:
     repeats over seeds. So are two that differ in which repeat of one chain they start from. Groups
     and chains are in the order of the results.
     """
+    settings = results.settings.get("chains", {})
     groups: dict[str, list[str]] = {}
     for name in results.chains:
-        key = _without_repeat(results.settings.get("chains", {}), name)
-        groups.setdefault(json.dumps(key, sort_keys=True), []).append(name)
+        # As text, because settings hold lists, which are no keys.
+        key = json.dumps(_without_repeat(settings, name), sort_keys=True)
+        groups.setdefault(key, []).append(name)
 
     return list(groups.values())
 
@@ -47,7 +49,8 @@ def _without_repeat(chains: dict[str, dict[str, Any]], name: str) -> dict[str, A
 
     for key in ("start", "source"):
         other, slash, cycle = str(kept.get(key)).partition("/")
-        kept[key] = chains.get(other, {}).get("repeat_of", other) + slash + cycle
+        first = chains.get(other, {}).get("repeat_of", other)
+        kept[key] = f"{first}{slash}{cycle}"
 
     return kept
 
@@ -60,7 +63,7 @@ def ordered(results: Results, loop: list[str], controls: Groups) -> list[list[st
     first = [loop, *controls.values()]
     others = [group for group in repeat_groups(results) if group not in first]
     own = results.chains[loop[0]].dataset
-    datasets = list(dict.fromkeys(chain.dataset for chain in results.chains.values()))
+    datasets = [chain.dataset for chain in results.chains.values()]
 
     def rank(group: list[str]) -> int:
         dataset = results.chains[group[0]].dataset
@@ -98,7 +101,8 @@ def loop_of(results: Results, name: str) -> list[str]:
     chains = results.settings.get("chains", {})
     for group in groups:
         first = group[0]
-        written = chains.get(first, {}).get("source") == MODEL
+        chain = chains.get(first, {})
+        written = chain.get("source") == MODEL
         if written and role(results.settings, first, first) is None:
             return group
 
@@ -113,12 +117,14 @@ def controls_of(results: Results, loop: list[str], wanted: list[str]) -> Groups:
     if not results.settings:
         return {}
 
-    dataset = results.chains[loop[0]].dataset
+    reference = loop[0]
+    dataset = results.chains[reference].dataset
     found: dict[str, list[str]] = {}
     for group in repeat_groups(results):
-        if group == loop or results.chains[group[0]].dataset != dataset:
+        first = group[0]
+        if group == loop or results.chains[first].dataset != dataset:
             continue
-        control = role(results.settings, group[0], loop[0])
+        control = role(results.settings, first, reference)
         if control:
             found.setdefault(control, group)
 
@@ -131,14 +137,16 @@ def differing(results: Results, chain: str, reference: str) -> str:
     if not settings:
         return "unknown: the folder holds no settings"
 
-    own, other = settings["chains"][chain], settings["chains"][reference]
+    own = settings["chains"][chain]
+    other = settings["chains"][reference]
     # Unless a model writes both, one has no use for an adapter or for prompts.
     written = own["source"] == other["source"] == MODEL
 
     found = []
     for key in ("start", "source") if written else ("source",):
-        if own[key] != other[key]:
-            found.append(_difference(key, own[key], other[key]))
+        ours, theirs = own[key], other[key]
+        if ours != theirs:
+            found.append(_difference(key, ours, theirs))
 
     # Of a chain that does not train, how it would train means nothing.
     idle = effective(settings, "finetuning", chain)["train_on"] == "none"

@@ -20,18 +20,24 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
     z = float(ndtri(0.5 + confidence / 2))
     share = successes / trials
 
+    # Unlike share ± z errors, it does not shrink to a point at 0 or all successes.
     centre = share + z * z / (2 * trials)
-    variance = share * (1 - share) / trials + z * z / (4 * trials * trials)
-    half = z * math.sqrt(variance)
+    of_share = share * (1 - share) / trials
+    of_z = z * z / (4 * trials * trials)
+    half = z * math.sqrt(of_share + of_z)
     scale = 1 + z * z / trials
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    low = (centre - half) / scale
+    high = (centre + half) / scale
+    return max(0.0, low), min(1.0, high)
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
     """Return Student's t interval of a mean; None for fewer than two values."""
-    if len(values) < 2:
+    count = len(values)
+    if count < 2:
         return None
-    error = statistics.stdev(values) / math.sqrt(len(values))
-    half = float(stdtrit(len(values) - 1, 0.5 + confidence / 2)) * error
+    error = statistics.stdev(values) / math.sqrt(count)
+    quantile = stdtrit(count - 1, 0.5 + confidence / 2)
+    half = float(quantile) * error
     mean = statistics.fmean(values)
     return mean - half, mean + half

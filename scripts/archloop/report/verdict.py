@@ -6,14 +6,15 @@ before a run. Only the loop gets a verdict; a control that is ahead is said firs
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from archloop.layout import Cell
 from archloop.report.contrasts import LEAST_RUNS, Contrast, contrasts, window
 from archloop.report.groups import ROLES, Groups
-from archloop.report.wording import p_value
+from archloop.report.wording import p_value, signed
 from archloop.settings.sections import Report
 
 Kind = Literal[
@@ -28,8 +29,16 @@ Kind = Literal[
     "nothing",
 ]
 Contrasts = dict[str, Contrast]  # by role
-# (run, cycle) -> what was counted, of how many.
-Counts = Mapping[tuple[str, int], tuple[float, int]]
+
+
+class Count(NamedTuple):
+    """What was counted in a cycle of a run, and of how many."""
+
+    counted: float
+    of: int
+
+
+Counts = Mapping[Cell, Count]
 
 # What a reader can do next, by the kind of the verdict.
 NEXT: dict[Kind, str] = {
@@ -47,6 +56,8 @@ NEXT: dict[Kind, str] = {
 MEASURES = {"new_good": "new and good enough", "admitted": "admitted", "valid": "valid"}
 
 
+# Kinds of a loop that is shown to be ahead of a model that does not learn.
+POSITIVE: tuple[Kind, ...] = ("works", "training", "unsettled")
 # Kinds of which it is said, before the end, on which side of a model that does not learn the loop is.
 SIDES: dict[Kind, str] = {
     "works": "ahead of",
@@ -85,7 +96,7 @@ class Verdict:
 
     @property
     def positive(self) -> bool:
-        return self.as_of is None and self.kind in ("works", "training", "unsettled")
+        return self.as_of is None and self.kind in POSITIVE
 
 
 @dataclass(frozen=True)
@@ -109,34 +120,52 @@ def judge(
     counts: chain, cycle, `candidates`, and a column named as the measure, one row a finished cycle.
     loop: its runs. controls: role -> runs. planned: run -> its cycles.
     """
-    rows = counts.select("chain", "cycle", settings.measure, "candidates").iter_rows()
-    cells: Counts = {(chain, cycle): (count, of) for chain, cycle, count, of in rows}
+    cells = counts_of(counts, settings.measure, "candidates")
     compared = compare(cells, loop, controls, settings, seed)
-    by_role = {role: comparison.contrast for role, comparison in compared.items()}
+    by_role = {}
+    windows = {}
+    for role, comparison in compared.items():
+        by_role[role] = comparison.contrast
+        windows[role] = comparison.cycles
 
     finished = _finished(cells, sum(controls.values(), loop))
     begun = [run for run in loop if finished[run]]
     as_of = None
     if any(len(cycles) < planned[run] for run, cycles in finished.items()):
-        last = [comparison.cycles[-1] for comparison in compared.values()]
-        as_of = min(last or [len(_common(finished, begun))])
+        last = [cycles[-1] for cycles in windows.values()]
+        as_of = min(last, default=len(_common(finished, begun)))
 
     kind, headline = _headline(by_role, bool(begun), "frozen" in controls)
     random = by_role.get("random")
-    ahead = random is not None and random.told_apart and random.difference < 0
     early = _with_state(headline, kind, as_of)
-    values = _values_of_loop(by_role) or _values_alone(cells, begun, finished, settings.window)
+    planned_cycles = planned[loop[0]]
+    values = _values_of_loop(by_role)
+    if not values:
+        values = _values_alone(cells, begun, finished, settings.window)
 
     return Verdict(
         kind=kind,
-        headline=_led(early, kind, random, as_of, planned[loop[0]]),
+        headline=_led(early, kind, random, as_of, planned_cycles),
         beside=_beside(random, as_of is not None) if random else "",
         sentence=_sentence(by_role, values, settings.measure) if values else "",
         contrasts=by_role,
-        windows={role: comparison.cycles for role, comparison in compared.items()},
+        windows=windows,
         as_of=as_of,
-        random_ahead=ahead,
+        random_ahead=_is_ahead(random),
     )
+
+
+def counts_of(rows: pl.DataFrame, counted: str, of: str) -> Counts:
+    """Return what was counted in each cycle. rows: chain, cycle, and two columns named so."""
+    counts = {}
+    for chain, cycle, count, total in rows.select("chain", "cycle", counted, of).iter_rows():
+        counts[Cell(chain, cycle)] = Count(count, total)
+    return counts
+
+
+def _is_ahead(control: Contrast | None) -> bool:
+    """Say whether a control is shown to be ahead of the loop."""
+    return control is not None and control.told_apart and control.difference < 0
 
 
 def compare(
@@ -160,43 +189,49 @@ def compare(
         begun_there = [run for run in runs if finished[run]]
         if not begun or not begun_there:
             continue
-        cycles = window(_common(finished, begun + begun_there), settings.window)
+        common = _common(finished, begun + begun_there)
+        cycles = window(common, settings.window)
         if cycles:
             windows[name] = cycles
             ours[name] = _array(cells, begun, cycles)
             theirs[name] = _array(cells, begun_there, cycles)
 
-    found = contrasts(ours, theirs, settings.resamples, seed, shares)
-    return {name: Comparison(contrast, windows[name]) for name, contrast in found.items()}
+    compared = {}
+    for name, contrast in contrasts(ours, theirs, settings.resamples, seed, shares).items():
+        compared[name] = Comparison(contrast, windows[name])
+    return compared
 
 
 def _array(cells: Counts, runs: list[str], cycles: list[int]) -> np.ndarray:
     """Return the cells as floats (runs, cycles, 2)."""
     rows = []
     for run in runs:
-        rows.append([cells[run, cycle] for cycle in cycles])
+        rows.append([cells[Cell(run, cycle)] for cycle in cycles])
     return np.array(rows, float)
 
 
-def _finished(cells: Iterable[tuple[str, int]], runs: list[str]) -> dict[str, set[int]]:
-    found: dict[str, set[int]] = {run: set() for run in runs}
+def _finished(cells: Iterable[Cell], runs: list[str]) -> dict[str, set[int]]:
+    """Return run -> the cycles that it finished."""
+    finished: dict[str, set[int]] = {run: set() for run in runs}
     for run, cycle in cells:
-        if run in found:
-            found[run].add(cycle)
+        if run in finished:
+            finished[run].add(cycle)
 
-    return found
+    return finished
 
 
 def _common(finished: dict[str, set[int]], runs: list[str]) -> list[int]:
     """Return the cycles that all these runs finished."""
     if not runs:
         return []
-    return sorted(set.intersection(*(finished[run] for run in runs)))
+    of_runs = [finished[run] for run in runs]
+    return sorted(set.intersection(*of_runs))
 
 
 def _headline(by_role: Contrasts, begun: bool, awaited: bool) -> tuple[Kind, str]:
     """Return the kind and its headline. awaited: there is a chain that does not learn."""
-    frozen, fixed = by_role.get("frozen"), by_role.get("fixed")
+    frozen = by_role.get("frozen")
+    fixed = by_role.get("fixed")
     if not begun:
         return "nothing", "Nothing to judge yet: no cycle of the loop has a verdict."
     if frozen is None and awaited:
@@ -210,7 +245,7 @@ def _headline(by_role: Contrasts, begun: bool, awaited: bool) -> tuple[Kind, str
             "Cannot be answered: no chain here shows what happens without learning.",
         )
     if frozen.runs == 1:
-        both = max(len(frozen.loop), len(frozen.control)) == 1
+        both = len(frozen.loop) == len(frozen.control)
         side = "One run" if both else "One run on one side"
         return "one_run", f"{side}: no answer about other runs."
     if frozen.runs < LEAST_RUNS:
@@ -219,8 +254,12 @@ def _headline(by_role: Contrasts, begun: bool, awaited: bool) -> tuple[Kind, str
         return "not_apart", "No difference shown between the loop and a model that does not learn."
     if frozen.difference < 0:
         return "worse", "It does not work here: a model that does not learn makes more."
-    if fixed is None or fixed.method != "runs" or (fixed.told_apart and fixed.difference > 0):
+    if fixed is None or fixed.method != "runs":
         return "works", "It works here."
+    if fixed.told_apart and fixed.difference > 0:
+        return "works", "It works here."
+
+    # A point estimate below half of what learning adds says that training alone does most of it.
     if fixed.told_apart or fixed.difference < frozen.difference / 2:
         return "training", "What helps is more training, not its own designs."
     return (
@@ -245,18 +284,23 @@ def _led(
 
     That is whether random search is ahead, and that it is early.
     """
-    if random and random.told_apart and random.difference < 0:
+    if _is_ahead(random):
         headline = f"Random search is ahead. {headline}"
     elif random and _below(random):
         runs = "this run" if random.runs == 1 else "these runs"
         headline = f"In {runs} random search is ahead. {headline}"
 
-    if as_of is None or kind == "nothing" or (kind == "no_control" and as_of == planned):
+    if as_of is None or kind == "nothing":
+        return headline
+    if kind == "no_control" and as_of == planned:
         return headline
 
     # The loop may have finished long before its controls.
-    early = f"As of cycle {as_of} of {planned}" if as_of < planned else "Controls are still to come"
-    return f"{early}: {headline[0].lower()}{headline[1:]}"
+    early = "Controls are still to come"
+    if as_of < planned:
+        early = f"As of cycle {as_of} of {planned}"
+    first = headline[0].lower()
+    return f"{early}: {first}{headline[1:]}"
 
 
 def _beside(random: Contrast, early: bool) -> str:
@@ -269,18 +313,21 @@ def _beside(random: Contrast, early: bool) -> str:
 
     amount = _amount((abs(random.difference),))
     more = random.difference < 0
-    result = f"random search makes {amount} {'more' if more else 'fewer'} per 100"
+    side = "more" if more else "fewer"
+    result = f"makes {amount} {side} per 100"
     if amount == "0":
-        result = "random search makes as many"
+        result = "makes as many"
     if early:
-        return f"So far {result}."
+        return f"So far random search {result}."
 
-    ahead, behind = (random.control, random.loop) if more else (random.loop, random.control)
+    behind, ahead = random.control, random.loop
+    if more:
+        behind, ahead = ahead, behind
     every_pair = min(ahead) > max(behind)
     pairs = "in every pair of runs" if every_pair else "on average, not in every pair of runs"
     holds = "holds" if random.told_apart else "does not hold"
     p = p_value(random.p)
-    return f"R{result[1:]}, {pairs}; that {holds} after Holm's adjustment (p {p})."
+    return f"Random search {result}, {pairs}; that {holds} after Holm's adjustment (p {p})."
 
 
 def _below(contrast: Contrast) -> bool:
@@ -290,8 +337,9 @@ def _below(contrast: Contrast) -> bool:
     """
     if contrast.high is not None and contrast.method == "cycles":
         return contrast.high < 0
-    bare = contrast.method == "points" and contrast.runs > 1
-    return bare and max(contrast.loop) < min(contrast.control)
+    if contrast.method != "points" or contrast.runs == 1:
+        return False
+    return max(contrast.loop) < min(contrast.control)
 
 
 def _values_of_loop(by_role: Contrasts) -> tuple[float, ...]:
@@ -309,29 +357,35 @@ def _values_alone(
 
     values = []
     for run in runs:
-        count, of = np.sum([cells[run, cycle] for cycle in cycles], axis=0)
+        count, of = _array(cells, [run], cycles).sum(axis=1)[0].tolist()
         if of:
-            values.append(100 * float(count) / float(of))
+            values.append(100 * count / of)
 
     return tuple(values)
 
 
 def _sentence(by_role: Contrasts, loop: tuple[float, ...], measure: str) -> str:
     """Return what was made of 100, by whom, and how sure that is."""
-    counted = f"Of 100 programs that the loop writes, {_amount(loop)} are {MEASURES[measure]}"
+    what = MEASURES[measure]
+    counted = f"Of 100 programs that the loop writes, {_amount(loop)} are {what}"
     others = []
     for role, contrast in by_role.items():
-        others.append(f"{ROLES[role][1]} makes {_amount(contrast.control)}")
+        name = ROLES[role][1]
+        others.append(f"{name} makes {_amount(contrast.control)}")
     if others:
         counted += f"; {', '.join(others)}"
     sentences = [f"{counted}."]
-    frozen, fixed = by_role.get("frozen"), by_role.get("fixed")
-    if frozen:
-        sentences += _how_sure(frozen)
-    helps = frozen is not None and frozen.told_apart and frozen.difference > 0
-    if helps and fixed and fixed.test and fixed.test.p and not fixed.told_apart:
+    frozen = by_role.get("frozen")
+    fixed = by_role.get("fixed")
+    if frozen is None:
+        return sentences[0]
+
+    sentences += _how_sure(frozen)
+    helps = frozen.told_apart and frozen.difference > 0
+    if helps and fixed and fixed.test and not fixed.told_apart:
+        detectable = f"{fixed.test.detectable:.0f}"
         sentences.append(
-            f"Against the seed corpus alone, a true difference of {fixed.test.detectable:.0f} would"
+            f"Against the seed corpus alone, a true difference of {detectable} would"
             " be found 4 times in 5."
         )
 
@@ -341,10 +395,8 @@ def _sentence(by_role: Contrasts, loop: tuple[float, ...], measure: str) -> str:
 def _how_sure(frozen: Contrast) -> list[str]:
     """Return how sure what learning adds is, in sentences."""
     if frozen.method == "cycles":
-        return [
-            f"Within this one run the difference is {_signed(frozen)} ({_ends(frozen)} over its"
-            " cycles)."
-        ]
+        difference, ends = _signed(frozen.difference), _ends(frozen)
+        return [f"Within this one run the difference is {difference} ({ends} over its cycles)."]
     if frozen.method == "points" and frozen.runs > 1:
         if min(frozen.loop) > max(frozen.control):
             return ["Every run of the loop lies above those that do not learn."]
@@ -352,9 +404,11 @@ def _how_sure(frozen: Contrast) -> list[str]:
             return ["Every run of the loop lies below those that do not learn."]
         return []
     if frozen.test and not frozen.told_apart:
+        difference, ends = _signed(frozen.difference), _ends(frozen)
+        detectable = f"{frozen.test.detectable:.0f}"
         return [
-            f"What learning adds: {_signed(frozen)}, 95 % interval {_ends(frozen)}.",
-            f"With {frozen.runs} runs each, a true difference of {frozen.test.detectable:.0f} would"
+            f"What learning adds: {difference}, 95 % interval {ends}.",
+            f"With {frozen.runs} runs each, a true difference of {detectable} would"
             " be found 4 times in 5.",
         ]
     return []
@@ -362,13 +416,13 @@ def _how_sure(frozen: Contrast) -> list[str]:
 
 def _amount(values: tuple[float, ...]) -> str:
     mean = float(np.mean(values))
-    digits = 0 if mean >= 9.5 or mean == 0 else 1
-    return f"{mean:.{digits}f}"
+    whole = mean >= 9.5 or mean == 0
+    return f"{mean:.0f}" if whole else f"{mean:.1f}"
 
 
-def _signed(contrast: Contrast) -> str:
-    return f"{contrast.difference:+.0f}".replace("-", "−")
+def _signed(value: float | None) -> str:
+    return signed(value, digits=0)
 
 
 def _ends(contrast: Contrast) -> str:
-    return f"{contrast.low:+.0f} to {contrast.high:+.0f}".replace("-", "−")
+    return f"{_signed(contrast.low)} to {_signed(contrast.high)}"

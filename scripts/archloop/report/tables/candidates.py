@@ -1,5 +1,6 @@
 """The tables of the report with one row a candidate, or a reason of candidates that failed."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import polars as pl
 
 from archloop.outcomes import NOT_VALID, OUTCOMES, VALID
 from archloop.report.results import Results
-from archloop.report.tables.rows import COUNT, FLAG, SHARE, TEXT, Schema, table_of
+from archloop.report.tables.rows import COUNT, FLAG, SHARE, TEXT, Schema, best_first, table_of
 from archloop.settings.chains import SEED
 
 # What a valid candidate is: new, and then at the threshold of admission or below it, or a copy of a
@@ -75,26 +76,34 @@ def judged(results: Results) -> pl.DataFrame:
     every repetition below the threshold unseen.
     `source` (SOURCES) is that of its nearest neighbour.
     """
+    is_valid = pl.col("outcome").is_in(VALID)
     valid = (
-        results.candidates.filter(pl.col("outcome").is_in(VALID))
+        results.candidates.filter(is_valid)
         .with_columns(pl.col("cycle").cast(COUNT))
         .join(_rules(results), on=["chain", "cycle"], how="left", maintain_order="left")
     )
-    similar = pl.col("nearest_similarity") >= pl.col("copy_at")
-    text = pl.col("nearest_exact").fill_null(False) & similar & pl.col("by_text")
-    graph = pl.col("graph_match_id").is_not_null() & pl.col("by_graph")
 
-    nearest_is_seed = pl.col("nearest_source") == "seed"
-    seeds = results.corpus.filter(chain=SEED)["id"].implode()
+    # An estimate near the threshold may be wrong, so only exact similarities make a copy.
+    exact = pl.col("nearest_exact").fill_null(False)
+    similar = pl.col("nearest_similarity") >= pl.col("copy_at")
+    text = exact & similar & pl.col("by_text")
+    same_graph_as = pl.col("graph_match_id")
+    graph = same_graph_as.is_not_null() & pl.col("by_graph")
+    repeated = pl.col("repeat_of")
+
+    nearest_source = pl.col("nearest_source")
+    nearest_is_seed = nearest_source == "seed"
+    seeds = results.corpus.filter(chain=SEED)
+    ids = seeds["id"].implode()
     of_seed = (
         (text & nearest_is_seed)
-        | (graph & pl.col("graph_match_id").is_in(seeds))
-        | pl.col("repeat_of").is_in(seeds).fill_null(False)
+        | (graph & same_graph_as.is_in(ids))
+        | repeated.is_in(ids).fill_null(False)
     )
     kind = (
         pl.when(of_seed)
         .then(pl.lit("copy_seed"))
-        .when(text | graph | pl.col("repeat_of").is_not_null())
+        .when(text | graph | repeated.is_not_null())
         .then(pl.lit("copy_own"))
         .when(pl.col("score") >= pl.col("threshold"))
         .then(pl.lit("new_good"))
@@ -102,7 +111,7 @@ def judged(results: Results) -> pl.DataFrame:
     )
 
     source = (
-        pl.when(pl.col("nearest_source").is_null())
+        pl.when(nearest_source.is_null())
         .then(None)
         .when(nearest_is_seed)
         .then(pl.lit("seed"))
@@ -141,10 +150,10 @@ def architectures(results: Results) -> pl.DataFrame:
     parts = [pl.DataFrame(schema=ARCHITECTURES)]
     for chain in results.chains:
         admitted = results.candidates.filter(chain=chain, outcome="admitted")
-        best_first = admitted.sort(["accuracy", "id"], descending=[True, False])
-        ranked = best_first.with_columns(
-            rank=pl.int_range(1, best_first.height + 1, dtype=COUNT),
-            pareto=front(best_first),
+        in_order = best_first(admitted)
+        ranked = in_order.with_columns(
+            rank=pl.int_range(1, in_order.height + 1, dtype=COUNT),
+            pareto=front(in_order),
         )
         parts.append(_columns(ranked, ARCHITECTURES))
 
@@ -153,16 +162,17 @@ def architectures(results: Results) -> pl.DataFrame:
 
 def front(designs: pl.DataFrame) -> pl.Series:
     """Mark the rows that are smaller than all that are as accurate."""
-    best_first = designs.sort(
+    in_order = designs.sort(
         ["accuracy", "parameters", "id"],
         descending=[True, False, False],
         nulls_last=True,
     )
 
-    smallest = None
+    # From the most accurate down, whatever is smaller than all before it is on the front.
+    smallest = math.inf
     marked = set()
-    for name, parameters in best_first.select("id", "parameters").iter_rows():
-        if parameters is not None and (smallest is None or parameters < smallest):
+    for name, parameters in in_order.select("id", "parameters").iter_rows():
+        if parameters is not None and parameters < smallest:
             smallest = parameters
             marked.add(name)
 
@@ -174,12 +184,14 @@ def failures(results: Results) -> pl.DataFrame:
 
     A reason is a detail without numbers and names.
     """
-    order = dict(zip(OUTCOMES, range(len(OUTCOMES))))
-    failed = results.candidates.filter(pl.col("outcome").is_in(NOT_VALID)).with_columns(
+    order = {outcome: index for index, outcome in enumerate(OUTCOMES)}
+    is_not_valid = pl.col("outcome").is_in(NOT_VALID)
+    failed = results.candidates.filter(is_not_valid).with_columns(
         pl.col("detail").fill_null(""),
         order=pl.col("outcome").replace_strict(order),
     )
-    reasons = pl.Series("reason", list(map(reason, failed["detail"])), dtype=TEXT)
+    texts = [reason(detail) for detail in failed["detail"]]
+    reasons = pl.Series("reason", texts, dtype=TEXT)
     counted = (
         failed.with_columns(reasons)
         .group_by("chain", "order", "outcome", "reason", maintain_order=True)
@@ -204,8 +216,11 @@ def reason(detail: str) -> str:
     """
     text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "'…'", detail)
     text = re.sub(r"(?<![A-Za-z_\d])\d+(\.\d+)?(x\d+)*", "#", text)
-    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+    if len(text) <= LONGEST_REASON:
+        return text
+    return f"{text[: LONGEST_REASON - 1]}…"
 
 
 def _columns(table: pl.DataFrame, schema: Schema) -> pl.DataFrame:
-    return table.select(pl.col(name).cast(kind) for name, kind in schema.items())
+    columns = [pl.col(name).cast(kind) for name, kind in schema.items()]
+    return table.select(columns)

@@ -12,7 +12,7 @@ from archloop.report.tables.rows import (
     table_of,
     total,
 )
-from archloop.report.verdict import Comparison, Verdict, compare, judge
+from archloop.report.verdict import Comparison, Verdict, compare, counts_of, judge
 from archloop.settings.sections import Report
 
 MEASURES = ("new_good", "valid", "admitted", "test")
@@ -80,8 +80,7 @@ def against(
 
     measure: of MEASURES; `test` is the mean accuracy on the test set of what was admitted.
     """
-    rows = fates.select("chain", "cycle", *COUNTED[measure]).iter_rows()
-    counts = {(chain, cycle): (count, of) for chain, cycle, count, of in rows}
+    counts = counts_of(fates, *COUNTED[measure])
     shares = measure != "test"
     return compare(counts, sides.loop, names, settings, results.random_seed, shares)
 

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from archloop.settings.chains import SECTIONS, effective
 Row = dict[str, Any]  # of the table `cycles`
 
 
-class Value(NamedTuple):
+class Figure(NamedTuple):
     """A value with the ends of its interval, where it has them; None where nothing is known."""
 
     value: float | None = None
@@ -43,7 +43,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Point:
+class ProtocolPoint:
     """One point of the protocol: a row of `protocol`. differs: None where nothing is known."""
 
     chain: str
@@ -61,7 +61,10 @@ def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
     """
     rows = []
     for chain in results.chains:
-        of_cycle = {str(row["cycle"]): row for row in cycles.filter(chain=chain).to_dicts()}
+        of_cycle = {}
+        for row in cycles.filter(chain=chain).to_dicts():
+            of_cycle[str(row["cycle"])] = row
+
         for published in _read(PAGE / "paper.csv"):
             cycle, measure = published["cycle"], published["measure"]
             if cycle == "all":
@@ -86,52 +89,64 @@ def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
     return table_of(Published, rows)
 
 
-def _of_cycle(measure: str, row: Row | None) -> Value:
+def _of_cycle(measure: str, row: Row | None) -> Figure:
     if row is None:
-        return Value()
+        return Figure()
     if measure == "admitted":
-        return Value(float(row["admitted"]))
+        return Figure(float(row["admitted"]))
     if measure in ("valid", "at_threshold"):
-        return _percent(row[f"{measure}_share"], row[f"{measure}_low"], row[f"{measure}_high"])
-    if measure == "mean":
-        return _percent(row["accuracy_mean"], row["accuracy_low"], row["accuracy_high"])
-    return _percent(row[f"accuracy_{measure}"])
+        columns = [f"{measure}_{part}" for part in ("share", "low", "high")]
+    elif measure == "mean":
+        columns = ["accuracy_mean", "accuracy_low", "accuracy_high"]
+    else:
+        columns = [f"accuracy_{measure}"]
+    return _percent(*[row[column] for column in columns])
 
 
-def _over_all(measure: str, rows: list[Row]) -> Value:
+def _over_all(measure: str, rows: list[Row]) -> Figure:
     """Return a value over all cycles.
 
     The interval of the valid rate is over cycles, as the paper's is; that of the mean over all
     valid candidates.
     """
     if not rows:
-        return Value()
+        return Figure()
     if measure == "admitted":
-        return Value(float(sum(row["admitted"] for row in rows)))
+        admitted = sum(row["admitted"] for row in rows)
+        return Figure(float(admitted))
     if measure == "best":
-        return _percent(max(_known(rows, "accuracy_best"), default=None))
+        best = max(_known(rows, "accuracy_best"), default=None)
+        return _percent(best)
     if measure == "valid":
         return _mean_share(_known(rows, "valid_share"))
     return _pooled_mean([row for row in rows if row["accuracy_n"]])
 
 
 def _known(rows: list[Row], column: str) -> list[float]:
-    return [row[column] for row in rows if row[column] is not None]
+    values = [row[column] for row in rows]
+    return [value for value in values if value is not None]
 
 
-def _mean_share(shares: list[float]) -> Value:
+def _mean_share(shares: list[float]) -> Figure:
     """Return the mean of the cycles' shares with its t interval over cycles."""
     if not shares:
-        return Value()
-    mean, count = float(np.mean(shares)), len(shares)
+        return Figure()
+    mean = float(np.mean(shares))
+    count = len(shares)
     if count < 2:
         return _percent(mean)
-    quantile, deviation = stats.t.ppf(0.975, count - 1), np.std(shares, ddof=1)
+    quantile = stats.t.ppf(0.975, count - 1)
+    deviation = np.std(shares, ddof=1)
     half = float(quantile * deviation / count**0.5)
+    return _within_half(mean, half)
+
+
+def _within_half(mean: float, half: float) -> Figure:
+    """Return a share with its interval, cut at 0 and 1, beyond which no share is."""
     return _percent(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
-def _pooled_mean(rows: list[Row]) -> Value:
+def _pooled_mean(rows: list[Row]) -> Figure:
     """Return the mean accuracy over all valid candidates with its t interval, from the cycles'."""
     total, mean = 0, 0.0
     for row in rows:
@@ -139,7 +154,7 @@ def _pooled_mean(rows: list[Row]) -> Value:
         mean += row["accuracy_mean"] * row["accuracy_n"]
 
     if not total:
-        return Value()
+        return Figure()
 
     mean /= total
     if total < 2:
@@ -148,12 +163,14 @@ def _pooled_mean(rows: list[Row]) -> Value:
     # The squares within cycles and those between them add up to those of all candidates.
     within, between = 0.0, 0.0
     for row in rows:
-        within += (row["accuracy_n"] - 1) * (row["accuracy_sd"] or 0) ** 2
-        between += row["accuracy_n"] * (row["accuracy_mean"] - mean) ** 2
+        n, deviation = row["accuracy_n"], row["accuracy_sd"] or 0
+        within += (n - 1) * deviation**2
+        between += n * (row["accuracy_mean"] - mean) ** 2
 
     variance = (within + between) / (total - 1)
-    half = float(stats.t.ppf(0.975, total - 1) * (variance / total) ** 0.5)
-    return _percent(mean, max(0.0, mean - half), min(1.0, mean + half))
+    quantile = stats.t.ppf(0.975, total - 1)
+    half = float(quantile * (variance / total) ** 0.5)
+    return _within_half(mean, half)
 
 
 def protocol(results: Results) -> pl.DataFrame:
@@ -161,18 +178,19 @@ def protocol(results: Results) -> pl.DataFrame:
     rows = []
     for chain in results.chains:
         for point in _read(PAGE / "protocol.csv"):
-            item, of_paper = point["item"], point["paper"]
+            unknown = ProtocolPoint(chain, point["item"], point["paper"])
             if not point["setting"]:
-                rows.append(Point(chain, item, of_paper, here=point["here"], differs=True))
+                rows.append(replace(unknown, here=point["here"], differs=True))
                 continue
             values = _setting(results, chain, point["setting"])
             if not values:
-                rows.append(Point(chain, item, of_paper))
+                rows.append(unknown)
                 continue
-            differs = not _same(values[0], json.loads(point["same"]))
-            rows.append(Point(chain, item, of_paper, here=_plain(values[0]), differs=differs))
+            value = values[0]
+            same = _same(value, json.loads(point["same"]))
+            rows.append(replace(unknown, here=_plain(value), differs=not same))
 
-    return table_of(Point, rows)
+    return table_of(ProtocolPoint, rows)
 
 
 def _setting(results: Results, chain: str, path: str) -> list[Any]:
@@ -194,19 +212,23 @@ def _setting(results: Results, chain: str, path: str) -> list[Any]:
 
 def _same(value: Any, accepted: list[Any]) -> bool:
     """Say whether a value is one of those accepted; two numbers are the ends of a range."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if is_number and len(accepted) == 2 and not isinstance(accepted[0], list):
-        return bool(accepted[0] <= value <= accepted[1])
-    return value in accepted
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value in accepted
+
+    is_range = len(accepted) == 2 and not isinstance(accepted[0], list)
+    if not is_range:
+        return value in accepted
+    low, high = accepted
+    return bool(low <= value <= high)
 
 
 def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _percent(value: float | None, low: float | None = None, high: float | None = None) -> Value:
+def _percent(value: float | None, low: float | None = None, high: float | None = None) -> Figure:
     """Return shares as values in per cent."""
-    return Value(_times_100(value), _times_100(low), _times_100(high))
+    return Figure(_times_100(value), _times_100(low), _times_100(high))
 
 
 def _times_100(share: float | None) -> float | None:
@@ -234,23 +256,28 @@ def paper_rows(paper: pl.DataFrame, chain: str) -> list[PublishedCycle]:
     """Return a chain's rows of the table `paper`, one a cycle."""
     cycles: dict[str, PublishedCycle] = {}
     for row in paper.filter(chain=chain).to_dicts():
-        is_count = row["measure"] == "admitted"
-        published = Value(row["paper"], row["paper_low"], row["paper_high"])
-        here = Value(row["here"], row["here_low"], row["here_high"])
-        cycle = cycles.setdefault(row["cycle"], PublishedCycle(row["cycle"], {}))
-        cycle.figures[row["measure"]] = (
-            _cell(published, digits=0 if is_count else 2),
-            _cell(here, digits=0 if is_count else 1),
+        name, measure = row["cycle"], row["measure"]
+        is_count = measure == "admitted"
+        cycle = cycles.setdefault(name, PublishedCycle(name, {}))
+        cycle.figures[measure] = (
+            _cell(_figure(row, "paper"), digits=0 if is_count else 2),
+            _cell(_figure(row, "here"), digits=0 if is_count else 1),
         )
 
     return list(cycles.values())
 
 
-def _cell(figure: Value, digits: int) -> str:
+def _figure(row: Row, side: str) -> Figure:
+    """Return a figure of a row of `paper`. side: `paper` or `here`."""
+    return Figure(row[side], row[f"{side}_low"], row[f"{side}_high"])
+
+
+def _cell(figure: Figure, digits: int) -> str:
     if figure.value is None:
         return "–"
     text = f"{figure.value:.{digits}f}"
     if figure.low is None:
         return text
-    low, high = f"{figure.low:.{digits}f}", f"{figure.high:.{digits}f}"
+    low = f"{figure.low:.{digits}f}"
+    high = f"{figure.high:.{digits}f}"
     return f"{text} [{low}, {high}]"

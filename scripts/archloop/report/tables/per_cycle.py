@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -109,21 +110,30 @@ def fates(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
         rows.append(row)
 
     numbers = ("cycle", "candidates", "fails", "valid", "admitted")
-    totals = pl.DataFrame(rows, schema={"chain": TEXT, **dict.fromkeys(numbers, COUNT)})
+    schema: Schema = {"chain": TEXT, **dict.fromkeys(numbers, COUNT)}
+    totals = pl.DataFrame(rows, schema=schema)
 
-    on_test = pl.col("test_accuracy").filter(pl.col("outcome") == "admitted")
+    of_kinds = []
+    for kind in KINDS:
+        is_of_kind = pl.col("kind") == kind
+        of_kinds.append(is_of_kind.sum().alias(kind))
+
+    # A program without a digest counts as like no other.
+    program = pl.col("text_digest").fill_null(pl.col("id"))
+    admitted = pl.col("outcome") == "admitted"
+    on_test = pl.col("test_accuracy").filter(admitted)
     counted = valid.group_by("chain", "cycle").agg(
-        *((pl.col("kind") == kind).sum().alias(kind) for kind in KINDS),
-        distinct=pl.col("text_digest").fill_null(pl.col("id")).n_unique(),
+        *of_kinds,
+        distinct=program.n_unique(),
         test_n=on_test.count(),
         test_sum=on_test.sum(),
     )
 
-    counts = ("candidates", *FATES, "valid", "admitted", "distinct", "test_n")
+    counts = ["candidates", *FATES, "valid", "admitted", "distinct", "test_n"]
     return (
         totals.join(counted, on=["chain", "cycle"], how="left", maintain_order="left")
         .with_columns(pl.exclude("chain").fill_null(0))
-        .select("chain", "cycle", *(pl.col(name).cast(COUNT) for name in counts), "test_sum")
+        .select("chain", "cycle", pl.col(counts).cast(COUNT), "test_sum")
     )
 
 
@@ -138,23 +148,30 @@ def similarity(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
         for source in ("all", *SOURCES):
             rows.append((*cell, source))
 
-    keys = ["chain", "cycle", "source"]
-    wanted = pl.DataFrame(rows, {"chain": TEXT, "cycle": COUNT, "source": TEXT}, orient="row")
+    schema: Schema = {"chain": TEXT, "cycle": COUNT, "source": TEXT}
+    wanted = pl.DataFrame(rows, schema, orient="row")
 
     value = pl.col("nearest_similarity")
+    exact = pl.col("nearest_exact").fill_null(False)
     measures = [
         value.count().cast(COUNT).alias("n"),
-        pl.col("nearest_exact").fill_null(False).sum().cast(COUNT).alias("exact"),
+        exact.sum().cast(COUNT).alias("exact"),
         value.mean().alias("mean"),
-        *(value.quantile(level, "linear").alias(name) for name, level in QUANTILES.items()),
     ]
+    for name, level in QUANTILES.items():
+        quantile = value.quantile(level, "linear")
+        measures.append(quantile.alias(name))
 
-    of_all = valid.with_columns(source=pl.lit("all")).group_by(keys).agg(measures)
-    by_source = valid.drop_nulls("source").group_by(keys).agg(measures)
-    totals = valid.group_by("chain", "cycle").agg(of=pl.len().cast(COUNT))
+    keys = list(schema)
+    of_all = valid.with_columns(source=pl.lit("all"))
+    by_source = valid.drop_nulls("source")
+    parts = [part.group_by(keys).agg(measures) for part in (of_all, by_source)]
+    measured = pl.concat(parts)
+    count = pl.len().cast(COUNT)
+    totals = valid.group_by("chain", "cycle").agg(of=count)
 
     return (
-        wanted.join(pl.concat([of_all, by_source]), on=keys, how="left", maintain_order="left")
+        wanted.join(measured, on=keys, how="left", maintain_order="left")
         .join(totals, on=["chain", "cycle"], how="left", maintain_order="left")
         .with_columns(pl.col("n", "of", "exact").fill_null(0))
         .select(*keys, "n", "of", "exact", "mean", *QUANTILES)
@@ -208,17 +225,26 @@ def _unlikeness(signatures: pl.Series) -> tuple[float | None, float | None]:
     if count == 0:
         return None, None
 
-    compared = np.linspace(0, count - 1, min(count, MOST_COMPARED)).astype(int)
+    n = min(count, MOST_COMPARED)
+    compared = np.linspace(0, count - 1, n).astype(int)
     joined = b"".join(signatures[compared.tolist()])
     hashes = np.frombuffer(joined, "<u4").reshape(-1, PERMUTATIONS)
 
-    alike = np.array([(hashes == one).mean(axis=1) for one in hashes])
-    n = len(alike)
-    shares = np.clip(np.linalg.eigvalsh(alike / n), 1e-12, None)
-    effective = float(np.exp(-(shares * np.log(shares)).sum()))
+    # Row by row: all pairs at once would need n times the memory.
+    rows = [(hashes == one).mean(axis=1) for one in hashes]
+    alike = np.array(rows)
+
+    # Rounding makes eigenvalues of 0 slightly negative, of which there is no logarithm.
+    eigenvalues = np.linalg.eigvalsh(alike / n)
+    shares = np.clip(eigenvalues, 1e-12, None)
+    entropy = -(shares * np.log(shares)).sum()
+    effective = float(np.exp(entropy))
     if n == 1:
         return None, effective
-    return float((n * n - alike.sum()) / (n * (n - 1))), effective
+
+    unlike = n * n - alike.sum()
+    pairs = n * (n - 1)
+    return float(unlike / pairs), effective
 
 
 @dataclass(frozen=True)
@@ -240,9 +266,10 @@ class Cost:
 
 def cost(results: Results) -> pl.DataFrame:
     """Return what each stage of each cycle took: seconds, of which on a GPU, tokens, evaluations."""
+    by_stage = attrgetter("chain", "cycle", "stage")
     groups: dict[tuple[str, int, str], list[JobRecord]] = {}
     for job in results.jobs:
-        groups.setdefault((job.chain, job.cycle, job.stage), []).append(job)
+        groups.setdefault(by_stage(job), []).append(job)
 
     rows = []
     for (chain, cycle, stage), jobs in groups.items():
@@ -267,4 +294,5 @@ def cost(results: Results) -> pl.DataFrame:
 
 def _listed(values: Iterable[str | None]) -> str | None:
     """Return the different values, sorted, as one text."""
-    return ", ".join(sorted({value for value in values if value})) or None
+    different = {value for value in values if value}
+    return ", ".join(sorted(different)) or None

@@ -7,7 +7,10 @@ from typing import Any, get_type_hints
 
 import polars as pl
 
-TEXT, COUNT, SHARE, FLAG = pl.String, pl.Int64, pl.Float64, pl.Boolean
+TEXT = pl.String
+COUNT = pl.Int64
+SHARE = pl.Float64
+FLAG = pl.Boolean
 TablesByName = dict[str, pl.DataFrame]
 Schema = dict[str, type[pl.DataType]]
 # The type of a field, which may be None too -> that of its column.
@@ -26,7 +29,8 @@ COLUMN_TYPES: dict[Any, type[pl.DataType]] = {
 def schema_of(row: type) -> Schema:
     """Return the columns of a table of such rows, in the order of the fields."""
     hints = get_type_hints(row)
-    return {field.name: COLUMN_TYPES[hints[field.name]] for field in fields(row)}
+    names = [field.name for field in fields(row)]
+    return {name: COLUMN_TYPES[hints[name]] for name in names}
 
 
 def of_chains(table: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

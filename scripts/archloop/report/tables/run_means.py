@@ -18,6 +18,7 @@ from archloop.report.tables.rows import (
     SHARE,
     TEXT,
     Schema,
+    best_first,
     schema_of,
 )
 from archloop.settings.chains import SEED, ancestors, uses_seed_adapter
@@ -80,35 +81,46 @@ def table(
     which cost nothing; before_gpu_seconds of cycle 0 and the chains that it starts from, which
     others may share. matched: as many candidates a run as the first group had in these cycles.
     """
-    ends = [f"{name}{end}" for name in MEANS for end in ("", "_low", "_high")]
-    schema: Schema = {
-        **schema_of(Group),
-        **schema_of(Budget),
-        **dict.fromkeys(ends, SHARE),
-        **{f"{name}_n": COUNT for name in MEANS},
-    }
+    schema = _schema()
 
     whole = fates.join(cells, on=["chain", "cycle"], how="left", maintain_order="left")
 
     references: dict[str, list[str]] = {}
     rows = []
     for group in sides.groups:
-        if not all(results.chains[name].cycles for name in group):
+        of_runs = [results.chains[name] for name in group]
+        if not all(run.cycles for run in of_runs):
             continue
-        reference = references.setdefault(results.chains[group[0]].dataset, group)
+        reference = references.setdefault(of_runs[0].dataset, group)
         common = _common(results, [*group, *reference])
         cycles = whole.filter(pl.col("cycle").is_in(common))
-        measured = [_measured(cycles.filter(chain=name)) for name in group]
+
+        measured = []
+        budgets = []
+        for name in group:
+            measured.append(_measured(cycles.filter(chain=name)))
+            budgets.append(_budget(results, name, common))
+
         row = {
             **asdict(_group(results, fates, group, reference, common)),
-            **asdict(_mean_budget([_budget(results, name, common) for name in group])),
+            **asdict(_mean_budget(budgets)),
         }
-
         for name in MEANS:
-            row |= _mean_columns(name, [getattr(run, name) for run in measured])
+            values = [getattr(run, name) for run in measured]
+            row |= _mean_columns(name, values)
         rows.append(row)
 
     return pl.DataFrame(rows, schema=schema)
+
+
+def _schema() -> Schema:
+    """Return the columns of `table`, in their order."""
+    columns: Schema = {**schema_of(Group), **schema_of(Budget)}
+    for name in MEANS:
+        columns |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), SHARE)
+    for name in MEANS:
+        columns[f"{name}_n"] = COUNT
+    return columns
 
 
 def _group(
@@ -119,11 +131,14 @@ def _group(
     common: list[int],
 ) -> Group:
     own = candidates_a_run(fates, group, common)
+    differs = ""
+    if group is not reference:
+        differs = differing(results, group[0], reference[0])
     return Group(
         dataset=results.chains[group[0]].dataset,
         chain=", ".join(group),
         reference=", ".join(reference),
-        differs="" if group is reference else differing(results, group[0], reference[0]),
+        differs=differs,
         repeats=len(group),
         cycles=len(common),
         candidates=own,
@@ -137,7 +152,9 @@ def _mean_columns(name: str, values: Iterable[float | None]) -> dict[str, Any]:
     low = high = None
     interval = mean_interval(known)
     if interval:
-        low, high = max(interval[0], 0.0), min(interval[1], 1.0)
+        low, high = interval
+        low = max(low, 0.0)
+        high = min(high, 1.0)
     return {
         name: _mean(known),
         f"{name}_low": low,
@@ -151,10 +168,10 @@ def cells(valid: pl.DataFrame) -> pl.DataFrame:
 
     That is the sum and the best accuracy, and the best admitted with its test accuracy.
     """
-    best_first = valid.sort(["accuracy", "id"], descending=[True, False])
     admitted = pl.col("outcome") == "admitted"
+    by_cycle = best_first(valid).group_by("chain", "cycle", maintain_order=True)
 
-    return best_first.group_by("chain", "cycle", maintain_order=True).agg(
+    return by_cycle.agg(
         accuracy_sum=pl.col("accuracy").sum(),
         best=pl.col("accuracy").max(),
         top=pl.col("accuracy").filter(admitted).first(),
@@ -186,9 +203,10 @@ def chains(
             rows.append(row)
 
     texts = ("chain", "group", "dataset", "start", "source")
-    schema: Schema = {**dict.fromkeys(texts, TEXT), "planned": COUNT, "finished": COUNT}
-    counts = ("candidates", "valid", "admitted", "distinct", *FATES)
-    sums = fates.group_by("chain").agg(pl.col(counts).sum())
+    numbers = ("planned", "finished")
+    schema: Schema = {**dict.fromkeys(texts, TEXT), **dict.fromkeys(numbers, COUNT)}
+    counts = pl.col("candidates", "valid", "admitted", "distinct", *FATES)
+    sums = fates.group_by("chain").agg(counts.sum())
     tops = architectures.filter(rank=1).select(
         "chain", top_id="id", top="accuracy", top_test="test_accuracy"
     )
@@ -211,9 +229,10 @@ def _common(results: Results, names: list[str]) -> list[int]:
 def _measured(cycles: pl.DataFrame) -> Measured:
     """Return what one run measured. cycles: its rows of `fates` with those of `cells`."""
     sums = cycles.sum().row(0, named=True)
-    best_first = cycles.drop_nulls("top").sort(["top", "cycle"], descending=[True, False])
-    best = best_first.head(1).to_dicts()
-    of_all = cycles.select(pl.col("best").max()).item()
+    admitted = cycles.drop_nulls("top")
+    in_order = admitted.sort(["top", "cycle"], descending=[True, False])
+    best = in_order.head(1).to_dicts()
+    of_all = cycles.select(pl.max("best")).item()
 
     return Measured(
         new_good=_share(sums["new_good"], sums["candidates"]),
@@ -232,7 +251,8 @@ def _share(count: float, of: int) -> float | None:
 
 
 def _budget(results: Results, chain: str, common: list[int]) -> Budget:
-    own = [job for job in results.jobs if job.chain == chain and job.cycle in common]
+    of_chain = [job for job in results.jobs if job.chain == chain]
+    own = [job for job in of_chain if job.cycle in common]
     return Budget(
         gpu_seconds=seconds_of(own, on_gpu=True),
         cpu_seconds=seconds_of(own, on_gpu=False),
@@ -252,7 +272,8 @@ def _before_gpu_seconds(results: Results, chain: str) -> float | None:
     seed_adapter = uses_seed_adapter(results.settings, [chain, *before])
 
     def counts(job: JobRecord) -> bool:
-        if (job.chain, job.stage) == (SEED, "finetune") and not seed_adapter:
+        trains_seed = job.chain == SEED and job.stage == "finetune"
+        if trains_seed and not seed_adapter:
             return False
         return job.cycle <= before.get(job.chain, -1)
 
@@ -262,7 +283,8 @@ def _before_gpu_seconds(results: Results, chain: str) -> float | None:
 def _mean_budget(budgets: list[Budget]) -> Budget:
     means = {}
     for field in fields(Budget):
-        means[field.name] = _mean([getattr(budget, field.name) for budget in budgets])
+        values = [getattr(budget, field.name) for budget in budgets]
+        means[field.name] = _mean(values)
     return Budget(**means)
 
 
