@@ -25,14 +25,18 @@ def ends(nearest: Mapping[str, str | None], seeds: Container[str]) -> dict[str, 
     for start in nearest:
         line: list[str] = []
         name: str | None = start
-        while name is not None and name in nearest and name not in found and name not in line:
+        while name and name in nearest and not (name in found or name in line):
             line.append(name)
             name = nearest[name]
 
-        end = None
-        if name is not None and name not in line:
-            end = End(name, 0) if name in seeds else found.get(name)
-        for steps, design in enumerate(reversed(line), start=1):
-            found[design] = End(end.seed, end.steps + steps) if end else None
+        end = found.get(name) if name else None
+        if name and name in seeds and name not in line:
+            end = End(name, 0)
+
+        # All designs of the line share its end, each a step further from it than the next.
+        for design in reversed(line):
+            if end:
+                end = End(end.seed, end.steps + 1)
+            found[design] = end
 
     return found

@@ -16,7 +16,7 @@ from archloop.report.graph_drawing import Block
 from archloop.report.groups import Groups, called
 from archloop.report.page.cards import drawing
 from archloop.report.results import Results
-from archloop.report.tables.rows import TablesByName, of_chains, total
+from archloop.report.tables.rows import TablesByName, best_first, of_chains, total
 
 Design = dict[str, Any]  # a row of the table `architectures`
 
@@ -43,29 +43,27 @@ class BestDesign:
 
 def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestDesign | None:
     """Return the best design; None where the loop has none. groups: role -> runs, the loop first."""
-    designs = {role: _best(tables["architectures"], group) for role, group in groups.items()}
-    best = designs["loop"]
+    designs = tables["architectures"]
+    best = _best(designs, groups["loop"])
     if best is None:
         return None
 
     share = best["test_accuracy"]
     images = _test_images(results, groups["loop"][0])
     error = _error(share, images)
-
-    others = {}
-    for role, design in designs.items():
-        if role != "loop" and design is not None:
-            others[called(role, groups[role])] = design["test_accuracy"]
-
-    seeds = seed_programs(results, best["dataset"])
-    if seeds.height:
-        others["the best seed program"] = seeds["test_accuracy"][0]
-    known = {}
-    if share is not None:
-        known = {name: score for name, score in others.items() if score is not None}
-
     # The difference of two shares has an error that is greater by the root of two.
     margin = 2**0.5 * (error or 0)
+
+    more, less, better = {}, {}, []
+    for name, score in _others(results, designs, groups, best["dataset"]).items():
+        if share is None or score is None:
+            continue
+        if score > share:
+            more[name] = score
+        else:
+            less[name] = score
+        if score - share > margin:
+            better.append(name)
 
     own = of_chains(tables["fates"], groups["loop"])
     picture = results.blocks(best["id"])
@@ -73,9 +71,9 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
     return BestDesign(
         design=best,
         of=total(own, "candidates"),
-        more={name: score for name, score in known.items() if score > share},
-        less={name: score for name, score in known.items() if score <= share},
-        better=[name for name, score in known.items() if score - share > margin],
+        more=more,
+        less=less,
+        better=better,
         images=images,
         error=error,
         drawing=drawing(picture) if picture else None,
@@ -85,16 +83,32 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
 
 def _best(architectures: pl.DataFrame, group: list[str]) -> Design | None:
     own = of_chains(architectures, group)
-    best_first = own.sort(["accuracy", "id"], descending=[True, False])
-    return best_first.row(0, named=True) if best_first.height else None
+    return next(best_first(own).iter_rows(named=True), None)
+
+
+def _others(
+    results: Results, designs: pl.DataFrame, groups: Groups, dataset: str
+) -> dict[str, float | None]:
+    """Return name -> test accuracy of the best of each control and of the seed programs."""
+    others = {}
+    for role, group in groups.items():
+        best = _best(designs, group)
+        if role != "loop" and best is not None:
+            name = called(role, group)
+            others[name] = best["test_accuracy"]
+
+    for seed in seed_programs(results, dataset).head(1).iter_rows(named=True):
+        others["the best seed program"] = seed["test_accuracy"]
+    return others
 
 
 def _error(share: float | None, images: int | None) -> float | None:
     """Return half of the 95 % interval of a share of the test set."""
     if share is None or not images:
         return None
-    deviation: float = (share * (1 - share) / images) ** 0.5
-    return 1.96 * deviation
+    variance: float = share * (1 - share) / images
+    half: float = 1.96 * variance**0.5
+    return half
 
 
 def _test_images(results: Results, chain: str) -> int | None:
@@ -121,5 +135,7 @@ def _made_of(picture: Sequence[Block]) -> str:
 
     words = []
     for name, count in counts.items():
-        words.append(name if count == 1 else f"{name} ({count} times)")
+        if count > 1:
+            name = f"{name} ({count} times)"
+        words.append(name)
     return ", ".join(words)

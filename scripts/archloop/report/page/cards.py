@@ -28,6 +28,7 @@ STEP = BAR_WIDTH + 1
 HEIGHT, BASE, ARC_BASE, HIGHEST_ARC = 52, 40, 15, 26
 # The scale of scores: bins of so many pixels.
 BINS, BIN_WIDTH = 40, 4
+LAST_BIN_END = BINS - 1e-9  # so that the best lies in the last bin, not after it
 
 Design = dict[str, Any]  # a row of designs.listed
 
@@ -68,23 +69,24 @@ def cards(results: Results, rows: pl.DataFrame) -> list[Card]:
     # Of a run whose judge scored no test set, the validation split is all there is to compare by.
     tested = own["test_accuracy"].null_count() < own.height
     measure = "test_accuracy" if tested else "accuracy"
-    scores = own.sort(measure)[measure].drop_nulls().to_list()
-    middle = own.select(pl.col("nearest_similarity").median()).item()
+    scores = own[measure].drop_nulls().sort().to_list()
+    middle = own.select(pl.median("nearest_similarity")).item()
 
     found = []
     for design, why in chosen(own):
         score, nearest = design[measure], design["nearest_id"]
+        picture = results.blocks(design["id"])
         found.append(
             Card(
                 design=design,
                 why=why,
                 href=_link(design["id"]),
                 nearest_href=_link(nearest) if nearest else None,
-                picture=drawing(results.blocks(design["id"])),
+                picture=drawing(picture),
                 scale=scale(scores, score),
                 better=_share_below(scores, score),
                 middle=middle,
-                changes=changes(results.blocks(nearest or ""), results.blocks(design["id"])),
+                changes=changes(results.blocks(nearest or ""), picture),
             )
         )
 
@@ -121,14 +123,17 @@ def chosen(own: pl.DataFrame) -> list[tuple[Design, str]]:
         inside = parameters.is_between(low, high, "left")
         take(own.filter(inside), f"best below {high:,} parameters")
 
-    take(own.filter(parameters >= SIZES[-1]), f"best of {SIZES[-1]:,} and more parameters")
+    largest = SIZES[-1]
+    take(own.filter(parameters >= largest), f"best of {largest:,} and more parameters")
 
-    best_quarter = own.head(max(1, own.height // 4)).drop_nulls("nearest_similarity")
-    least_alike = best_quarter.sort("nearest_similarity", "id")
+    best_quarter = own.head(max(1, own.height // 4))
+    compared = best_quarter.drop_nulls("nearest_similarity")
+    least_alike = compared.sort("nearest_similarity", "id")
     take(least_alike, "least like anything known, among the best quarter", NEWEST)
 
-    for (family,), members in own.drop_nulls("family").group_by("family", maintain_order=True):
-        take(members, f"best whose line leads to the family {family}")
+    of_families = own.drop_nulls("family").partition_by("family")
+    for members in of_families:
+        take(members, f"best whose line leads to the family {members['family'][0]}")
     take(own, "among the best", CARDS)
     return list(found.values())
 
@@ -139,13 +144,16 @@ def changes(before: Sequence[Block], after: Sequence[Block]) -> Changes | None:
         return None
     old = Counter(block.label for block in before)
     new = Counter(block.label for block in after)
-    return Changes(more=_most_common(new - old), less=_most_common(old - new))
+    more, less = new - old, old - new
+    return Changes(more=_most_common(more), less=_most_common(less))
 
 
 def _most_common(labels: Counter[str]) -> list[str]:
     words = []
     for label, count in labels.most_common(MOST_CHANGES):
-        words.append(f"{count} × {label}" if count > 1 else label)
+        if count > 1:
+            label = f"{count} × {label}"
+        words.append(label)
     return words
 
 
@@ -169,7 +177,8 @@ def drawing(blocks: Sequence[Block]) -> Markup:
                 arcs.append(_arc(source, index))
 
     width = len(shown) * STEP
-    size = f'width="{width}" height="{HEIGHT}" viewBox="0 0 {width} {HEIGHT}"'
+    box = f"0 0 {width} {HEIGHT}"
+    size = f'width="{width}" height="{HEIGHT}" viewBox="{box}"'
     path = ""
     if arcs:
         path = f'<path class="arc" d="{"".join(arcs)}"/>'
@@ -181,25 +190,32 @@ def drawing(blocks: Sequence[Block]) -> Markup:
 
 def _bar(index: int, block: Block) -> str:
     """Return two bars: up for the channels of a block, down for the width of its images."""
-    sizes = [int(size) for size in block.shape.split("×") if size.isdecimal()]
+    texts = block.shape.split("×")
+    sizes = [int(size) for size in texts if size.isdecimal()]
     channels = sizes[0] if sizes else 0
     pixels = sizes[1] if len(sizes) > 2 else 1
+
+    # By their powers of two: networks double and halve them, and 512 channels have to fit.
     up = 3 + min(BAR_HEIGHT - 3, 2.2 * channels.bit_length())
     down = 1.5 * pixels.bit_length()
     kind = "a" if block.kind == "+" else block.kind  # as the name of a class
-    left = f'x="{index * STEP}"'
+    top = f"{BASE - up:.1f}"
+    below = f"{BASE + 1}"
+    return _rectangle(kind, index, top, up) + _rectangle("n", index, below, down)
 
-    return (
-        f'<rect class="b-{kind}" {left} y="{BASE - up:.1f}" width="{BAR_WIDTH}" height="{up:.1f}"/>'
-        f'<rect class="b-n" {left} y="{BASE + 1}" width="{BAR_WIDTH}" height="{down:.1f}"/>'
-    )
+
+def _rectangle(kind: str, index: int, top: str, height: float) -> str:
+    corner = f'x="{index * STEP}" y="{top}"'
+    return f'<rect class="b-{kind}" {corner} width="{BAR_WIDTH}" height="{height:.1f}"/>'
 
 
 def _arc(source: int, target: int) -> str:
     start = source * STEP + BAR_WIDTH / 2
     end = target * STEP + BAR_WIDTH / 2
+    middle = (start + end) / 2
     top = ARC_BASE - min(HIGHEST_ARC, 5 + (end - start) / 4)
-    return f"M{start:g} {ARC_BASE}Q{(start + end) / 2:g} {top:.1f} {end:g} {ARC_BASE}"
+    curve = f"Q{middle:g} {top:.1f} {end:g} {ARC_BASE}"
+    return f"M{start:g} {ARC_BASE}{curve}"
 
 
 def scale(scores: Sequence[float], value: float | None) -> Markup:
@@ -213,12 +229,15 @@ def scale(scores: Sequence[float], value: float | None) -> Markup:
 
     counts: Counter[int] = Counter()
     for score in scores:
-        counts[int((score - low) / (high - low) * (BINS - 1e-9))] += 1
+        share = (score - low) / (high - low)
+        counts[int(share * LAST_BIN_END)] += 1
     most = max(counts.values())
 
     bars = []
     for index, count in sorted(counts.items()):
-        bars.append(f"M{BIN_WIDTH * index + 2} 20v-{2 + 16 * count / most:.1f}")
+        left = BIN_WIDTH * index + 2
+        height = 2 + 16 * count / most
+        bars.append(f"M{left} 20v-{height:.1f}")
 
     width = BIN_WIDTH * BINS
     mark = width * (value - low) / (high - low)

@@ -35,35 +35,41 @@ def listed(results: Results, architectures: pl.DataFrame) -> pl.DataFrame:
     for of_run in results.chains.values():
         order.setdefault(of_run.dataset, len(order))
     same_dataset = pl.col("nearest_dataset") == pl.col("dataset")
-    chain, dataset = pl.col("chain"), pl.col("dataset")
+    chain = pl.col("chain")
+    group_of = chain.replace_strict(groups, default=chain, return_dtype=pl.String)
+    last = len(order)
+    position_of = pl.col("dataset").replace_strict(order, default=last, return_dtype=pl.Int32)
 
+    designs = architectures.unique("id", keep="first", maintain_order=True)
     rows = (
-        architectures.unique("id", keep="first", maintain_order=True)
-        .join(known.select("id"), on="id", how="semi", maintain_order="left")
+        designs.join(known.select("id"), on="id", how="semi", maintain_order="left")
         .join(neighbours, on="nearest_id", how="left", maintain_order="left")
         .join(repeated, on="graph_digest", how="left", maintain_order="left")
         .join(_lines(known, architectures), on="id", how="left", maintain_order="left")
         .with_columns(
             nearest_accuracy=pl.when(same_dataset).then("nearest_accuracy"),
-            group=chain.replace_strict(groups, default=chain, return_dtype=pl.String),
-            position=dataset.replace_strict(order, default=len(order), return_dtype=pl.Int32),
+            group=group_of,
+            position=position_of,
         )
         .sort("position", "accuracy", "id", descending=[False, True, False], nulls_last=True)
     )
 
-    rank = pl.int_range(1, pl.len() + 1).over("dataset")
-    return rows.with_columns(rank=rank, front=_front(rows))
+    rank = pl.int_range(1, pl.len() + 1)
+    return rows.with_columns(rank=rank.over("dataset"), front=_front(rows))
 
 
 def _lines(known: pl.DataFrame, architectures: pl.DataFrame) -> pl.DataFrame:
     """Return id, family and steps of the designs whose line ends at a seed program."""
-    families = dict(known.filter(chain=SEED).select("id", "family").iter_rows())
-    nearest = dict(architectures.select("id", "nearest_id").iter_rows())
+    seeds = known.filter(chain=SEED).select("id", "family")
+    families = dict(seeds.iter_rows())
+    neighbours = architectures.select("id", "nearest_id")
+    nearest = dict(neighbours.iter_rows())
 
     rows = []
     for name, end in ends(nearest, families).items():
         if end:
-            rows.append((name, families[end.seed], end.steps))
+            family = families[end.seed]
+            rows.append((name, family, end.steps))
 
     return pl.DataFrame(rows, LINE, orient="row")
 
@@ -72,5 +78,6 @@ def _front(rows: pl.DataFrame) -> pl.Series:
     """Mark the rows that are on the front of their data set."""
     marked: list[str] = []
     for designs in rows.partition_by("dataset"):
-        marked += designs.filter(front(designs))["id"].to_list()
+        on_front = designs.filter(front(designs))
+        marked += on_front["id"].to_list()
     return rows["id"].is_in(marked)

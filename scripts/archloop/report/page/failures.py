@@ -78,18 +78,20 @@ def failures(results: Results, tables: TablesByName, groups: Groups) -> Failures
 def _shares(cycles: pl.DataFrame) -> dict[str, float] | None:
     """Return check -> how many of 100 fail it, in the last third of the cycles; None of no cycle."""
     last_third = window(cycles["cycle"].unique().to_list(), 1 / 3)
-    sums = cycles.filter(pl.col("cycle").is_in(last_third)).sum().row(0, named=True)
-    if not sums["candidates"]:
+    own = cycles.filter(pl.col("cycle").is_in(last_third))
+    sums = own.sum().row(0, named=True)
+    candidates = sums["candidates"]
+    if not candidates:
         return None
-    return {check: 100 * sums[check] / sums["candidates"] for check in NOT_VALID}
+    return {check: 100 * sums[check] / candidates for check in NOT_VALID}
 
 
 def _finding(shares: dict[str, float] | None, checks: list[str]) -> str:
     if shares is None or not checks:
         return "Nothing failed"
     check = max(checks, key=lambda name: shares[name])
-    name = check.replace("_", " ")
-    return f"Most often the loop fails at {name}: {shares[check]:.0f} of 100 in the last third"
+    name, share = check.replace("_", " "), shares[check]
+    return f"Most often the loop fails at {name}: {share:.0f} of 100 in the last third"
 
 
 def _reasons(results: Results, failures: pl.DataFrame, group: list[str]) -> list[Reason]:
@@ -99,15 +101,17 @@ def _reasons(results: Results, failures: pl.DataFrame, group: list[str]) -> list
     counted = own.group_by("outcome", "reason", maintain_order=True).agg(
         pl.col("count").sum(), examples
     )
-    first = counted.sort("count", "outcome", "reason", descending=[True, False, False])
-    rows = first.head(REASONS_SHOWN).to_dicts()
+    by = ["count", "outcome", "reason"]
+    most_first = counted.sort(by, descending=[True, False, False])
+    rows = most_first.head(REASONS_SHOWN).to_dicts()
     texts = programs(results, {row["example_id"] for row in rows})
 
     count = total(own, "count")
     reasons = []
     for row in rows:
-        program = _cut(texts.get(row["example_id"]) or "")
-        reasons.append(Reason(**row, of=count, program=program))
+        program = texts.get(row["example_id"]) or ""
+        reason = Reason(**row, of=count, program=_cut(program))
+        reasons.append(reason)
 
     return reasons
 
@@ -115,6 +119,7 @@ def _reasons(results: Results, failures: pl.DataFrame, group: list[str]) -> list
 def _cut(program: str) -> str:
     lines = visible(program).splitlines()
     shown = lines[:EXAMPLE_LINES]
-    if len(lines) > len(shown):
-        shown.append(f"... {len(lines) - len(shown)} more lines")
+    more = len(lines) - len(shown)
+    if more:
+        shown.append(f"... {more} more lines")
     return "\n".join(shown)

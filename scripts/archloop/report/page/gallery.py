@@ -8,10 +8,10 @@ beside it, which open without a server too.
 import base64
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -25,6 +25,7 @@ from archloop.report.results import Results
 from archloop.settings.chains import trains
 from archloop.texts import visible
 
+T = TypeVar("T")
 PART = 50  # programs packed together
 PARTS_A_FILE = 10  # parts in a script beside the page
 MOST_INSIDE = 5_000_000  # characters that the page carries itself
@@ -91,14 +92,21 @@ def gallery(results: Results, architectures: pl.DataFrame) -> Gallery:
     rows = listed(results, architectures)
     inside, beside = apart(_packed(results, rows))
     choices = {
-        "dataset": rows["dataset"].drop_nulls().unique(maintain_order=True).to_list(),
-        "group": rows["group"].drop_nulls().unique(maintain_order=True).to_list(),
-        "family": rows["family"].drop_nulls().unique().sort().to_list(),
+        "dataset": _different(rows["dataset"]),
+        "group": _different(rows["group"]),
+        "family": sorted(_different(rows["family"])),
     }
 
+    kinds = dict(KINDS)
     # Images and what is none of the other kinds need no word.
-    kinds = {letter: word for letter, word in KINDS.items() if letter not in ("i", "n")}
+    for letter in ("i", "n"):
+        del kinds[letter]
     return Gallery(cards(results, rows), inside, beside, kinds, choices)
+
+
+def _different(values: pl.Series) -> list[str]:
+    """Return the different values that there are, in their order."""
+    return values.drop_nulls().unique(maintain_order=True).to_list()
 
 
 def apart(packed: dict[str, str], most: int = MOST_INSIDE) -> tuple[dict[str, str], dict[str, str]]:
@@ -109,14 +117,21 @@ def apart(packed: dict[str, str], most: int = MOST_INSIDE) -> tuple[dict[str, st
     """
     if sum(map(len, packed.values())) <= most:
         return packed, {}
-    parts = [name for name in packed if name.startswith("part-")]
 
+    inside = dict(packed)
+    parts = [name for name in packed if name.startswith("part-")]
     files = {}
-    for number, start in enumerate(range(0, len(parts), PARTS_A_FILE)):
-        held = {name: packed[name] for name in parts[start : start + PARTS_A_FILE]}
+    for number, names in enumerate(_batches(parts, PARTS_A_FILE)):
+        held = {name: inside.pop(name) for name in names}
         files[f"parts-{number}.js"] = f"keepParts({json.dumps(held)});\n"
 
-    return {name: text for name, text in packed.items() if name not in parts}, files
+    return inside, files
+
+
+def _batches(things: list[T], count: int) -> Iterator[list[T]]:
+    """Yield so many things at a time, in their order."""
+    for start in range(0, len(things), count):
+        yield things[start : start + count]
 
 
 def write_beside(beside: dict[str, str], folder: Path) -> list[Path]:
@@ -145,20 +160,22 @@ def _packed(results: Results, rows: pl.DataFrame) -> dict[str, str]:
     shown = {row["nearest_id"] for row in designs}
     for row in stored.values():
         shown.update(row["references"] or [])
-    is_other = pl.col("id").is_in(shown - set(stored))
+    is_other = pl.col("id").is_in(shown - stored.keys())
     others = corpus.filter(is_other).sort("id").to_dicts()
 
     programs = []
     for row in designs:
-        graph = results.graphs.get(row["id"], Graph())
-        programs.append(_design(row, stored[row["id"]], graph))
+        name = row["id"]
+        graph = results.graphs.get(name, Graph())
+        programs.append(_design(row, stored[name], graph))
     for row in others:
         graph = results.graphs.get(row["id"], Graph())
-        programs.append({"program": visible(row["program"]), **_graph(graph)})
+        program = visible(row["program"])
+        programs.append({"program": program, **_graph(graph)})
 
     packed = {"index": pack(_index(results, rows, others))}
-    for number, start in enumerate(range(0, len(programs), PART)):
-        packed[f"part-{number}"] = pack(programs[start : start + PART])
+    for number, part in enumerate(_batches(programs, PART)):
+        packed[f"part-{number}"] = pack(part)
     return packed
 
 
@@ -168,19 +185,26 @@ def _index(results: Results, rows: pl.DataFrame, others: list[Row]) -> dict[str,
     blocks = [results.blocks(row["id"]) for row in designs]
     made_of = list(map(_words, blocks))
     words = sorted(set().union(*made_of))
-    position = dict(zip(words, range(len(words))))
+    position = {word: index for index, word in enumerate(words)}
 
+    # By their positions: the same few words are in hundreds of designs.
     has = []
     for found in made_of:
-        has.append(sorted(position[word] for word in found))
+        positions = [position[word] for word in found]
+        has.append(sorted(positions))
 
     lines = {}
     for row in others:
-        picture = results.blocks(row["id"])
-        lines[row["id"]] = [row["family"], row["accuracy"], strip(picture)]
+        name = row["id"]
+        picture = strip(results.blocks(name))
+        lines[name] = [row["family"], row["accuracy"], picture]
 
-    index: dict[str, Any] = {name: rows[name].to_list() for name in COLUMNS}
-    return index | {
+    chains = {}
+    for name in results.chains:
+        chains[name] = asdict(_lineage(results, name))
+
+    return {
+        **{name: rows[name].to_list() for name in COLUMNS},
         "similarity": list(map(_rounded, rows["nearest_similarity"])),
         "exact": rows["nearest_exact"].fill_null(False).to_list(),
         "front": rows["front"].arg_true().to_list(),
@@ -192,7 +216,7 @@ def _index(results: Results, rows: pl.DataFrame, others: list[Row]) -> dict[str,
         "kinds": KINDS,
         "part": PART,
         "parts_a_file": PARTS_A_FILE,
-        "chains": {name: asdict(_lineage(results, name)) for name in results.chains},
+        "chains": chains,
         "seed_training": _as_json(_training(results, Cell(SEED, 0))),
     }
 
@@ -202,7 +226,9 @@ def pack(value: object) -> str:
     text = json.dumps(
         value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False
     )
-    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+    # gzip writes the time of packing into its header, which would differ from run to run.
+    compressed = gzip.compress(text.encode(), 6, mtime=0)
+    return base64.b64encode(compressed).decode()
 
 
 def _design(row: Row, stored: Row, graph: Graph) -> dict[str, Any]:
@@ -242,13 +268,16 @@ def _lineage(results: Results, name: str) -> Lineage:
     if start in results.chains and not cycle:
         start_cycle = results.chains[start].planned
 
-    planned, settings = range(1, chain.planned + 1), results.settings
-    return Lineage(
-        start=start,
-        start_cycle=start_cycle,
-        trains=[number for number in planned if not settings or trains(settings, name, number)],
-        training={number: _training(results, Cell(name, number)) for number in chain.cycles},
-    )
+    training_cycles = list(range(1, chain.planned + 1))
+    if results.settings:
+        training_cycles = [
+            number for number in training_cycles if trains(results.settings, name, number)
+        ]
+
+    training = {}
+    for number in chain.cycles:
+        training[number] = _training(results, Cell(name, number))
+    return Lineage(start, start_cycle, training_cycles, training)
 
 
 def _training(results: Results, cell: Cell) -> Training | None:
