@@ -1,4 +1,4 @@
-"""Progress with a rate and the time left, and durations as people read them."""
+"""Progress with a rate and the time left; durations and shares as people read them."""
 
 import time
 
@@ -17,6 +17,15 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def percent(share: float | None, digits: int = 1, unknown: str = "–") -> str:
+    """Return a share (0 to 1) in per cent; `unknown` for None.
+
+    >>> percent(0.9375)
+    '93.8 %'
+    """
+    return unknown if share is None else f"{100 * share:.{digits}f} %"
 
 
 class Progress:

@@ -392,7 +392,10 @@ def test_a_partial_report_is_made_by_hand_from_what_there_is(root, tmp_path):
 
 
 def test_a_repeat_without_a_finished_cycle_takes_no_picture_from_the_others(tmp_path):
-    chains = {"main": {"dataset": "cifar10", "cycles": 2}, "again": {"dataset": "cifar10", "cycles": 2, "random_seed": 7}}
+    chains = {
+        "main": {"dataset": "cifar10", "cycles": 2},
+        "again": {"dataset": "cifar10", "cycles": 2, "random_seed": 7},
+    }
     write_results(tmp_path, settings(chains), 20, unfinished={"again": 0})
     write_report(read_all(tmp_path), LOOK, tmp_path / "report")
     assert "Of 100 programs of the loop" in (tmp_path / "report" / "index.html").read_text()
