@@ -1,4 +1,4 @@
-"""Progress with a rate and the time left, and durations as people read them."""
+"""Progress with a rate and the time left; durations and shares as people read them."""
 
 import time
 
@@ -18,6 +18,15 @@ def duration(seconds: float) -> str:
     if minutes:
         return f"{minutes} min {seconds:02d} s"
     return f"{seconds} s"
+
+
+def percent(share: float | None, digits: int = 1, unknown: str = "–") -> str:
+    """Return a share (0 to 1) in per cent; `unknown` for None.
+
+    >>> percent(0.9375)
+    '93.8 %'
+    """
+    return unknown if share is None else f"{100 * share:.{digits}f} %"
 
 
 class Progress:

@@ -15,8 +15,9 @@ from synthetic_results import settings, write_results
 from archloop.files import read_json, write_json
 from archloop.monitoring import live_page
 from archloop.monitoring.chain_order import in_order, roles
-from archloop.monitoring.live import gather, log_of
-from archloop.monitoring.live_cycles import Cycle, collapse
+from archloop.monitoring.job_states import log_of
+from archloop.monitoring.live import gather
+from archloop.monitoring.live_cycles import LiveCycle, collapse
 from archloop.monitoring.live_jobs import failures, is_held
 from archloop.monitoring.live_page import write_beside, write_page
 from archloop.monitoring.status import plan
@@ -184,9 +185,9 @@ def test_a_lock_is_seen_without_being_taken(tmp_path):
         assert is_held(tmp_path / "lock")
 
 
-def cycle(valid: int, outcomes: dict, state: str = "done", one_graph: bool = False) -> Cycle:
+def cycle(valid: int, outcomes: dict, state: str = "done", one_graph: bool = False) -> LiveCycle:
     counts = {"forward": 0, "near_copy": 0} | outcomes
-    return Cycle(
+    return LiveCycle(
         1, state, counts=counts, judged=valid + sum(outcomes.values()) - counts["near_copy"], one_graph=one_graph
     )
 

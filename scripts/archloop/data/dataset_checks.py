@@ -15,14 +15,16 @@ NAMED = 5
 
 # Images uint8 (n, channels, size, size) and labels int64 (n,).
 Split = tuple[np.ndarray, np.ndarray]
+Splits = dict[str, Split]  # by name
 
 
 def commonest_share(labels: np.ndarray) -> float:
     """Return the share of the commonest class: the accuracy of whoever always answers it."""
-    return float(np.bincount(labels).max() / len(labels))
+    commonest = np.bincount(labels).max()
+    return float(commonest / len(labels))
 
 
-def peculiarities(splits: dict[str, Split], class_names: list[str]) -> list[str]:
+def peculiarities(splits: Splits, class_names: list[str]) -> list[str]:
     """Return one line for each thing that is odd about the splits train, validation and test.
 
     Raises InputError when all images to train on are one and the same, for nothing can be learned
@@ -60,17 +62,18 @@ def _plain_pixels(images: np.ndarray) -> list[str]:
     return notes
 
 
-def _absent_classes(splits: dict[str, Split], class_names: list[str]) -> list[str]:
+def _absent_classes(splits: Splits, class_names: list[str]) -> list[str]:
     """Return a line for each split that lacks some of the classes."""
     notes = []
     for split, (_, labels) in splits.items():
-        absent = sorted(set(range(len(class_names))) - set(labels.tolist()))
+        there = set(labels.tolist())
+        absent = [name for label, name in enumerate(class_names) if label not in there]
         if absent:
-            names = ", ".join(class_names[label] for label in absent[:NAMED])
-            more = ", ..." if len(absent) > NAMED else ""
-            notes.append(
-                f"{split} lacks {len(absent)} of {len(class_names)} classes: {names}{more}"
-            )
+            shown = absent[:NAMED]
+            if len(absent) > NAMED:
+                shown.append("...")
+            names = ", ".join(shown)
+            notes.append(f"{split} lacks {len(absent)} of {len(class_names)} classes: {names}")
 
     return notes
 
@@ -78,16 +81,18 @@ def _absent_classes(splits: dict[str, Split], class_names: list[str]) -> list[st
 def _uneven_classes(labels: np.ndarray, class_names: list[str]) -> list[str]:
     """Return a line where one class to train on is much commoner than another."""
     counts = np.bincount(labels)
-    if counts.max() < UNEVEN * counts[counts > 0].min():
+    rarest = counts[counts > 0].min()
+    if counts.max() < UNEVEN * rarest:
         return []
     common = class_names[int(counts.argmax())]
+    share = commonest_share(labels)
     return [
-        f"the classes are uneven: {common} is {counts.max() / len(labels):.1%} of the images to"
+        f"the classes are uneven: {common} is {share:.1%} of the images to"
         " train on; see admission.measure for an accuracy that counts every class alike"
     ]
 
 
-def _repeated(splits: dict[str, Split], class_names: list[str]) -> list[str]:
+def _repeated(splits: Splits, class_names: list[str]) -> list[str]:
     """Return a line for images that are the same to the byte as others that matter.
 
     Those are the ones of an earlier split, and those of another class.
@@ -111,11 +116,9 @@ def _repeated(splits: dict[str, Split], class_names: list[str]) -> list[str]:
 
     torn = [sorted(labels) for labels in labels_of.values() if len(labels) > 1]
     if torn:
-        first, second = torn[0][:2]
-        notes.append(
-            f"{len(torn):,} images lie in two classes or more, such as {class_names[first]} and"
-            f" {class_names[second]}"
-        )
+        first, second, *_ = [class_names[label] for label in torn[0]]
+        count = f"{len(torn):,}"
+        notes.append(f"{count} images lie in two classes or more, such as {first} and {second}")
 
     return notes
 

@@ -96,8 +96,9 @@ def read_image_folder(folder: str | None, size: int, maximum_classes: int) -> Im
         indices = [class_names.index(name) for name in classes]
         counts = [len(files) for files in classes.values()]
         labels = np.repeat(indices, counts).astype(np.int64)
-        splits[split] = images[start : start + len(labels)], labels
-        start += len(labels)
+        end = start + len(labels)
+        splits[split] = images[start:end], labels
+        start = end
 
     return ImageFolder(splits, class_names, notes)
 
@@ -114,7 +115,8 @@ def read_image(path: Path, size: int, losses: Counter[str] | None = None) -> np.
             opened.load()
             image = _upright(opened)
             # The further frames of a photograph (MPO) are its previews.
-            losses[FRAMES] += getattr(opened, "is_animated", False) and opened.format != "MPO"
+            animated = getattr(opened, "is_animated", False)
+            losses[FRAMES] += animated and opened.format != "MPO"
             if image.mode.startswith("I") or image.mode == "F":
                 return _deep_pixels(image, size)
             image = _on_white(image, losses).convert("RGB")
@@ -155,7 +157,9 @@ def _read_images(root: Path, paths: list[Path], size: int) -> tuple[np.ndarray, 
     _refuse(root, broken, len(paths))
 
     if deep:
-        bits = max(8, *(int(pixels.max()).bit_length() for pixels in deep.values()))
+        brightest = max(int(pixels.max()) for pixels in deep.values())
+        bits = max(8, brightest.bit_length())
+        # One shift for all: images of one set stay as bright beside each other as they were.
         for index, pixels in deep.items():
             images[index] = pixels >> (bits - 8)
         loss = (
@@ -172,15 +176,19 @@ def _refuse(root: Path, broken: list[str], count: int) -> None:
         return
     if len(broken) == 1:
         raise InputError(broken[0])
-    more = f"; and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
-    listed = "; ".join(broken[:LISTED])
-    raise InputError(f"{root}: {len(broken)} of {count} images: {listed}{more}")
+    parts = broken[:LISTED]
+    more = len(broken) - LISTED
+    if more > 0:
+        parts.append(f"and {more} more")
+    listed = "; ".join(parts)
+    raise InputError(f"{root}: {len(broken)} of {count} images: {listed}")
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turn an image by its orientation alone: Pillow's own function fails where any tag is odd."""
     try:
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        tags = image.getexif()
+        turn = TURNS.get(tags.get(ExifTags.Base.Orientation))
     except Exception:  # a damaged block of tags tells of no orientation; the picture is whole
         return image
     return image if turn is None else image.transpose(turn)
@@ -195,7 +203,8 @@ def _on_white(image: Image.Image, losses: Counter[str]) -> Image.Image:
     if least_opaque == 255:
         return image
     losses[TRANSPARENT] += 1
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image)
 
 
 def _deep_pixels(image: Image.Image, size: int) -> np.ndarray:
@@ -204,14 +213,16 @@ def _deep_pixels(image: Image.Image, size: int) -> np.ndarray:
     Pillow itself would cut values off at 255.
     """
     values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() >= 2**16:
+    fits = values.min() >= 0 and values.max() < 2**16
+    if image.mode == "F" or not fits:
         raise ValueError(
             "its pixels have 32 bits, whose range is unknown; save it with 8 or 16 bits"
         )
 
     exact = Image.fromarray(values.astype(np.float32))
-    square = np.asarray(ImageOps.fit(exact, (size, size), Image.Resampling.BILINEAR))
-    return np.repeat(square.round().astype(np.uint16)[None], 3, axis=0)
+    square = ImageOps.fit(exact, (size, size), Image.Resampling.BILINEAR)
+    grey = np.asarray(square).round().astype(np.uint16)
+    return np.repeat(grey[None], 3, axis=0)
 
 
 def _find_images(root: Path, maximum_classes: int, left_out: LeftOut) -> dict[str, Classes]:
@@ -226,7 +237,9 @@ def _find_images(root: Path, maximum_classes: int, left_out: LeftOut) -> dict[st
         )
 
     folders = _divided(root, left_out) or {"train": root}
-    classes_of = {split: _list_classes(folder, left_out) for split, folder in folders.items()}
+    classes_of = {}
+    for split, folder in folders.items():
+        classes_of[split] = _list_classes(folder, left_out)
 
     _check_training(folders, classes_of["train"], maximum_classes, layout)
     for split, classes in classes_of.items():
@@ -248,7 +261,9 @@ def _check_training(
     """Raise InputError unless there are classes to train on, and images enough of each."""
     folder = folders["train"]
     if len(classes) < 2:
-        found = f"only one class, {next(iter(classes))}" if classes else "no class"
+        found = "no class"
+        for name in classes:
+            found = f"only one class, {name}"
         raise InputError(f"{folder}: {found}; a data set has two or more, and {layout}")
     if len(classes) > maximum_classes:
         raise InputError(
@@ -268,7 +283,7 @@ def _check_training(
 
 def _divided(root: Path, left_out: LeftOut) -> dict[str, Path]:
     """Return split -> its folder where one is divided, nothing where its folders are classes."""
-    inside = [path for path in _sorted(root) if path.is_dir() and not _passed_over(path)]
+    inside = [path for path in _seen_in(root) if path.is_dir()]
     folders = {}
     for split, names in SPLIT_FOLDERS.items():
         for path in inside:
@@ -278,8 +293,7 @@ def _divided(root: Path, left_out: LeftOut) -> dict[str, Path]:
     if "train" not in folders or (len(folders) == 1 and len(inside) > 1):
         return {}
     # A class may be named train: then images lie there, no classes.
-    in_train = [path for path in _sorted(folders["train"]) if not _passed_over(path)]
-    if not any(path.is_dir() for path in in_train):
+    if not any(path.is_dir() for path in _seen_in(folders["train"])):
         return {}
 
     for path in _sorted(root):
@@ -312,7 +326,8 @@ def _list_images(folder: Path, left_out: LeftOut) -> list[Path]:
         elif path.is_file() and _is_image(path):
             images.append(path)
         else:
-            left_out[f"no image ({path.suffix.lower() or 'without a suffix'})"].append(path)
+            suffix = path.suffix.lower() or "without a suffix"
+            left_out[f"no image ({suffix})"].append(path)
 
     return images
 
@@ -325,10 +340,13 @@ def _left_out_line(root: Path, left_out: LeftOut) -> list[str]:
     kinds.sort(key=lambda kind: -len(kind[1]))
 
     parts = []
+    count = 0
     for kind, paths in kinds:
-        parts.append(f"{len(paths):,} {kind}, such as {paths[0].relative_to(root)}")
-    count = sum(len(paths) for _, paths in kinds)
-    return [f"files left out: {count:,} ({'; '.join(parts)})"]
+        example = paths[0].relative_to(root)
+        parts.append(f"{len(paths):,} {kind}, such as {example}")
+        count += len(paths)
+    listed = "; ".join(parts)
+    return [f"files left out: {count:,} ({listed})"]
 
 
 def _is_image(path: Path) -> bool:
@@ -360,6 +378,11 @@ def _files_in(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     return sorted(inner for inner in path.rglob("*") if not inner.is_dir())
+
+
+def _seen_in(folder: Path) -> list[Path]:
+    """Return what lies in a folder and is not passed over, sorted by name."""
+    return [path for path in _sorted(folder) if not _passed_over(path)]
 
 
 def _sorted(folder: Path) -> Iterable[Path]:

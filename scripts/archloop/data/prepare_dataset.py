@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from archloop.data.dataset_checks import Split, commonest_share, peculiarities
+from archloop.data.dataset_checks import Split, Splits, commonest_share, peculiarities
 from archloop.data.dataset_file import HEADER_KEY, SPLITS, DatasetMetadata
 from archloop.data.sources import read_source
 from archloop.errors import InputError
@@ -46,7 +46,7 @@ def prepare_dataset(name: str, output: Path, settings: Data, seed: int) -> Datas
         chance=commonest_share(validation_labels),
         mean=mean,
         std=std,
-        images={split: len(splits[split][1]) for split in SPLITS},
+        images=_counts(splits),
         notes=notes + peculiarities(splits, class_names),
         seed=seed,
     )
@@ -56,13 +56,23 @@ def prepare_dataset(name: str, output: Path, settings: Data, seed: int) -> Datas
     return metadata
 
 
-def _read_splits(
-    name: str, settings: Data, seed: int
-) -> tuple[dict[str, Split], list[str], list[str]]:
+def _counts(splits: Splits) -> dict[str, int]:
+    """Return split -> how many images it has."""
+    counts = {}
+    for split in SPLITS:
+        _, labels = splits[split]
+        counts[split] = len(labels)
+    return counts
+
+
+def _read_splits(name: str, settings: Data, seed: int) -> tuple[Splits, list[str], list[str]]:
     """Return (split -> images and labels, names of the classes, notes on what was left out)."""
     source = read_source(name, settings)
-    train, validation, test = source.train, source.validation, source.test
-    class_names, notes = source.class_names, list(source.notes)
+    train = source.train
+    validation = source.validation
+    test = source.test
+    class_names = source.class_names
+    notes = list(source.notes)
     del source  # or its arrays would stay in memory beside the splits
 
     if test is None:
@@ -76,7 +86,8 @@ def _read_splits(
 
     if settings.train_images is not None:
         images, labels = train
-        kept = stratified_sample(labels, settings.train_images, derive(seed, name, "train"))
+        seed_of_train = derive(seed, name, "train")
+        kept = stratified_sample(labels, settings.train_images, seed_of_train)
         train = images[kept], labels[kept]
 
     # In the order of their classes, a network that looks at its whole batch would read the labels
@@ -96,21 +107,26 @@ def _name(name: str, settings: Data) -> str:
     return own or name
 
 
-def _write(output: Path, splits: dict[str, Split], metadata: DatasetMetadata) -> None:
+def _write(output: Path, splits: Splits, metadata: DatasetMetadata) -> None:
     tensors = {}
     for split, (images, labels) in splits.items():
-        tensors[f"{split}_images"] = torch.from_numpy(np.ascontiguousarray(images))
+        # safetensors refuses a view that skips bytes, such as a transposed array.
+        whole = np.ascontiguousarray(images)
+        tensors[f"{split}_images"] = torch.from_numpy(whole)
         tensors[f"{split}_labels"] = torch.from_numpy(labels)
 
-    header = {HEADER_KEY: json.dumps(asdict(metadata), sort_keys=True)}
+    text = json.dumps(asdict(metadata), sort_keys=True)
+    header = {HEADER_KEY: text}
     with replacing(output) as temporary:
         save_file(tensors, temporary, metadata=header)
 
 
 def _log(metadata: DatasetMetadata) -> None:
     logger = get_logger("prepare")
-    counts = ", ".join(f"{count:,} {split}" for split, count in metadata.images.items())
-    shape = f"{metadata.channels}x{metadata.size}x{metadata.size}"
+    parts = [f"{count:,} {split}" for split, count in metadata.images.items()]
+    counts = ", ".join(parts)
+    channels, size = metadata.channels, metadata.size
+    shape = f"{channels}x{size}x{size}"
     logger.info("%s: %s images, %s, %d classes", metadata.name, counts, shape, metadata.classes)
 
     chance = 100 * metadata.chance
@@ -138,10 +154,12 @@ def stratified_split(
             )
 
         count = max(1, round(share * len(members)))
-        held_by_class.append(members[: min(count, len(members) - 1)])
+        all_but_one = len(members) - 1
+        held_by_class.append(members[: min(count, all_but_one)])
 
     held = np.sort(np.concatenate(held_by_class))
-    return np.setdiff1d(np.arange(len(labels)), held), held
+    every = np.arange(len(labels))
+    return np.setdiff1d(every, held), held
 
 
 def stratified_sample(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
@@ -161,10 +179,15 @@ def stratified_sample(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
     if number >= len(labels):
         return np.arange(len(labels))
 
-    shares = (number - len(classes)) * (sizes - 1) / (len(labels) - len(classes))
-    wanted = 1 + np.floor(shares).astype(np.int64)
-    by_remainder = np.argsort(np.floor(shares) - shares, kind="stable")
-    wanted[by_remainder[: number - wanted.sum()]] += 1
+    to_deal = number - len(classes)
+    shares = to_deal * (sizes - 1) / (len(labels) - len(classes))
+    whole = np.floor(shares)
+    wanted = 1 + whole.astype(np.int64)
+
+    # Stable, or equal remainders would go by numpy's version.
+    largest_first = np.argsort(whole - shares, kind="stable")
+    left = number - wanted.sum()
+    wanted[largest_first[:left]] += 1
 
     rng = np.random.default_rng(seed)
     sampled = []
@@ -181,28 +204,36 @@ def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
     Computed from whole numbers, so that neither order nor size of chunks changes a digit; six
     decimals. A channel that never varies gets std 1, for the judge divides by it.
     """
-    counts = np.zeros((images.shape[1], 256), np.int64)
+    channels = images.shape[1]
+    counts = np.zeros((channels, 256), np.int64)
     for start in range(0, len(images), CHUNK):
         chunk = images[start : start + CHUNK]
-        for channel in range(images.shape[1]):
-            counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
+        for channel in range(channels):
+            values = chunk[:, channel].ravel()
+            counts[channel] += np.bincount(values, minlength=256)
 
     means, deviations = [], []
     # Python's integers from here on: the squares of sums would not fit 64 bits.
     for histogram in counts.tolist():
-        pixels = sum(histogram)
-        total = sum(value * count for value, count in enumerate(histogram))
-        squares = sum(value**2 * count for value, count in enumerate(histogram))
+        pixels = total = squares = 0
+        for value, count in enumerate(histogram):
+            pixels += count
+            total += count * value
+            squares += count * value**2
+
+        mean = total / pixels / 255
         variance = (pixels * squares - total**2) / pixels**2
-        means.append(round(total / pixels / 255, 6))
-        deviations.append(round(variance**0.5 / 255, 6) or 1.0)
+        deviation = variance**0.5 / 255
+        means.append(round(mean, 6))
+        deviations.append(round(deviation, 6) or 1.0)
 
     return means, deviations
 
 
 def _shuffled(part: Split, seed: int) -> Split:
     images, labels = part
-    order = np.random.default_rng(seed).permutation(len(labels))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(labels))
     return images[order], labels[order]
 
 
@@ -212,4 +243,6 @@ def _divide(
     """Return (what is kept, what is held) of images and labels."""
     images, labels = part
     kept, held = stratified_split(labels, share, seed, class_names)
-    return (images[kept], labels[kept]), (images[held], labels[held])
+    part_kept = images[kept], labels[kept]
+    part_held = images[held], labels[held]
+    return part_kept, part_held

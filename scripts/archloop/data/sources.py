@@ -79,10 +79,10 @@ def read_source(name: str, settings: Data) -> Source:
         if part is None:
             continue
         images, labels = part
-        if len(images) != len(labels) or not len(labels):
+        count, labelled = len(images), len(labels)
+        if count != labelled or not labelled:
             raise InputError(
-                f"{where}: {name} has {len(images)} {split} images and {len(labels)} labels; get"
-                " it anew"
+                f"{where}: {name} has {count} {split} images and {labelled} labels; get it anew"
             )
 
         if labels.min() < 0 or labels.max() >= classes:
@@ -104,7 +104,8 @@ def _cifar100(settings: Data) -> Source:
 def _cifar(name: str, settings: Data) -> Source:
     from torchvision import datasets
 
-    reader, root = getattr(datasets, name), _root(settings)
+    reader = getattr(datasets, name)
+    root = _root(settings)
     folder = root / reader.base_folder
     listed = [
         *reader.train_list,
@@ -113,7 +114,10 @@ def _cifar(name: str, settings: Data) -> Source:
     ]
 
     archive = root / reader.filename
-    files = [Wanted(folder / file, md5, archive, reader.url) for file, md5 in listed]
+    files = []
+    for file, md5 in listed:
+        files.append(Wanted(folder / file, md5, archive, reader.url))
+
     with _one_line(name, files):
         train = reader(root, train=True, download=True)
         test = reader(root, train=False, download=True)
@@ -122,7 +126,8 @@ def _cifar(name: str, settings: Data) -> Source:
 
 
 def _cifar_split(read: Any) -> Split:
-    return read.data.transpose(0, 3, 1, 2), np.array(read.targets, np.int64)
+    channels_first = read.data.transpose(0, 3, 1, 2)
+    return channels_first, np.array(read.targets, np.int64)
 
 
 def _svhn(settings: Data) -> Source:
@@ -162,7 +167,8 @@ def _fashion_mnist(settings: Data) -> Source:
         raw = Path(folder) / "FashionMNIST" / "raw"
         raw.mkdir(parents=True)
         for file in packed:
-            _unpack(DEBIAN_FASHION_MNIST / file, (raw / file).with_suffix(""))
+            plain = (raw / file).with_suffix("")
+            _unpack(DEBIAN_FASHION_MNIST / file, plain)
         return _read_idx("FashionMNIST", Path(folder))
 
 
@@ -194,7 +200,8 @@ def _read_idx(name: str, root: Path) -> Source:
     files = []
     for file in _idx_files(name):
         packed = root / name / "raw" / file
-        files.append(Wanted(packed.with_suffix(""), None, packed, f"{reader.mirrors[0]}{file}"))
+        url = f"{reader.mirrors[0]}{file}"
+        files.append(Wanted(packed.with_suffix(""), None, packed, url))
 
     with _one_line(name, files):
         train = reader(root, train=True, download=True)
@@ -204,7 +211,8 @@ def _read_idx(name: str, root: Path) -> Source:
 
 
 def _idx_split(read: Any) -> Split:
-    return read.data.numpy()[:, None], read.targets.numpy()
+    images = read.data.numpy()
+    return images[:, None], read.targets.numpy()
 
 
 def _whole_idx(path: Path) -> bool:
@@ -219,8 +227,10 @@ def _whole_idx(path: Path) -> bool:
             return False
         header = opened.read(4 * start[3])
 
-    sizes = [int.from_bytes(header[at : at + 4], "big") for at in range(0, len(header), 4)]
-    return path.stat().st_size == 4 + 4 * start[3] + math.prod(sizes)
+    # Where the header is cut off, the file is shorter than what its sizes say.
+    sizes: list[int] = np.frombuffer(header[: len(header) // 4 * 4], ">u4").tolist()
+    length = len(start) + 4 * start[3] + math.prod(sizes)
+    return path.stat().st_size == length
 
 
 def _digits(settings: Data) -> Source:
@@ -229,10 +239,13 @@ def _digits(settings: Data) -> Source:
 
     raw = load_digits()
     size = (settings.digits_pixels, settings.digits_pixels)
-    grey = torch.from_numpy(raw.images * (255 / 16)).float()[:, None]
-    grey = torch.nn.functional.interpolate(grey, size=size, mode="bilinear", align_corners=False)
-    images = grey.round().clamp(0, 255).to(torch.uint8).numpy()
-    return Source((images, raw.target.astype(np.int64)), None, DIGITS)
+    grey = torch.from_numpy(raw.images * (255 / 16)).float()
+    resized = torch.nn.functional.interpolate(
+        grey[:, None], size=size, mode="bilinear", align_corners=False
+    )
+    images = resized.round().clamp(0, 255).to(torch.uint8)
+    labels = raw.target.astype(np.int64)
+    return Source((images.numpy(), labels), None, DIGITS)
 
 
 def _folder(settings: Data) -> Source:
@@ -269,10 +282,8 @@ def _complaint(name: str, files: list[Wanted], error: Exception) -> str:
     why = kind_and_line(error)
     faults = _faults(files)
     if not faults:
-        return (
-            f"{files[0].path.parent}: {name} cannot be read from there ({why}); delete its files"
-            " and run again"
-        )
+        folder = files[0].path.parent
+        return f"{folder}: {name} cannot be read from there ({why}); delete its files and run again"
 
     mend = _remedy(name, files, faults)
     path, fault = next(iter(faults.items()))
@@ -288,9 +299,10 @@ def _remedy(name: str, files: list[Wanted], faults: dict[Path, str]) -> str:
         if file.path in faults or file.md5 is None:
             needed[file.download.name] = None
 
-    site, _, _ = files[0].url.rpartition("/")
-    folder = files[0].download.parent
-    mend = f"put {', '.join(needed)} from {site}/ into {folder} and run again"
+    first = files[0]
+    site, _, _ = first.url.rpartition("/")
+    names = ", ".join(needed)
+    mend = f"put {names} from {site}/ into {first.download.parent} and run again"
     if name == "FashionMNIST":
         mend += ", or install Debian's dataset-fashion-mnist"
     return mend

@@ -66,7 +66,8 @@ def modernise(program: str) -> str:
     net = _net(program)
     methods = _methods(net)
     init = methods["__init__"]
-    names = [argument.arg for argument in init.args.args[1:]]
+    _, *arguments = init.args.args
+    names = [argument.arg for argument in arguments]
     edits = []
     if len(names) == 3:
         device = ", device=None" if init.args.defaults else ", device"
@@ -88,9 +89,10 @@ def modernise(program: str) -> str:
 
 def _without_device(setup: ast.FunctionDef) -> list[Edit]:
     """Return the edits that make `train_setup(device, prm)` one of `prm` alone."""
-    device, prm = setup.args.args[1:]
+    _, device, prm = setup.args.args
     if device.arg != "device":
-        raise ValueError(f"train_setup takes ({device.arg}, {prm.arg}), neither layout of LEMUR")
+        takes = f"({device.arg}, {prm.arg})"
+        raise ValueError(f"train_setup takes {takes}, neither layout of LEMUR")
     return [
         Edit(_start(device), _start(prm), ""),
         _first_statement(setup, "device = self.device"),
@@ -111,7 +113,9 @@ def complete(program: str, protocol: Mapping[str, Any]) -> str:
     except ValueError:
         return _extended(program, values)
 
-    return whole if parsed(whole) is not None else _extended(program, values)
+    if parsed(whole) is None:
+        return _extended(program, values)
+    return whole
 
 
 def _completed(program: str, values: dict[str, Any]) -> str:
@@ -120,7 +124,7 @@ def _completed(program: str, values: dict[str, Any]) -> str:
     methods = _methods(net)
     if {"train_setup", "learn"} <= methods.keys():
         return program
-    if not all(ast.dump(base) in PLAIN_BASES for base in net.bases):
+    if _has_own_bases(net):
         raise ValueError("Net may inherit the methods")
 
     edits, added = [], []
@@ -152,9 +156,11 @@ def _at_the_end(net: ast.ClassDef, program: str, text: str) -> Edit:
     last = net.body[-1]
     if last.lineno == net.lineno:
         raise ValueError("Net is written on one line")
-    first_line = program.split("\n")[net.body[0].lineno - 1]
-    indented = text.replace("\n    ", "\n" + margin_of(first_line)).rstrip()
-    return Edit(_end(last), _end(last), "\n" + indented)
+    lines = program.split("\n")
+    first_line = lines[net.body[0].lineno - 1]
+    margin = margin_of(first_line)
+    indented = text.replace("\n    ", f"\n{margin}").rstrip()
+    return Edit(_end(last), _end(last), f"\n{indented}")
 
 
 def _extended(program: str, values: dict[str, Any]) -> str:
@@ -165,7 +171,8 @@ def _extended(program: str, values: dict[str, Any]) -> str:
     }
     added = ""
     for name, text in parts.items():
-        added += f'\n\nif not hasattr(Net, "{name}"):\n{text.rstrip()}\n\n    Net.{name} = {name}\n'
+        method = f"{text.rstrip()}\n\n    Net.{name} = {name}\n"
+        added += f'\n\nif not hasattr(Net, "{name}"):\n{method}'
     return _with_torch(program.rstrip() + "\n" + added)
 
 
@@ -175,10 +182,11 @@ def _with_torch(program: str) -> str:
         return program
     line = 0
     for node in _statements(program):
-        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and not line
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        docstring = is_text and line == 0
         if not docstring and not _is_from_future(node):
             break
-        line = _end(node)[0]
+        line, _ = _end(node)
 
     lines = program.split("\n")
     return "\n".join([*lines[:line], "import torch", *lines[line:]])
@@ -248,7 +256,9 @@ def _net(program: str) -> ast.ClassDef:
     if parsed(program) is None:
         raise ValueError("it does not parse")
     for node in _statements(program):
-        if isinstance(node, ast.ClassDef) and node.name == "Net" and "__init__" in _methods(node):
+        if not isinstance(node, ast.ClassDef) or node.name != "Net":
+            continue
+        if "__init__" in _methods(node):
             return node
 
     raise ValueError("it has no class Net with an __init__")
@@ -258,12 +268,17 @@ def _inherits(program: str) -> bool:
     """Say whether Net is another name for something, or a class that inherits its `__init__`."""
     for node in reversed(_statements(program)):
         if isinstance(node, ast.ClassDef) and node.name == "Net":
-            own_bases = any(ast.dump(base) not in PLAIN_BASES for base in node.bases)
-            return own_bases and "__init__" not in _methods(node)
-        if isinstance(node, ast.Assign) and any(_is_net(target) for target in node.targets):
+            return _has_own_bases(node) and "__init__" not in _methods(node)
+        if isinstance(node, ast.Assign) and any(map(_is_net, node.targets)):
             return True
 
     return False
+
+
+def _has_own_bases(net: ast.ClassDef) -> bool:
+    """Say whether a class inherits from another than torch's own."""
+    bases = {ast.dump(base) for base in net.bases}
+    return not bases <= set(PLAIN_BASES)
 
 
 def _is_net(target: ast.expr) -> bool:
@@ -271,7 +286,11 @@ def _is_net(target: ast.expr) -> bool:
 
 
 def _methods(net: ast.ClassDef) -> dict[str, ast.FunctionDef]:
-    return {node.name: node for node in net.body if isinstance(node, ast.FunctionDef)}
+    methods = {}
+    for node in net.body:
+        if isinstance(node, ast.FunctionDef):
+            methods[node.name] = node
+    return methods
 
 
 def _assigns_device(net: ast.ClassDef) -> bool:
@@ -291,7 +310,8 @@ def _imports_torch(program: str) -> bool:
         if not isinstance(node, ast.Import):
             continue
         for alias in node.names:
-            if alias.name.split(".")[0] == "torch" and not alias.asname:
+            package, _, _ = alias.name.partition(".")
+            if package == "torch" and not alias.asname:
                 return True
 
     return False
@@ -319,14 +339,16 @@ def _first_statement(function: ast.FunctionDef, statement: str) -> Edit:
     first = function.body[0]
     if first.lineno == function.lineno:
         raise ValueError(f"{function.name} is written on one line")
-    return Edit(_start(first), _start(first), f"{statement}\n{' ' * first.col_offset}")
+    margin = " " * first.col_offset
+    return Edit(_start(first), _start(first), f"{statement}\n{margin}")
 
 
 def _remember(init: ast.FunctionDef, name: str) -> Edit:
     """Return the edit that keeps the device as an attribute, after the call of the base class."""
     for node in init.body:
         if _calls_base(node) and _has_lines_of_its_own(init, node):
-            text = f"\n{' ' * node.col_offset}self.device = {name}"
+            margin = " " * node.col_offset
+            text = f"\n{margin}self.device = {name}"
             return Edit(_end(node), _end(node), text)
     return _first_statement(init, f"self.device = {name}")
 
@@ -347,20 +369,32 @@ def _has_lines_of_its_own(function: ast.FunctionDef, statement: ast.stmt) -> boo
     taken = {function.lineno}
     for other in function.body:
         if other is not statement:
-            taken |= {other.lineno, _end(other)[0]}
-    return taken.isdisjoint((statement.lineno, _end(statement)[0]))
+            taken |= _ends_of(other)
+    return taken.isdisjoint(_ends_of(statement))
+
+
+def _ends_of(statement: ast.stmt) -> set[int]:
+    """Return the first and the last line of a statement."""
+    last, _ = _end(statement)
+    return {statement.lineno, last}
 
 
 def _edit(program: str, edits: list[Edit]) -> str:
     """Return the program with its edits, from the last to the first."""
+    # Bytes, because ast counts columns in them.
     data = line_feeds(program).encode()
     starts = [0]
     for line in data.split(b"\n"):
-        starts.append(starts[-1] + len(line) + 1)
+        length = len(line) + 1
+        starts.append(starts[-1] + length)
+
+    def offset(position: Position) -> int:
+        line, column = position
+        return starts[line - 1] + column
 
     for start, end, text in sorted(edits, reverse=True):
-        low = starts[start[0] - 1] + start[1]
-        high = starts[end[0] - 1] + end[1]
-        data = data[:low] + text.encode() + data[high:]
+        before = data[: offset(start)]
+        after = data[offset(end) :]
+        data = before + text.encode() + after
 
     return data.decode()

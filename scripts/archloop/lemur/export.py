@@ -43,14 +43,15 @@ def export(corpus: pl.DataFrame, folder: Path) -> list[Exported]:
     index: list[Exported] = []
     written: set[str] = set()
     for rank, row in enumerate(ranked.iter_rows(named=True), start=1):
-        texts = _files(row)
-        for path, text in texts.items():
+        digests = {}
+        for path, text in _files(row).items():
             write_text(folder / path, text)
-        written |= texts.keys()
+            digests[path] = sha256_text(text)
+        written |= digests.keys()
         index.append(
             {
                 "rank": rank,
-                "files": {path: sha256_text(text) for path, text in texts.items()},
+                "files": digests,
                 "id": row["id"],
                 "dataset": row["dataset"],
                 "accuracy": row["accuracy"],
@@ -67,15 +68,16 @@ def export(corpus: pl.DataFrame, folder: Path) -> list[Exported]:
 def _files(row: dict[str, Any]) -> dict[str, str]:
     """Return path -> text of the program of a corpus row and of its statistics."""
     protocol = json.loads(row["protocol"] or "null") or {}
+    dataset = row["dataset"]
     # Underscores separate the parts of LEMUR's folder names.
     name = f"archloop-{row['id']}".replace("_", "-")
-    dataset = DATASETS.get(row["dataset"], row["dataset"].replace("_", "-"))
-    statistics = f"stat/train/img-classification_{dataset}_acc_{name}"
+    lemurs = DATASETS.get(dataset, dataset.replace("_", "-"))
+    folder = f"stat/train/img-classification_{lemurs}_acc_{name}"
+    epochs = protocol.get("epochs", 1)
+    statistics = json.dumps([trial(row, protocol)], indent=4)
     return {
         f"nn/{name}.py": complete(row["program"], protocol),
-        f"{statistics}/{protocol.get('epochs', 1)}.json": (
-            json.dumps([trial(row, protocol)], indent=4) + "\n"
-        ),
+        f"{folder}/{epochs}.json": f"{statistics}\n",
     }
 
 
@@ -110,5 +112,6 @@ def _remove_stale(folder: Path, written: set[str]) -> None:
         if str(path.relative_to(folder)) in written:
             continue
         path.unlink()
-        if path.suffix == ".json" and not any(path.parent.iterdir()):
+        folder_of_one = path.suffix == ".json"
+        if folder_of_one and not any(path.parent.iterdir()):
             path.parent.rmdir()

@@ -3,11 +3,21 @@
 Standard library only.
 """
 
-from typing import Any
+from typing import NamedTuple
 
-from archloop.settings.chains import MODEL, SEED, ancestors, role
+from archloop.settings.chains import MODEL, SEED, Settings, ancestors, role
 
-Settings = dict[str, Any]
+
+class ChainRank(NamedTuple):
+    """What chains are sorted by, the first field first. depth: of how many chains they build on."""
+
+    depth: int
+    no_model: bool
+    not_the_loop: bool
+    control: int
+    group: str
+    random_seed: int
+    name: str
 
 
 def in_order(settings: Settings) -> list[str]:
@@ -16,23 +26,27 @@ def in_order(settings: Settings) -> list[str]:
     The seed comes first, then each after what it builds on, those of the model first, the loop and
     its controls in the order of `report.controls`, repeats together.
     """
-    chains, report = settings.get("chains", {}), settings.get("report", {})
-    loop, controls = report.get("loop", "main"), report.get("controls", [])
+    chains = settings.get("chains", {})
+    report = settings.get("report", {})
+    loop = report.get("loop", "main")
+    controls = report.get("controls", [])
     complete = loop in chains and "finetuning" in settings
 
-    def rank(name: str) -> tuple[int, bool, bool, int, str, int, str]:
+    def rank(name: str) -> ChainRank:
         chain = chains[name]
         group = chain.get("repeat_of", name)
-        control = role(settings, name, loop) if complete and name != SEED else None
+        control = None
+        if complete and name != SEED:
+            control = role(settings, name, loop)
 
-        return (
-            sum(1 for _ in ancestors(settings, name)) if "start" in chain else 0,
-            chain.get("source", MODEL) != MODEL,
-            group != loop,
-            controls.index(control) if control in controls else len(controls),
-            group,
-            chain.get("random_seed") or 0,
-            name,
+        return ChainRank(
+            depth=len(list(ancestors(settings, name))) if "start" in chain else 0,
+            no_model=chain.get("source", MODEL) != MODEL,
+            not_the_loop=group != loop,
+            control=controls.index(control) if control in controls else len(controls),
+            group=group,
+            random_seed=chain.get("random_seed") or 0,
+            name=name,
         )
 
     return sorted(chains, key=rank)
@@ -50,20 +64,25 @@ def roles(settings: Settings) -> dict[str, list[str]]:
     for name in names:
         kind = _kind(settings, name, names[0])
         if kind in ("main", "frozen", "random"):
-            groups.setdefault(kind, chains[name].get("repeat_of", name))
+            groups.setdefault(kind, _group(chains, name))
 
-    found: dict[str, list[str]] = {kind: [] for kind in groups}
+    found = {}
     for kind, group in groups.items():
-        for name in names:
-            if chains[name].get("repeat_of", name) == group:
-                found[kind].append(name)
-
+        found[kind] = [name for name in names if _group(chains, name) == group]
     return found
+
+
+def _group(chains: Settings, name: str) -> str:
+    """Return the chain that a chain is a repeat of, or the chain itself."""
+    group: str = chains[name].get("repeat_of", name)
+    return group
 
 
 def _kind(settings: Settings, name: str, first: str) -> str | None:
     if name == first:
         return "main"
-    chains = settings["chains"]
-    same_data = chains[name].get("dataset") == chains[first].get("dataset")
-    return role(settings, name, first) if same_data and "finetuning" in settings else None
+    dataset = settings["chains"][name].get("dataset")
+    dataset_of_first = settings["chains"][first].get("dataset")
+    if dataset != dataset_of_first or "finetuning" not in settings:
+        return None
+    return role(settings, name, first)

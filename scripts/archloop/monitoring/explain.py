@@ -85,7 +85,7 @@ TAIL_BYTES = 20_000
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedJob:
     """The last failure of one job, and how often it had failed."""
 
     rule: str
@@ -107,49 +107,61 @@ def explain(log: Path) -> list[str]:
     return lines
 
 
-def failures(text: str) -> list[Failure]:
+def failures(text: str) -> list[FailedJob]:
     """Return the jobs that failed and were not finished by a later attempt, in the order of the log."""
-    found: dict[str, Failure] = {}
+    found: dict[str, FailedJob] = {}
     for attempt in failed_attempts(text):
         # A job comes where its last attempt does.
         before = found.pop(attempt.job, None)
         if attempt.mended:
             continue
-        found[attempt.job] = Failure(
+        found[attempt.job] = FailedJob(
             rule=attempt.rule,
             attempts=before.attempts + 1 if before else 1,
             slurm=attempt.values.get("external_jobid"),
             message=attempt.values.get("message", ""),
             logs=[Path(name) for name in attempt.logs],
-            output=attempt.values.get("output", "").split(", ")[0],
+            output=_first(attempt.values.get("output", "")),
         )
     return list(found.values())
 
 
-def _describe(failure: Failure) -> list[str]:
+def _first(outputs: str) -> str:
+    """Return the first of some outputs, as Snakemake lists them."""
+    return outputs.split(", ")[0]
+
+
+def _describe(failure: FailedJob) -> list[str]:
     cause = _cause(failure)
     what, remedy = cause or UNKNOWN
-    where = f"SLURM job {failure.slurm}, " if failure.slurm else ""
-    often = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
-    lines = [f"failed: {failure.rule}, which makes {failure.output} ({where}{often}): {what}"]
+    attempts = "1 attempt" if failure.attempts == 1 else f"{failure.attempts} attempts"
+    if failure.slurm:
+        attempts = f"SLURM job {failure.slurm}, {attempts}"
+    job = f"{failure.rule}, which makes {failure.output} ({attempts})"
+
+    lines = [f"failed: {job}: {what}"]
     for path in failure.logs:
         if not path.is_file():
             continue
         lines.append(f"  log: {path}")
         if cause is None:
-            lines += [f"    {line}" for line in _tail(path).splitlines()[-LAST_LINES:]]
+            last_lines = _tail(path).splitlines()[-LAST_LINES:]
+            lines += [f"    {line}" for line in last_lines]
     return [*lines, f"  remedy: {remedy}"]
 
 
-def _cause(failure: Failure) -> tuple[str, str] | None:
+def _cause(failure: FailedJob) -> tuple[str, str] | None:
     """Return (what happened, what to do about it), None where no log says."""
-    text = "\n".join([*map(_tail, failure.logs), failure.message])
+    texts = [*map(_tail, failure.logs), failure.message]
+    text = "\n".join(texts)
+    less = _less_gpu_memory(failure.rule)
     for cause in CAUSES:
         found = list(re.finditer(cause.pattern, text, re.MULTILINE))
         if found:
-            what = cause.what.format(*found[-1].groups())
-            less = _less_gpu_memory(failure.rule)
-            return what, cause.remedy.format(rule=failure.rule, gpu_memory=less)
+            last = found[-1]
+            what = cause.what.format(*last.groups())
+            remedy = cause.remedy.format(rule=failure.rule, gpu_memory=less)
+            return what, remedy
     return None
 
 
@@ -167,8 +179,9 @@ def _less_gpu_memory(rule: str) -> str:
 
 def _tail(path: Path) -> str:
     try:
+        start = path.stat().st_size - TAIL_BYTES
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            file.seek(max(0, start))
             return file.read().decode(errors="replace")
     except OSError:
         return ""

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,25 +18,17 @@ from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import Cell, cells_with, evaluated, run_record
 from archloop.monitoring.chain_order import in_order, roles
-from archloop.monitoring.live_cycles import (
-    CUT,
-    DONE,
-    ENOUGH,
-    FAILED,
-    QUEUED,
-    RUNNING,
-    WAITING,
-    Cycle,
-    collapse,
-    cycles_by_chain,
-)
-from archloop.monitoring.live_jobs import Records, read_records
+from archloop.monitoring.job_states import job_states
+from archloop.monitoring.live_cycles import DONE, ENOUGH, LiveCycle, collapse, cycles_by_chain
+from archloop.monitoring.live_jobs import LiveRecords, read_records
 from archloop.monitoring.status import (
+    JobSeconds,
     durations,
     expected,
     recorded,
     seconds_left,
     settings_of,
+    unknown_stages,
 )
 from archloop.progress import duration
 from archloop.settings.chains import effective
@@ -45,26 +38,12 @@ ON_GPU = ("generate", "evaluate", "finetune")
 PACE_S = 6 * 3600
 SHORTEST_PACE_S = 60
 SILENCE_S = 2 * 3600
-# `logs/main/cycle-3/evaluate-1.log`
-LOG_PATH = re.compile(
-    r"(?:.*/)?logs/(?:(?P<chain>\w+)/)?(?:cycle-(?P<cycle>\d+)/)?(?P<stage>[a-z_]+?)"
-    r"(?:-(?P<shard>\d+))?\.log"
-)
 # `reused` of a judge's run record, and how near its end that stands.
 REUSED = re.compile(rb'\n "reused": (\d{1,9}),?\n')
 REUSED_WITHIN = 4096
 
 Settings = dict[str, Any]
-Chains = dict[str, list[Cycle]]
-
-
-class Key(NamedTuple):
-    """What names a job in the paths of its logs. shard: as text, empty where it has none."""
-
-    chain: str
-    cycle: int
-    stage: str
-    shard: str
+Chains = dict[str, list[LiveCycle]]
 
 
 class Judged(NamedTuple):
@@ -86,7 +65,7 @@ class Live:
 
     now: float
     results: Path
-    records: Records
+    records: LiveRecords
     jobs: Counter[str]
     chains: Chains
     yields: dict[str, dict[int, float]]
@@ -103,7 +82,7 @@ class Live:
 
     @property
     def finished(self) -> bool:
-        return bool(self.jobs) and set(self.jobs) == {DONE}
+        return self.jobs.keys() == {DONE}
 
 
 def gather(
@@ -120,24 +99,20 @@ def gather(
     """
     if now is None:
         now = time.time()
-    settings, records = settings_of(results), read_records(results)
+    settings = settings_of(results)
+    records = read_records(results)
     if ended:
         records = replace(records, at_work=False)
     if planned is None:
         planned = plan(results, settings)
-    states = _states(planned, results, logs, records)
+    states = job_states(planned, results, logs, records)
     chains = cycles_by_chain(results, in_order(settings), settings, planned, states)
 
     left = [job for job in planned if states[job] != DONE]
     seconds = durations(logs)
-    means = {job: expected(job, seconds) for job in left}
-    hours = _hours(logs)
     judged = _judged(planned, states, settings)
-    alarms = [
-        *_silence_alarm(results, left, judged, records, now),
-        *_record_alarms(records),
-        *_cycle_alarms(chains),
-    ]
+    hours = _hours(logs)
+    hours_planned = _hours_planned(hours, left, seconds)
 
     return Live(
         now=now,
@@ -147,76 +122,34 @@ def gather(
         chains=chains,
         yields=_yields(settings, chains),
         left=seconds_left(left, settings, seconds) if left else None,
-        unknown=sorted({job.stage for job, mean in means.items() if mean is None}),
+        unknown=unknown_stages(left, seconds),
         an_hour=_pace(judged, records, now),
         hours=hours,
-        hours_planned=_hours_planned(hours, means) if planned else None,
+        hours_planned=hours_planned if planned else None,
         device=_device(results),
         reused=_reused(results, chains),
         disk=_disk(results),
         reports=_reports(results),
-        alarms=alarms,
+        alarms=[
+            *_silence_alarm(results, left, judged, records, now),
+            *_record_alarms(records),
+            *_cycle_alarms(chains),
+        ],
     )
-
-
-def _states(planned: list[Job], results: Path, logs: Path, records: Records) -> dict[Job, str]:
-    """Return the state of every planned job."""
-    failed = {_key_of_log(failure.log) for failure in records.lost}
-    states = {}
-    for job in planned:
-        output = f"{results.resolve().name}/{job.path.relative_to(results).as_posix()}"
-        begun = records.marks.get(output)
-        if begun is not None and records.at_work is not False:
-            states[job] = RUNNING if _writes_log(log_of(job, logs), begun) else QUEUED
-        elif begun is not None:
-            states[job] = CUT
-        elif job.path.is_file():
-            states[job] = DONE
-        else:
-            states[job] = FAILED if _key(job) in failed else WAITING
-
-    return states
-
-
-def log_of(job: Job, logs: Path) -> Path:
-    """Return where a job writes its log."""
-    folder = Cell(job.chain, job.cycle).folder(logs)
-    shard = _key(job).shard
-    name = f"{job.stage}-{shard}" if shard else job.stage
-    return folder / f"{name}.log"
-
-
-def _writes_log(log: Path, begun: float) -> bool:
-    """Tell whether a job writes its log already; before that a cluster keeps it in its queue."""
-    try:
-        return log.stat().st_mtime >= begun
-    except OSError:
-        return False
-
-
-def _key(job: Job) -> Key:
-    shard = job.path.stem if job.path.stem.isdecimal() else ""
-    return Key(job.chain, job.cycle, job.stage, shard)
-
-
-def _key_of_log(log: str) -> Key | None:
-    """Return the key of the job that a log belongs to, None where it is no job's."""
-    found = LOG_PATH.fullmatch(log)
-    if not found:
-        return None
-    return Key(found["chain"] or "", int(found["cycle"] or 0), found["stage"], found["shard"] or "")
 
 
 def _judged(planned: list[Job], states: dict[Job, str], settings: Settings) -> list[Judged]:
     """Return what the shards judged, with as many candidates as the settings give each of them."""
     found = []
     for job in planned:
-        if job.stage != "evaluate" or states[job] != DONE or not job.cycle:
+        of_seed = not job.cycle
+        if job.stage != "evaluate" or of_seed or states[job] != DONE:
             continue
         size = effective(settings, "cycle", job.chain, job.cycle)
+        candidates = size["candidates"] / size["shards"]
         when = _modified(job.path)
         if when is not None:
-            found.append(Judged(when, size["candidates"] / size["shards"]))
+            found.append(Judged(when, candidates))
 
     return found
 
@@ -229,7 +162,7 @@ def _modified(path: Path) -> float | None:
         return None
 
 
-def _pace(judged: list[Judged], records: Records, now: float) -> float | None:
+def _pace(judged: list[Judged], records: LiveRecords, now: float) -> float | None:
     """Return the candidates judged an hour over the last six hours of the run.
 
     None where there were none, or in no time to speak of.
@@ -239,18 +172,21 @@ def _pace(judged: list[Judged], records: Records, now: float) -> float | None:
 
     times = [shard.when for shard in judged]
     end = now if records.at_work else max(times)
-    begin = max(end - PACE_S, records.started or min(times))
-    count = sum(shard.candidates for shard in judged if begin <= shard.when <= end)
+    started = records.started or min(times)
+    begin = max(end - PACE_S, started)
+    inside = [shard for shard in judged if begin <= shard.when <= end]
+    count = sum(shard.candidates for shard in inside)
     if not count or end - begin < SHORTEST_PACE_S:
         return None
     return 3600 * count / (end - begin)
 
 
 def _silence_alarm(
-    results: Path, left: list[Job], judged: list[Judged], records: Records, now: float
+    results: Path, left: list[Job], judged: list[Judged], records: LiveRecords, now: float
 ) -> Iterator[str]:
     """Yield a line where no verdict came for long, though there is something to judge."""
-    if not records.at_work or all(job.stage != "evaluate" for job in left):
+    stages_left = {job.stage for job in left}
+    if not records.at_work or "evaluate" not in stages_left:
         return
 
     times = [shard.when for shard in judged]
@@ -263,11 +199,12 @@ def _silence_alarm(
         if when is not None:
             times.append(when)
 
-    if times and now - max(times) > SILENCE_S:
-        yield f"No verdict for {duration(now - max(times))}."
+    silence = now - max(times, default=now)
+    if silence > SILENCE_S:
+        yield f"No verdict for {duration(silence)}."
 
 
-def _record_alarms(records: Records) -> Iterator[str]:
+def _record_alarms(records: LiveRecords) -> Iterator[str]:
     """Yield the losses that were no numbers, and how many jobs failed."""
     broken = []
     for failure in records.failures:
@@ -285,24 +222,29 @@ def _record_alarms(records: Records) -> Iterator[str]:
 def _cycle_alarms(chains: Chains) -> Iterator[str]:
     """Yield what is wrong with the last cycle of each chain that judged enough."""
     for name, cycles in chains.items():
-        judged = [cycle for cycle in cycles if cycle.counts and cycle.judged >= ENOUGH]
-        for words in collapse(judged) if judged else ():
-            yield f"{name}, cycle {judged[-1].number}: {words}."
+        counted = [cycle for cycle in cycles if cycle.counts]
+        judged = [cycle for cycle in counted if cycle.judged >= ENOUGH]
+        if not judged:
+            continue
+        last = judged[-1]
+        for words in collapse(judged):
+            yield f"{name}, cycle {last.number}: {words}."
 
 
 def _hours(logs: Path) -> dict[str, float]:
     """Return stage -> hours of all its jobs on record."""
     found: dict[str, float] = {}
     for (_, stage), seconds in recorded(logs).items():
-        found[stage] = found.get(stage, 0.0) + sum(seconds) / 3600
+        before = found.get(stage, 0.0)
+        found[stage] = before + sum(seconds) / 3600
     return found
 
 
-def _hours_planned(hours: dict[str, float], means: dict[Job, float | None]) -> float | None:
+def _hours_planned(hours: dict[str, float], left: list[Job], seconds: JobSeconds) -> float | None:
     """Return the hours of all jobs, those to come by their means; None where none is on record."""
     if not hours:
         return None
-    to_come = sum(filter(None, means.values()))
+    to_come = sum(expected(job, seconds) or 0.0 for job in left)
     return sum(hours.values()) + to_come / 3600
 
 
@@ -310,7 +252,8 @@ def _device(results: Path) -> str | None:
     """Return the device that the newest judge named."""
     newest, when = None, 0.0
     for cell in cells_with(results):
-        path = cell.folder(results) / run_record(evaluated(0))
+        record = run_record(evaluated(0))
+        path = cell.folder(results) / record
         modified = _modified(path)
         if modified is not None and modified > when:
             newest, when = path, modified
@@ -330,8 +273,9 @@ def _reused(results: Path, chains: Chains) -> tuple[int, int]:
         for cycle in cycles:
             if cycle.state != DONE or not cycle.judged:
                 continue
-            folder = Cell(name, cycle.number).folder(results) / "evaluated"
-            counts = _known(_reused_by(path) for path in folder.glob("*.run.json"))
+            folder = Cell(name, cycle.number).folder(results)
+            run_records = (folder / "evaluated").glob("*.run.json")
+            counts = _known(map(_reused_by, run_records))
             if counts:
                 reused += sum(counts)
                 total += cycle.judged
@@ -353,8 +297,9 @@ def _known(counts: Iterable[int | None]) -> list[int]:
 def _reused_by(path: Path) -> int | None:
     """Return `reused` of a judge's run record, found near its end: the rest is long."""
     try:
+        start = path.stat().st_size - REUSED_WITHIN
         with open(path, "rb") as opened:
-            opened.seek(max(0, path.stat().st_size - REUSED_WITHIN))
+            opened.seek(max(0, start))
             found = REUSED.search(opened.read())
     except OSError:
         return None
@@ -377,8 +322,8 @@ def _reports(results: Path) -> dict[Path, float]:
         if path.is_file():
             found[path] = path.stat().st_mtime
 
-    newest_first = sorted(found, key=lambda path: -found[path])
-    return {path: found[path] for path in newest_first}
+    newest_first = sorted(found.items(), key=itemgetter(1), reverse=True)
+    return dict(newest_first)
 
 
 def _yields(settings: Settings, chains: Chains) -> dict[str, dict[int, float]]:
@@ -392,7 +337,10 @@ def _yields(settings: Settings, chains: Chains) -> dict[str, dict[int, float]]:
                     share = 100 * cycle.counts["admitted"] / cycle.judged
                     of_cycle.setdefault(cycle.number, []).append(share)
 
+        line = {}
         for number, shares in sorted(of_cycle.items()):
-            found.setdefault(kind, {})[number] = sum(shares) / len(shares)
+            line[number] = sum(shares) / len(shares)
+        if line:
+            found[kind] = line
 
     return found

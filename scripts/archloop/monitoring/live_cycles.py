@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import SUMMARY, Cell
 from archloop.outcomes import NOT_VALID, OUTCOMES
-from archloop.settings.chains import cycles_of, effective
+from archloop.progress import percent
+from archloop.settings.chains import Settings, cycles_of, effective
 from archloop.settings.planned_files import Job
 
 DONE = "done"
@@ -28,8 +29,15 @@ ENOUGH = 20  # judged candidates, below which nothing raises an alarm
 FEW_VALID, ONE_REASON = 0.1, 0.4
 
 
+class StatedJob(NamedTuple):
+    """A job of a cycle: its stage and its state."""
+
+    stage: str
+    state: str
+
+
 @dataclass(frozen=True)
-class Cycle:
+class LiveCycle:
     """One box of a chain's strip: its state, the stage that it is at with what is done of it.
 
     counts: outcome -> candidates so far, empty where none is judged. one_graph: all its valid
@@ -46,51 +54,55 @@ class Cycle:
 
     @property
     def valid(self) -> int:
-        return self.judged - sum(self.counts.get(name, 0) for name in NOT_VALID)
+        failed = sum(self.counts.get(name, 0) for name in NOT_VALID)
+        return self.judged - failed
 
 
 def cycles_by_chain(
     results: Path,
     names: list[str],
-    settings: dict[str, Any],
+    settings: Settings,
     planned: list[Job],
     states: dict[Job, str],
-) -> dict[str, list[Cycle]]:
+) -> dict[str, list[LiveCycle]]:
     """Return chain -> its cycles, for the chains of these names.
 
     planned: all jobs. states: of each.
     """
-    of_cycle: dict[tuple[str, int], list[Job]] = {}
+    of_cycle: dict[Cell, list[StatedJob]] = {}
     for job in planned:
         if job.stage not in ("export", "report"):
-            of_cycle.setdefault((job.chain, job.cycle), []).append(job)
+            cell = Cell(job.chain, job.cycle)
+            stated = StatedJob(job.stage, states[job])
+            of_cycle.setdefault(cell, []).append(stated)
 
-    chains: dict[str, list[Cycle]] = {}
+    chains: dict[str, list[LiveCycle]] = {}
     for name in names:
         chains[name] = []
         for number in cycles_of(settings, name):
             candidates = 0
             if planned and number:
                 candidates = effective(settings, "cycle", name, number)["candidates"]
-            jobs = [(job, states[job]) for job in of_cycle.get((name, number), [])]
-            folder = Cell(name, number).folder(results)
-            chains[name].append(_cycle(folder, number, candidates, jobs))
+            cell = Cell(name, number)
+            jobs = of_cycle.get(cell, [])
+            cycle = _cycle(cell.folder(results), number, candidates, jobs)
+            chains[name].append(cycle)
 
     return chains
 
 
-def _cycle(folder: Path, number: int, candidates: int, jobs: list[tuple[Job, str]]) -> Cycle:
+def _cycle(folder: Path, number: int, candidates: int, jobs: list[StatedJob]) -> LiveCycle:
     """Return what there is to say of a cycle.
 
-    candidates: how many it is to have. jobs: its own, with their states.
+    candidates: how many it is to have. jobs: its own.
     """
-    states = Counter(state for _, state in jobs)
+    states = Counter(job.state for job in jobs)
     funnel = _funnel(folder / SUMMARY) if number else None
-    if funnel is not None and set(states) <= {DONE}:
+    if funnel is not None and states.keys() <= {DONE}:
         judged = sum(funnel.values())
-        return Cycle(number, DONE, counts=funnel, judged=judged, planned=judged)
-    if jobs and set(states) == {DONE}:
-        return Cycle(number, DONE)
+        return LiveCycle(number, DONE, counts=funnel, judged=judged, planned=judged)
+    if states.keys() == {DONE}:
+        return LiveCycle(number, DONE)
 
     state = WAITING
     for worse in (CUT, QUEUED, RUNNING, FAILED):
@@ -101,7 +113,7 @@ def _cycle(folder: Path, number: int, candidates: int, jobs: list[tuple[Job, str
     one_graph = False
     if number and (states[DONE] or not jobs):
         counts, one_graph = _judged(folder)
-    return Cycle(
+    return LiveCycle(
         number=number,
         state=state,
         stage=_stage(jobs, state, begun=states[DONE] > 0),
@@ -112,7 +124,7 @@ def _cycle(folder: Path, number: int, candidates: int, jobs: list[tuple[Job, str
     )
 
 
-def _stage(jobs: list[tuple[Job, str]], state: str, begun: bool) -> str:
+def _stage(jobs: list[StatedJob], state: str, begun: bool) -> str:
     """Return the stage that a cycle is at, with how many of its jobs are done.
 
     A cycle that waits is at none before any of its jobs is done.
@@ -121,12 +133,15 @@ def _stage(jobs: list[tuple[Job, str]], state: str, begun: bool) -> str:
         return ""
 
     of_stage: dict[str, list[str]] = {}
-    for job, of_job in jobs:
-        of_stage.setdefault(job.stage, []).append(of_job)
+    for job in jobs:
+        of_stage.setdefault(job.stage, []).append(job.state)
     for stage, states in of_stage.items():
-        if state in states:
-            done = f", {states.count(DONE)} of {len(states)}"
-            return stage + done if len(states) > 1 else stage
+        if state not in states:
+            continue
+        if len(states) == 1:
+            return stage
+        done = states.count(DONE)
+        return f"{stage}, {done} of {len(states)}"
 
     return ""
 
@@ -154,7 +169,9 @@ def _judged(folder: Path) -> tuple[dict[str, int], bool]:
             for record in read_json(path, "records")["records"]:
                 outcomes[str(record["outcome"])] += 1
                 if record["outcome"] == "trained":
-                    graphs[str((record.get("graph") or {}).get("digest"))] += 1
+                    graph = record.get("graph") or {}
+                    digest = graph.get("digest")
+                    graphs[str(digest)] += 1
         except (InputError, KeyError, TypeError, AttributeError):
             continue
 
@@ -162,44 +179,41 @@ def _judged(folder: Path) -> tuple[dict[str, int], bool]:
     return dict(outcomes), one_graph
 
 
-def collapse(judged: list[Cycle]) -> list[str]:
+def collapse(judged: list[LiveCycle]) -> list[str]:
     """Return what is wrong with the last of some cycles, in words."""
     *before, last = judged
     return list(_faults(last, before[-BEFORE:]))
 
 
-def _faults(last: Cycle, before: list[Cycle]) -> Iterator[str]:
+def _faults(last: LiveCycle, before: list[LiveCycle]) -> Iterator[str]:
     share = last.valid / last.judged
     usual = _mean_share(before, lambda cycle: cycle.valid)
     if share < FEW_VALID:
         yield f"{last.valid} of {last.judged} programs are valid"
     elif usual is not None and share < usual / 2:
-        yield f"{percent(share)} valid, against {percent(usual)} in the cycles before"
+        yield f"{percent(share, 0)} valid, against {percent(usual, 0)} in the cycles before"
 
     check = max(NOT_VALID, key=lambda name: last.counts.get(name, 0))
     count = last.counts.get(check, 0)
     if count > ONE_REASON * last.judged:
-        yield f"{percent(count / last.judged)} fail at one check, {check.replace('_', ' ')}"
+        name = check.replace("_", " ")
+        failing = percent(count / last.judged, 0)
+        yield f"{failing} fail at one check, {name}"
 
-    copies = last.counts.get("near_copy")
-    only_copies = last.state == DONE and last.valid > 0 and copies == last.valid
-    if last.one_graph or only_copies:
+    only_copies = 0 < last.valid == last.counts.get("near_copy")
+    if last.one_graph or (only_copies and last.state == DONE):
         yield "all valid programs are copies"
 
 
-def mean_of(before: list[Cycle], count: Callable[[Cycle], int]) -> str:
+def mean_of(before: list[LiveCycle], count: Callable[[LiveCycle], int]) -> str:
     """Return a share as the mean of the last finished cycles, in words; nothing where none is."""
     mean = _mean_share(before[-BEFORE:], count)
-    return "" if mean is None else percent(mean)
+    return percent(mean, 0, unknown="")
 
 
-def _mean_share(cycles: list[Cycle], count: Callable[[Cycle], int]) -> float | None:
+def _mean_share(cycles: list[LiveCycle], count: Callable[[LiveCycle], int]) -> float | None:
     """Return the mean share of what was judged in some cycles; None of none."""
     if not cycles:
         return None
-    return sum(count(cycle) / cycle.judged for cycle in cycles) / len(cycles)
-
-
-def percent(share: float) -> str:
-    """Return a share (0 to 1) in whole per cent."""
-    return f"{100 * share:.0f} %"
+    shares = [count(cycle) / cycle.judged for cycle in cycles]
+    return sum(shares) / len(shares)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from archloop.monitoring.live import ON_GPU, Live
-from archloop.monitoring.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING, percent
-from archloop.progress import duration
+from archloop.monitoring.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING
+from archloop.progress import duration, percent
 
 
 class Fact(NamedTuple):
@@ -43,11 +43,11 @@ def _known_facts(live: Live, path: Path) -> Iterator[Fact]:
         yield _hours_fact(live)
     reused, total = live.reused
     if total:
-        share = percent(reused / total)
+        share = percent(reused / total, digits=0)
         yield Fact("Answered from the store", share, f"{reused} of {total} judgements")
 
-    free, size = live.disk
-    yield Fact("Disk", f"{_gigabytes(free)} free", f"of {_gigabytes(size)}")
+    free, size = map(_gigabytes, live.disk)
+    yield Fact("Disk", f"{free} free", f"of {size}")
     if live.reports:
         yield _reports_fact(live, path)
 
@@ -56,30 +56,41 @@ def _jobs_fact(live: Live) -> Fact:
     jobs = live.jobs
     begun = []
     for state in (RUNNING, QUEUED, FAILED, CUT):
-        if jobs[state]:
-            begun.append(f"{jobs[state]} {state}")
+        count = jobs[state]
+        if count:
+            begun.append(f"{count} {state}")
     more = f"{jobs[WAITING]} to come"
     again = sum(failure.again for failure in live.records.failures)
     if again:
         more += f" · {again} tried again"
-    return Fact("Jobs", " · ".join(begun) or f"{jobs[DONE]} done", more)
+    if not begun:
+        begun = [f"{jobs[DONE]} done"]
+    return Fact("Jobs", " · ".join(begun), more)
 
 
 def _end_fact(live: Live, least_s: float, most_s: float) -> Fact:
-    unknown = f"; not counted: {', '.join(live.unknown)}" if live.unknown else ""
+    unknown = ""
+    if live.unknown:
+        stages = ", ".join(live.unknown)
+        unknown = f"; not counted: {stages}"
     if live.records.at_work is False:
         more = f"of work at least; no run is at it{unknown}"
         return Fact("End", f"{duration(least_s)} left", more)
-    least, most = moment(live.now + least_s), moment(live.now + most_s)
-    more = "local time" if least == most else f"to {most}, one job after another"
+    least = moment(live.now + least_s)
+    most = moment(live.now + most_s)
+    more = "local time"
+    if least != most:
+        more = f"to {most}, one job after another"
     return Fact("End", least, more + unknown)
 
 
 def _hours_fact(live: Live) -> Fact:
-    hours = f"{sum(live.hours.values()):.1f}"
+    so_far = sum(live.hours.values())
+    hours = f"{so_far:.1f}"
     if live.hours_planned:
         hours += f" of about {live.hours_planned:.1f}"
-    on_gpu = sum(live.hours.get(stage, 0.0) for stage in ON_GPU)
+    of_stages = [live.hours.get(stage, 0.0) for stage in ON_GPU]
+    on_gpu = sum(of_stages)
     where = f"{on_gpu:.1f} of them to write, judge, fine-tune"
     if live.device:
         where += f" ({escape(live.device)})"
@@ -90,8 +101,10 @@ def _reports_fact(live: Live, path: Path) -> Fact:
     links, ages = [], []
     for report, when in live.reports.items():
         kind = "report" if report.parent.name == "report" else "partial report"
-        links.append(f"<a href='{_relative(report, path)}'>the {kind}</a>")
-        ages.append(f"{duration(max(0, live.now - when))} old")
+        link = _relative(report, path)
+        links.append(f"<a href='{link}'>the {kind}</a>")
+        age = duration(max(0, live.now - when))
+        ages.append(f"{age} old")
 
     return Fact("Read", " · ".join(links), " · ".join(ages))
 
@@ -110,7 +123,8 @@ def _relative(target: Path, page: Path) -> str:
 
     It is relative where both lie in one folder, for the folder may be copied.
     """
-    target, folder = target.resolve(), page.resolve().parent
+    target = target.resolve()
+    folder = page.resolve().parent
     if target.is_relative_to(folder):
         return escape(target.relative_to(folder).as_posix())
     return escape(target.as_uri())

@@ -22,12 +22,13 @@ LONGEST_TAIL = 2**14  # bytes
 LONGEST_REASON = 300  # characters
 # What our logger puts before a message.
 LOGGED = re.compile(r"^\s*([\d-]{10} [\d:,]+ [A-Z]+ [\w.]+: )?(error: )?")
+TELLS_OF_AN_ERROR = re.compile(r"error|killed|cancelled", re.IGNORECASE)
 # A log that was written to so long after its job had failed is that of the next attempt.
 OVERWRITTEN_S = 30
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedAttempt:
     """One failed attempt of a job.
 
     job: its number in the log of Snakemake. log: the path of its own. again: another attempt
@@ -43,7 +44,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Records:
+class LiveRecords:
     """What is known of the newest run.
 
     at_work: None where this machine cannot know. marks: unfinished output -> when its job began.
@@ -52,21 +53,25 @@ class Records:
     at_work: bool | None
     started: float | None
     marks: dict[str, float]
-    failures: list[Failure]
+    failures: list[FailedAttempt]
 
     @property
-    def lost(self) -> list[Failure]:
+    def lost(self) -> list[FailedAttempt]:
         """The attempts that no other followed, nor mended."""
-        return [failure for failure in self.failures if not (failure.again or failure.mended)]
+        lost = []
+        for failure in self.failures:
+            if not failure.again and not failure.mended:
+                lost.append(failure)
+        return lost
 
 
-def read_records(results: Path) -> Records:
+def read_records(results: Path) -> LiveRecords:
     """Return what there is to read about the newest run; times in seconds since 1970."""
     folder = results.resolve().parent
     text = _newest_log(folder / FOLDER / "log")
     stamp = STAMP.search(text)
 
-    return Records(
+    return LiveRecords(
         at_work=_at_work(results, text),
         started=seconds(stamp[1]) if stamp else None,
         marks=_marks(folder),
@@ -79,7 +84,8 @@ def _at_work(results: Path, log: str) -> bool | None:
     if is_held(results / LOCK):
         return True
     host = re.search(r"^ *Host: (.*)$", log, re.MULTILINE)
-    if host and host[1].strip() == os.uname().nodename:
+    here = os.uname().nodename
+    if host and host[1].strip() == here:
         return False
     return None
 
@@ -94,14 +100,16 @@ def is_held(lock: Path, table: Path = Path("/proc/locks")) -> bool:
 
     # 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1315210 0 EOF
     for line in lines:
+        # An arrow marks a process that waits for the lock.
         held = " FLOCK " in line and "->" not in line
-        if held and any(part.endswith(f":{inode}") for part in line.split()[4:6]):
+        files = [part for part in line.split()[4:6] if part.endswith(f":{inode}")]
+        if held and files:
             return True
 
     return False
 
 
-def failures(text: str, folder: Path) -> list[Failure]:
+def failures(text: str, folder: Path) -> list[FailedAttempt]:
     """Return the failed attempts that a log of Snakemake tells of, in their order.
 
     folder: the one that Snakemake ran in, which paths of logs are seen from.
@@ -109,7 +117,7 @@ def failures(text: str, folder: Path) -> list[Failure]:
     return [_failure(attempt, folder) for attempt in failed_attempts(text)]
 
 
-def _failure(attempt: Attempt, folder: Path) -> Failure:
+def _failure(attempt: Attempt, folder: Path) -> FailedAttempt:
     reasons = []
     message = attempt.values.get("message", "None")
     if message not in ("", "None"):
@@ -122,11 +130,12 @@ def _failure(attempt: Attempt, folder: Path) -> Failure:
             reasons.append(error)
             break
 
-    return Failure(
+    reason = one_line("; ".join(reasons))
+    return FailedAttempt(
         job=attempt.job,
         rule=visible(attempt.rule),
         log=visible(attempt.logs[0]) if attempt.logs else "",
-        reason=visible(one_line("; ".join(reasons)))[:LONGEST_REASON],
+        reason=visible(reason)[:LONGEST_REASON],
         again=attempt.again,
         mended=attempt.mended,
     )
@@ -139,19 +148,26 @@ def _last_error(log: Path, failed: float | None) -> str:
     there is none.
     """
     try:
-        if failed is not None and log.stat().st_mtime > failed + OVERWRITTEN_S:
+        written = log.stat().st_mtime
+        if failed is not None and written > failed + OVERWRITTEN_S:
             return ""
-        lines = [line for line in _tail(log, LONGEST_TAIL).splitlines() if line.strip()]
+        text = _tail(log, LONGEST_TAIL)
     except OSError:
         return ""
 
-    errors = [line for line in lines if re.search(r"error|killed|cancelled", line, re.IGNORECASE)]
-    return LOGGED.sub("", (errors or lines or [""])[-1])
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    errors = [line for line in lines if TELLS_OF_AN_ERROR.search(line)]
+    last = errors[-1] if errors else lines[-1]
+    return LOGGED.sub("", last)
 
 
 def _newest_log(folder: Path) -> str:
     """Return the log of the newest run; other commands leave logs there too."""
-    for path in sorted(folder.glob("*.snakemake.log"), reverse=True)[:LOGS_LOOKED_AT]:
+    # Their names begin with the time.
+    newest_first = sorted(folder.glob("*.snakemake.log"), reverse=True)
+    for path in newest_first[:LOGS_LOOKED_AT]:
         try:
             text = _tail(path, LONGEST_LOG)
         except OSError:
@@ -165,7 +181,8 @@ def _newest_log(folder: Path) -> str:
 
 def _tail(path: Path, size: int) -> str:
     with open(path, "rb") as opened:
-        opened.seek(max(0, os.fstat(opened.fileno()).st_size - size))
+        start = os.fstat(opened.fileno()).st_size - size
+        opened.seek(max(0, start))
         return opened.read(size).decode("utf-8", errors="backslashreplace")
 
 

@@ -18,15 +18,17 @@ from archloop.monitoring.live_cycles import (
     FAILED,
     RUNNING,
     WAITING,
-    Cycle,
+    LiveCycle,
     mean_of,
-    percent,
 )
 from archloop.monitoring.live_facts import facts, moment
-from archloop.monitoring.live_jobs import Failure
+from archloop.monitoring.live_jobs import FailedAttempt
 from archloop.outcomes import NOT_VALID
+from archloop.progress import percent
 from archloop.settings.planned_files import Job
 
+# What the title says of a run, by what this machine knows of it.
+AT_WORK = {True: "at work", False: "not at work now", None: "unfinished"}
 NAME = "live.html"
 STYLE = PAGE / "live.css"
 REFRESH_S = 60
@@ -93,30 +95,40 @@ def page(live: Live, path: Path) -> str:
     path: where it will lie, which its links are seen from.
     """
     alarms = live.alarms[:ALARMS]
-    if len(live.alarms) > ALARMS:
-        alarms.append(f"And {len(live.alarms) - ALARMS} more.")
+    more = len(live.alarms) - ALARMS
+    if more > 0:
+        alarms.append(f"And {more} more.")
 
     # It is there without a script too, hidden: only the reader's clock can tell that it holds.
     old = (
         "<p class='alarms' id='old' hidden><strong>Nothing has written this page for two hours."
         "</strong></p>"
     )
-    loud = f"<ul class='alarms' role='alert'>{_items(alarms)}</ul>" if alarms else ""
-    main = f"<div>{_strips(live)}</div><div>{_under_way(live)}{_yields(live)}{_errors(live)}</div>"
-    over = "yes" if live.finished or live.records.at_work is False else "no"
-    title = f"{escape(live.results.resolve().parent.name)}: {_headline(live)}"
+    loud = ""
+    if alarms:
+        loud = f"<ul class='alarms' role='alert'>{_items(alarms)}</ul>"
+    cycles = "".join([_under_way(live), _yields(live), _errors(live)])
+    main = f"<div>{_strips(live)}</div><div>{cycles}</div>"
+    is_over = live.finished or live.records.at_work is False
+    over = "yes" if is_over else "no"
+    run = live.results.resolve().parent.name
+    title = f"{escape(run)}: {_headline(live)}"
+    style = STYLE.read_text(encoding="utf-8")
 
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         f"<meta http-equiv='refresh' content='{REFRESH_S}'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         "<link rel='icon' href='data:,'>"
-        f"<title>{title}</title>\n<style>{STYLE.read_text(encoding='utf-8')}</style></head>\n"
+        f"<title>{title}</title>\n<style>{style}</style></head>\n"
         f"<body data-written='{live.now:.0f}' data-over='{over}'>\n"
-        f"<header><h1>{title}</h1><span class='muted'>as of {moment(live.now)}<span id='age'></span>;"
+        f"<header><h1>{title}</h1>"
+        f"<span class='muted'>as of {moment(live.now)}<span id='age'></span>;"
         " written after each cycle, or by"
         " <code>python scripts/status.py --html results/live.html</code></span></header>\n"
-        f"{loud}{old}\n<dl>{facts(live, path)}</dl>\n<main>{main}</main>\n"
+        f"{loud}{old}\n"
+        f"<dl>{facts(live, path)}</dl>\n"
+        f"<main>{main}</main>\n"
         f"<script>{SCRIPT}</script>\n</body></html>\n"
     )
 
@@ -126,8 +138,9 @@ def _headline(live: Live) -> str:
         return "finished"
     if not live.jobs:
         return "nothing is known of what it is to do"
-    at_work = {True: "at work", False: "not at work now", None: "unfinished"}[live.records.at_work]
-    return f"{at_work}, {live.jobs[DONE]} of {sum(live.jobs.values())} jobs done"
+    at_work = AT_WORK[live.records.at_work]
+    total = live.jobs.total()
+    return f"{at_work}, {live.jobs[DONE]} of {total} jobs done"
 
 
 def _strips(live: Live) -> str:
@@ -145,42 +158,51 @@ def _strips(live: Live) -> str:
         "<p class='muted'>Filled: done. Framed: running. Dashed: in the queue, or cut off. Red with"
         " !: failed.</p>"
     )
-    table = f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
+    table = _table(head, rows)
     return f"<section><h2>Chains</h2>{table}{note}</section>"
 
 
-def _progress(cycles: list[Cycle]) -> str:
+def _table(head: str, rows: list[str]) -> str:
+    body = "".join(rows)
+    return f"<table>{head}<tbody>{body}</tbody></table>"
+
+
+def _progress(cycles: list[LiveCycle]) -> str:
     """Return how far a chain is, and what it is at."""
-    done = sum(cycle.state == DONE for cycle in cycles)
-    if done == len(cycles):
+    left = [cycle for cycle in cycles if cycle.state != DONE]
+    if not left:
         return "done"
 
-    begun = [
-        cycle for cycle in cycles if cycle.state != DONE and (cycle.state != WAITING or cycle.stage)
-    ]
+    begun = [cycle for cycle in left if cycle.state != WAITING or cycle.stage]
+    done = len(cycles) - len(left)
+    so_far = f"{done} of {len(cycles)} done"
     if not begun:
-        return f"{done} of {len(cycles)} done" if done else "waiting"
+        return so_far if done else "waiting"
 
     # What runs is said before what waits, though it be a later cycle: a control's cycles go side by
     # side.
     now = min(begun, key=lambda cycle: (cycle.state == WAITING, cycle.number))
     state = _state(now, brief=True)
-    return f"{done} of {len(cycles)} done; cycle {now.number}: {state}"
+    return f"{so_far}; cycle {now.number}: {state}"
 
 
-def _box(cycle: Cycle) -> str:
-    words = escape(f"cycle {cycle.number}: {_state(cycle)}")
+def _box(cycle: LiveCycle) -> str:
+    words = f"cycle {cycle.number}: {_state(cycle)}"
     mark = "!" if cycle.state == FAILED else ""
-    return f"<i class='{cycle.state}' title='{words}'>{mark}</i>"
+    return f"<i class='{cycle.state}' title='{escape(words)}'>{mark}</i>"
 
 
-def _state(cycle: Cycle, brief: bool = False) -> str:
+def _state(cycle: LiveCycle, brief: bool = False) -> str:
     stage, comma, rest = cycle.stage.partition(",")
-    words = WORDS.get(stage, stage.replace("_", " ")) + comma + rest
+    if not stage:
+        return "" if brief and cycle.state == RUNNING else cycle.state
+
+    name = WORDS.get(stage, stage.replace("_", " "))
+    words = f"{name}{comma}{rest}"
     if brief and cycle.state == RUNNING:
         return words
-    state = "next" if cycle.state == WAITING and words else cycle.state
-    return f"{state}, {words}" if words else state
+    state = "next" if cycle.state == WAITING else cycle.state
+    return f"{state}, {words}"
 
 
 def _under_way(live: Live) -> str:
@@ -189,7 +211,8 @@ def _under_way(live: Live) -> str:
     for name, cycles in live.chains.items():
         for index, cycle in enumerate(cycles):
             if cycle.state != DONE and cycle.counts:
-                before = [past for past in cycles[:index] if past.state == DONE and past.judged]
+                done = [past for past in cycles[:index] if past.state == DONE]
+                before = [past for past in done if past.judged]
                 rows.append(_funnel(name, cycle, before))
                 has_past = has_past or bool(before)
 
@@ -203,7 +226,7 @@ def _under_way(live: Live) -> str:
     if len(rows) > UNDER_WAY:
         more = f"<p class='muted'>and {len(rows) - UNDER_WAY} more chains</p>"
     head = _head(["chain", "cycle", "judged", "valid", "most fail at"])
-    table = f"<table>{head}<tbody>{''.join(rows[:UNDER_WAY])}</tbody></table>"
+    table = _table(head, rows[:UNDER_WAY])
     return f"<section><h2>{title}</h2>{table}{more}</section>"
 
 
@@ -217,7 +240,7 @@ def _head(names: list[str], hidden: str = "") -> str:
     return f"<thead><tr>{''.join(cells)}</tr></thead>"
 
 
-def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:
+def _funnel(name: str, cycle: LiveCycle, before: list[LiveCycle]) -> str:
     """Return the row of a cycle under way.
 
     In brackets is what the last three finished ones came to in the end.
@@ -227,11 +250,14 @@ def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:
     for count, check in sorted(counts, reverse=True)[:FAILS]:
         if count:
             usual = _in_brackets(before, _counter_of(check))
-            name_of_check, share = check.replace("_", " "), percent(count / cycle.judged)
+            name_of_check = check.replace("_", " ")
+            share = percent(count / cycle.judged, digits=0)
             failed.append(f"{name_of_check} {share}{usual}")
 
-    judged = f"{cycle.judged} of {cycle.planned}" if cycle.planned else str(cycle.judged)
-    valid = percent(cycle.valid / cycle.judged)
+    judged = str(cycle.judged)
+    if cycle.planned:
+        judged += f" of {cycle.planned}"
+    valid = percent(cycle.valid / cycle.judged, digits=0)
     cells = [
         str(cycle.number),
         judged,
@@ -243,11 +269,11 @@ def _funnel(name: str, cycle: Cycle, before: list[Cycle]) -> str:
     return f"<tr><th scope='row'>{escape(name)}</th><td>{row}</td></tr>"
 
 
-def _counter_of(check: str) -> Callable[[Cycle], int]:
+def _counter_of(check: str) -> Callable[[LiveCycle], int]:
     return lambda cycle: cycle.counts[check]
 
 
-def _in_brackets(before: list[Cycle], count: Callable[[Cycle], int]) -> str:
+def _in_brackets(before: list[LiveCycle], count: Callable[[LiveCycle], int]) -> str:
     words = mean_of(before, count)
     return f" ({words})" if words else ""
 
@@ -260,8 +286,10 @@ def _yields(live: Live) -> str:
     last, top = 1, 1.0
     newest = {}
     for role, line in live.yields.items():
-        last, top = max(last, *line), max(top, *line.values())
-        newest[role] = line[max(line)]
+        last_of_role = max(line)
+        newest[role] = line[last_of_role]
+        last = max(last, last_of_role)
+        top = max(top, max(line.values()))
 
     lines, words, label_y = [], [], -math.inf
     for role in sorted(newest, key=lambda role: _y(newest[role], top)):
@@ -269,14 +297,20 @@ def _yields(live: Live) -> str:
         label_y = max(_y(newest[role], top), label_y + LABEL_HEIGHT)
         points = []
         for cycle, share in live.yields[role].items():
+            # A run of one cycle has no width to divide.
             x = LEFT + (RIGHT - LEFT) * (cycle - 1) / max(1, last - 1)
-            points.append(f"{x:.1f} {_y(share, top):.1f}")
+            y = _y(share, top)
+            points.append(f"{x:.1f} {y:.1f}")
 
-        shape = f"M{'L'.join(points)}h3M456 {label_y:.1f}h24"
-        lines.append(f"<path d='{shape}' stroke-dasharray='{DASHES[role]}'/>")
+        line_up_to_label = "L".join(points)
+        shape = f"M{line_up_to_label}h3M456 {label_y:.1f}h24"
+        dash = DASHES[role]
+        lines.append(f"<path d='{shape}' stroke-dasharray='{dash}'/>")
         label = f"{role} {newest[role]:.0f}"
-        lines.append(f"<text x='486' y='{label_y + 4:.1f}'>{label}</text>")
-        words.append(f"{label} in cycle {max(live.yields[role])}")
+        base_line = label_y + 4
+        lines.append(f"<text x='486' y='{base_line:.1f}'>{label}</text>")
+        last_of_role = max(live.yields[role])
+        words.append(f"{label} in cycle {last_of_role}")
 
     label = f"Admitted of 100 generated: {'; '.join(words)}"
     picture = (
@@ -314,20 +348,23 @@ def _errors(live: Live) -> str:
     for failure in reversed(failures[-ERRORS:]):
         reason = failure.reason or "its log tells no reason, or the next attempt wrote over it"
         # Its texts are of logs, where anything may stand.
-        words = f"{failure.rule}, {_fate(failure)}: {reason}"
-        items.append(f"<li>{escape(words)} <code>{escape(failure.log)}</code></li>")
+        words = escape(f"{failure.rule}, {_fate(failure)}: {reason}")
+        log = escape(failure.log)
+        items.append(f"<li>{words} <code>{log}</code></li>")
 
     head = f"Failed attempts: {len(failures)}"
     if len(failures) > ERRORS:
         head += f"; the last {ERRORS}"
-    return f"<section><h2>{head}</h2><ul class='errors'>{''.join(items)}</ul></section>"
+    listed = "".join(items)
+    return f"<section><h2>{head}</h2><ul class='errors'>{listed}</ul></section>"
 
 
-def _fate(failure: Failure) -> str:
+def _fate(failure: FailedAttempt) -> str:
     if failure.mended:
         return "ended well later"
     return "tried again" if failure.again else "failed for good"
 
 
 def _items(lines: list[str]) -> str:
-    return "".join(f"<li>{escape(line)}</li>" for line in lines)
+    items = [f"<li>{escape(line)}</li>" for line in lines]
+    return "".join(items)

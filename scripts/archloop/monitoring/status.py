@@ -7,22 +7,31 @@ of its folder. Standard library only: it starts in a blink.
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from archloop import layout
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import SETTINGS_FILE, Cell, cells_with
 from archloop.outcomes import NOT_VALID, VALID
-from archloop.progress import duration
-from archloop.settings.chains import BASE, SEED, parent_of
+from archloop.progress import duration, percent
+from archloop.settings.chains import BASE, SEED, Settings, parent_of
 from archloop.settings.planned_files import Job, plan
 
 FEW_CHAINS = 4  # of more, only the last LAST_CYCLES each are shown
 LAST_CYCLES = 2
-Settings = dict[str, Any]
-# (chain, stage) -> seconds; the chain is "" for what belongs to none, or to all.
-Seconds = dict[tuple[str, str], float]
+UNKNOWN = "-"
+
+
+class ChainStage(NamedTuple):
+    """A stage of a chain's jobs; the chain is "" for what belongs to none, or to all."""
+
+    chain: str
+    stage: str
+
+
+JobSeconds = dict[tuple[str, str], float]  # ChainStage -> mean seconds of a job
+Slowest = dict[Cell, dict[str, float]]  # stage -> seconds of the slowest of its jobs left
 
 
 @dataclass(frozen=True)
@@ -56,17 +65,19 @@ def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
 
     lines = []
     for name, chain in chains.items():
-        shown = chain["cycles"] if len(chains) <= FEW_CHAINS else LAST_CYCLES
-        lines += _chain_lines(results, name, chain["cycles"], shown)
+        planned = chain["cycles"]
+        shown = planned if len(chains) <= FEW_CHAINS else LAST_CYCLES
+        lines += _chain_lines(results, name, planned, shown)
 
     if jobs is None:
         jobs = plan(results, settings)
     left = [job for job in jobs if not job.path.is_file()]
     if jobs:
-        done = len(jobs) - len(left)
-        lines.append(f"jobs: {done} of {len(jobs)} done, {len(left)} left")
+        total, to_do = len(jobs), len(left)
+        lines.append(f"jobs: {total - to_do} of {total} done, {to_do} left")
     if left:
-        lines.append(f"time left: {time_left(left, settings, durations(logs))}")
+        text = time_left(left, settings, durations(logs))
+        lines.append(f"time left: {text}")
 
     report = results / layout.REPORT
     if report.is_file():
@@ -74,32 +85,37 @@ def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
     return "\n".join(lines)
 
 
-def recorded(logs: Path) -> dict[tuple[str, str], list[float]]:
-    """Return the seconds of the jobs on record by (chain, stage)."""
-    found: dict[tuple[str, str], list[float]] = {}
+def recorded(logs: Path) -> dict[ChainStage, list[float]]:
+    """Return the seconds of the jobs on record."""
+    found: dict[ChainStage, list[float]] = {}
     for path in logs.glob("**/*.tsv"):
         seconds = _seconds(path)
-        if seconds is not None:
-            chain = path.relative_to(logs).parts[0] if path.parent != logs else ""
-            found.setdefault((chain, path.stem.split("-")[0]), []).append(seconds)
+        if seconds is None:
+            continue
+        chain = ""
+        if path.parent != logs:
+            chain = path.relative_to(logs).parts[0]
+        stage, _, _ = path.stem.partition("-")
+        found.setdefault(ChainStage(chain, stage), []).append(seconds)
 
     return found
 
 
-def durations(logs: Path) -> Seconds:
+def durations(logs: Path) -> JobSeconds:
     """Return the mean seconds of the jobs on record, by chain, and over the cycles of all chains."""
     found = recorded(logs)
     for (chain, stage), values in list(found.items()):
         if chain not in ("", SEED):
-            found["", stage] = found.get(("", stage), []) + values
+            of_all = ChainStage("", stage)
+            found[of_all] = found.get(of_all, []) + values
 
-    means = {}
+    means: JobSeconds = {}
     for key, values in found.items():
         means[key] = sum(values) / len(values)
     return means
 
 
-def time_left(left: list[Job], settings: Settings, seconds: Seconds) -> str:
+def time_left(left: list[Job], settings: Settings, seconds: JobSeconds) -> str:
     """Return the time left in words: with all jobs side by side that can be, to one after another.
 
     What no job on record tells is counted as nothing and named.
@@ -112,47 +128,63 @@ def time_left(left: list[Job], settings: Settings, seconds: Seconds) -> str:
     text = least
     if least != most:
         text = f"{least} to {most} (shards and chains side by side, to one job after another)"
-    unknown = sorted({job.stage for job in left if expected(job, seconds) is None})
+    unknown = unknown_stages(left, seconds)
     if unknown:
         text += f"; more for {', '.join(unknown)}, of which no job has ended yet"
     return text
 
 
+def unknown_stages(left: list[Job], seconds: JobSeconds) -> list[str]:
+    """Return the stages of the jobs left that no job on record tells the duration of."""
+    unknown = set()
+    for job in left:
+        if expected(job, seconds) is None:
+            unknown.add(job.stage)
+    return sorted(unknown)
+
+
 def seconds_left(
-    left: list[Job], settings: Settings, seconds: Seconds
+    left: list[Job], settings: Settings, seconds: JobSeconds
 ) -> tuple[float, float] | None:
     """Return (least, most) seconds of the jobs left: side by side, one after another.
 
     None where nothing tells.
     """
-    if all(expected(job, seconds) in (None, 0) for job in left):
-        return None
-
-    slowest: dict[tuple[str, int], dict[str, float]] = {}
+    slowest: Slowest = {}
     in_all = 0.0
     for job in left:
         of_job = expected(job, seconds) or 0.0
-        stages = slowest.setdefault((job.chain, job.cycle), {})
-        stages[job.stage] = max(stages.get(job.stage, 0.0), of_job)
+        stages = slowest.setdefault(Cell(job.chain, job.cycle), {})
+        before = stages.get(job.stage, 0.0)
+        stages[job.stage] = max(before, of_job)
         in_all += of_job
 
+    if not in_all:
+        return None
     ends = [_seconds_to_end(name, settings, slowest) for name in settings["chains"]]
-    report = sum(slowest.get(("", 0), {}).values())  # it waits for every chain
+    # The report belongs to no chain and waits for each.
+    report = _seconds_of(Cell("", 0), slowest)
     return max(ends, default=0.0) + report, in_all
 
 
-def expected(job: Job, seconds: Seconds) -> float | None:
+def expected(job: Job, seconds: JobSeconds) -> float | None:
     """Return the mean seconds of jobs like this one, of its own chain where there are any.
 
     None where none has ended.
     """
-    return seconds.get((job.chain, job.stage), seconds.get(("", job.stage)))
+    of_chain = seconds.get(ChainStage(job.chain, job.stage))
+    return seconds.get(ChainStage("", job.stage)) if of_chain is None else of_chain
+
+
+def _seconds_of(cell: Cell, slowest: Slowest) -> float:
+    """Return the seconds of a cycle's stages one after another, the jobs of each side by side."""
+    return sum(slowest.get(cell, {}).values())
 
 
 def _seconds_to_end(
     chain: str,
     settings: Settings,
-    slowest: dict[tuple[str, int], dict[str, float]],
+    slowest: Slowest,
     last: int | None = None,
 ) -> float:
     """Return the seconds until a chain has ended, or its cycle `last`, with what it starts from."""
@@ -160,7 +192,7 @@ def _seconds_to_end(
         last = settings["chains"][chain].get("cycles", 0)
     own = 0.0
     for cycle in range(last + 1):
-        own += sum(slowest.get((chain, cycle), {}).values())
+        own += _seconds_of(Cell(chain, cycle), slowest)
     if chain == SEED:
         return own
 
@@ -175,7 +207,9 @@ def settings_of(results: Path) -> Settings:
     if (results / SETTINGS_FILE).is_file():
         return read_json(results / SETTINGS_FILE, "chains")
     # The last cell of a chain is that of its last cycle.
-    chains = {cell.chain: {"cycles": cell.cycle} for cell in cells_with(results)}
+    chains = {}
+    for cell in cells_with(results):
+        chains[cell.chain] = {"cycles": cell.cycle}
     return {"chains": chains}
 
 
@@ -192,20 +226,23 @@ def _chain_lines(results: Path, name: str, planned: int, most: int) -> list[str]
             lines.append(_under_way(cycle, path))
 
     head = f"chain {name}: {finished} of {planned} cycles finished"
-    return [head, "", *_table(lines[-most:]), ""] if lines else [head]
+    if not lines:
+        return [head]
+    return [head, "", *_table(lines[-most:]), ""]
 
 
 def _finished(path: Path) -> CycleLine:
     summary = read_json(path, "cycle", "candidates", "funnel", "accuracy", "valid")
     valid, accuracy = summary["valid"], summary["accuracy"]
+    share = _percent(valid["share"])
 
     return CycleLine(
         cycle=str(summary["cycle"]),
         candidates=summary["candidates"],
         outcomes=summary["funnel"],
-        valid=f"{valid['count']} ({percent(valid['share'])})",
-        mean=percent(accuracy["mean"]),
-        best=percent(accuracy["best"]),
+        valid=f"{valid['count']} ({share})",
+        mean=_percent(accuracy["mean"]),
+        best=_percent(accuracy["best"]),
     )
 
 
@@ -226,17 +263,25 @@ def _under_way(cycle: int, folder: Path) -> CycleLine:
             generated += sum(1 for _ in opened)
 
     counts = Counter(record["outcome"] for record in records)
-    scores = [record["accuracy"] for record in records if record.get("accuracy") is not None]
+    accuracies = [record.get("accuracy") for record in records]
+    scores = [accuracy for accuracy in accuracies if accuracy is not None]
     mean = sum(scores) / len(scores) if scores else None
+    valid = ""
+    if records:
+        valid = f"{counts['trained']} of {len(records)}"
 
     return CycleLine(
         cycle=f"{cycle} under way",
         candidates=generated,
         outcomes={outcome: counts[outcome] for outcome in NOT_VALID},
-        valid=f"{counts['trained']} of {len(records)}" if records else "",
-        mean=percent(mean),
-        best=percent(max(scores, default=None)),
+        valid=valid,
+        mean=_percent(mean),
+        best=_percent(max(scores, default=None)),
     )
+
+
+def _percent(share: float | None) -> str:
+    return percent(share, unknown=UNKNOWN)
 
 
 def _table(lines: list[CycleLine]) -> list[str]:
@@ -250,22 +295,20 @@ def _table(lines: list[CycleLine]) -> list[str]:
 
     for line in lines:
         rows.append([line.cell(column) for column in header])
-    widths = [max(map(len, cells)) for cells in zip(*rows)]
+    columns = zip(*rows)
+    widths = [max(map(len, column)) for column in columns]
 
     table = []
     for row in rows:
-        table.append("  " + "  ".join(map(str.rjust, row, widths)))
+        cells = map(str.rjust, row, widths)
+        table.append("  " + "  ".join(cells))
     return table
 
 
 def _seconds(path: Path) -> float | None:
     """Return the seconds of a benchmark that Snakemake wrote; None for one that is not whole."""
     try:
-        return float(path.read_text(encoding="utf-8").splitlines()[1].split("\t")[0])
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return float(lines[1].split("\t")[0])
     except (OSError, ValueError, IndexError):
         return None
-
-
-def percent(share: float | None) -> str:
-    """Return a share (0 to 1) in per cent with one decimal, `-` for None."""
-    return "-" if share is None else f"{100 * share:.1f} %"

@@ -44,6 +44,10 @@ NEUTRAL = {"add": 0, "sub": 0, "mul": 1, "div": 1}
 REDUCTIONS = {"mean", "sum", "amax", "amin"}
 
 
+# What a node stands for among those that are kept: a source, or (index, None) for all its outputs.
+Kept = tuple[int, int | None]
+
+
 class Fingerprint(TypedDict):
     """What a network computes.
 
@@ -76,13 +80,19 @@ def fingerprint(model: torch.nn.Module, in_shape: tuple[int, ...]) -> Fingerprin
         random.setstate(state)
 
     listed = _canonical(nodes, output)
-    text = json.dumps([VERSION, listed], separators=(",", ":"), sort_keys=True)
+    operations = [node for node in listed if not node[0].startswith("=")]
     return {
-        "digest": hashlib.sha256(text.encode()).hexdigest(),
+        "digest": _digest([VERSION, listed]),
         "method": "trace",
-        "operations": sum(not node[0].startswith("=") for node in listed),
+        "operations": len(operations),
         "nodes": listed[:MAXIMUM_NODES_LISTED],
     }
+
+
+def _digest(parts: list[Any]) -> str:
+    """Return the sha256, in hexadecimal, of plain data, lists that hold no dictionaries."""
+    text = json.dumps(parts, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _canonical(nodes: list[Node], output: Source) -> list[list[Any]]:
@@ -108,7 +118,8 @@ def _canonical(nodes: list[Node], output: Source) -> list[list[Any]]:
         listed.append(_listed(node, indices))
 
     if root_output:
-        listed.append(["=output", [], [[indices[root], root_output]], []])
+        source = [indices[root], root_output]
+        listed.append(["=output", [], [source], []])
     return listed
 
 
@@ -116,8 +127,10 @@ def _listed(node: Node, indices: dict[int, int]) -> list[Any]:
     """Return a node as the fingerprint lists it, its inputs by their indices there."""
     inputs: list[Any] = []
     for source, output in node.inputs:
-        inputs.append([indices[source], output] if output else indices[source])
-    shape = node.shapes[0] if len(node.shapes) == 1 else node.shapes
+        index = indices[source]
+        inputs.append([index, output] if output else index)
+    several = len(node.shapes) != 1
+    shape = node.shapes if several else node.shapes[0]
     return [node.operation, node.settings, inputs, shape]
 
 
@@ -126,17 +139,17 @@ def _with_sorted_inputs(nodes: list[Node]) -> list[Node]:
     digests: list[str] = []
     result = []
     for node in nodes:
-        parts = [[digests[source], output] for source, output in node.inputs]
-        if _commutes(node):
-            order = sorted(range(2), key=parts.__getitem__)
-            parts = [parts[index] for index in order]
-            node = node._replace(inputs=[node.inputs[index] for index in order])
+        inputs = node.inputs
+        parts: list[list[Any]] = []
+        for source, output in inputs:
+            parts.append([digests[source], output])
+        if _commutes(node) and parts[1] < parts[0]:
+            inputs = inputs[::-1]
+            parts.reverse()
 
-        result.append(node)
-        text = json.dumps(
-            [node.operation, node.settings, parts, node.shapes], separators=(",", ":")
-        )
-        digests.append(hashlib.sha256(text.encode()).hexdigest())
+        result.append(node._replace(inputs=inputs))
+        digest = _digest([node.operation, node.settings, parts, node.shapes])
+        digests.append(digest)
 
     return result
 
@@ -145,7 +158,8 @@ def _commutes(node: Node) -> bool:
     """Say whether a node gives the same with its inputs swapped; `alpha` scales the second."""
     if node.operation not in COMMUTATIVE or len(node.inputs) != 2:
         return False
-    return all(name != "alpha" for name, _ in node.settings)
+    names = [name for name, _ in node.settings]
+    return "alpha" not in names
 
 
 def _simplified(nodes: list[Node], output: Source) -> tuple[list[Node], Source]:
@@ -167,25 +181,32 @@ class _Simplifier:
 
     def __init__(self) -> None:
         self.kept: list[Node] = []
-        self.stands_for: list[tuple[int, int | None]] = []
+        self.stands_for: list[Kept] = []
 
     def resolve(self, source: Source) -> Source:
         """Return a source among the nodes that were added as one among the kept ones."""
-        index, output = self.stands_for[source[0]]
-        return index, source[1] if output is None else output
+        added, own_output = source
+        index, output = self.stands_for[added]
+        return index, own_output if output is None else output
 
     def add(self, node: Node) -> None:
         """Keep a node, or what is left of it."""
-        node = node._replace(inputs=[self.resolve(source) for source in node.inputs])
-        before = self._shape(node.inputs[0]) if len(node.inputs) == 1 else None
+        inputs = list(map(self.resolve, node.inputs))
+        self.stands_for.append(self._kept_of(node._replace(inputs=inputs)))
+
+    def _kept_of(self, node: Node) -> Kept:
+        """Keep what is left of a node whose inputs are kept ones; return what it stands for."""
+        before = None
+        if len(node.inputs) == 1:
+            before = self._shape(node.inputs[0])
         if before is not None and _changes_nothing(node, before):
-            self.stands_for.append(node.inputs[0])
-        elif node.operation == "view":
-            self.stands_for.append(self._view(node.inputs[0], node.shapes))
-        elif before and node.operation in REDUCTIONS and _dimensions(node) is not None:
-            self.stands_for.append(self._reduction(node, before))
-        else:
-            self.stands_for.append(self._keep(node))
+            return node.inputs[0]
+        if node.operation == "view":
+            return self._view(node.inputs[0], node.shapes)
+        reduces = node.operation in REDUCTIONS and _dimensions(node) is not None
+        if before and reduces:
+            return self._reduction(node, before)
+        return self._keep(node)
 
     def _keep(self, node: Node) -> tuple[int, None]:
         self.kept.append(node)
@@ -195,23 +216,26 @@ class _Simplifier:
         index, output = source
         return self.kept[index].shapes[output]
 
-    def _view(self, source: Source, shapes: list[Shape]) -> tuple[int, int | None]:
+    def _view(self, source: Source, shapes: list[Shape]) -> Kept:
         """Keep a view of what a view looks at, unless that has the shape already."""
         index, _ = source
         if self.kept[index].operation == "view":
             source = self.kept[index].inputs[0]
         return self._reshaped(source, shapes)
 
-    def _reshaped(self, source: Source, shapes: list[Shape]) -> tuple[int, int | None]:
+    def _reshaped(self, source: Source, shapes: list[Shape]) -> Kept:
         if self._shape(source) == shapes[0]:
             return source
         # Its shape says all of a view.
         return self._keep(Node("view", [], [source], shapes))
 
-    def _reduction(self, node: Node, before: Shape) -> tuple[int, int | None]:
+    def _reduction(self, node: Node, before: Shape) -> Kept:
         """Keep a reduction that drops its dimensions and, where it kept them, a view after it."""
-        axes = sorted(axis % len(before) for axis in _dimensions(node) or [])
-        reduced = node._replace(settings=[["self", "@"], ["dim", axes]])
+        dimensions = _dimensions(node) or []
+        # -1 and 3 are one axis of four.
+        axes = sorted(axis % len(before) for axis in dimensions)
+        settings: list[Any] = [["self", "@"], ["dim", axes]]
+        reduced = node._replace(settings=settings)
         if not dict(node.settings).get("keepdim"):
             return self._keep(reduced)
         shape = [size for axis, size in enumerate(before) if axis not in axes]
@@ -221,12 +245,14 @@ class _Simplifier:
 
 def _changes_nothing(node: Node, before: Shape) -> bool:
     """Say whether a node gives back its input, whose shape is `before`."""
-    if len(node.shapes) != 1 or node.shapes[0] != before:
+    if node.shapes != [before]:
         return False
     if node.operation in COPIES:
         return True
-    neutral = NEUTRAL.get(node.operation)
-    return neutral is not None and node.settings == [["self", "@"], ["other", neutral]]
+    if node.operation not in NEUTRAL:
+        return False
+    neutral = NEUTRAL[node.operation]
+    return node.settings == [["self", "@"], ["other", neutral]]
 
 
 def _dimensions(node: Node) -> list[int] | None:

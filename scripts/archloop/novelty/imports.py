@@ -36,12 +36,15 @@ def bindings(statement: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
     `from torch import nn as n` binds n to torch.nn, `import torch.nn` binds torch to torch.
     """
-    keyword = statement.index("import") if "import" in statement else len(statement)
+    keyword = len(statement)
+    if "import" in statement:
+        keyword = statement.index("import")
     module = "".join(statement[1:keyword])
+    items = statement[keyword + 1 :]
 
     bound: list[tuple[str, str]] = []
     item: list[str] = []
-    for token in (*statement[keyword + 1 :], ","):
+    for token in (*items, ","):
         if token in ("(", ")", "\n", ";"):
             continue
         if token != ",":
@@ -58,27 +61,31 @@ def bindings(statement: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 def _binding(item: list[str], module: str) -> tuple[str, str]:
     """Return (name, origin) of one item of an import statement; a fragment's name is none."""
+    if not item:
+        return "", f"{module}." if module else ""
     renamed = len(item) > 2 and item[-2] == "as"
-    if renamed:
-        path, name = item[:-2], item[-1]
-    else:
-        path, name = item, item[0] if item else ""
+    name = item[-1] if renamed else item[0]
+    path = "".join(item[:-2] if renamed else item)
 
     if module:
-        return name, f"{module}." + "".join(path)
+        return name, f"{module}.{path}"
     # `import a.b` binds a alone, `import a.b as c` what is below it.
-    return name, "".join(path) if renamed else name
+    return name, path if renamed else name
 
 
 def pieces(origin: str) -> list[str]:
     """Return the tokens that stand for an origin: the longest of MODULES, then names below it."""
-    first = "." if origin.startswith(".") else origin.partition(".")[0]
+    first = "."
+    if not origin.startswith("."):
+        first = origin.partition(".")[0]
     for name in MODULES:
-        if (origin == name or origin.startswith(name + ".")) and len(name) > len(first):
+        is_inside = f"{origin}.".startswith(f"{name}.")
+        if is_inside and len(name) > len(first):
             first = name
 
     tokens = [first]
-    for part in origin[len(first) :].split(".", MAXIMUM_PIECES):
+    below = origin.removeprefix(first)
+    for part in below.split(".", MAXIMUM_PIECES):
         if part:
             tokens += [".", part]
 

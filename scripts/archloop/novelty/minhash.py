@@ -24,6 +24,7 @@ SCHEME = {
     "tokens": 3,
 }
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+LARGEST_HASH = np.iinfo(np.uint32).max
 # Shingles of one program that are permuted at once: it bounds the memory.
 SIGNED_AT_ONCE = 16_384
 
@@ -41,8 +42,10 @@ def shingles(programs: Sequence[str], size: int) -> Iterator[np.ndarray]:
 
         rolled = _mix64(_polynomials(hashes, size))
         starts = np.cumsum(counts) - counts
-        for start, count in zip(starts, counts):
-            yield rolled[start : start + count - size + 1]
+        # A window that begins later would reach into the next program.
+        ends = starts + counts - size + 1
+        for start, end in zip(starts, ends):
+            yield rolled[start:end]
 
 
 def shingle_sets(programs: Sequence[str], size: int) -> Iterator[np.ndarray]:
@@ -53,9 +56,12 @@ def shingle_sets(programs: Sequence[str], size: int) -> Iterator[np.ndarray]:
 
 def jaccard(one: np.ndarray, two: np.ndarray) -> float:
     """Return |intersection| / |union| of two sorted sets of shingles."""
-    nearest = np.minimum(np.searchsorted(two, one), len(two) - 1)
+    # Where it stands in `two` if it is there; what is larger than all stands after the last.
+    positions = np.searchsorted(two, one)
+    nearest = np.minimum(positions, len(two) - 1)
     common = int(np.count_nonzero(two[nearest] == one))
-    return common / (len(one) + len(two) - common)
+    union = len(one) + len(two) - common
+    return common / union
 
 
 def signatures(programs: Sequence[str], size: int) -> np.ndarray:
@@ -66,10 +72,11 @@ def signatures(programs: Sequence[str], size: int) -> np.ndarray:
     factors, summands = permutations()
     signed = np.empty((len(programs), PERMUTATIONS), np.uint32)
     for row, hashes in enumerate(shingles(programs, size)):
-        least = np.full(PERMUTATIONS, np.iinfo(np.uint32).max, np.uint32)
-        for start in range(0, len(hashes), SIGNED_AT_ONCE):
-            upper = hashes[start : start + SIGNED_AT_ONCE] >> np.uint64(32)
-            permuted = factors[:, None] * _mix32(upper.astype(np.uint32))
+        least = np.full(PERMUTATIONS, LARGEST_HASH, np.uint32)
+        upper = (hashes >> np.uint64(32)).astype(np.uint32)
+        for start in range(0, len(upper), SIGNED_AT_ONCE):
+            mixed = _mix32(upper[start : start + SIGNED_AT_ONCE])
+            permuted = factors[:, None] * mixed
             permuted += summands[:, None]
             np.minimum(least, permuted.min(axis=1), out=least)
 
@@ -95,20 +102,25 @@ def _filled_up(
 
     Returns (hashes of the tokens, how many each program has).
     """
-    short = np.repeat(np.arange(len(counts)), np.maximum(size - counts, 0))
+    lacking = np.maximum(size - counts, 0)
+    short = np.repeat(np.arange(len(counts)), lacking)
     if not len(short):
         return hashes, counts
-    hashes = np.concatenate([hashes, np.zeros(len(short), np.uint64)])
+    blanks = np.zeros(len(short), np.uint64)
+    filled = np.concatenate([hashes, blanks])
+    # Stable, so the blanks of a program come after its tokens.
     order = np.argsort(np.concatenate([owners, short]), kind="stable")
-    return hashes[order], np.maximum(counts, size)
+    return filled[order], np.maximum(counts, size)
 
 
 def _polynomials(hashes: np.ndarray, size: int) -> np.ndarray:
     """Return the polynomial of each run of `size` hashes, modulo 2**64."""
-    values = np.zeros(len(hashes) - size + 1, np.uint64)
+    count = len(hashes) - size + 1
+    values = np.zeros(count, np.uint64)
     for offset in range(size):
+        # numpy's unsigned integers wrap around, which is the modulus.
         values *= MULTIPLIER
-        values += hashes[offset : offset + len(values)]
+        values += hashes[offset : offset + count]
     return values
 
 

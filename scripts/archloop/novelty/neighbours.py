@@ -44,7 +44,9 @@ class Programs:
 
 
 NO_PROGRAMS = Programs(
-    pl.Series(dtype=pl.String), pl.Series(dtype=pl.String), pl.Series(dtype=pl.Binary)
+    ids=pl.Series(dtype=pl.String),
+    texts=pl.Series(dtype=pl.String),
+    signatures=pl.Series(dtype=pl.Binary),
 )
 
 
@@ -74,7 +76,8 @@ def neighbours(
     for signature in signature_matrix(programs.signatures):
         upper = count_matches(known_low, signature)
         close = np.flatnonzero(upper >= least)
-        passed.append(close[_exact_matches(known, close, signature) >= least])
+        matches = _exact_matches(known, close, signature)
+        passed.append(close[matches >= least])
         best.append(_best_estimate(known, upper, signature))
 
     compared = _compare(programs, known, passed, shingle_tokens)
@@ -86,7 +89,8 @@ def neighbours(
 
 def with_signatures(ids: list[str], texts: list[str], shingle_tokens: int) -> Programs:
     """Return programs with their signatures, computed in bulk."""
-    packed = [row.tobytes() for row in signatures(texts, shingle_tokens).astype("<u4")]
+    signed = signatures(texts, shingle_tokens).astype("<u4")
+    packed = [row.tobytes() for row in signed]
     return Programs(
         pl.Series(ids, dtype=pl.String),
         pl.Series(texts, dtype=pl.String),
@@ -109,7 +113,8 @@ def known_programs(corpus: pl.DataFrame, shingle_tokens: int) -> Programs:
         shingle_tokens,
     )
 
-    return with_signatures(corpus["id"].to_list(), corpus["program"].to_list(), shingle_tokens)
+    ids, texts = corpus["id"].to_list(), corpus["program"].to_list()
+    return with_signatures(ids, texts, shingle_tokens)
 
 
 def miss_rate(similarity: float, least: int, permutations: int = PERMUTATIONS) -> float:
@@ -121,7 +126,9 @@ def miss_rate(similarity: float, least: int, permutations: int = PERMUTATIONS) -
     terms = []
     for count in range(least):
         ways = math.comb(permutations, count)
-        terms.append(ways * similarity**count * (1 - similarity) ** (permutations - count))
+        agree = similarity**count
+        differ = (1 - similarity) ** (permutations - count)
+        terms.append(ways * agree * differ)
 
     return math.fsum(terms)
 
@@ -132,10 +139,10 @@ def least_matches(threshold: float, permutations: int = PERMUTATIONS) -> int:
 
     It is the largest number that misses a pair at the threshold with at most MISS_RATE.
     """
-    least = 0
-    while least < permutations and miss_rate(threshold, least + 1, permutations) <= MISS_RATE:
-        least += 1
-    return least
+    for least in range(permutations):
+        if miss_rate(threshold, least + 1, permutations) > MISS_RATE:
+            return least
+    return permutations
 
 
 def low_bytes(packed: pl.Series) -> np.ndarray:
@@ -146,7 +153,8 @@ def low_bytes(packed: pl.Series) -> np.ndarray:
     low = np.empty((PERMUTATIONS, len(packed)), np.uint8)
     for start in range(0, len(packed), BLOCK):
         block = signature_matrix(packed[start : start + BLOCK])
-        low[:, start : start + len(block)] = block.astype(np.uint8).T
+        end = start + len(block)
+        low[:, start:end] = block.astype(np.uint8).T
 
     return low
 
@@ -176,15 +184,18 @@ def count_matches(low: np.ndarray, signature: np.ndarray) -> np.ndarray:
 
 def signature_matrix(packed: pl.Series) -> np.ndarray:
     """Return signatures as uint32 (programs, 256)."""
-    return np.frombuffer(b"".join(packed.to_list()), "<u4").reshape(-1, PERMUTATIONS)
+    joined = b"".join(packed.to_list())
+    return np.frombuffer(joined, "<u4").reshape(-1, PERMUTATIONS)
 
 
 def _exact_matches(known: Programs, rows: np.ndarray, signature: np.ndarray) -> np.ndarray:
     """Return in how many permutations these known programs agree with a signature."""
     counts = np.zeros(len(rows), np.int64)
     for start in range(0, len(rows), BLOCK):
-        block = signature_matrix(known.signatures.gather(rows[start : start + BLOCK]))
-        counts[start : start + BLOCK] = (block == signature).sum(axis=1)
+        end = start + BLOCK
+        packed = known.signatures.gather(rows[start:end])
+        agree = signature_matrix(packed) == signature
+        counts[start:end] = agree.sum(axis=1)
     return counts
 
 
@@ -193,7 +204,8 @@ def _best_estimate(known: Programs, upper: np.ndarray, signature: np.ndarray) ->
 
     upper: bounds of the numbers of agreements from above.
     """
-    top = np.argpartition(upper, -min(BEST_BOUNDS, len(upper)))[-BEST_BOUNDS:]
+    count = min(BEST_BOUNDS, len(upper))
+    top = np.argpartition(upper, -count)[-count:]
     at_least = int(_exact_matches(known, top, signature).max())
 
     rows = np.flatnonzero(upper >= at_least)
@@ -216,9 +228,11 @@ def _compare(
     for start in range(0, len(wanted), SHINGLED_AT_ONCE):
         part = wanted[start : start + SHINGLED_AT_ONCE]
         known_texts = known.texts.gather(part).to_list()
-        known_sets = dict(zip(part.tolist(), shingle_sets(known_texts, shingle_tokens)))
+        shingled = shingle_sets(known_texts, shingle_tokens)
+        known_sets = dict(zip(part.tolist(), shingled))
         for position, own_set in zip(asked, own_sets):
+            similarities = exact[position]
             for row in np.intersect1d(passed[position], part).tolist():
-                exact[position][row] = jaccard(own_set, known_sets[row])
+                similarities[row] = jaccard(own_set, known_sets[row])
 
     return exact

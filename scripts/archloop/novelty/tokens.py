@@ -54,7 +54,8 @@ class Tokens:
 
     def kinds(self) -> np.ndarray:
         """Return the kind of each token, uint8."""
-        kinds: np.ndarray = np.array(VOCABULARY.kinds, np.uint8)[self.numbers]
+        of_vocabulary = np.array(VOCABULARY.kinds, np.uint8)
+        kinds: np.ndarray = of_vocabulary[self.numbers]
         return kinds
 
     def names(self) -> np.ndarray:
@@ -148,9 +149,10 @@ def _read(programs: Sequence[str]) -> tuple[Tokens, np.ndarray]:
 
     # Each program begins at depth 0: one with a bracket too many spoils no other.
     last = np.cumsum(counts) - 1
-    before = np.r_[0, depths[last[:-1]]]
-    depths -= np.repeat(before, counts)
-    owners = np.repeat(np.arange(len(programs)), counts)
+    left_open = depths[last[:-1]]
+    depths -= np.repeat(np.r_[0, left_open], counts)
+    positions = np.arange(len(programs))
+    owners = np.repeat(positions, counts)
     return Tokens(array, owners, depths), last
 
 
@@ -158,7 +160,8 @@ def _without_inner_line_breaks(tokens: Tokens, last: np.ndarray) -> Tokens:
     """Drop the line breaks inside brackets; that which ends a program stays."""
     ends_program = np.zeros(len(tokens), bool)
     ends_program[last] = True
-    inner = (tokens.kinds() == NEWLINE) & (tokens.depths > 0)
+    in_brackets = tokens.depths > 0
+    inner = (tokens.kinds() == NEWLINE) & in_brackets
     return tokens.where(~inner | ends_program)
 
 
@@ -179,8 +182,10 @@ def _without_docstrings_and_imports(tokens: Tokens) -> tuple[Tokens, list[Import
     imports: list[Import] = []
     if len(starts):
         positions = np.flatnonzero(importing)
-        statements = np.split(tokens.numbers[positions], np.searchsorted(positions, starts[1:]))
-        for program, numbers in zip(tokens.programs[starts].tolist(), statements):
+        cuts = np.searchsorted(positions, starts[1:])
+        statements = np.split(tokens.numbers[positions], cuts)
+        programs = tokens.programs[starts].tolist()
+        for program, numbers in zip(programs, statements):
             imports.append((program, numbers.tolist()))
 
     return tokens.where(~docstring & ~importing), imports
@@ -205,10 +210,16 @@ def _with_origins(tokens: Tokens, imports: list[Import]) -> tuple[Tokens, np.nda
     modules = _modules_by_pair()
     # From here on no token is new, so keys of one width can be compared.
     width = len(VOCABULARY.texts)
-    keys = np.array([program * width + name for program, name, _ in bound], np.int64)
-    values = np.searchsorted(origins, [origin for _, _, origin in bound])
+    key_of_name, origin_of_name = [], []
+    for program, number, origin in bound:
+        key_of_name.append(program * width + number)
+        origin_of_name.append(origin)
+
+    keys = np.array(key_of_name, np.int64)
+    values = np.searchsorted(origins, origin_of_name)
     order = np.argsort(keys, kind="stable")  # of a name that is bound twice the first counts
-    keys, values = keys[order], values[order]
+    keys = keys[order]
+    values = values[order]
 
     index_of, known = _look_up(tokens.names(), keys)
     imported = known & ~_after(tokens.kinds(), DOT)
@@ -218,9 +229,10 @@ def _with_origins(tokens: Tokens, imports: list[Import]) -> tuple[Tokens, np.nda
     counts = np.where(imported, lengths[origin_of], 1)
     starts = np.cumsum(counts) - counts
     tokens = tokens.repeated(counts)
-    for index in range(replacements.shape[1]):
+    for index, pieces_of_origins in enumerate(replacements.T):
         chosen = imported & (counts > index)
-        tokens.numbers[starts[chosen] + index] = replacements[origin_of[chosen], index]
+        written = starts[chosen] + index
+        tokens.numbers[written] = pieces_of_origins[origin_of[chosen]]
 
     roots = np.zeros(len(tokens), bool)
     roots[starts[imported]] = True
@@ -233,8 +245,9 @@ def _replacements(origins: list[str]) -> tuple[np.ndarray, np.ndarray]:
     for origin in origins:
         rows.append([VOCABULARY[piece] for piece in pieces(origin)])
 
-    lengths = np.array([len(row) for row in rows])
-    filled = np.zeros((len(rows), lengths.max()), np.int64)
+    lengths = np.array(list(map(len, rows)))
+    longest = lengths.max()
+    filled = np.zeros((len(rows), longest), np.int64)
     for index, row in enumerate(rows):
         filled[index, : len(row)] = row
     return filled, lengths
@@ -245,7 +258,8 @@ def _modules_by_pair() -> dict[tuple[int, int], int]:
     modules = {}
     for module in MODULES:
         package, _, name = module.rpartition(".")
-        modules[VOCABULARY[package], VOCABULARY[name]] = VOCABULARY[module]
+        pair = VOCABULARY[package], VOCABULARY[name]
+        modules[pair] = VOCABULARY[module]
     return modules
 
 
@@ -254,21 +268,24 @@ def _with_joined_modules(
 ) -> tuple[Tokens, np.ndarray]:
     """Make one token of `torch . nn`, and so on down; return (tokens, which of them are roots)."""
     width = len(VOCABULARY.texts)
-    pairs = [package * width + name for package, name in modules]
-    order = np.argsort(pairs)
-    keys, wholes = np.array(pairs)[order], np.array(list(modules.values()))[order]
+    whole_of = {package * width + name: whole for (package, name), whole in modules.items()}
+    keys = np.array(sorted(whole_of))
+    wholes = np.array([whole_of[key] for key in keys.tolist()])
     for _ in range(DEEPEST_MODULE):
         before_dot = _before(tokens.kinds(), DOT)
-        positions = np.flatnonzero(roots[:-2] & before_dot[:-2])
+        has_attribute = roots & before_dot
+        positions = np.flatnonzero(has_attribute[:-2])
+        packages = tokens.numbers[positions]
         names = tokens.numbers[positions + 2]
-        index_of, known = _look_up(tokens.numbers[positions] * width + names, keys)
+        index_of, known = _look_up(packages * width + names, keys)
 
         replaced = positions[known]
         tokens.numbers[replaced] = wholes[index_of[known]]
         keep = np.ones(len(tokens), bool)
         keep[replaced + 1] = False
         keep[replaced + 2] = False
-        tokens, roots = tokens.where(keep), roots[keep]
+        tokens = tokens.where(keep)
+        roots = roots[keep]
 
     return tokens, roots
 
@@ -282,7 +299,8 @@ def _own_names(tokens: Tokens, kinds: np.ndarray, library: np.ndarray) -> np.nda
 
     attribute = _own_attributes(tokens, kinds, after_dot)
     named = (kinds == NAME) | (kinds == MODULE_NAME)
-    own: np.ndarray = named & ~library & np.where(after_dot, attribute, True)
+    own: np.ndarray = named & ~library
+    own &= attribute | ~after_dot
     own &= ~_library_keywords(kinds, tokens.depths, after_dot, own)
     return own
 
@@ -299,7 +317,8 @@ def _own_attributes(tokens: Tokens, kinds: np.ndarray, after_dot: np.ndarray) ->
     defined = _after(kinds, DEF)
 
     names = tokens.names()
-    own = np.unique(names[(of_self | defined) & is_name])
+    reached = is_name & (of_self | defined)
+    own = np.unique(names[reached])
     _, known = _look_up(names, own)
     known &= is_name
     return known
@@ -320,13 +339,15 @@ def _library_keywords(
         return foreign
 
     # The opener of each: the last one before it at its depth.
-    openers = openers[np.lexsort((openers, depths[openers]))]
-    ranks = depths[openers] * len(kinds) + openers
+    # Depth and position as one number, which sorts by depth first.
+    ranks = np.sort(depths[openers] * len(kinds) + openers)
     wanted = depths[positions] * len(kinds) + positions
-    opener = openers[np.searchsorted(ranks, wanted) - 1]
+    nearest = np.searchsorted(ranks, wanted) - 1
+    opener = ranks[nearest] % len(kinds)
 
     callee = np.maximum(opener - 1, 0)
-    parameters = kinds[np.maximum(opener - 2, 0)] == DEF
+    before_callee = np.maximum(opener - 2, 0)
+    parameters = kinds[before_callee] == DEF
     foreign[positions] = ~own[callee] & ~parameters
     return foreign
 
@@ -348,6 +369,9 @@ def _before(kinds: np.ndarray, kind: int) -> np.ndarray:
 def _look_up(wanted: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (index of each in the sorted keys, which of them are there); of equals the first."""
     if not len(keys):
-        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
-    indices = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        nowhere = np.zeros(len(wanted), np.int64)
+        return nowhere, nowhere.astype(bool)
+    positions = np.searchsorted(keys, wanted)
+    # What is greater than all keys would lie after the last.
+    indices = np.minimum(positions, len(keys) - 1)
     return indices, keys[indices] == wanted

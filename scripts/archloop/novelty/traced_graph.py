@@ -74,8 +74,10 @@ class _Recorder(TorchDispatchMode):
 
         self.leaves = {_memory(buffer): "=buffer" for buffer in model.buffers()}
         for weight in model.parameters():
-            self.leaves[_memory(weight)] = "=parameter" if weight.requires_grad else "=frozen"
-        self._put(image, self._add("=image", [], [], [image]))
+            kind = "=parameter" if weight.requires_grad else "=frozen"
+            self.leaves[_memory(weight)] = kind
+        source = self._add("=image", [], [], [image])
+        self._put(image, source)
 
     def __torch_dispatch__(
         self,
@@ -97,11 +99,14 @@ class _Recorder(TorchDispatchMode):
 
         result = func(*args, **(kwargs or {}))
         outputs = _outputs(result, written)
-        node, _ = self._add(_operation(func, written), settings, inputs, outputs)
+        name = _operation(func, written)
+        node, _ = self._add(name, settings, inputs, outputs)
         for index, tensor in enumerate(outputs):
+            source = (node, index)
             if _is_among(tensor, written):
-                self.writes[_memory(tensor)] = (self._count(tensor) + 1, (node, index))
-            self._put(tensor, (node, index))
+                times = self._count(tensor) + 1
+                self.writes[_memory(tensor)] = (times, source)
+            self._put(tensor, source)
 
         return result
 
@@ -134,11 +139,15 @@ class _Recorder(TorchDispatchMode):
     def _count(self, tensor: torch.Tensor) -> int:
         """Return how often the memory of a tensor was written."""
         memory = _memory(tensor)
-        return self.writes[memory][0] if memory in self.writes else 0
+        if memory not in self.writes:
+            return 0
+        times, _ = self.writes[memory]
+        return times
 
     def _put(self, tensor: torch.Tensor, source: Source) -> None:
         self.alive.append(tensor)
-        self.sources[id(tensor)] = (source, self._count(tensor))
+        times = self._count(tensor)
+        self.sources[id(tensor)] = (source, times)
         self.windows[_window(tensor)] = source
 
     def _add(
@@ -154,11 +163,13 @@ class _Recorder(TorchDispatchMode):
 
     def _leaf(self, tensor: torch.Tensor) -> tuple[str, list[Setting]]:
         """Return (name, settings) of a tensor that is a weight, a buffer or a constant."""
-        if _memory(tensor) in self.leaves:
-            return self.leaves[_memory(tensor)], []
+        memory = _memory(tensor)
+        if memory in self.leaves:
+            return self.leaves[memory], []
+        # A tensor on the meta device has no values.
         if tensor.device.type == "meta" or tensor.numel() > MAXIMUM_VALUES:
             return "=constant", []
-        values = [_number(value) for value in tensor.flatten().tolist()]
+        values = list(map(_number, tensor.flatten().tolist()))
         return "=constant", [["values", values]]
 
     def _plain(self, value: object, inputs: list[Source]) -> object:
@@ -176,7 +187,8 @@ def _arguments(
 ) -> tuple[dict[str, Any], list[torch.Tensor]]:
     """Return (name -> value of the arguments that were given, the tensors that are written to)."""
     schema = func._schema.arguments
-    given = dict(zip((argument.name for argument in schema), args)) | kwargs
+    names = [argument.name for argument in schema]
+    given = dict(zip(names, args)) | kwargs
 
     values: dict[str, Any] = {}
     written = []
@@ -196,7 +208,8 @@ def _outputs(result: object, written: list[torch.Tensor]) -> list[torch.Tensor]:
     """Return the tensors that an operation returns, then those that it wrote to and does not."""
     returned = result if isinstance(result, (tuple, list)) else [result]
     outputs = [tensor for tensor in returned if isinstance(tensor, torch.Tensor)]
-    return outputs + [tensor for tensor in written if not _is_among(tensor, outputs)]
+    others = [tensor for tensor in written if not _is_among(tensor, outputs)]
+    return outputs + others
 
 
 def _is_among(tensor: torch.Tensor, tensors: list[torch.Tensor]) -> bool:
@@ -206,14 +219,19 @@ def _is_among(tensor: torch.Tensor, tensors: list[torch.Tensor]) -> bool:
 def _operation(func: Any, written: list[torch.Tensor]) -> str:
     """Return the name of an operation, the same whether it writes in its argument or not."""
     name: str = func._schema.name.removeprefix("aten::")
-    if written and name.endswith("_") and not name.endswith("__"):
+    # `add_` writes in its argument; `__and__` is a name of Python's.
+    in_place = name.endswith("_") and not name.endswith("__")
+    if written and in_place:
         name = name[:-1]
     return ALIASES.get(name, name)
 
 
 def _memory(tensor: torch.Tensor) -> int:
     """Return what tells the memory of a tensor from all other."""
-    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
+    if tensor.layout is not torch.strided:
+        return id(tensor)
+    address: int = tensor.untyped_storage()._cdata
+    return address
 
 
 def _window(tensor: torch.Tensor) -> tuple[object, ...]:
@@ -239,5 +257,7 @@ def _number(value: object) -> object:
 
 
 def _shape(tensor: torch.Tensor) -> Shape:
-    kind = str(tensor.dtype).removeprefix("torch.")
-    return list(tensor.shape) if kind == "float32" else [*tensor.shape, kind]
+    shape: Shape = list(tensor.shape)
+    if tensor.dtype is not torch.float32:
+        shape.append(str(tensor.dtype).removeprefix("torch."))
+    return shape

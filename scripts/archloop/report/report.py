@@ -1,5 +1,6 @@
 """The report: tables, pictures and one page that stands alone, from whatever a results folder holds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,7 @@ import polars as pl
 
 from archloop.files import replacing, write_bytes, write_text
 from archloop.layout import PAGE
-from archloop.progress import Progress
-from archloop.report import wording
+from archloop.progress import Progress, percent
 from archloop.report.figures.findings import Picture, pictures
 from archloop.report.figures.panels import Panel, whole
 from archloop.report.figures.theme import COLORS, DARK, for_page, png, svg
@@ -20,10 +20,19 @@ from archloop.report.results import Results
 from archloop.report.tables import candidates, comparisons, paper, per_cycle, run_means
 from archloop.report.tables.comparisons import Compared
 from archloop.report.tables.rows import TablesByName
+from archloop.report.wording import hours, interval, number, p_value, per_100, signed
 from archloop.settings.sections import Report
 
-# What of wording the template has as filters.
-WORDS = ("percent", "per_100", "interval", "signed", "number", "p_value", "hours")
+# How the templates write figures: what they have as filters.
+FILTERS: dict[str, Callable[..., str]] = {
+    "percent": percent,
+    "per_100": per_100,
+    "interval": interval,
+    "signed": signed,
+    "number": number,
+    "p_value": p_value,
+    "hours": hours,
+}
 
 
 @dataclass(frozen=True)
@@ -49,21 +58,25 @@ def write_report(results: Results, settings: Report, folder: Path) -> list[Path]
     drawn = pictures(results, tables.compared, tables.by_name, tables.valid, settings)
     _write_figures(drawn, folder / "figures")
     designs = gallery(results, tables.by_name["architectures"])
-    write_text(folder / "index.html", page(results, settings, tables, drawn, designs))
+    index = folder / "index.html"
+    write_text(index, page(results, settings, tables, drawn, designs))
 
-    written = [folder / "index.html", *write_beside(designs.beside, folder / DATA)]
+    written = [index, *write_beside(designs.beside, folder / DATA)]
     for name in tables.by_name:
-        written += [folder / "tables" / f"{name}.{kind}" for kind in ("csv", "parquet")]
+        path = folder / "tables" / name
+        written += [path.with_suffix(".csv"), path.with_suffix(".parquet")]
     for name in FIGURES:
-        written += [folder / "figures" / f"{name}.{kind}" for kind in ("svg", "png")]
+        path = folder / "figures" / name
+        written += [path.with_suffix(".svg"), path.with_suffix(".png")]
     return written
 
 
 def _write_tables(tables: TablesByName, folder: Path) -> None:
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.write_csv())
+        path = folder / f"{name}.parquet"
         # Polars takes brackets in a name for a pattern, so it is handed an open file.
-        with replacing(folder / f"{name}.parquet") as temporary, open(temporary, "wb") as opened:
+        with replacing(path) as temporary, open(temporary, "wb") as opened:
             table.write_parquet(opened, compression="zstd", statistics=False)
 
 
@@ -109,6 +122,41 @@ def page(
     designs: Gallery,
 ) -> str:
     """Return the page. drawn: name -> picture. The template escapes all but the pictures."""
+    findings, notes, shown, captions = {}, {}, {}, {}
+    for name, picture in drawn.items():
+        findings[name] = picture.finding
+        notes[name] = picture.note
+        shown[name] = [(panel.title, _for_page(panel)) for panel in picture.panels]
+    for name in FIGURES:
+        captions[name] = _part(f"captions/{name}.rst").strip()
+
+    return (
+        templates()
+        .get_template("page.html.j2")
+        .render(
+            title=settings.title,
+            rows=settings.gallery_rows,
+            look=settings,
+            style=_part("page.css") + _part("gallery.css"),
+            script=_part("page.js") + _part("design.js") + _part("gallery.js"),
+            colors=COLORS,
+            dark=DARK,
+            captions=captions,
+            findings=findings,
+            pictures=shown,
+            notes=notes,
+            settings=results.settings,
+            names=list(tables.by_name),
+            admitted=tables.by_name["architectures"].height,
+            gallery=designs,
+            packed=designs.packed,
+            **vars(contents(results, tables.by_name, tables.compared)),
+        )
+    )
+
+
+def templates() -> jinja2.Environment:
+    """Return the templates of the page; a name that none of them is given is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
@@ -116,30 +164,8 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-    environment.filters |= {name: getattr(wording, name) for name in WORDS}
-    shown = {}
-    for name, picture in drawn.items():
-        shown[name] = [(panel.title, _for_page(panel)) for panel in picture.panels]
-    return environment.get_template("page.html.j2").render(
-        title=settings.title,
-        rows=settings.gallery_rows,
-        look=settings,
-        style=_part("page.css") + _part("gallery.css"),
-        script=_part("page.js") + _part("design.js") + _part("gallery.js"),
-        colors=COLORS,
-        dark=DARK,
-        captions={name: _part(f"captions/{name}.rst").strip() for name in FIGURES},
-        findings={name: picture.finding for name, picture in drawn.items()},
-        pictures=shown,
-        notes={name: picture.note for name, picture in drawn.items()},
-        settings=results.settings,
-        names=list(tables.by_name),
-        admitted=tables.by_name["architectures"].height,
-        gallery=designs,
-        packed=designs.packed,
-        **vars(contents(results, tables.by_name, tables.compared)),
-    )
+    environment.filters |= FILTERS
+    return environment
 
 
 def _for_page(panel: Panel) -> str:

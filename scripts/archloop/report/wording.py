@@ -31,17 +31,12 @@ GLOSSARY = {
 }
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """Return a share (0 to 1) in per cent, `–` for None."""
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
-
-
 def per_100(value: float | None) -> str:
     """Return how many of 100: whole from ten on, with one decimal below."""
     if value is None:
         return "–"
-    digits = 0 if value >= 9.95 or value == 0 else 1
-    return f"{value:.{digits}f}"
+    whole = value >= 9.95 or value == 0
+    return f"{value:.0f}" if whole else f"{value:.1f}"
 
 
 def signed(value: float | None, digits: int = 1) -> str:

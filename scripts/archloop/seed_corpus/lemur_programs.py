@@ -7,6 +7,8 @@ a list of trials with `accuracy` and hyperparameters. Those of image classificat
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
+from operator import itemgetter
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +20,7 @@ from archloop.lemur.contract import modernise
 from archloop.novelty.gate import AMONG_SEEDS, near_copies
 from archloop.novelty.tokens import text_digest
 from archloop.seed_corpus.lemur_hints import hints_of
-from archloop.seed_corpus.rows import LeftOut, LemurProgram, Trial
+from archloop.seed_corpus.rows import LeftOut, LemurProgram, LemurTrial
 from archloop.texts import one_layout
 
 TASK = "img-classification"
@@ -43,19 +45,22 @@ def read_programs(
     programs: list[LemurProgram] = []
     left_out: list[LeftOut] = []
     for path in sorted((root / "nn").glob("*.py")):
-        name, family = path.stem, family_of(path.stem)
+        name = path.stem
+        identity, family = f"lemur-{name}", family_of(name)
         if name == "__init__" or (families and family not in families):
             continue
         try:
             program = _program(path, measured.get(name), keep)
         except ValueError as error:
-            why = str(error) if name in measured else unfit.get(name, str(error))
-            left_out.append({"id": f"lemur-{name}", "family": family, "why": why})
+            why = str(error)
+            if name not in measured:
+                why = unfit.get(name, why)
+            left_out.append({"id": identity, "family": family, "why": why})
             continue
 
         programs.append(
             {
-                "id": f"lemur-{name}",
+                "id": identity,
                 "family": family,
                 "program": program,
                 "hints": hints_of(name, program),
@@ -63,10 +68,12 @@ def read_programs(
             }
         )
 
-    programs.sort(key=lambda program: (-program["measured"]["accuracy"], program["id"]))
+    programs.sort(key=itemgetter("id"))
+    programs.sort(key=lambda program: -program["measured"]["accuracy"])
     programs = _without_copies(programs, left_out)
     by_family = _best_of_families(programs, per_family, left_out)
-    return _in_turn(by_family), sorted(left_out, key=lambda row: row["id"])
+    left_out.sort(key=itemgetter("id"))
+    return _in_turn(by_family), left_out
 
 
 def _root(folder: str | Path | None) -> Path:
@@ -74,8 +81,11 @@ def _root(folder: str | Path | None) -> Path:
     if folder is None:
         raise InputError("settings: seed_corpus.lemur_folder is missing; it names a LEMUR checkout")
     folder = Path(folder)
-    root = folder if (folder / "nn").is_dir() else folder / "ab" / "nn"
-    if not (root / "nn").is_dir() or not (root / "stat").is_dir():
+    root = folder
+    if not (root / "nn").is_dir():
+        root = folder / "ab" / "nn"
+    needed = (root / "nn", root / "stat")
+    if not all(path.is_dir() for path in needed):
         raise InputError(
             f"{folder}: no LEMUR checkout (it has no ab/nn/nn and ab/nn/stat); see"
             " seed_corpus.lemur_folder"
@@ -84,15 +94,16 @@ def _root(folder: str | Path | None) -> Path:
     return root
 
 
-def read_statistics(folder: Path) -> tuple[dict[str, Trial], dict[str, str]]:
+def read_statistics(folder: Path) -> tuple[dict[str, LemurTrial], dict[str, str]]:
     """Return (name of a program -> its best trial, name -> an accuracy that is none).
 
     A trial whose accuracy is no number, as where the training diverged, is none; one outside 0 to 1
     is named in the second.
     """
-    best: dict[str, Trial] = {}
+    best: dict[str, LemurTrial] = {}
     unfit: dict[str, str] = {}
-    for path in sorted([*folder.glob(f"{TASK}_*/*.json"), *folder.glob(f"*/{TASK}_*/*.json")]):
+    files = [*folder.glob(f"{TASK}_*/*.json"), *folder.glob(f"*/{TASK}_*/*.json")]
+    for path in sorted(files):
         parts = path.parent.name.split("_", 3)
         if len(parts) != 4 or not path.stem.isdecimal():
             continue
@@ -115,18 +126,24 @@ def family_of(name: str) -> str:
     return letters or "other"
 
 
-def _trials(path: Path, dataset: str) -> Iterator[Trial]:
+def _trials(path: Path, dataset: str) -> Iterator[LemurTrial]:
     """Yield the trials of a file that have an accuracy."""
     trials = read_foreign_json(path)
-    for trial in trials if isinstance(trials, list) else [trials]:
+    if not isinstance(trials, list):
+        trials = [trials]
+
+    for trial in trials:
         # To isinstance, true is an int.
         if not isinstance(trial, dict) or type(trial.get("accuracy")) not in (int, float):
             continue
-        known = {name: trial[name] for name in HYPERPARAMETERS if trial.get(name) is not None}
-        yield cast(Trial, {"dataset": dataset, "epoch": int(path.stem), **known})
+        known = {"dataset": dataset, "epoch": int(path.stem)}
+        for name in HYPERPARAMETERS:
+            if trial.get(name) is not None:
+                known[name] = trial[name]
+        yield cast(LemurTrial, known)
 
 
-def _program(path: Path, measured: Trial | None, keep: Callable[[str], bool]) -> str:
+def _program(path: Path, measured: LemurTrial | None, keep: Callable[[str], bool]) -> str:
     """Return a program in the present contract; raise ValueError, which says why not."""
     if measured is None:
         raise ValueError("no accuracy at image classification was measured")
@@ -135,8 +152,10 @@ def _program(path: Path, measured: Trial | None, keep: Callable[[str], bool]) ->
     except InputError as error:
         raise ValueError(str(error)) from None
 
-    program = modernise(one_layout(text)).strip() + "\n"
-    if len(program.encode()) > MAXIMUM_BYTES or not keep(program):
+    modern = modernise(one_layout(text))
+    program = f"{modern.strip()}\n"
+    size = len(program.encode())
+    if size > MAXIMUM_BYTES or not keep(program):
         raise ValueError("too long")
     return program
 
@@ -146,7 +165,8 @@ def _without_copies(programs: list[LemurProgram], left_out: list[LeftOut]) -> li
     first: dict[str, str] = {}
     distinct = []
     for program in programs:
-        same = first.setdefault(text_digest(program["program"]), program["id"])
+        digest = text_digest(program["program"])
+        same = first.setdefault(digest, program["id"])
         if same == program["id"]:
             distinct.append(program)
         else:
@@ -162,8 +182,9 @@ def _without_copies(programs: list[LemurProgram], left_out: list[LeftOut]) -> li
 
     kept = []
     for program in distinct:
-        if program["id"] in reasons:
-            left_out.append(_left_out(program, reasons[program["id"]]))
+        reason = reasons.get(program["id"])
+        if reason:
+            left_out.append(_left_out(program, reason))
         else:
             kept.append(program)
 
@@ -178,7 +199,8 @@ def _best_of_families(
     for program in programs:
         of_family = chosen.setdefault(program["family"], [])
         if per_family is not None and len(of_family) == per_family:
-            left_out.append(_left_out(program, f"beyond the best {per_family} of its family"))
+            why = f"beyond the best {per_family} of its family"
+            left_out.append(_left_out(program, why))
         else:
             of_family.append(program)
 
@@ -187,12 +209,10 @@ def _best_of_families(
 
 def _in_turn(by_family: dict[str, list[LemurProgram]]) -> list[LemurProgram]:
     """Return the first of each family, then the second of each, and so on."""
-    longest = max((len(programs) for programs in by_family.values()), default=0)
+    in_order = [by_family[family] for family in sorted(by_family)]
     turns = []
-    for index in range(longest):
-        for family in sorted(by_family):
-            turns += by_family[family][index : index + 1]
-
+    for turn in zip_longest(*in_order):
+        turns += [program for program in turn if program is not None]
     return turns
 
 

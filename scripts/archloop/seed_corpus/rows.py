@@ -3,7 +3,7 @@
 from typing import NotRequired, TypedDict
 
 
-class Trial(TypedDict):
+class LemurTrial(TypedDict):
     """What LEMUR measured of a program.
 
     accuracy: from 0 to 1, of LEMUR's own test split, so it is no accuracy of the corpus. The rest
@@ -30,7 +30,7 @@ class LemurProgram(TypedDict):
     family: str
     program: str
     hints: list[str]
-    measured: Trial
+    measured: LemurTrial
 
 
 class LeftOut(TypedDict):

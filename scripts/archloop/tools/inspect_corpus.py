@@ -49,7 +49,8 @@ def read_results(folder: Path, chain: str | None = None) -> Records:
     shards = _files(folder, [Cell(SEED, 0), *cycles], CORPUS)
     if not shards:
         raise InputError(f"{folder}: no corpus here; run the workflow first")
-    return Records(read_corpus(shards), read_candidates(_files(folder, cycles, CANDIDATES)))
+    candidates = _files(folder, cycles, CANDIDATES)
+    return Records(read_corpus(shards), read_candidates(candidates))
 
 
 def _files(folder: Path, cells: list[Cell], name: str) -> list[Path]:
@@ -70,16 +71,18 @@ def counts(records: Records) -> str:
     for (chain, cycle), candidates in cells:
         outcomes = dict(candidates["outcome"].value_counts().iter_rows())
         verdicts = [outcomes.get(name, 0) for name in VALID]
-        size[chain] = size.get(chain, seeds) + outcomes.get("admitted", 0)
-        rows.append((chain, cycle, candidates.height, sum(verdicts), *verdicts, size[chain]))
+        before = size.get(chain, seeds)
+        size[chain] = before + outcomes.get("admitted", 0)
+        valid = sum(verdicts)
+        rows.append((chain, cycle, candidates.height, valid, *verdicts, size[chain]))
 
     return table(rows)
 
 
 def best(records: Records, count: int) -> str:
     """Return the programs of the corpus with the highest accuracy."""
-    ranked = records.corpus.sort(["accuracy", "id"], descending=[True, False]).head(count)
-    return table([SHOWN, *ranked.select(SHOWN).iter_rows()])
+    ranked = _highest_first(records.corpus, "accuracy").head(count)
+    return _table_of(ranked, SHOWN)
 
 
 def neighbours(records: Records, identity: str, count: int) -> str:
@@ -89,23 +92,38 @@ def neighbours(records: Records, identity: str, count: int) -> str:
     """
     row = find(records, identity)
     size = row["shingle_tokens"] or SHINGLE_TOKENS
-    others = records.corpus.filter(pl.col("id") != identity, shingle_tokens=size)
+    is_other = pl.col("id") != identity
+    others = records.corpus.filter(is_other, shingle_tokens=size)
     others = others.unique("id", maintain_order=True)
     if not others.height:
         return f"the corpus holds nothing beside {identity}"
 
-    signature = signatures([row["program"]], size)[0]
-    matches = count_matches(low_bytes(others["signature"]), signature).astype(int)
-    order = np.argsort(-matches, kind="stable")
-    near = others[order[: COMPARED * count].tolist()]
+    program = row["program"]
+    (signature,) = signatures([program], size)
+    low = low_bytes(others["signature"])
+    # Signed, for minus an unsigned number is a large one.
+    matches = count_matches(low, signature).astype(int)
+    order = np.argsort(-matches, kind="stable").tolist()
+    near = others[order[: COMPARED * count]]
 
-    own, *sets = shingle_sets([row["program"], *near["program"]], size)
-    similarity = pl.Series("similarity", [jaccard(own, other) for other in sets])
+    own, *sets = shingle_sets([program, *near["program"]], size)
+    similarities = [jaccard(own, other) for other in sets]
     same_graph = pl.col("graph_digest") == pl.lit(row["graph_digest"])
-    near = near.with_columns(similarity, same_graph=same_graph)
-    near = near.sort(["similarity", "id"], descending=[True, False]).head(count)
-    columns = ("id", "similarity", "same_graph", *SHOWN[1:])
-    return table([columns, *near.select(columns).iter_rows()])
+    compared = near.with_columns(
+        similarity=pl.Series(similarities),
+        same_graph=same_graph,
+    )
+    nearest = _highest_first(compared, "similarity").head(count)
+    return _table_of(nearest, ("id", "similarity", "same_graph", *SHOWN[1:]))
+
+
+def _highest_first(programs: pl.DataFrame, column: str) -> pl.DataFrame:
+    return programs.sort([column, "id"], descending=[True, False])
+
+
+def _table_of(programs: pl.DataFrame, columns: Sequence[str]) -> str:
+    rows = programs.select(columns).iter_rows()
+    return table([columns, *rows])
 
 
 def lineage(records: Records, identity: str) -> str:
@@ -120,11 +138,10 @@ def _lineage(records: Records, identity: str, depth: int, seen: set[str]) -> Ite
     """Yield the lines of a program's lineage; seen: ids that were described above."""
     margin = "    " * depth
     row = find(records, identity)
+    outcome = row["outcome"]
+    accuracy = _accuracy(row["accuracy"])
     parameters = row["parameters"] or "?"
-    yield (
-        f"{margin}{identity}: {row['outcome']}, {_accuracy(row['accuracy'])},"
-        f" {parameters} parameters"
-    )
+    yield f"{margin}{identity}: {outcome}, {accuracy}, {parameters} parameters"
     if identity in seen:
         yield f"{margin}  (see above)"
         return
@@ -144,15 +161,14 @@ def _lineage(records: Records, identity: str, depth: int, seen: set[str]) -> Ite
 
 def _origin(row: dict[str, Any]) -> list[str]:
     """Return the lines that say how a program was made."""
-    if row["chain"] == "seed":
-        return [f"seed corpus, family {row['family']}"]
-    position = f"chain {row['chain']}, cycle {row['cycle']}, candidate {row['index']}"
-    if row["prompt_id"] is None and row["family"]:
-        return [position, f"drawn from family {row['family']}, seed {row['seed']}"]
-    return [
-        position,
-        f"prompt {row['prompt_id']}, adapter {row['adapter']}, seed {row['seed']}",
-    ]
+    chain, family, seed = row["chain"], row["family"], row["seed"]
+    if chain == "seed":
+        return [f"seed corpus, family {family}"]
+    position = f"chain {chain}, cycle {row['cycle']}, candidate {row['index']}"
+    prompt, adapter = row["prompt_id"], row["adapter"]
+    if prompt is None and family:
+        return [position, f"drawn from family {family}, seed {seed}"]
+    return [position, f"prompt {prompt}, adapter {adapter}, seed {seed}"]
 
 
 def difference(records: Records, identity: str) -> str:
@@ -166,12 +182,12 @@ def difference(records: Records, identity: str) -> str:
 
     known = find(records, other)
     how = "exact" if row["nearest_exact"] else "MinHash estimate"
-    head = (
-        f"{identity} and its nearest, {other} of {row['nearest_source']}:"
-        f" similarity {row['nearest_similarity']:.3f} ({how})"
-    )
+    source = row["nearest_source"]
+    similarity = f"{row['nearest_similarity']:.3f}"
+    head = f"{identity} and its nearest, {other} of {source}: similarity {similarity} ({how})"
 
-    before, after = known["program"].split("\n"), row["program"].split("\n")
+    before = known["program"].split("\n")
+    after = row["program"].split("\n")
     if max(len(before), len(after)) > LONGEST_DIFF:
         return f"{head}\nMore than {LONGEST_DIFF} lines: too long for a diff"
     lines = difflib.unified_diff(before, after, other, identity, lineterm="", n=2)
@@ -189,22 +205,28 @@ def find(records: Records, identity: str) -> dict[str, Any]:
             continue
         row = rows.row(0, named=True)
         if row["program"] is None:
-            raise InputError(f"{identity} has no program: {row['outcome']}, {row['detail']}")
+            why = f"{row['outcome']}, {row['detail']}"
+            raise InputError(f"{identity} has no program: {why}")
         return row
 
     known = [*records.candidates["id"], *records.corpus["id"]]
+    raise InputError(f"there is no {identity}{did_you_mean(identity, known)}")
+
+
+def did_you_mean(identity: str, known: Sequence[str]) -> str:
+    """Return the question for an id that is not known; nothing where none is like it."""
     near = difflib.get_close_matches(identity, known, n=1)
-    question = f"; did you mean {near[0]}?" if near else ""
-    raise InputError(f"there is no {identity}{question}")
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def table(rows: Sequence[Cells]) -> str:
     """Return rows as aligned text, the first as headings."""
     texts = [[_text(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts)]
+    columns = zip(*texts)
+    widths = [max(map(len, column)) for column in columns]
     lines = []
     for row in texts:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
+        cells = map(str.ljust, row, widths)
         lines.append("  ".join(cells).rstrip())
 
     return "\n".join(lines)

@@ -5,8 +5,6 @@ with other versions, rounding may tip a token, and the training of a network end
 the same accuracy: what differs is told, and so is what was other when the candidate was made.
 """
 
-import difflib
-import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -41,6 +39,7 @@ from archloop.layout import CANDIDATES, PROMPTS, Cell, cells_with
 from archloop.machine import host, versions
 from archloop.settings.schema import section
 from archloop.settings.sections import Admission, Evaluation, Generation, Loading, Novelty
+from archloop.tools.inspect_corpus import did_you_mean
 from archloop.workflow.provenance import locate, provenance_path, read_provenance
 
 VERDICT = (
@@ -86,7 +85,8 @@ class RecordedJob:
 
     def input(self, name: str) -> Path | None:
         """Return the input of this name, None without one."""
-        return next((path for path in self.inputs if path.name == name), None)
+        named = [path for path in self.inputs if path.name == name]
+        return named[0] if named else None
 
     def inputs_in(self, folder: str) -> list[Path]:
         """Return the inputs that lie in a folder of this name."""
@@ -112,7 +112,8 @@ class Recorded:
     def job(self, output: str) -> RecordedJob:
         """Return the job that made an output; raise InputError where one of its inputs is gone."""
         provenance = read_provenance(provenance_path(self.cycle_folder / output))
-        inputs = [locate(self.results, name) for name in provenance["inputs"]]
+        names = provenance["inputs"]
+        inputs = [locate(self.results, name) for name in names]
         for path in inputs:
             if not path.is_file():
                 raise InputError(f"{path}: it was made from this file, which is gone")
@@ -134,7 +135,8 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
     gone.
     """
     recorded = find(results, identity)
-    job = recorded.job(f"generated/{recorded.row['shard']}.jsonl")
+    shard = recorded.row["shard"]
+    job = recorded.job(f"generated/{shard}.jsonl")
     if job.script == "generate":
         yield replay_prompt(recorded)
         yield from _answer(recorded, job, device)
@@ -153,41 +155,45 @@ def find(results: Path, identity: str) -> Recorded:
         table = read_candidates([path])
         rows = table.filter(id=identity)
         if rows.height:
-            return Recorded(rows.row(0, named=True), path.parent, results)
+            row = rows.row(0, named=True)
+            return Recorded(row, path.parent, results)
         known += table["id"].to_list()
 
-    near = difflib.get_close_matches(identity, known, n=1)
-    question = f"; did you mean {near[0]}?" if near else ""
+    question = did_you_mean(identity, known)
     raise InputError(f"{results}: no candidate {identity}{question}")
 
 
 def replay_prompt(recorded: Recorded) -> Step:
     """Write the prompt of a candidate again."""
     job = recorded.job(PROMPTS)
-    options, settings = job.options, job.settings["prompts"]
-    template, hints = _by_suffix(job, ".j2"), _by_suffix(job, ".yaml")
-    shown = settings["references"]
+    options = job.options
+    template = read_template(_by_suffix(job, ".j2"))
+    hints = read_hints(_by_suffix(job, ".yaml"))
+    metadata = read_metadata(job.dataset())
+    shown = job.settings["prompts"]["references"]
     fits: Callable[[str], bool] = any_prompt_fits
     model = job.input("manifest.json")
     if model is not None:
         fits = room_for_answer(model.parent, options["max_new_tokens"], options["opening"])
 
     contents = PromptParts(
-        PromptTexts(read_template(template), read_hints(hints)),
-        task_of(read_metadata(job.dataset()), options["epochs"], options["parameter_budget"]),
+        PromptTexts(template, hints),
+        task_of(metadata, options["epochs"], options["parameter_budget"]),
         References(
             corpus=read_corpus(job.corpora()).to_dicts() if shown else [],
             count=shown,
             fits=fits,
         ),
     )
+    chain, cycle, seed = options["chain"], options["cycle"], options["seed"]
     index = recorded.row["index"]
-    rows = cycle_prompts(options["chain"], options["cycle"], options["seed"], index + 1, contents)
+    rows = cycle_prompts(chain, cycle, seed, index + 1, contents)
     return _compare("prompt", rows[index]["prompt"], recorded.row["prompt"])
 
 
 def _by_suffix(job: RecordedJob, suffix: str) -> Path:
-    return next(path for path in job.inputs if path.suffix == suffix)
+    matching = [path for path in job.inputs if path.suffix == suffix]
+    return matching[0]
 
 
 def _design(recorded: Recorded, job: RecordedJob) -> Step:
@@ -204,7 +210,8 @@ def _design(recorded: Recorded, job: RecordedJob) -> Step:
             **position,
         )
     else:
-        candidates = transfer(read_corpus(job.corpora(), COLUMNS), cell, **position)
+        designs = read_corpus(job.corpora(), COLUMNS)
+        candidates = transfer(designs, cell, **position)
 
     program = _of_index(candidates, recorded.row["index"])["program"]
     return _compare("program", program, recorded.row["program"], job)
@@ -218,7 +225,9 @@ def _answer(recorded: Recorded, job: RecordedJob, device: str) -> Iterator[Step]
     from archloop.generation.generate import GenerationJob, generate
 
     row = recorded.row
-    model = next(path for path in job.inputs if path.name == "manifest.json")
+    model = job.input("manifest.json")
+    if model is None:
+        raise InputError(f"{recorded.cycle_folder}: a job of generate names no model")
     adapter = job.input("adapter_model.safetensors")
     prompts: list[Any] = read_jsonl(recorded.cycle_folder / PROMPTS)
     asked = [prompt for prompt in prompts if prompt["index"] == row["index"]]
@@ -229,8 +238,9 @@ def _answer(recorded: Recorded, job: RecordedJob, device: str) -> Iterator[Step]
         work = GenerationJob(model.parent, adapter, settings, loading, log)
         (again,), record = generate(asked, work, device)
 
-    yield _compare("answer", again["raw"], row["raw"], job, record.device)
-    yield _compare("program", again["program"], row["program"], job, record.device)
+    device = record.device
+    yield _compare("answer", again["raw"], row["raw"], job, device)
+    yield _compare("program", again["program"], row["program"], job, device)
 
 
 def _evaluation(recorded: Recorded, device: str, isolation: str) -> Step:
@@ -241,28 +251,35 @@ def _evaluation(recorded: Recorded, device: str, isolation: str) -> Step:
     output = f"evaluated/{row['shard']}.json"
     job = recorded.job(output)
     evaluations = read_evaluations([recorded.cycle_folder / output])
-    record = next(evaluation for evaluation in evaluations if evaluation["id"] == row["id"])
+    by_id = {evaluation["id"]: evaluation for evaluation in evaluations}
+    record = by_id[row["id"]]
     with Judge(job.dataset(), device, isolation) as judge:
         seed = derive(job.options["seed"], "evaluate")
         settings = Evaluation(**json.loads(record["protocol"]))
         again = judge.judge(row["program"], settings, seed)
         judged_on = judge.device
 
-    remark = f"{record['outcome']}, accuracy {record['accuracy']}"
-    if all(again.get(name) == record.get(name) for name in SCORE):
+    remark = _score(record["outcome"], record["accuracy"])
+    differing = [name for name in SCORE if again.get(name) != record.get(name)]
+    if not differing:
         return Step("evaluation", True, remark)
-    remark += (
-        f" on record; again {again['outcome']}, accuracy {again['accuracy']}"
-        f"{_differences(job, judged_on)}"
-    )
+    now = _score(again["outcome"], again["accuracy"])
+    remark += f" on record; again {now}{_differences(job, judged_on)}"
     on_gpus = "cpu" not in (judged_on, job.host.get("device"))
-    return Step("evaluation", on_gpus and _within_noise(record, again), remark)
+    same = on_gpus and _within_noise(record, again)
+    return Step("evaluation", same, remark)
+
+
+def _score(outcome: str, accuracy: float | None) -> str:
+    return f"{outcome}, accuracy {accuracy}"
 
 
 def _within_noise(record: EvaluationRecord, again: Record) -> bool:
     """Say whether a training on a GPU came out as well as one can expect."""
     before, now = record["accuracy"], again["accuracy"]
-    if again["outcome"] != record["outcome"] or before is None or now is None:
+    if before is None or now is None:
+        return False
+    if again["outcome"] != record["outcome"]:
         return False
     return abs(now - before) <= GPU_TOLERANCE
 
@@ -270,18 +287,18 @@ def _within_noise(record: EvaluationRecord, again: Record) -> bool:
 def _verdict(recorded: Recorded) -> Step:
     row = recorded.row
     job = recorded.job("candidates.parquet")
+    candidates = read_candidates_of_shards(job.inputs_in("generated"))
+    evaluations = read_evaluations(job.inputs_in("evaluated"))
     table, _ = admit(
-        join(
-            read_candidates_of_shards(job.inputs_in("generated")),
-            read_evaluations(job.inputs_in("evaluated")),
-        ),
+        join(candidates, evaluations),
         read_corpus(job.corpora(), KNOWN_COLUMNS),
         read_metadata(job.dataset()),
         Admission(**_settings(job, "admission")),
         Novelty(**_settings(job, "novelty")),
     )
 
-    again = table.filter(id=row["id"]).row(0, named=True)
+    rows = table.filter(id=row["id"])
+    again = rows.row(0, named=True)
     differing = [name for name in VERDICT if again[name] != row[name]]
     remark = f"{row['outcome']}, nearest {row['nearest_id']}"
     if differing:
@@ -302,7 +319,10 @@ def _settings(job: RecordedJob, name: str) -> dict[str, Any]:
             " with that version"
         )
 
-    return {key: recorded.get(key, rule.get("default")) for key, rule in section(name).items()}
+    values = {}
+    for key, rule in section(name).items():
+        values[key] = recorded.get(key, rule.get("default"))
+    return values
 
 
 def _cycle_of(shard: Path) -> int:
@@ -321,8 +341,11 @@ def _compare(
     again, recorded = again or "", recorded or ""
     if again == recorded:
         return Step(name, True, f"{len(recorded)} characters, byte for byte")
-    pairs = zip(again, recorded)
-    common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    common = 0
+    for character, of_record in zip(again, recorded):
+        if character != of_record:
+            break
+        common += 1
     differences = "" if job is None else _differences(job, device)
     return Step(name, False, f"differs from character {common} on{differences}")
 
@@ -333,12 +356,15 @@ def _differences(job: RecordedJob, device: str) -> str:
     changes = []
     for key, value in host(device).items():
         if then.get(key) != value:
-            changes.append(f"{key} {then.get(key)}, now {value}")
+            before_value = then.get(key)
+            changes.append(f"{key} {before_value}, now {value}")
 
     before = job.versions
     installed = versions(before)
     for name, version in before.items():
-        if installed.get(name) != version:
-            changes.append(f"{name} {version}, now {installed.get(name)}")
+        now = installed.get(name)
+        if now != version:
+            changes.append(f"{name} {version}, now {now}")
 
-    return f" (made with {'; '.join(changes)})" if changes else ""
+    listed = "; ".join(changes)
+    return f" (made with {listed})" if changes else ""

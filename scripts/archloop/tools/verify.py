@@ -7,6 +7,7 @@ were written), `stale` (made from other inputs, settings or code than are there 
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from archloop.errors import InputError
@@ -68,8 +69,8 @@ def verify(results: Path) -> tuple[list[str], Counter[str]]:
 
 def summary(counts: Counter[str]) -> str:
     """Return one line: how much was looked at, and how much was found of each kind."""
-    looked_at = ", ".join(f"{counts[name]} {name}" for name in LOOKED_AT)
-    found = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
+    looked_at = _counted(counts, LOOKED_AT)
+    found = _counted(counts, KINDS)
     return f"{looked_at}: {found}"
 
 
@@ -80,6 +81,10 @@ def leave_note(results: Path, findings: list[str], counts: Counter[str]) -> None
     write_json(results / VERIFIED, note)
 
 
+def _counted(counts: Counter[str], names: Sequence[str]) -> str:
+    return ", ".join([f"{counts[name]} {name}" for name in names])
+
+
 def not_as_recorded(folder: ResultsFolder, path: Path, provenance: Provenance) -> str | None:
     """Return why the outputs of a job are not those of its provenance, None when they are.
 
@@ -88,7 +93,8 @@ def not_as_recorded(folder: ResultsFolder, path: Path, provenance: Provenance) -
     recorded = provenance["outputs"].values()
     for output, digest in zip(outputs_of(path, provenance), recorded):
         if folder.digest(output) != digest:
-            return f"{output.name} was {'altered' if output.is_file() else 'lost'}"
+            what = "altered" if output.is_file() else "lost"
+            return f"{output.name} was {what}"
 
     for name, digest in provenance["inputs"].items():
         if folder.input_digest(name) not in (None, digest):

@@ -30,7 +30,8 @@ def check_cycle(folder: ResultsFolder, cell: Cell) -> None:
     place = cell.folder(folder.results)
     table = folder.read(place / CANDIDATES, lambda path: read_candidates([path]))
     shard = folder.read(place / CORPUS, lambda path: read_corpus([path], ["id"]))
-    settings = folder.settings.get("chains", {}).get(cell.chain)
+    chains = folder.settings.get("chains", {})
+    settings = chains.get(cell.chain)
     asks_model = settings is None or settings["source"] == MODEL
     prompts = folder.read(place / PROMPTS, _prompts) if asks_model else []
     if table is None or shard is None or prompts is None:
@@ -39,9 +40,12 @@ def check_cycle(folder: ResultsFolder, cell: Cell) -> None:
     folder.counts["candidates"] += table.height
     ids = sorted(table["id"])
     _check_shards(folder, place, ids)
-    if asks_model and sorted(prompt.id for prompt in prompts) != ids:
-        folder.say("wrong", place / PROMPTS, f"{len(prompts)} prompts for {len(ids)} candidates")
-    if sorted(shard["id"]) != sorted(table.filter(outcome="admitted")["id"]):
+    prompted = sorted(prompt.id for prompt in prompts)
+    if asks_model and prompted != ids:
+        what = f"{len(prompted)} prompts for {len(ids)} candidates"
+        folder.say("wrong", place / PROMPTS, what)
+    admitted = table.filter(outcome="admitted")
+    if sorted(shard["id"]) != sorted(admitted["id"]):
         folder.say(
             "wrong",
             place / CORPUS,
@@ -57,7 +61,8 @@ def check_cycle(folder: ResultsFolder, cell: Cell) -> None:
 def _prompts(path: Path) -> list[Prompt]:
     prompts = []
     for row in read_jsonl(path, "id", "index", "seed"):
-        prompts.append(Prompt(str(row["id"]), row["index"], row["seed"]))
+        prompt = Prompt(str(row["id"]), row["index"], row["seed"])
+        prompts.append(prompt)
     return prompts
 
 
@@ -89,7 +94,8 @@ def _answered(path: Path) -> list[str]:
 
 
 def _evaluated(path: Path) -> list[str]:
-    return [str(record["id"]) for record in read_json(path, "records")["records"]]
+    records = read_json(path, "records")["records"]
+    return [str(record["id"]) for record in records]
 
 
 def _check_summary(folder: ResultsFolder, place: Path, table: pl.DataFrame) -> None:
@@ -100,7 +106,8 @@ def _check_summary(folder: ResultsFolder, place: Path, table: pl.DataFrame) -> N
     if summary is None:
         return
     funnel = count_outcomes(table["outcome"].to_list())
-    if summary["funnel"] != funnel or summary["candidates"] != table.height:
+    counted = (summary["funnel"], summary["candidates"])
+    if counted != (funnel, table.height):
         folder.say("wrong", path, "other counts than candidates.parquet has")
 
 
@@ -108,7 +115,8 @@ def _check_seeds(folder: ResultsFolder, cell: Cell, prompts: list[Prompt]) -> No
     """Name the first prompt whose seed is not that which the run's gives."""
     run_seed = seed_of(folder.settings, cell.chain)
     for prompt in prompts:
-        if prompt.seed != derive(run_seed, *cell, "generate", prompt.index):
+        derived = derive(run_seed, *cell, "generate", prompt.index)
+        if prompt.seed != derived:
             path = cell.folder(folder.results) / PROMPTS
             folder.say("wrong", path, f"the seed of {prompt.id} does not derive from the run's")
             return
@@ -117,7 +125,8 @@ def _check_seeds(folder: ResultsFolder, cell: Cell, prompts: list[Prompt]) -> No
 def _check_adapter(folder: ResultsFolder, cell: Cell, table: pl.DataFrame) -> None:
     """Check that the candidates were generated with the adapter that the chain had before."""
     before = adapter_after(folder.settings, cell.chain, cell.cycle - 1)
-    adapter = (before or Cell(SEED, 0)).folder(folder.results) / ADAPTER
+    maker = before or Cell(SEED, 0)
+    adapter = maker.folder(folder.results) / ADAPTER
     digest = folder.digest(adapter) if before else None
 
     if set(table["adapter"]) - {digest}:

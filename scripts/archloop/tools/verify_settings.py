@@ -1,11 +1,10 @@
 """Whether a job was done with the settings that the run has now."""
 
 import json
-from typing import Any
 
 from archloop.layout import ROOT
 from archloop.random_seeds import derive
-from archloop.settings.chains import effective
+from archloop.settings.chains import Settings, effective
 from archloop.settings.complete import scratch_model
 from archloop.workflow.provenance import Provenance
 
@@ -19,7 +18,7 @@ ALONE = {
 
 
 def other_settings(
-    settings: dict[str, Any], provenance: Provenance, chain: str, cycle: int
+    settings: Settings, provenance: Provenance, chain: str, cycle: int
 ) -> str | None:
     """Return which setting of a job is another one now, None where none is.
 
@@ -37,36 +36,34 @@ def other_settings(
     )
 
 
-def seed_of(settings: dict[str, Any], chain: str) -> int:
+def seed_of(settings: Settings, chain: str) -> int:
     """Return the random seed of a chain, the run's where it has none of its own."""
-    seed: int = settings["chains"][chain].get("random_seed", settings["random_seed"])
+    own = settings["chains"][chain]
+    seed: int = own.get("random_seed", settings["random_seed"])
     return seed
 
 
 def _other_section(
-    settings: dict[str, Any], provenance: Provenance, chain: str, cycle: int
+    settings: Settings, provenance: Provenance, chain: str, cycle: int
 ) -> str | None:
     for section, values in provenance["settings"].items():
         now = _section_today(settings, section, chain, cycle)
         for key, value in values.items():
-            if now.get(key) != value:
-                return f"{section}.{key} was {value!r}, the settings say {now.get(key)!r}"
+            today = now.get(key)
+            if today != value:
+                return f"{section}.{key} was {value!r}, the settings say {today!r}"
 
     return None
 
 
-def _section_today(
-    settings: dict[str, Any], section: str, chain: str, cycle: int
-) -> dict[str, Any]:
+def _section_today(settings: Settings, section: str, chain: str, cycle: int) -> Settings:
     if section != "scratch_model":
         return effective(settings, section, chain, cycle)
     kind, _, file = settings["model"]["reference"].partition(":")
     return scratch_model(ROOT / file) if kind == "scratch" else {}
 
 
-def _other_option(
-    settings: dict[str, Any], provenance: Provenance, chain: str, cycle: int
-) -> str | None:
+def _other_option(settings: Settings, provenance: Provenance, chain: str, cycle: int) -> str | None:
     for key, section in ALONE.items():
         before = provenance["options"].get(key)
         now = effective(settings, section, chain, cycle)[key]
@@ -76,20 +73,19 @@ def _other_option(
     return None
 
 
-def _other_run(settings: dict[str, Any], provenance: Provenance) -> str | None:
+def _other_run(settings: Settings, provenance: Provenance) -> str | None:
     """Compare the parts of the settings that a report was handed whole."""
     if "run" not in provenance["options"]:
         return None
-    for key, value in json.loads(provenance["options"]["run"]).items():
+    recorded = json.loads(provenance["options"]["run"])
+    for key, value in recorded.items():
         if settings.get(key) != value:
             return f"{key} was other in the settings"
 
     return None
 
 
-def _other_seed(
-    settings: dict[str, Any], provenance: Provenance, chain: str, cycle: int
-) -> str | None:
+def _other_seed(settings: Settings, provenance: Provenance, chain: str, cycle: int) -> str | None:
     seed = provenance["options"].get("seed")
     if seed is None or "run" in provenance["options"]:
         return None

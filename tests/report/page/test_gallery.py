@@ -4,19 +4,18 @@ import json
 import re
 from html import unescape
 
-import jinja2
 import polars as pl
 import pytest
 from browser import browser, needs_chromium
 from synthetic_results import settings, write_results
 
 from archloop import layout
-from archloop.report import wording
 from archloop.report.graph_drawing import Block
 from archloop.report.page.ancestry import ends
 from archloop.report.page.cards import Changes, changes, chosen, drawing
 from archloop.report.page.designs import listed
 from archloop.report.page.gallery import Gallery, apart, gallery, write_beside
+from archloop.report.report import templates
 from archloop.report.results import read_all
 from archloop.report.tables.candidates import architectures
 
@@ -31,13 +30,10 @@ HOSTILE = "</script><img src=x onerror=window.hacked=1>'\"&"
 
 def write_page(shown: Gallery, count: int, folder) -> str:
     """Write a page of the gallery alone, from the report's own template, style and scripts; return it."""
-    names = jinja2.FileSystemLoader(layout.PAGE)
-    environment = jinja2.Environment(loader=names, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {name: getattr(wording, name) for name in ("percent", "number")}
     script = "".join((layout.PAGE / f"{name}.js").read_text() for name in ("design", "gallery"))
     facts = {"rows": 20, "admitted": count, "gallery": shown, "packed": shown.packed, "script": script}
     facts["style"] = (layout.PAGE / "gallery.css").read_text()
-    page = environment.from_string(PAGE).render(facts)
+    page = templates().from_string(PAGE).render(facts)
     folder.mkdir(exist_ok=True)
     (folder / "index.html").write_text(page)
     return page

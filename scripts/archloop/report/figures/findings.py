@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from archloop.progress import percent
 from archloop.report.contrasts import Contrast
 from archloop.report.figures import single_programs as draw
 from archloop.report.figures.areas import fates as draw_fates
@@ -17,7 +18,7 @@ from archloop.report.results import Results
 from archloop.report.tables.candidates import FATES, front
 from archloop.report.tables.comparisons import Compared, against
 from archloop.report.tables.rows import TablesByName, best_first, of_chains, table_of
-from archloop.report.wording import per_100, percent, signed
+from archloop.report.wording import per_100, signed
 from archloop.settings.chains import SEED
 from archloop.settings.sections import Report
 
