@@ -127,7 +127,7 @@ def test_a_header_has_a_length_within_bounds(length):
 
 
 def test_a_header_may_have_a_byte_which_says_nothing():
-    record, _ = read_result(Report(), b"n" * 16 + (1).to_bytes(4, "little") + b"5", b"n" * 16)
+    record, _ = read_result(SupervisorReport(), b"n" * 16 + (1).to_bytes(4, "little") + b"5", b"n" * 16)
     assert record["detail"] == "the facts in its result cannot be read"
 
 
