@@ -250,6 +250,7 @@ def remove_tree(folder: str | Path) -> None:
     top = os.fspath(folder)
     todo = [top]
     for number, current in enumerate(todo):
+        # A closed folder can be neither listed nor emptied, by its owner either.
         os.chmod(current, 0o700)  # noqa: PTH101
         with os.scandir(current) as entries:
             found = list(entries)

@@ -131,6 +131,7 @@ def group_limits(groups: Path = GROUPS, proc: Path = PROC) -> dict[str, str]:
 def of_memory() -> str | None:
     """Return, for a message, what bounds the memory that this process may map; None for nothing."""
     for name in ("RLIMIT_AS", "RLIMIT_DATA"):
+        # The soft limit is what refuses memory.
         allowed = resource.getrlimit(number_of(name))[0]
         if allowed != resource.RLIM_INFINITY:
             option, what, unit = NAMES[name]

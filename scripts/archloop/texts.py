@@ -23,6 +23,7 @@ def one_layout(program: str) -> str:
     """
     program = line_feeds(program)
     lines = program.split("\n")
+    # Most programs have no tabs, and need not be parsed.
     if not any("\t" in margin_of(line) for line in lines):
         return program
     tree = parsed(program)
@@ -60,6 +61,7 @@ def _lines_in_strings(tree: ast.Module) -> set[int]:
 def parsed(program: str) -> ast.Module | None:
     """Return the syntax tree of a program that compiles, else None."""
     try:
+        # A program's odd escapes are of no interest to the user.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(program)

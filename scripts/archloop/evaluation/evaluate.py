@@ -107,6 +107,7 @@ def evaluate(
     """
     seed = derive(seed, "evaluate")
     started = time.monotonic()
+    # Equal programs are judged once.
     programs = list(dict.fromkeys(row["program"] for row in candidates))
 
     judge = Judge(dataset, resources.device, resources.isolation, resources.driver_calls)
@@ -122,6 +123,7 @@ def evaluate(
 
         shard = _Shard(judge, settings, seed, protocol, ScoreStore(store), waiting)
         evaluated = shard.judge_all(programs, devices, workers)
+        # While the judge is at work, for a sound program may have to be tried.
         _check_machine(judge, settings, devices[0], list(evaluated.values()))
 
     known = sum(each.known for each in evaluated.values())

@@ -55,6 +55,7 @@ def first_that_works(choices: list[Format], try_out: Callable[[Format], object])
 
     Raises Stop for missing memory and what the device raises.
     """
+    # What is wrong with the last one is the program's fault, and comes up in its training.
     for choice in choices[:-1]:
         try:
             try_out(choice)

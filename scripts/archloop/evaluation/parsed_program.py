@@ -57,7 +57,7 @@ class ParsedProgram:
         self.tangled: list[str] = []  # names at the end of too long a chain of other names
 
         # What is known so far: id of an expression, or name and scope -> the paths of a library
-        # that it may be.
+        # that it may be. An id stays that of its node, for the tree is kept.
         self._known: dict[int, Paths] = {}
         self._names: dict[tuple[str, Scope], Paths] = {}
 

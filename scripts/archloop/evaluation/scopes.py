@@ -65,6 +65,7 @@ def scoped(tree: ast.Module) -> list[Scoped]:
         node, scope = to_do.pop()
         found.append((node, scope))
         _bind(node, scope)
+        # What is put on a stack last is taken first.
         children = list(_children(node, scope))
         to_do.extend(reversed(children))
     return found
@@ -111,6 +112,7 @@ def text_of(node: ast.expr, scope: Scope | None = None) -> str | None:
     """
     written: list[str] = []
     to_do: list[Part] = [(node, scope)]
+    # Bounded, for a name may stand for a text with that name in it.
     for _ in range(LONGEST_TEXT):
         if not to_do:
             return "".join(written)
@@ -187,6 +189,7 @@ def _bind(node: ast.AST, scope: Scope) -> None:
     """Bind in its scope what a node binds."""
     for name, binding in _bindings(node, scope):
         target = scope
+        # In a comprehension `:=` binds outside of it (PEP 572).
         if isinstance(node, ast.NamedExpr):
             target = _around_comprehensions(scope)
 

@@ -295,6 +295,7 @@ def merged(records: list[Record]) -> Record:
 
     accuracies = _values(records, "accuracy")
     return {
+        # What all have in common: outcome, graph, format.
         **records[0],
         "accuracy": statistics.fmean(accuracies),
         "accuracy_sd": statistics.stdev(accuracies),

@@ -124,6 +124,7 @@ def check_program(program: str | None) -> tuple[str, str] | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(program)
+            # Some mistakes, such as a return outside of a function, only the compiler finds.
             compile(tree, "<program>", "exec")
             parsed = ParsedProgram(tree)
             unsafe = next(_unsafe(parsed), None)

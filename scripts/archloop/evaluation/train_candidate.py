@@ -138,6 +138,7 @@ def warm_up() -> None:
     optimizer.step()
     cross_entropy(network(torch.ones(2, 1, 8, 8)), torch.zeros(2, dtype=torch.long)).item()
 
+    # Both counters load a part of torch at their first use.
     network = network.to("meta")
     multiply_adds(network, (2, 1, 8, 8))
     fingerprint(network, (2, 1, 8, 8))
@@ -155,6 +156,7 @@ def _train(
     stages = _Stages(report)
     prm = hyperparameters(program, dataclasses.asdict(settings))
     plan = Plan(settings, PROTOCOLS[settings.protocol], seed, device, prm=prm)
+    # The program sees the size that the protocol resizes images to.
     size = plan.protocol.size or data.train_images.shape[-1]
     in_shape = (settings.batch_size, data.train_images.shape[1], size, size)
     build = builder(program, in_shape, (data.classes,), prm)
@@ -229,6 +231,7 @@ def _check_untrained(
     report.parameters = parameters
     check_budget(parameters, settings.parameter_budget)
 
+    # Some networks that train cannot be counted or traced.
     report.multiply_adds = or_none(multiply_adds, model, in_shape)
     report.graph = or_none(fingerprint, without_numbers(model), in_shape)
     return parameters
@@ -256,6 +259,7 @@ def _with_format(source: _Source, plan: Plan) -> Plan:
 
     def try_out(choice: Format) -> None:
         """Take a step and predict once."""
+        # A network of its own, for the step changes its weights.
         tried = dataclasses.replace(plan, format=choice)
         model, prepare = source.network(tried)
         model.train()

@@ -64,6 +64,7 @@ def check_limits(run: PlannedRun) -> Iterator[Finding]:
     """Texts that the context holds, a cache that holds an answer, projections that are there."""
     written = _written(run)
     if written:
+        # What holds for the longest holds for all.
         longest = max(written, key=lambda each: each.tokens)
         yield _context(run, longest)
         yield from _cache(run, longest)
@@ -83,6 +84,7 @@ def _written(run: PlannedRun) -> list[Written]:
     found = []
     for chain, cycle in run.cells():
         settings = run.settings["chains"][chain]
+        # Baselines have no language model.
         if settings.get("source") != chains.MODEL:
             continue
 
@@ -206,6 +208,7 @@ def _compared(memory: int | None, source: str, weights: int, training: int) -> F
     if weights > memory:
         remedy = "take a larger GPU, or loading.quantization: nf4"
         return error("memory", f"{text}; {remedy}", **values)
+    # An estimate: it may go well.
     if weights + training > memory:
         remedy = "set finetuning.gradient_checkpointing, or a smaller max_pair_tokens"
         return warning("memory", f"{text}; {remedy}", **values)

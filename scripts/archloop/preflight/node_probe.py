@@ -56,6 +56,7 @@ def probe(shared: Path, isolation: str) -> NodeReport:
     trial = try_judging(shared / FROM_HEAD, gpu=bool(gpus))
 
     trouble = []
+    # The head looks whether this shows there, too.
     try:
         (shared / FROM_NODE).write_text(node, encoding="utf-8")
     except OSError as error:
@@ -163,6 +164,7 @@ def try_judging(request: Path, gpu: bool) -> TrialResult | None:
         )
     except subprocess.TimeoutExpired:
         return TrialResult(trouble=f"a seed program was not judged within {TRIAL_S} s")
+    # The last line, for libraries print, too.
     try:
         return TrialResult(**json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError):
@@ -175,6 +177,7 @@ def free_space(folder: Path) -> int | None:
 
     None where that is not known.
     """
+    # It may not have been made yet.
     while not folder.exists():
         folder = folder.parent
     try:

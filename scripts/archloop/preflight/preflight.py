@@ -53,6 +53,7 @@ def preflight(run: PlannedRun) -> Iterator[Finding]:
     node: NodeReport | None = None
     seen = False
 
+    # As a check of its own, so that a mistake in it ends with a finding.
     def look() -> list[Finding]:
         nonlocal node, seen
         node, seen, findings = node_checks.look_at_node(run)

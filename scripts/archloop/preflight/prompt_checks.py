@@ -48,6 +48,7 @@ class PromptLengths:
         self.run, self.tokenizer = run, read_tokenizer(run)
         manifest = read_json(run.model / MANIFEST)
         self.chat_tokens: int = manifest.get("chat_tokens", 0)
+        # Cycles share their texts, and to count the tokens of one takes a while.
         self._longest_text = cache(self._longest_text_of)
 
     def longest(self, chain: str, cycle: int) -> int:

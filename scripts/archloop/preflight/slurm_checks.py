@@ -53,6 +53,7 @@ def check_quotas(run: PlannedRun) -> Iterator[Finding]:
 
     That is jobs in the queue, for which the others wait, and time, for which one waits for ever.
     """
+    # Several rules may meet the same limit, which is told once.
     named: set[tuple[str, str]] = set()
     for rule, asked in run.rules.items():
         account, qos = _text(asked, "slurm_account"), _text(asked, "qos")
@@ -198,6 +199,7 @@ def check_requests(run: PlannedRun) -> Iterator[Finding]:
 
 def _distinct_requests(run: PlannedRun) -> dict[str, Request]:
     """Return the distinct requests, each under the names of its rules."""
+    # Requests cannot be keys, and there are few.
     groups: list[tuple[list[str], Request]] = []
     for rule, asked in sorted(run.rules.items()):
         for rules, known in groups:
@@ -229,6 +231,7 @@ def _all_down(asked: Request) -> bool:
 
 
 def _is_down(partition: slurm.Partition) -> bool:
+    # UP is what its administrator wants, nodes_up what is there.
     return partition.state == "UP" and partition.nodes > 0 and partition.nodes_up == 0
 
 

@@ -80,6 +80,7 @@ def reached(script: Path, root: Path | None = None) -> set[Path]:
     return found
 
 
+# A file that has changed meanwhile has another time, and is read again.
 @cache
 def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
     """Return the modules that one imports in any form, and the packages on the way to them."""
@@ -87,6 +88,7 @@ def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
     for name in _module(path, root, mtime).names:
         parts = name.split(".")
         found.add(root.joinpath(*parts).with_suffix(".py"))
+        # Python runs the __init__.py of every package on the way.
         for depth in range(1, len(parts) + 1):
             found.add(root.joinpath(*parts[:depth], "__init__.py"))
 

@@ -189,6 +189,7 @@ def _inputs_first(results: Path, paths: list[Path]) -> Iterable[Path]:
     for path, provenance in found.items():
         for name in provenance["inputs"]:
             lies_at = os.path.normpath(locate(results, name))
+            # Of an input that no job here made there is nothing to wait for.
             maker = makers.get(Path(lies_at), path)
             if maker != path:
                 before[path].append(maker)
@@ -213,7 +214,7 @@ def outputs_in(folder: Path) -> Iterator[tuple[str, str]]:
         for name in names:
             try:
                 key = base64.urlsafe_b64decode(start + name).decode()
-            except ValueError:
+            except ValueError:  # no name of Snakemake's
                 continue
             yield key, os.path.join(subfolder, name)  # noqa: PTH118
 
