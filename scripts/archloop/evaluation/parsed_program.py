@@ -9,7 +9,7 @@ from typing import TypeGuard
 from archloop.evaluation.allowed_libraries import STARS, is_allowed, look_up, names_of
 from archloop.evaluation.scopes import Scope, Scoped, bindings_of, imported, scoped, text_of
 
-Import = ast.Import | ast.ImportFrom
+ImportStatement = ast.Import | ast.ImportFrom
 # How long a chain of other names for one thing may be.
 LONGEST_CHAIN = 20
 MOST_PATHS = 50  # what one name may stand for
@@ -42,7 +42,7 @@ class ParsedProgram:
         self.script = [node for node in tree.body if is_script(node)]
         tree.body = [node for node in tree.body if not is_script(node)]
         self.nodes = scoped(tree)
-        self.imports: list[Import] = []
+        self.imports: list[ImportStatement] = []
         self.calls: dict[int, ast.Call] = {}  # by the id of what is called
         for node, _ in self.nodes:
             if _is_import(node):
@@ -151,11 +151,11 @@ def attribute_of(node: ast.expr, scope: Scope) -> Attribute | None:
     return None if name is None else Attribute(arguments[0], name)
 
 
-def _is_import(node: ast.AST) -> TypeGuard[Import]:
+def _is_import(node: ast.AST) -> TypeGuard[ImportStatement]:
     return isinstance(node, (ast.Import, ast.ImportFrom))
 
 
-def refused_import(node: Import, alias: ast.alias) -> str | None:
+def refused_import(node: ImportStatement, alias: ast.alias) -> str | None:
     """Return what is wrong with one name of an import statement."""
     if isinstance(node, ast.Import):
         module = whole = alias.name
@@ -201,7 +201,7 @@ def _catches_import(handler: ast.ExceptHandler) -> bool:
     return not names.isdisjoint(IMPORT_ERRORS)
 
 
-def _unused_imports(nodes: list[Scoped], imports: list[Import]) -> set[int]:
+def _unused_imports(nodes: list[Scoped], imports: list[ImportStatement]) -> set[int]:
     """Return the ids of the imported names that are not allowed and that nobody reads."""
     names = set()
     for node, scope in nodes:
@@ -221,7 +221,7 @@ def _unused_imports(nodes: list[Scoped], imports: list[Import]) -> set[int]:
     return found
 
 
-def _names_of_stars(imports: list[Import]) -> dict[str, str]:
+def _names_of_stars(imports: list[ImportStatement]) -> dict[str, str]:
     """Return name -> path of what `from module import *` brings."""
     found: dict[str, str] = {}
     for statement in imports:

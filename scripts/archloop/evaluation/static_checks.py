@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 
 from archloop.evaluation.allowed_libraries import look_up
-from archloop.evaluation.parsed_program import Import, ParsedProgram, refused_import
+from archloop.evaluation.parsed_program import ImportStatement, ParsedProgram, refused_import
 from archloop.evaluation.scopes import Scope, arguments_of, binder, text_of
 from archloop.texts import UNREADABLE, line_feeds
 
@@ -238,7 +238,7 @@ def _are_names(targets: Iterable[ast.expr]) -> bool:
     return all(isinstance(target, ast.Name) for target in targets)
 
 
-def _unsafe_import(node: Import, parsed: ParsedProgram) -> Iterator[str]:
+def _unsafe_import(node: ImportStatement, parsed: ParsedProgram) -> Iterator[str]:
     for alias in node.names:
         if id(alias) in parsed.left_out:
             continue
