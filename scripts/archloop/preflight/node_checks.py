@@ -134,7 +134,8 @@ def check_isolation(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
         text = f"none: on {node.node} generated programs run with your rights"
         yield warning("isolation", text, level=node.isolation)
     else:
-        yield ok("isolation", f"{node.isolation} on {node.node}", level=node.isolation)
+        text = f"{node.isolation} on {node.node}"
+        yield ok("isolation", text, level=node.isolation)
 
 
 def check_site(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
@@ -177,7 +178,8 @@ def check_versions(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
 
     differences = []
     for name in sorted({*here, *there}):
-        head_has, node_has = here.get(name, MISSING), there.get(name, MISSING)
+        head_has = here.get(name, MISSING)
+        node_has = there.get(name, MISSING)
         if node_has != head_has:
             differences.append(f"{name} {node_has} instead of {head_has}")
     if differences:
@@ -196,6 +198,7 @@ def check_gpu(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
     count = len(gpus)
     names = ", ".join(map(_with_memory, gpus)) or "no GPU"
 
+    # Torch counts the GPUs from 0, and takes the first for `cuda` alone.
     _, _, number = device.partition(":")
     if device.startswith("cuda") and int(number or 0) >= count:
         text = f"execution.device is {device}, but {node.node} shows {names}"
@@ -203,7 +206,8 @@ def check_gpu(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
     elif gpus:
         known = [gpu.bytes for gpu in gpus if gpu.bytes]
         smallest = min(known, default=None)
-        text = f"{names} on {node.node}, {_use_by_processes(node)}"
+        use = _use_by_processes(node)
+        text = f"{names} on {node.node}, {use}"
         yield ok("device", text, gpus=count, gpu_bytes=smallest)
         yield from _sharing(node)
     elif run.slurm and run.finetuning_request():
@@ -212,7 +216,9 @@ def check_gpu(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
     else:
         yield ok("device", f"no GPU on {node.node}: jobs run on its processors", gpus=0)
 
-    if run.loading.quantization == "nf4" and gpus and "bitsandbytes" not in node.versions:
+    # Without a GPU another check says that nf4 needs one.
+    needs_package = run.loading.quantization == "nf4" and gpus
+    if needs_package and "bitsandbytes" not in node.versions:
         text = "nf4 needs the package bitsandbytes; install it, or set it to none"
         yield error("quantization", text)
 
@@ -226,7 +232,8 @@ def _with_memory(gpu: Gpu) -> str:
 
 def _use_by_processes(node: NodeReport) -> str:
     """Return how processes may use the GPUs: their compute mode, and whether MPS runs."""
-    modes = ", ".join(sorted({gpu.mode or "unknown" for gpu in node.gpus}))
+    found = {gpu.mode or "unknown" for gpu in node.gpus}
+    modes = ", ".join(sorted(found))
     mps = "MPS runs" if node.shares_gpu else "no MPS"
     return f"compute mode {modes}, {mps}"
 
@@ -296,7 +303,8 @@ def check_folders(run: PlannedRun, node: NodeReport, seen: bool) -> Iterator[Fin
 
     # The node's own disk: the head's may have more.
     needed, free = temporary_bytes(run), node.free_tmp
-    room, wanted = gigabytes(free or 0), gigabytes(needed, 2)
+    room = gigabytes(free or 0)
+    wanted = gigabytes(needed, 2)
     text = f"{node.tmp} on {node.node}: {room} free, a job wants about {wanted}"
     values = {"free_bytes": free, "needed_bytes": needed}
     if free is None or free > needed:
