@@ -143,6 +143,7 @@ def is_allowed(module: str) -> bool:
     return not packages.isdisjoint(PACKAGES)
 
 
+# Bounded, for programs choose the paths.
 @lru_cache(maxsize=100_000)
 def look_up(path: str) -> tuple[str, str]:
     """Return ("module", its own name), ("object", the path) or ("refused", the path) for a dotted

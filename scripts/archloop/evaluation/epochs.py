@@ -107,6 +107,7 @@ def _learn(
 
 def _finite(losses: list[torch.Tensor]) -> list[float]:
     """Return the losses as numbers; raise Stop where one is none."""
+    # All at once, for each reading waits for the device.
     values = torch.stack(losses).float()
     if not values.isfinite().all():
         raise Stop("diverged", f"the loss is no finite number in the first {len(losses)} steps")

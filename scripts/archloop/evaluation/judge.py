@@ -92,6 +92,7 @@ class Judge:
         self.labels: dict[str, np.ndarray] = {}
         for split in ("validation", "test"):
             _, labels = read_split(dataset, split)
+            # A byte each, as predictions come.
             self.labels[split] = labels.astype(np.uint8)
 
         self.level = isolation.choose_level(level, self.gpu)
@@ -120,6 +121,7 @@ class Judge:
         try:
             self.server = self._start()
         except BaseException:
+            # Python does not, where __enter__ has not returned.
             self.__exit__()
             raise
 
@@ -204,6 +206,7 @@ class Judge:
         """
         records: list[Record] = []
         for repeat in range(settings.repeats):
+            # The first repeat is what a run without repeats gives.
             random_seed = derive(seed, "repeat", repeat) if repeat else seed
             once = replace(settings, repeats=1)
             records.append(self.train_once(program, once, random_seed, device))

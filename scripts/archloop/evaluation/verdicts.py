@@ -82,6 +82,7 @@ def prove(judge: AnyJudge, settings: Evaluation, device: str) -> None:
 
     Raise InputError when it fails, for then no verdict of this machine counts.
     """
+    # Small, and by the evaluator's own loop, whatever the protocol asks for.
     probe = replace(
         judge.settled(settings),
         training="evaluator",

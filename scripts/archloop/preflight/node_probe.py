@@ -44,6 +44,7 @@ def probe(shared: Path, isolation: str) -> NodeReport:
 
     isolation: as the settings ask for it.
     """
+    # SLURM's name of a node need not be that of the host.
     node = os.environ.get("SLURMD_NODENAME") or os.uname().nodename
     gpus = find_gpus()
     level, isolation_trouble = None, None

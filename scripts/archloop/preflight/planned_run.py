@@ -108,6 +108,7 @@ class PlannedRun:
     def finetuning_request(self) -> Request | None:
         """Return the request of the fine-tuning where it wants a GPU: it needs the most memory."""
         request = self.rules.get("finetune_seed", {})
+        # Some sites want GPUs to be asked for by `gres`.
         wants_gpu = request.get("gpu") or "gpu" in str(request.get("gres", ""))
         return request if wants_gpu and self.execution.device != "cpu" else None
 
@@ -149,6 +150,7 @@ def temporary_bytes(run: PlannedRun) -> int:
     largest = 0
     for name in run.datasets():
         path = run.dataset(name)
+        # Of a data set that is not prepared yet the size is unknown.
         if path.is_file():
             largest = max(largest, path.stat().st_size)
 

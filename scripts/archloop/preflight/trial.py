@@ -85,6 +85,7 @@ def judge_seed_program(
             images = Path(folder) / "images.safetensors"
             write_images(images)
             with judge.Judge(images, device, isolation, driver_calls) as opened:
+                # That sandbox can be tried without a GPU, too.
                 opened.gpu = opened.gpu or as_gpu
                 record = opened.judge(program, replace(settings, epochs=1, repeats=1), 1)
     except (InputError, RuntimeError, OSError) as error:

@@ -254,7 +254,7 @@ def digest_of(path: Path) -> str:
     Of a large one that of its own provenance, so that no job reads it for this.
     """
     beside, known = provenance_path(path), path.stat()
-
+    # An older one may tell of other bytes.
     if (
         known.st_size >= LARGE_BYTES
         and beside.is_file()
