@@ -38,6 +38,14 @@ def test_a_quota_whose_period_is_not_told_is_of_the_usual_one(tmp_path, period):
     assert tightest(**machine(tmp_path, "3:cpu:/", files))["cpu.cfs_quota_us"].amount == 0.5
 
 
+def test_a_group_whose_name_is_no_utf8_is_read_as_any_other(tmp_path):
+    places = machine(tmp_path, "0::/", {"pids.max": "9"})
+    (places["proc"] / "self" / "cgroup").write_bytes(b"0::/\xff\n")
+    (places["groups"] / "\udcff").mkdir()
+    (places["groups"] / "\udcff" / "pids.max").write_text("5\n")
+    assert tightest(**places)["pids.max"].text == "5"
+
+
 @pytest.mark.parametrize("text", ["max", "-1", "", "max 100000", str(2**63 - 4096)])
 def test_what_the_kernel_writes_for_no_limit_is_none(tmp_path, text):
     names = ("pids.max", "memory.max", "memory.limit_in_bytes", "cpu.max", "cpu.cfs_quota_us")
