@@ -236,6 +236,7 @@ def share_of_process(
         tokens = sum(lengths[each] for each in batch)
         ranks.append((-tokens, index))
 
+    # Each process reads its own in the step's order: by it the sums of gradients are rounded.
     longest_first = [index for _, index in sorted(ranks)]
     dealt = sorted(longest_first[rank::processes])
     return [(index, batches[index]) for index in dealt]
@@ -278,6 +279,7 @@ class Checkpoint:
         if state is None or state["key"] != self.key:
             return Done()
 
+        # In place: the optimizer holds these very tensors.
         with torch.no_grad():
             for weight, saved in zip(self.weights, state["weights"]):
                 weight.copy_(saved)
@@ -321,6 +323,7 @@ def _gradients(
     for index, mine in share.items():
         # The dropout of a batch hangs on its index, not on the process that it falls to.
         torch.manual_seed(derive(seed, index))
+        # By the size of the whole step: the gradients of its batches add up to that of its mean.
         loss = objective.loss(model, mine, baseline) / size
         torch.autograd.backward(loss)
         step_loss += loss.detach()
@@ -368,6 +371,7 @@ def _add_up_gradients(weights: list[torch.nn.Parameter], step_loss: torch.Tensor
         if gradient is None:  # none of this process's batches reached it
             gradient = torch.zeros_like(weight)
         parts.append(gradient.flatten())
+    # One exchange instead of one a tensor: each costs the wait for the slowest process.
     parts.append(step_loss.reshape(1))
 
     whole = torch.cat(parts)

@@ -53,6 +53,7 @@ def training_pairs(count: int, seed: int, texts: PromptTexts) -> list[tuple[str,
     variants = list(itertools.product(families or family_names(), *AXES.values()))
     if count > len(variants):
         raise _too_few(count, f"fewer than {len(variants)}")
+    # A value that stands twice in AXES is twice as likely to come early, as in random search.
     rng = generator(seed, "scratch programs")
     rng.shuffle(variants)
 
