@@ -40,7 +40,7 @@ UNUSABLE = {
 }
 
 # What a decorator takes and gives: a function of a script, whatever options it has.
-Function = Callable[..., Any]
+Callback = Callable[..., Any]
 
 
 # Types of JSON schema -> how --help shows them.
@@ -99,7 +99,7 @@ class SettingOption(click.Option):
 
 def setting_option(
     section: str, key: str, help: str, required: bool = False
-) -> Callable[[Function], Function]:
+) -> Callable[[Callback], Callback]:
     """Give a click command the option of one setting, named as its key.
 
     Without it the value is the schema's default, unless it is required. The value is no setting in
@@ -113,38 +113,20 @@ def setting_option(
     return click.option(flag, key, type=kind, default=rule.get("default"), help=help)
 
 
-def device_option(function: Function) -> Function:
+def device_option(function: Callback) -> Callback:
     """Give a click command `--device`, as execution.device."""
     return setting_option("execution", "device", "auto, cpu, cuda or cuda:N.")(function)
 
 
 def path_option(
     flag: str, help: str, required: bool = True, **attributes: Any
-) -> Callable[[Function], Function]:
+) -> Callable[[Callback], Callback]:
     """Give a click command the option of a file or a folder, which its function gets as a Path."""
     kind: Any = click.Path(path_type=Path)
     return click.option(flag, type=kind, help=help, required=required, **attributes)
 
 
-def cell_options(function: Function) -> Function:
-    """Give a click command `--chain` and `--cycle`: the cycle that a job works for."""
-    cycles = click.IntRange(min=1)
-    cycle = click.option("--cycle", required=True, type=cycles, help="Number of the cycle.")
-    chain = click.option("--chain", required=True, help="Name of the chain.")
-    return chain(cycle(function))
-
-
-def shard_options(function: Function) -> Function:
-    """Give a click command `--shard` and `--shards`: the part of a cycle that a job makes."""
-    numbers, counts = click.IntRange(min=0), click.IntRange(min=1)
-    shards = click.option("--shards", default=1, type=counts, help="Number of shards of the cycle.")
-    shard = click.option(
-        "--shard", default=0, type=numbers, help="Which of the shards to make, from 0."
-    )
-    return shard(shards(function))
-
-
-def settings_options(section: type, parameter: str = "settings") -> Callable[[Function], Function]:
+def settings_options(section: type, parameter: str = "settings") -> Callable[[Callback], Callback]:
     """Give a click command one option for each key of a section of config/schema.yaml.
 
     section: its type (archloop.settings.sections). The command's function gets one value of that
@@ -155,7 +137,7 @@ def settings_options(section: type, parameter: str = "settings") -> Callable[[Fu
     prefix = "" if parameter == "settings" else f"{parameter}_"
     keys = schema.section(name)
 
-    def decorate(function: Function) -> Function:
+    def decorate(function: Callback) -> Callback:
         @functools.wraps(function)
         def gathered(**arguments: Any) -> Any:
             values = {key: arguments.pop(prefix + key) for key in keys}
@@ -180,12 +162,12 @@ def settings_options(section: type, parameter: str = "settings") -> Callable[[Fu
     return decorate
 
 
-def command(function: Function) -> click.Command:
+def command(function: Callback) -> click.Command:
     """Make a click command with `--log`, which ends a user's mistake with one line, status 1."""
     return _command(function)
 
 
-def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable[[Function], click.Command]:
+def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable[[Callback], click.Command]:
     """Make a click command, as `command` does, of a script that a rule runs.
 
     It leaves the provenance of its outputs. outputs: the options that name them, the first one
@@ -194,7 +176,7 @@ def stage(*outputs: str, packages: Iterable[str] = ()) -> Callable[[Function], c
     there is nothing of the kind.
     """
 
-    def decorate(function: Function) -> click.Command:
+    def decorate(function: Callback) -> click.Command:
         script = inspect.getfile(inspect.unwrap(function))
         this = Stage(script, outputs, tuple(packages))
 
@@ -236,7 +218,7 @@ def _remove(spent: Path) -> None:
         spent.parent.rmdir()
 
 
-def _command(function: Function, **settings: Any) -> click.Command:
+def _command(function: Callback, **settings: Any) -> click.Command:
     @functools.wraps(function)
     def guarded(log: str | None, **arguments: Any) -> Any:
         # As stderr is: names and programs hold any character.
@@ -258,6 +240,24 @@ def _command(function: Function, **settings: Any) -> click.Command:
     )
     shown = {"show_default": True, "max_content_width": 120}
     return click.command(context_settings={**shown, **settings})(log(guarded))
+
+
+def cell_options(function: Callback) -> Callback:
+    """Give a click command `--chain` and `--cycle`: the cycle that a job works for."""
+    cycles = click.IntRange(min=1)
+    cycle = click.option("--cycle", required=True, type=cycles, help="Number of the cycle.")
+    chain = click.option("--chain", required=True, help="Name of the chain.")
+    return chain(cycle(function))
+
+
+def shard_options(function: Callback) -> Callback:
+    """Give a click command `--shard` and `--shards`: the part of a cycle that a job makes."""
+    numbers, counts = click.IntRange(min=0), click.IntRange(min=1)
+    shards = click.option("--shards", default=1, type=counts, help="Number of shards of the cycle.")
+    shard = click.option(
+        "--shard", default=0, type=numbers, help="Which of the shards to make, from 0."
+    )
+    return shard(shards(function))
 
 
 def mistake(error: BaseException) -> str | None:
