@@ -94,7 +94,10 @@ def train_model(job: ScratchJob, device: str) -> Path:
 
 
 def _examples(tokenizer: Tokenizer, pairs: list[tuple[str, str]], context: int) -> list[Example]:
-    examples = [Example(*encode_pair(tokenizer, prompt, program)) for prompt, program in pairs]
+    examples = []
+    for prompt, program in pairs:
+        prompt_ids, answer_ids = encode_pair(tokenizer, prompt, program)
+        examples.append(Example(prompt_ids, answer_ids))
     lengths = [example.length for example in examples]
     longest = max(lengths)
     if longest > context:
