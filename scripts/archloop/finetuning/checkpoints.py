@@ -1,4 +1,4 @@
-"""How far a training is, and the file that keeps it: a training that was cut is resumed from there."""
+"""How far a training is, and the file that keeps it: one that was cut is resumed from there."""
 
 import dataclasses
 from dataclasses import dataclass, field
