@@ -19,7 +19,10 @@ def main(corpus, output) -> Extras:
     """Write one file per program, and last the index that names them with their hashes."""
     index = export(read_corpus(corpus), output.parent)
     write_json(output, index)
-    return {"outputs": [output.parent / name for row in index for name in row["files"]]}
+    programs = []
+    for row in index:
+        programs += [output.parent / name for name in row["files"]]
+    return {"outputs": programs}
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "pol
 def main(fresh, corpus, candidates, model, output, run_record, device, gpus, **job) -> Extras:
     """Fine-tune the adapter; write it, its configuration, and what it was trained on."""
     started = time.monotonic()
-    spare_bitsandbytes(job["loading"].quantization)
+    spare_bitsandbytes(job["loading"].quantization)  # before anything imports peft
     from archloop.finetuning.finetune import CHECKPOINT, AdapterJob, finetune
     from archloop.finetuning.training_set import read_programs_to_train_on
 

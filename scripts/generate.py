@@ -40,7 +40,7 @@ from archloop.workflow.provenance import Extras
 def main(prompts, shard, shards, output, run_record, state, device, model, **job) -> Extras:
     """Answer the prompts; write one candidate per line, with its prompt, answer and program."""
     started = time.monotonic()
-    spare_bitsandbytes(job["loading"].quantization)
+    spare_bitsandbytes(job["loading"].quantization)  # before anything imports peft
     from archloop.generation.generate import GenerationJob, choose_gpu, generate, prompts_of_shard
 
     log, code = state / "answers.jsonl", code_digest(__file__)

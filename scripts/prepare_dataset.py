@@ -11,13 +11,15 @@ from archloop.settings.schema import schema
 from archloop.settings.sections import Data
 from archloop.workflow.cli import path_option, settings_options, stage
 
+DATASETS = schema()["$defs"]["dataset"]["enum"]
+
 
 @stage("output", packages=("torch", "torchvision", "numpy", "scikit-learn", "pillow"))
 @settings_options(Data)
 @click.option(
     "--dataset",
     required=True,
-    type=click.Choice(schema()["$defs"]["dataset"]["enum"]),
+    type=click.Choice(DATASETS),
     help="Name of the data set.",
 )
 @click.option("--seed", required=True, type=int, help="Seed of the splits.")

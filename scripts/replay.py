@@ -30,7 +30,8 @@ def main(identities: tuple[str, ...], results: Path, device: str, isolation: str
         if len(identities) > 1:
             click.echo(f"{identity}:")
         for step in replay(results, identity, device, isolation):
-            click.echo(f"{step.name:>10}  {'same' if step.same else 'DIFFERS'}: {step.remark}")
+            verdict = "same" if step.same else "DIFFERS"
+            click.echo(f"{step.name:>10}  {verdict}: {step.remark}")
             same &= step.same
     sys.exit(0 if same else 1)
 

@@ -37,10 +37,12 @@ from archloop.workflow.provenance import Extras
 )
 def main(results: Path, run: str | None, output: Path, whole: bool, settings: Report) -> Extras:
     """Write index.html, figures/ and tables/."""
-    found = read_all(results, json.loads(run) if run else None)
+    asked = json.loads(run) if run else None
+    found = read_all(results, asked)
     if whole and not found.finished:
         raise InputError(f"{results}: {found.unfinished}; leave out --whole for a partial report")
-    return {"inputs": sources(found), "outputs": write_report(found, settings, output)}
+    outputs = write_report(found, settings, output)
+    return {"inputs": sources(found), "outputs": outputs}
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-import click
-
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.corpus.admit import accuracy_threshold
@@ -14,7 +12,7 @@ from archloop.files import read_json, write_json
 from archloop.monitoring.live_page import write_beside
 from archloop.report.summarize import summarize
 from archloop.settings.sections import Admission
-from archloop.workflow.cli import path_option, settings_options, stage
+from archloop.workflow.cli import cell_options, path_option, settings_options, stage
 
 
 @stage("output", packages=("polars",))
@@ -25,8 +23,7 @@ from archloop.workflow.cli import path_option, settings_options, stage
     "training.json of the cycle's adapter; without it the cycle makes none.",
     required=False,
 )
-@click.option("--chain", required=True, help="Name of the chain.")
-@click.option("--cycle", required=True, type=int, help="Number of the cycle.")
+@cell_options
 @path_option("--dataset", "Prepared data set; its chance level.")
 @path_option("--output", "summary.json")
 def main(candidates, training, chain, cycle, dataset, output, settings) -> None:
@@ -34,10 +31,9 @@ def main(candidates, training, chain, cycle, dataset, output, settings) -> None:
     metadata = read_metadata(dataset)
     threshold = accuracy_threshold(settings, metadata)
     lineage = read_json(training) if training else None
-    write_json(
-        output,
-        summarize(read_candidates([candidates]), lineage, threshold, chain, cycle, metadata.name),
-    )
+    rows = read_candidates([candidates])
+    summary = summarize(rows, lineage, threshold, chain, cycle, metadata.name)
+    write_json(output, summary)
     write_beside(output)
 
 

@@ -38,7 +38,8 @@ from archloop.workflow.snakemake_records import record
 def main(results: Path, again: bool, noted: bool) -> None:
     """Check the folder RESULTS by the provenance of its files; exit status 1 if one is wrong."""
     if again:
-        count, stale = record(results, partial(not_as_recorded, ResultsFolder(results)))
+        staleness = partial(not_as_recorded, ResultsFolder(results))
+        count, stale = record(results, staleness)
         for line in stale:
             click.echo(f"will be made again: {line}")
         click.echo(f"{count} records written, {len(stale)} jobs to do again")

@@ -11,13 +11,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 from archloop.files import write_jsonl
 from archloop.generation.write_prompts import PromptJob, write_prompts
 from archloop.settings.sections import Prompts
-from archloop.workflow.cli import path_option, setting_option, settings_options, stage
+from archloop.workflow.cli import cell_options, path_option, setting_option, settings_options, stage
 
 
 @stage("output", packages=("jinja2", "polars"))
 @settings_options(Prompts)
-@click.option("--chain", required=True, help="Name of the chain.")
-@click.option("--cycle", required=True, type=click.IntRange(min=1), help="Number of the cycle.")
+@cell_options
 @click.option("--seed", required=True, type=int, help="The seed of the run.")
 @setting_option("cycle", "candidates", "Candidates; each answers one prompt.", required=True)
 @setting_option(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
 from archloop.errors import InputError
-from archloop.files import has_keys, read_json, read_jsonl
+from archloop.files import has_keys, read_json, read_jsonl, write_json, write_jsonl
 from archloop.layout import Cell
 from archloop.novelty.tokens import text_digest
 
@@ -120,6 +120,15 @@ def candidate_without_answer(cell: Cell, index: int, shard: int, program: str) -
         "prompt_tokens": 0,
         "program": program,
     }
+
+
+def write_candidates_without_answer(
+    candidates: list[Candidate], output: Path, run_record: Path, seconds: float
+) -> None:
+    """Write a shard of candidates that no language model wrote, and the record of its job."""
+    record = {"device": None, "new_tokens": 0, "seconds": round(seconds, 2)}
+    write_json(run_record, record)
+    write_jsonl(output, candidates)
 
 
 def read_candidates_of_shards(paths: Iterable[Path], *more: str) -> list[Candidate]:

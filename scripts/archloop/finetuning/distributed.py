@@ -47,6 +47,7 @@ def run_distributed(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    # Of a process that fails they tell in pages; the line that counts is raised below.
     for noisy in ("torch.distributed", "torch.multiprocessing"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     launch = LaunchConfig(
@@ -55,6 +56,7 @@ def run_distributed(
         nproc_per_node=processes,
         run_id="archloop",
         rdzv_backend="c10d",
+        # Any free port: jobs of several runs may share a node.
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
         max_restarts=0,
@@ -93,6 +95,7 @@ def _run_in_process(
         device = f"cuda:{rank}"
         torch.cuda.set_device(rank)
     else:
+        # Each would start a thread on every core.
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
 
     dist.init_process_group("nccl" if device != "cpu" else "gloo")

@@ -101,11 +101,13 @@ def finetune(
         why = f"no failed program answers a prompt of an admitted one ({training_set.method})"
         return _keep_unchanged(parent, job.output, why)
 
+    # Only now: where nothing is learned, it is the parent's adapter that stays.
     if settings.initialise == "new":
         job = dataclasses.replace(job, parent=None)
     processes = processes_for(gpus, device)
     if processes == 1:
         return train_adapter(training_set, job, device)
+    # What they share out is the batches of a step.
     if processes > settings.accumulation:
         logger.warning(
             "finetuning.accumulation is %d: more GPUs have nothing to do", settings.accumulation
@@ -126,6 +128,7 @@ def train_adapter(training_set: TrainingSet, job: AdapterJob, device: str) -> Fi
         check_base(job.parent, prepared.files)
     examples = encode_examples(training_set.pairs, job)
 
+    # The weights that a new adapter begins with are drawn by it.
     torch.manual_seed(job.seed)
     model = attach_adapter(
         load_model(job.model_folder, job.loading, device),
@@ -146,6 +149,7 @@ def train_adapter(training_set: TrainingSet, job: AdapterJob, device: str) -> Fi
         "carried_on": False,
         "losses": result.losses,
     }
+    # All processes have the same weights at the end; one writes them.
     if rank() == 0:
         save_adapter(model, job.output, job.model_folder, record)
     return FinetuningRecord(device, result.tokens, len(examples))
@@ -173,6 +177,7 @@ def encode_examples(pairs: list[TrainingPair], job: AdapterJob) -> list[Example]
             f"finetuning.max_pair_tokens: all {len(pairs)} pairs are longer than {longest} tokens"
         )
 
+    # Of those that are trained on: the mean of their weights is 1.
     scores = [example.score for example in examples]
     weights = accuracy_weights(scores, settings.accuracy_weight)
     for index, weight in enumerate(weights):

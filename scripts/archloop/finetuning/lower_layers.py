@@ -48,6 +48,7 @@ def computed_once(model: LanguageModel) -> Iterator[None]:
     last = first - 1
     for index, layer in enumerate(lower):
         remembering.append(Remembering(layer, memory, index == 0, index == last))
+    # Lower layers stay in the list: a model counts its layers, and asks each what kind it is.
     decoder.layers = torch.nn.ModuleList([*remembering, *upper])
     try:
         yield
@@ -76,6 +77,7 @@ class Memory:
         self.output = self.outputs.get(self.key)
 
     def keep(self, output: torch.Tensor) -> None:
+        # What has no room any more is computed anew, which changes no result.
         if self.size + output.nbytes <= LARGEST_BYTES:
             self.outputs[self.key] = output.cpu()
             self.size += output.nbytes

@@ -231,7 +231,8 @@ def dpo_losses(logps: torch.Tensor, reference_logps: torch.Tensor, beta: float) 
     rejected ones. A gain is log(pi / pi_ref). Equation 7 of Rafailov et al., Direct Preference
     Optimization, arXiv 2305.18290.
     """
-    chosen, rejected = (logps - reference_logps).chunk(2)
+    gain = logps - reference_logps
+    chosen, rejected = gain.chunk(2)
     return -logsigmoid(beta * (chosen - rejected))
 
 
@@ -262,6 +263,7 @@ def token_cross_entropies(logps: torch.Tensor, examples: list[Example]) -> torch
 @contextlib.contextmanager
 def exchanged(weights: list[torch.nn.Parameter], values: list[torch.Tensor]) -> Iterator[None]:
     """Let the weights have other values for a while; no copy is made."""
+    # By their data: the optimizer, and the modules, go on holding the same parameters.
     before = [weight.data for weight in weights]
     try:
         for weight, value in zip(weights, values):

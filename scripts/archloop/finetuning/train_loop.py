@@ -6,17 +6,16 @@ their number changes the result by the rounding of that sum alone: what a step h
 dropout of each pass, derive from the seed.
 """
 
-import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from archloop.errors import InputError
-from archloop.files import replacing
+from archloop.finetuning.checkpoints import Checkpoint
 from archloop.finetuning.objectives import Example, Objective
 from archloop.logs import get_logger
 from archloop.model.types import LanguageModel
@@ -73,23 +72,6 @@ class TrainingResult:
 
     losses: list[float]
     tokens: int
-
-
-@dataclass
-class Done:
-    """How far a training is: steps, tokens, and by epoch [sum of the losses, what their mean is
-    over]."""
-
-    steps: int = 0
-    tokens: int = 0
-    sums: dict[int, list[float]] = field(default_factory=dict)
-
-    def add(self, epoch: int, loss: float, size: int, tokens: int) -> None:
-        self.steps += 1
-        self.tokens += tokens
-        sums = self.sums.setdefault(epoch, [0.0, 0])
-        sums[0] += loss * size
-        sums[1] += size
 
 
 def length_grouped_batches(lengths: list[int], size: int, *seed: object) -> list[Batch]:
@@ -175,7 +157,8 @@ def train(
         total += _tokens(examples, batches)
     with Progress(total, "token", training.section) as progress:
         progress.step(done.tokens)
-        for number, (epoch, batches) in enumerate(steps[done.steps :], start=done.steps + 1):
+        left = steps[done.steps :]
+        for number, (epoch, batches) in enumerate(left, start=done.steps + 1):
             seed = derive(training.seed, "step", number)
             loss, size = _gradients(model, examples, batches, objective, seed)
             norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
@@ -188,7 +171,8 @@ def train(
 
             tokens = _tokens(examples, batches)
             done.add(epoch, loss, size, tokens)
-            progress.step(tokens, note=f"step {number} of {len(steps)}, loss {loss:.3f}")
+            note = f"step {number} of {len(steps)}, loss {loss:.3f}"
+            progress.step(tokens, note=note)
             is_due = number % settings.checkpoint_steps == 0 or number == len(steps)
             if is_due and rank() == 0:  # all processes have the same weights
                 checkpoint.save(done)
@@ -236,67 +220,10 @@ def share_of_process(
         tokens = sum(lengths[each] for each in batch)
         ranks.append((-tokens, index))
 
+    # Each process reads its own in the step's order: by it the sums of gradients are rounded.
     longest_first = [index for _, index in sorted(ranks)]
     dealt = sorted(longest_first[rank::processes])
     return [(index, batches[index]) for index in dealt]
-
-
-class CheckpointState(TypedDict):
-    """What the file of a checkpoint holds: how far the training is, and torch's own states."""
-
-    key: str
-    done: dict[str, Any]
-    weights: list[torch.Tensor]
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The file of a training's state, and what of the training it holds."""
-
-    path: Path
-    key: str
-    weights: list[torch.nn.Parameter]
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-
-    def save(self, done: Done) -> None:
-        state: CheckpointState = {
-            "key": self.key,
-            "done": dataclasses.asdict(done),
-            "weights": [weight.detach().cpu() for weight in self.weights],
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
-        with replacing(self.path) as temporary:
-            torch.save(state, temporary)
-
-    def resume(self) -> Done:
-        """Load what the file holds of this very training, and return how far it was."""
-        state = self._read()
-        if state is None or state["key"] != self.key:
-            return Done()
-
-        with torch.no_grad():
-            for weight, saved in zip(self.weights, state["weights"]):
-                weight.copy_(saved)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        done = Done(**state["done"])
-        logger.info("finetune: resuming after step %d", done.steps)
-        return done
-
-    def _read(self) -> CheckpointState | None:
-        if not self.path.is_file():
-            return None
-        try:
-            state: CheckpointState
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception:  # a torn file of any kind: the training starts again
-            logger.warning("finetune: %s cannot be read; starting from the beginning", self.path)
-            return None
-        return state
 
 
 def _gradients(
@@ -321,6 +248,7 @@ def _gradients(
     for index, mine in share.items():
         # The dropout of a batch hangs on its index, not on the process that it falls to.
         torch.manual_seed(derive(seed, index))
+        # By the size of the whole step: the gradients of its batches add up to that of its mean.
         loss = objective.loss(model, mine, baseline) / size
         torch.autograd.backward(loss)
         step_loss += loss.detach()
@@ -368,6 +296,7 @@ def _add_up_gradients(weights: list[torch.nn.Parameter], step_loss: torch.Tensor
         if gradient is None:  # none of this process's batches reached it
             gradient = torch.zeros_like(weight)
         parts.append(gradient.flatten())
+    # One exchange instead of one a tensor: each costs the wait for the slowest process.
     parts.append(step_loss.reshape(1))
 
     whole = torch.cat(parts)

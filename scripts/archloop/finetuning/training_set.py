@@ -160,6 +160,7 @@ def make_training_set(
     if method == "sft":
         return TrainingSet(method, preferred)
 
+    # Both methods take the failed programs in the same random order.
     rng = generator(seed, "dispreferred")
     failed = _failed(candidates, settings.dispreferred)
     rng.shuffle(failed)
@@ -279,6 +280,7 @@ def _in_pairs(
         if prompt in by_prompt:
             answers = by_prompt[prompt]
             chosen = answers[taken[prompt] % len(answers)]
+            # In turn, so that no preferred program is repeated before all were.
             taken[prompt] += 1
             pairs.append(dataclasses.replace(chosen, rejected=program))
     return TrainingSet("dpo", pairs, len(failed) - len(pairs))

@@ -98,6 +98,7 @@ def sample(decoder: Decoder, sequences: list[Sequence], size: int) -> Iterator[S
         except torch.OutOfMemoryError:
             full = True
 
+        # Out of memory they keep the tokens that they have, and are read again as a longer prompt.
         waiting = _running(waiting)
         if full:
             size = _halved(len(_running(group)))
@@ -364,6 +365,7 @@ def _halved(running: int) -> int:
         raise InputError(
             "the GPU's memory does not suffice for one sequence; lower generation.max_new_tokens"
         )
+    # The freed memory is still in pieces that were made for the larger batch.
     torch.cuda.empty_cache()
     get_logger("generate").info(
         "out of memory with %d sequences; going on with %d at once", running, running // 2

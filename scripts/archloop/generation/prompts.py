@@ -114,11 +114,13 @@ def seed_prompt(texts: PromptTexts, task: Task, row: Mapping[str, Any]) -> str:
     one drawn by its id, so that not all of them answer one and the same prompt.
     """
     hints = texts.hints
-    fitting = [name for name in (row["family"], *row.get("hints", ())) if name in hints]
+    names = [row["family"], *row.get("hints", ())]
+    fitting = [name for name in names if name in hints]
 
     hint = ""
     if fitting:
         hint = hints[fitting[0]]
     elif "hints" in row:
-        hint = hints[generator("hint", row["id"]).choice(sorted(hints))]
+        drawn = generator("hint", row["id"]).choice(sorted(hints))
+        hint = hints[drawn]
     return write_prompt(texts.template, task, hint, [])

@@ -138,6 +138,7 @@ def _with_references(
     template, task, references = parts.texts.template, parts.task, parts.references
     count = min(references.count, len(references.corpus))
 
+    # One that is too long for the room left is skipped: a shorter one after it may still fit.
     shown: list[Reference] = []
     for reference in rng.sample(references.corpus, count):
         if references.fits(write_prompt(template, task, hint, [*shown, reference])):

@@ -50,9 +50,11 @@ def training_pairs(count: int, seed: int, texts: PromptTexts) -> list[tuple[str,
     goal and a hint, without references. Raises InputError when the families have fewer programs.
     """
     families = [name for name in family_names() if name in texts.hints]
-    variants = list(itertools.product(families or family_names(), *AXES.values()))
+    combinations = itertools.product(families or family_names(), *AXES.values())
+    variants = list(combinations)
     if count > len(variants):
         raise _too_few(count, f"fewer than {len(variants)}")
+    # A value that stands twice in AXES is twice as likely to come early, as in random search.
     rng = generator(seed, "scratch programs")
     rng.shuffle(variants)
 
@@ -68,7 +70,8 @@ def training_pairs(count: int, seed: int, texts: PromptTexts) -> list[tuple[str,
             if program in prompts or program in held_out:
                 continue
 
-            prompts[program] = _prompt(texts.template, texts.hints.get(family, ""), rng)
+            hint = texts.hints.get(family, "")
+            prompts[program] = _prompt(texts.template, hint, rng)
             progress.step()
 
     if len(prompts) < count:
@@ -105,7 +108,8 @@ class HeldOut:
             return False
 
         if shapes not in self.graphs:
-            self.graphs[shapes] = set(map(_graph, self.by_shapes[shapes]))
+            alike = self.by_shapes[shapes]
+            self.graphs[shapes] = set(map(_graph, alike))
         return _graph(network) in self.graphs[shapes]
 
 
@@ -122,8 +126,9 @@ def _network(program: str) -> torch.nn.Module:
     meta device."""
     namespace: dict[str, Any] = {"__name__": "family"}
     exec(compile(program, "<family>", "exec"), namespace)
-    with torch.device("meta"):
-        network: torch.nn.Module = namespace["Net"](IN_SHAPE, (CLASSES,), PRM, torch.device("meta"))
+    device = torch.device("meta")
+    with device:
+        network: torch.nn.Module = namespace["Net"](IN_SHAPE, (CLASSES,), PRM, device)
     return network
 
 

@@ -78,6 +78,7 @@ def train_model(job: ScratchJob, device: str) -> Path:
     device = choose_device(device)
     if device == "cpu":
         keep_freed_memory()
+    # The weights are made on the CPU, so that they are the same whatever the device.
     torch.manual_seed(derive(job.seed, "scratch weights"))
     size = Architecture(settings.layers, settings.width, settings.heads, settings.context)
     model: Any = new_model(tokenizer, size)
@@ -93,7 +94,10 @@ def train_model(job: ScratchJob, device: str) -> Path:
 
 
 def _examples(tokenizer: Tokenizer, pairs: list[tuple[str, str]], context: int) -> list[Example]:
-    examples = [Example(*encode_pair(tokenizer, prompt, program)) for prompt, program in pairs]
+    examples = []
+    for prompt, program in pairs:
+        prompt_ids, answer_ids = encode_pair(tokenizer, prompt, program)
+        examples.append(Example(prompt_ids, answer_ids))
     lengths = [example.length for example in examples]
     longest = max(lengths)
     if longest > context:
@@ -156,6 +160,7 @@ def train_tokenizer(pairs: list[tuple[str, str]], vocabulary: int, context: int)
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
+    # As the chat template writes them, without its marks: special tokens are no text.
     texts = []
     for prompt, program in pairs:
         texts.append(f"user\n{prompt}\nassistant\n```python\n{program.strip()}\n```")
@@ -186,6 +191,7 @@ def new_model(tokenizer: Tokenizer, size: Architecture) -> torch.nn.Module:
     stands."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    # Rotary embeddings turn the numbers of a head in pairs.
     if size.width % (2 * size.heads):
         raise InputError(f"width: {size.width} is no multiple of twice the {size.heads} heads")
     config = LlamaConfig(

@@ -54,6 +54,7 @@ def expand(
             expanded[name] = dict(given)
             continue
         chain = defaults | given
+        # Left out of what is returned, so that to expand it again changes nothing.
         repeats = chain.pop("repeats")
         first_seed = chain["random_seed"]
         if first_seed is None:
@@ -128,6 +129,7 @@ def parent_of(settings: Settings, chain: str) -> Cell:
     """Return the cell that must have ended before a chain can begin."""
     if settings["chains"][chain]["source"] == MODEL:
         return start_of(settings, chain)
+    # Random programs start from nothing, but are compared with the seed corpus.
     return source_of(settings, chain) or Cell(SEED, 0)
 
 
@@ -142,6 +144,7 @@ def trains(settings: Settings, chain: str, cycle: int) -> bool:
 
 def adapter_after(settings: Settings, chain: str, cycle: int) -> Cell | None:
     """Return the cell whose adapter there is after a cycle; None where there is none."""
+    # Back through the cycles of the chain, and then into the one that it starts from.
     while chain != BASE:
         has_training = cycle > 0 or chain == SEED
         if has_training and trains(settings, chain, cycle):

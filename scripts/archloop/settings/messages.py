@@ -46,6 +46,7 @@ def remedy_of(error: jsonschema.ValidationError) -> str:
     value: Any = error.instance
     rule: Any = error.schema
 
+    # What a person most likely did comes first; the validator's own words are the last resort.
     if error.validator == "additionalProperties":
         return _unknown_key(value, rule, path)
     if error.validator == "required":

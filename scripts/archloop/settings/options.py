@@ -8,6 +8,7 @@ from collections.abc import Mapping
 def options(values: Mapping[str, object], prefix: str = "") -> str:
     """Return settings as options, in the order of their names: `--temperature 0.7 --top-k 50`."""
     spelt = []
+    # Sorted, for these texts are params of rules: another order would run jobs again.
     for key in sorted(values):
         name = f"{prefix}{key}".replace("_", "-")
         value = shlex.quote(_spell(values[key]))

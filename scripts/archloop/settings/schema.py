@@ -71,6 +71,7 @@ def with_defaults(given: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
 
 def first_error(rule: Rule, value: object) -> jsonschema.ValidationError | None:
     """Return the first error in a value, by the path of its key; None where it fits the schema."""
+    # The validator goes by the order of the schema's rules, not by that of the keys.
     errors: Iterable[jsonschema.ValidationError]
     errors = Validator(rule).iter_errors(value)
     return min(errors, key=_path_of, default=None)

@@ -242,6 +242,24 @@ def _command(function: Callback, **settings: Any) -> click.Command:
     return click.command(context_settings={**shown, **settings})(log(guarded))
 
 
+def cell_options(function: Callback) -> Callback:
+    """Give a click command `--chain` and `--cycle`: the cycle that a job works for."""
+    cycles = click.IntRange(min=1)
+    cycle = click.option("--cycle", required=True, type=cycles, help="Number of the cycle.")
+    chain = click.option("--chain", required=True, help="Name of the chain.")
+    return chain(cycle(function))
+
+
+def shard_options(function: Callback) -> Callback:
+    """Give a click command `--shard` and `--shards`: the part of a cycle that a job makes."""
+    numbers, counts = click.IntRange(min=0), click.IntRange(min=1)
+    shards = click.option("--shards", default=1, type=counts, help="Number of shards of the cycle.")
+    shard = click.option(
+        "--shard", default=0, type=numbers, help="Which of the shards to make, from 0."
+    )
+    return shard(shards(function))
+
+
 def mistake(error: BaseException) -> str | None:
     """Return the line for an error that a user can mend, None for a fault of the code."""
     if isinstance(error, InputError):
