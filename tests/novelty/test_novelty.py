@@ -19,9 +19,25 @@ from workflow import ROOT
 from archloop.families.programs import seed_programs
 from archloop.novelty import minhash, tokens
 from archloop.novelty import neighbours as novelty
-from archloop.novelty.gate import AMONG_SEEDS, Match, Nearest, most_similar, near_copies, nearest
+from archloop.novelty.gate import (
+    AMONG_SEEDS,
+    Match,
+    Nearest,
+    first_ids,
+    known_corpus,
+    most_similar,
+    near_copies,
+    nearest,
+)
 from archloop.novelty.minhash import SCHEME, jaccard, shingle_sets, signatures
-from archloop.novelty.neighbours import Programs, least_matches, miss_rate, neighbours, with_signatures
+from archloop.novelty.neighbours import (
+    Programs,
+    known_programs,
+    least_matches,
+    miss_rate,
+    neighbours,
+    with_signatures,
+)
 from archloop.novelty.tokens import normalised_tokens, text_digest
 from archloop.novelty.vocabulary import TOKEN
 from archloop.settings.sections import Novelty
@@ -256,6 +272,35 @@ def test_of_rows_that_resemble_each_other_the_first_stays_and_the_reason_is_told
         {"e": f"near-copy of a ({len(one & two) / len(one | two):.3f})"}
     )
     assert signed.to_list() == [row.tobytes() for row in signatures(programs, 10)]
+
+
+@pytest.fixture
+def corpus() -> pl.DataFrame:
+    """Four programs, whose signatures are those of no text."""
+    columns = {"id": [*"dcba"], "chain": ["seed", "main", "other", "main"], "program": ["x = 1", "y = 2", "z", "w"]}
+    columns |= {"signature": [b"D", b"C", b"B", b"A"], "shingle_tokens": [10, 10, 10, 10]}
+    return pl.DataFrame(columns | {"graph_digest": ["g", "g", "h", "i"]})
+
+
+def test_of_the_programs_of_a_graph_the_smallest_id_is_named(corpus):
+    assert first_ids(corpus) == {"g": "c", "h": "b", "i": "a"}
+
+
+def test_the_corpus_is_known_by_where_its_programs_come_from_and_by_the_graphs_that_are_asked_for(corpus):
+    known = known_corpus(corpus, "main", ["g", "i", None, "k"], 10)
+    assert known.sources.to_list() == ["seed", "earlier", "inherited", "earlier"]
+    assert known.graphs == {"g": "c", "i": "a"} and known.programs.ids.to_list() == [*"dcba"]
+
+
+@pytest.mark.parametrize("sizes", [[10, 10, 10, 3], [10, 10, 10, None]])
+def test_signatures_of_the_asked_size_are_taken_as_they_are_stored_and_others_computed(corpus, sizes):
+    texts = ["x = 1", "y = 2", "z", "w"]
+    stored = known_programs(corpus, 10)
+    assert stored.signatures.to_list() == [b"D", b"C", b"B", b"A"]
+    computed = known_programs(corpus.with_columns(shingle_tokens=pl.Series(sizes)), 10)
+    assert computed.signatures.to_list() == [row.tobytes() for row in signatures(texts, 10)]
+    for known in (stored, computed):
+        assert (known.ids.to_list(), known.texts.to_list()) == ([*"dcba"], texts)
 
 
 def test_the_stated_miss_rate_is_the_one_that_is_counted():
