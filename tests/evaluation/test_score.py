@@ -126,6 +126,11 @@ def test_a_header_has_a_length_within_bounds(length):
     assert record["detail"] == "its result is not that of the judge"
 
 
+def test_a_header_may_have_a_byte_which_says_nothing():
+    record, _ = read_result(SupervisorReport(), b"n" * 16 + (1).to_bytes(4, "little") + b"5", b"n" * 16)
+    assert record["detail"] == "the facts in its result cannot be read"
+
+
 def test_a_header_may_have_a_mebibyte():
     room = 2**20 - len(json.dumps(GOOD))
     record, _ = read_result(SupervisorReport(), header(GOOD | {"detail": "d" * room}), b"n" * 16)

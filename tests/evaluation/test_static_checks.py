@@ -264,10 +264,18 @@ def test_the_contract_is_asked_for_by_name():
         "class Net(nn.Sequential):\n    def __init__(self, *a): super().__init__()",
         "from torchvision.models import ResNet\nclass Net(ResNet): ...",
         "class Net(nn.Module): ...\nclass Net(nn.Module):\n    def __init__(self): ...\n    def forward(self): ...",
+        "class Net(nn.Module):\n    if True:\n        def __init__(self): ...\n        def forward(self): ...",
+        "class Net(nn.Module):\n    def __init__(self): ...\n    forward = nn.Module.__call__",
     ],
 )
-def test_what_net_inherits_is_left_to_the_run(net):
+def test_what_net_inherits_or_may_define_is_left_to_the_run(net):
     assert check_program("import torch.nn as nn\ndef supported_hyperparameters(): ...\n" + net) is None
+
+
+def test_what_defines_nothing_is_no_method():
+    net = "class Net(nn.Module):\n    'Has a forward.'\n    depth: int\n    def __init__(self): ...\n    pass"
+    found = check_program("import torch.nn as nn\ndef supported_hyperparameters(): ...\n" + net)
+    assert found == ("contract", "Net has no forward")
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,11 @@ def test_a_training_reports_this(data):
     assert report.graph["nodes"] and len(report.graph["digest"]) == 64
 
 
+def test_the_share_that_is_right_has_five_digits(data):
+    shares = [epoch["train_accuracy"] for epoch in trained(data, images=7, epochs=9)[0].epochs]
+    assert set(shares) <= {0.0, 0.14286, 0.28571, 0.42857, 0.57143, 0.71429, 0.85714, 1.0} and len(set(shares)) > 1
+
+
 def test_seconds_are_those_of_all_that_a_stage_does(data, monkeypatch):
     """By a clock that shows a second more whenever it is read: predictions follow two epochs and the whole training."""
     monkeypatch.setattr(train_candidate, "time", SimpleNamespace(monotonic=itertools.count().__next__))
