@@ -337,6 +337,36 @@ def test_a_trial_of_namespaces_tells_the_machine_from_the_installation(monkeypat
     assert [command[-2:] for command in asked] == [[isolation.scratch_base(), ""]]
 
 
+REFUSED = """
+from archloop.sandbox import isolation, namespaces
+
+def refuse(*given, **named):
+    raise OSError("no namespaces")
+
+namespaces.{step} = refuse
+isolation.try_namespaces("/nowhere/at/all", "")
+"""
+
+
+@pytest.mark.parametrize("step", ["leave", "build_root"])
+def test_a_trial_that_the_machine_refuses_ends_with_a_status_of_its_own_and_says_why(root, step):
+    code = REFUSED.format(step=step)
+    if step == "build_root":  # in the child, whose status the trial passes on
+        code = code.replace("isolation.try", "namespaces.leave = lambda: None\nisolation.try")
+    command, environment = [sys.executable, "-c", code], {"PYTHONPATH": str(root / "scripts")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "no namespaces\n")
+
+
+def test_a_trial_mounts_on_the_folder_of_temporary_files_that_links_lead_to(monkeypatch, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "link"))
+    assert isolation.scratch_base() == str(tmp_path / "real")
+    monkeypatch.delenv("TMPDIR")
+    assert isolation.scratch_base() == os.path.realpath("/tmp")
+
+
 def test_landlock_works_where_the_kernel_has_it(monkeypatch):
     for version, reason in ((0, "the kernel has no Landlock"), (1, None)):
         monkeypatch.setattr(isolation.landlock, "abi", lambda version=version: version)
@@ -469,6 +499,61 @@ def test_the_start_of_a_gpu_has_a_wider_sandbox_that_is_closed_behind_it(root, t
     assert seen_in_the_sandbox(root, tmp_path, "gpu") == [[1, 1, True], [0, 1, False]]
 
 
+GRANTED = """
+import errno, json, os, sys
+from archloop.sandbox import isolation
+from archloop.sandbox.bounds import bounds
+from archloop.sandbox.messages import Order
+place, grants = sys.argv[1:]
+order = Order(
+    level="landlock", bounds=bounds(20, 500, 1), readable=[], hidden=[], grants=grants, base="/",
+    scratch=place + "/scratch", device="cpu", gpu=False, device_files=[], log_unlisted=False,
+)
+
+def outcome(step, *given):
+    try:
+        return step(*given)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+def read(path):
+    with open(path) as opened:
+        return opened.read()
+
+def write(path):
+    with open(path, "w") as opened:
+        return opened.write("new")
+
+isolation.confine(order)()
+found = {}
+for name in ("readable", "listed", "other", "scratch"):
+    folder = f"{place}/{name}"
+    found[name] = [outcome(step, given) for step, given in ((os.listdir, folder), (read, f"{folder}/file"))]
+    found[name].append(outcome(write, f"{folder}/file"))
+found["device"] = outcome(write, "/dev/null")
+print(json.dumps(found))
+"""
+
+
+def test_landlock_leaves_what_may_be_read_what_may_be_listed_and_the_scratch_folder(root, tmp_path):
+    if isolation.obstacle("landlock") is not None:
+        pytest.skip("no Landlock here")
+    for name in ("readable", "listed", "other", "scratch"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("kept")
+    (tmp_path / "grants").write_text(json.dumps([[str(tmp_path / "readable")], [str(tmp_path / "listed")]]))
+    command = [sys.executable, "-c", GRANTED, str(tmp_path), str(tmp_path / "grants")]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "readable": [["file"], "kept", "EACCES"],
+        "listed": [["file"], "EACCES", "EACCES"],
+        "other": ["EACCES", "EACCES", "EACCES"],
+        "scratch": [["file"], "kept", 3],
+        "device": 3,
+    }
+
+
 def test_a_scratch_folder_in_memory_may_be_emptied_for_its_size_is_bounded(judge, settings):
     removing = "import os; open('/scratch/x', 'w').close(); os.remove('/scratch/x')"
     assert judge.judge(net(removing), settings, 1, static=False)["outcome"] == "trained"
@@ -520,7 +605,8 @@ def test_a_process_ends_with_its_parent(root):
 IN_A_ROOT = """
 import errno, json, os, sys
 from archloop.sandbox import isolation, namespaces
-from archloop.sandbox.messages import Order, bounds
+from archloop.sandbox.bounds import bounds
+from archloop.sandbox.messages import Order
 from archloop.sandbox.readable_files import readable_paths
 kind, base, grants = sys.argv[1:]
 order = Order(
@@ -544,17 +630,22 @@ if os.fork() == 0:
     close = isolation.confine(order)
     found = [outcome(name), outcome(lambda: os.waitpid(-1, os.WNOHANG))]
     close()
-    print(json.dumps([*found, outcome(name)]), flush=True)
+    held = []
+    if order.gpu:
+        with open("/proc/self/status") as status:
+            held = sorted({line.split()[1] for line in status if line.startswith("Cap")})
+    print(json.dumps([*found, outcome(name), held]), flush=True)
     os._exit(0)
 sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
 
 @pytest.mark.parametrize(
-    ("kind", "found"), [("cpu", ["ENOENT", "ECHILD", "ENOENT"]), ("gpu", ["done", "done", "EROFS"])]
+    ("kind", "found"),
+    [("cpu", ["ENOENT", "ECHILD", "ENOENT", []]), ("gpu", ["done", "done", "EROFS", ["0" * 16]])],
 )
 def test_the_own_folder_in_proc_is_there_for_the_start_of_a_gpu_and_closed_behind_it(root, tmp_path, kind, found):
-    """A child closes it, which a process without a GPU has not."""
+    """A child closes it, which a process without a GPU has not. Of capabilities none is left."""
     if isolation.obstacle("namespaces", True) is not None:
         pytest.skip("no namespaces with a /proc of their own here")
     (tmp_path / "base").mkdir()
