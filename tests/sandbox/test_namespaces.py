@@ -206,30 +206,36 @@ def test_paths_below_others_come_with_them(tmp_path):
 DEEP = """
 import os, sys
 from archloop.sandbox import namespaces
-base, deep = sys.argv[1:]
+base, deep, link = sys.argv[1:]
 namespaces.leave()
 if os.fork() == 0:
-    namespaces.build_root(base, [deep], [], namespaces.Scratch("/scratch", 1, 20), processes=True)
+    namespaces.build_root(base, [deep, link], [], namespaces.Scratch("/scratch", 1, 20), processes=True)
     close = namespaces.own_folder_closer()
     namespaces.drop_capabilities()
     close()
-    print(open(deep).read(), os.statvfs(f"/proc/{os.getpid()}").f_flag & 0xF, flush=True)
+    flags = os.statvfs(f"/proc/{os.getpid()}").f_flag & 0xF
+    print(open(deep).read(), os.readlink(link), open(link).read(), flags, flush=True)
     os._exit(0)
 sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
 
 @needs_namespaces
-def test_a_single_file_is_shown_however_deep_it_lies_and_a_closed_folder_of_proc_runs_nothing(tmp_path, root):
+def test_a_single_file_or_link_is_shown_however_deep_it_lies_and_a_closed_folder_of_proc_runs_nothing(tmp_path, root):
     (tmp_path / "base").mkdir()
     deep = tmp_path / "some" / "where" / "file"
     deep.parent.mkdir(parents=True)
     deep.write_text("kept")
-    command = [sys.executable, "-c", DEEP, str(tmp_path / "base"), str(deep)]
+    link = tmp_path / "else" / "where" / "link"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("../../some/where/file")
+    command = [sys.executable, "-c", DEEP, str(tmp_path / "base"), str(deep), str(link)]
     done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(root / "scripts")})
     if "mount of proc" in done.stderr:
         pytest.skip(done.stderr[-200:])  # a container that masks parts of /proc
-    assert done.stdout == "kept 15\n", done.stderr  # read-only, no set-user-ID, no devices, no programs
+    assert done.stdout == "kept ../../some/where/file kept 15\n", (
+        done.stderr
+    )  # read-only, no set-user-ID, no devices, no programs
 
 
 UNCLOSED = """
