@@ -4,11 +4,12 @@ import contextlib
 import json
 import os
 import resource
+import time
 from dataclasses import replace
 
 import pytest
 
-from archloop.sandbox import isolation, supervisor
+from archloop.sandbox import isolation, namespaces, supervisor
 from archloop.sandbox.bounds import bounds
 from archloop.sandbox.messages import CardShare, Order, SupervisorReport
 
@@ -183,18 +184,58 @@ def test_a_step_is_announced_in_a_line_of_its_own():
         assert opened.read() == b"step the sandbox\nstep the threads\n"
 
 
-def supervised(candidate) -> SupervisorReport:
+def supervised(candidate, **changed) -> SupervisorReport:
     """Return what a supervisor reports of a process that runs this function, without a sandbox."""
+    order = replace(ORDER, **({"level": "none", "bounds": bounds(60, 10**5, 3)} | changed))
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(read)
-        supervisor.supervise(replace(ORDER, level="none", bounds=bounds(60, 10**5, 3)), [], write, candidate)
+        try:
+            supervisor.supervise(order, [], write, candidate)
+        finally:
+            os._exit(9)  # which a supervisor does not come to
     os.close(write)
     with open(read, "rb") as opened:
         text = opened.read()
-    os.waitpid(child, 0)
+    assert os.waitpid(child, 0)[1] == 0
     return SupervisorReport.from_json(text)
+
+
+def stands(announced: int, wait: int, **limits: int) -> None:
+    """Be a candidate's process that says that its sandbox stands."""
+    os.read(wait, 1)
+    os.write(announced, json.dumps({"RLIMIT_CPU": None} | limits).encode())
+    os.close(announced)
+
+
+@pytest.mark.parametrize(("level", "left"), [("namespaces", 1), ("bubblewrap", 0), ("landlock", 0), ("none", 0)])
+def test_a_candidate_of_level_namespaces_alone_is_started_in_new_ones(monkeypatch, level, left):
+    monkeypatch.setattr(namespaces, "leave", lambda: os.environ.update(LEFT="1"))
+
+    def candidate(announced: int, wait: int) -> None:
+        stands(announced, wait, left=int(os.environ.get("LEFT", "0")))
+        os._exit(0)
+
+    assert supervised(candidate, level=level).limits == {"RLIMIT_CPU": None, "left": left}
+
+
+def test_what_a_supervisor_fails_at_is_reported(monkeypatch):
+    def fail() -> None:
+        raise ValueError("no word of the kernel")
+
+    monkeypatch.setattr(isolation, "die_with_parent", fail)
+    assert supervised(stands) == SupervisorReport(error="ValueError: no word of the kernel")
+
+
+def test_a_candidate_that_cannot_be_watched_any_longer_is_ended():
+    def candidate(announced: int, wait: int) -> None:
+        stands(announced, wait)
+        time.sleep(60)
+
+    report = supervised(candidate, bounds=replace(bounds(60, 10**5, 3), timeout_s="x"))
+    assert report.status == -9 and report.ended[0] == "crashed"
+    assert report.ended[1].startswith("it could not be watched any longer (TypeError: ")
 
 
 def test_a_candidate_has_one_end_of_each_pipe_alone():
@@ -225,3 +266,4 @@ def test_the_end_at_the_limit_of_processor_time_is_a_timeout():
 
     report = supervised(candidate)
     assert (report.ended, report.status) == (("timeout", "more than 1 s of processor time"), -9)
+    assert 0.4 <= report.cpu_s < 30  # the kernel's ticks may run ahead
