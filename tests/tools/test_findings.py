@@ -1,5 +1,8 @@
 """What verify finds wrong in a folder of results, check by check: on one cycle that is written here."""
 
+import shutil
+from collections import Counter
+
 import polars as pl
 import pytest
 
@@ -13,7 +16,7 @@ from archloop.outcomes import count_outcomes
 from archloop.random_seeds import derive
 from archloop.settings.complete import complete
 from archloop.tools.results_folder import ResultsFolder
-from archloop.tools.verify import not_as_recorded, verify
+from archloop.tools.verify import not_as_recorded, summary, verify
 from archloop.workflow.code_digest import code_digest
 from archloop.workflow.provenance import KEYS
 
@@ -231,6 +234,23 @@ def test_models_that_no_result_was_made_from_are_left_out(results):
     assert sorted(path.name for path in ResultsFolder(results).jobs) == (
         ["summary.json.provenance", "used.safetensors.provenance"]
     )
+
+
+def test_a_model_that_results_were_made_from_is_whole(results, tiny_model):
+    folder = shutil.copytree(tiny_model, results.parent / "resources" / "models" / "tiny")
+    inputs = {"resources/models/tiny/manifest.json": sha256_file(folder / "manifest.json")}
+    provenance(results / PLACE / "summary.json", inputs=inputs)
+    assert found(results, *ODD) == []
+    with open(folder / "model.safetensors", "r+b") as weights:
+        weights.truncate(1000)
+    (line,) = found(results, *ODD)
+    assert line.startswith(f"broken: {folder}/model.safetensors: ")
+
+
+def test_what_was_looked_at_and_found_is_one_line():
+    counts = Counter(files=7, jobs=3, candidates=16, missing=2, wrong=1)
+    looked_at = "7 files, 3 jobs, 16 candidates, 0 scores"
+    assert summary(counts) == f"{looked_at}: 2 missing, 0 altered, 0 stale, 0 broken, 1 wrong"
 
 
 def test_without_settings_the_numbers_are_checked_all_the_same(results):
