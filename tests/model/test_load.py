@@ -119,8 +119,9 @@ def test_tokens_are_counted_without_filling_up_and_a_broken_file_is_named(folder
     with pytest.raises(InputError, match="its tokenizer cannot be read"):
         token_counter(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(InputError, match=r"config\.json: missing"):
-        token_counter(folder)
+    for read in (token_counter, load_tokenizer):
+        with pytest.raises(InputError, match=r"config\.json: missing"):
+            read(folder)
 
 
 def test_a_tokenizer_of_another_kind_counts_by_transformers(folder, monkeypatch):
@@ -145,6 +146,20 @@ found += [told.is_progress_bar_enabled(), told.get_verbosity(), logging.getLogge
 found.append(any(each[0] == "ignore" and each[2] is FutureWarning for each in warnings.filters))
 print(json.dumps(found))
 """
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, lambda folder: load_model(folder, LOADING, "cpu")], ids=["a", "b"])
+def test_whoever_loads_a_tokenizer_or_a_model_looks_nothing_up(tiny_model, asked, monkeypatch, load):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    load(tiny_model)
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_no_large_library_is_imported_before_something_is_loaded(root):
+    code = "import sys, archloop.model.loading; print({'torch', 'transformers', 'peft'} & {*sys.modules})"
+    environment = {"PYTHONPATH": str(root / "scripts")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
 
 
 @pytest.mark.parametrize(("given", "offline"), [([], "1"), ([True], "1"), ([False], None)])
