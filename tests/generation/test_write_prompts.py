@@ -73,8 +73,9 @@ def test_references_are_shown_while_they_fit(root, tiny_model):
         assert (row["seed"], row["hint"]) == (whole["seed"], whole["hint"])
 
 
-def test_no_program_is_shown_unless_a_number_is_asked_for(root):
-    contents = PromptParts(shipped_texts(root, {"a": "Be bold."}), TASK, References(CORPUS))
+@pytest.mark.parametrize("references", [References(CORPUS), References()], ids=["programs", "nothing"])
+def test_no_program_is_shown_unless_a_number_is_asked_for(root, references):
+    contents = PromptParts(shipped_texts(root, {"a": "Be bold."}), TASK, references)
     assert [row["references"] for row in cycle_prompts("main", 1, 1, 3, contents)] == [[]] * 3
 
 
