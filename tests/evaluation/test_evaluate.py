@@ -195,9 +195,11 @@ def test_what_a_candidate_prints_is_text_of_bounded_length(judge, settings):
 
 def test_the_server_that_died_is_started_again(judge, settings):
     judge.judge(HONEST, settings, 1)
-    judge.server.process.kill()
-    judge.server.process.wait()
+    died = judge.server
+    died.process.kill()
+    died.process.wait()
     assert judge.judge(HONEST, settings, 1)["outcome"] == "trained"
+    assert judge.server is not died and died.messages.closed and died.channel.fileno() == -1
 
 
 def test_candidates_end_with_the_judges_server_and_whoever_waits_for_it_is_told(digits, settings):

@@ -287,6 +287,7 @@ def test_what_a_killed_judge_left_is_deleted_and_what_a_judge_at_work_has_is_not
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("archloop.evaluation.judge.start_server", start)
-    with pytest.raises(Stop), Judge(digits, "cpu", "none"):
+    judge = Judge(digits, "cpu", "none")
+    with pytest.raises(Stop), judge:
         pass
-    assert len(opened) == 2 and not list(tmp_path.iterdir())
+    assert judge.folder_lock.closed and len(opened) == 2 and not list(tmp_path.iterdir())
