@@ -161,12 +161,47 @@ def test_the_cross_entropy_of_the_better_answers_is_added_by_its_weight(model):
     assert (mixed - plain).item() == pytest.approx(2 * per_token, rel=1e-4)
 
 
-def test_several_processes_share_the_mean_of_the_estimates(model, tmp_path, monkeypatch):
-    """Two, of which the other one has the very same batches."""
-    monkeypatch.setattr(dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(dist, "get_rank", lambda: 0)
-    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
-    monkeypatch.setattr(dist, "all_reduce", lambda sums: sums.mul_(2))
+@pytest.fixture
+def one_of_two(monkeypatch):
+    """A function that makes this process the first of two, of which the other one has the very same batches."""
+
+    def make() -> None:
+        monkeypatch.setattr(dist, "is_initialized", lambda: True)
+        monkeypatch.setattr(dist, "get_rank", lambda: 0)
+        monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+        monkeypatch.setattr(dist, "all_reduce", lambda sums: sums.mul_(2))
+
+    return make
+
+
+def test_several_processes_share_the_sum_of_their_gradients(model, tmp_path, monkeypatch, one_of_two):
+    """Each has half of a step here, so half of the gradient that one of them alone has of a step of one batch."""
+    real, seen = torch.nn.utils.clip_grad_norm_, []
+
+    def clip(weights, largest):
+        seen.append([weight.grad.clone() for weight in weights])
+        return real(weights, largest)
+
+    def loss(model, examples, baseline):
+        return -answer_logps(model, [example.chosen_pair for example in examples]).sum()
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
+    objective, examples = Objective(loss, lambda example: 1), [Example([5, 6], [7, 8, 9])] * 2
+    start = [weight.detach().clone() for weight in trainable_weights(model)]
+    train(model, examples, objective, training([(0, [[0]])], tmp_path / "alone"))
+    with torch.no_grad():
+        for weight, value in zip(trainable_weights(model), start):
+            weight.copy_(value)
+            weight.grad = None
+    one_of_two()
+    train(model, examples, objective, training([(0, [[0], [1]])], tmp_path / "one of two"))
+    alone, shared = seen
+    torch.testing.assert_close(shared, alone)
+    assert any(gradient.any() for gradient in alone)
+
+
+def test_several_processes_share_the_mean_of_the_estimates(model, tmp_path, one_of_two):
+    one_of_two()
     given = []
 
     def loss(model, examples, baseline):

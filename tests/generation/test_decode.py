@@ -266,6 +266,25 @@ def test_where_memory_does_not_suffice_half_as_many_go_on_from_what_they_have(mo
     assert len(emptied) == 1 and widths[: emptied[0]] == [1, 5, 5, 5, 5] and set(widths[emptied[0] :]) == {2, 1}
 
 
+@pytest.mark.parametrize("room", [1, 0])
+def test_two_go_on_one_after_the_other_and_one_for_whom_there_is_no_room_ends_the_work(model, monkeypatch, room):
+    real = type(model).forward
+
+    def forward(self, **given):
+        if given["input_ids"].shape[0] > room:
+            raise torch.OutOfMemoryError
+        return real(self, **given)
+
+    monkeypatch.setattr(type(model), "forward", forward)
+    made = [Sequence([1, 2, 3 + row], row) for row in range(2)]
+    running = sample(decoder(model, Pieces(), max_new_tokens=3), made, 2)
+    if room:
+        assert len(list(running)) == 2 and [len(each.new) for each in made] == [3, 3]
+    else:
+        with pytest.raises(InputError, match="does not suffice for one sequence; lower generation"):
+            list(running)
+
+
 def test_a_batch_is_as_large_as_the_settings_say_where_the_memory_holds_it():
     config = AutoConfig.for_model("llama", **SHAPE | {"max_position_embeddings": 10**7})
     settings = replace(SETTINGS, max_new_tokens=10**6, batch_size=3)

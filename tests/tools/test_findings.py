@@ -247,6 +247,12 @@ def test_a_model_that_results_were_made_from_is_whole(results, tiny_model):
     assert line.startswith(f"broken: {folder}/model.safetensors: ")
 
 
+def test_files_are_counted_while_they_are_looked_at(results, caplog):
+    with caplog.at_level("INFO"):
+        verify(results)
+    assert [line for line in caplog.messages if line.startswith("verify: 1 files in ")]
+
+
 def test_what_was_looked_at_and_found_is_one_line():
     counts = Counter(files=7, jobs=3, candidates=16, missing=2, wrong=1)
     looked_at = "7 files, 3 jobs, 16 candidates, 0 scores"
