@@ -502,7 +502,8 @@ def test_the_start_of_a_gpu_has_a_wider_sandbox_that_is_closed_behind_it(root, t
 GRANTED = """
 import errno, json, os, sys
 from archloop.sandbox import isolation
-from archloop.sandbox.messages import Order, bounds
+from archloop.sandbox.bounds import bounds
+from archloop.sandbox.messages import Order
 place, grants = sys.argv[1:]
 order = Order(
     level="landlock", bounds=bounds(20, 500, 1), readable=[], hidden=[], grants=grants, base="/",
