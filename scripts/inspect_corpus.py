@@ -34,7 +34,10 @@ ANSWERS = {
 @path_option("--results", "Folder of the results.", required=False, default="results")
 @click.option("--chain", help="Only this chain.")
 @click.option(
-    "--count", default=10, type=click.IntRange(min=1), help="Number of rows of best and neighbours."
+    "--count",
+    default=10,
+    type=click.IntRange(1, 10_000),
+    help="Number of rows of best and neighbours.",
 )
 def main(question, identity, results, chain, count) -> None:
     """Answer a QUESTION about a run.

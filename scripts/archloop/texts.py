@@ -1,10 +1,14 @@
 """Texts of programs: one layout, and what cannot be seen as escapes. Standard library only."""
 
 import ast
+import re
 import warnings
 
 TAB = 4
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+# Python's parser copies `a.b.c` anew for each part: 60 KB of them in an import take a gigabyte.
+MOST_PARTS = 1000
+NO_DOTTED_NAME = re.compile(r"[^\w \t\f.]+")
 
 
 def line_feeds(text: str) -> str:
@@ -58,13 +62,28 @@ def _lines_in_strings(tree: ast.Module) -> set[int]:
     return found
 
 
+def syntax_tree(program: str) -> ast.Module:
+    """Return the syntax tree of a program that parses; raises one of UNREADABLE for others."""
+    check_names(program)
+    # A program's odd escapes are of no interest to the user.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(program)
+
+
+def check_names(program: str) -> None:
+    """Raise ValueError for a dotted name of so many parts that Python's parser runs out of memory."""
+    lines = line_feeds(program).replace("\\\n", " ")
+    if any(part.count(".") > MOST_PARTS for part in NO_DOTTED_NAME.split(lines)):
+        raise ValueError(f"a name of more than {MOST_PARTS} parts")
+
+
 def parsed(program: str) -> ast.Module | None:
     """Return the syntax tree of a program that compiles, else None."""
     try:
-        # A program's odd escapes are of no interest to the user.
+        tree = syntax_tree(program)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(program)
             compile(tree, "<program>", "exec")
     except UNREADABLE:
         return None

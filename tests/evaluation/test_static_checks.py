@@ -4,6 +4,8 @@ import pytest
 
 from archloop.evaluation.static_checks import MAXIMUM_BYTES, check_program, without_unused
 from archloop.families.programs import seed_programs
+from archloop.generation.answers import wrong_line
+from archloop.texts import parsed
 
 FRAME = """
 import torch
@@ -289,13 +291,29 @@ def test_what_defines_nothing_is_no_method():
         ("x = 'a'" + " + 'a'" * 400 + "\n") * 20,
         "import torch\n" + ("x = torch" + ".a" * 900 + "\n") * 20,
         "x = " + "(lambda: " * 90 + "x" + ")" * 90,
+        "a = 1\n" * 10_000 + "".join(f"def f{i}(): a\n" for i in range(8_000)),
+        "a = 1\n" * 10_000 + "".join(f"class C{i}: a.b; a = 1\n" for i in range(6_000)),
+        "".join(f"def f{i}():\n global a\n a = 1\n" for i in range(5_000)) + "a.b\n" * 5_000,
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_the_longest_programs_are_read_in_linear_time(text):
     """Seconds where a pass over the program for each name would take hours."""
     check_program(text)
     without_unused(text)
+
+
+@pytest.mark.parametrize("between", [".", " .", ".\\\n"])
+def test_a_name_that_takes_the_parser_gigabytes_is_not_parsed(between):
+    """Python's parser takes 1 GB for 30,000 parts, ten times as much for three times as many."""
+    for statement in ("import {}", "from {} import x"):
+        text = program() + statement.format(between.join("a" * 30_000))
+        assert check_program(text) == ("unparseable", "ValueError: a name of more than 1000 parts")
+        assert without_unused(text) == text and parsed(text) is None and wrong_line(f"```python\n{text}\n")
+
+
+def test_a_name_of_many_parts_that_can_be_parsed_is_looked_at():
+    assert check_program(program() + "import " + ".".join(["a" * 100] * 900)) is None
 
 
 def test_every_seed_program_passes():

@@ -242,8 +242,21 @@ def test_every_device_has_as_many_candidates_as_workers_allow(digits, settings, 
     assert len(at_work) == 8
 
 
-def test_an_error_of_the_device_is_no_fault_of_the_construction(data, settings):
-    fails = 'if device.type != "meta": raise RuntimeError("CUDA error: device is busy")'
-    program = NET.replace('self.register_buffer("seen", torch.zeros(1))', fails).replace("STEP", "x = x")
-    report, _ = train_candidate.run(program, data, replace(settings, precision="float32"), 1, "cpu", images=32)
+@pytest.mark.parametrize(
+    ("place", "fails"),
+    [
+        ("import torch\n", "import torch\n{}\n"),
+        ('self.register_buffer("seen", torch.zeros(1))', "{}"),
+        ('self.register_buffer("seen", torch.zeros(1))', 'if device.type != "meta": {}'),
+        ("STEP", "{}; x = x"),
+        ("STEP", 'if x.device.type != "meta": {}'),
+    ],
+    ids=["import", "check", "construction", "forward", "training"],
+)
+def test_an_error_of_the_device_is_no_fault_of_what_the_program_does_just_then(data, settings, place, fails):
+    assert place in NET
+    program = NET.replace(place, fails.format('raise RuntimeError("CUDA error: device is busy")'), 1)
+    report, _ = train_candidate.run(
+        program.replace("STEP", "x = x"), data, replace(settings, precision="float32"), 1, "cpu", images=32
+    )
     assert report.outcome == "crashed" and is_device(report.detail)

@@ -148,6 +148,12 @@ def test_a_transfer_is_meant(config):
     assert warnings(complete(config)) == []
 
 
+def test_a_headline_about_no_chain_is_warned_of(config):
+    config["report"] = {"loop": "mian"}
+    line = "report.loop: there is no chain mian, so the headline is about the first one that learns"
+    assert warnings(complete(config)) == [line]
+
+
 @pytest.mark.parametrize(
     "files",
     ["config.yaml", "config.yaml ablations.yaml", "images.yaml", "demo.yaml", "study.yaml", "controls.yaml"],

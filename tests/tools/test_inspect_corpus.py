@@ -117,6 +117,12 @@ def test_a_question_without_an_answer_ends_with_one_line(root, results, argument
     assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("count", ["0", "9" * 20])
+def test_a_count_that_no_table_has_is_refused(root, results, count):
+    done = ask(root, results, "best", "--count", count)
+    assert done.returncode == 2 and "1<=x<=10000" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_folder_without_results_is_named(root, tmp_path):
     done = ask(root, tmp_path, "counts")
     assert done.returncode == 1 and "no corpus here" in done.stderr

@@ -138,9 +138,7 @@ def is_allowed(module: str) -> bool:
     if module in PARTS or module in MODULES:
         return True
 
-    parts = module.split(".")
-    packages = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
-    return not packages.isdisjoint(PACKAGES)
+    return any(module == package or module.startswith(f"{package}.") for package in PACKAGES)
 
 
 # Bounded, for programs choose the paths.

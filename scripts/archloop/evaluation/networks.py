@@ -59,7 +59,7 @@ def builder(
         exec(compile(program, "<program>", "exec"), vars(module))
         network = vars(module)["Net"]
     except BaseException as error:
-        raise_memory(error)
+        raise_fault(error)
         raise Stop("construct", line(error)) from None
     return lambda device: network(in_shape, out_shape, dict(prm), torch.device(device))
 
@@ -109,7 +109,7 @@ def _try_forward(
     except Stop:
         raise
     except BaseException as error:
-        raise_memory(error)
+        raise_fault(error)
         if device == "meta" and _needs_values(error):
             return None
         raise Stop(outcome, line(error)) from None
@@ -249,9 +249,7 @@ def built_to_train(
             model(torch.zeros(in_shape, device=device))
 
     except Exception as error:
-        raise_memory(error)
-        if is_device(line(error)):
-            raise
+        raise_fault(error)
         raise Stop("construct", line(error)) from None
     finally:
         torch.use_deterministic_algorithms(deterministic)
@@ -264,7 +262,11 @@ def check_budget(parameters: int, budget: int) -> None:
         raise Stop("over_budget", f"{parameters:,} parameters, {budget:,} allowed")
 
 
-def raise_memory(error: BaseException) -> None:
-    """Raise Stop where an error is one of memory that is missing."""
+def raise_fault(error: BaseException) -> None:
+    """Raise Stop where an error is one of memory that is missing, and the error itself where it is
+    one of a device that fails: neither is a fault of what the program does just then.
+    """
     if is_memory(error):
         raise Stop("out_of_memory", line(error)) from None
+    if is_device(line(error)):
+        raise error

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from archloop.evaluation.faults import is_device, line
-from archloop.evaluation.networks import Stop, raise_memory
+from archloop.evaluation.networks import Stop, raise_fault
 
 LAYOUTS = ("channels_last", "contiguous")
 
@@ -62,9 +61,7 @@ def first_that_works(choices: list[Format], try_out: Callable[[Format], object])
         except Stop:
             raise
         except Exception as error:
-            raise_memory(error)
-            if is_device(line(error)):
-                raise
+            raise_fault(error)
         else:
             return choice
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from archloop.evaluation.allowed_libraries import STARS, is_allowed, look_up, names_of
-from archloop.evaluation.scopes import Scope, Scoped, bindings_of, imported, scoped, text_of
+from archloop.evaluation.scopes import Binding, Scope, Scoped, binder, imported, scoped, text_of
 
 ImportStatement = ast.Import | ast.ImportFrom
 # How long a chain of other names for one thing may be.
@@ -97,19 +97,27 @@ class ParsedProgram:
 
     def _named(self, name: str, scope: Scope, depth: int) -> Paths:
         """Return the paths that a name may stand for, through at most LONGEST_CHAIN other names."""
-        if (name, scope) in self._names:
-            return self._names[name, scope]
+        found: set[str] = set()
+        places = binder(name, scope)
+        for place, bindings in places:
+            found |= self._bound(name, place, bindings, depth)
+
+        if not places and name in self.stars:
+            found.add(self.stars[name])
+        return frozenset(found)
+
+    def _bound(self, name: str, place: Scope, bindings: list[Binding], depth: int) -> Paths:
+        """Return the paths that a name may stand for by what binds it in one place.
+
+        Found once, in however many scopes it is read.
+        """
+        if (name, place) in self._names:
+            return self._names[name, place]
         if depth > LONGEST_CHAIN:
             self.tangled.append(name)
             return NO_PATHS
 
-        bindings = bindings_of(name, scope)
-        if not bindings and name in self.stars:
-            return frozenset([self.stars[name]])
-        if not bindings:
-            return NO_PATHS
-
-        self._names[name, scope] = NO_PATHS  # where a name stands for itself
+        self._names[name, place] = NO_PATHS  # where a name stands for itself
         found: set[str] = set()
         for binding in bindings:
             if binding.origin:
@@ -121,8 +129,8 @@ class ParsedProgram:
         if len(found) > MOST_PATHS:
             self.tangled.append(name)
             found.clear()
-        self._names[name, scope] = frozenset(found)
-        return self._names[name, scope]
+        self._names[name, place] = frozenset(found)
+        return self._names[name, place]
 
 
 def _longer(paths: Paths, name: str | None) -> Paths:
@@ -208,9 +216,14 @@ def _unused_imports(nodes: list[Scoped], imports: list[ImportStatement]) -> set[
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
             names.add((node.id, scope))
 
-    read = set()
+    # Once for each place that binds a name, in however many scopes it is read.
+    places: dict[tuple[str, Scope], list[Binding]] = {}
     for name, scope in names:
-        read |= {id(binding.alias) for binding in bindings_of(name, scope)}
+        places |= {(name, place): bound for place, bound in binder(name, scope)}
+
+    read = set()
+    for bound in places.values():
+        read |= {id(binding.alias) for binding in bound}
 
     found = set()
     for statement in imports:

@@ -169,14 +169,15 @@ def _only_value(name: str, scope: Scope) -> list[Part] | None:
     None for a name that may have another.
     """
     bindings = bindings_of(name, scope)
+    # Its one assignment binds it twice: as a value, and as a name that is written to.
+    if len(bindings) != 2:
+        return None
+
     values: list[Part] = []
     for binding in bindings:
         if binding.value is not None:
             values.append((binding.value, binding.scope))
-
-    # Its one assignment binds it twice: as a value, and as a name that is written to.
-    only_one = len(values) == 1 and len(bindings) == 2
-    return values if only_one else None
+    return values if len(values) == 1 else None
 
 
 def _module(scope: Scope) -> Scope:

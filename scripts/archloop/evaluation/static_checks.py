@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from archloop.evaluation.allowed_libraries import look_up
 from archloop.evaluation.parsed_program import ImportStatement, ParsedProgram, refused_import
 from archloop.evaluation.scopes import Scope, arguments_of, binder, text_of
-from archloop.texts import UNREADABLE, line_feeds
+from archloop.texts import UNREADABLE, line_feeds, syntax_tree
 
 MAXIMUM_BYTES = 200_000
 # Builtins, and names of every module, that are refused unless they are a function's own.
@@ -121,9 +121,9 @@ def check_program(program: str | None) -> tuple[str, str] | None:
         return "unparseable", f"longer than {MAXIMUM_BYTES} bytes"
 
     try:
+        tree = syntax_tree(program)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(program)
             # Some mistakes, such as a return outside of a function, only the compiler finds.
             compile(tree, "<program>", "exec")
             parsed = ParsedProgram(tree)
@@ -150,9 +150,7 @@ def without_unused(program: str) -> str:
     is.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            parsed = ParsedProgram(ast.parse(program))
+        parsed = ParsedProgram(syntax_tree(program))
     except UNREADABLE:
         return program
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from archloop.texts import line_feeds, one_layout
+from archloop.texts import check_names, line_feeds, one_layout
 
 # A fence that opens, whatever stands before it on its line; not a pair of them within a line.
 OPENS = re.compile(r"^([^\n`]*)(`{3,})([^\n`]*)\n", re.MULTILINE)
@@ -177,6 +177,7 @@ def _parses(code: str, compile_code: Callable[..., object] = compile) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            check_names(code)
             compile_code(code, "<program>", "exec")
         except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
             return False

@@ -12,6 +12,7 @@ from archloop.errors import InputError
 from archloop.layout import FAMILY_TEMPLATES, SEED, Cell, dataset_path, manifest_path
 from archloop.settings import chains
 from archloop.settings.chains import Section, Settings
+from archloop.settings.schema import section
 
 # Classes of the data sets that have a name; those of one's own images are not known yet.
 CLASSES = {
@@ -147,7 +148,7 @@ def warnings(settings: Settings) -> list[str]:
             for line in _of_admission(admission, classes):
                 found[f"chains.{name}: {line}"] = None
 
-    return [*found, *_of_seed_chain(settings)]
+    return [*found, *_of_headline(settings), *_of_seed_chain(settings)]
 
 
 def _of_admission(admission: Section, classes: int | None) -> Iterator[str]:
@@ -170,6 +171,16 @@ def _of_admission(admission: Section, classes: int | None) -> Iterator[str]:
             f"admission.threshold: {threshold} is no more than guessing scores, so what learns"
             " nothing is admitted"
         )
+
+
+def _of_headline(settings: Settings) -> Iterator[str]:
+    """Yield a line where the report is to be about a chain that is none: another would be taken."""
+    loop = settings["report"]["loop"]
+    if loop in settings["chains"] or loop == section("report")["loop"]["default"]:
+        return
+    yield (
+        f"report.loop: there is no chain {loop}, so the headline is about the first one that learns"
+    )
 
 
 def _of_seed_chain(settings: Settings) -> Iterator[str]:
