@@ -278,9 +278,11 @@ def _baseline(
     """Return the mean over the step of the estimates by which losses are compared, at least 0."""
     if objective.baseline is None:
         return 0.0
+
     total = torch.zeros((), device=device)
     for batch in batches:
         total = total + objective.baseline(model, batch, step)
+    # Every process has estimated its own share; the mean is of the whole step.
     if dist.is_initialized():
         dist.all_reduce(total)
     mean: float = total.item() / len(step)

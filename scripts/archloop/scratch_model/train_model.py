@@ -98,6 +98,7 @@ def _examples(tokenizer: Tokenizer, pairs: list[tuple[str, str]], context: int) 
     for prompt, program in pairs:
         prompt_ids, answer_ids = encode_pair(tokenizer, prompt, program)
         examples.append(Example(prompt_ids, answer_ids))
+
     lengths = [example.length for example in examples]
     longest = max(lengths)
     if longest > context:
