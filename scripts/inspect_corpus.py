@@ -51,9 +51,8 @@ def main(question, identity, results, chain, count) -> None:
             f"{question} wants the id of a program, as in: inspect_corpus.py {question}"
             " main-01-0003"
         )
-    records = corpus.read_results(results, chain)
-    answer = ANSWERS[question](records, identity, count)
-    click.echo(visible(answer))  # a program may hold what a terminal obeys
+    # A program may hold what a terminal obeys.
+    click.echo(visible(ANSWERS[question](corpus.read_results(results, chain), identity, count)))
 
 
 if __name__ == "__main__":

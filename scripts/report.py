@@ -37,12 +37,10 @@ from archloop.workflow.provenance import Extras
 )
 def main(results: Path, run: str | None, output: Path, whole: bool, settings: Report) -> Extras:
     """Write index.html, figures/ and tables/."""
-    asked = json.loads(run) if run else None
-    found = read_all(results, asked)
+    found = read_all(results, json.loads(run) if run else None)
     if whole and not found.finished:
         raise InputError(f"{results}: {found.unfinished}; leave out --whole for a partial report")
-    outputs = write_report(found, settings, output)
-    return {"inputs": sources(found), "outputs": outputs}
+    return {"inputs": sources(found), "outputs": write_report(found, settings, output)}
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from small_finetuning import CORPUS, FAILED, SETTINGS, run
 from archloop.errors import InputError
 from archloop.files import sha256_text
 from archloop.finetuning.training_set import (
-    CorpusProgram,
     JudgedProgram,
+    ScoredProgram,
     TrainingPair,
     TrainingSet,
     accuracy_weights,
@@ -76,7 +76,7 @@ def test_sft_takes_the_preferred_rows_alone():
 
 def test_scores_are_standard_deviations_from_the_mean_of_the_data_set():
     accuracies = [("a", 0.4), ("a", 0.6), ("b", 0.9), ("b", 0.9)]
-    rows = [CorpusProgram("", "", dataset, accuracy, cycle=0) for dataset, accuracy in accuracies]
+    rows = [ScoredProgram("", "", dataset, accuracy, cycle=0) for dataset, accuracy in accuracies]
     assert [pair.score for pair in with_scores(rows)] == pytest.approx([-1.0, 1.0, 0.0, 0.0])
 
 
@@ -102,8 +102,8 @@ def test_a_corpus_without_accuracy_is_refused(tiny_model, tmp_path, accuracy):
         run(tiny_model, tmp_path, fresh=[*CORPUS, replace(CORPUS[0], accuracy=accuracy)])
 
 
-def row(program: str, cycle: int) -> CorpusProgram:
-    return CorpusProgram("prompt", program, "digits", 0.5, cycle)
+def row(program: str, cycle: int) -> ScoredProgram:
+    return ScoredProgram("prompt", program, "digits", 0.5, cycle)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from archloop.model.loading import save_model
 from archloop.model.prepare_model import prepare_model, write_manifest
 from archloop.model.prepared import check_model
 from archloop.scratch_model.scratch_programs import training_pairs
-from archloop.scratch_model.train_model import Architecture, ScratchJob, new_model, train_model, train_tokenizer
+from archloop.scratch_model.train_model import DecoderSize, ScratchJob, new_model, train_model, train_tokenizer
 from archloop.settings.complete import complete, scratch_model
 from archloop.settings.sections import Model, ScratchModel
 from archloop.workflow.code_digest import code_digest
@@ -55,7 +55,7 @@ def untrained(folder: Path) -> Path:
     pairs = training_pairs(60, 1, texts)
     tokenizer = train_tokenizer(pairs, 1024, 2048)
     torch.manual_seed(0)
-    model = new_model(tokenizer, Architecture(layers=2, width=64, heads=4, context=2048))
+    model = new_model(tokenizer, DecoderSize(layers=2, width=64, heads=4, context=2048))
     # Embeddings that serve at both ends make a random model repeat the last token; smaller logits make it choose.
     model.model.norm.weight.data *= 0.3
     save_model(model, tokenizer, folder)

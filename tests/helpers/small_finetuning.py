@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from archloop.finetuning.finetune import AdapterJob, FinetuningRecord, finetune
 from archloop.finetuning.training_set import (
-    CorpusProgram,
     JudgedProgram,
+    ScoredProgram,
     TrainingPrograms,
 )
 from archloop.settings.sections import Finetuning, Loading
@@ -38,7 +38,7 @@ SETTINGS = Finetuning(
     checkpoint_steps=1,
 )
 CORPUS = [
-    CorpusProgram(
+    ScoredProgram(
         prompt=f"Design net {i}.",
         program="import torch\n" + f"x = {i}\n" * (i % 5 + 1),
         dataset="digits",

@@ -12,7 +12,7 @@ from archloop.corpus.draw_families import draw_families
 from archloop.corpus.tables import CORPUS
 from archloop.corpus.transfer import transfer
 from archloop.families.programs import family_programs
-from archloop.finetuning.training_set import CorpusProgram, training_rows
+from archloop.finetuning.training_set import ScoredProgram, training_rows
 from archloop.layout import Cell
 from archloop.novelty.gate import Match, Nearest
 from archloop.settings.chains import (
@@ -216,8 +216,8 @@ def test_without_a_gate_nothing_is_refused():
 @pytest.mark.parametrize("replay", [0, 6, None])
 @pytest.mark.parametrize("admitted", [0, 5, 50])
 def test_a_fixed_corpus_trains_as_long_as_a_growing_one(replay, admitted):
-    def rows(numbers: range, cycle: int) -> list[CorpusProgram]:
-        return [CorpusProgram("prompt", f"x = {number}", "digits", 0.5, cycle) for number in numbers]
+    def rows(numbers: range, cycle: int) -> list[ScoredProgram]:
+        return [ScoredProgram("prompt", f"x = {number}", "digits", 0.5, cycle) for number in numbers]
 
     seeds, fresh = rows(range(20), 0), rows(range(100, 104), 2)
     corpus = seeds + rows(range(20, 20 + admitted), 1)

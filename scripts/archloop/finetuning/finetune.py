@@ -242,6 +242,7 @@ def _train(
         checkpoint=job.state / CHECKPOINT,
         key=sha256_text(repr((lineage, method, job.code, installed))),
     )
+
     objective = make_objective(method, settings, trainable_weights(model))
     # Of sft in batches of several, a pair has other company, and other padding, in every pass.
     alone_each_time = settings.batch_size == 1 and settings.epochs > 1

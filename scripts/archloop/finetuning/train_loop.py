@@ -143,11 +143,7 @@ def train(
     optimizer = torch.optim.AdamW(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    # A short training would otherwise end before its rate has reached the peak.
-    warmup = min(settings.warmup_steps, math.ceil(len(steps) / 10))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: rate_at(step, warmup, len(steps))
-    )
+    schedule = _schedule(optimizer, settings.warmup_steps, len(steps))
     checkpoint = Checkpoint(training.checkpoint, training.key, weights, optimizer, schedule)
     done = checkpoint.resume()
 
@@ -179,6 +175,18 @@ def train(
 
     losses = [total / count for total, count in done.sums.values()]
     return TrainingResult(losses, done.tokens)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, warmup_steps: int, steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    # A short training would otherwise end before its rate has reached the peak.
+    warmup = min(warmup_steps, math.ceil(steps / 10))
+
+    def rate(step: int) -> float:
+        return rate_at(step, warmup, steps)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
 
 
 def _diverged(training: TrainingPlan, step: int) -> InputError:
@@ -278,9 +286,11 @@ def _baseline(
     """Return the mean over the step of the estimates by which losses are compared, at least 0."""
     if objective.baseline is None:
         return 0.0
+
     total = torch.zeros((), device=device)
     for batch in batches:
         total = total + objective.baseline(model, batch, step)
+    # Every process has estimated its own share; the mean is of the whole step.
     if dist.is_initialized():
         dist.all_reduce(total)
     mean: float = total.item() / len(step)

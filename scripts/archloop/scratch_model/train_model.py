@@ -80,7 +80,7 @@ def train_model(job: ScratchJob, device: str) -> Path:
         keep_freed_memory()
     # The weights are made on the CPU, so that they are the same whatever the device.
     torch.manual_seed(derive(job.seed, "scratch weights"))
-    size = Architecture(settings.layers, settings.width, settings.heads, settings.context)
+    size = DecoderSize(settings.layers, settings.width, settings.heads, settings.context)
     model: Any = new_model(tokenizer, size)
     model = model.to(device)
     logger.info("%.2f million parameters, on %s", model.num_parameters() / 1e6, device)
@@ -98,6 +98,7 @@ def _examples(tokenizer: Tokenizer, pairs: list[tuple[str, str]], context: int) 
     for prompt, program in pairs:
         prompt_ids, answer_ids = encode_pair(tokenizer, prompt, program)
         examples.append(Example(prompt_ids, answer_ids))
+
     lengths = [example.length for example in examples]
     longest = max(lengths)
     if longest > context:
@@ -177,7 +178,7 @@ def train_tokenizer(pairs: list[tuple[str, str]], vocabulary: int, context: int)
 
 
 @dataclass(frozen=True)
-class Architecture:
+class DecoderSize:
     """The size of a decoder; width: of the embeddings; context: tokens that it can read at once."""
 
     layers: int
@@ -186,7 +187,7 @@ class Architecture:
     context: int
 
 
-def new_model(tokenizer: Tokenizer, size: Architecture) -> torch.nn.Module:
+def new_model(tokenizer: Tokenizer, size: DecoderSize) -> torch.nn.Module:
     """Return a decoder of the Llama family with random weights (float32) by torch's generator as it
     stands."""
     from transformers import LlamaConfig, LlamaForCausalLM
