@@ -267,7 +267,7 @@ def _device(results: Path) -> str | None:
 
 
 def _reused(results: Path, chains: Chains) -> tuple[int, int]:
-    """Return (judgements answered from the store, all) of the finished cycles whose records tell."""
+    """Return (judgements answered from the store, all) of the finished cycles that tell."""
     reused = total = 0
     for name, cycles in chains.items():
         for cycle in cycles:

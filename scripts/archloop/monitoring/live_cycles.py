@@ -159,7 +159,7 @@ def _funnel(path: Path) -> dict[str, int] | None:
 
 
 def _judged(folder: Path) -> tuple[dict[str, int], bool]:
-    """Return (outcomes so far of a cycle under way, whether all its valid programs are one graph)."""
+    """Return (outcomes so far of a cycle under way, whether its valid programs are one graph)."""
     outcomes: Counter[str] = Counter()
     graphs: Counter[str] = Counter()
     for path in sorted((folder / "evaluated").glob("[0-9]*.json")):

@@ -1,4 +1,4 @@
-"""What Snakemake's own records tell of a run: whether it is at work, which jobs it began, which failed.
+"""What Snakemake's own records tell of a run: whether it is at work, what it began, what failed.
 
 A log of Snakemake, its marks of unfinished outputs and the lock on the results are read, none of
 them changed. Whatever is missing, cut off or strange is left out. Standard library only.
@@ -91,7 +91,10 @@ def _at_work(results: Path, log: str) -> bool | None:
 
 
 def is_held(lock: Path, table: Path = Path("/proc/locks")) -> bool:
-    """Tell whether a process of this machine holds a file's lock, without taking it from one that wants it."""
+    """Tell whether a process of this machine holds a file's lock.
+
+    It is not taken, not even for a moment, from one that wants it.
+    """
     try:
         inode = lock.stat().st_ino
         lines = table.read_text().splitlines()

@@ -102,7 +102,7 @@ def recorded(logs: Path) -> dict[ChainStage, list[float]]:
 
 
 def durations(logs: Path) -> JobSeconds:
-    """Return the mean seconds of the jobs on record, by chain, and over the cycles of all chains."""
+    """Return the mean seconds of the jobs on record, by chain and over all chains but the seed."""
     found = recorded(logs)
     for (chain, stage), values in list(found.items()):
         if chain not in ("", SEED):
@@ -247,7 +247,7 @@ def _finished(path: Path) -> CycleLine:
 
 
 def _under_way(cycle: int, folder: Path) -> CycleLine:
-    """Return the line of a cycle that runs: what was generated and judged so far; no verdict yet."""
+    """Return the line of a cycle that runs: what was generated and judged so far."""
     records = []
     for path in sorted((folder / "evaluated").glob("[0-9]*.json")):
         if path.name.endswith(".run.json"):

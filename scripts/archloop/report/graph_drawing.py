@@ -1,4 +1,4 @@
-"""The picture of a computed graph: its operations folded into the few blocks that a person thinks in.
+"""The picture of a computed graph: operations folded into the few blocks that a person thinks in.
 
 The nodes were sent by a candidate's process: whatever does not look like a graph gives no picture,
 and every text that comes out of here is cut to a length, what cannot be seen in it as escapes.
@@ -95,7 +95,7 @@ class Block(NamedTuple):
 
 
 class Node(NamedTuple):
-    """One operation of a computed graph: settings as (name, value), inputs as node or (node, output)."""
+    """One operation of a graph: settings as (name, value), inputs as node or (node, output)."""
 
     operation: str
     settings: list[Any]

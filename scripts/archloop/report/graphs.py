@@ -21,7 +21,7 @@ RECORD_ID = re.compile(r'^   "id": ("(?:[^"\\]|\\.)*")', re.MULTILINE)
 
 @dataclass(frozen=True)
 class Graph:
-    """A computed graph as its picture. blocks: None where it cannot be read. cut: it has more nodes."""
+    """A graph as its picture. blocks: None where it cannot be read. cut: it has more nodes."""
 
     blocks: list[Block] | None = None
     cut: bool = False

@@ -1,4 +1,4 @@
-"""The report: tables, pictures and one page that stands alone, from whatever a results folder holds."""
+"""The report: tables, pictures and one page that stands alone, from whatever a folder holds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

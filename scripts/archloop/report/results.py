@@ -57,7 +57,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class CopyRule:
-    """What counts as a copy in a cycle: a similarity of `threshold` or more, an equal graph, or both."""
+    """What counts as a copy in a cycle: a similarity of `threshold`, an equal graph, or both."""
 
     threshold: float
     by_text: bool
@@ -226,7 +226,8 @@ def sources(results: Results) -> list[Path]:
 def read_chains(folder: Path, settings: Settings) -> dict[str, Chain]:
     """Return the chains with their cycles that have a verdict.
 
-    Each comes after what it builds on, then those of the language model first, `main`, then by name.
+    Each comes after what it builds on, then those of the language model first, `main`, then by
+    name.
     """
     known = dict(settings.get("chains", {}))
     known.pop(SEED, None)
@@ -284,7 +285,7 @@ def _summaries(
     cells: list[Cell],
     candidates: pl.DataFrame,
 ) -> list[Summary]:
-    """Return the summary of every cycle; one that is not written yet is made from its candidates."""
+    """Return the summary of every cycle; one not written yet is made from its candidates."""
     summaries: dict[Cell, Summary] = {}
     for cell in cells:
         path = cell.folder(folder) / layout.SUMMARY

@@ -140,7 +140,7 @@ def _widest(edges: dict[int, tuple[float, float]], last: int) -> tuple[int, floa
 
 
 def _cycles(planned: int) -> alt.X:
-    """Return the axis of cycles, with about a dozen of them named, the first and last among them."""
+    """Return the axis of cycles; about a dozen are named, the first and the last among them."""
     step = 1
     if planned > 8:
         step = 5 * -(-planned // 60)

@@ -1,4 +1,4 @@
-"""What the five pictures show, from the tables: a finding as the title, a sentence for every panel."""
+"""What the five pictures show, from the tables: a finding as title, a sentence for every panel."""
 
 import math
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ ADMITTED_FOREST = ("Admitted", "more per 100 generated")
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: its finding, its panels (none: nothing to draw yet), and a note where it has one."""
+    """A picture: its finding, its panels (none: nothing to draw yet), and its note, if any."""
 
     finding: str
     panels: list[Panel]
@@ -225,7 +225,7 @@ def _median(values: pl.Series) -> float | None:
 
 
 def _gains(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
-    """Return the valid candidates with `similarity` to the nearest and `gain` in accuracy over it."""
+    """Return the valid candidates: `similarity` to the nearest, `gain` in accuracy over it."""
     columns = {"nearest_id": "id", "dataset": "dataset", "before": "accuracy"}
     of_corpus = results.corpus.select(**columns)
     of_candidates = results.candidates.select(**columns)
@@ -363,7 +363,7 @@ def _means(single: Sequence[BestSoFar]) -> list[BestSoFar]:
 
 
 def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
-    """Compare the fronts of size and accuracy: chosen by validation, shown by their test accuracy."""
+    """Compare the fronts of size and accuracy, chosen by validation, shown by test accuracy."""
     known = ["test_accuracy", "parameters"]
     admitted = valid.filter(outcome="admitted").drop_nulls(known)
     dataset = _dataset(results, shown)

@@ -1,4 +1,4 @@
-"""The pictures of single programs: newer and better, best found against effort, size and accuracy."""
+"""The pictures of single programs: newer and better, best found by effort, size and accuracy."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -42,7 +42,10 @@ class BestDesign:
 
 
 def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestDesign | None:
-    """Return the best design; None where the loop has none. groups: role -> runs, the loop first."""
+    """Return the best design; None where the loop has none.
+
+    groups: role -> runs, the loop first.
+    """
     designs = tables["architectures"]
     best = _best(designs, groups["loop"])
     if best is None:

@@ -1,6 +1,7 @@
-"""The gallery's cards: a dozen designs worth a first look, drawn in HTML, so that they need no script.
+"""The gallery's cards: a dozen designs worth a first look, in HTML, so that they need no script.
 
-They are chosen by the accuracy that selects, never by that of the test set, which is shown beside it.
+They are chosen by the accuracy that selects, never by that of the test set, which is shown beside
+it.
 """
 
 from bisect import bisect_left
@@ -35,7 +36,7 @@ Design = dict[str, Any]  # a row of designs.listed
 
 @dataclass(frozen=True)
 class Changes:
-    """The blocks that a design has more of than its neighbour, and fewer, the most frequent first."""
+    """The blocks that a design has more of than its neighbour, and fewer, most frequent first."""
 
     more: list[str]
     less: list[str]

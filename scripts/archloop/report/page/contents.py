@@ -67,7 +67,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Spent:
-    """The seconds of all jobs of all chains and of cycle 0, in all and by stage. on: what they are of."""
+    """The seconds of all jobs, those of cycle 0 too, in all and by stage. on: what they are of."""
 
     all: float
     on: str

@@ -1,4 +1,4 @@
-"""The admitted designs as the gallery lists them: ranked within their data set, with their neighbours."""
+"""The admitted designs as the gallery lists them: ranked in their data set, with neighbours."""
 
 import polars as pl
 

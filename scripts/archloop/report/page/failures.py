@@ -30,9 +30,10 @@ class Reason:
 
 @dataclass(frozen=True)
 class Failures:
-    """What fails where. checks: those that anything fails. shares: role -> check -> of 100 generated.
+    """What fails where.
 
-    largest: of all shares. reasons: role -> its most frequent ones.
+    checks: those that anything fails. shares: role -> check -> of 100 generated. largest: of all
+    shares. reasons: role -> its most frequent ones.
     """
 
     checks: list[str]
@@ -76,7 +77,7 @@ def failures(results: Results, tables: TablesByName, groups: Groups) -> Failures
 
 
 def _shares(cycles: pl.DataFrame) -> dict[str, float] | None:
-    """Return check -> how many of 100 fail it, in the last third of the cycles; None of no cycle."""
+    """Return check -> how many of 100 fail it in the last third of the cycles; None of no cycle."""
     last_third = window(cycles["cycle"].unique().to_list(), 1 / 3)
     own = cycles.filter(pl.col("cycle").is_in(last_third))
     sums = own.sum().row(0, named=True)

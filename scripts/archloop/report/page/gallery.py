@@ -1,4 +1,4 @@
-"""The gallery: cards, a list of all admitted designs, and what a person opens of one, packed in parts.
+"""The gallery: cards, a list of all designs, and what a person opens of one, packed in parts.
 
 A part is JSON, compressed and written in base64: it is inert text, whatever a program holds, and
 only what is looked at is unpacked. The parts stand in the page; where they are many, in scripts
@@ -70,7 +70,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Training:
-    """What an adapter was trained on, the loss that it ended at, and whether it was kept unchanged."""
+    """What an adapter was trained on, the loss that it ended at, whether it was kept unchanged."""
 
     pairs: int | None
     loss: float | None
@@ -79,7 +79,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a chain starts, and which of its cycles make an adapter; training: of what, by cycle."""
+    """Where a chain starts, which of its cycles make an adapter. training: on what, by cycle."""
 
     start: str
     start_cycle: int

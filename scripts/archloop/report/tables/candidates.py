@@ -57,7 +57,7 @@ FAILURES: Schema = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What the candidates of a cycle are judged by: the threshold of admission, and a copy's rule."""
+    """What the candidates of a cycle are judged by: the threshold of admission, a copy's rule."""
 
     chain: str
     cycle: int

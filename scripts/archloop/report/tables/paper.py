@@ -1,4 +1,4 @@
-"""The paper's published figures and protocol beside those of a chain; which is better is never said."""
+"""The paper's figures and protocol beside those of a chain; which is better is never said."""
 
 import csv
 import json

@@ -265,7 +265,7 @@ class Cost:
 
 
 def cost(results: Results) -> pl.DataFrame:
-    """Return what each stage of each cycle took: seconds, of which on a GPU, tokens, evaluations."""
+    """Return what each stage of a cycle took: seconds, of which on a GPU, tokens, evaluations."""
     by_stage = attrgetter("chain", "cycle", "stage")
     groups: dict[tuple[str, int, str], list[JobRecord]] = {}
     for job in results.jobs:

@@ -1,4 +1,4 @@
-"""Chains as results: what each measured over its repeats, what that took, how it differs from the loop."""
+"""Chains as results: what each measured over its repeats, what that took, how it differs."""
 
 import statistics
 from collections.abc import Iterable, Sequence
