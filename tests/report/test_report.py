@@ -478,6 +478,17 @@ def test_the_images_of_the_test_set_are_counted_by_the_data_set_and_unknown_with
     assert alone.images is None and alone.error is None and alone.design == best.design
 
 
+def test_without_its_data_set_the_test_images_are_those_that_the_preflight_counted(tmp_path):
+    results = read_all(write_results(tmp_path / "results", settings({"main": {"dataset": "cifar10", "cycles": 2}}), 20))
+    shutil.rmtree(tmp_path / "resources")
+    counts = {"svhn": 5, "cifar10": 400}
+    data = [{"values": {"dataset": name, "test_images": count}} for name, count in counts.items()]
+    write_json(results.folder / "preflight.json", {"checks": [{"values": {"level": "none"}}, *data]})
+    best = best_design(results, all_tables(results, LOOK).by_name, {"loop": ["main"]})
+    share = best.design["test_accuracy"]
+    assert best.images == 400 and best.error == pytest.approx(1.96 * (share * (1 - share) / 400) ** 0.5)
+
+
 def test_what_is_on_other_data_sets_is_said_on_the_first_screen(made):
     lead = re.search(r'<p class="lead">.*?</p>', (made / "index.html").read_text(), re.DOTALL)[0]
     assert 'this answer is for cifar10 alone; <a href="#cost">svhn</a>' in lead

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -10,7 +11,8 @@ from markupsafe import Markup
 
 from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
-from archloop.layout import dataset_path
+from archloop.files import read_json
+from archloop.layout import PREFLIGHT_FILE, dataset_path
 from archloop.report.figures.findings import seed_programs
 from archloop.report.graph_drawing import Block
 from archloop.report.groups import Groups, called
@@ -115,9 +117,10 @@ def _error(share: float | None, images: int | None) -> float | None:
 
 
 def _test_images(results: Results, chain: str) -> int | None:
-    """Return how many images the test set has, by the data set that lies beside the results.
+    """Return how many images the test set has.
 
-    None where none does: the results may be a copy.
+    By the data set that lies beside the results or, where they are a copy without one, by what the
+    preflight counted; None where neither tells.
     """
     settings = results.settings.get("chains", {}).get(chain, {})
     name = settings.get("dataset", results.chains[chain].dataset)
@@ -126,7 +129,20 @@ def _test_images(results: Results, chain: str) -> int | None:
     try:
         return read_metadata(dataset_path(name, resources)).images["test"]
     except InputError:
+        return _images_of_preflight(results.folder, name)
+
+
+def _images_of_preflight(folder: Path, dataset: str) -> int | None:
+    try:
+        checks = read_json(folder / PREFLIGHT_FILE, "checks")["checks"]
+    except InputError:
         return None
+
+    for check in checks:
+        values = check.get("values", {})
+        if values.get("dataset") == dataset and "test_images" in values:
+            return int(values["test_images"])
+    return None
 
 
 def _made_of(picture: Sequence[Block]) -> str:
