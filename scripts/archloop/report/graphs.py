@@ -9,7 +9,7 @@ from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import AGAIN, parse_json, read_json, read_text
-from archloop.report.graph_drawing import Block, blocks
+from archloop.report.graph_drawing import GraphBlock, blocks
 
 LISTED_NODES = 500  # of a graph, by graph_fingerprint
 # How write_json lays out the records of a file, and the id of one.
@@ -23,7 +23,7 @@ RECORD_ID = re.compile(r'^   "id": ("(?:[^"\\]|\\.)*")', re.MULTILINE)
 class Graph:
     """A graph as its picture. blocks: None where it cannot be read. cut: it has more nodes."""
 
-    blocks: list[Block] | None = None
+    blocks: list[GraphBlock] | None = None
     cut: bool = False
 
 

@@ -13,7 +13,7 @@ from archloop.corpus.tables import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import PAGE, SETTINGS_FILE, Cell, cells_with
-from archloop.report.graph_drawing import Block
+from archloop.report.graph_drawing import GraphBlock
 from archloop.report.graphs import Graph, read_graphs
 from archloop.report.job_records import JobRecord, read_job_records
 from archloop.report.parts import PAGE_PARTS, VERIFIED
@@ -64,7 +64,7 @@ class CopyRule:
     by_graph: bool
 
 
-class Training(TypedDict, total=False):
+class TrainingRecord(TypedDict, total=False):
     """Of training.json of an adapter, what the page says. losses: one an epoch."""
 
     pairs: int
@@ -95,7 +95,7 @@ class Results:
     candidates: pl.DataFrame
     corpus: pl.DataFrame
     jobs: list[JobRecord]
-    training: dict[Cell, Training]
+    training: dict[Cell, TrainingRecord]
     graphs: dict[str, Graph]
     verified: Verified | None = None
 
@@ -133,7 +133,7 @@ class Results:
         gate = novelty["gate"]
         return CopyRule(novelty["threshold"], by_text=gate != "graph", by_graph=gate != "text")
 
-    def blocks(self, design: str) -> list[Block]:
+    def blocks(self, design: str) -> list[GraphBlock]:
         """Return the blocks of a design's computed graph; none where it is not known."""
         return self.graphs.get(design, Graph()).blocks or []
 
@@ -335,8 +335,8 @@ def _jobs(folder: Path, chains: dict[str, Chain], trained: set[Cell]) -> list[Jo
     return jobs
 
 
-def _training(folder: Path, trained: list[Cell]) -> dict[Cell, Training]:
-    found: dict[Cell, Training] = {}
+def _training(folder: Path, trained: list[Cell]) -> dict[Cell, TrainingRecord]:
+    found: dict[Cell, TrainingRecord] = {}
     for cell in (*trained, Cell(SEED, 0)):
         path = cell.folder(folder) / layout.TRAINING
         if path.is_file():

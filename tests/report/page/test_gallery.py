@@ -10,7 +10,7 @@ from browser import browser, needs_chromium
 from synthetic_results import settings, write_results
 
 from archloop import layout
-from archloop.report.graph_drawing import Block
+from archloop.report.graph_drawing import GraphBlock
 from archloop.report.page.ancestry import ends
 from archloop.report.page.cards import Changes, changes, chosen, drawing
 from archloop.report.page.designs import listed
@@ -130,14 +130,15 @@ def test_the_cards_are_in_the_page_before_any_script(page, rows):
 
 
 def test_blocks_that_a_neighbour_has_not_are_counted():
-    old = [Block(label, "c", "8", []) for label in ("conv", "conv", "pool")]
-    new = [Block(label, "c", "8", []) for label in ("conv", "shuffle", "shuffle")]
+    old = [GraphBlock(label, "c", "8", []) for label in ("conv", "conv", "pool")]
+    new = [GraphBlock(label, "c", "8", []) for label in ("conv", "shuffle", "shuffle")]
     assert changes(old, new) == Changes(more=["2 × shuffle"], less=["conv", "pool"])
     assert changes([], new) is None
 
 
 def test_a_drawing_holds_no_text_of_a_graph():
-    blocks = [Block(HOSTILE, "c", "8×4×4", []), Block(HOSTILE, "+", HOSTILE, [0]), Block("x", "c", "8", [0])]
+    named, shaped = GraphBlock(HOSTILE, "c", "8×4×4", []), GraphBlock(HOSTILE, "+", HOSTILE, [0])
+    blocks = [named, shaped, GraphBlock("x", "c", "8", [0])]
     assert HOSTILE not in drawing(blocks)
 
 

@@ -14,7 +14,7 @@ from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import PREFLIGHT_FILE, dataset_path
 from archloop.report.figures.findings import seed_programs
-from archloop.report.graph_drawing import Block
+from archloop.report.graph_drawing import GraphBlock
 from archloop.report.groups import Groups, called
 from archloop.report.page.cards import drawing
 from archloop.report.results import Results
@@ -145,7 +145,7 @@ def _images_of_preflight(folder: Path, dataset: str) -> int | None:
     return None
 
 
-def _made_of(picture: Sequence[Block]) -> str:
+def _made_of(picture: Sequence[GraphBlock]) -> str:
     """Return the blocks of a network, each named once, in words."""
     counts: Counter[str] = Counter()
     for block in picture:

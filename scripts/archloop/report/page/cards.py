@@ -14,7 +14,7 @@ from urllib.parse import quote
 import polars as pl
 from markupsafe import Markup
 
-from archloop.report.graph_drawing import Block
+from archloop.report.graph_drawing import GraphBlock
 from archloop.report.results import Results
 
 CARDS = 12
@@ -139,7 +139,7 @@ def chosen(own: pl.DataFrame) -> list[tuple[Design, str]]:
     return list(found.values())
 
 
-def changes(before: Sequence[Block], after: Sequence[Block]) -> Changes | None:
+def changes(before: Sequence[GraphBlock], after: Sequence[GraphBlock]) -> Changes | None:
     """Return what a design has that its neighbour has not; None where a graph is not known."""
     if not before or not after:
         return None
@@ -158,7 +158,7 @@ def _most_common(labels: Counter[str]) -> list[str]:
     return words
 
 
-def drawing(blocks: Sequence[Block]) -> Markup:
+def drawing(blocks: Sequence[GraphBlock]) -> Markup:
     """Return a network from left to right; what does not fit is left out.
 
     A bar is a block, as high as its channels; below it, how wide its images are. Arcs are what
@@ -189,7 +189,7 @@ def drawing(blocks: Sequence[Block]) -> Markup:
     )
 
 
-def _bar(index: int, block: Block) -> str:
+def _bar(index: int, block: GraphBlock) -> str:
     """Return two bars: up for the channels of a block, down for the width of its images."""
     texts = block.shape.split("×")
     sizes = [int(size) for size in texts if size.isdecimal()]

@@ -53,7 +53,7 @@ class GroupName:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ChainProgress:
     """How many cycles each run of a group has finished."""
 
     label: str
@@ -110,7 +110,7 @@ class Contents:
     spent: Spent
     groups: dict[str, GroupName]
     own: Loop
-    status: list[Progress]
+    status: list[ChainProgress]
     best: BestDesign | None
     results: list[Row]
     contrasts: list[Row]
@@ -173,14 +173,14 @@ def _elsewhere(results: Results, own: str) -> list[str]:
     return found
 
 
-def _status(results: Results, sides: Compared) -> list[Progress]:
+def _status(results: Results, sides: Compared) -> list[ChainProgress]:
     """Return how far each group is; empty when all have finished."""
     if results.finished:
         return []
     rows = []
     for group in sides.groups:
         done = [len(results.chains[name].cycles) for name in group]
-        rows.append(Progress(label(group), done, results.chains[group[0]].planned))
+        rows.append(ChainProgress(label(group), done, results.chains[group[0]].planned))
 
     return rows
 

@@ -17,7 +17,7 @@ import polars as pl
 
 from archloop.files import write_text
 from archloop.layout import SEED, Cell
-from archloop.report.graph_drawing import KINDS, Block, strip
+from archloop.report.graph_drawing import KINDS, GraphBlock, strip
 from archloop.report.graphs import Graph
 from archloop.report.page.cards import Card, cards
 from archloop.report.page.designs import listed
@@ -69,7 +69,7 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class Training:
+class AdapterTraining:
     """What an adapter was trained on, the loss that it ended at, whether it was kept unchanged."""
 
     pairs: int | None
@@ -84,7 +84,7 @@ class Lineage:
     start: str
     start_cycle: int
     trains: list[int]
-    training: dict[int, Training | None]
+    training: dict[int, AdapterTraining | None]
 
 
 def gallery(results: Results, architectures: pl.DataFrame) -> Gallery:
@@ -253,7 +253,7 @@ def _graph(graph: Graph) -> dict[str, Any]:
     return {"blocks": graph.blocks, "cut": graph.cut}
 
 
-def _words(picture: Sequence[Block]) -> set[str]:
+def _words(picture: Sequence[GraphBlock]) -> set[str]:
     """Return what a design is made of, as a person would search for it."""
     words: set[str] = set()
     for block in picture:
@@ -280,20 +280,20 @@ def _lineage(results: Results, name: str) -> Lineage:
     return Lineage(start, start_cycle, training_cycles, training)
 
 
-def _training(results: Results, cell: Cell) -> Training | None:
+def _training(results: Results, cell: Cell) -> AdapterTraining | None:
     record = results.training.get(cell)
     if record is None:
         return None
 
     losses = record.get("losses")
-    return Training(
+    return AdapterTraining(
         pairs=record.get("pairs"),
         loss=losses[-1] if losses else None,
         carried_on=record.get("carried_on"),
     )
 
 
-def _as_json(training: Training | None) -> dict[str, Any] | None:
+def _as_json(training: AdapterTraining | None) -> dict[str, Any] | None:
     return asdict(training) if training else None
 
 
