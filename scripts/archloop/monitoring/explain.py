@@ -103,12 +103,12 @@ def explain(log: Path) -> list[str]:
     log: Snakemake's own log of the run. Nothing failed, or no log: no lines.
     """
     lines = []
-    for failure in failures(log.read_text(errors="replace")):
+    for failure in failed_jobs(log.read_text(errors="replace")):
         lines += _describe(failure)
     return lines
 
 
-def failures(text: str) -> list[FailedJob]:
+def failed_jobs(text: str) -> list[FailedJob]:
     """Return the jobs that failed and that no later attempt finished, in the order of the log."""
     found: dict[str, FailedJob] = {}
     for attempt in failed_attempts(text):

@@ -75,7 +75,7 @@ def read_records(results: Path) -> LiveRecords:
         at_work=_at_work(results, text),
         started=seconds(stamp[1]) if stamp else None,
         marks=_marks(folder),
-        failures=failures(text, folder),
+        failures=failures_of_run(text, folder),
     )
 
 
@@ -112,7 +112,7 @@ def is_held(lock: Path, table: Path = Path("/proc/locks")) -> bool:
     return False
 
 
-def failures(text: str, folder: Path) -> list[FailedAttempt]:
+def failures_of_run(text: str, folder: Path) -> list[FailedAttempt]:
     """Return the failed attempts that a log of Snakemake tells of, in their order.
 
     folder: the one that Snakemake ran in, which paths of logs are seen from.

@@ -103,7 +103,7 @@ class ListedNode(NamedTuple):
     shape: list[Any]
 
 
-def blocks(nodes: Any) -> list[GraphBlock] | None:
+def fold(nodes: Any) -> list[GraphBlock] | None:
     """Return the blocks of a graph as graph_fingerprint lists it; None when it cannot be read."""
     try:
         return _fold([ListedNode(*node) for node in nodes])

@@ -9,7 +9,7 @@ from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import AGAIN, parse_json, read_json, read_text
-from archloop.report.graph_drawing import GraphBlock, blocks
+from archloop.report.graph_drawing import GraphBlock, fold
 
 LISTED_NODES = 500  # of a graph, by graph_fingerprint
 # How write_json lays out the records of a file, and the id of one.
@@ -45,7 +45,7 @@ def _graph(record: dict[str, Any]) -> Graph:
     if not isinstance(listed, dict) or not listed.get("nodes"):
         return Graph()
     nodes = listed["nodes"]
-    picture = blocks(nodes)
+    picture = fold(nodes)
     if picture is None:
         return Graph()
     return Graph(picture, cut=len(nodes) >= LISTED_NODES)

@@ -138,7 +138,7 @@ class Results:
         return self.graphs.get(design, Graph()).blocks or []
 
 
-def read_all(folder: Path, settings: Settings | None = None) -> Results:
+def read_results(folder: Path, settings: Settings | None = None) -> Results:
     """Read what there is in a results folder.
 
     settings: complete ones; None takes those that the last run left there, and without them the

@@ -134,7 +134,7 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
     Raises InputError for an id that is no candidate, and where a file that it was made from is
     gone.
     """
-    recorded = find(results, identity)
+    recorded = find_candidate(results, identity)
     shard = recorded.row["shard"]
     job = recorded.job(f"generated/{shard}.jsonl")
     if job.script == "generate":
@@ -147,7 +147,7 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
     yield _verdict(recorded)
 
 
-def find(results: Path, identity: str) -> Recorded:
+def find_candidate(results: Path, identity: str) -> Recorded:
     """Return a candidate on record; raise InputError for an unknown id."""
     known: list[str] = []
     for cell in cells_with(results, CANDIDATES):

@@ -14,9 +14,9 @@ from archloop.report.graph_drawing import GraphBlock
 from archloop.report.page.ancestry import ends
 from archloop.report.page.cards import Changes, changes, chosen, drawing
 from archloop.report.page.designs import listed
-from archloop.report.page.gallery import Gallery, apart, gallery, write_beside
+from archloop.report.page.gallery import Gallery, apart, gallery, write_scripts
 from archloop.report.report import templates
-from archloop.report.results import read_all
+from archloop.report.results import read_results
 from archloop.report.tables.candidates import architectures
 
 READY = "document.getElementById('list')?.dataset.ready"
@@ -50,7 +50,7 @@ def results(tmp_path_factory):
         row |= {"graph_digest": "f" * 64} if row["index"] == 0 and row["graph_digest"] else {}
         return row | ({"id": f"{HOSTILE}{row['id']}", "hint": HOSTILE} if row["index"] % 7 == 0 else {})
 
-    return read_all(write_results(folder, settings(chains), 60, taint=taint))
+    return read_results(write_results(folder, settings(chains), 60, taint=taint))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_data_beside_the_page_replaces_that_of_the_report_before(shown, tmp_path
     inside, beside = apart(shown.packed, most=1000)
     assert set(inside) == {"index"}
     (tmp_path / "parts-77.js").write_text("old")
-    assert [path.name for path in write_beside(beside, tmp_path)] == [path.name for path in tmp_path.iterdir()]
+    assert [path.name for path in write_scripts(beside, tmp_path)] == [path.name for path in tmp_path.iterdir()]
     assert apart(shown.packed)[1] == {}
 
 
@@ -305,7 +305,7 @@ def test_hostile_names_stay_text(window, page, rows):
 def test_data_beside_the_page_is_read_without_a_server(window, shown, rows, tmp_path):
     inside, beside = apart(shown.packed, most=1000)
     write_page(Gallery(shown.cards, inside, {}, shown.kinds, shown.choices), rows.height, tmp_path)
-    files = write_beside(beside, tmp_path / "data")
+    files = write_scripts(beside, tmp_path / "data")
     open_page(window, tmp_path / "index.html")
     window.run("document.querySelector('.designs .name').click()")
     window.wait("document.querySelector('#opened pre')")

@@ -41,7 +41,7 @@ class BandLabel:
     ground: str
 
 
-def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says: str) -> Panel:
+def draw_fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says: str) -> Panel:
     """What becomes of 100 programs.
 
     shares: cycle, fate, `share` of 100. runs: cycle, chain, `good` of 100. last: the last cycle of

@@ -9,7 +9,7 @@ import polars as pl
 from archloop.progress import percent
 from archloop.report.contrasts import Contrast
 from archloop.report.figures import single_programs as draw
-from archloop.report.figures.areas import fates as draw_fates
+from archloop.report.figures.areas import draw_fates
 from archloop.report.figures.forest import forest, in_figures
 from archloop.report.figures.panels import Panel
 from archloop.report.figures.theme import FATES as FATE_COLORS
@@ -67,7 +67,7 @@ def named(role: str, group: list[str]) -> str:
     return f"{called(role, group)} ({what})"
 
 
-def seed_programs(results: Results, dataset: str) -> pl.DataFrame:
+def measured_seed_programs(results: Results, dataset: str) -> pl.DataFrame:
     """Return the seed programs that were measured on a data set, the best by validation first."""
     seeds = results.corpus.filter(chain=SEED, dataset=dataset)
     return best_first(seeds.drop_nulls("accuracy"))
@@ -300,7 +300,7 @@ def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.Dat
         return Picture("Nothing was found yet", [])
 
     dataset = _dataset(results, shown)
-    seeds = seed_programs(results, dataset).drop_nulls("test_accuracy")
+    seeds = measured_seed_programs(results, dataset).drop_nulls("test_accuracy")
     seed_best = None
     if seeds.height:
         seed_best = 100 * seeds["test_accuracy"][0]
@@ -373,7 +373,7 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     if "random" in shown:
         designs["random"] = of_chains(admitted, shown["random"])
         names["random"] = shown["random"][0]
-    designs["seed"] = seed_programs(results, dataset).drop_nulls(known)
+    designs["seed"] = measured_seed_programs(results, dataset).drop_nulls(known)
 
     fronts, best = [], []
     for role, own in designs.items():

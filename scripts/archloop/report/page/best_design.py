@@ -13,7 +13,7 @@ from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import PREFLIGHT_FILE, dataset_path
-from archloop.report.figures.findings import seed_programs
+from archloop.report.figures.findings import measured_seed_programs
 from archloop.report.graph_drawing import GraphBlock
 from archloop.report.groups import Groups, called
 from archloop.report.page.cards import drawing
@@ -102,7 +102,7 @@ def _others(
             name = called(role, group)
             others[name] = best["test_accuracy"]
 
-    for seed in seed_programs(results, dataset).head(1).iter_rows(named=True):
+    for seed in measured_seed_programs(results, dataset).head(1).iter_rows(named=True):
         others["the best seed program"] = seed["test_accuracy"]
     return others
 

@@ -9,7 +9,7 @@ from archloop.report.figures.findings import named
 from archloop.report.figures.theme import FATES
 from archloop.report.groups import ROLES, Groups, called, label
 from archloop.report.page.best_design import BestDesign, best_design
-from archloop.report.page.failures import Failures, failures
+from archloop.report.page.failures import Failures, what_fails
 from archloop.report.results import Results, Verified
 from archloop.report.tables.comparisons import Compared
 from archloop.report.tables.paper import PublishedCycle, paper_rows
@@ -147,7 +147,7 @@ def contents(results: Results, tables: TablesByName, sides: Compared) -> Content
         results=_results(tables["results"], sides),
         contrasts=_contrasts(tables["contrasts"]),
         trust=_trust(results, tables),
-        failures=failures(results, tables, groups),
+        failures=what_fails(results, tables, groups),
         chains=_chains(tables),
         paper=BesidePaper(first, paper_rows(tables["paper"], first)),
         protocol=_protocol(tables["protocol"], first),

@@ -43,7 +43,7 @@ class Failures:
     finding: str
 
 
-def failures(results: Results, tables: TablesByName, groups: Groups) -> Failures:
+def what_fails(results: Results, tables: TablesByName, groups: Groups) -> Failures:
     """Return what fails in the last third of the cycles, and the most frequent reasons.
 
     groups: role -> runs.

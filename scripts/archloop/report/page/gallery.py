@@ -134,7 +134,7 @@ def _batches(things: list[T], count: int) -> Iterator[list[T]]:
         yield things[start : start + count]
 
 
-def write_beside(beside: dict[str, str], folder: Path) -> list[Path]:
+def write_scripts(beside: dict[str, str], folder: Path) -> list[Path]:
     """Write the scripts beside the page and return them; those of an earlier report go."""
     for path in folder.glob("parts-*.js"):
         if path.name not in beside:

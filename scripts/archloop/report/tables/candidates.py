@@ -179,7 +179,7 @@ def front(designs: pl.DataFrame) -> pl.Series:
     return designs["id"].is_in(marked)
 
 
-def failures(results: Results) -> pl.DataFrame:
+def failure_reasons(results: Results) -> pl.DataFrame:
     """Return why candidates were not valid, counted, each reason with an example.
 
     A reason is a detail without numbers and names.

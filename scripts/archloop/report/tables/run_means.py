@@ -26,7 +26,7 @@ from archloop.settings.chains import SEED, ancestors, uses_seed_adapter
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run took, or the mean of some runs; see `table`."""
+    """What a run took, or the mean of some runs; see `mean_table`."""
 
     gpu_seconds: float | None
     cpu_seconds: float | None
@@ -38,7 +38,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run measured, or the mean of some runs; see `table`. None where nothing was."""
+    """What a run measured, or the mean of some runs; see `mean_table`. None where nothing was."""
 
     new_good: float | None
     valid: float | None
@@ -67,7 +67,7 @@ class Group:
 MEANS = tuple(field.name for field in fields(Measured))
 
 
-def table(
+def mean_table(
     results: Results, sides: Compared, fates: pl.DataFrame, cells: pl.DataFrame
 ) -> pl.DataFrame:
     """Return one row a group of repeats, over the cycles that it and its reference finished.
@@ -114,7 +114,7 @@ def table(
 
 
 def _schema() -> Schema:
-    """Return the columns of `table`, in their order."""
+    """Return the columns of `mean_table`, in their order."""
     columns: Schema = {**schema_of(Group), **schema_of(Budget)}
     for name in MEANS:
         columns |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), SHARE)
