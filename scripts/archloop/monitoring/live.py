@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from archloop.errors import InputError
 from archloop.files import read_json
@@ -31,7 +31,7 @@ from archloop.monitoring.status import (
     unknown_stages,
 )
 from archloop.progress import duration
-from archloop.settings.chains import effective
+from archloop.settings.chains import Settings, effective
 from archloop.settings.planned_files import Job, plan
 
 ON_GPU = ("generate", "evaluate", "finetune")
@@ -42,7 +42,6 @@ SILENCE_S = 2 * 3600
 REUSED = re.compile(rb'\n "reused": (\d{1,9}),?\n')
 REUSED_WITHIN = 4096
 
-Settings = dict[str, Any]
 Chains = dict[str, list[LiveCycle]]
 
 
@@ -113,6 +112,7 @@ def gather(
     judged = _judged(planned, states, settings)
     hours = _hours(logs)
     hours_planned = _hours_planned(hours, left, seconds)
+    silence = _silence_alarm(results, left, judged, records, now)
 
     return Live(
         now=now,
@@ -130,11 +130,7 @@ def gather(
         reused=_reused(results, chains),
         disk=_disk(results),
         reports=_reports(results),
-        alarms=[
-            *_silence_alarm(results, left, judged, records, now),
-            *_record_alarms(records),
-            *_cycle_alarms(chains),
-        ],
+        alarms=[*silence, *_record_alarms(records), *_cycle_alarms(chains)],
     )
 
 

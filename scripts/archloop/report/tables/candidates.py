@@ -83,6 +83,11 @@ def judged(results: Results) -> pl.DataFrame:
         .join(_rules(results), on=["chain", "cycle"], how="left", maintain_order="left")
     )
 
+    return valid.with_columns(kind=_kind(results), source=_source())
+
+
+def _kind(results: Results) -> pl.Expr:
+    """Return the kind of each valid candidate."""
     # An estimate near the threshold may be wrong, so only exact similarities make a copy.
     exact = pl.col("nearest_exact").fill_null(False)
     similar = pl.col("nearest_similarity") >= pl.col("copy_at")
@@ -91,8 +96,7 @@ def judged(results: Results) -> pl.DataFrame:
     graph = same_graph_as.is_not_null() & pl.col("by_graph")
     repeated = pl.col("repeat_of")
 
-    nearest_source = pl.col("nearest_source")
-    nearest_is_seed = nearest_source == "seed"
+    nearest_is_seed = pl.col("nearest_source") == "seed"
     seeds = results.corpus.filter(chain=SEED)
     ids = seeds["id"].implode()
     of_seed = (
@@ -100,7 +104,7 @@ def judged(results: Results) -> pl.DataFrame:
         | (graph & same_graph_as.is_in(ids))
         | repeated.is_in(ids).fill_null(False)
     )
-    kind = (
+    return (
         pl.when(of_seed)
         .then(pl.lit("copy_seed"))
         .when(text | graph | repeated.is_not_null())
@@ -110,15 +114,17 @@ def judged(results: Results) -> pl.DataFrame:
         .otherwise(pl.lit("new_below"))
     )
 
-    source = (
+
+def _source() -> pl.Expr:
+    """Return the source of each candidate's nearest neighbour."""
+    nearest_source = pl.col("nearest_source")
+    return (
         pl.when(nearest_source.is_null())
         .then(None)
-        .when(nearest_is_seed)
+        .when(nearest_source == "seed")
         .then(pl.lit("seed"))
         .otherwise(pl.lit("own"))
     )
-
-    return valid.with_columns(kind=kind, source=source)
 
 
 def _rules(results: Results) -> pl.DataFrame:
