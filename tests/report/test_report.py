@@ -487,7 +487,7 @@ def test_without_its_data_set_the_test_images_are_those_that_the_preflight_count
     data = [{"values": {"dataset": name, "test_images": count}} for name, count in counts.items()]
     write_json(results.folder / "preflight.json", {"checks": [{"values": {"level": "none"}}, *data]})
     best = best_design(results, all_tables(results, LOOK).by_name, {"loop": ["main"]})
-    share = best.design["test_accuracy"]
+    share = best.design.test_accuracy
     assert best.images == 400 and best.error == pytest.approx(1.96 * (share * (1 - share) / 400) ** 0.5)
 
 

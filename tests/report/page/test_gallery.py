@@ -111,10 +111,10 @@ def test_how_often_a_graph_was_found_is_counted_over_all_valid(results, rows):
 def test_cards_are_chosen_by_the_validation_split_alone(rows):
     own = rows.filter(dataset="cifar10")
     other = own.with_columns(test_accuracy=pl.col("test_accuracy").reverse())
-    assert [row["id"] for row, _ in chosen(own)] == [row["id"] for row, _ in chosen(other)]
+    assert [design.id for design, _ in chosen(own)] == [design.id for design, _ in chosen(other)]
     best = own.filter(pl.col("parameters") < 30_000).row(0, named=True)["id"]
-    assert (best, "best below 30,000 parameters") in [(row["id"], why) for row, why in chosen(own)]
-    graphs = [row["graph_digest"] for row, _ in chosen(own)]
+    assert (best, "best below 30,000 parameters") in [(design.id, why) for design, why in chosen(own)]
+    graphs = [design.graph_digest for design, _ in chosen(own)]
     assert len(graphs) == len(set(graphs)) == 12
 
 

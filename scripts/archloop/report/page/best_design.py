@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from markupsafe import Markup
@@ -18,9 +17,8 @@ from archloop.report.graph_drawing import GraphBlock
 from archloop.report.groups import Groups, called
 from archloop.report.page.cards import drawing
 from archloop.report.results import Results
+from archloop.report.tables.candidates import Architecture
 from archloop.report.tables.rows import TablesByName, best_first, of_chains, total
-
-Design = dict[str, Any]  # a row of the table `architectures`
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class BestDesign:
     images: of the test set; error: half of the 95 % interval that these images leave.
     """
 
-    design: Design
+    design: Architecture
     of: int
     more: dict[str, float]
     less: dict[str, float]
@@ -53,14 +51,14 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
     if best is None:
         return None
 
-    share = best["test_accuracy"]
+    share = best.test_accuracy
     images = _test_images(results, groups["loop"][0])
     error = _error(share, images)
     # The difference of two shares has an error that is greater by the root of two.
     margin = 2**0.5 * (error or 0)
 
     more, less, better = {}, {}, []
-    for name, score in _others(results, designs, groups, best["dataset"]).items():
+    for name, score in _others(results, designs, groups, best.dataset).items():
         if share is None or score is None:
             continue
         if score > share:
@@ -71,7 +69,7 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
             better.append(name)
 
     own = of_chains(tables["fates"], groups["loop"])
-    picture = results.blocks(best["id"])
+    picture = results.blocks(best.id)
 
     return BestDesign(
         design=best,
@@ -86,9 +84,11 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
     )
 
 
-def _best(architectures: pl.DataFrame, group: list[str]) -> Design | None:
+def _best(architectures: pl.DataFrame, group: list[str]) -> Architecture | None:
     own = of_chains(architectures, group)
-    return next(best_first(own).iter_rows(named=True), None)
+    for row in best_first(own).head(1).iter_rows(named=True):
+        return Architecture(**row)
+    return None
 
 
 def _others(
@@ -100,7 +100,7 @@ def _others(
         best = _best(designs, group)
         if role != "loop" and best is not None:
             name = called(role, group)
-            others[name] = best["test_accuracy"]
+            others[name] = best.test_accuracy
 
     for seed in measured_seed_programs(results, dataset).head(1).iter_rows(named=True):
         others["the best seed program"] = seed["test_accuracy"]

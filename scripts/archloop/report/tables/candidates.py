@@ -8,7 +8,7 @@ import polars as pl
 
 from archloop.outcomes import NOT_VALID, OUTCOMES, VALID
 from archloop.report.results import Results
-from archloop.report.tables.rows import COUNT, FLAG, SHARE, TEXT, Schema, best_first, table_of
+from archloop.report.tables.rows import COUNT, TEXT, Schema, best_first, schema_of, table_of
 from archloop.settings.chains import SEED
 
 # What a valid candidate is: new, and then at the threshold of admission or below it, or a copy of a
@@ -19,40 +19,51 @@ FATES = (*KINDS, "fails")
 SOURCES = ("seed", "own")
 LONGEST_REASON = 100
 
-ARCHITECTURES: Schema = {
-    "chain": TEXT,
-    "rank": COUNT,
-    "id": TEXT,
-    "cycle": COUNT,
-    "dataset": TEXT,
-    "accuracy": SHARE,
-    "accuracy_sd": SHARE,
-    "balanced_accuracy": SHARE,
-    "test_accuracy": SHARE,
-    "parameters": COUNT,
-    "multiply_adds": COUNT,
-    "pareto": FLAG,
-    "nearest_id": TEXT,
-    "nearest_similarity": SHARE,
-    "nearest_exact": FLAG,
-    "nearest_source": TEXT,
-    "hint": TEXT,
-    "graph_digest": TEXT,
-    "prompt_id": TEXT,
-    "adapter": TEXT,
-    "seed": COUNT,
-    "evaluation": TEXT,
-}
-FAILURES: Schema = {
-    "chain": TEXT,
-    "outcome": TEXT,
-    "reason": TEXT,
-    "count": COUNT,
-    "first_cycle": COUNT,
-    "last_cycle": COUNT,
-    "example_id": TEXT,
-    "example_detail": TEXT,
-}
+
+@dataclass(frozen=True)
+class Architecture:
+    """An admitted design: a row of `architectures`, which says what the columns are."""
+
+    chain: str
+    rank: int
+    id: str
+    cycle: int
+    dataset: str
+    accuracy: float
+    accuracy_sd: float | None
+    balanced_accuracy: float | None
+    test_accuracy: float | None
+    parameters: int | None
+    multiply_adds: int | None
+    pareto: bool
+    nearest_id: str | None
+    nearest_similarity: float | None
+    nearest_exact: bool | None
+    nearest_source: str | None
+    hint: str | None
+    graph_digest: str | None
+    prompt_id: str | None
+    adapter: str | None
+    seed: int | None
+    evaluation: str | None
+
+
+@dataclass(frozen=True)
+class FailureReason:
+    """Why some candidates of a chain were not valid, with an example: a row of `failures`."""
+
+    chain: str
+    outcome: str
+    reason: str
+    count: int
+    first_cycle: int
+    last_cycle: int
+    example_id: str
+    example_detail: str | None
+
+
+ARCHITECTURES = schema_of(Architecture)
+FAILURES = schema_of(FailureReason)
 
 
 @dataclass(frozen=True)
