@@ -174,7 +174,7 @@ def _check_checksum(path: Path) -> None:
         raise InputError(f"{path}: damaged or edited after it was written{REMEDY}")
 
 
-def _check_description(path: Path, description: dict[str, Any]) -> None:
+def _check_description(path: Path, description: Mapping[str, Any]) -> None:
     version, signatures = description["version"], description["signatures"]
     if version != VERSION:
         raise InputError(f"{path}: schema version {version}, this is {VERSION}{REMEDY}")

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def read_graphs(folder: Path, wanted: set[str]) -> Iterator[tuple[str, Graph]]:
             yield record["id"], _graph(record)
 
 
-def _graph(record: dict[str, Any]) -> Graph:
+def _graph(record: Mapping[str, object]) -> Graph:
     # Its text is a candidate's: it may be anything.
     listed = record.get("graph")
     if not isinstance(listed, dict) or not listed.get("nodes"):

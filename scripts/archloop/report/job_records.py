@@ -1,6 +1,6 @@
 """What each job of a run wrote down of itself: its seconds, its device, and what it worked on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def seconds_of(jobs: Iterable[JobRecord], on_gpu: bool) -> float:
     return sum((job.seconds for job in jobs if job.on_gpu == on_gpu), 0.0)
 
 
-def _record(values: dict[str, Any], cell: Cell, stage: str) -> JobRecord:
+def _record(values: Mapping[str, Any], cell: Cell, stage: str) -> JobRecord:
     versions = values.get("versions")
     if not isinstance(versions, dict):
         versions = {}

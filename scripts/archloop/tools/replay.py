@@ -40,7 +40,7 @@ from archloop.machine import host, versions
 from archloop.settings.schema import section
 from archloop.settings.sections import Admission, Evaluation, Generation, Loading, Novelty
 from archloop.tools.inspect_corpus import did_you_mean
-from archloop.workflow.provenance import locate, provenance_path, read_provenance
+from archloop.workflow.provenance import SettingsSlices, locate, provenance_path, read_provenance
 
 VERDICT = (
     "outcome",
@@ -78,7 +78,7 @@ class RecordedJob:
 
     script: str
     options: dict[str, Any]
-    settings: dict[str, dict[str, Any]]
+    settings: SettingsSlices
     versions: dict[str, str]
     host: dict[str, str]
     inputs: list[Path]

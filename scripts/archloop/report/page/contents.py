@@ -1,7 +1,7 @@
 """What the page says beside its pictures, by the names that its template has for it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
@@ -32,7 +32,7 @@ COSTS = (
     "evaluations",
     "reused",
 )
-Row = dict[str, Any]  # of a table, with a column or two more
+TemplateRow = Mapping[str, object]  # of a table, with a column or two more
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,14 @@ class Contents:
     own: Loop
     status: list[ChainProgress]
     best: BestDesign | None
-    results: list[Row]
-    contrasts: list[Row]
+    results: Sequence[TemplateRow]
+    contrasts: Sequence[TemplateRow]
     trust: Trust
     failures: Failures
-    chains: list[Row]
+    chains: Sequence[TemplateRow]
     paper: BesidePaper
-    protocol: list[Row]
-    costs: list[Row]
+    protocol: Sequence[TemplateRow]
+    costs: Sequence[TemplateRow]
     versions: list[tuple[str, str]]
 
 
@@ -218,7 +218,7 @@ def _trust(results: Results, tables: TablesByName) -> Trust:
     )
 
 
-def _results(table: pl.DataFrame, sides: Compared) -> list[Row]:
+def _results(table: pl.DataFrame, sides: Compared) -> Sequence[TemplateRow]:
     """Return the means of each group, in the order of the groups."""
     summed = {row["chain"]: row for row in table.to_dicts()}
     rows = []
@@ -230,11 +230,11 @@ def _results(table: pl.DataFrame, sides: Compared) -> list[Row]:
     return rows
 
 
-def _contrasts(table: pl.DataFrame) -> list[Row]:
+def _contrasts(table: pl.DataFrame) -> Sequence[TemplateRow]:
     return [{**row, "how": METHODS[row["method"]]} for row in table.to_dicts()]
 
 
-def _chains(tables: TablesByName) -> list[Row]:
+def _chains(tables: TablesByName) -> Sequence[TemplateRow]:
     """Return every chain with its cycles, in the order of the groups."""
     columns = (
         "cycle",
@@ -258,13 +258,13 @@ def _chains(tables: TablesByName) -> list[Row]:
     return rows
 
 
-def _protocol(table: pl.DataFrame, chain: str) -> list[Row]:
+def _protocol(table: pl.DataFrame, chain: str) -> Sequence[TemplateRow]:
     """Return the points of a chain, those that differ first."""
     rows = table.filter(chain=chain).to_dicts()
     return sorted(rows, key=lambda row: (row["differs"] is not True, row["item"]))
 
 
-def _costs(cost: pl.DataFrame, sides: Compared) -> list[Row]:
+def _costs(cost: pl.DataFrame, sides: Compared) -> Sequence[TemplateRow]:
     """Return the totals of each group, and of cycle 0, by stage."""
     groups = [("cycle 0", [SEED])]
     groups += [(label(group), group) for group in sides.groups]

@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 import polars as pl
 
@@ -146,7 +145,7 @@ def _group(
     )
 
 
-def _mean_columns(name: str, values: Iterable[float | None]) -> dict[str, Any]:
+def _mean_columns(name: str, values: Iterable[float | None]) -> dict[str, float | None]:
     """Return the columns of one measure: mean over runs, its interval, and how many runs."""
     known = [value for value in values if value is not None]
     low = high = None
