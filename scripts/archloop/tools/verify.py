@@ -74,10 +74,6 @@ def summary(counts: Counter[str]) -> str:
     return f"{looked_at}: {found}"
 
 
-def _counted(counts: Counter[str], names: Sequence[str]) -> str:
-    return ", ".join([f"{counts[name]} {name}" for name in names])
-
-
 def leave_note(results: Path, findings: list[str], counts: Counter[str]) -> None:
     """Leave in the folder what was found, for the next report."""
     candidates = counts["candidates"]
