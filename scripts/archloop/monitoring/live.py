@@ -167,6 +167,7 @@ def _pace(judged: list[Judged], records: LiveRecords, now: float) -> float | Non
         return None
 
     times = [shard.when for shard in judged]
+    # A run that has stopped has no pace now; it is counted up to its last verdict.
     end = now if records.at_work else max(times)
     started = records.started or min(times)
     begin = max(end - PACE_S, started)
@@ -271,6 +272,7 @@ def _reused(results: Path, chains: Chains) -> tuple[int, int]:
                 continue
             folder = Cell(name, cycle.number).folder(results)
             run_records = (folder / "evaluated").glob("*.run.json")
+            # With one record missing, its judgements would pass for new ones.
             counts = _known(map(_reused_by, run_records))
             if counts:
                 reused += sum(counts)

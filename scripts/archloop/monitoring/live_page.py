@@ -114,6 +114,7 @@ def page(live: Live, path: Path) -> str:
     over = "yes" if is_over else "no"
     run = live.results.resolve().parent.name
     title = f"{escape(run)}: {_headline(live)}"
+    # Inside the page, which is copied and mailed as one file.
     style = STYLE.read_text(encoding="utf-8")
 
     return (

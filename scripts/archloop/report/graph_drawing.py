@@ -147,6 +147,7 @@ def _fold(nodes: list[ListedNode]) -> list[GraphBlock]:
         shape = _shape(node.shape)
 
         before = None
+        # What others take, too, stays a block of its own: there the graph forks.
         if _may_follow(node, inputs) and consumers[inputs[0]] == 1:
             before = block_of[inputs[0]]
         if before is not None and picture[before].kind != "i":

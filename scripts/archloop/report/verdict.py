@@ -194,6 +194,7 @@ def compare(
         begun_there = [run for run in runs if finished[run]]
         if not begun or not begun_there:
             continue
+        # Later cycles of one side would compare other stages of learning.
         common = _common(finished, begun + begun_there)
         cycles = window(common, settings.window)
         if cycles:

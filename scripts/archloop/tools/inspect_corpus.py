@@ -186,6 +186,7 @@ def difference(records: Records, identity: str) -> str:
     similarity = f"{row['nearest_similarity']:.3f}"
     head = f"{identity} and its nearest, {other} of {source}: similarity {similarity} ({how})"
 
+    # Not splitlines, which ends lines at characters that Python does not.
     before = known["program"].split("\n")
     after = row["program"].split("\n")
     if max(len(before), len(after)) > LONGEST_DIFF:

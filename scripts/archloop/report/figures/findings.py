@@ -229,6 +229,7 @@ def _gains(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
     columns = {"nearest_id": "id", "dataset": "dataset", "before": "accuracy"}
     of_corpus = results.corpus.select(**columns)
     of_candidates = results.candidates.select(**columns)
+    # A design is in both tables, with one score.
     scores = pl.concat([of_corpus, of_candidates]).unique(["nearest_id", "dataset"], keep="first")
 
     # What it repeats, where it repeats anything; what computes the same graph is as near as can be.

@@ -26,6 +26,7 @@ from archloop.report.figures.panels import (
     table_chart,
 )
 
+# Not by colour, which stands for the fate of a program alone.
 DASHES = {
     "loop": [1, 0],
     "frozen": [2, 3],

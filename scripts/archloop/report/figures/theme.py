@@ -126,6 +126,7 @@ def for_page(svg_text: str, says: str) -> str:
     size = " ".join(re.findall(r'\b(?:width|height|viewBox)="[^"]*"', head))
     for name, value in COLORS.items():
         rest = rest.replace(f'"{value}"', f'"var(--{name})"')
+    # The renderer gives every mark a role and a label, which would be read out one by one.
     rest = re.sub(r' (?:role|aria-[a-z]+|class|pointer-events)="[^"]*"', "", rest)
     rest = rest.replace(f'"{PAGE}#', '"#').replace("<a ", '<a tabindex="-1" ')
     label = html.escape(says, quote=True)

@@ -105,6 +105,7 @@ def _reasons(results: Results, failures: pl.DataFrame, group: list[str]) -> list
     by = ["count", "outcome", "reason"]
     most_first = counted.sort(by, descending=[True, False, False])
     rows = most_first.head(REASONS_SHOWN).to_dicts()
+    # Programs are most of what the run holds: only those of the examples' cycles are read.
     texts = programs(results, {row["example_id"] for row in rows})
 
     count = total(own, "count")

@@ -207,6 +207,7 @@ def failure_reasons(results: Results) -> pl.DataFrame:
         pl.col("detail").fill_null(""),
         order=pl.col("outcome").replace_strict(order),
     )
+    # Numbers and names differ from program to program; without them equal faults are one reason.
     texts = [reason(detail) for detail in failed["detail"]]
     reasons = pl.Series("reason", texts, dtype=TEXT)
     counted = (

@@ -267,6 +267,7 @@ def _before_gpu_seconds(results: Results, chain: str) -> float | None:
     if not results.settings:
         return None
 
+    # Chains that share a beginning share its cost, so it is shown apart from their own.
     before = dict(ancestors(results.settings, chain))
     seed_adapter = uses_seed_adapter(results.settings, [chain, *before])
 
