@@ -1,13 +1,14 @@
 """What a complete run costs: jobs, candidates, files, disk and GPU hours, from its settings alone.
 
     python benchmarks/cost.py config/config.yaml                            # prints the line
-    python benchmarks/cost.py config/config.yaml config/ablations.yaml      # what the last file adds
-    python benchmarks/cost.py --write                                       # rewrites line 1 of the three files
+    python benchmarks/cost.py config/config.yaml config/ablations.yaml    # what the last file adds
+    python benchmarks/cost.py --write           # rewrites line 1 of the three files
 
-Jobs and files are those of the preflight's own plan, which a test holds against Snakemake's. Seconds are those of
-benchmarks/recorded/paper.json, which are estimates: no run of this size has been recorded. Not in it: failures,
-programs whose score is known, the data sets, three files of each exported design, and the designs that a chain with
-`source: main` evaluates again: nobody knows their number before.
+Jobs and files are those of the preflight's own plan, which a test holds against Snakemake's.
+Seconds are those of benchmarks/recorded/paper.json, which are estimates: no run of this size has
+been recorded. Not in it: failures, programs whose score is known, the data sets, three files of
+each exported design, and the designs that a chain with `source: main` evaluates again: nobody knows
+their number before.
 """
 
 import json
@@ -37,12 +38,13 @@ CYCLE, SEEDS = 192, 360
 FOLDERS = 5
 # The judge keeps its scores in so many files at most.
 SCORES = 256
-# Weights of the 7B model as downloaded, and of one adapter (rank 32, 24 layers) in 32 bits: docs/language-model.md.
+# Weights of the 7B model as downloaded, and of one adapter (rank 32, 24 layers) in 32 bits:
+# docs/language-model.md.
 MODEL_GB, ADAPTER_GB = 14.0, 0.24
 
 
 def laid_over(names: Iterable[str]) -> dict:
-    """Return the settings of files in config/, each laid over those before it as Snakemake does, as a user's dict."""
+    """Return the settings of files in config/, each laid over those before it as Snakemake does."""
     whole: dict = {}
     for name in names:
         update_config(whole, yaml.safe_load((CONFIG / name).read_text(encoding="utf-8")))
@@ -50,7 +52,7 @@ def laid_over(names: Iterable[str]) -> dict:
 
 
 def cost(settings: dict) -> Counter:
-    """Return jobs, candidates, files, GB and GPU hours of a complete run; settings: complete ones."""
+    """Return jobs, candidates, files, GB and GPU hours of a complete run with these settings."""
     found = Counter(files=SCORES, GB=MODEL_GB, candidates=0, hours=0.0)
     seconds = json.loads(RECORDED.read_text())["rules"]
     own_images = any(chain["dataset"] == "folder" for chain in settings["chains"].values())
@@ -88,7 +90,7 @@ def cost(settings: dict) -> Counter:
 
 
 def added(names: list[str]) -> Counter:
-    """Return what a complete run of files in config/ costs beyond that of all but the last of them."""
+    """Return what a complete run of files in config/ costs beyond that of all but the last."""
     found = cost(complete(laid_over(names)))
     if len(names) > 1:
         found.subtract(cost(complete(laid_over(names[:-1]))))
@@ -126,7 +128,10 @@ def files_of_stages(settings: dict) -> list[tuple[str, int, int]]:
     help="Rewrite the first lines of the files in config/ that state what they cost.",
 )
 def main(files: tuple[Path, ...], write: bool) -> None:
-    """Print what a run of FILES costs; of several, what the last adds. Without FILES: the three in config/."""
+    """Print what a run of FILES costs; of several, what the last adds.
+
+    Without FILES: the three in config/.
+    """
     if files:
         names = [path.resolve().relative_to(CONFIG).name for path in files]
         SHIPPED[names[-1]] = names

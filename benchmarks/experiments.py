@@ -1,12 +1,13 @@
-"""What raises the share of valid programs and the yield per token? Variants in the demo's size, with several seeds.
+"""What raises the share of valid programs and the yield per token? Variants in the demo's size.
 
 python benchmarks/experiments.py --results results --output results-experiments
 
-Every cell (a variant and a seed) starts from the same adapter, that of cycle 0 of a finished demo run (`make demo`),
-goes on training it where the variant is one of the training, answers prompts until the same number of new tokens is
-spent, dropped lines and refused attempts included, and goes through the real judge and the real admission against the
-seed corpus. Finished cells are kept in the output folder and not made again, nor are the answers of a cell that was
-cut. It prints a table and writes experiments.json.
+Every cell (a variant and a seed) starts from the same adapter, that of cycle 0 of a finished demo
+run (`make demo`), goes on training it where the variant is one of the training, answers prompts
+until the same number of new tokens is spent, dropped lines and refused attempts included, and goes
+through the real judge and the real admission against the seed corpus. Finished cells are kept in
+the output folder and not made again, nor are the answers of a cell that was cut. It prints a table
+and writes experiments.json.
 """
 
 import json
@@ -75,7 +76,8 @@ VARIANTS = {
     "another pass, order accuracy": {"finetuning": {"order": "accuracy"}},
     "another pass, accuracy_weight 1": {"finetuning": {"accuracy_weight": 1.0}},
 }
-# What a variant is compared with, where it is not the baseline: the same without the one thing that it tries.
+# What a variant is compared with, where it is not the baseline: the same without the one thing that
+# it tries.
 REFERENCES = {
     "opening: class, temperature 0.7": "temperature 0.7",
     "temperature 0.7, top-p 0.8": "temperature 0.7",
@@ -91,8 +93,8 @@ def cell(
 ) -> dict:
     """Return the counts of one variant with one seed.
 
-    The candidates count, in their order, up to the first that would go beyond `budget` new tokens; yields are of the
-    whole budget, what that one had of it included.
+    The candidates count, in their order, up to the first that would go beyond `budget` new tokens;
+    yields are of the whole budget, what that one had of it included.
     """
     generation = config["generation"] | COMMON | changes.get("generation", {})
     prompts = config["prompts"] | changes.get("prompts", {})
@@ -164,10 +166,10 @@ def tokens(candidates: list[dict]) -> int:
 
 
 def repaired(made: list[dict], answer, kept: Path, config: dict, run: dict) -> list[dict]:
-    """Return the candidates; those that fail before the judge are asked for once more, with their program and error.
+    """Return the candidates; of those that fail before the judge a repair is asked for once.
 
-    All of it stands in one turn of the user. The generate stage does not do this, for it runs no program: its
-    `repairs` are of faults that are seen unrun.
+    All of it stands in one turn of the user. The generate stage does not do this, for it runs no
+    program: its `repairs` are of faults that are seen unrun.
     """
     protocol = Evaluation(**config["evaluation"])
     records, _ = evaluate(
@@ -204,7 +206,7 @@ def trained(
 
 
 def one_pass(config: dict) -> dict:
-    """Return the settings by which variants of the training go on: a cycle of the demo, on as much of the corpus."""
+    """Return the settings by which variants of the training go on: those of a cycle of the demo."""
     return effective(config, "finetuning", "main", 1) | {"train_on": "seed_corpus", "replay": 24}
 
 
@@ -213,7 +215,7 @@ def per_10k(counts: dict, budget: int) -> float:
 
 
 def rows_of_table(cells: dict[str, dict[int, dict]], budget: int) -> list[dict]:
-    """Return a row a variant: pooled valid share with Wilson's interval, accuracy and yield with Student's t.
+    """Return a row a variant: valid share with Wilson's interval, accuracy and yield with t.
 
     Differences are from the variant's reference, seed by seed.
     """
@@ -296,7 +298,8 @@ def show(rows: list[dict]) -> None:
             f" | {100 * (row['distinct_share'] or 0):.0f}"
             f" | {100 * (row['accuracy'] or 0):.1f}{span(row['accuracy_interval'], 100)}"
             f" | {row['admitted_per_10k_tokens']:.1f}{span(row['admitted_interval'])}"
-            f" | {change(row, 'difference')} | {change(row, 'accuracy_difference', 100)} | {row['reference'] or ''} |"
+            f" | {change(row, 'difference')} | {change(row, 'accuracy_difference', 100)}"
+            f" | {row['reference'] or ''} |"
         )
 
 
@@ -323,7 +326,7 @@ def show(rows: list[dict]) -> None:
 )
 @click.option("--device", default="auto")
 def main(results, model, dataset, output, budget, seeds, first, variants, minutes, device) -> None:
-    """Run the cells that are missing, one seed of all variants after the other, and print the table."""
+    """Run the cells that are missing, seed by seed over all variants, and print the table."""
     config = complete(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()))
     names = [name.strip() for name in variants.split(";")] if variants else list(VARIANTS)
     run = {

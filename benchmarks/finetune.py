@@ -133,12 +133,14 @@ def main(model, configfile, count, batch_size, max_pair_tokens, rounds, device) 
     examples = pairs(load_tokenizer(model.parent))
     lengths = [example.length for example in examples]
     print(
-        f"{len(lengths)} pairs of {min(lengths)} to {max(lengths)} tokens, {statistics.mean(lengths):.0f} on average"
+        f"{len(lengths)} pairs of {min(lengths)} to {max(lengths)} tokens,"
+        f" {statistics.mean(lengths):.0f} on average"
     )
     for size in (1, 4, 8, 16):
         shares = [padding(examples, size, grouped) for grouped in (True, False)]
         print(
-            f"padding, batches of {size}: {shares[0]:.1%} grouped by length, {shares[1]:.1%} in random order"
+            f"padding, batches of {size}: {shares[0]:.1%} grouped by length,"
+            f" {shares[1]:.1%} in random order"
         )
     chosen = generator(1, "measured").sample(examples, count)
     adapted = attach_adapter(load_model(model.parent, loading, device), None, settings)
@@ -157,14 +159,16 @@ def main(model, configfile, count, batch_size, max_pair_tokens, rounds, device) 
     share = padding(chosen, settings.batch_size, True)
     rate = tokens / statistics.median(ours)
     print(
-        f"epoch of {count} pairs, batches of {settings.batch_size}, {device}, {torch.get_num_threads()} threads:"
+        f"epoch of {count} pairs, batches of {settings.batch_size}, {device},"
+        f" {torch.get_num_threads()} threads:"
     )
     print(f"  {statistics.median(ours):.1f} s, {rate:.0f} tokens/s, padding {share:.1%}")
     for name, width in widths.items():
         ratios = sorted(theirs / mine for theirs, mine in zip(plain[name], ours))
         print(
             f"  one at a time, padded to {name} ({width}): {statistics.median(plain[name]):.1f} s,"
-            f" {statistics.median(ratios):.2f} times as long (of {rounds}: {ratios[0]:.2f} to {ratios[-1]:.2f})"
+            f" {statistics.median(ratios):.2f} times as long"
+            f" (of {rounds}: {ratios[0]:.2f} to {ratios[-1]:.2f})"
         )
 
 

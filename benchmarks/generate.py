@@ -144,11 +144,13 @@ def main(manifest, adapter, sizes, rounds, max_new_tokens, device, threads) -> N
     sizes = [int(size) for size in sizes.split(",")]
     rows = demo_prompts(config, max(sizes))
     print(
-        f"device {device}, {threads} threads, {model.dtype}, answers of up to {settings.max_new_tokens} tokens"
+        f"device {device}, {threads} threads, {model.dtype},"
+        f" answers of up to {settings.max_new_tokens} tokens"
     )
     change = largest_change(model, tokenizer, rows[: sizes[0]])
     print(
-        f"batching changes a logit by {change:.1e} at most; the tolerance in float32 is {ROUNDING:.0e}"
+        f"batching changes a logit by {change:.1e} at most;"
+        f" the tolerance in float32 is {ROUNDING:.0e}"
     )
     rates: dict[object, list[float]] = {name: [] for name in ("alone", *sizes)}
     first: dict[int, list[int]] = {}

@@ -1,9 +1,10 @@
-"""What judging costs beside the training itself, and how fast the training's own parts are. Prints ratios.
+"""What judging costs beside the training itself, and how fast the training's own parts are.
 
 python benchmarks/judge.py --dataset resources/datasets/digits.safetensors
 
-Every pair is measured in turn (A B A B ...), and the median of the rounds is printed, with the extremes. Any prepared
-data set will do; `python scripts/prepare_dataset.py --dataset digits --output FILE --seed 1` makes digits.
+Every pair is measured in turn (A B A B ...), and the median of the rounds is printed, with the
+extremes: ratios. Any prepared data set will do. This makes digits:
+`python scripts/prepare_dataset.py --dataset digits --output FILE --seed 1`
 """
 
 import os
@@ -46,7 +47,7 @@ def spread(values: list[float], unit: str) -> str:
 
 
 def measured(kinds: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each function in each round, one after the other; a first round does not count."""
+    """Return the seconds of each function in each round, in turn; a first round does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for number in range(rounds + 1):
         for name, function in kinds.items():
@@ -72,7 +73,7 @@ def small_copy(dataset: Path, folder: Path, images: int) -> Path:
 
 
 def judging(dataset: Path, settings: Evaluation, rounds: int, folder: Path) -> None:
-    """Processor seconds of a whole judgement with two training steps, against one import of torch."""
+    """Processor seconds of a judgement with two training steps, against one import of torch."""
     ours, imports = [], []
     with Judge(small_copy(dataset, folder, 2 * BATCH), "cpu", "auto") as judge:
         judge.judge(PROGRAM, settings, 0)
@@ -119,7 +120,7 @@ def known_programs(dataset: Path, settings: Evaluation, folder: Path, count: int
 
 
 def pipeline(dataset: Path, settings: Evaluation, rounds: int) -> None:
-    """Images a second of the resident tensors against torchvision's DataLoader with PIL transforms, both in batches."""
+    """Images a second of resident tensors against torchvision's DataLoader with PIL transforms."""
     from torch.utils.data import DataLoader, Dataset
     from torchvision import transforms
     from torchvision.transforms.functional import to_pil_image
@@ -170,7 +171,7 @@ def pipeline(dataset: Path, settings: Evaluation, rounds: int) -> None:
 
 
 def training(dataset: Path, settings: Evaluation, rounds: int) -> None:
-    """The judge's training against a bare loop over resident tensors, and against the same in channels_last."""
+    """The judge's training against a bare loop over resident tensors, and one in channels_last."""
     data, plan = candidate_data(dataset), plan_of(settings)
     images, labels = data.train_images, data.train_labels
     prepare = preparer(data.mean, data.std, plan)

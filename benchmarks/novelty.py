@@ -1,11 +1,11 @@
-"""Novelty at 10^4, 10^5 and 10^6 programs: signatures against datasketch's, the gate's time and memory, exactness.
+"""Novelty at 10^4 to 10^6 programs: signatures against datasketch's, the gate's time and memory.
 
     nice python benchmarks/novelty.py --size 10000 --size 100000 --size 1000000
 
-Programs are synthetic but program-like (benchmarks/synthetic.py). Everything runs on one core. The corpus is written as
-shards of 100,000 programs; the gate is a process of its own that reads them with their signatures, checks their digests
-and judges 200 candidates: 60 exact twins, near-copies and new programs each, and 20 twins of other candidates. Results:
-docs/novelty.md.
+Programs are synthetic but program-like (benchmarks/synthetic.py). Everything runs on one core. The
+corpus is written as shards of 100,000 programs; the gate is a process of its own that reads them
+with their signatures, checks their digests and judges 200 candidates: 60 exact twins, near-copies
+and new programs each, and 20 twins of other candidates. Results: docs/novelty.md.
 """
 
 import json
@@ -74,7 +74,7 @@ def main(context, sizes) -> None:
 
 
 def measure_signatures(count: int) -> None:
-    """Programs to signatures, tokenising included, against datasketch's update for every shingle."""
+    """Programs to signatures, with their tokens, against datasketch's update for every shingle."""
     programs = list(documents(count, seed=5))
     started = time.perf_counter()
     ours = signatures(programs, 10)
@@ -107,14 +107,15 @@ def measure_signatures(count: int) -> None:
     sha1, _ = by_update(texts, None)
     equal = bool((theirs == ours[: len(some)]).all())
     click.echo(
-        f"signatures of {count} programs, tokenising included: {bulk:.2f} s ({count / bulk:.0f}/s); with datasketch's"
-        f" update {update:.2f} s ({update / bulk:.1f}x), bit for bit equal: {equal}; update with datasketch's default"
+        f"signatures of {count} programs, tokenising included: {bulk:.2f} s"
+        f" ({count / bulk:.0f}/s); with datasketch's update {update:.2f} s"
+        f" ({update / bulk:.1f}x), bit for bit equal: {equal}; update with datasketch's default"
         f" hash, its tokenising not counted: {sha1:.2f} s ({sha1 / bulk:.1f}x)"
     )
 
 
 def measure_exactness(count: int) -> None:
-    """Near-copies planted at similarities from 0.85 to 0.95: what the gate calls one, against sets of tuples."""
+    """Near-copies planted at similarities from 0.85 to 0.95: the gate against sets of tuples."""
     pairs = []
     for seed, program in enumerate(documents(count, seed=11)):
         other = near_copy(program, 1 + seed % 2, seed)
@@ -209,7 +210,8 @@ def gate(folder) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     outcomes = dict(sorted(whole["outcome"].value_counts().iter_rows()))
     click.echo(
-        f"{len(rows)} candidates in {seconds:.1f} s, {read:.1f} s of it reading; {peak:.2f} GB; {outcomes}"
+        f"{len(rows)} candidates in {seconds:.1f} s, {read:.1f} s of it reading;"
+        f" {peak:.2f} GB; {outcomes}"
     )
 
 

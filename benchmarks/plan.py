@@ -1,9 +1,9 @@
-"""How long Snakemake thinks: the plan of a new run, and the start of a finished one that has nothing to do.
+"""How long Snakemake thinks: the plan of a new run, the start of one with nothing left to do.
 
 nice python benchmarks/plan.py --repeats 4 --repeats 8 --repeats 15
 
-Each size is a folder with every file of a run, made up and touched by Snakemake, of one chain of 22 cycles with 4
-shards, repeated. Wall and processor seconds of each command.
+Each size is a folder with every file of a run, made up and touched by Snakemake, of one chain of 22
+cycles with 4 shards, repeated. Wall and processor seconds of each command.
 """
 
 import base64
@@ -29,7 +29,7 @@ SUMMARY = summarize(pl.DataFrame(schema=CANDIDATES), None, 0.4, "main", 1, "digi
 
 
 def snakemake(folder: Path, *arguments: str) -> tuple[str, float, float]:
-    """Return what it printed, its wall seconds, its processor seconds; a failure ends the benchmark with its output."""
+    """Return (output, wall seconds, processor seconds); a failure ends the benchmark."""
     command = [
         sys.executable,
         "-m",
@@ -76,7 +76,8 @@ def finish(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(made.get(path.name, name)))
-        # Under way, for Snakemake: without this mark or a record, a run would stop at a file that nobody has made.
+        # Under way, for Snakemake: without this mark or a record, a run would stop at a file that
+        # nobody has made.
         mark = (
             folder / ".snakemake" / "incomplete" / base64.urlsafe_b64encode(name.encode()).decode()
         )

@@ -78,7 +78,8 @@ class Comparison:
         self.script(
             "write_prompts",
             path,
-            f"--chain {self.chain} --cycle {self.cycle + 1} --dataset {self.dataset} {words('corpus', self.corpus)}"
+            f"--chain {self.chain} --cycle {self.cycle + 1} --dataset {self.dataset}"
+            f" {words('corpus', self.corpus)}"
             f" {asked} --seed {seed} --output {path}",
         )
         return path
@@ -89,11 +90,13 @@ class Comparison:
         self.script(
             "finetune",
             folder / "run.json",
-            f"--fresh {self.place}/corpus.parquet {words('corpus', self.corpus)} --parent {self.parent}"
-            f" --model {self.model} --candidates {self.place}/candidates.parquet {options(settings)}"
+            f"--fresh {self.place}/corpus.parquet {words('corpus', self.corpus)}"
+            f" --parent {self.parent} --model {self.model}"
+            f" --candidates {self.place}/candidates.parquet {options(settings)}"
             f" {options(self.settings['loading'], 'loading_')}"
-            f" --seed {derive(self.settings['random_seed'], 'preferences', 'finetune')} --device {self.device}"
-            f" --state {folder}/state --output {folder}/adapter_model.safetensors --run-record {folder}/run.json",
+            f" --seed {derive(self.settings['random_seed'], 'preferences', 'finetune')}"
+            f" --device {self.device} --state {folder}/state"
+            f" --output {folder}/adapter_model.safetensors --run-record {folder}/run.json",
         )
         return read_json(folder / "run.json") | {"adapter": folder / "adapter_model.safetensors"}
 
@@ -106,24 +109,28 @@ class Comparison:
         self.script(
             "generate",
             folder / "generated.jsonl",
-            f"--prompts {folder}/prompts.jsonl --shard 0 --model {self.model} --adapter {adapter} {sampling} {loading}"
+            f"--prompts {folder}/prompts.jsonl --shard 0 --model {self.model}"
+            f" --adapter {adapter} {sampling} {loading}"
             f" --device {self.device} --state {folder}/state --output {folder}/generated.jsonl"
             f" --run-record {folder}/generated.run.json",
         )
         self.script(
             "evaluate",
             folder / "evaluated.json",
-            f"--candidates {folder}/generated.jsonl --dataset {self.dataset} {options(self.of('evaluation'))}"
-            f" --seed {self.settings['random_seed']} --store results/evaluations --device {self.device}"
+            f"--candidates {folder}/generated.jsonl --dataset {self.dataset}"
+            f" {options(self.of('evaluation'))} --seed {self.settings['random_seed']}"
+            f" --store results/evaluations --device {self.device}"
             f" --output {folder}/evaluated.json --run-record {folder}/evaluated.run.json",
         )
         self.script(
             "admit",
             folder / "candidates.parquet",
             f"--generated {folder}/generated.jsonl --evaluated {folder}/evaluated.json"
-            f" {words('corpus', [*self.corpus, self.place / 'corpus.parquet'])} --dataset {self.dataset}"
+            f" {words('corpus', [*self.corpus, self.place / 'corpus.parquet'])}"
+            f" --dataset {self.dataset}"
             f" {options(self.of('admission'))} {options(self.of('novelty'), 'novelty_')}"
-            f" --candidates-output {folder}/candidates.parquet --corpus-output {folder}/corpus.parquet",
+            f" --candidates-output {folder}/candidates.parquet"
+            f" --corpus-output {folder}/corpus.parquet",
         )
         return read_candidates([folder / "candidates.parquet"], ("outcome", "accuracy")).to_dicts()
 
@@ -145,7 +152,8 @@ def line(name: str, rows: list[dict], trained: dict | None) -> str:
         )
     cost = "" if trained is None else f"; {trained['tokens']} tokens in {trained['seconds']:.0f} s"
     share = f"{len(valid) / len(rows):.1%} [{low:.1%}, {high:.1%}]"
-    return f"{name:7} valid {len(valid):3} of {len(rows)} ({share}), admitted {admitted:3}, {mean}{cost}"
+    counts = f"valid {len(valid):3} of {len(rows)} ({share}), admitted {admitted:3}"
+    return f"{name:7} {counts}, {mean}{cost}"
 
 
 @click.command(context_settings={"show_default": True})

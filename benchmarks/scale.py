@@ -1,12 +1,13 @@
-"""Jobs, wall time and use of the GPUs of the 22-cycle run with 1, 4, 16 and 64 GPUs, by simulation of the real plan.
+"""Jobs, wall time and use of 1, 4, 16 and 64 GPUs in the 22-cycle run: the real plan, simulated.
 
     python benchmarks/scale.py            # prints the table
     python benchmarks/scale.py --write    # and writes it and its picture into docs/scaling.md
 
-The jobs and what they wait for are Snakemake's own (`--d3dag` on the Snakefile with these settings); nothing is run.
-How long a job takes comes from a file: benchmarks/recorded/demo.json is measured, paper.json says what is measured and
-what estimated. From 16 GPUs on, cycle.shards and seed_corpus.shards are as many as the GPUs. The overhead of a job
-is that of benchmarks/slurm_overhead.py. Results: docs/scaling.md.
+The jobs and what they wait for are Snakemake's own (`--d3dag` on the Snakefile with these
+settings); nothing is run. How long a job takes comes from a file: benchmarks/recorded/demo.json is
+measured, paper.json says what is measured and what estimated. From 16 GPUs on, cycle.shards and
+seed_corpus.shards are as many as the GPUs. The overhead of a job is that of
+benchmarks/slurm_overhead.py. Results: docs/scaling.md.
 """
 
 import heapq
@@ -40,8 +41,8 @@ SERIES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#77
 class Overhead:
     """What SLURM and Snakemake add to a queued job, in seconds.
 
-    before_s: from ready to started; inside_s: Snakemake's own start in the job, which holds the GPU; after_s: from the
-    end of the job until Snakemake sees it.
+    before_s: from ready to started; inside_s: Snakemake's own start in the job, which holds the
+    GPU; after_s: from the end of the job until Snakemake sees it.
     """
 
     before_s: float
@@ -51,7 +52,7 @@ class Overhead:
 
 @dataclass(frozen=True)
 class Result:
-    """One simulated run. busy_s: seconds of work on GPUs; alone_s: of the wall time, with one GPU at work or none."""
+    """One simulated run. busy_s: of work on GPUs; alone_s: of wall time with one GPU or none."""
 
     jobs: int
     queued: int
@@ -62,7 +63,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Row:
-    """One simulated run with its size. overhead_h: of the wall time, what SLURM and Snakemake add."""
+    """One simulated run with its size. overhead_h: of wall time, what SLURM and Snakemake add."""
 
     chains: int
     gpus: int
@@ -77,7 +78,7 @@ class Row:
 
 
 def side_by_side(config: dict, chains: int, shards: int) -> dict:
-    """Return the settings of a run of so many copies of `main`, each from the adapter of cycle 0."""
+    """Return the settings of a run of so many copies of `main`, each from cycle 0's adapter."""
     main = {
         key: value
         for key, value in config["chains"]["main"].items()
@@ -91,7 +92,7 @@ def side_by_side(config: dict, chains: int, shards: int) -> dict:
 
 
 def plan(config: dict) -> tuple[dict[int, str], list[tuple[int, int]]]:
-    """Return (job -> rule, pairs of a job and one that waits for it) of a run that starts from nothing."""
+    """Return (job -> rule, pairs of a job and one that waits for it) of a run from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "settings.json").write_text(json.dumps(config))
         command = [
@@ -120,9 +121,12 @@ def simulate(
     gpus: int,
     over: Overhead,
 ):
-    """Return the Result of running a plan: first come, first served, one GPU a queued job, local steps at once.
+    """Return the Result of a plan: first come, first served; local steps run at once.
 
-    seconds: rule -> of one job. A job is ready when Snakemake has seen the end of all that it waits for.
+    Each queued job has one GPU.
+
+    seconds: rule -> of one job. A job is ready when Snakemake has seen the end of all that it waits
+    for.
     """
     waits = Counter(after for _, after in edges)
     followers: dict[int, list[int]] = {}
@@ -160,7 +164,7 @@ def simulate(
 
 
 def durations(recorded: dict, shards: int) -> dict[str, float]:
-    """Return rule -> seconds of one job: its start and, where shards divide the work, its part of it."""
+    """Return rule -> seconds of one job: its start and, of a shard, its part of the work."""
     facts = recorded["rules"]
     return {
         rule: fact["start_s"] + fact["work_s"] / (shards if rule in SHARDED else 1)
@@ -169,7 +173,7 @@ def durations(recorded: dict, shards: int) -> dict[str, float]:
 
 
 def picture(rows: list[Row], path: Path) -> None:
-    """Write wall time and use of the GPUs over their number, by number of chains; dashed is one GPU's time divided."""
+    """Draw wall time and use of the GPUs over their number; dashed is one GPU's time divided."""
     frame = pl.DataFrame(
         {
             "chains": [f"{row.chains} chain{'s' * (row.chains > 1)}" for row in rows],
@@ -226,7 +230,8 @@ def table(rows: list[Row]) -> list[str]:
     """Return the lines of the table as docs/scaling.md has it."""
     one = {row.chains: row.result.wall_s for row in rows if row.gpus == 1}
     lines = [
-        "| chains | GPUs | shards | jobs | of them queued | wall time, h | speed-up | GPUs in use |",
+        "| chains | GPUs | shards | jobs | of them queued"
+        " | wall time, h | speed-up | GPUs in use |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:

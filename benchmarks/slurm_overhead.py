@@ -1,9 +1,10 @@
-"""What SLURM and Snakemake add to a job: a chain of jobs that do nothing, through `snakemake --profile slurm`.
+"""What SLURM and Snakemake add to a job, from a chain of jobs that do nothing.
 
-    python benchmarks/slurm_overhead.py -- --default-resources slurm_account=lab slurm_partition=cpu mem_mb=500
+    python benchmarks/slurm_overhead.py -- \\
+        --default-resources slurm_account=lab slurm_partition=cpu mem_mb=500
 
-It wants a cluster; what comes after `--` goes to Snakemake. Times are those of sacct, whole seconds each. Prints the
-options of benchmarks/scale.py. Results: docs/scaling.md.
+It wants a cluster; what comes after `--` goes to Snakemake. Times are those of sacct, whole seconds
+each. Prints the options of benchmarks/scale.py. Results: docs/scaling.md.
 """
 
 import re
@@ -28,9 +29,12 @@ include: {str(ROOT / "rules" / "slurm.smk")!r}
 rule all:
     input: "JOBS.txt"
 localrules: all
+def before(wildcards):
+    number = int(wildcards.number)
+    return [f"{{number - 1}}.txt"] if number > 1 else []
 rule step:
     output: "{{number}}.txt"
-    input: lambda wildcards: [f"{{int(wildcards.number) - 1}}.txt"] if wildcards.number != "1" else []
+    input: before
     shell: "touch {{output}}"
 """
 
@@ -73,7 +77,8 @@ def main(jobs: int, folder: str | None, more: tuple[str, ...]) -> None:
         ("--after-s", "ended to the next one submitted", seen),
     ):
         print(
-            f"{option} {statistics.median(values):g}   ({what}; {min(values):g} to {max(values):g}, of {len(values)})"
+            f"{option} {statistics.median(values):g}"
+            f"   ({what}; {min(values):g} to {max(values):g}, of {len(values)})"
         )
 
 

@@ -1,4 +1,4 @@
-"""Programs that look like networks, by the million, and near-copies of them; the same for the same seed."""
+"""Programs that look like networks, by the million, and near-copies; the same for one seed."""
 
 import random
 from collections.abc import Iterator

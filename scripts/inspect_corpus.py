@@ -52,7 +52,9 @@ def main(question, identity, results, chain, count) -> None:
             " main-01-0003"
         )
     # A program may hold what a terminal obeys.
-    click.echo(visible(ANSWERS[question](corpus.read_results(results, chain), identity, count)))
+    click.echo(
+        visible(ANSWERS[question](corpus.read_corpus_records(results, chain), identity, count))
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.errors import InputError
 from archloop.report.report import write_report
-from archloop.report.results import read_all, sources
+from archloop.report.results import read_results, sources
 from archloop.settings.sections import Report
 from archloop.workflow.cli import path_option, settings_options, stage
 from archloop.workflow.provenance import Extras
@@ -37,7 +37,7 @@ from archloop.workflow.provenance import Extras
 )
 def main(results: Path, run: str | None, output: Path, whole: bool, settings: Report) -> Extras:
     """Write index.html, figures/ and tables/."""
-    found = read_all(results, json.loads(run) if run else None)
+    found = read_results(results, json.loads(run) if run else None)
     if whole and not found.finished:
         raise InputError(f"{results}: {found.unfinished}; leave out --whole for a partial report")
     return {"inputs": sources(found), "outputs": write_report(found, settings, output)}

@@ -41,7 +41,7 @@ from archloop.report.results import read_all
 from archloop.report.summarize import summarize
 from archloop.sandbox.messages import SupervisorReport
 from archloop.texts import one_layout, parsed
-from archloop.tools.inspect_corpus import counts, difference, read_results
+from archloop.tools.inspect_corpus import counts, difference, read_corpus_records
 from archloop.tools.verify import verify
 from archloop.workflow.provenance import KEYS, OBJECTS, provenance_path
 
@@ -144,7 +144,7 @@ def test_programs_and_their_details_go_through_admission_to_the_export(programs,
     write_corpus(shard, place / "corpus.parquet")
     summarize(read_candidates([place / "candidates.parquet"]), None, 0.5, "main", 1, "digits")
     assert len(export(shard, place.parent / "architectures")) == shard.height
-    records = read_results(place.parents[1])
+    records = read_corpus_records(place.parents[1])
     counts(records)
     for identity in whole.filter(pl.col("nearest_id").is_not_null())["id"]:
         difference(records, identity)

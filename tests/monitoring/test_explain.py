@@ -2,9 +2,8 @@
 
 import pytest
 
-from archloop.monitoring.explain import explain
-from archloop.monitoring.explain import failures as explain_failures
-from archloop.monitoring.live_jobs import failures as live_failures
+from archloop.monitoring.explain import explain, failed_jobs
+from archloop.monitoring.live_jobs import failures_of_run
 
 FAILED = """\
 [Wed Nov 25 00:22:07 2026]
@@ -139,8 +138,8 @@ def test_what_the_page_and_the_end_of_a_run_tell_of_a_log_is_one_reading(tmp_pat
     first = FAILED.format(rule="evaluate", job=7, number=3, log="a.log", slurm="b.log").replace("FAILED", "FAI\nLED")
     other = first.replace("jobid: 3", "jobid: 4") + FINISHED.format(number=4, rule="evaluate")
     text = f"{first}Trying to restart job 3.\n{first}{other}"
-    (lost,) = explain_failures(text)
-    found = live_failures(text, tmp_path)
+    (lost,) = failed_jobs(text)
+    found = failures_of_run(text, tmp_path)
     assert (lost.attempts, lost.slurm, lost.rule) == (2, "7", "evaluate")
     assert [(each.job, each.again, each.mended) for each in found] == [
         ("3", True, False),

@@ -18,7 +18,7 @@ from archloop.monitoring.chain_order import in_order, roles
 from archloop.monitoring.job_states import log_of
 from archloop.monitoring.live import gather
 from archloop.monitoring.live_cycles import LiveCycle, collapse
-from archloop.monitoring.live_jobs import failures, is_held
+from archloop.monitoring.live_jobs import failures_of_run, is_held
 from archloop.monitoring.live_page import write_beside, write_page
 from archloop.monitoring.status import plan
 from archloop.workflow.code_digest import code_digest
@@ -172,7 +172,7 @@ def test_hours_add_up_over_jobs(run):
 
 
 def test_failed_attempts_have_their_reason_log_and_fate(run):
-    first, second = failures(LOG, run.parent)
+    first, second = failures_of_run(LOG, run.parent)
     assert first.mended and first.again and first.reason.startswith("SLURM-job '47' failed")
     assert first.log == "logs/main/cycle-3/evaluate-1.log" and "at work" not in first.reason  # of the next attempt
     assert not second.again and second.reason.endswith(BROKEN_LOSS)

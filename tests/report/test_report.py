@@ -25,14 +25,14 @@ from archloop.outcomes import OUTCOMES, VALID
 from archloop.report.figures.findings import Picture
 from archloop.report.figures.theme import COLORS, DARK
 from archloop.report.figures.theme import FATES as FATE_COLORS
-from archloop.report.graph_drawing import blocks
+from archloop.report.graph_drawing import fold
 from archloop.report.graphs import read_records
 from archloop.report.groups import repeat_groups
 from archloop.report.page.best_design import best_design
 from archloop.report.page.gallery import gallery
 from archloop.report.parts import FIGURES, TABLES
 from archloop.report.report import all_tables, page, write_report
-from archloop.report.results import read_all
+from archloop.report.results import read_results
 from archloop.report.tables.candidates import FATES, front, reason
 from archloop.report.wording import per_100
 
@@ -53,7 +53,7 @@ def folder(tmp_path_factory):
 def made(folder, tmp_path_factory):
     """The report of the folder."""
     output = tmp_path_factory.mktemp("report")
-    write_report(read_all(folder), LOOK, output)
+    write_report(read_results(folder), LOOK, output)
     return output
 
 
@@ -168,7 +168,7 @@ def test_how_many_copies_there_are_does_not_move_with_accuracy(tmp_path, accurac
         return row | facts | {"outcome": "below_threshold" if accuracy < 0.4 else "near_copy"}
 
     write_results(tmp_path, settings({"main": {"dataset": "cifar10", "cycles": 1}}), 40, taint=alike)
-    tables = all_tables(read_all(tmp_path), LOOK).by_name
+    tables = all_tables(read_results(tmp_path), LOOK).by_name
     (row,) = tables["fates"].to_dicts()
     assert row["copy_own"] >= row["valid"] - 1 > 10 and row["distinct"] == 1
 
@@ -180,7 +180,7 @@ def test_a_copy_by_its_graph_counts_where_the_gate_looks_at_graphs(tmp_path):
     for gate, copies in (("either", True), ("text", False), ("graph", True)):
         chain = {"main": {"dataset": "cifar10", "cycles": 1, "novelty": {"gate": gate}}}
         write_results(tmp_path / gate, settings(chain), 30, taint=twins)
-        tables = all_tables(read_all(tmp_path / gate), LOOK).by_name
+        tables = all_tables(read_results(tmp_path / gate), LOOK).by_name
         (found,) = tables["fates"].to_dicts()
         assert (found["new_good"] + found["new_below"] == 0) == copies
 
@@ -276,7 +276,7 @@ def test_the_cost_is_that_of_the_run_records(folder, made):
 
 
 def test_chains_with_equal_settings_are_repeats(folder):
-    assert repeat_groups(read_all(folder)) == [["main", "again"], ["hot"], ["svhn"]]
+    assert repeat_groups(read_results(folder)) == [["main", "again"], ["hot"], ["svhn"]]
 
 
 def test_every_group_is_compared_with_the_loop_over_the_last_cycles_and_what_differs_is_named(folder, made):
@@ -369,7 +369,7 @@ def test_a_control_has_no_verdict_and_no_colour_is_anything_but_a_fate(made):
 
 
 def test_equal_inputs_give_equal_bytes(folder, made, tmp_path):
-    write_report(read_all(folder), LOOK, tmp_path)
+    write_report(read_results(folder), LOOK, tmp_path)
     for path in sorted(made.glob("**/*.*")):
         assert (tmp_path / path.relative_to(made)).read_bytes() == path.read_bytes(), path.name
 
@@ -395,7 +395,7 @@ def test_a_repeat_without_a_finished_cycle_takes_no_picture_from_the_others(tmp_
     chains = {"main": {"dataset": "cifar10", "cycles": 2}}
     chains["again"] = chains["main"] | {"random_seed": 7}
     write_results(tmp_path, settings(chains), 20, unfinished={"again": 0})
-    write_report(read_all(tmp_path), LOOK, tmp_path / "report")
+    write_report(read_results(tmp_path), LOOK, tmp_path / "report")
     assert "Of 100 programs of the loop" in (tmp_path / "report" / "index.html").read_text()
 
 
@@ -405,7 +405,7 @@ def test_a_folder_without_settings_records_graphs_or_verdicts(tmp_path):
     for pattern in ("settings.json", "main/*/evaluated/*", "main/*/*/*run.json", "main/*/adapter/*"):
         for path in tmp_path.glob(pattern):
             path.unlink()
-    write_report(read_all(tmp_path), LOOK, tmp_path / "report")
+    write_report(read_results(tmp_path), LOOK, tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text()
     assert "The folder holds no settings" in page and "recorded no versions" in page
 
@@ -415,13 +415,13 @@ def test_settings_of_another_version_are_refused_in_one_line_and_a_new_key_is_un
     write_results(tmp_path, whole, 12)
     del whole["admission"]["minimum_admitted"]
     write_json(tmp_path / "settings.json", whole)
-    points = all_tables(read_all(tmp_path), LOOK).by_name["protocol"]
+    points = all_tables(read_results(tmp_path), LOOK).by_name["protocol"]
     unknown = points.filter(pl.col("differs").is_null())
     assert unknown.height == 1 and unknown["here"].to_list() == [None]
     del whole["cycle"]
     write_json(tmp_path / "settings.json", whole)
     with pytest.raises(InputError, match=r"settings\.json: lacks the section cycle, so another version"):
-        read_all(tmp_path)
+        read_results(tmp_path)
 
 
 def test_a_run_whose_candidates_all_fail_has_a_report(tmp_path):
@@ -429,7 +429,7 @@ def test_a_run_whose_candidates_all_fail_has_a_report(tmp_path):
         return row | {"outcome": "forward", "detail": "x", "accuracy": None, "nearest_id": None, "nearest_source": None}
 
     write_results(tmp_path, settings({"main": {"dataset": "cifar10", "cycles": 2}}), 8, taint=fails)
-    write_report(read_all(tmp_path), LOOK, tmp_path / "report")
+    write_report(read_results(tmp_path), LOOK, tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Cannot be answered" in page and "Nothing was admitted so far." in page
     assert "Of 100 programs that the loop writes, 0 are new and good enough." in page
@@ -450,7 +450,7 @@ def test_the_page_says_what_verify_found_and_whether_that_is_of_these_results(tm
     write_results(tmp_path, settings({"main": {"dataset": "cifar10", "cycles": 2}}), 8)
     if note:
         write_json(tmp_path / "verified.json", note)
-    results = read_all(tmp_path)
+    results = read_results(tmp_path)
     tables = all_tables(results, LOOK)
     drawn = {name: Picture("nothing", []) for name in FIGURES}
     shown = page(results, LOOK, tables, drawn, gallery(results, tables.by_name["architectures"]))
@@ -469,13 +469,26 @@ def test_the_best_design_says_whose_it_is_and_what_chance_among_the_test_images_
 
 def test_the_images_of_the_test_set_are_counted_by_the_data_set_and_unknown_without_it(tmp_path):
     chains = {"main": {"dataset": "cifar10", "cycles": 2}}
-    results = read_all(write_results(tmp_path / "results", settings(chains), 20))
+    results = read_results(write_results(tmp_path / "results", settings(chains), 20))
     tables = all_tables(results, LOOK).by_name
     best = best_design(results, tables, {"loop": ["main"]})
     assert best.images == TEST_IMAGES and 0 < best.error < 0.02
     shutil.rmtree(tmp_path / "resources")
     alone = best_design(results, tables, {"loop": ["main"]})
     assert alone.images is None and alone.error is None and alone.design == best.design
+
+
+def test_without_its_data_set_the_test_images_are_those_that_the_preflight_counted(tmp_path):
+    results = read_results(
+        write_results(tmp_path / "results", settings({"main": {"dataset": "cifar10", "cycles": 2}}), 20)
+    )
+    shutil.rmtree(tmp_path / "resources")
+    counts = {"svhn": 5, "cifar10": 400}
+    data = [{"values": {"dataset": name, "test_images": count}} for name, count in counts.items()]
+    write_json(results.folder / "preflight.json", {"checks": [{"values": {"level": "none"}}, *data]})
+    best = best_design(results, all_tables(results, LOOK).by_name, {"loop": ["main"]})
+    share = best.design.test_accuracy
+    assert best.images == 400 and best.error == pytest.approx(1.96 * (share * (1 - share) / 400) ** 0.5)
 
 
 def test_what_is_on_other_data_sets_is_said_on_the_first_screen(made):
@@ -539,7 +552,7 @@ def test_a_graph_folds_into_the_blocks_a_person_thinks_in():
         ["relu", [["self", "@"]], [4], [2, 16, 16, 16]],
         ["add", [["self", "@"], ["other", "@"]], [5, 2], [2, 16, 16, 16]],
     ]
-    assert blocks(nodes) == [
+    assert fold(nodes) == [
         ("image", "i", "3×32×32", []),
         ("conv 3×3 /2", "c", "16×16×16", [0]),
         ("batch norm · relu", "n", "16×16×16", [1]),
@@ -551,7 +564,7 @@ def test_a_graph_folds_into_the_blocks_a_person_thinks_in():
     "nodes", [None, 7, [[]], [["conv", [], [9], [1]]], [[None, None, None, None]], [["x", 1, [0], "s"]]]
 )
 def test_what_is_no_graph_gives_no_picture(nodes):
-    assert blocks(nodes) is None
+    assert fold(nodes) is None
 
 
 def test_the_settings_that_the_rule_passes_are_those_that_the_page_shows(folder, root, tmp_path):

@@ -1,1 +1,1 @@
-"""The corpus and the candidates of a cycle: their tables, admission, and candidates that no model wrote."""
+"""The corpus and the candidates of a cycle: tables, admission, candidates that no model wrote."""

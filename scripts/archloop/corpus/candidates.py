@@ -172,7 +172,7 @@ def join(candidates: list[Candidate], evaluations: list[EvaluationRecord]) -> li
 
 
 def remedy(candidate: Candidate | None) -> str:
-    """Return what to do where the evaluations of a cycle do not fit its candidates, such as this."""
+    """Return what to do where an evaluation fits no candidate of its cycle, such as this."""
     folder = "the folder evaluated/ of this cycle"
     if candidate is not None and "chain" in candidate and "cycle" in candidate:
         cell = Cell(candidate["chain"], candidate["cycle"])

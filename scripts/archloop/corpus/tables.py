@@ -128,6 +128,7 @@ def _write(frame: pl.DataFrame, path: Path, schema: Schema) -> None:
                 metadata=metadata,
             )
 
+        # Over the blanks of the metadata: a file cannot hold a digest of itself otherwise.
         with open(temporary, "r+b") as opened:
             position, checksum, _ = _checksum(temporary)
             opened.seek(position)
@@ -174,7 +175,7 @@ def _check_checksum(path: Path) -> None:
         raise InputError(f"{path}: damaged or edited after it was written{REMEDY}")
 
 
-def _check_description(path: Path, description: dict[str, Any]) -> None:
+def _check_description(path: Path, description: Mapping[str, Any]) -> None:
     version, signatures = description["version"], description["signatures"]
     if version != VERSION:
         raise InputError(f"{path}: schema version {version}, this is {VERSION}{REMEDY}")
@@ -201,6 +202,7 @@ def _checksum(path: Path) -> tuple[int, bytes, bytes]:
     if whole[:4] != MAGIC or whole[-4:] != MAGIC:
         raise InputError(f"{path}: no whole parquet file{REMEDY}")
 
+    # Parquet ends with the length of its footer, in four bytes, and the magic.
     footer = max(0, size - 8 - int.from_bytes(whole[-8:-4], "little"))
     mark = whole.find(MARK, footer)
     start = mark + len(MARK)

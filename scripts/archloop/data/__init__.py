@@ -1,1 +1,1 @@
-"""Data sets: where they come from, how they are divided and checked, the one file that each becomes."""
+"""Data sets: where they come from, how they are divided and checked, the file that each becomes."""

@@ -118,7 +118,7 @@ def complete(program: str, protocol: Mapping[str, Any]) -> str:
     return whole
 
 
-def _completed(program: str, values: dict[str, Any]) -> str:
+def _completed(program: str, values: Mapping[str, float]) -> str:
     """Return the program with the methods in its class Net; raise ValueError where it cannot be."""
     net = _net(program)
     methods = _methods(net)
@@ -145,7 +145,7 @@ def _completed(program: str, values: dict[str, Any]) -> str:
     return _with_torch(_edit(program, edits))
 
 
-def _train_setup(device: str, values: dict[str, Any]) -> str:
+def _train_setup(device: str, values: Mapping[str, float]) -> str:
     return TRAIN_SETUP.format(
         device=device, lr=values["learning_rate"], momentum=values["momentum"]
     )
@@ -163,7 +163,7 @@ def _at_the_end(net: ast.ClassDef, program: str, text: str) -> Edit:
     return Edit(_end(last), _end(last), f"\n{indented}")
 
 
-def _extended(program: str, values: dict[str, Any]) -> str:
+def _extended(program: str, values: Mapping[str, float]) -> str:
     """Return the program with the methods given to Net after it, unless it has them."""
     parts = {
         "train_setup": _train_setup(DEVICE_OF_WEIGHTS, values),

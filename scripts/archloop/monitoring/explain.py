@@ -1,6 +1,7 @@
 """Why a run stopped: for every job that failed, where its log is, what it says, and what to do.
 
-Reads the log that Snakemake keeps of its run, and the logs of the jobs named there. Standard library only.
+Reads the log that Snakemake keeps of its run, and the logs of the jobs named there. Standard
+library only.
 """
 
 import re
@@ -102,13 +103,13 @@ def explain(log: Path) -> list[str]:
     log: Snakemake's own log of the run. Nothing failed, or no log: no lines.
     """
     lines = []
-    for failure in failures(log.read_text(errors="replace")):
+    for failure in failed_jobs(log.read_text(errors="replace")):
         lines += _describe(failure)
     return lines
 
 
-def failures(text: str) -> list[FailedJob]:
-    """Return the jobs that failed and were not finished by a later attempt, in the order of the log."""
+def failed_jobs(text: str) -> list[FailedJob]:
+    """Return the jobs that failed and that no later attempt finished, in the order of the log."""
     found: dict[str, FailedJob] = {}
     for attempt in failed_attempts(text):
         # A job comes where its last attempt does.

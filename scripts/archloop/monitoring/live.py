@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from archloop.errors import InputError
 from archloop.files import read_json
@@ -31,7 +31,7 @@ from archloop.monitoring.status import (
     unknown_stages,
 )
 from archloop.progress import duration
-from archloop.settings.chains import effective
+from archloop.settings.chains import Settings, effective
 from archloop.settings.planned_files import Job, plan
 
 ON_GPU = ("generate", "evaluate", "finetune")
@@ -42,7 +42,6 @@ SILENCE_S = 2 * 3600
 REUSED = re.compile(rb'\n "reused": (\d{1,9}),?\n')
 REUSED_WITHIN = 4096
 
-Settings = dict[str, Any]
 Chains = dict[str, list[LiveCycle]]
 
 
@@ -113,6 +112,7 @@ def gather(
     judged = _judged(planned, states, settings)
     hours = _hours(logs)
     hours_planned = _hours_planned(hours, left, seconds)
+    silence = _silence_alarm(results, left, judged, records, now)
 
     return Live(
         now=now,
@@ -130,11 +130,7 @@ def gather(
         reused=_reused(results, chains),
         disk=_disk(results),
         reports=_reports(results),
-        alarms=[
-            *_silence_alarm(results, left, judged, records, now),
-            *_record_alarms(records),
-            *_cycle_alarms(chains),
-        ],
+        alarms=[*silence, *_record_alarms(records), *_cycle_alarms(chains)],
     )
 
 
@@ -171,6 +167,7 @@ def _pace(judged: list[Judged], records: LiveRecords, now: float) -> float | Non
         return None
 
     times = [shard.when for shard in judged]
+    # A run that has stopped has no pace now; it is counted up to its last verdict.
     end = now if records.at_work else max(times)
     started = records.started or min(times)
     begin = max(end - PACE_S, started)
@@ -267,7 +264,7 @@ def _device(results: Path) -> str | None:
 
 
 def _reused(results: Path, chains: Chains) -> tuple[int, int]:
-    """Return (judgements answered from the store, all) of the finished cycles whose records tell."""
+    """Return (judgements answered from the store, all) of the finished cycles that tell."""
     reused = total = 0
     for name, cycles in chains.items():
         for cycle in cycles:
@@ -275,6 +272,7 @@ def _reused(results: Path, chains: Chains) -> tuple[int, int]:
                 continue
             folder = Cell(name, cycle.number).folder(results)
             run_records = (folder / "evaluated").glob("*.run.json")
+            # With one record missing, its judgements would pass for new ones.
             counts = _known(map(_reused_by, run_records))
             if counts:
                 reused += sum(counts)

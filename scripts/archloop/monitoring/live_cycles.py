@@ -105,6 +105,7 @@ def _cycle(folder: Path, number: int, candidates: int, jobs: list[StatedJob]) ->
         return LiveCycle(number, DONE)
 
     state = WAITING
+    # The last that any job is in: a failure is said before all that goes well.
     for worse in (CUT, QUEUED, RUNNING, FAILED):
         if states[worse]:
             state = worse
@@ -159,7 +160,7 @@ def _funnel(path: Path) -> dict[str, int] | None:
 
 
 def _judged(folder: Path) -> tuple[dict[str, int], bool]:
-    """Return (outcomes so far of a cycle under way, whether all its valid programs are one graph)."""
+    """Return (outcomes so far of a cycle under way, whether its valid programs are one graph)."""
     outcomes: Counter[str] = Counter()
     graphs: Counter[str] = Counter()
     for path in sorted((folder / "evaluated").glob("[0-9]*.json")):
@@ -175,6 +176,7 @@ def _judged(folder: Path) -> tuple[dict[str, int], bool]:
         except (InputError, KeyError, TypeError, AttributeError):
             continue
 
+    # That a few programs compute one graph says nothing.
     one_graph = len(graphs) == 1 and graphs.total() >= ENOUGH // 2
     return dict(outcomes), one_graph
 

@@ -1,4 +1,4 @@
-"""What Snakemake's own records tell of a run: whether it is at work, which jobs it began, which failed.
+"""What Snakemake's own records tell of a run: whether it is at work, what it began, what failed.
 
 A log of Snakemake, its marks of unfinished outputs and the lock on the results are read, none of
 them changed. Whatever is missing, cut off or strange is left out. Standard library only.
@@ -75,7 +75,7 @@ def read_records(results: Path) -> LiveRecords:
         at_work=_at_work(results, text),
         started=seconds(stamp[1]) if stamp else None,
         marks=_marks(folder),
-        failures=failures(text, folder),
+        failures=failures_of_run(text, folder),
     )
 
 
@@ -91,7 +91,10 @@ def _at_work(results: Path, log: str) -> bool | None:
 
 
 def is_held(lock: Path, table: Path = Path("/proc/locks")) -> bool:
-    """Tell whether a process of this machine holds a file's lock, without taking it from one that wants it."""
+    """Tell whether a process of this machine holds a file's lock.
+
+    It is not taken, not even for a moment, from one that wants it.
+    """
     try:
         inode = lock.stat().st_ino
         lines = table.read_text().splitlines()
@@ -109,7 +112,7 @@ def is_held(lock: Path, table: Path = Path("/proc/locks")) -> bool:
     return False
 
 
-def failures(text: str, folder: Path) -> list[FailedAttempt]:
+def failures_of_run(text: str, folder: Path) -> list[FailedAttempt]:
     """Return the failed attempts that a log of Snakemake tells of, in their order.
 
     folder: the one that Snakemake ran in, which paths of logs are seen from.

@@ -1,4 +1,4 @@
-"""The live page: how a run goes, on one screen that reads itself again every minute, without a server.
+"""The live page: how a run goes, on one screen that reads itself again, without a server.
 
 It counts; it judges nothing. Standard library only.
 """
@@ -55,7 +55,8 @@ DASHES = {
 }
 # The page may lie open for hours while nothing writes it; only the reader's clock knows.
 SCRIPT = """
-const written = Number(document.body.dataset.written) * 1000, minutes = Math.round((Date.now() - written) / 60000);
+const written = Number(document.body.dataset.written) * 1000;
+const minutes = Math.round((Date.now() - written) / 60000);
 const age = minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
 if (minutes > 0) document.getElementById("age").textContent = `, ${age} ago`;
 document.getElementById("old").hidden = minutes < 120 || document.body.dataset.over === "yes";
@@ -113,6 +114,7 @@ def page(live: Live, path: Path) -> str:
     over = "yes" if is_over else "no"
     run = live.results.resolve().parent.name
     title = f"{escape(run)}: {_headline(live)}"
+    # Inside the page, which is copied and mailed as one file.
     style = STYLE.read_text(encoding="utf-8")
 
     return (

@@ -19,9 +19,10 @@ VALUE = re.compile(r"^ {4}(\w+): (.*(?:\n(?! {4}\w+:(?: |$)|$).*)*)", re.MULTILI
 
 @dataclass
 class Attempt:
-    """A failed attempt of a job. values: the keys of its record; when: seconds since 1970, None where unknown.
+    """A failed attempt of a job.
 
-    again: another attempt followed. mended: that one, or a later one, ended well.
+    values: the keys of its record. when: seconds since 1970, None where unknown. again: another
+    attempt followed. mended: that one, or a later one, ended well.
     """
 
     rule: str

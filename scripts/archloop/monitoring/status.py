@@ -102,9 +102,10 @@ def recorded(logs: Path) -> dict[ChainStage, list[float]]:
 
 
 def durations(logs: Path) -> JobSeconds:
-    """Return the mean seconds of the jobs on record, by chain, and over the cycles of all chains."""
+    """Return the mean seconds of the jobs on record, by chain and over all chains but the seed."""
     found = recorded(logs)
     for (chain, stage), values in list(found.items()):
+        # Cycle 0 judges and trains other numbers of programs than the cycles after it.
         if chain not in ("", SEED):
             of_all = ChainStage("", stage)
             found[of_all] = found.get(of_all, []) + values
@@ -196,6 +197,7 @@ def _seconds_to_end(
     if chain == SEED:
         return own
 
+    # A chain waits for the cycle that it starts from.
     parent, cycle = parent_of(settings, chain)
     if parent == BASE:
         parent = SEED
@@ -247,7 +249,7 @@ def _finished(path: Path) -> CycleLine:
 
 
 def _under_way(cycle: int, folder: Path) -> CycleLine:
-    """Return the line of a cycle that runs: what was generated and judged so far; no verdict yet."""
+    """Return the line of a cycle that runs: what was generated and judged so far."""
     records = []
     for path in sorted((folder / "evaluated").glob("[0-9]*.json")):
         if path.name.endswith(".run.json"):

@@ -1,1 +1,1 @@
-"""What counts as a copy: shingles of the text, fingerprints of the computed graph, nearest neighbours."""
+"""What counts as a copy: shingles of text, fingerprints of computed graphs, nearest neighbours."""

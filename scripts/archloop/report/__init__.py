@@ -1,1 +1,1 @@
-"""The report: summaries of cycles, statistics, and what its tables, figures and page are made of."""
+"""The report: summaries of cycles, statistics, and what tables, figures and page are made of."""

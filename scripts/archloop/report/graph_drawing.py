@@ -1,4 +1,4 @@
-"""The picture of a computed graph: its operations folded into the few blocks that a person thinks in.
+"""The picture of a computed graph: operations folded into the few blocks that a person thinks in.
 
 The nodes were sent by a candidate's process: whatever does not look like a graph gives no picture,
 and every text that comes out of here is cut to a length, what cannot be seen in it as escapes.
@@ -81,7 +81,7 @@ LONGEST_LABEL = 80
 LONGEST_SHAPE = 24
 
 
-class Block(NamedTuple):
+class GraphBlock(NamedTuple):
     """One block of a picture.
 
     kind: a letter of KINDS. shape: of the output without the batch, as text (`16×8×8`). inputs: the
@@ -94,8 +94,8 @@ class Block(NamedTuple):
     inputs: list[int]
 
 
-class Node(NamedTuple):
-    """One operation of a computed graph: settings as (name, value), inputs as node or (node, output)."""
+class ListedNode(NamedTuple):
+    """One operation of a graph: settings as (name, value), inputs as node or (node, output)."""
 
     operation: str
     settings: list[Any]
@@ -103,15 +103,15 @@ class Node(NamedTuple):
     shape: list[Any]
 
 
-def blocks(nodes: Any) -> list[Block] | None:
+def fold(nodes: Any) -> list[GraphBlock] | None:
     """Return the blocks of a graph as graph_fingerprint lists it; None when it cannot be read."""
     try:
-        return _fold([Node(*node) for node in nodes])
+        return _fold([ListedNode(*node) for node in nodes])
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError):
         return None
 
 
-def strip(picture: Sequence[Block]) -> str:
+def strip(picture: Sequence[GraphBlock]) -> str:
     """Return a graph as a row of letters with the channels of each block, for the small picture.
 
     An image, a convolution, a pooling and a classifier: `i3c16p16l10`.
@@ -126,7 +126,7 @@ def strip(picture: Sequence[Block]) -> str:
     return "".join(parts)
 
 
-def _fold(nodes: list[Node]) -> list[Block]:
+def _fold(nodes: list[ListedNode]) -> list[GraphBlock]:
     sources = list(map(_sources, nodes))
     constant = _constant(nodes, sources)
 
@@ -135,7 +135,7 @@ def _fold(nodes: list[Node]) -> list[Block]:
         data.append([source for source in feeding if not constant[source]])
     consumers = _count_consumers(data, constant)
 
-    picture: list[Block] = []
+    picture: list[GraphBlock] = []
     block_of: dict[int, int] = {}  # node -> index of its block
     for index, node in enumerate(nodes):
         if constant[index] or node.operation == "=output":
@@ -147,6 +147,7 @@ def _fold(nodes: list[Node]) -> list[Block]:
         shape = _shape(node.shape)
 
         before = None
+        # What others take, too, stays a block of its own: there the graph forks.
         if _may_follow(node, inputs) and consumers[inputs[0]] == 1:
             before = block_of[inputs[0]]
         if before is not None and picture[before].kind != "i":
@@ -156,13 +157,13 @@ def _fold(nodes: list[Node]) -> list[Block]:
         else:
             block_of[index] = len(picture)
             feeding = sorted({block_of[source] for source in inputs})
-            block = Block(label[:LONGEST_LABEL], kind, shape, feeding)
+            block = GraphBlock(label[:LONGEST_LABEL], kind, shape, feeding)
             picture.append(block)
 
     return picture
 
 
-def _may_follow(node: Node, inputs: list[int]) -> bool:
+def _may_follow(node: ListedNode, inputs: list[int]) -> bool:
     """Say whether a node is drawn as part of the block before it. inputs: those of the image."""
     if len(inputs) != 1:
         return False
@@ -170,7 +171,7 @@ def _may_follow(node: Node, inputs: list[int]) -> bool:
     return node.operation in FOLLOWERS or node.operation in ("mul", "add")
 
 
-def _sources(node: Node) -> list[int]:
+def _sources(node: ListedNode) -> list[int]:
     """Return the nodes that feed a node, whichever of their outputs it takes."""
     sources = []
     for entry in node.inputs:
@@ -178,7 +179,7 @@ def _sources(node: Node) -> list[int]:
     return sources
 
 
-def _constant(nodes: list[Node], sources: list[list[int]]) -> list[bool]:
+def _constant(nodes: list[ListedNode], sources: list[list[int]]) -> list[bool]:
     """Mark the nodes that do not depend on the image: parameters, and what is computed of them."""
     constant: list[bool] = []
     for node, feeding in zip(nodes, sources):
@@ -200,7 +201,7 @@ def _count_consumers(data: list[list[int]], constant: list[bool]) -> list[int]:
     return consumers
 
 
-def _name(node: Node, inputs: list[Node], data_inputs: int) -> tuple[str, str]:
+def _name(node: ListedNode, inputs: list[ListedNode], data_inputs: int) -> tuple[str, str]:
     """Return (label, kind). inputs: all of them. data_inputs: how many depend on the image."""
     operation = node.operation
     settings = dict(node.settings)

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import AGAIN, parse_json, read_json, read_text
-from archloop.report.graph_drawing import Block, blocks
+from archloop.report.graph_drawing import GraphBlock, fold
 
 LISTED_NODES = 500  # of a graph, by graph_fingerprint
 # How write_json lays out the records of a file, and the id of one.
@@ -21,9 +21,9 @@ RECORD_ID = re.compile(r'^   "id": ("(?:[^"\\]|\\.)*")', re.MULTILINE)
 
 @dataclass(frozen=True)
 class Graph:
-    """A computed graph as its picture. blocks: None where it cannot be read. cut: it has more nodes."""
+    """A graph as its picture. blocks: None where it cannot be read. cut: it has more nodes."""
 
-    blocks: list[Block] | None = None
+    blocks: list[GraphBlock] | None = None
     cut: bool = False
 
 
@@ -39,13 +39,13 @@ def read_graphs(folder: Path, wanted: set[str]) -> Iterator[tuple[str, Graph]]:
             yield record["id"], _graph(record)
 
 
-def _graph(record: dict[str, Any]) -> Graph:
+def _graph(record: Mapping[str, object]) -> Graph:
     # Its text is a candidate's: it may be anything.
     listed = record.get("graph")
     if not isinstance(listed, dict) or not listed.get("nodes"):
         return Graph()
     nodes = listed["nodes"]
-    picture = blocks(nodes)
+    picture = fold(nodes)
     if picture is None:
         return Graph()
     return Graph(picture, cut=len(nodes) >= LISTED_NODES)

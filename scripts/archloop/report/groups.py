@@ -1,10 +1,18 @@
 """Which chains are repeats of one another, and which are controls of which, by their settings."""
 
 import json
-from typing import Any
 
 from archloop.report.results import Results
-from archloop.settings.chains import JUDGED, MODEL, SECTIONS, SHARDS, effective, role, unlike
+from archloop.settings.chains import (
+    JUDGED,
+    MODEL,
+    SECTIONS,
+    SHARDS,
+    Settings,
+    effective,
+    role,
+    unlike,
+)
 
 # What repeats of one chain differ in.
 UNLIKE = ("cycles", "random_seed", "repeat_of")
@@ -35,10 +43,10 @@ def repeat_groups(results: Results) -> list[list[str]]:
     return list(groups.values())
 
 
-def _without_repeat(chains: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+def _without_repeat(chains: Settings, name: str) -> Settings:
     """Return the settings of a chain that its repeats have too."""
     chain = chains.get(name, {"name": name})
-    kept: dict[str, Any] = {}
+    kept: Settings = {}
     for key, value in chain.items():
         if isinstance(value, dict):
             # A section of the chain's own. Into how many jobs its work is cut changes no candidate.

@@ -1,6 +1,6 @@
 """What each job of a run wrote down of itself: its seconds, its device, and what it worked on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ RUN_RECORDS = {
 class JobRecord:
     """One job. What it did not write down is 0, None or empty.
 
-    new_tokens: that a language model wrote. prompt_tokens: that it read for it. trained_tokens: that
-    an adapter was trained on. evaluations: candidates judged, of which `reused` had a known score.
+    new_tokens: that a language model wrote. prompt_tokens: that it read for it. trained_tokens:
+    that an adapter was trained on. evaluations: candidates judged, of which `reused` had a known
+    score.
     """
 
     chain: str
@@ -65,7 +66,7 @@ def seconds_of(jobs: Iterable[JobRecord], on_gpu: bool) -> float:
     return sum((job.seconds for job in jobs if job.on_gpu == on_gpu), 0.0)
 
 
-def _record(values: dict[str, Any], cell: Cell, stage: str) -> JobRecord:
+def _record(values: Mapping[str, Any], cell: Cell, stage: str) -> JobRecord:
     versions = values.get("versions")
     if not isinstance(versions, dict):
         versions = {}

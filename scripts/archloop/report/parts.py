@@ -1,4 +1,4 @@
-"""What the report consists of, for the rule that declares its files and the modules that make them."""
+"""What the report consists of, for the rule that declares its files and for what makes them."""
 
 FIGURES = {
     "fates": "What becomes of 100 programs",

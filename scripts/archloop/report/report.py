@@ -1,4 +1,4 @@
-"""The report: tables, pictures and one page that stands alone, from whatever a results folder holds."""
+"""The report: tables, pictures and one page that stands alone, from whatever a folder holds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from archloop.report.figures.findings import Picture, pictures
 from archloop.report.figures.panels import Panel, whole
 from archloop.report.figures.theme import COLORS, DARK, for_page, png, svg
 from archloop.report.page.contents import contents
-from archloop.report.page.gallery import DATA, Gallery, gallery, write_beside
+from archloop.report.page.gallery import DATA, Gallery, gallery, write_scripts
 from archloop.report.parts import FIGURES
 from archloop.report.results import Results
 from archloop.report.tables import candidates, comparisons, paper, per_cycle, run_means
@@ -61,7 +61,7 @@ def write_report(results: Results, settings: Report, folder: Path) -> list[Path]
     index = folder / "index.html"
     write_text(index, page(results, settings, tables, drawn, designs))
 
-    written = [index, *write_beside(designs.beside, folder / DATA)]
+    written = [index, *write_scripts(designs.beside, folder / DATA)]
     for name in tables.by_name:
         path = folder / "tables" / name
         written += [path.with_suffix(".csv"), path.with_suffix(".parquet")]
@@ -100,12 +100,12 @@ def all_tables(results: Results, settings: Report) -> Tables:
         "cycles": cycles,
         "fates": fates,
         "contrasts": comparisons.contrast_table(results, compared, fates, settings),
-        "results": run_means.table(results, compared, fates, run_means.cells(valid)),
+        "results": run_means.mean_table(results, compared, fates, run_means.cells(valid)),
         "chains": run_means.chains(results, compared, fates, designs),
         "similarity": per_cycle.similarity(results, valid),
         "diversity": per_cycle.diversity(results),
         "architectures": designs,
-        "failures": candidates.failures(results),
+        "failures": candidates.failure_reasons(results),
         "paper": paper.paper(results, cycles),
         "protocol": paper.protocol(results),
         "cost": per_cycle.cost(results),

@@ -13,7 +13,7 @@ from archloop.corpus.tables import CANDIDATES, read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import PAGE, SETTINGS_FILE, Cell, cells_with
-from archloop.report.graph_drawing import Block
+from archloop.report.graph_drawing import GraphBlock
 from archloop.report.graphs import Graph, read_graphs
 from archloop.report.job_records import JobRecord, read_job_records
 from archloop.report.parts import PAGE_PARTS, VERIFIED
@@ -57,14 +57,14 @@ class Chain:
 
 @dataclass(frozen=True)
 class CopyRule:
-    """What counts as a copy in a cycle: a similarity of `threshold` or more, an equal graph, or both."""
+    """What counts as a copy in a cycle: a similarity of `threshold`, an equal graph, or both."""
 
     threshold: float
     by_text: bool
     by_graph: bool
 
 
-class Training(TypedDict, total=False):
+class TrainingRecord(TypedDict, total=False):
     """Of training.json of an adapter, what the page says. losses: one an epoch."""
 
     pairs: int
@@ -95,7 +95,7 @@ class Results:
     candidates: pl.DataFrame
     corpus: pl.DataFrame
     jobs: list[JobRecord]
-    training: dict[Cell, Training]
+    training: dict[Cell, TrainingRecord]
     graphs: dict[str, Graph]
     verified: Verified | None = None
 
@@ -133,12 +133,12 @@ class Results:
         gate = novelty["gate"]
         return CopyRule(novelty["threshold"], by_text=gate != "graph", by_graph=gate != "text")
 
-    def blocks(self, design: str) -> list[Block]:
+    def blocks(self, design: str) -> list[GraphBlock]:
         """Return the blocks of a design's computed graph; none where it is not known."""
         return self.graphs.get(design, Graph()).blocks or []
 
 
-def read_all(folder: Path, settings: Settings | None = None) -> Results:
+def read_results(folder: Path, settings: Settings | None = None) -> Results:
     """Read what there is in a results folder.
 
     settings: complete ones; None takes those that the last run left there, and without them the
@@ -226,7 +226,8 @@ def sources(results: Results) -> list[Path]:
 def read_chains(folder: Path, settings: Settings) -> dict[str, Chain]:
     """Return the chains with their cycles that have a verdict.
 
-    Each comes after what it builds on, then those of the language model first, `main`, then by name.
+    Each comes after what it builds on, then those of the language model first, `main`, then by
+    name.
     """
     known = dict(settings.get("chains", {}))
     known.pop(SEED, None)
@@ -284,7 +285,7 @@ def _summaries(
     cells: list[Cell],
     candidates: pl.DataFrame,
 ) -> list[Summary]:
-    """Return the summary of every cycle; one that is not written yet is made from its candidates."""
+    """Return the summary of every cycle; one not written yet is made from its candidates."""
     summaries: dict[Cell, Summary] = {}
     for cell in cells:
         path = cell.folder(folder) / layout.SUMMARY
@@ -334,8 +335,8 @@ def _jobs(folder: Path, chains: dict[str, Chain], trained: set[Cell]) -> list[Jo
     return jobs
 
 
-def _training(folder: Path, trained: list[Cell]) -> dict[Cell, Training]:
-    found: dict[Cell, Training] = {}
+def _training(folder: Path, trained: list[Cell]) -> dict[Cell, TrainingRecord]:
+    found: dict[Cell, TrainingRecord] = {}
     for cell in (*trained, Cell(SEED, 0)):
         path = cell.folder(folder) / layout.TRAINING
         if path.is_file():

@@ -1,4 +1,4 @@
-"""One cycle in numbers: the funnel, the rates with their denominators, the accuracy of what trained."""
+"""One cycle in numbers: funnel, rates with their denominators, the accuracy of what trained."""
 
 import statistics
 from typing import Any, TypedDict
@@ -10,7 +10,7 @@ from archloop.report.intervals import mean_interval, wilson
 
 
 class Rate(TypedDict):
-    """A count of how many, its share (None where nothing was counted), and its 95 % Wilson interval."""
+    """A count of how many, its share (None where nothing was counted), its 95 % Wilson interval."""
 
     count: int
     of: int
@@ -26,7 +26,7 @@ class ThresholdRate(Rate):
 
 
 class Distribution(TypedDict):
-    """Of n values: mean with its 95 % t interval, median, best, standard deviation; None where undefined."""
+    """Of n values: mean with its 95 % t interval, median, best, deviation; None where undefined."""
 
     n: int
     mean: float | None

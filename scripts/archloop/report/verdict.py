@@ -1,4 +1,4 @@
-"""The verdict on the loop, by rule: one headline and one sentence, from its contrasts with controls.
+"""The verdict on the loop, by rule: a headline and a sentence, from its contrasts with controls.
 
 What is measured, against what, and over which cycles is fixed in the settings (section report)
 before a run. Only the loop gets a verdict; a control that is ahead is said first.
@@ -43,14 +43,18 @@ Counts = Mapping[Cell, Count]
 # What a reader can do next, by the kind of the verdict.
 NEXT: dict[Kind, str] = {
     "works": "Next: see whether it holds on another data set, or over more cycles.",
-    "training": "Next: train longer on the seed corpus before more cycles of the loop are paid for.",
-    "unsettled": "Next: more runs (repeats) of the loop and of the fixed corpus would tell them apart.",
-    "worse": "Next: look at what failed, and change how the loop learns; more runs of the same would"
-    " cost for nothing.",
-    "not_apart": "Next: more runs (repeats), if a smaller difference matters; else another way to learn.",
+    "training": "Next: train longer on the seed corpus before more cycles of the loop are paid"
+    " for.",
+    "unsettled": "Next: more runs (repeats) of the loop and of the fixed corpus would tell them"
+    " apart.",
+    "worse": "Next: look at what failed, and change how the loop learns; more runs of the same"
+    " would cost for nothing.",
+    "not_apart": "Next: more runs (repeats), if a smaller difference matters; else another way to"
+    " learn.",
     "two_runs": "Next: a third run (repeats: 3) of the loop and of each control.",
     "one_run": "Next: three runs (repeats: 3) of the loop and of each control.",
-    "no_control": "Next: add a chain that does not learn (finetuning.train_on: none), with as many runs.",
+    "no_control": "Next: add a chain that does not learn (finetuning.train_on: none), with as many"
+    " runs.",
 }
 # What is counted, per 100 generated.
 MEASURES = {"new_good": "new and good enough", "admitted": "admitted", "valid": "valid"}
@@ -58,7 +62,8 @@ MEASURES = {"new_good": "new and good enough", "admitted": "admitted", "valid": 
 
 # Kinds of a loop that is shown to be ahead of a model that does not learn.
 POSITIVE: tuple[Kind, ...] = ("works", "training", "unsettled")
-# Kinds of which it is said, before the end, on which side of a model that does not learn the loop is.
+# Kinds of which it is said, before the end, on which side of a model that does not learn the loop
+# is.
 SIDES: dict[Kind, str] = {
     "works": "ahead of",
     "training": "ahead of",
@@ -189,6 +194,7 @@ def compare(
         begun_there = [run for run in runs if finished[run]]
         if not begun or not begun_there:
             continue
+        # Later cycles of one side would compare other stages of learning.
         common = _common(finished, begun + begun_there)
         cycles = window(common, settings.window)
         if cycles:

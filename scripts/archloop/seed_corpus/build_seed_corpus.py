@@ -26,6 +26,7 @@ def build_seed_corpus(
     rows = sorted(rows, key=lambda row: row["index"])
     reasons = _unfit(rows, task.parameter_budget)
     fit = [row for row in rows if row["id"] not in reasons]
+    # Among these alone, or a program might be dropped as the copy of one that is dropped, too.
     copies, signatures = near_copies(
         [row["id"] for row in fit],
         [program_of(row) for row in fit],
@@ -34,7 +35,6 @@ def build_seed_corpus(
     )
 
     reasons |= copies
-
     kept = []
     for row, signature in zip(fit, signatures):
         if row["id"] in copies:

@@ -1,7 +1,7 @@
-"""Design hints for LEMUR's programs: which of config/prompts/hints.yaml a program could have been the answer to.
+"""Design hints for LEMUR's programs: which of config/prompts/hints.yaml each could have answered.
 
-LEMUR's families are called after papers (ResNeXt, DPN), the hints after what is done (grouped, dense). What the name
-tells comes first, then what the source shows.
+LEMUR's families are called after papers (ResNeXt, DPN), the hints after what is done (grouped,
+dense). What the name tells comes first, then what the source shows.
 """
 
 import re
@@ -46,7 +46,7 @@ BY_SOURCE = {
 
 
 def hints_of(name: str, program: str) -> list[str]:
-    """Return the names of the hints that fit a program, the best first: one by its name at most, then by its source."""
+    """Return the names of the hints that fit a program: one by its name at most, then by source."""
     by_name = [hint for part, hint in BY_NAME.items() if part in name.lower()][:1]
     by_source = [hint for pattern, hint in BY_SOURCE.items() if re.search(pattern, program)]
     return list(dict.fromkeys(by_name + by_source))

@@ -165,6 +165,7 @@ def _without_copies(programs: list[LemurProgram], left_out: list[LeftOut]) -> li
     first: dict[str, str] = {}
     distinct = []
     for program in programs:
+        # The best come first, so of equal programs the better one stays.
         digest = text_digest(program["program"])
         same = first.setdefault(digest, program["id"])
         if same == program["id"]:

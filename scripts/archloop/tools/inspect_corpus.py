@@ -35,7 +35,7 @@ class Records:
     candidates: pl.DataFrame
 
 
-def read_results(folder: Path, chain: str | None = None) -> Records:
+def read_corpus_records(folder: Path, chain: str | None = None) -> Records:
     """Return the records of a results folder, of one chain and the seed corpus or of all.
 
     Raises InputError when there are none or a file is broken.
@@ -90,7 +90,7 @@ def neighbours(records: Records, identity: str, count: int) -> str:
 
     Those that are compared are the best by MinHash.
     """
-    row = find(records, identity)
+    row = find_program(records, identity)
     size = row["shingle_tokens"] or SHINGLE_TOKENS
     is_other = pl.col("id") != identity
     others = records.corpus.filter(is_other, shingle_tokens=size)
@@ -137,7 +137,7 @@ def lineage(records: Records, identity: str) -> str:
 def _lineage(records: Records, identity: str, depth: int, seen: set[str]) -> Iterator[str]:
     """Yield the lines of a program's lineage; seen: ids that were described above."""
     margin = "    " * depth
-    row = find(records, identity)
+    row = find_program(records, identity)
     outcome = row["outcome"]
     accuracy = _accuracy(row["accuracy"])
     parameters = row["parameters"] or "?"
@@ -173,19 +173,20 @@ def _origin(row: dict[str, Any]) -> list[str]:
 
 def difference(records: Records, identity: str) -> str:
     """Return a unified diff to a program from its nearest neighbour, as the verdict has it."""
-    row = find(records, identity)
+    row = find_program(records, identity)
     other = row.get("nearest_id")
     if other is None:
         raise InputError(
             f"{identity} has no nearest neighbour on record; the command neighbours looks for some"
         )
 
-    known = find(records, other)
+    known = find_program(records, other)
     how = "exact" if row["nearest_exact"] else "MinHash estimate"
     source = row["nearest_source"]
     similarity = f"{row['nearest_similarity']:.3f}"
     head = f"{identity} and its nearest, {other} of {source}: similarity {similarity} ({how})"
 
+    # Not splitlines, which ends lines at characters that Python does not.
     before = known["program"].split("\n")
     after = row["program"].split("\n")
     if max(len(before), len(after)) > LONGEST_DIFF:
@@ -194,7 +195,7 @@ def difference(records: Records, identity: str) -> str:
     return "\n".join([head, *lines])
 
 
-def find(records: Records, identity: str) -> dict[str, Any]:
+def find_program(records: Records, identity: str) -> dict[str, Any]:
     """Return the row of an id, with the verdict where it was a candidate.
 
     Raises InputError for an unknown id.

@@ -40,7 +40,7 @@ from archloop.machine import host, versions
 from archloop.settings.schema import section
 from archloop.settings.sections import Admission, Evaluation, Generation, Loading, Novelty
 from archloop.tools.inspect_corpus import did_you_mean
-from archloop.workflow.provenance import locate, provenance_path, read_provenance
+from archloop.workflow.provenance import SettingsSlices, locate, provenance_path, read_provenance
 
 VERDICT = (
     "outcome",
@@ -78,7 +78,7 @@ class RecordedJob:
 
     script: str
     options: dict[str, Any]
-    settings: dict[str, dict[str, Any]]
+    settings: SettingsSlices
     versions: dict[str, str]
     host: dict[str, str]
     inputs: list[Path]
@@ -134,7 +134,7 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
     Raises InputError for an id that is no candidate, and where a file that it was made from is
     gone.
     """
-    recorded = find(results, identity)
+    recorded = find_candidate(results, identity)
     shard = recorded.row["shard"]
     job = recorded.job(f"generated/{shard}.jsonl")
     if job.script == "generate":
@@ -147,7 +147,7 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
     yield _verdict(recorded)
 
 
-def find(results: Path, identity: str) -> Recorded:
+def find_candidate(results: Path, identity: str) -> Recorded:
     """Return a candidate on record; raise InputError for an unknown id."""
     known: list[str] = []
     for cell in cells_with(results, CANDIDATES):

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file
@@ -17,6 +17,7 @@ from archloop.layout import (
     Cell,
     cell_of,
 )
+from archloop.settings.chains import Settings
 from archloop.settings.complete import complete
 from archloop.workflow.code_digest import code_digest
 from archloop.workflow.provenance import (
@@ -51,7 +52,7 @@ class ResultsFolder:
         self.settings = self._settings()
         self.jobs = self._jobs()
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> Settings:
         """Return the run's settings, complete; none where they are missing or broken."""
         path = self.results / SETTINGS_FILE
         if not path.is_file():
@@ -133,5 +134,5 @@ def first_output(provenance_path: Path) -> Path:
     return provenance_path.with_name(provenance_path.name.removesuffix(PROVENANCE_SUFFIX))
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path) -> Settings:
     return complete(read_json(path, "chains", "random_seed"))

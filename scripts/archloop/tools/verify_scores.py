@@ -5,7 +5,7 @@ A key is a function of what the score is a function of.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ class StoredScore(NamedTuple):
     """
 
     digest: str
-    protocol: dict[str, Any]
+    protocol: Mapping[str, Any]
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Store:
     scores: dict[str, StoredScore] = field(default_factory=dict)
     protocols: dict[str, str] = field(default_factory=dict)
 
-    def key(self, program: str, data: str, protocol: dict[str, Any]) -> str:
+    def key(self, program: str, data: str, protocol: Mapping[str, Any]) -> str:
         """Return the key of a program's score; data: sha256 of the data set."""
         text = json.dumps([data, protocol], sort_keys=True)
         if text not in self.protocols:
@@ -144,7 +144,7 @@ def _scores(path: Path) -> list[Score]:
     return scores
 
 
-def _digest(record: dict[str, Any]) -> str:
+def _digest(record: Mapping[str, Any]) -> str:
     """Return a digest of what a record says of a program."""
     said = {name: record.get(name) for name in FIELDS}
     return sha256_text(json.dumps(said, sort_keys=True))

@@ -10,13 +10,13 @@ from browser import browser, needs_chromium
 from synthetic_results import settings, write_results
 
 from archloop import layout
-from archloop.report.graph_drawing import Block
+from archloop.report.graph_drawing import GraphBlock
 from archloop.report.page.ancestry import ends
 from archloop.report.page.cards import Changes, changes, chosen, drawing
 from archloop.report.page.designs import listed
-from archloop.report.page.gallery import Gallery, apart, gallery, write_beside
+from archloop.report.page.gallery import Gallery, apart, gallery, write_scripts
 from archloop.report.report import templates
-from archloop.report.results import read_all
+from archloop.report.results import read_results
 from archloop.report.tables.candidates import architectures
 
 READY = "document.getElementById('list')?.dataset.ready"
@@ -50,7 +50,7 @@ def results(tmp_path_factory):
         row |= {"graph_digest": "f" * 64} if row["index"] == 0 and row["graph_digest"] else {}
         return row | ({"id": f"{HOSTILE}{row['id']}", "hint": HOSTILE} if row["index"] % 7 == 0 else {})
 
-    return read_all(write_results(folder, settings(chains), 60, taint=taint))
+    return read_results(write_results(folder, settings(chains), 60, taint=taint))
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +111,10 @@ def test_how_often_a_graph_was_found_is_counted_over_all_valid(results, rows):
 def test_cards_are_chosen_by_the_validation_split_alone(rows):
     own = rows.filter(dataset="cifar10")
     other = own.with_columns(test_accuracy=pl.col("test_accuracy").reverse())
-    assert [row["id"] for row, _ in chosen(own)] == [row["id"] for row, _ in chosen(other)]
+    assert [design.id for design, _ in chosen(own)] == [design.id for design, _ in chosen(other)]
     best = own.filter(pl.col("parameters") < 30_000).row(0, named=True)["id"]
-    assert (best, "best below 30,000 parameters") in [(row["id"], why) for row, why in chosen(own)]
-    graphs = [row["graph_digest"] for row, _ in chosen(own)]
+    assert (best, "best below 30,000 parameters") in [(design.id, why) for design, why in chosen(own)]
+    graphs = [design.graph_digest for design, _ in chosen(own)]
     assert len(graphs) == len(set(graphs)) == 12
 
 
@@ -130,14 +130,15 @@ def test_the_cards_are_in_the_page_before_any_script(page, rows):
 
 
 def test_blocks_that_a_neighbour_has_not_are_counted():
-    old = [Block(label, "c", "8", []) for label in ("conv", "conv", "pool")]
-    new = [Block(label, "c", "8", []) for label in ("conv", "shuffle", "shuffle")]
+    old = [GraphBlock(label, "c", "8", []) for label in ("conv", "conv", "pool")]
+    new = [GraphBlock(label, "c", "8", []) for label in ("conv", "shuffle", "shuffle")]
     assert changes(old, new) == Changes(more=["2 × shuffle"], less=["conv", "pool"])
     assert changes([], new) is None
 
 
 def test_a_drawing_holds_no_text_of_a_graph():
-    blocks = [Block(HOSTILE, "c", "8×4×4", []), Block(HOSTILE, "+", HOSTILE, [0]), Block("x", "c", "8", [0])]
+    named, shaped = GraphBlock(HOSTILE, "c", "8×4×4", []), GraphBlock(HOSTILE, "+", HOSTILE, [0])
+    blocks = [named, shaped, GraphBlock("x", "c", "8", [0])]
     assert HOSTILE not in drawing(blocks)
 
 
@@ -145,7 +146,7 @@ def test_data_beside_the_page_replaces_that_of_the_report_before(shown, tmp_path
     inside, beside = apart(shown.packed, most=1000)
     assert set(inside) == {"index"}
     (tmp_path / "parts-77.js").write_text("old")
-    assert [path.name for path in write_beside(beside, tmp_path)] == [path.name for path in tmp_path.iterdir()]
+    assert [path.name for path in write_scripts(beside, tmp_path)] == [path.name for path in tmp_path.iterdir()]
     assert apart(shown.packed)[1] == {}
 
 
@@ -304,7 +305,7 @@ def test_hostile_names_stay_text(window, page, rows):
 def test_data_beside_the_page_is_read_without_a_server(window, shown, rows, tmp_path):
     inside, beside = apart(shown.packed, most=1000)
     write_page(Gallery(shown.cards, inside, {}, shown.kinds, shown.choices), rows.height, tmp_path)
-    files = write_beside(beside, tmp_path / "data")
+    files = write_scripts(beside, tmp_path / "data")
     open_page(window, tmp_path / "index.html")
     window.run("document.querySelector('.designs .name').click()")
     window.wait("document.querySelector('#opened pre')")

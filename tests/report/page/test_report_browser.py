@@ -12,7 +12,7 @@ from synthetic_results import LOOK, settings, write_results
 
 from archloop.report.parts import FIGURES
 from archloop.report.report import write_report
-from archloop.report.results import read_all
+from archloop.report.results import read_results
 
 pytestmark = needs_chromium()
 
@@ -39,7 +39,7 @@ def large(root, tmp_path_factory):
         facts["cycles"] = 5 if name in ("main", *GAINS) else min(2, facts.get("cycles", 1))
     del chains["seed"]
     write_results(folder, settings(chains), 8, gains=GAINS)
-    write_report(read_all(folder), replace(LOOK, gallery_rows=40), folder / "report")
+    write_report(read_results(folder), replace(LOOK, gallery_rows=40), folder / "report")
     return folder / "report"
 
 
@@ -55,7 +55,7 @@ def hostile(tmp_path_factory):
 
     write_results(folder, settings({"main": {"dataset": "cifar10", "cycles": 2}}), 60, taint=taint)
     look = replace(LOOK, title=f"{BREAKOUT}{IMAGE}")
-    write_report(read_all(folder), look, folder / "report")
+    write_report(read_results(folder), look, folder / "report")
     return folder
 
 

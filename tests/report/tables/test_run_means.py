@@ -12,7 +12,7 @@ from archloop.files import write_json
 from archloop.outcomes import VALID
 from archloop.report.groups import repeat_groups
 from archloop.report.report import all_tables
-from archloop.report.results import read_all
+from archloop.report.results import read_results
 
 CIFAR10 = {"dataset": "cifar10", "cycles": 3}
 FROZEN = {"finetuning": {"train_on": "none", "epochs": 9}}
@@ -37,12 +37,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(folder):
-    tables = all_tables(read_all(folder), LOOK).by_name
+    tables = all_tables(read_results(folder), LOOK).by_name
     return {row["chain"].split(",")[0]: row for row in tables["results"].to_dicts()}
 
 
 def test_repeats_stand_together_whichever_repeat_they_start_from(folder):
-    groups = repeat_groups(read_all(folder))
+    groups = repeat_groups(read_results(folder))
     assert ["main", "main_s2", "main_s3"] in groups and ["moved", "moved_s2"] in groups and len(groups) == 6
 
 

@@ -41,7 +41,7 @@ class BandLabel:
     ground: str
 
 
-def fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says: str) -> Panel:
+def draw_fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, says: str) -> Panel:
     """What becomes of 100 programs.
 
     shares: cycle, fate, `share` of 100. runs: cycle, chain, `good` of 100. last: the last cycle of
@@ -140,7 +140,7 @@ def _widest(edges: dict[int, tuple[float, float]], last: int) -> tuple[int, floa
 
 
 def _cycles(planned: int) -> alt.X:
-    """Return the axis of cycles, with about a dozen of them named, the first and last among them."""
+    """Return the axis of cycles; about a dozen are named, the first and the last among them."""
     step = 1
     if planned > 8:
         step = 5 * -(-planned // 60)

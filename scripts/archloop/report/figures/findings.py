@@ -1,4 +1,4 @@
-"""What the five pictures show, from the tables: a finding as the title, a sentence for every panel."""
+"""What the five pictures show, from the tables: a finding as title, a sentence for every panel."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import polars as pl
 from archloop.progress import percent
 from archloop.report.contrasts import Contrast
 from archloop.report.figures import single_programs as draw
-from archloop.report.figures.areas import fates as draw_fates
+from archloop.report.figures.areas import draw_fates
 from archloop.report.figures.forest import forest, in_figures
 from archloop.report.figures.panels import Panel
 from archloop.report.figures.theme import FATES as FATE_COLORS
@@ -34,7 +34,7 @@ ADMITTED_FOREST = ("Admitted", "more per 100 generated")
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: its finding, its panels (none: nothing to draw yet), and a note where it has one."""
+    """A picture: its finding, its panels (none: nothing to draw yet), and its note, if any."""
 
     finding: str
     panels: list[Panel]
@@ -67,7 +67,7 @@ def named(role: str, group: list[str]) -> str:
     return f"{called(role, group)} ({what})"
 
 
-def seed_programs(results: Results, dataset: str) -> pl.DataFrame:
+def measured_seed_programs(results: Results, dataset: str) -> pl.DataFrame:
     """Return the seed programs that were measured on a data set, the best by validation first."""
     seeds = results.corpus.filter(chain=SEED, dataset=dataset)
     return best_first(seeds.drop_nulls("accuracy"))
@@ -225,10 +225,11 @@ def _median(values: pl.Series) -> float | None:
 
 
 def _gains(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
-    """Return the valid candidates with `similarity` to the nearest and `gain` in accuracy over it."""
+    """Return the valid candidates: `similarity` to the nearest, `gain` in accuracy over it."""
     columns = {"nearest_id": "id", "dataset": "dataset", "before": "accuracy"}
     of_corpus = results.corpus.select(**columns)
     of_candidates = results.candidates.select(**columns)
+    # A design is in both tables, with one score.
     scores = pl.concat([of_corpus, of_candidates]).unique(["nearest_id", "dataset"], keep="first")
 
     # What it repeats, where it repeats anything; what computes the same graph is as near as can be.
@@ -300,7 +301,7 @@ def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.Dat
         return Picture("Nothing was found yet", [])
 
     dataset = _dataset(results, shown)
-    seeds = seed_programs(results, dataset).drop_nulls("test_accuracy")
+    seeds = measured_seed_programs(results, dataset).drop_nulls("test_accuracy")
     seed_best = None
     if seeds.height:
         seed_best = 100 * seeds["test_accuracy"][0]
@@ -363,7 +364,7 @@ def _means(single: Sequence[BestSoFar]) -> list[BestSoFar]:
 
 
 def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
-    """Compare the fronts of size and accuracy: chosen by validation, shown by their test accuracy."""
+    """Compare the fronts of size and accuracy, chosen by validation, shown by test accuracy."""
     known = ["test_accuracy", "parameters"]
     admitted = valid.filter(outcome="admitted").drop_nulls(known)
     dataset = _dataset(results, shown)
@@ -373,7 +374,7 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     if "random" in shown:
         designs["random"] = of_chains(admitted, shown["random"])
         names["random"] = shown["random"][0]
-    designs["seed"] = seed_programs(results, dataset).drop_nulls(known)
+    designs["seed"] = measured_seed_programs(results, dataset).drop_nulls(known)
 
     fronts, best = [], []
     for role, own in designs.items():

@@ -1,4 +1,4 @@
-"""The pictures of single programs: newer and better, best found against effort, size and accuracy."""
+"""The pictures of single programs: newer and better, best found by effort, size and accuracy."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from archloop.report.figures.panels import (
     table_chart,
 )
 
+# Not by colour, which stands for the fate of a program alone.
 DASHES = {
     "loop": [1, 0],
     "frozen": [2, 3],

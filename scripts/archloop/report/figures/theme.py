@@ -13,7 +13,8 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-# Of different lightness, a sixth of the way from black to white apart, so that they stay apart in grey print.
+# Of different lightness, a sixth of the way from black to white apart, so that they stay apart in
+# grey print.
 FATES = {
     "new_good": ("new-above", "new and good enough"),
     "new_below": ("new-below", "new, too weak"),
@@ -50,7 +51,8 @@ DARK = {
     "on-light": "#f4f6f8",
     "accent": "#74a5e8",
 }
-# What the renderer puts before a link that is relative; the figures lie in a folder beside the page.
+# What the renderer puts before a link that is relative; the figures lie in a folder beside the
+# page.
 RENDERERS_BASE, PAGE = "https://vega.github.io/vega-datasets/", "../index.html"
 FONT = "Helvetica, Arial, sans-serif"
 PNG_SCALE = 2
@@ -115,14 +117,16 @@ def png(svg_text: str) -> bytes:
 
 
 def for_page(svg_text: str, says: str) -> str:
-    """Return an SVG as one picture with one sentence, in the colours of the page, at its own size on any screen.
+    """Return an SVG as one picture with one sentence, in the colours of the page.
 
-    Marks are nothing that a screen reader or the Tab key stops at.
+    It has its own size on any screen. Marks are nothing that a screen reader or the Tab key stops
+    at.
     """
     head, rest = svg_text.split(">", 1)
     size = " ".join(re.findall(r'\b(?:width|height|viewBox)="[^"]*"', head))
     for name, value in COLORS.items():
         rest = rest.replace(f'"{value}"', f'"var(--{name})"')
+    # The renderer gives every mark a role and a label, which would be read out one by one.
     rest = re.sub(r' (?:role|aria-[a-z]+|class|pointer-events)="[^"]*"', "", rest)
     rest = rest.replace(f'"{PAGE}#', '"#').replace("<a ", '<a tabindex="-1" ')
     label = html.escape(says, quote=True)

@@ -3,22 +3,22 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import polars as pl
 from markupsafe import Markup
 
 from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
-from archloop.layout import dataset_path
-from archloop.report.figures.findings import seed_programs
-from archloop.report.graph_drawing import Block
+from archloop.files import read_json
+from archloop.layout import PREFLIGHT_FILE, dataset_path
+from archloop.report.figures.findings import measured_seed_programs
+from archloop.report.graph_drawing import GraphBlock
 from archloop.report.groups import Groups, called
 from archloop.report.page.cards import drawing
 from archloop.report.results import Results
+from archloop.report.tables.candidates import Architecture
 from archloop.report.tables.rows import TablesByName, best_first, of_chains, total
-
-Design = dict[str, Any]  # a row of the table `architectures`
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class BestDesign:
     images: of the test set; error: half of the 95 % interval that these images leave.
     """
 
-    design: Design
+    design: Architecture
     of: int
     more: dict[str, float]
     less: dict[str, float]
@@ -42,20 +42,23 @@ class BestDesign:
 
 
 def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestDesign | None:
-    """Return the best design; None where the loop has none. groups: role -> runs, the loop first."""
+    """Return the best design; None where the loop has none.
+
+    groups: role -> runs, the loop first.
+    """
     designs = tables["architectures"]
     best = _best(designs, groups["loop"])
     if best is None:
         return None
 
-    share = best["test_accuracy"]
+    share = best.test_accuracy
     images = _test_images(results, groups["loop"][0])
     error = _error(share, images)
     # The difference of two shares has an error that is greater by the root of two.
     margin = 2**0.5 * (error or 0)
 
     more, less, better = {}, {}, []
-    for name, score in _others(results, designs, groups, best["dataset"]).items():
+    for name, score in _others(results, designs, groups, best.dataset).items():
         if share is None or score is None:
             continue
         if score > share:
@@ -66,7 +69,7 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
             better.append(name)
 
     own = of_chains(tables["fates"], groups["loop"])
-    picture = results.blocks(best["id"])
+    picture = results.blocks(best.id)
 
     return BestDesign(
         design=best,
@@ -81,9 +84,11 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
     )
 
 
-def _best(architectures: pl.DataFrame, group: list[str]) -> Design | None:
+def _best(architectures: pl.DataFrame, group: list[str]) -> Architecture | None:
     own = of_chains(architectures, group)
-    return next(best_first(own).iter_rows(named=True), None)
+    for row in best_first(own).head(1).iter_rows(named=True):
+        return Architecture(**row)
+    return None
 
 
 def _others(
@@ -95,9 +100,9 @@ def _others(
         best = _best(designs, group)
         if role != "loop" and best is not None:
             name = called(role, group)
-            others[name] = best["test_accuracy"]
+            others[name] = best.test_accuracy
 
-    for seed in seed_programs(results, dataset).head(1).iter_rows(named=True):
+    for seed in measured_seed_programs(results, dataset).head(1).iter_rows(named=True):
         others["the best seed program"] = seed["test_accuracy"]
     return others
 
@@ -112,9 +117,10 @@ def _error(share: float | None, images: int | None) -> float | None:
 
 
 def _test_images(results: Results, chain: str) -> int | None:
-    """Return how many images the test set has, by the data set that lies beside the results.
+    """Return how many images the test set has.
 
-    None where none does: the results may be a copy.
+    By the data set that lies beside the results or, where they are a copy without one, by what the
+    preflight counted; None where neither tells.
     """
     settings = results.settings.get("chains", {}).get(chain, {})
     name = settings.get("dataset", results.chains[chain].dataset)
@@ -123,10 +129,23 @@ def _test_images(results: Results, chain: str) -> int | None:
     try:
         return read_metadata(dataset_path(name, resources)).images["test"]
     except InputError:
+        return _images_of_preflight(results.folder, name)
+
+
+def _images_of_preflight(folder: Path, dataset: str) -> int | None:
+    try:
+        checks = read_json(folder / PREFLIGHT_FILE, "checks")["checks"]
+    except InputError:
         return None
 
+    for check in checks:
+        values = check.get("values", {})
+        if values.get("dataset") == dataset and "test_images" in values:
+            return int(values["test_images"])
+    return None
 
-def _made_of(picture: Sequence[Block]) -> str:
+
+def _made_of(picture: Sequence[GraphBlock]) -> str:
     """Return the blocks of a network, each named once, in words."""
     counts: Counter[str] = Counter()
     for block in picture:

@@ -1,19 +1,20 @@
-"""The gallery's cards: a dozen designs worth a first look, drawn in HTML, so that they need no script.
+"""The gallery's cards: a dozen designs worth a first look, in HTML, so that they need no script.
 
-They are chosen by the accuracy that selects, never by that of the test set, which is shown beside it.
+They are chosen by the accuracy that selects, never by that of the test set, which is shown beside
+it.
 """
 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 import polars as pl
 from markupsafe import Markup
 
-from archloop.report.graph_drawing import Block
+from archloop.report.graph_drawing import GraphBlock
+from archloop.report.page.designs import ListedDesign, designs_of
 from archloop.report.results import Results
 
 CARDS = 12
@@ -30,12 +31,10 @@ HEIGHT, BASE, ARC_BASE, HIGHEST_ARC = 52, 40, 15, 26
 BINS, BIN_WIDTH = 40, 4
 LAST_BIN_END = BINS - 1e-9  # so that the best lies in the last bin, not after it
 
-Design = dict[str, Any]  # a row of designs.listed
-
 
 @dataclass(frozen=True)
 class Changes:
-    """The blocks that a design has more of than its neighbour, and fewer, the most frequent first."""
+    """The blocks that a design has more of than its neighbour, and fewer, most frequent first."""
 
     more: list[str]
     less: list[str]
@@ -49,7 +48,7 @@ class Card:
     better: the share of designs on its data set that score less. middle: the median similarity.
     """
 
-    design: Design
+    design: ListedDesign
     why: str
     href: str
     nearest_href: str | None
@@ -74,13 +73,14 @@ def cards(results: Results, rows: pl.DataFrame) -> list[Card]:
 
     found = []
     for design, why in chosen(own):
-        score, nearest = design[measure], design["nearest_id"]
-        picture = results.blocks(design["id"])
+        score = design.test_accuracy if tested else design.accuracy
+        nearest = design.nearest_id
+        picture = results.blocks(design.id)
         found.append(
             Card(
                 design=design,
                 why=why,
-                href=_link(design["id"]),
+                href=_link(design.id),
                 nearest_href=_link(nearest) if nearest else None,
                 picture=drawing(picture),
                 scale=scale(scores, score),
@@ -104,18 +104,18 @@ def _link(name: str) -> str:
     return f"#design={quote(name, safe='')}"
 
 
-def chosen(own: pl.DataFrame) -> list[tuple[Design, str]]:
+def chosen(own: pl.DataFrame) -> list[tuple[ListedDesign, str]]:
     """Return (design, why it is shown), no two of one graph.
 
     own: the designs of one data set, best first.
     """
-    found: dict[str, tuple[Design, str]] = {}
+    found: dict[str, tuple[ListedDesign, str]] = {}
 
     def take(designs: pl.DataFrame, why: str, most: int = 1) -> None:
-        for row in designs.iter_rows(named=True):
-            graph = row["graph_digest"] or row["id"]
+        for design in designs_of(designs):
+            graph = design.graph_digest or design.id
             if most and len(found) < CARDS and graph not in found:
-                found[graph] = row, why
+                found[graph] = design, why
                 most -= 1
 
     parameters = pl.col("parameters")
@@ -138,7 +138,7 @@ def chosen(own: pl.DataFrame) -> list[tuple[Design, str]]:
     return list(found.values())
 
 
-def changes(before: Sequence[Block], after: Sequence[Block]) -> Changes | None:
+def changes(before: Sequence[GraphBlock], after: Sequence[GraphBlock]) -> Changes | None:
     """Return what a design has that its neighbour has not; None where a graph is not known."""
     if not before or not after:
         return None
@@ -157,7 +157,7 @@ def _most_common(labels: Counter[str]) -> list[str]:
     return words
 
 
-def drawing(blocks: Sequence[Block]) -> Markup:
+def drawing(blocks: Sequence[GraphBlock]) -> Markup:
     """Return a network from left to right; what does not fit is left out.
 
     A bar is a block, as high as its channels; below it, how wide its images are. Arcs are what
@@ -188,7 +188,7 @@ def drawing(blocks: Sequence[Block]) -> Markup:
     )
 
 
-def _bar(index: int, block: Block) -> str:
+def _bar(index: int, block: GraphBlock) -> str:
     """Return two bars: up for the channels of a block, down for the width of its images."""
     texts = block.shape.split("×")
     sizes = [int(size) for size in texts if size.isdecimal()]

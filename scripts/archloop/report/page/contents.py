@@ -1,7 +1,7 @@
 """What the page says beside its pictures, by the names that its template has for it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
@@ -9,7 +9,7 @@ from archloop.report.figures.findings import named
 from archloop.report.figures.theme import FATES
 from archloop.report.groups import ROLES, Groups, called, label
 from archloop.report.page.best_design import BestDesign, best_design
-from archloop.report.page.failures import Failures, failures
+from archloop.report.page.failures import Failures, what_fails
 from archloop.report.results import Results, Verified
 from archloop.report.tables.comparisons import Compared
 from archloop.report.tables.paper import PublishedCycle, paper_rows
@@ -32,7 +32,7 @@ COSTS = (
     "evaluations",
     "reused",
 )
-Row = dict[str, Any]  # of a table, with a column or two more
+TemplateRow = Mapping[str, object]  # of a table, with a column or two more
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class GroupName:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ChainProgress:
     """How many cycles each run of a group has finished."""
 
     label: str
@@ -67,7 +67,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Spent:
-    """The seconds of all jobs of all chains and of cycle 0, in all and by stage. on: what they are of."""
+    """The seconds of all jobs, those of cycle 0 too, in all and by stage. on: what they are of."""
 
     all: float
     on: str
@@ -110,16 +110,16 @@ class Contents:
     spent: Spent
     groups: dict[str, GroupName]
     own: Loop
-    status: list[Progress]
+    status: list[ChainProgress]
     best: BestDesign | None
-    results: list[Row]
-    contrasts: list[Row]
+    results: Sequence[TemplateRow]
+    contrasts: Sequence[TemplateRow]
     trust: Trust
     failures: Failures
-    chains: list[Row]
+    chains: Sequence[TemplateRow]
     paper: BesidePaper
-    protocol: list[Row]
-    costs: list[Row]
+    protocol: Sequence[TemplateRow]
+    costs: Sequence[TemplateRow]
     versions: list[tuple[str, str]]
 
 
@@ -147,7 +147,7 @@ def contents(results: Results, tables: TablesByName, sides: Compared) -> Content
         results=_results(tables["results"], sides),
         contrasts=_contrasts(tables["contrasts"]),
         trust=_trust(results, tables),
-        failures=failures(results, tables, groups),
+        failures=what_fails(results, tables, groups),
         chains=_chains(tables),
         paper=BesidePaper(first, paper_rows(tables["paper"], first)),
         protocol=_protocol(tables["protocol"], first),
@@ -173,14 +173,14 @@ def _elsewhere(results: Results, own: str) -> list[str]:
     return found
 
 
-def _status(results: Results, sides: Compared) -> list[Progress]:
+def _status(results: Results, sides: Compared) -> list[ChainProgress]:
     """Return how far each group is; empty when all have finished."""
     if results.finished:
         return []
     rows = []
     for group in sides.groups:
         done = [len(results.chains[name].cycles) for name in group]
-        rows.append(Progress(label(group), done, results.chains[group[0]].planned))
+        rows.append(ChainProgress(label(group), done, results.chains[group[0]].planned))
 
     return rows
 
@@ -218,7 +218,7 @@ def _trust(results: Results, tables: TablesByName) -> Trust:
     )
 
 
-def _results(table: pl.DataFrame, sides: Compared) -> list[Row]:
+def _results(table: pl.DataFrame, sides: Compared) -> Sequence[TemplateRow]:
     """Return the means of each group, in the order of the groups."""
     summed = {row["chain"]: row for row in table.to_dicts()}
     rows = []
@@ -230,11 +230,11 @@ def _results(table: pl.DataFrame, sides: Compared) -> list[Row]:
     return rows
 
 
-def _contrasts(table: pl.DataFrame) -> list[Row]:
+def _contrasts(table: pl.DataFrame) -> Sequence[TemplateRow]:
     return [{**row, "how": METHODS[row["method"]]} for row in table.to_dicts()]
 
 
-def _chains(tables: TablesByName) -> list[Row]:
+def _chains(tables: TablesByName) -> Sequence[TemplateRow]:
     """Return every chain with its cycles, in the order of the groups."""
     columns = (
         "cycle",
@@ -258,13 +258,13 @@ def _chains(tables: TablesByName) -> list[Row]:
     return rows
 
 
-def _protocol(table: pl.DataFrame, chain: str) -> list[Row]:
+def _protocol(table: pl.DataFrame, chain: str) -> Sequence[TemplateRow]:
     """Return the points of a chain, those that differ first."""
     rows = table.filter(chain=chain).to_dicts()
     return sorted(rows, key=lambda row: (row["differs"] is not True, row["item"]))
 
 
-def _costs(cost: pl.DataFrame, sides: Compared) -> list[Row]:
+def _costs(cost: pl.DataFrame, sides: Compared) -> Sequence[TemplateRow]:
     """Return the totals of each group, and of cycle 0, by stage."""
     groups = [("cycle 0", [SEED])]
     groups += [(label(group), group) for group in sides.groups]

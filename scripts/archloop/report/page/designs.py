@@ -1,14 +1,37 @@
-"""The admitted designs as the gallery lists them: ranked within their data set, with their neighbours."""
+"""The admitted designs as the gallery lists them: ranked in their data set, with neighbours."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import polars as pl
 
 from archloop.report.groups import label, repeat_groups
 from archloop.report.page.ancestry import ends
 from archloop.report.results import Results
-from archloop.report.tables.candidates import front
+from archloop.report.tables.candidates import Architecture, front
 from archloop.settings.chains import SEED
 
 LINE = {"id": pl.String, "family": pl.String, "steps": pl.Int32}
+
+
+@dataclass(frozen=True)
+class ListedDesign(Architecture):
+    """A row of the list; see `listed`. position: of its data set among all."""
+
+    nearest_accuracy: float | None
+    nearest_dataset: str | None
+    found: int | None
+    family: str | None
+    steps: int | None
+    group: str
+    position: int
+    front: bool
+
+
+def designs_of(rows: pl.DataFrame) -> Iterator[ListedDesign]:
+    """Yield the designs of the list. rows: of `listed`."""
+    for row in rows.iter_rows(named=True):
+        yield ListedDesign(**row)
 
 
 def listed(results: Results, architectures: pl.DataFrame) -> pl.DataFrame:

@@ -30,9 +30,10 @@ class Reason:
 
 @dataclass(frozen=True)
 class Failures:
-    """What fails where. checks: those that anything fails. shares: role -> check -> of 100 generated.
+    """What fails where.
 
-    largest: of all shares. reasons: role -> its most frequent ones.
+    checks: those that anything fails. shares: role -> check -> of 100 generated. largest: of all
+    shares. reasons: role -> its most frequent ones.
     """
 
     checks: list[str]
@@ -42,7 +43,7 @@ class Failures:
     finding: str
 
 
-def failures(results: Results, tables: TablesByName, groups: Groups) -> Failures:
+def what_fails(results: Results, tables: TablesByName, groups: Groups) -> Failures:
     """Return what fails in the last third of the cycles, and the most frequent reasons.
 
     groups: role -> runs.
@@ -76,7 +77,7 @@ def failures(results: Results, tables: TablesByName, groups: Groups) -> Failures
 
 
 def _shares(cycles: pl.DataFrame) -> dict[str, float] | None:
-    """Return check -> how many of 100 fail it, in the last third of the cycles; None of no cycle."""
+    """Return check -> how many of 100 fail it in the last third of the cycles; None of no cycle."""
     last_third = window(cycles["cycle"].unique().to_list(), 1 / 3)
     own = cycles.filter(pl.col("cycle").is_in(last_third))
     sums = own.sum().row(0, named=True)
@@ -104,6 +105,7 @@ def _reasons(results: Results, failures: pl.DataFrame, group: list[str]) -> list
     by = ["count", "outcome", "reason"]
     most_first = counted.sort(by, descending=[True, False, False])
     rows = most_first.head(REASONS_SHOWN).to_dicts()
+    # Programs are most of what the run holds: only those of the examples' cycles are read.
     texts = programs(results, {row["example_id"] for row in rows})
 
     count = total(own, "count")

@@ -1,4 +1,4 @@
-"""The gallery: cards, a list of all admitted designs, and what a person opens of one, packed in parts.
+"""The gallery: cards, a list of all designs, and what a person opens of one, packed in parts.
 
 A part is JSON, compressed and written in base64: it is inert text, whatever a program holds, and
 only what is looked at is unpacked. The parts stand in the page; where they are many, in scripts
@@ -9,18 +9,18 @@ import base64
 import gzip
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import polars as pl
 
 from archloop.files import write_text
 from archloop.layout import SEED, Cell
-from archloop.report.graph_drawing import KINDS, Block, strip
+from archloop.report.graph_drawing import KINDS, GraphBlock, strip
 from archloop.report.graphs import Graph
 from archloop.report.page.cards import Card, cards
-from archloop.report.page.designs import listed
+from archloop.report.page.designs import ListedDesign, designs_of, listed
 from archloop.report.results import Results
 from archloop.settings.chains import trains
 from archloop.texts import visible
@@ -50,7 +50,18 @@ COLUMNS = (
     "found",
 )
 
-Row = dict[str, Any]  # of the list of designs, or of the corpus
+
+@dataclass(frozen=True)
+class CorpusProgram:
+    """What the gallery needs of a program of the corpus, by its columns there."""
+
+    id: str
+    program: str
+    prompt: str | None
+    references: list[str] | None
+    origin: str | None
+    family: str | None
+    accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -69,8 +80,8 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class Training:
-    """What an adapter was trained on, the loss that it ended at, and whether it was kept unchanged."""
+class AdapterTraining:
+    """What an adapter was trained on, the loss that it ended at, whether it was kept unchanged."""
 
     pairs: int | None
     loss: float | None
@@ -79,12 +90,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a chain starts, and which of its cycles make an adapter; training: of what, by cycle."""
+    """Where a chain starts, which of its cycles make an adapter. training: on what, by cycle."""
 
     start: str
     start_cycle: int
     trains: list[int]
-    training: dict[int, Training | None]
+    training: dict[int, AdapterTraining | None]
 
 
 def gallery(results: Results, architectures: pl.DataFrame) -> Gallery:
@@ -134,7 +145,7 @@ def _batches(things: list[T], count: int) -> Iterator[list[T]]:
         yield things[start : start + count]
 
 
-def write_beside(beside: dict[str, str], folder: Path) -> list[Path]:
+def write_scripts(beside: dict[str, str], folder: Path) -> list[Path]:
     """Write the scripts beside the page and return them; those of an earlier report go."""
     for path in folder.glob("parts-*.js"):
         if path.name not in beside:
@@ -152,26 +163,24 @@ def _packed(results: Results, rows: pl.DataFrame) -> dict[str, str]:
     designs, then those other programs that are somebody's nearest neighbour or reference, the seed
     programs among them.
     """
-    designs = rows.to_dicts()
+    designs = list(designs_of(rows))
     corpus = results.corpus.unique("id", keep="first", maintain_order=True)
-    of_designs = corpus.filter(pl.col("id").is_in(rows["id"].implode()))
-    stored = {row["id"]: row for row in of_designs.to_dicts()}
+    is_design = pl.col("id").is_in(rows["id"].implode())
+    stored = {program.id: program for program in _programs(corpus.filter(is_design))}
 
-    shown = {row["nearest_id"] for row in designs}
-    for row in stored.values():
-        shown.update(row["references"] or [])
+    shown = {design.nearest_id for design in designs}
+    for program in stored.values():
+        shown.update(program.references or [])
     is_other = pl.col("id").is_in(shown - stored.keys())
-    others = corpus.filter(is_other).sort("id").to_dicts()
+    others = _programs(corpus.filter(is_other).sort("id"))
 
     programs = []
-    for row in designs:
-        name = row["id"]
-        graph = results.graphs.get(name, Graph())
-        programs.append(_design(row, stored[name], graph))
-    for row in others:
-        graph = results.graphs.get(row["id"], Graph())
-        program = visible(row["program"])
-        programs.append({"program": program, **_graph(graph)})
+    for design in designs:
+        graph = results.graphs.get(design.id, Graph())
+        programs.append(_design(design, stored[design.id], graph))
+    for other in others:
+        graph = results.graphs.get(other.id, Graph())
+        programs.append({"program": visible(other.program), **_graph(graph)})
 
     packed = {"index": pack(_index(results, rows, others))}
     for number, part in enumerate(_batches(programs, PART)):
@@ -179,10 +188,16 @@ def _packed(results: Results, rows: pl.DataFrame) -> dict[str, str]:
     return packed
 
 
-def _index(results: Results, rows: pl.DataFrame, others: list[Row]) -> dict[str, Any]:
+def _programs(corpus: pl.DataFrame) -> list[CorpusProgram]:
+    columns = [field.name for field in fields(CorpusProgram)]
+    rows = corpus.select(columns).iter_rows()
+    return [CorpusProgram(*row) for row in rows]
+
+
+def _index(results: Results, rows: pl.DataFrame, others: list[CorpusProgram]) -> dict[str, object]:
     """Return what the list shows. others: programs of the corpus that are no design."""
-    designs = rows.to_dicts()
-    blocks = [results.blocks(row["id"]) for row in designs]
+    names = rows["id"].to_list()
+    blocks = [results.blocks(name) for name in names]
     made_of = list(map(_words, blocks))
     words = sorted(set().union(*made_of))
     position = {word: index for index, word in enumerate(words)}
@@ -194,10 +209,9 @@ def _index(results: Results, rows: pl.DataFrame, others: list[Row]) -> dict[str,
         has.append(sorted(positions))
 
     lines = {}
-    for row in others:
-        name = row["id"]
-        picture = strip(results.blocks(name))
-        lines[name] = [row["family"], row["accuracy"], picture]
+    for other in others:
+        picture = strip(results.blocks(other.id))
+        lines[other.id] = [other.family, other.accuracy, picture]
 
     chains = {}
     for name in results.chains:
@@ -212,7 +226,7 @@ def _index(results: Results, rows: pl.DataFrame, others: list[Row]) -> dict[str,
         "words": words,
         "has": has,
         "others": lines,
-        "programs": [row["id"] for row in (*designs, *others)],
+        "programs": [*names, *lines],
         "kinds": KINDS,
         "part": PART,
         "parts_a_file": PARTS_A_FILE,
@@ -231,29 +245,29 @@ def pack(value: object) -> str:
     return base64.b64encode(compressed).decode()
 
 
-def _design(row: Row, stored: Row, graph: Graph) -> dict[str, Any]:
-    """Return what opens of a design. row: of the list. stored: of the corpus."""
+def _design(design: ListedDesign, stored: CorpusProgram, graph: Graph) -> dict[str, object]:
+    """Return what opens of a design. stored: of the corpus."""
     return {
-        "prompt_id": row["prompt_id"],
-        "adapter": row["adapter"],
-        "evaluation": row["evaluation"],
-        "multiply_adds": row["multiply_adds"],
+        "prompt_id": design.prompt_id,
+        "adapter": design.adapter,
+        "evaluation": design.evaluation,
+        "multiply_adds": design.multiply_adds,
         # It has more digits than JavaScript keeps of a number.
-        "seed": str(row["seed"]),
-        "program": visible(stored["program"] or ""),
-        "prompt": visible(stored["prompt"] or ""),
-        "references": stored["references"] or [],
-        "origin": stored["origin"],
-        "drawn_from": stored["family"],
+        "seed": str(design.seed),
+        "program": visible(stored.program or ""),
+        "prompt": visible(stored.prompt or ""),
+        "references": stored.references or [],
+        "origin": stored.origin,
+        "drawn_from": stored.family,
         **_graph(graph),
     }
 
 
-def _graph(graph: Graph) -> dict[str, Any]:
+def _graph(graph: Graph) -> dict[str, object]:
     return {"blocks": graph.blocks, "cut": graph.cut}
 
 
-def _words(picture: Sequence[Block]) -> set[str]:
+def _words(picture: Sequence[GraphBlock]) -> set[str]:
     """Return what a design is made of, as a person would search for it."""
     words: set[str] = set()
     for block in picture:
@@ -280,20 +294,20 @@ def _lineage(results: Results, name: str) -> Lineage:
     return Lineage(start, start_cycle, training_cycles, training)
 
 
-def _training(results: Results, cell: Cell) -> Training | None:
+def _training(results: Results, cell: Cell) -> AdapterTraining | None:
     record = results.training.get(cell)
     if record is None:
         return None
 
     losses = record.get("losses")
-    return Training(
+    return AdapterTraining(
         pairs=record.get("pairs"),
         loss=losses[-1] if losses else None,
         carried_on=record.get("carried_on"),
     )
 
 
-def _as_json(training: Training | None) -> dict[str, Any] | None:
+def _as_json(training: AdapterTraining | None) -> dict[str, object] | None:
     return asdict(training) if training else None
 
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from archloop.outcomes import NOT_VALID, OUTCOMES, VALID
 from archloop.report.results import Results
-from archloop.report.tables.rows import COUNT, FLAG, SHARE, TEXT, Schema, best_first, table_of
+from archloop.report.tables.rows import COUNT, TEXT, Schema, best_first, schema_of, table_of
 from archloop.settings.chains import SEED
 
 # What a valid candidate is: new, and then at the threshold of admission or below it, or a copy of a
@@ -19,45 +19,56 @@ FATES = (*KINDS, "fails")
 SOURCES = ("seed", "own")
 LONGEST_REASON = 100
 
-ARCHITECTURES: Schema = {
-    "chain": TEXT,
-    "rank": COUNT,
-    "id": TEXT,
-    "cycle": COUNT,
-    "dataset": TEXT,
-    "accuracy": SHARE,
-    "accuracy_sd": SHARE,
-    "balanced_accuracy": SHARE,
-    "test_accuracy": SHARE,
-    "parameters": COUNT,
-    "multiply_adds": COUNT,
-    "pareto": FLAG,
-    "nearest_id": TEXT,
-    "nearest_similarity": SHARE,
-    "nearest_exact": FLAG,
-    "nearest_source": TEXT,
-    "hint": TEXT,
-    "graph_digest": TEXT,
-    "prompt_id": TEXT,
-    "adapter": TEXT,
-    "seed": COUNT,
-    "evaluation": TEXT,
-}
-FAILURES: Schema = {
-    "chain": TEXT,
-    "outcome": TEXT,
-    "reason": TEXT,
-    "count": COUNT,
-    "first_cycle": COUNT,
-    "last_cycle": COUNT,
-    "example_id": TEXT,
-    "example_detail": TEXT,
-}
+
+@dataclass(frozen=True)
+class Architecture:
+    """An admitted design: a row of `architectures`, which says what the columns are."""
+
+    chain: str
+    rank: int
+    id: str
+    cycle: int
+    dataset: str
+    accuracy: float
+    accuracy_sd: float | None
+    balanced_accuracy: float | None
+    test_accuracy: float | None
+    parameters: int | None
+    multiply_adds: int | None
+    pareto: bool
+    nearest_id: str | None
+    nearest_similarity: float | None
+    nearest_exact: bool | None
+    nearest_source: str | None
+    hint: str | None
+    graph_digest: str | None
+    prompt_id: str | None
+    adapter: str | None
+    seed: int | None
+    evaluation: str | None
+
+
+@dataclass(frozen=True)
+class FailureReason:
+    """Why some candidates of a chain were not valid, with an example: a row of `failures`."""
+
+    chain: str
+    outcome: str
+    reason: str
+    count: int
+    first_cycle: int
+    last_cycle: int
+    example_id: str
+    example_detail: str | None
+
+
+ARCHITECTURES = schema_of(Architecture)
+FAILURES = schema_of(FailureReason)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What the candidates of a cycle are judged by: the threshold of admission, and a copy's rule."""
+    """What the candidates of a cycle are judged by: the threshold of admission, a copy's rule."""
 
     chain: str
     cycle: int
@@ -83,6 +94,11 @@ def judged(results: Results) -> pl.DataFrame:
         .join(_rules(results), on=["chain", "cycle"], how="left", maintain_order="left")
     )
 
+    return valid.with_columns(kind=_kind(results), source=_source())
+
+
+def _kind(results: Results) -> pl.Expr:
+    """Return the kind of each valid candidate."""
     # An estimate near the threshold may be wrong, so only exact similarities make a copy.
     exact = pl.col("nearest_exact").fill_null(False)
     similar = pl.col("nearest_similarity") >= pl.col("copy_at")
@@ -91,8 +107,7 @@ def judged(results: Results) -> pl.DataFrame:
     graph = same_graph_as.is_not_null() & pl.col("by_graph")
     repeated = pl.col("repeat_of")
 
-    nearest_source = pl.col("nearest_source")
-    nearest_is_seed = nearest_source == "seed"
+    nearest_is_seed = pl.col("nearest_source") == "seed"
     seeds = results.corpus.filter(chain=SEED)
     ids = seeds["id"].implode()
     of_seed = (
@@ -100,7 +115,7 @@ def judged(results: Results) -> pl.DataFrame:
         | (graph & same_graph_as.is_in(ids))
         | repeated.is_in(ids).fill_null(False)
     )
-    kind = (
+    return (
         pl.when(of_seed)
         .then(pl.lit("copy_seed"))
         .when(text | graph | repeated.is_not_null())
@@ -110,15 +125,17 @@ def judged(results: Results) -> pl.DataFrame:
         .otherwise(pl.lit("new_below"))
     )
 
-    source = (
+
+def _source() -> pl.Expr:
+    """Return the source of each candidate's nearest neighbour."""
+    nearest_source = pl.col("nearest_source")
+    return (
         pl.when(nearest_source.is_null())
         .then(None)
-        .when(nearest_is_seed)
+        .when(nearest_source == "seed")
         .then(pl.lit("seed"))
         .otherwise(pl.lit("own"))
     )
-
-    return valid.with_columns(kind=kind, source=source)
 
 
 def _rules(results: Results) -> pl.DataFrame:
@@ -179,7 +196,7 @@ def front(designs: pl.DataFrame) -> pl.Series:
     return designs["id"].is_in(marked)
 
 
-def failures(results: Results) -> pl.DataFrame:
+def failure_reasons(results: Results) -> pl.DataFrame:
     """Return why candidates were not valid, counted, each reason with an example.
 
     A reason is a detail without numbers and names.
@@ -190,6 +207,7 @@ def failures(results: Results) -> pl.DataFrame:
         pl.col("detail").fill_null(""),
         order=pl.col("outcome").replace_strict(order),
     )
+    # Numbers and names differ from program to program; without them equal faults are one reason.
     texts = [reason(detail) for detail in failed["detail"]]
     reasons = pl.Series("reason", texts, dtype=TEXT)
     counted = (

@@ -27,7 +27,7 @@ COUNTED = {
 
 @dataclass(frozen=True)
 class Compared:
-    """The loop, its controls (role -> runs), all groups in the order of the page, and the verdict."""
+    """The loop, its controls (role -> runs), all groups in the order of the page, the verdict."""
 
     loop: list[str]
     controls: Groups

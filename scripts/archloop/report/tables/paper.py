@@ -1,8 +1,8 @@
-"""The paper's published figures and protocol beside those of a chain; which is better is never said."""
+"""The paper's figures and protocol beside those of a chain; which is better is never said."""
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from archloop.report.results import Results
 from archloop.report.tables.rows import table_of
 from archloop.settings.chains import SECTIONS, effective
 
-Row = dict[str, Any]  # of the table `cycles`
+CycleRow = Mapping[str, Any]  # of the table `cycles`: numbers, by column
 
 
 class Figure(NamedTuple):
@@ -89,7 +89,7 @@ def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
     return table_of(Published, rows)
 
 
-def _of_cycle(measure: str, row: Row | None) -> Figure:
+def _of_cycle(measure: str, row: CycleRow | None) -> Figure:
     if row is None:
         return Figure()
     if measure == "admitted":
@@ -103,7 +103,7 @@ def _of_cycle(measure: str, row: Row | None) -> Figure:
     return _percent(*[row[column] for column in columns])
 
 
-def _over_all(measure: str, rows: list[Row]) -> Figure:
+def _over_all(measure: str, rows: list[CycleRow]) -> Figure:
     """Return a value over all cycles.
 
     The interval of the valid rate is over cycles, as the paper's is; that of the mean over all
@@ -122,7 +122,7 @@ def _over_all(measure: str, rows: list[Row]) -> Figure:
     return _pooled_mean([row for row in rows if row["accuracy_n"]])
 
 
-def _known(rows: list[Row], column: str) -> list[float]:
+def _known(rows: list[CycleRow], column: str) -> list[float]:
     values = [row[column] for row in rows]
     return [value for value in values if value is not None]
 
@@ -146,7 +146,7 @@ def _within_half(mean: float, half: float) -> Figure:
     return _percent(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
-def _pooled_mean(rows: list[Row]) -> Figure:
+def _pooled_mean(rows: list[CycleRow]) -> Figure:
     """Return the mean accuracy over all valid candidates with its t interval, from the cycles'."""
     total, mean = 0, 0.0
     for row in rows:
@@ -267,7 +267,7 @@ def paper_rows(paper: pl.DataFrame, chain: str) -> list[PublishedCycle]:
     return list(cycles.values())
 
 
-def _figure(row: Row, side: str) -> Figure:
+def _figure(row: Mapping[str, Any], side: str) -> Figure:
     """Return a figure of a row of `paper`. side: `paper` or `here`."""
     return Figure(row[side], row[f"{side}_low"], row[f"{side}_high"])
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from archloop.report.results import Results
 from archloop.report.tables.candidates import FATES, KINDS, SOURCES
 from archloop.report.tables.rows import COUNT, FLAG, SHARE, TEXT, Schema, table_of
 
+T = TypeVar("T")
 # Admitted designs of a cycle whose diversity is measured; of more, evenly spaced ones.
 MOST_COMPARED = 300
 RATE: Schema = {
@@ -86,7 +87,7 @@ def cycles(results: Results) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
-def _prefixed(name: str, values: Mapping[str, Any], parts: Iterable[str]) -> dict[str, Any]:
+def _prefixed(name: str, values: Mapping[str, T], parts: Iterable[str]) -> dict[str, T]:
     return {f"{name}_{part}": values[part] for part in parts}
 
 
@@ -265,7 +266,7 @@ class Cost:
 
 
 def cost(results: Results) -> pl.DataFrame:
-    """Return what each stage of each cycle took: seconds, of which on a GPU, tokens, evaluations."""
+    """Return what each stage of a cycle took: seconds, of which on a GPU, tokens, evaluations."""
     by_stage = attrgetter("chain", "cycle", "stage")
     groups: dict[tuple[str, int, str], list[JobRecord]] = {}
     for job in results.jobs:

@@ -1,9 +1,8 @@
-"""Chains as results: what each measured over its repeats, what that took, how it differs from the loop."""
+"""Chains as results: what each measured over its repeats, what that took, how it differs."""
 
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 import polars as pl
 
@@ -26,7 +25,7 @@ from archloop.settings.chains import SEED, ancestors, uses_seed_adapter
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run took, or the mean of some runs; see `table`."""
+    """What a run took, or the mean of some runs; see `mean_table`."""
 
     gpu_seconds: float | None
     cpu_seconds: float | None
@@ -38,7 +37,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run measured, or the mean of some runs; see `table`. None where nothing was."""
+    """What a run measured, or the mean of some runs; see `mean_table`. None where nothing was."""
 
     new_good: float | None
     valid: float | None
@@ -67,7 +66,7 @@ class Group:
 MEANS = tuple(field.name for field in fields(Measured))
 
 
-def table(
+def mean_table(
     results: Results, sides: Compared, fates: pl.DataFrame, cells: pl.DataFrame
 ) -> pl.DataFrame:
     """Return one row a group of repeats, over the cycles that it and its reference finished.
@@ -114,7 +113,7 @@ def table(
 
 
 def _schema() -> Schema:
-    """Return the columns of `table`, in their order."""
+    """Return the columns of `mean_table`, in their order."""
     columns: Schema = {**schema_of(Group), **schema_of(Budget)}
     for name in MEANS:
         columns |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), SHARE)
@@ -146,7 +145,7 @@ def _group(
     )
 
 
-def _mean_columns(name: str, values: Iterable[float | None]) -> dict[str, Any]:
+def _mean_columns(name: str, values: Iterable[float | None]) -> dict[str, float | None]:
     """Return the columns of one measure: mean over runs, its interval, and how many runs."""
     known = [value for value in values if value is not None]
     low = high = None
@@ -268,6 +267,7 @@ def _before_gpu_seconds(results: Results, chain: str) -> float | None:
     if not results.settings:
         return None
 
+    # Chains that share a beginning share its cost, so it is shown apart from their own.
     before = dict(ancestors(results.settings, chain))
     seed_adapter = uses_seed_adapter(results.settings, [chain, *before])
 
