@@ -72,7 +72,7 @@ def syntax_tree(program: str) -> ast.Module:
 
 
 def check_names(program: str) -> None:
-    """Raise ValueError for a dotted name of so many parts that Python's parser runs out of memory."""
+    """Raise ValueError for a dotted name with so many parts that the parser runs out of memory."""
     lines = line_feeds(program).replace("\\\n", " ")
     if any(part.count(".") > MOST_PARTS for part in NO_DOTTED_NAME.split(lines)):
         raise ValueError(f"a name of more than {MOST_PARTS} parts")

@@ -23,28 +23,30 @@ from archloop.sandbox.prctl import prctl
 
 # Names with their numbers on x86_64 and aarch64 (-: it has no such call).
 _CALLS = """
-read 0 63 | write 1 64 | close 3 57 | fstat 5 80 | lseek 8 62 | mmap 9 222 | mprotect 10 226 | munmap 11 215
-brk 12 214 | rt_sigaction 13 134 | rt_sigprocmask 14 135 | rt_sigreturn 15 139 | pread64 17 67 | pwrite64 18 68
-readv 19 65 | writev 20 66 | sched_yield 24 124 | mremap 25 216 | msync 26 227 | mincore 27 232 | madvise 28 233
-dup 32 23 | nanosleep 35 101 | getitimer 36 102 | setitimer 38 103 | getpid 39 172 | exit 60 93 | wait4 61 260
-uname 63 160 | flock 73 32 | fsync 74 82 | fdatasync 75 83 | ftruncate 77 46 | getcwd 79 17 | chdir 80 49
-fchdir 81 50 | umask 95 166 | gettimeofday 96 169 | getrlimit 97 163 | getrusage 98 165 | sysinfo 99 179
-times 100 153 | getuid 102 174 | getgid 104 176 | geteuid 107 175 | getegid 108 177 | getppid 110 173
-getgroups 115 158 | getresuid 118 148 | getresgid 120 150 | getpgid 121 155 | getsid 124 156 | capget 125 90
-rt_sigpending 127 136 | rt_sigtimedwait 128 137 | rt_sigsuspend 130 133 | sigaltstack 131 132 | statfs 137 43
-fstatfs 138 44 | getpriority 140 141 | sched_getparam 143 121 | sched_getscheduler 145 120
-sched_get_priority_max 146 125 | sched_get_priority_min 147 126 | gettid 186 178 | futex 202 98
-sched_getaffinity 204 123 | getdents64 217 61 | set_tid_address 218 96 | restart_syscall 219 128
-fadvise64 221 223 | clock_gettime 228 113 | clock_getres 229 114 | clock_nanosleep 230 115 | exit_group 231 94
+read 0 63 | write 1 64 | close 3 57 | fstat 5 80 | lseek 8 62 | mmap 9 222 | mprotect 10 226
+munmap 11 215 | brk 12 214 | rt_sigaction 13 134 | rt_sigprocmask 14 135 | rt_sigreturn 15 139
+pread64 17 67 | pwrite64 18 68 | readv 19 65 | writev 20 66 | sched_yield 24 124 | mremap 25 216
+msync 26 227 | mincore 27 232 | madvise 28 233 | dup 32 23 | nanosleep 35 101 | getitimer 36 102
+setitimer 38 103 | getpid 39 172 | exit 60 93 | wait4 61 260 | uname 63 160 | flock 73 32
+fsync 74 82 | fdatasync 75 83 | ftruncate 77 46 | getcwd 79 17 | chdir 80 49 | fchdir 81 50
+umask 95 166 | gettimeofday 96 169 | getrlimit 97 163 | getrusage 98 165 | sysinfo 99 179
+times 100 153 | getuid 102 174 | getgid 104 176 | geteuid 107 175 | getegid 108 177
+getppid 110 173 | getgroups 115 158 | getresuid 118 148 | getresgid 120 150 | getpgid 121 155
+getsid 124 156 | capget 125 90 | rt_sigpending 127 136 | rt_sigtimedwait 128 137
+rt_sigsuspend 130 133 | sigaltstack 131 132 | statfs 137 43 | fstatfs 138 44 | getpriority 140 141
+sched_getparam 143 121 | sched_getscheduler 145 120 | sched_get_priority_max 146 125
+sched_get_priority_min 147 126 | gettid 186 178 | futex 202 98 | sched_getaffinity 204 123
+getdents64 217 61 | set_tid_address 218 96 | restart_syscall 219 128 | fadvise64 221 223
+clock_gettime 228 113 | clock_getres 229 114 | clock_nanosleep 230 115 | exit_group 231 94
 epoll_ctl 233 21 | mbind 237 235 | set_mempolicy 238 237 | get_mempolicy 239 236 | mkdirat 258 34
-newfstatat 262 79 | readlinkat 267 78 | faccessat 269 48 | pselect6 270 72
-ppoll 271 73 | set_robust_list 273 99 | get_robust_list 274 100 | epoll_pwait 281 22 | fallocate 285 47
-eventfd2 290 19 | epoll_create1 291 20 | dup3 292 24 | pipe2 293 59 | preadv 295 69 | pwritev 296 70 | getcpu 309 168
-getrandom 318 278 | membarrier 324 283 | copy_file_range 326 285 | statx 332 291 | rseq 334 293
-faccessat2 439 439 | epoll_pwait2 441 441 | futex_waitv 449 449
-stat 4 - | lstat 6 - | poll 7 - | access 21 - | pipe 22 - | select 23 - | dup2 33 - | pause 34 - | alarm 37 -
-getpgrp 111 - | mkdir 83 - | creat 85 - | readlink 89 - | arch_prctl 158 -
-time 201 - | epoll_create 213 - | epoll_wait 232 - | eventfd 284 -
+newfstatat 262 79 | readlinkat 267 78 | faccessat 269 48 | pselect6 270 72 | ppoll 271 73
+set_robust_list 273 99 | get_robust_list 274 100 | epoll_pwait 281 22 | fallocate 285 47
+eventfd2 290 19 | epoll_create1 291 20 | dup3 292 24 | pipe2 293 59 | preadv 295 69 | pwritev 296 70
+getcpu 309 168 | getrandom 318 278 | membarrier 324 283 | copy_file_range 326 285 | statx 332 291
+rseq 334 293 | faccessat2 439 439 | epoll_pwait2 441 441 | futex_waitv 449 449 | stat 4 -
+lstat 6 - | poll 7 - | access 21 - | pipe 22 - | select 23 - | dup2 33 - | pause 34 - | alarm 37 -
+getpgrp 111 - | mkdir 83 - | creat 85 - | readlink 89 - | arch_prctl 158 - | time 201 -
+epoll_create 213 - | epoll_wait 232 - | eventfd 284 -
 """
 # What takes a name away from a file that may still be open or mapped, and so out of sight of
 # whoever measures a folder; allowed only where the scratch folder has a size of its own.
@@ -56,8 +58,8 @@ _GPU_CALLS = "mlock 149 228 | munlock 150 229 | sched_setaffinity 203 122"
 # What its start needs, and what closes the sandbox behind it: a listening Unix socket on which
 # nobody accepts or receives, memory with a name, and the calls that take all of this back.
 _START_CALLS = """
-bind 49 200 | listen 50 201 | memfd_create 319 279
-seccomp 317 277 | landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446
+bind 49 200 | listen 50 201 | memfd_create 319 279 | seccomp 317 277
+landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446
 """
 # ioctl of NVIDIA's driver that computing needs: those that gVisor's nvproxy publishes for it, and a
 # few beside them that only ask or map. With this list driver 580.159.04 trained candidates at every
@@ -260,7 +262,7 @@ def _allowed_numbers(machine: str, gpu: bool, removing: bool, starting: bool) ->
 
 
 def _of_driver(others: tuple[int, ...], log_unlisted: bool) -> list[_Step]:
-    """Return the steps that allow an ioctl of a GPU's driver that is on its list, and these others."""
+    """Return the steps that allow the ioctls of a GPU's driver that are listed, and these others."""
     steps = [_load_argument(_IOCTL.argument)]
     for command in _TERMINAL_INPUT:
         steps += _if_equal(command, [_DENY])
@@ -316,7 +318,7 @@ def _harmless_opening(argument: int) -> list[_Step]:
 
 
 def _one_of(argument: int, values: tuple[int, ...]) -> list[_Step]:
-    """Return the steps that allow the call when the low word of an argument is one of the values."""
+    """Return the steps that allow a call when the low word of an argument is one of the values."""
     steps = [_load_argument(argument)]
     for value in values:
         steps += _if_equal(value, [_ALLOW])
