@@ -262,7 +262,7 @@ def _allowed_numbers(machine: str, gpu: bool, removing: bool, starting: bool) ->
 
 
 def _of_driver(others: tuple[int, ...], log_unlisted: bool) -> list[_Step]:
-    """Return the steps that allow the ioctls of a GPU's driver that are listed, and these others."""
+    """Return the steps that allow the listed ioctls of a GPU's driver, and these others."""
     steps = [_load_argument(_IOCTL.argument)]
     for command in _TERMINAL_INPUT:
         steps += _if_equal(command, [_DENY])
