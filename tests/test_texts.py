@@ -17,6 +17,7 @@ def test_every_end_of_a_line_is_a_line_feed():
         ("if x:\n  \ty = 1\n", "if x:\n    y = 1\n"),  # to the next stop
         ("x = 1\t# two\n", "x = 1\t# two\n"),  # no margin
         ("if x:\n\t(\n", "if x:\n\t(\n"),  # does not parse
+        ("\ufeffif x:\r\n\ty = 1\n", "if x:\n    y = 1\n"),  # as some editors write files
         ("if x:\n    if y:\n\ta = 1\n", "if x:\n    if y:\n\ta = 1\n"),  # four spaces would be another depth
     ],
 )

@@ -17,7 +17,8 @@ def line_feeds(text: str) -> str:
 
 
 def one_layout(program: str) -> str:
-    """Return a program with line feeds as its line ends and spaces as its margins.
+    """Return a program with line feeds as its line ends, spaces as its margins and no mark of its
+    encoding before it, which Python reads over in a file, but not in a text.
 
     Margins change where the program parses and means the same without tabs; text inside strings
     stays as it is.
@@ -25,7 +26,7 @@ def one_layout(program: str) -> str:
     >>> one_layout("if x:\\r\\n\\ty = 1\\r")
     'if x:\\n    y = 1\\n'
     """
-    program = line_feeds(program)
+    program = line_feeds(program).removeprefix("\ufeff")
     lines = program.split("\n")
     # Most programs have no tabs, and need not be parsed.
     if not any("\t" in margin_of(line) for line in lines):
