@@ -130,3 +130,8 @@ def test_a_job_keeps_the_gpus_that_it_was_given(monkeypatch, digits, settings):
     with Judge(digits, "cpu", "landlock") as opened:
         log = opened.judge(looks, settings, 1, static=False)["log"]
     assert re.search("'CUDA_VISIBLE_DEVICES': 'MIG-1c2d'", log), log
+
+
+def test_where_there_is_no_such_gpu_no_wall_is_tried():
+    with pytest.raises(InputError, match=r"execution\.device: cuda:99, but"):
+        next(trial.trials_by_part("cuda:99", trial.trial_protocol(), isolation.LEVELS, as_gpu=False))

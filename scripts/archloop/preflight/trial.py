@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from archloop.data.dataset_file import HEADER_KEY, SPLITS, DatasetMetadata
 from archloop.errors import InputError, one_line
 from archloop.evaluation import judge
+from archloop.evaluation.devices import judging_device
 from archloop.families.programs import family_programs
 from archloop.preflight.node_report import TrialRequest, TrialResult
 from archloop.sandbox import isolation as sandbox
@@ -153,8 +154,10 @@ def trials_by_part(
 ) -> Iterator[tuple[str, str, TrialResult]]:
     """Yield (level, what is left out, the trial) for each level of isolation.
 
-    A level that fails is tried again with each part of the sandbox left out.
+    A level that fails is tried again with each part of the sandbox left out. Raises InputError for
+    a device that is not there: no part of the sandbox would be in its way.
     """
+    judging_device(device)
     for level in levels:
         reason = sandbox.obstacle(level, gpu=True)
         if reason:
