@@ -255,7 +255,9 @@ def is_script(node: ast.stmt) -> bool:
     if not isinstance(node.test, ast.Compare) or len(node.test.ops) != 1:
         return False
 
-    left, operator, right = node.test.left, node.test.ops[0], node.test.comparators[0]
-    if not isinstance(left, ast.Name) or left.id != "__name__":
+    if not isinstance(node.test.ops[0], ast.Eq):
         return False
-    return isinstance(operator, ast.Eq) and text_of(right) == "__main__"
+    left, right = node.test.left, node.test.comparators[0]
+    if isinstance(right, ast.Name):  # the other way round means the same
+        left, right = right, left
+    return isinstance(left, ast.Name) and left.id == "__name__" and text_of(right) == "__main__"

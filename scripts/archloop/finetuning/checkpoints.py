@@ -74,7 +74,7 @@ class Checkpoint:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         done = Done(**state["done"])
-        logger.info("finetune: resuming after step %d", done.steps)
+        logger.info("resuming after step %d", done.steps)
         return done
 
     def _read(self) -> CheckpointState | None:
