@@ -79,7 +79,7 @@ KINDS = {
     "string annotations": net(imports=FUTURE, more=CONFIG, init="self.more = nn.Linear(WIDTH, 1)"),
     "a parameter named input": net(x="input"),
     "locals named id, os, gc": net(forward="id, os, gc = x, 1, 2; x = id * os + gc"),
-    "a main block the other way round": net(more="\nif '__main__' == __name__:\n    import sys\n    exec(sys.argv[1])\n"),
+    "a main block the other way round": net(more="\nif '__main__' == __name__:\n    import sys\n    exec(sys)\n"),
     "a main block": net(more="\nif __name__ == '__main__':\n    import os, sys\n    os.system(sys.argv[1])\n"),
     "unused imports": net(imports="import os, sys\nfrom torch.utils.data import DataLoader\nimport subprocess\n"),
     "unused transforms": net(imports="from torchvision import transforms, datasets\n"),
