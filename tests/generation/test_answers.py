@@ -138,3 +138,8 @@ def test_an_answer_may_begin_with_ever_more_of_its_program():
         "class": f"{begin}\n\n\n{known}\n\n\n{network}",
     }
     assert whole == OPENINGS
+
+
+def test_where_nothing_looks_like_a_program_the_first_block_is_taken_and_without_one_nothing():
+    assert extract_program("First:\n```bash\nls\n```\nThen:\n```json\n{}\n```") == "ls\n"
+    assert extract_program("There is nothing to say.") is None

@@ -5,6 +5,7 @@ The binding, the judge, its supervisor and the candidates are real; what is meas
 
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,6 +90,33 @@ def test_without_nvidias_driver_nothing_is_measured():
         pytest.skip("NVIDIA's driver is here")
     with pytest.raises(gpu_memory.Unmeasured, match="NVML: NVML Shared Library Not Found"):
         gpu_memory.meter("any")
+
+
+def test_without_the_package_that_reads_nvml_nothing_is_measured(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    with pytest.raises(gpu_memory.Unmeasured, match=r"^the package nvidia-ml-py is not installed$"):
+        gpu_memory.meter("any")
+
+
+@pytest.mark.parametrize("kind", ["GPU", "MIG"])
+def test_a_card_and_a_part_of_one_are_asked_for_by_the_name_that_nvml_has_for_them(monkeypatch, kind):
+    class NVMLError(Exception):
+        pass
+
+    def handle(name: str) -> str:
+        if name != f"{kind}-f00":
+            raise NVMLError("not found")
+        return name
+
+    def processes(card: str) -> list[SimpleNamespace]:
+        sizes = {f"{kind}-f00": [(7, 3 * 2**20), (8, 2**30), (7, 2**20)]}
+        return [SimpleNamespace(pid=process, usedGpuMemory=used) for process, used in sizes[card]]
+
+    nvml = {"nvmlDeviceGetHandleByUUID": handle, "nvmlDeviceGetComputeRunningProcesses": processes}
+    stand_in = SimpleNamespace(NVMLError=NVMLError, nvmlInit=lambda: None, **nvml)
+    monkeypatch.setitem(sys.modules, "pynvml", stand_in)
+    held = gpu_memory.meter("f00")
+    assert (held(7), held(8), held(9)) == (4, 1024, None)
 
 
 def test_each_candidate_of_a_card_has_a_share_and_one_alone_has_all(monkeypatch):

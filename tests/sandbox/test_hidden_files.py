@@ -24,6 +24,13 @@ def test_the_sources_of_data_sets_are_found_wherever_python_has_its_packages(tmp
     assert hidden_folders([f"{tmp_path}/venv/bin"]) == []
 
 
+def test_a_link_where_a_source_would_be_is_no_folder(tmp_path):
+    (packages,) = folders(tmp_path, "packages")
+    folders(tmp_path, "elsewhere", "packages/sklearn")
+    (tmp_path / "packages" / "sklearn" / "datasets").symlink_to(tmp_path / "elsewhere")
+    assert hidden_folders([packages]) == []
+
+
 def test_all_else_of_a_folder_stays_readable_and_no_link_leads_to_what_is_hidden(tmp_path):
     names = [f"lib/packages/{name}" for name in ("sklearn/datasets", "torch", "sklearn/other")]
     hidden, torch, other = folders(tmp_path, *names)

@@ -318,6 +318,17 @@ def test_a_score_that_says_something_else_than_the_store_is_named(results, judge
     )
 
 
+def test_of_a_score_that_is_another_in_all_one_thing_is_said(results, judged):
+    shard, key, record = judged
+    for path in (results / "evaluations").iterdir():
+        path.unlink()
+    ScoreStore(results / "evaluations").put(key, record | {"seed": 2})
+    keep(shard, {"accuracy": 0.6})
+    assert found(results, *ODD) == (
+        [f"wrong: {PLACE}/evaluated/0.json: the score of main-01-0000 is not that under its key, {key}"]
+    )
+
+
 @pytest.mark.parametrize("change", [{"seed": 2}, {"protocol": {"epochs": 2}}, {"device": "a GPU"}, {"versions": {}}])
 def test_a_score_under_a_key_that_is_not_that_of_its_program_and_protocol_is_named(results, judged, change):
     _, key, record = judged
