@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import time
 from dataclasses import replace
 
@@ -226,6 +227,15 @@ def test_what_a_supervisor_fails_at_is_reported(monkeypatch):
 
     monkeypatch.setattr(isolation, "die_with_parent", fail)
     assert supervised(stands) == SupervisorReport(error="ValueError: no word of the kernel")
+
+
+def test_a_candidate_that_the_kernel_ends_without_a_limit_of_its_time_is_no_timeout():
+    def candidate(announced: int, wait: int) -> None:
+        stands(announced, wait)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    report = supervised(candidate)
+    assert (report.error, report.ended, report.status) == (None, None, -9)
 
 
 def test_a_candidate_that_cannot_be_watched_any_longer_is_ended():
