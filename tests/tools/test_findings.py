@@ -16,7 +16,7 @@ from archloop.outcomes import count_outcomes
 from archloop.random_seeds import derive
 from archloop.settings.complete import complete
 from archloop.tools.results_folder import ResultsFolder
-from archloop.tools.verify import not_as_recorded, summary, verify
+from archloop.tools.verify import leave_note, not_as_recorded, summary, verify
 from archloop.workflow.code_digest import code_digest
 from archloop.workflow.provenance import KEYS
 
@@ -257,6 +257,12 @@ def test_what_was_looked_at_and_found_is_one_line():
     counts = Counter(files=7, jobs=3, candidates=16, missing=2, wrong=1)
     looked_at = "7 files, 3 jobs, 16 candidates, 0 scores"
     assert summary(counts) == f"{looked_at}: 2 missing, 0 altered, 0 stale, 0 broken, 1 wrong"
+
+
+def test_what_was_found_is_left_for_the_next_report(tmp_path):
+    leave_note(tmp_path, ["wrong: a", "missing: b"], Counter(files=7, jobs=3, candidates=16, missing=1, wrong=1))
+    said = "7 files, 3 jobs, 16 candidates, 0 scores: 1 missing, 0 altered, 0 stale, 0 broken, 1 wrong"
+    assert read_json(tmp_path / "verified.json") == {"said": said, "findings": 2, "candidates": 16}
 
 
 def test_without_settings_the_numbers_are_checked_all_the_same(results):
