@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 
+import markupsafe
 import numpy as np
 import polars as pl
 import pytest
@@ -341,6 +342,14 @@ def test_a_picture_says_that_its_last_number_is_a_mean_of_a_third(made):
 def test_repeats_stand_together_the_loop_first(made):
     assert [row["chain"] for row in table(made, "chains")] == ["main", "again", "hot", "svhn"]
     assert [row["group"] for row in table(made, "chains")][:2] == ["main (2 runs)"] * 2
+
+
+def test_every_figure_stands_on_the_page_with_its_caption(made, root):
+    page = (made / "index.html").read_text()
+    for name in FIGURES:
+        assert f'href="figures/{name}.svg"' in page
+        caption = (root / "report" / "captions" / f"{name}.rst").read_text().strip()
+        assert caption and str(markupsafe.escape(caption)) in page
 
 
 def test_every_picture_is_one_image_with_one_sentence_and_every_table_has_a_caption(made):
