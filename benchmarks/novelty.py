@@ -4,8 +4,8 @@
 
 Programs are synthetic but program-like (benchmarks/synthetic.py). Everything runs on one core. The
 corpus is written as shards of 100,000 programs; the gate is a process of its own that reads them
-with their signatures, checks their digests and judges 200 candidates: 60 exact twins, near-copies
-and new programs each, and 20 twins of other candidates. Results: docs/novelty.md.
+with their signatures, checks their digests and judges 200 candidates: 60 exact duplicates,
+near-copies and new programs each, and 20 duplicates of other candidates. Results: docs/novelty.md.
 """
 
 import json

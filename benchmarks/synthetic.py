@@ -40,10 +40,10 @@ ACTIVATIONS = ("ReLU", "GELU", "SiLU", "ELU", "LeakyReLU", "Hardswish", "Mish", 
 
 def documents(count: int, seed: int) -> Iterator[str]:
     """Yield programs of 6 to 16 layers: 200 to 500 tokens."""
-    dice = random.Random(seed)
-    pick = dice.choice
+    rng = random.Random(seed)
+    pick = rng.choice
     for _ in range(count):
-        names = [f"self.layer{i}" for i in range(dice.randrange(6, 17))]
+        names = [f"self.layer{i}" for i in range(rng.randrange(6, 17))]
         lines = []
         for name in names:
             layer = pick(LAYERS).format(
@@ -62,10 +62,10 @@ def documents(count: int, seed: int) -> Iterator[str]:
 
 def near_copy(program: str, edits: int, seed: int) -> str:
     """Return the program with numbers and activations of some layer lines replaced."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     lines = program.split("\n")
-    places = [i for i, line in enumerate(lines) if " = nn." in line]
-    for place in dice.sample(places, min(edits, len(places))):
-        name = lines[place].split(" = ")[0]
-        lines[place] = f"{name} = nn.Dropout({dice.random():.4f})"
+    rows = [i for i, line in enumerate(lines) if " = nn." in line]
+    for row in rng.sample(rows, min(edits, len(rows))):
+        name = lines[row].split(" = ")[0]
+        lines[row] = f"{name} = nn.Dropout({rng.random():.4f})"
     return "\n".join(lines)
