@@ -43,7 +43,7 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
         trials.append({"level": level, "left_out": left_out, **trial.as_record()})
         if left_out == WHOLE and trial.trouble is None:
             works.append(level)
-        logger.info("%-10s  without %-32s  %s", level, left_out, in_words(trial, left_out))
+        logger.info("%-10s  left out: %-32s  %s", level, left_out, in_words(trial, left_out))
 
     if output is not None:
         write_json(output, {"trials": trials})

@@ -14,8 +14,8 @@ from pathlib import Path
 SERVER = """
 import sys; sys.path.insert(0, {tests!r})
 import stand_in
-from archloop.evaluation import fork_server, warm_up as rehearsal
-rehearsal.take_a_step = lambda device: stand_in.drive({device!r}, {fault!r})
+from archloop.evaluation import fork_server, warm_up
+warm_up.take_a_step = lambda device: stand_in.drive({device!r}, {fault!r})
 fork_server.main()
 """
 kept = []

@@ -107,17 +107,17 @@ def test_nobody_receives_over_the_drivers_socket_where_landlock_scopes_none(digi
     assert record["outcome"] == "trained" and "BREACH" not in record["log"], record
 
 
-def test_a_trial_says_which_wall_keeps_a_driver_out(monkeypatch):
+def test_a_trial_says_which_part_of_the_sandbox_keeps_a_driver_out(monkeypatch):
     given = {name: rule.get("default") for name, rule in schema.section("evaluation").items()}
     protocol = Evaluation(**given | {"parameter_budget": 10**6})
     own = stand_in.server("", "late name").replace("\nfork_server.main()", "; fork_server.main()")
     monkeypatch.setattr("archloop.evaluation.judge.SERVER", own)
     monkeypatch.setattr(
-        trial, "LEFT_OUT", {name: trial.LEFT_OUT[name] for name in ("no wall", "the limits", "Landlock")}
+        trial, "LEFT_OUT", {name: trial.LEFT_OUT[name] for name in (trial.WHOLE, "the limits", "Landlock")}
     )
     found = list(trial.trials_by_part("cpu", protocol, ("landlock",), as_gpu=True))
     assert [(left_out, each.trouble is not None) for _, left_out, each in found] == [
-        ("no wall", True),
+        ("nothing", True),
         ("the limits", True),
         ("Landlock", False),
     ]

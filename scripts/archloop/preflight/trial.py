@@ -28,7 +28,7 @@ from archloop.settings import schema
 from archloop.settings.sections import Evaluation
 
 IMAGES, SIZE, CLASSES = 64, 32, 10
-WHOLE = "no wall"
+WHOLE = "nothing"
 DRIVER_CALLS = "the list of the driver's ioctls"
 # What is changed in the judge's server to leave one part of the sandbox out, for this trusted
 # program alone.
