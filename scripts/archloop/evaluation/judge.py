@@ -121,7 +121,7 @@ class Judge:
         try:
             self.server = self._start()
         except BaseException:
-            # Python does not, where __enter__ has not returned.
+            # Python calls it only where __enter__ has returned.
             self.__exit__()
             raise
 

@@ -133,7 +133,7 @@ def without_numbers(model: torch.nn.Module) -> torch.nn.Module:
     if all(weight.is_meta for weight in parameters_of(model)):
         return model
 
-    # This makes a parameter of each place that a shared one stands in.
+    # This gives each place a parameter of its own, also where several share one.
     model.to("meta")
     first: dict[int, torch.nn.Parameter | None] = {}
     for module, name, identity in before:

@@ -68,8 +68,8 @@ class ParsedProgram:
     def paths(self, node: ast.expr, scope: Scope, depth: int = 0) -> Paths:
         """Return the dotted paths into libraries that an expression may stand for.
 
-        None for all else. `x.a.b` is walked from the outside in to what is known or has no base,
-        and then back, without recursion.
+        There is none for all else. `x.a.b` is walked from the outside in to what is known or has no
+        base, and then back, without recursion.
         """
         # Expressions, each taken of the next, with the attribute's name.
         chain: list[tuple[ast.expr, str | None]] = []

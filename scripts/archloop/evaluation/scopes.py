@@ -74,7 +74,7 @@ def scoped(tree: ast.Module) -> list[Scoped]:
 def binder(name: str, scope: Scope) -> list[tuple[Scope, list[Binding]]]:
     """Return the scopes in which a name that is read may be bound, the innermost first.
 
-    None for a builtin.
+    The list is empty for a builtin.
     """
     place: Scope | None = scope
     if scope.elsewhere.get(name) == "global":

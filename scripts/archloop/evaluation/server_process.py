@@ -85,7 +85,7 @@ def start_server(code: str, data: Path, temporary: Path, around: list[str]) -> S
     theirs.close()  # open here, it would hide that the server has ended
 
     ours.settimeout(START_S)
-    # Nothing comes of a server that has ended.
+    # From a server that has ended nothing comes: the word is empty.
     word, _, instructions = ours.recv(1 << 12).decode().partition(" ")
     server = Server(process, ours, messages, instructions)
     if word != "ready":

@@ -187,7 +187,7 @@ def _edited(program: str, edits: list[tuple[ast.stmt, str]]) -> str:
 def _unsafe(parsed: ParsedProgram) -> Iterator[str]:
     """Yield what is not allowed, in words."""
     docstrings = {id(node.value) for node, _ in parsed.nodes if isinstance(node, ast.Expr)}
-    # Ids of what stands where a module may: a node comes before its parts.
+    # Ids of what stands where a module may.
     in_place: set[int] = set()
     for node, _ in parsed.nodes:
         in_place |= {id(part) for part in _may_be_modules(node)}

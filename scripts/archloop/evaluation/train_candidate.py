@@ -138,7 +138,7 @@ def warm_up() -> None:
     optimizer.step()
     cross_entropy(network(torch.ones(2, 1, 8, 8)), torch.zeros(2, dtype=torch.long)).item()
 
-    # Both counters load a part of torch at their first use.
+    # Counting and tracing load parts of torch at their first use.
     network = network.to("meta")
     multiply_adds(network, (2, 1, 8, 8))
     fingerprint(network, (2, 1, 8, 8))

@@ -133,7 +133,7 @@ def read_judged(path: Path) -> list[JudgedProgram]:
 def read_programs_to_train_on(
     corpus: Iterable[Path], admitted: Path, candidates: Path | None
 ) -> TrainingPrograms:
-    """Return what the files of a cycle hold; candidates: None for sft."""
+    """Return what the files of a cycle hold. candidates: None for sft."""
     judged = [] if candidates is None else read_judged(candidates)
     return TrainingPrograms(read_corpus_programs(corpus), read_corpus_programs([admitted]), judged)
 

@@ -72,7 +72,7 @@ def chat_tokens(tokenizer: Tokenizer, *turns: str) -> list[int]:
 def opening_tokens(tokenizer: Tokenizer, opening: str) -> list[int]:
     """Return what follows the ids of a prompt where the answer is made to begin with `opening`.
 
-    None for no text.
+    The list is empty for no text.
     """
     if not opening:
         return []

@@ -32,7 +32,7 @@ WORDS = {
     "view": ("reshape", "o"),
     "native_dropout": ("dropout", "n"),
 }
-# What they are called over both sides of the image, and where one side is no image.
+# Other words: for a reduction over height and width, and for an operation with a constant.
 OVER_THE_IMAGE = {"mean": "global avg pool", "amax": "global max pool"}
 BY_A_CONSTANT = {"add": "shift", "mul": "scale"}
 KINDS = {

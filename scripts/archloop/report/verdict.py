@@ -62,8 +62,7 @@ MEASURES = {"new_good": "new and good enough", "admitted": "admitted", "valid": 
 
 # Kinds of a loop that is shown to be ahead of a model that does not learn.
 POSITIVE: tuple[Kind, ...] = ("works", "training", "unsettled")
-# Kinds of which it is said, before the end, on which side of a model that does not learn the loop
-# is.
+# Before the end: where the loop is beside a model that does not learn, for the kinds that say so.
 SIDES: dict[Kind, str] = {
     "works": "ahead of",
     "training": "ahead of",

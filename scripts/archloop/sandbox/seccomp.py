@@ -284,7 +284,7 @@ def _load_argument(argument: int) -> _Step:
 def _if_called(call: _Call, machine: str, then: list[_Step]) -> list[_Step]:
     """Return the steps that run `then`, which must end in a return, for one call.
 
-    None where there is no such call.
+    The list is empty where there is no such call.
     """
     number = call.number(machine)
     return [] if number is None else _if_equal(number, then)

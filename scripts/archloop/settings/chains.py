@@ -162,7 +162,7 @@ def inherited_cells(settings: Settings, chain: str) -> list[Cell]:
     """Return the cells whose admitted programs the adapter that a chain starts from was trained on,
     the oldest first.
 
-    None for a chain whose candidates no language model writes.
+    The list is empty for a chain whose candidates no language model writes.
     """
     found: list[Cell] = []
     while _is_written(settings, chain):

@@ -33,7 +33,7 @@ def complete(config: Settings) -> Settings:
     random_seed = settings["random_seed"]
     settings["chains"] = expand(config["chains"], _chain_defaults(), random_seed)
 
-    # Chains first: what is checked of a section follows them.
+    # Chains first: the checks of sections follow their references.
     check_chains(settings)
     check_sections(settings)
     return settings
