@@ -169,7 +169,7 @@ def repaired(made: list[dict], answer, kept: Path, config: dict, run: dict) -> l
     """Return the candidates; of those that fail before the judge a repair is asked for once.
 
     All of it stands in one turn of the user. The generate stage does not do this, for it runs no
-    program: its `repairs` are of faults that are seen unrun.
+    program: its `repairs` are of faults that are seen without running it.
     """
     protocol = Evaluation(**config["evaluation"])
     records, _ = evaluate(

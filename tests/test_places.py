@@ -42,7 +42,7 @@ def test_a_module_that_cannot_be_imported_is_no_obstacle_of_the_kernel(elsewhere
     if level == "bubblewrap" and not shutil.which("bwrap"):
         pytest.skip("bwrap is not installed")
     shutil.rmtree(elsewhere / "archloop")
-    with pytest.raises(InputError, match=r"No module named .archloop.*mend the environment"):
+    with pytest.raises(InputError, match=r"No module named .archloop.*fix the environment"):
         isolation.choose_level("auto" if level == "namespaces" else level)
 
 

@@ -1,10 +1,10 @@
-"""The one kind of error that a user can mend, and any error as one line. Standard library only."""
+"""The one kind of error that a user can fix, and any error as one line. Standard library only."""
 
 LONGEST_LINE = 300
 
 
 class InputError(Exception):
-    """Bad input: one line that says what is wrong, where, and how to mend it.
+    """Bad input: one line that says what is wrong, where, and how to fix it.
 
     Scripts print it without a traceback.
     """

@@ -6,7 +6,7 @@ import warnings
 
 TAB = 4
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
-# Python's parser copies `a.b.c` anew for each part: 60 KB of them in an import take a gigabyte.
+# Python's parser copies `a.b.c` again for each part: 60 KB of them in an import take a gigabyte.
 MOST_PARTS = 1000
 NO_DOTTED_NAME = re.compile(r"[^\w \t\f.]+")
 

@@ -220,7 +220,7 @@ def test_all_broken_images_are_in_one_message(root):
     assert all(f"{root}/a/0{n}.png: cannot be read as an image" in line for n in range(3))
 
 
-@pytest.mark.parametrize(("broken", "end"), [(30, "mend or remove it"), (35, "; and 5 more")])
+@pytest.mark.parametrize(("broken", "end"), [(30, "repair or remove it"), (35, "; and 5 more")])
 def test_the_line_about_many_broken_images_has_a_bound(root, broken, end):
     fill(root, 40)
     for n in range(broken):

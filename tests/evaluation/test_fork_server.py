@@ -135,8 +135,8 @@ def raising(error: Exception):
 
 def test_what_fails_before_a_program_is_read_is_no_outcome_and_told_in_one_line(supervised, monkeypatch):
     report, result, _ = supervised(confine=raising(OSError("no\nmounts")))
-    mend = "set execution.isolation to another level, or take another node"
-    failed = f"the sandbox failed (OSError: no mounts): {mend}"
+    remedy = "set execution.isolation to another level, or take another node"
+    failed = f"the sandbox failed (OSError: no mounts): {remedy}"
     assert (report, result) == (SupervisorReport(error=failed), b"")
     monkeypatch.setattr(site_limits, "soft_limits", raising(ValueError("no limits")))
     report, _, _ = supervised()

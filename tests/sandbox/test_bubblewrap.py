@@ -91,7 +91,7 @@ def test_bubblewrap_works_where_a_trial_of_it_ends_well(tmp_path, monkeypatch, l
 def test_a_trial_in_which_the_library_is_missing_is_no_fault_of_bubblewrap(tmp_path, monkeypatch):
     bwrap(tmp_path, "echo \"ModuleNotFoundError: No module named 'archloop'\" >&2; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="mend the environment"):
+    with pytest.raises(InputError, match="fix the environment"):
         isolation.obstacle.__wrapped__("bubblewrap")
 
 

@@ -329,7 +329,7 @@ def test_a_trial_of_namespaces_tells_the_machine_from_the_installation(monkeypat
 
     monkeypatch.setattr(subprocess, "run", run)
     if found is InputError:
-        with pytest.raises(InputError, match=r"cannot try namespaces \(Traceback\); mend the environment"):
+        with pytest.raises(InputError, match=r"cannot try namespaces \(Traceback\); fix the environment"):
             isolation.obstacle.__wrapped__("namespaces")
     else:
         assert isolation.obstacle.__wrapped__("namespaces") == found

@@ -76,7 +76,7 @@ def _opened(path: Path) -> Any:
         opened: Any = safe_open(path, framework="numpy")
         if HEADER_KEY in (opened.metadata() or {}):
             return opened
-        why = "it has no facts of a data set"
+        why = "it has no metadata of a data set"
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:

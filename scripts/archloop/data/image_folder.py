@@ -127,7 +127,9 @@ def read_image(path: Path, size: int, losses: Counter[str] | None = None) -> np.
     # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and more.
     except Exception as error:
         why = one_line(error) or type(error).__name__
-        raise InputError(f"{path}: cannot be read as an image ({why}); mend or remove it") from None
+        raise InputError(
+            f"{path}: cannot be read as an image ({why}); repair or remove it"
+        ) from None
 
 
 def _read_images(root: Path, paths: list[Path], size: int) -> tuple[np.ndarray, Counter[str]]:

@@ -82,12 +82,12 @@ def read_source(name: str, settings: Data) -> Source:
         count, labelled = len(images), len(labels)
         if count != labelled or not labelled:
             raise InputError(
-                f"{where}: {name} has {count} {split} images and {labelled} labels; get it anew"
+                f"{where}: {name} has {count} {split} images and {labelled} labels; get it again"
             )
 
         if labels.min() < 0 or labels.max() >= classes:
             raise InputError(
-                f"{where}: {name} has a {split} label outside 0 to {classes - 1}; get it anew"
+                f"{where}: {name} has a {split} label outside 0 to {classes - 1}; get it again"
             )
 
     return source
@@ -278,18 +278,18 @@ def _one_line(name: str, files: list[Wanted]) -> Iterator[None]:
 
 
 def _complaint(name: str, files: list[Wanted], error: Exception) -> str:
-    """Return what is wrong with which file, and how to mend it."""
+    """Return what is wrong with which file, and how to fix it."""
     why = kind_and_line(error)
     faults = _faults(files)
     if not faults:
         folder = files[0].path.parent
         return f"{folder}: {name} cannot be read from there ({why}); delete its files and run again"
 
-    mend = _remedy(name, files, faults)
+    remedy = _remedy(name, files, faults)
     path, fault = next(iter(faults.items()))
     if fault == OTHER_LENGTH:
-        return f"{path}: {fault}; delete it and run again; without a network, {mend}"
-    return f"{path}: {fault}, and the download of {name} failed ({why}); {mend}"
+        return f"{path}: {fault}; delete it and run again; without a network, {remedy}"
+    return f"{path}: {fault}, and the download of {name} failed ({why}); {remedy}"
 
 
 def _remedy(name: str, files: list[Wanted], faults: dict[Path, str]) -> str:
@@ -302,10 +302,10 @@ def _remedy(name: str, files: list[Wanted], faults: dict[Path, str]) -> str:
     first = files[0]
     site, _, _ = first.url.rpartition("/")
     names = ", ".join(needed)
-    mend = f"put {names} from {site}/ into {first.download.parent} and run again"
+    remedy = f"put {names} from {site}/ into {first.download.parent} and run again"
     if name == "FashionMNIST":
-        mend += ", or install Debian's dataset-fashion-mnist"
-    return mend
+        remedy += ", or install Debian's dataset-fashion-mnist"
+    return remedy
 
 
 def _faults(files: list[Wanted]) -> dict[Path, str]:

@@ -41,7 +41,7 @@ LARGEST_ORDER = 1 << 16  # bytes
 OTHER_LEVEL = "set execution.isolation to another level, or take another node"
 OTHER_PART = f"python scripts/gpu_walls.py says which part of the sandbox it is; {OTHER_LEVEL}"
 # What to do where a step fails.
-MENDS = {
+REMEDIES = {
     supervisor.SANDBOX: OTHER_LEVEL,
     supervisor.DEVICE: OTHER_PART,
     supervisor.AGAIN: OTHER_PART,
@@ -168,8 +168,8 @@ def _enter_sandbox(order: Order) -> site_limits.Rlimits:
             step = _begin(supervisor.AGAIN)
             warm_up.take_a_step(order.device)
     except BaseException as error:
-        mend = MENDS.get(step, "see docs/judge.md, The sandbox")
-        raise isolation.Refused(f"{step} failed ({line(error)}): {mend}") from None
+        remedy = REMEDIES.get(step, "see docs/judge.md, The sandbox")
+        raise isolation.Refused(f"{step} failed ({line(error)}): {remedy}") from None
     return site_limits.soft_limits()
 
 

@@ -3,7 +3,7 @@ locks.
 
     results/evaluations/ab.000017.jsonl.gz    records whose key begins with ab, after 17 additions
 
-An addition writes the whole file anew under the next number and takes that name by a hard link,
+An addition writes the whole file again under the next number and takes that name by a hard link,
 which is atomic on network file systems, too: of several writers one gets it, the others read what
 it wrote and try the number after. So the first record of a key is the only one. Files with smaller
 numbers are deleted once a greater one is there.
@@ -170,7 +170,7 @@ def members(path: Path) -> tuple[dict[str, bytes], bool]:
 
 def _refuse(path: Path) -> Record:
     raise InputError(
-        f"{path}: not whole; a run judges again what it misses, and writes the file anew"
+        f"{path}: not whole; a run judges again what it misses, and writes the file again"
     )
 
 

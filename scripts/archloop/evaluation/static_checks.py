@@ -112,7 +112,7 @@ METHODS = {"__init__", "forward"}  # of Net
 
 
 def check_program(program: str | None) -> tuple[str, str] | None:
-    """Return (outcome, reason) for a program that is refused unrun: unparseable, unsafe or
+    """Return (outcome, reason) for a program that is refused before it runs: unparseable, unsafe or
     contract; else None.
     """
     if program is None:

@@ -3,7 +3,7 @@ them.
 
 The adapter of `finetuning.layers: [15, 30]` leaves fifteen layers as they are, and what these make
 of a pair is the same in every pass over the pairs, and for an adapter and its reference. The
-results are those of computing it anew, to the byte.
+results are those of computing it again, to the byte.
 """
 
 import contextlib
@@ -77,7 +77,7 @@ class Memory:
         self.output = self.outputs.get(self.key)
 
     def keep(self, output: torch.Tensor) -> None:
-        # What has no room any more is computed anew, which changes no result.
+        # What has no room any more is computed again, which changes no result.
         if self.size + output.nbytes <= LARGEST_BYTES:
             self.outputs[self.key] = output.cpu()
             self.size += output.nbytes

@@ -21,7 +21,7 @@ def answer_log(path: Path, key: str) -> Iterator[tuple[list[Row], Callable[[Row]
 
     Rows that were written under another `key`, and a last line that was cut off, count for nothing.
     """
-    # Written anew, so that no half line is left in front of what is added.
+    # Written again as a whole, so that no half line is left in front of what is added.
     rows = _read(path, key)
     write_jsonl(path, [{"key": key}, *rows])
     with open(path, "a", encoding="utf-8") as opened:

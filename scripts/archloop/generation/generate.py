@@ -1,7 +1,7 @@
 """Answers of the language model to the prompts of one shard, and the program in each.
 
 Answers are kept as they end, so a job that was cut goes on with those that are missing. A program
-that is refused unrun may be asked for again, with what is wrong with it.
+that is refused before it runs may be asked for again, with what is wrong with it.
 """
 
 import dataclasses

@@ -123,7 +123,7 @@ def _check_text(tokenizer: Tokenizer) -> None:
     around = slice(max(0, differs - 4), differs + 20)
     raise InputError(
         f"its tokenizer does not give a program back as it was: {answer[around]!r} becomes"
-        f" {decoded[around]!r}; take another release of transformers, or mend tokenizer.json"
+        f" {decoded[around]!r}; take another release of transformers, or fix tokenizer.json"
     )
 
 

@@ -97,7 +97,7 @@ def write_manifest(folder: Path, reference: str, revision: str | None) -> None:
     manifest = {"reference": reference, "revision": revision, "files": files}
     write_json(folder / MANIFEST, manifest)
     try:
-        prepared = check_model(folder, f"mend {reference}")
+        prepared = check_model(folder, f"fix {reference}")
         added_tokens = check_compatibility(folder, prepared.weights.parameters)
         write_json(folder / MANIFEST, manifest | {"chat_tokens": added_tokens})
     except BaseException as error:

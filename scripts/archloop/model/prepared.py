@@ -58,9 +58,9 @@ def check_model(folder: Path, remedy: str | None = None) -> PreparedModel:
 
     Raises InputError when a file is missing, unreadable or cut off, a shard of the weights is not
     there, it has no tokenizer, or a file that is linked to has changed since. remedy: what to do,
-    by default to prepare it anew.
+    by default to prepare it again.
     """
-    again = remedy or f"delete {folder / MANIFEST} and run again to prepare the model anew"
+    again = remedy or f"delete {folder / MANIFEST} and run again to have the model prepared"
     manifest = read_json(folder / MANIFEST, "files", "reference", "revision")
     files = {}
     for name, entry in manifest["files"].items():

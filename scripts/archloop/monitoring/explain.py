@@ -50,11 +50,11 @@ CAUSES: list[Cause] = [
         "{gpu_memory}",
     ),
     # As start_logging writes it, to the terminal and to the log.
-    Cause(r"^(?: {4}|\S+ \S+ ERROR \S+: )error: (.+)$", "{0}", "mend that and start the run again"),
+    Cause(r"^(?: {4}|\S+ \S+ ERROR \S+: )error: (.+)$", "{0}", "fix that and start the run again"),
     Cause(
         r"^(?:.*')?sbatch: error: Batch job submission failed: (.+?)'?\.?$",
         "SLURM does not take it: {0}",
-        "mend its line in the profile, or ask for what the account allows; preflight.py says more",
+        "fix its line in the profile, or ask for what the account allows; preflight.py says more",
     ),
     Cause(r"CANCELLED AT", "it was cancelled", "start the run again; what is finished stays"),
     Cause(
@@ -62,7 +62,7 @@ CAUSES: list[Cause] = [
         "it ran out of memory",
         "give {rule} more mem_mb in set-resources of the profile",
     ),
-    Cause(r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", "{0}", "mend that and start the run again"),
+    Cause(r"^(?:\w+\.)*(\w+(?:Error|Exception): .+)$", "{0}", "fix that and start the run again"),
 ]
 UNKNOWN = (
     "it ended without a message",

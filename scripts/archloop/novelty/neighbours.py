@@ -101,7 +101,7 @@ def with_signatures(ids: list[str], texts: list[str], shingle_tokens: int) -> Pr
 def known_programs(corpus: pl.DataFrame, shingle_tokens: int) -> Programs:
     """Return the programs of the corpus with their stored signatures.
 
-    Those of another shingle size (a chain that overrides it) are computed anew, in bulk.
+    Those of another shingle size (a chain that overrides it) are computed again, in bulk.
     """
     fitting = corpus["shingle_tokens"].eq_missing(shingle_tokens)
     if fitting.all():

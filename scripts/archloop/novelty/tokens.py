@@ -115,7 +115,7 @@ def text_digest(program: str) -> str:
 
 
 def batches(programs: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield the programs in batches of bounded memory; between two the vocabulary may begin anew.
+    """Yield the programs in batches of bounded memory; between two the vocabulary may begin again.
 
     So the numbers of one batch mean nothing to the next.
     """

@@ -1,7 +1,7 @@
 """Looks at everything a run stands on before anything is queued: model, data, room, SLURM, a node.
 
 Each check is a function that yields findings, one line each: `ok`, `warning` (the run may go on),
-or `error` (it cannot end well), and how to mend it. Nothing heavy is imported: on one machine it
+or `error` (it cannot end well), and how to fix it. Nothing heavy is imported: on one machine it
 takes a second or two.
 """
 

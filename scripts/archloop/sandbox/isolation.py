@@ -140,7 +140,7 @@ def _obstacle_to_namespaces(level: str, gpu: bool) -> str | None:
     if status not in (0, DOES_NOT_WORK):
         raise InputError(
             f"execution.isolation: {sys.executable} cannot try {level} ({complaint});"
-            " mend the environment"
+            " fix the environment"
         )
     return None if status == 0 else complaint
 
@@ -163,7 +163,7 @@ def _try(command: list[str]) -> tuple[int, str]:
     if done.returncode and complaint.startswith(("ModuleNotFoundError:", "ImportError:")):
         raise InputError(
             f"execution.isolation: {sys.executable} cannot try the sandbox ({complaint}); "
-            "mend the environment"
+            "fix the environment"
         )
     return done.returncode, complaint
 

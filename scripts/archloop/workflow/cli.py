@@ -261,7 +261,7 @@ def shard_options(function: Callback) -> Callback:
 
 
 def mistake(error: BaseException) -> str | None:
-    """Return the line for an error that a user can mend, None for a fault of the code."""
+    """Return the line for an error that a user can fix, None for a fault of the code."""
     if isinstance(error, InputError):
         return visible(str(error)).replace("\n", "\\n")  # a file's name may hold a line feed
     if isinstance(error, OSError):
