@@ -7,8 +7,8 @@ import torch
 from sections import defaults
 from transformers import AutoConfig, AutoModelForCausalLM
 
-import archloop.generation.decode as sampling
 from archloop.errors import InputError
+from archloop.generation import decode
 from archloop.generation.decode import Decoder, Sequence, SharedPrefix, new_decoder, sample
 from archloop.model.kv_cache import GrowingLayer, sees_all
 from archloop.settings.sections import Generation
@@ -67,7 +67,7 @@ def alone(model, prompt: list[int]) -> list[int]:
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.inference_mode()
 def test_a_model_with_a_window_gives_in_a_batch_what_it_gives_alone(family, monkeypatch):
-    monkeypatch.setattr(sampling, "ROUNDING", 0.0)  # no draw is settled alone
+    monkeypatch.setattr(decode, "ROUNDING", 0.0)  # no draw is settled alone
     model = small(family)
     dice = torch.Generator().manual_seed(2)
     begin = torch.randint(1, 64, (12,), generator=dice).tolist()
