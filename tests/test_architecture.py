@@ -6,10 +6,12 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from doc_blocks import REWRITE, check, table
 from workflow import ROOT
 
 LIBRARY = ROOT / "scripts" / "archloop"
 BESIDE = "beside the packages"
+RULE = re.compile(r"^ *(?:rule|use rule \w+ as) (\w+)", re.MULTILINE)
 MODULES = sorted(path for path in LIBRARY.rglob("*.py") if path.name != "__init__.py")
 
 
@@ -83,3 +85,9 @@ def test_a_package_begins_with_a_docstring_and_nothing_else(path):
     (only,) = ast.parse(path.read_text()).body
     assert isinstance(only, ast.Expr) and isinstance(only.value.value, str)
     assert len(path.read_text().splitlines()) <= 3
+
+
+def test_the_page_says_which_file_a_rule_is_in(pytestconfig):
+    rules = {path: RULE.findall(path.read_text()) for path in sorted((ROOT / "rules").glob("*.smk"))}
+    rows = [(f"`rules/{path.name}`", ", ".join(names)) for path, names in rules.items() if names]
+    check("docs/architecture.md", "rules", table(("file", "rules"), rows), pytestconfig.getoption(REWRITE))
