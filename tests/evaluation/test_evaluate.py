@@ -297,7 +297,7 @@ def test_none_says_so_loudly(digits, caplog):
 
 
 @pytest.mark.parametrize(("level", "missing"), [("landlock", "scratch"), ("namespaces", "base")])
-def test_walls_that_cannot_be_built_are_no_outcome_of_a_candidate(judge, settings, monkeypatch, level, missing):
+def test_a_sandbox_that_cannot_be_built_is_no_outcome_of_a_candidate(judge, settings, monkeypatch, level, missing):
     monkeypatch.setattr(judge, "level", level)
     real = Order.to_json
     monkeypatch.setattr(Order, "to_json", lambda order: real(replace(order, **{missing: "/nowhere"})))

@@ -1,6 +1,6 @@
 """Kinds of programs that people and models write: sound ones are checked, run and trained, whatever they look like.
 
-How often each kind was seen: docs/judge.md. Trained in this process, by the judge's own code, without the walls.
+How often each kind was seen: docs/judge.md. Trained in this process, by the judge's own code, without the sandbox.
 """
 
 from dataclasses import asdict, replace

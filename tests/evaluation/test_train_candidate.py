@@ -1,4 +1,4 @@
-"""What happens to a candidate behind its walls, in this process: the training compared with one written out here."""
+"""What happens to a candidate in its sandbox, here in this process: the training compared with one written out here."""
 
 import itertools
 import json

@@ -9,10 +9,10 @@ import torch
 from sections import defaults
 from transformers import LlamaConfig
 
-import archloop.generation.decode as sampling
 import archloop.generation.generate as module
 from archloop.errors import InputError
 from archloop.files import read_json, write_jsonl
+from archloop.generation import decode
 from archloop.generation.decode import (
     Decoder,
     Sequence,
@@ -140,7 +140,7 @@ def answers(model, tokenizer, size, count=7, **changes):
 def test_one_model_load_serves_a_shard_and_what_all_prompts_begin_with_is_read_once(tiny_model, tmp_path, monkeypatch):
     loads, real, read = [], load_model, []
     monkeypatch.setattr(module, "load_model", lambda *given: loads.append(1) or real(*given))
-    monkeypatch.setattr(sampling, "read_prompts", lambda *given: read.append(given[2]) or read_prompts(*given))
+    monkeypatch.setattr(decode, "read_prompts", lambda *given: read.append(given[2]) or read_prompts(*given))
     run(tiny_model, tmp_path, prompts(7), batch_size=3)
     assert len(loads) == 1
     assert len(read) == 3 and len(set(map(id, read))) == 1
@@ -226,14 +226,14 @@ def test_the_cache_takes_no_more_memory_than_the_setting_says(model, tokenizer, 
     longest = max(len(chat_tokens(tokenizer, row["prompt"])) for row in prompts(7))
     changes = {"max_new_tokens": 300, "batch_size": 7, "top_k": 20}
     limit = batch_limit(model.config, model.dtype, longest, replace(SETTINGS, **changes), 1)
-    largest, real = [], sampling.read_prompts
+    largest, real = [], decode.read_prompts
 
     def watched(*arguments):
         cache, mask, logits = real(*arguments)
         watched.cache = cache
         return cache, mask, logits
 
-    monkeypatch.setattr(sampling, "read_prompts", watched)
+    monkeypatch.setattr(decode, "read_prompts", watched)
     made = [Sequence(chat_tokens(tokenizer, row["prompt"]), row["seed"]) for row in prompts(7)]
     for _ in sample(decoder(model, tokenizer, **changes), made, limit):
         largest.append(sum(room.nbytes for layer in watched.cache.layers for room in layer.room))
@@ -259,13 +259,13 @@ def test_what_fits_exactly_fits():
 
 
 def test_a_draw_that_rounding_could_tip_is_settled_by_the_sequence_alone(model, tokenizer, monkeypatch):
-    whole, real = answers(model, tokenizer, 7), sampling.choose_tokens
+    whole, real = answers(model, tokenizer, 7), decode.choose_tokens
 
     def tipped(logits, draws, settings, *rounding):
         chosen, certain = real(logits, draws, settings, *rounding)
         return ([*chosen[:-1], 5], [*certain[:-1], False]) if rounding else (chosen, certain)
 
-    monkeypatch.setattr(sampling, "choose_tokens", tipped)
+    monkeypatch.setattr(decode, "choose_tokens", tipped)
     assert answers(model, tokenizer, 7) == whole
 
 
@@ -286,10 +286,10 @@ def test_a_dropped_line_leaves_no_trace_in_what_follows(smollm2, monkeypatch):
         list(sample(greedy, made, 2))
         return made
 
-    monkeypatch.setattr(sampling, "wrong_line", lambda text: False)
+    monkeypatch.setattr(decode, "wrong_line", lambda text: False)
     whole = run()
     seen = set()
-    monkeypatch.setattr(sampling, "wrong_line", lambda text: len(seen) < 3 and text not in seen and not seen.add(text))
+    monkeypatch.setattr(decode, "wrong_line", lambda text: len(seen) < 3 and text not in seen and not seen.add(text))
     dropped = run()
     assert sum(each.sampled for each in dropped) == 48
     for one, two in zip(whole, dropped):

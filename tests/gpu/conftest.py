@@ -1,4 +1,4 @@
-"""Tests for a machine with a GPU; elsewhere they are skipped. `DEVICE=cpu` runs them on a processor, same walls.
+"""Tests for a machine with a GPU; elsewhere they are skipped. `DEVICE=cpu` runs them on a processor, as sandboxed.
 
 There the programs that need CUDA fail, so that only the tests' own logic is tried.
 """
@@ -36,7 +36,7 @@ def settings(settings):
 
 @pytest.fixture(scope="module")
 def judge(digits, device):
-    """A judge at the strongest level that works, behind the walls for a GPU."""
+    """A judge at the strongest level that works, in the sandbox for a GPU."""
     with Judge(digits, device, "auto") as opened:
         opened.gpu = True
         yield opened

@@ -1,4 +1,4 @@
-"""What only hardware shows: the judge trains behind every wall, and no program harms the card for the next one."""
+"""What only hardware shows: the judge trains at every level, and no program harms the card for the next one."""
 
 import concurrent.futures
 import json
@@ -89,7 +89,7 @@ def trained(judge: Judge, settings: Evaluation) -> bool:
 
 
 @pytest.mark.parametrize("level", isolation.LEVELS)
-def test_the_judge_trains_behind_every_wall(digits, device, settings, level):
+def test_the_judge_trains_at_every_level(digits, device, settings, level):
     if isolation.obstacle(level, gpu=True):
         pytest.skip(f"{level}: {isolation.obstacle(level, gpu=True)}")
     with Judge(digits, device, level) as judge:

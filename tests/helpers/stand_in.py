@@ -1,4 +1,4 @@
-"""A stand-in for a GPU's driver: at its start it does what CUDA's driver was seen to do behind the walls.
+"""A stand-in for a GPU's driver: at its start it does what CUDA's driver was seen to do in the sandbox.
 
 Run by the judge's server in place of a real training step: `server` gives the code of such a server.
 """
@@ -24,13 +24,13 @@ kept = []
 def server(device: str, fault: str = "") -> str:
     """Return the code of a judge's server whose GPU is this file ("" for none).
 
-    fault: what more its driver does, and a wall refuses: `connect`, or `late name`.
+    fault: what more its driver does, and the sandbox refuses: `connect`, or `late name`.
     """
     return SERVER.format(tests=str(Path(__file__).parent), device=device, fault=fault)
 
 
 def drive(device: str, fault: str) -> None:
-    """Start the driver the first time, compute the second; raise OSError where a wall is in the way."""
+    """Start the driver the first time, compute the second; raise OSError where the sandbox is in the way."""
     if not kept:
         _start(device)
     elif fault == "late name":

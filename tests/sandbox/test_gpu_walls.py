@@ -1,4 +1,4 @@
-"""The walls let a GPU's driver start and close behind it: with a stand-in that does what the driver was seen to do."""
+"""The sandbox lets a GPU's driver start and closes behind it: shown by a stand-in that does what drivers do."""
 
 import os
 import re
@@ -25,7 +25,7 @@ HONEST = family_programs("plain")[0].program
 
 @pytest.fixture(scope="module")
 def device():
-    """A file like that of a GPU: a device, which answers every ioctl with ENOTTY once the walls let it through."""
+    """A file like that of a GPU: a device, which answers every ioctl with ENOTTY once the sandbox lets it through."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "nvidia0"
         try:
@@ -38,7 +38,7 @@ def device():
 
 @pytest.fixture
 def judged(digits, settings, device, monkeypatch):
-    """Return a function that judges an honest program behind the walls for a GPU, with the stand-in's start."""
+    """Return a function that judges an honest program in the sandbox for a GPU, with the stand-in's start."""
 
     def judge_one(level: str, fault: str = "", granted: bool = True) -> dict:
         if isolation.obstacle(level, gpu=True):
@@ -55,7 +55,7 @@ def judged(digits, settings, device, monkeypatch):
 
 
 @pytest.mark.parametrize("level", isolation.LEVELS)
-def test_a_driver_starts_behind_the_walls(judged, level):
+def test_a_driver_starts_in_the_sandbox(judged, level):
     record = judged(level)
     assert (record["outcome"], record["isolation"]) == ("trained", level), record
 
@@ -72,16 +72,16 @@ def test_a_driver_starts_behind_the_walls(judged, level):
         ("", False, r"the start of the device failed \(PermissionError"),
     ],
 )
-def test_a_driver_that_a_wall_stops_fails_the_job_and_says_at_which_step(judged, fault, granted, says):
+def test_a_driver_that_the_sandbox_stops_fails_the_job_and_says_at_which_step(judged, fault, granted, says):
     with pytest.raises(InputError, match=f"cannot judge at level landlock: {says}") as caught:
         judged("landlock", fault, granted)
     assert "\n" not in str(caught.value)
 
 
 MASKED = """
-from archloop.sandbox import isolation as walls
-assert walls.obstacle("namespaces") is None, walls.obstacle("namespaces")
-print(walls.obstacle("namespaces", gpu=True), "|", walls.choose_level("auto", gpu=True))
+from archloop.sandbox import isolation
+assert isolation.obstacle("namespaces") is None, isolation.obstacle("namespaces")
+print(isolation.obstacle("namespaces", gpu=True), "|", isolation.choose_level("auto", gpu=True))
 """
 
 
@@ -132,6 +132,6 @@ def test_a_job_keeps_the_gpus_that_it_was_given(monkeypatch, digits, settings):
     assert re.search("'CUDA_VISIBLE_DEVICES': 'MIG-1c2d'", log), log
 
 
-def test_where_there_is_no_such_gpu_no_wall_is_tried():
+def test_where_there_is_no_such_gpu_no_level_is_tried():
     with pytest.raises(InputError, match=r"execution\.device: cuda:99, but"):
         next(trial.trials_by_part("cuda:99", trial.trial_protocol(), isolation.LEVELS, as_gpu=False))

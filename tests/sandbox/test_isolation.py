@@ -262,7 +262,7 @@ def test_a_trial_that_cannot_run_is_no_fault_of_the_kernel(monkeypatch):
     isolation.obstacle.cache_clear()
 
 
-def test_a_colon_in_the_path_of_the_library_weakens_no_wall(tmp_path, root, monkeypatch):
+def test_a_colon_in_the_path_of_the_library_weakens_nothing_of_the_sandbox(tmp_path, root, monkeypatch):
     place = tmp_path / "run_12:30"
     place.symlink_to(root / "scripts")
     code = (
