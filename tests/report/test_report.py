@@ -24,8 +24,7 @@ from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.outcomes import OUTCOMES, VALID
 from archloop.report.figures.findings import Picture
-from archloop.report.figures.theme import COLORS, DARK
-from archloop.report.figures.theme import FATES as FATE_COLORS
+from archloop.report.figures.theme import COLORS, DARK, FATE_COLORS
 from archloop.report.graph_drawing import fold
 from archloop.report.graphs import read_records
 from archloop.report.groups import repeat_groups

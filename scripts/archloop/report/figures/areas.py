@@ -16,7 +16,7 @@ from archloop.report.figures.panels import (
     record_chart,
     table_chart,
 )
-from archloop.report.figures.theme import FATES, color
+from archloop.report.figures.theme import FATE_COLORS, color
 
 BARS_UP_TO = 4  # cycles, below which areas would be slivers
 LABELLED = 7  # of 100: a band as thick as that for a third of the axis has room for its name
@@ -47,8 +47,8 @@ def draw_fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, 
     shares: cycle, fate, `share` of 100. runs: cycle, chain, `good` of 100. last: the last cycle of
     the axis.
     """
-    # Bands lie in the order of FATES, which the name of a fate does not sort by.
-    order = {fate: index for index, fate in enumerate(FATES)}
+    # Bands lie in the order of FATE_COLORS, which the name of a fate does not sort by.
+    order = {fate: index for index, fate in enumerate(FATE_COLORS)}
     position = pl.col("fate").replace_strict(order)
     rows = shares.with_columns(order=position).sort("cycle", "order")
     x = _cycles(last)
@@ -59,8 +59,8 @@ def draw_fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, 
         axis=alt.Axis(tickCount=5),
     )
 
-    of_fates = [color(name) for name, _ in FATES.values()]
-    colors = alt.Scale(domain=list(FATES), range=of_fates)
+    of_fates = [color(name) for name, _ in FATE_COLORS.values()]
+    colors = alt.Scale(domain=list(FATE_COLORS), range=of_fates)
     fill = alt.Color("fate:N", scale=colors, legend=None)
     table = table_chart(rows)
     bands = table.encode(x=x, y=y, color=fill, order="order:Q")
@@ -105,7 +105,7 @@ def _band_labels(rows: pl.DataFrame, last: int) -> list[BandLabel]:
     so_far = pl.col("share").cum_sum()
     tops = rows.with_columns(top=so_far.over("cycle", order_by="order"))
     labels = []
-    for fate, (name, words) in FATES.items():
+    for fate, (name, words) in FATE_COLORS.items():
         band = tops.filter(fate=fate).sort("cycle").select("cycle", "share", "top")
         edges = {}
         for cycle, share, top in band.iter_rows():

@@ -12,7 +12,7 @@ from archloop.report.figures import single_programs as draw
 from archloop.report.figures.areas import draw_fates
 from archloop.report.figures.forest import forest, in_figures
 from archloop.report.figures.panels import Panel
-from archloop.report.figures.theme import FATES as FATE_COLORS
+from archloop.report.figures.theme import FATE_COLORS
 from archloop.report.groups import ROLES, Groups, called
 from archloop.report.results import Results
 from archloop.report.tables.candidates import FATES, front

@@ -15,7 +15,7 @@ import vl_convert
 
 # Of different lightness, a sixth of the way from black to white apart, so that they stay apart in
 # grey print.
-FATES = {
+FATE_COLORS = {
     "new_good": ("new-above", "new and good enough"),
     "new_below": ("new-below", "new, too weak"),
     "copy_own": ("copy-own", "copy of an own design"),

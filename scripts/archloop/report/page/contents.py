@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from archloop.report.figures.findings import named
-from archloop.report.figures.theme import FATES
+from archloop.report.figures.theme import FATE_COLORS
 from archloop.report.groups import ROLES, Groups, called, label
 from archloop.report.page.best_design import BestDesign, best_design
 from archloop.report.page.failures import Failures, what_fails
@@ -134,7 +134,7 @@ def contents(results: Results, tables: TablesByName, sides: Compared) -> Content
         verdict=sides.verdict,
         measured=MEASURES,
         roles=ROLES,
-        fate_words=FATES,
+        fate_words=FATE_COLORS,
         words=GLOSSARY,
         threshold=_threshold(tables["cycles"], sides.loop),
         tested=sum(contrast.p is not None for contrast in contrasts),
