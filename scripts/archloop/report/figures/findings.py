@@ -1,4 +1,4 @@
-"""What the five pictures show, from the tables: a finding as title, a sentence for every panel."""
+"""What the pictures show, from the tables: a finding as title, a sentence for every panel."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Panels: what the five pictures are made of, small enough for a phone, with labels on the marks.
+"""Panels: what the pictures are made of, small enough for a phone, with labels on the marks.
 
 A panel is a title, a chart, and the sentence that a screen reader says; tables carry the numbers.
 Groups of repeats stand side by side on shared axes.
