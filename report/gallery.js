@@ -236,7 +236,7 @@ async function gallery() {
       }
       if (name === "base") break;
       const trained = name in index.chains ? index.chains[name].training[number] : index.seed_training;
-      const facts = trained ? ` (${trained.carried_on ? "carried on" : `${trained.pairs ?? "?"} pairs, loss ${trained.loss?.toFixed(3) ?? "?"}`})` : "";
+      const facts = trained ? ` (${trained.carried_on ? "unchanged" : `${trained.pairs ?? "?"} pairs, loss ${trained.loss?.toFixed(3) ?? "?"}`})` : "";
       text.push(name in index.chains ? `${name} cycle ${number}${facts}` : `seed corpus, cycle 0${facts}`);
       if (!(name in index.chains)) break;
       number--;

@@ -29,7 +29,7 @@ MAXIMUM_NODES = 500  # that graph_fingerprint lists of one
 MAXIMUM_EPOCHS, MAXIMUM_LOSSES, MAXIMUM_STAGES = 10_000, 1000, 10
 DIGEST = re.compile("[0-9a-f]{64}")
 # What a candidate's process sends, of which nothing is known yet.
-Said = Mapping[str, Any]
+Untrusted = Mapping[str, Any]
 # Split -> the class of each of its images.
 Labels = Mapping[str, np.ndarray]
 # What a candidate's process may say of itself.
@@ -94,51 +94,51 @@ def _died(status: int) -> Record:
     return _without_result(outcome, f"{NO_RESULT} with {how} and no result")
 
 
-def _checked(said: Said) -> Record:
+def _checked(header: Untrusted) -> Record:
     """Return what the candidate's process says of it as a record, every value of the type that it
     must have.
 
     Raises one of UNREADABLE otherwise: a program can lie about itself, but break no record.
     """
-    outcome = said["outcome"]
+    outcome = header["outcome"]
     if outcome not in OUTCOMES:
         raise ValueError(outcome)
 
-    stages = list(said["seconds"].items())
+    stages = list(header["seconds"].items())
     seconds = {}
     for stage, value in stages[:MAXIMUM_STAGES]:
         seconds[plain_line(stage, 20)] = _number(value)
     # Cut, so that no program makes a record of any size.
-    epochs, losses = said["epochs"][:MAXIMUM_EPOCHS], said["losses"][:MAXIMUM_LOSSES]
+    epochs, losses = header["epochs"][:MAXIMUM_EPOCHS], header["losses"][:MAXIMUM_LOSSES]
 
-    record = _without_result(outcome, plain_line(said["detail"]))
-    record["parameters"] = _whole_or_none(said["parameters"])
-    record["multiply_adds"] = _whole_or_none(said["multiply_adds"])
-    if said["graph"] is not None:
-        record["graph"] = _graph(said["graph"])
+    record = _without_result(outcome, plain_line(header["detail"]))
+    record["parameters"] = _whole_or_none(header["parameters"])
+    record["multiply_adds"] = _whole_or_none(header["multiply_adds"])
+    if header["graph"] is not None:
+        record["graph"] = _graph(header["graph"])
     record["epochs"] = [_epoch(epoch) for epoch in epochs]
     record["losses"] = [_number(loss) for loss in losses]
-    record["format"] = plain_line(said.get("format", ""), 40)
+    record["format"] = plain_line(header.get("format", ""), 40)
     record["seconds"] = seconds
     return record
 
 
-def _epoch(said: Said) -> Epoch:
+def _epoch(epoch: Untrusted) -> Epoch:
     return {
-        "repeat": _whole(said["repeat"]),
-        "loss": _number_or_none(said["loss"]),
-        "train_accuracy": _number_or_none(said["train_accuracy"]),
+        "repeat": _whole(epoch["repeat"]),
+        "loss": _number_or_none(epoch["loss"]),
+        "train_accuracy": _number_or_none(epoch["train_accuracy"]),
     }
 
 
-def _graph(said: Said) -> GraphRecord:
+def _graph(graph: Untrusted) -> GraphRecord:
     """Return a graph as graph_fingerprint gives it: so many nodes, lists so deep, texts that can be
     seen.
     """
-    digest, nodes = said["digest"], said["nodes"]
+    digest, nodes = graph["digest"], graph["nodes"]
     if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise ValueError("digest")
-    if said["method"] != "trace":
+    if graph["method"] != "trace":
         raise ValueError("method")
 
     if not isinstance(nodes, list) or len(nodes) > MAXIMUM_NODES:
@@ -156,7 +156,7 @@ def _graph(said: Said) -> GraphRecord:
     return {
         "digest": digest,
         "method": "trace",
-        "operations": _whole(said["operations"]),
+        "operations": _whole(graph["operations"]),
         "nodes": shown,
     }
 
