@@ -35,7 +35,7 @@ from archloop.lemur.export import export
 from archloop.novelty.minhash import signatures
 from archloop.novelty.tokens import normalised_tokens, text_digest
 from archloop.outcomes import OUTCOMES
-from archloop.report.graph_drawing import blocks
+from archloop.report.graph_drawing import fold
 from archloop.report.report import write_report
 from archloop.report.results import read_all
 from archloop.report.summarize import summarize
@@ -161,7 +161,7 @@ def test_what_a_process_says_is_a_record_whatever_it_says(facts, nodes, raw):
         for result in (nonce + len(text).to_bytes(4, "little") + text + raw, nonce + raw, raw):
             record, _ = read_result(report, result, nonce)
             json.dumps(record | {"predictions": ""}, allow_nan=False).encode()
-            blocks((record["graph"] or {}).get("nodes"))
+            fold((record["graph"] or {}).get("nodes"))
 
 
 class Tags(HTMLParser):
@@ -271,9 +271,9 @@ def test_brackets_in_the_texts_of_a_graph_are_no_depth(text):
 
 def test_what_cannot_be_seen_in_the_name_of_an_operation_reaches_no_page():
     nodes = [["=image", [], [], [2, 3]], ["\x1b[2J\u202econv", [], [0], [2, 3]]]
-    (_, (label, *_)) = blocks(traced(nodes)["graph"]["nodes"])
+    (_, (label, *_)) = fold(traced(nodes)["graph"]["nodes"])
     assert label == "[2J conv"
-    (_, (label, *_)) = blocks(nodes)
+    (_, (label, *_)) = fold(nodes)
     assert label == "\\x1b[2J\\u202econv"
 
 

@@ -214,7 +214,7 @@ def test_what_is_wrong_with_a_folder_comes_with_what_to_do(folder, monkeypatch):
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match=r"config\.json: missing; take another"):
         check_model(folder, "take another")
-    with pytest.raises(InputError, match=r"config\.json: missing; delete .*manifest\.json and run again to prepare"):
+    with pytest.raises(InputError, match=r"config\.json: missing; delete .*manifest\.json and run again to have"):
         check_model(folder)
 
 
