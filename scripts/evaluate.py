@@ -12,24 +12,24 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 
 from archloop.files import read_jsonl, write_json
 from archloop.settings.sections import Evaluation
-from archloop.workflow.cli import device_option, setting_option, settings_options, stage
+from archloop.workflow.cli import (
+    device_option,
+    path_option,
+    setting_option,
+    settings_options,
+    stage,
+)
 from archloop.workflow.provenance import Extras
-
-PATH = click.Path(path_type=Path)
 
 
 @stage("output", packages=("torch", "numpy"))
 @settings_options(Evaluation)
-@click.option(
-    "--candidates", required=True, type=PATH, help="Candidates of the shard, one per line."
-)
-@click.option("--dataset", required=True, type=PATH, help="Prepared data set.")
-@click.option("--store", required=True, type=PATH, help="Folder of known evaluations.")
+@path_option("--candidates", "Candidates of the shard, one per line.")
+@path_option("--dataset", "Prepared data set.")
+@path_option("--store", "Folder of known evaluations.")
 @click.option("--seed", required=True, type=int, help="The seed of the run.")
-@click.option("--output", required=True, type=PATH, help="Records of the shard.")
-@click.option(
-    "--run-record", required=True, type=PATH, help="Seconds, memory, isolation level and device."
-)
+@path_option("--output", "Records of the shard.")
+@path_option("--run-record", "Seconds, memory, isolation level and device.")
 @device_option
 @setting_option("execution", "gpus", "GPUs to distribute the candidates over.")
 @setting_option(
