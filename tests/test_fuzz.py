@@ -37,7 +37,7 @@ from archloop.novelty.tokens import normalised_tokens, text_digest
 from archloop.outcomes import OUTCOMES
 from archloop.report.graph_drawing import fold
 from archloop.report.report import write_report
-from archloop.report.results import read_all
+from archloop.report.results import read_results
 from archloop.report.summarize import summarize
 from archloop.sandbox.messages import SupervisorReport
 from archloop.texts import one_layout, parsed
@@ -191,7 +191,7 @@ def test_a_report_is_made_of_any_programs_and_details(tmp_path):
         return row | {"program": text, "prompt": text[:500], "hint": text[:20], "detail": detail, "raw": text}
 
     whole = settings_of({"main": {"dataset": "cifar10", "cycles": 2}})
-    results = read_all(write_results(tmp_path, whole, 30, taint=stirred))
+    results = read_results(write_results(tmp_path, whole, 30, taint=stirred))
     write_report(results, LOOK, tmp_path / "report")
     assert pl.read_parquet(tmp_path / "report" / "tables" / "architectures.parquet").height > 5
     shown = Tags((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
