@@ -78,6 +78,11 @@ def test_the_page_says_where_everything_is(pytestconfig):
     assert page.read_text() == expected, "pytest tests/test_architecture.py --write-docs rewrites it"
 
 
+def test_a_module_is_short_enough_to_be_read_at_once():
+    lines = {name_of(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
 @pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*/__init__.py")), ids=lambda path: path.parent.name)
 def test_a_package_begins_with_a_docstring_and_nothing_else(path):
     if path.parent == LIBRARY:

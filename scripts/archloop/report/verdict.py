@@ -4,16 +4,22 @@ What is measured, against what, and over which cycles is fixed in the settings (
 before a run. Only the loop gets a verdict; a control that is ahead is said first.
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from archloop.layout import Cell
-from archloop.report.contrasts import LEAST_RUNS, Contrast, contrasts, window
+from archloop.report.contrasts import LEAST_RUNS, Contrast, window
 from archloop.report.groups import ROLES, Groups
+from archloop.report.run_counts import (
+    Counts,
+    array_of,
+    common_cycles,
+    compare,
+    counts_of,
+    finished_cycles,
+)
 from archloop.report.wording import p_value, signed
 from archloop.settings.sections import Report
 
@@ -30,15 +36,6 @@ Kind = Literal[
 ]
 Contrasts = dict[str, Contrast]  # by role
 
-
-class Count(NamedTuple):
-    """What was counted in a cycle of a run, and of how many."""
-
-    counted: float
-    of: int
-
-
-Counts = Mapping[Cell, Count]
 
 # What a reader can do next, by the kind of the verdict.
 NEXT: dict[Kind, str] = {
@@ -57,7 +54,7 @@ NEXT: dict[Kind, str] = {
     " runs.",
 }
 # What is counted, per 100 generated.
-MEASURES = {"new_good": "new and good enough", "admitted": "admitted", "valid": "valid"}
+MEASURE_WORDS = {"new_good": "new and good enough", "admitted": "admitted", "valid": "valid"}
 
 
 # Kinds of a loop that is shown to be ahead of a model that does not learn.
@@ -103,14 +100,6 @@ class Verdict:
         return self.as_of is None and self.kind in POSITIVE
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The loop against one group of runs: their contrast, and the cycles that it is over."""
-
-    contrast: Contrast
-    cycles: list[int]
-
-
 def judge(
     counts: pl.DataFrame,
     loop: list[str],
@@ -132,12 +121,12 @@ def judge(
         by_role[role] = comparison.contrast
         windows[role] = comparison.cycles
 
-    finished = _finished(cells, sum(controls.values(), loop))
+    finished = finished_cycles(cells, sum(controls.values(), loop))
     begun = [run for run in loop if finished[run]]
     as_of = None
     if any(len(cycles) < planned[run] for run, cycles in finished.items()):
         last = [cycles[-1] for cycles in windows.values()]
-        as_of = min(last, default=len(_common(finished, begun)))
+        as_of = min(last, default=len(common_cycles(finished, begun)))
 
     kind, headline = _headline(by_role, bool(begun), "frozen" in controls)
     random = by_role.get("random")
@@ -159,78 +148,9 @@ def judge(
     )
 
 
-def counts_of(rows: pl.DataFrame, counted: str, of: str) -> Counts:
-    """Return what was counted in each cycle. rows: chain, cycle, and two columns named so."""
-    counts = {}
-    for chain, cycle, count, total in rows.select("chain", "cycle", counted, of).iter_rows():
-        counts[Cell(chain, cycle)] = Count(count, total)
-    return counts
-
-
 def _is_ahead(control: Contrast | None) -> bool:
     """Say whether a control is shown to be ahead of the loop."""
     return control is not None and control.told_apart and control.difference < 0
-
-
-def compare(
-    cells: Counts,
-    loop: list[str],
-    others: Groups,
-    settings: Report,
-    seed: int,
-    shares: bool = True,
-) -> dict[str, Comparison]:
-    """Return name -> the loop against those runs; runs that have not begun are left out.
-
-    others: name -> runs.
-    """
-    ours: dict[str, np.ndarray] = {}
-    theirs: dict[str, np.ndarray] = {}
-    windows: dict[str, list[int]] = {}
-    for name, runs in others.items():
-        finished = _finished(cells, [*loop, *runs])
-        begun = [run for run in loop if finished[run]]
-        begun_there = [run for run in runs if finished[run]]
-        if not begun or not begun_there:
-            continue
-        # Later cycles of one side would compare other stages of learning.
-        common = _common(finished, begun + begun_there)
-        cycles = window(common, settings.window)
-        if cycles:
-            windows[name] = cycles
-            ours[name] = _array(cells, begun, cycles)
-            theirs[name] = _array(cells, begun_there, cycles)
-
-    compared = {}
-    for name, contrast in contrasts(ours, theirs, settings.resamples, seed, shares).items():
-        compared[name] = Comparison(contrast, windows[name])
-    return compared
-
-
-def _array(cells: Counts, runs: list[str], cycles: list[int]) -> np.ndarray:
-    """Return the cells as floats (runs, cycles, 2)."""
-    rows = []
-    for run in runs:
-        rows.append([cells[Cell(run, cycle)] for cycle in cycles])
-    return np.array(rows, float)
-
-
-def _finished(cells: Iterable[Cell], runs: list[str]) -> dict[str, set[int]]:
-    """Return run -> the cycles that it finished."""
-    finished: dict[str, set[int]] = {run: set() for run in runs}
-    for run, cycle in cells:
-        if run in finished:
-            finished[run].add(cycle)
-
-    return finished
-
-
-def _common(finished: dict[str, set[int]], runs: list[str]) -> list[int]:
-    """Return the cycles that all these runs finished."""
-    if not runs:
-        return []
-    of_runs = [finished[run] for run in runs]
-    return sorted(set.intersection(*of_runs))
 
 
 def _headline(by_role: Contrasts, begun: bool, awaited: bool) -> tuple[Kind, str]:
@@ -356,13 +276,13 @@ def _values_alone(
     cells: Counts, runs: list[str], finished: dict[str, set[int]], share: float
 ) -> tuple[float, ...]:
     """Return the value of each run of the loop where nothing stands beside it."""
-    cycles = window(_common(finished, runs), share)
+    cycles = window(common_cycles(finished, runs), share)
     if not cycles:
         return ()
 
     values = []
     for run in runs:
-        count, of = _array(cells, [run], cycles).sum(axis=1)[0].tolist()
+        count, of = array_of(cells, [run], cycles).sum(axis=1)[0].tolist()
         if of:
             values.append(100 * count / of)
 
@@ -371,7 +291,7 @@ def _values_alone(
 
 def _sentence(by_role: Contrasts, loop: tuple[float, ...], measure: str) -> str:
     """Return what was made of 100, by whom, and how sure that is."""
-    what = MEASURES[measure]
+    what = MEASURE_WORDS[measure]
     counted = f"Of 100 programs that the loop writes, {_amount(loop)} are {what}"
     others = []
     for role, contrast in by_role.items():

@@ -1,17 +1,21 @@
 """What the pictures show, from the tables: a finding as title, a sentence for every panel."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from archloop.progress import percent
 from archloop.report.contrasts import Contrast
-from archloop.report.figures import single_programs as draw
 from archloop.report.figures.areas import draw_fates
-from archloop.report.figures.forest import forest, in_figures
+from archloop.report.figures.best_so_far import BestSoFar, best_so_far, means_over_runs
+from archloop.report.figures.forest import draw_forest, in_figures
 from archloop.report.figures.panels import Panel
+from archloop.report.figures.single_programs import (
+    MOST_NUMBERED,
+    draw_effort,
+    draw_newer,
+    draw_sizes,
+)
 from archloop.report.figures.theme import FATE_COLORS
 from archloop.report.groups import ROLES, Groups, called
 from archloop.report.results import Results
@@ -163,7 +167,7 @@ def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings:
 
         if rows:
             says = "; ".join(sentences)
-            panels.append(forest(title, rows, unit, says))
+            panels.append(draw_forest(title, rows, unit, says))
 
     for role, contrast in sides.verdict.contrasts.items():
         finding = _difference(contrast, ROLES[role][1])
@@ -207,7 +211,7 @@ def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
         noise = _median(own["accuracy_sd"])
         noisy = noisy or bool(noise)
         gate = float(own["copy_at"][0])
-        panels.append(draw.newer(title, own, gate, noise, says))
+        panels.append(draw_newer(title, own, gate, noise, says))
 
     finding = "No neighbours yet"
     if shares:
@@ -263,21 +267,6 @@ def _third(points: pl.DataFrame, last: bool) -> pl.DataFrame:
     return points.filter(pl.col("cycle").is_in(wanted))
 
 
-@dataclass(frozen=True)
-class BestSoFar:
-    """The best by validation that a run has found after a cycle, of so many programs.
-
-    test: its test accuracy in per cent. chain: None for the mean over the runs of a group.
-    """
-
-    role: str
-    label: str
-    chain: str | None
-    cycle: int
-    programs: float
-    test: float
-
-
 def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.DataFrame) -> Picture:
     """Follow the test accuracy of the best by validation so far, after every cycle."""
     tested = valid.drop_nulls("test_accuracy")
@@ -289,8 +278,8 @@ def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.Dat
         single: list[BestSoFar] = []
         for name in group:
             of_run = cycles.filter(chain=name)
-            single += _best_so_far(role, label, of_run, tested)
-        means = _means(single)
+            single += best_so_far(role, label, of_run, tested)
+        means = means_over_runs(single)
         if means:
             last = max(means, key=lambda line: line.cycle)
             ends.append(f"{label} {last.test:.1f} %")
@@ -309,7 +298,7 @@ def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.Dat
         ends.append(f"the best seed program {seed_best:.1f} %")
     finding = f"Best that a run found, mean over runs, on the test set: {', '.join(ends)}"
     rows = table_of(BestSoFar, lines)
-    panel = draw.effort("Best of a run so far, mean over runs", rows, seed_best, finding)
+    panel = draw_effort("Best of a run so far, mean over runs", rows, seed_best, finding)
     return Picture(finding, [panel])
 
 
@@ -317,50 +306,6 @@ def _dataset(results: Results, shown: Groups) -> str:
     """Return the data set of the loop."""
     first = shown["loop"][0]
     return results.chains[first].dataset
-
-
-def _best_so_far(
-    role: str, label: str, cycles: pl.DataFrame, tested: pl.DataFrame
-) -> list[BestSoFar]:
-    """Return the line of one run. cycles: its rows of that table. tested: valid candidates."""
-    lines = []
-    programs = 0
-    accuracy, test = -math.inf, None
-    in_order = cycles.sort("cycle").select("chain", "cycle", "candidates")
-    for chain, cycle, count in in_order.iter_rows():
-        programs += count
-        own = tested.filter(chain=chain, cycle=cycle)
-        # The accuracy that selects decides; the test set's is what is shown of the selected.
-        for top in best_first(own).head(1).iter_rows(named=True):
-            if top["accuracy"] > accuracy:
-                accuracy = top["accuracy"]
-                test = 100 * top["test_accuracy"]
-        if test is not None:
-            line = BestSoFar(role, label, chain, cycle, programs, test)
-            lines.append(line)
-
-    return lines
-
-
-def _means(single: Sequence[BestSoFar]) -> list[BestSoFar]:
-    """Return the mean over runs, of the cycles that all those have that have begun."""
-    begun = len({line.chain for line in single})
-    means = []
-    for cycle in sorted({line.cycle for line in single}):
-        own = [line for line in single if line.cycle == cycle]
-        if len(own) == begun:  # no mean over fewer runs than before
-            means.append(
-                BestSoFar(
-                    role=own[0].role,
-                    label=own[0].label,
-                    chain=None,
-                    cycle=cycle,
-                    programs=sum(line.programs for line in own) / begun,
-                    test=sum(line.test for line in own) / begun,
-                )
-            )
-
-    return means
 
 
 def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
@@ -391,12 +336,12 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     of_dataset = admitted.filter(dataset=dataset)
     cloud = of_dataset.select("parameters", test="test_accuracy")
     finding = f"Best below {SMALL:,} parameters, on the test set: {', '.join(best)}"
-    panel = draw.sizes("Size against accuracy", cloud, pl.concat(fronts), finding)
+    panel = draw_sizes("Size against accuracy", cloud, pl.concat(fronts), finding)
     return Picture(finding, [panel])
 
 
 def _front(role: str, label: str, designs: pl.DataFrame) -> pl.DataFrame:
-    """Return the front of some designs, the smallest first, as `draw.sizes` takes it."""
+    """Return the front of some designs, the smallest first, as `draw_sizes` takes it."""
     columns = designs.select("id", "accuracy", "parameters", test="test_accuracy")
     on_front = columns.filter(front(columns)).sort("parameters")
     numbers: list[int | None] = [None] * on_front.height
@@ -412,7 +357,7 @@ def _numbers(count: int) -> list[int | None]:
     if not count:
         return numbers
 
-    step = -(-count // draw.MOST_NUMBERED)
+    step = -(-count // MOST_NUMBERED)
     numbered = range(0, count, step)
     for number, index in enumerate(numbered, start=1):
         numbers[index] = number

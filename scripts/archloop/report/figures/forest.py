@@ -55,7 +55,7 @@ class RowText:
     number: str
 
 
-def forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, says: str) -> Panel:
+def draw_forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, says: str) -> Panel:
     """The loop minus each control: every run, the mean, and the 95 % interval over runs.
 
     rows: (label, contrast), from the top down.

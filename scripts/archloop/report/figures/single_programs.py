@@ -56,7 +56,9 @@ class CornerText:
     text: str
 
 
-def newer(title: str, points: pl.DataFrame, gate: float, noise: float | None, says: str) -> Panel:
+def draw_newer(
+    title: str, points: pl.DataFrame, gate: float, noise: float | None, says: str
+) -> Panel:
     """Similarity to the nearest known program against the gain in accuracy over it.
 
     points: similarity, gain. gate: the similarity of a copy. noise: the judge's, where known.
@@ -143,7 +145,7 @@ def _quadrants(points: pl.DataFrame, gate: float, across: alt.X, up: alt.Y) -> a
     return corners
 
 
-def effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) -> Panel:
+def draw_effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: str) -> Panel:
     """Best found so far.
 
     lines: role, label, chain (None for the mean over runs), programs, test (in per cent).
@@ -207,7 +209,7 @@ def _at_the_ends(labels: list[EndLabel], spread: float) -> alt.Chart:
     return words
 
 
-def sizes(title: str, cloud: pl.DataFrame, fronts: pl.DataFrame, says: str) -> Panel:
+def draw_sizes(title: str, cloud: pl.DataFrame, fronts: pl.DataFrame, says: str) -> Panel:
     """Size against test accuracy.
 
     cloud: parameters, test. fronts: role, label, id, parameters, test, number (or None).

@@ -14,7 +14,7 @@ from archloop.report.results import Results, Verified
 from archloop.report.tables.comparisons import Compared
 from archloop.report.tables.paper import PublishedCycle, paper_rows
 from archloop.report.tables.rows import TablesByName, of_chains, total
-from archloop.report.verdict import MEASURES, Verdict
+from archloop.report.verdict import MEASURE_WORDS, Verdict
 from archloop.report.wording import GLOSSARY
 from archloop.settings.chains import SEED
 
@@ -132,7 +132,7 @@ def contents(results: Results, tables: TablesByName, sides: Compared) -> Content
 
     return Contents(
         verdict=sides.verdict,
-        measured=MEASURES,
+        measured=MEASURE_WORDS,
         roles=ROLES,
         fate_words=FATE_COLORS,
         words=GLOSSARY,

@@ -7,12 +7,13 @@ import polars as pl
 
 from archloop.report.groups import Groups, controls_of, differing, loop_of, ordered
 from archloop.report.results import Results
+from archloop.report.run_counts import Comparison, compare, counts_of
 from archloop.report.tables.rows import (
     of_chains,
     table_of,
     total,
 )
-from archloop.report.verdict import Comparison, Verdict, compare, counts_of, judge
+from archloop.report.verdict import Verdict, judge
 from archloop.settings.sections import Report
 
 MEASURES = ("new_good", "valid", "admitted", "test")
