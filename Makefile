@@ -14,11 +14,11 @@ demo: $(VENV)/.ready
 # hostile programs go apart, for what they leave in /tmp is looked for, and each pair of level and user in one process.
 test: $(VENV)/.ready-dev check
 	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/hostile
-	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 4 --dist loadgroup tests/hostile
+	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadgroup tests/hostile
 
 # The hostile programs at the levels namespaces and landlock, each as root and as a plain user.
 test-hostile: $(VENV)/.ready-dev
-	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 4 --dist loadgroup tests/hostile --all-walls
+	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadgroup tests/hostile --all-walls
 
 # The workflow on a real SLURM of this machine's own, which leaves nothing behind. As root, with Debian's packages
 # slurmctld, slurmd, slurm-client, slurmdbd, mariadb-server and munge.

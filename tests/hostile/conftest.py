@@ -1,8 +1,6 @@
 """The bench that the hostile programs are judged on: one for each level of walls and each user."""
 
 import os
-import zlib
-from pathlib import Path
 
 import pytest
 from plain_bench import PlainBench, Unavailable
@@ -27,22 +25,12 @@ def pytest_generate_tests(metafunc):
         module = metafunc.module.__name__
         walls, others = WALLS[module]
         walls = walls + (others if metafunc.config.getoption("--all-walls") else [])
-        pairs = [pytest.param((level, user), id=f"{level}-{user}") for level, user in walls]
-        metafunc.parametrize("bench", pairs, indirect=True, scope="module")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """With `--dist loadgroup` each level and user has two benches, in processes of their own, side by side.
-
-    A test takes mostly the time that its program may take, and hardly a processor.
-    """
-    for item in items:
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        if Path(__file__).parent == item.path.parent and "bench" in parameters:
-            level, user = parameters["bench"]
-            half = zlib.crc32(item.name.encode()) % 2
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {level} {user} {half}"))
+        # With `-n 2 --dist loadgroup` each pair has a process of its own, so that two benches work side by side.
+        marked = []
+        for level, user in walls:
+            group = pytest.mark.xdist_group(f"{module} {level} {user}")
+            marked.append(pytest.param((level, user), id=f"{level}-{user}", marks=group))
+        metafunc.parametrize("bench", marked, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
