@@ -9,7 +9,8 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_finetuning import CORPUS, FAILED, LOADING, SETTINGS, adapter, run
+from sections import LOADING
+from small_finetuning import CORPUS, FAILED, SETTINGS, adapter, run
 
 import archloop.finetuning.finetune as module
 from archloop.errors import InputError

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from small_finetuning import FAILED, LOADING, SETTINGS, adapter, run
+from sections import LOADING
+from small_finetuning import FAILED, SETTINGS, adapter, run
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 import archloop.finetuning.lower_layers as lower_layers

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from sections import defaults
+from sections import LOADING, defaults
 
 from archloop.errors import InputError
 from archloop.finetuning.objectives import (
@@ -22,9 +22,8 @@ from archloop.finetuning.objectives import (
 from archloop.finetuning.train_loop import Batching, Step, TrainingPlan, plan_steps, train, trainable_weights
 from archloop.model.adapters import attach_adapter
 from archloop.model.loading import load_model
-from archloop.settings.sections import Finetuning, Loading
+from archloop.settings.sections import Finetuning
 
-LOADING = Loading(dtype="float32", quantization="none")
 SETTINGS = defaults(
     Finetuning,
     beta=0.5,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sections import defaults
+from sections import LOADING, defaults
 from transformers import LlamaConfig
 
 import archloop.generation.generate as module
@@ -28,9 +28,8 @@ from archloop.generation.generate import OPENINGS, GenerationJob, generate, next
 from archloop.model.adapters import attach_adapter, save_adapter
 from archloop.model.chat_template import chat_tokens
 from archloop.model.loading import load_model, load_tokenizer
-from archloop.settings.sections import Finetuning, Generation, Loading
+from archloop.settings.sections import Finetuning, Generation
 
-LOADING = Loading(dtype="float32", quantization="none")
 SETTINGS = Generation(
     batch_size=4,
     max_new_tokens=12,

@@ -3,7 +3,10 @@
 from typing import Any, TypeVar
 
 from archloop.settings import schema
-from archloop.settings.sections import SECTIONS
+from archloop.settings.sections import SECTIONS, Loading
+
+# How the tests load a model: no rounding but that of a CPU.
+LOADING = Loading(dtype="float32", quantization="none")
 
 Section = TypeVar("Section")
 

@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 
+from sections import LOADING
+
 from archloop.finetuning.finetune import AdapterJob, FinetuningRecord, finetune
 from archloop.finetuning.training_set import (
     JudgedProgram,
     ScoredProgram,
     TrainingPrograms,
 )
-from archloop.settings.sections import Finetuning, Loading
+from archloop.settings.sections import Finetuning
 
-LOADING = Loading(dtype="float32", quantization="none")
 SETTINGS = Finetuning(
     method="sft",
     beta=0.1,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sections import defaults
+from sections import LOADING, defaults
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from archloop.errors import InputError, kind_and_line
@@ -28,8 +28,6 @@ from archloop.model.loading import (
 )
 from archloop.model.prepared import Weights, check_model
 from archloop.settings.sections import Finetuning, Loading
-
-LOADING = Loading(dtype="float32", quantization="none")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sections import defaults
+from sections import LOADING, defaults
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from archloop.errors import InputError
@@ -18,9 +18,8 @@ from archloop.model.loading import load_model, load_tokenizer
 from archloop.model.memory import read_header
 from archloop.model.prepare_model import parts_of_model, prepare_model
 from archloop.model.prepared import check_model
-from archloop.settings.sections import Finetuning, Loading, Model
+from archloop.settings.sections import Finetuning, Model
 
-LOADING = Loading(dtype="float32", quantization="none")
 SHAPE = defaults(Finetuning, lora_rank=4, lora_alpha=8, lora_dropout=0.0, layers=None)
 
 

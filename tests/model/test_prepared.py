@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sections import defaults
+from sections import LOADING, defaults
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from archloop.errors import InputError
@@ -25,8 +25,6 @@ from archloop.model.memory import loaded_bytes, read_header, weight_shapes
 from archloop.model.prepare_model import prepare_model
 from archloop.model.prepared import check_model
 from archloop.settings.sections import Finetuning, Loading, Model
-
-LOADING = Loading(dtype="float32", quantization="none")
 
 
 def from_source(reference: str) -> Model:
