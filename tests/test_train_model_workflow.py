@@ -10,7 +10,8 @@ MODEL = "resources/models/tiny/manifest.json"
 SEED_PROGRAMS = "results/seed/left_out.json"
 SETTINGS = (MODEL, "--configfile", "scratch.yaml")
 # Long enough to be met while it runs.
-LESS = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 400, "programs": 40, "steps": 60, "checkpoint_steps": 5}
+LESS = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 400, "programs": 16}
+LESS |= {"batch_size": 4, "steps": 60, "checkpoint_steps": 5}
 
 
 @pytest.fixture(scope="module")
