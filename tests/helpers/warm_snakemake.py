@@ -4,6 +4,7 @@ A run costs a second of processor time less so, and the tests make a hundred.
 """
 
 import functools
+import gc
 import json
 import os
 import subprocess
@@ -67,9 +68,20 @@ def _become(order: dict) -> NoReturn:
     sys.exit(main(order["arguments"]))
 
 
-if __name__ == "__main__":
+def load_snakemake() -> None:
+    """Import what every run imports, its plugins and their options among it, so that a fork of this process need not."""
+    import jsonschema  # noqa: F401
+    import smart_open  # noqa: F401
     import snakemake.cli
     import snakemake.dag
-    import snakemake.workflow  # noqa: F401 (what every run needs)
+    import snakemake.report
+    import snakemake.storage
+    import snakemake.workflow  # noqa: F401
 
+    snakemake.cli.get_argument_parser()
+    gc.freeze()  # no collection of a fork goes through these objects again
+
+
+if __name__ == "__main__":
+    load_snakemake()
     _serve(sys.stdin)

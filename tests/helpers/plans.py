@@ -4,6 +4,7 @@ As a program it reads [[folder, arguments], ...] from its input and writes what 
 and so is the library where all plans are of one clone; each plan is made in a forked child, two at a time.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from warm_snakemake import load_snakemake
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,12 @@ def _read_code_once(clone: Path) -> None:
 
 
 if __name__ == "__main__":
-    import snakemake.cli
-    import snakemake.dag
-    import snakemake.workflow  # noqa: F401 (what every child needs)
-
+    load_snakemake()
     wanted = json.load(sys.stdin)
     clones = {folder for folder, _ in wanted}
     if len(clones) == 1:
         _read_code_once(Path(clones.pop()))
 
+    gc.freeze()
     with ThreadPoolExecutor(2) as pool:
         print(json.dumps(list(pool.map(lambda each: _plan(*each), wanted))))
