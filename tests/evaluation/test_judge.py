@@ -291,3 +291,18 @@ def test_what_a_killed_judge_left_is_deleted_and_what_a_judge_at_work_has_is_not
     with pytest.raises(Stop), judge:
         pass
     assert judge.folder_lock.closed and len(opened) == 2 and not list(tmp_path.iterdir())
+
+
+def test_a_judge_with_nothing_to_train_does_not_wait_until_its_server_is_warm(digits):
+    with Judge(digits, "cpu", "none") as judge:
+        assert judge.cpu and not judge.server.is_ready
+        assert judge.ready_server() is judge.server and judge.server.is_ready
+
+
+def test_a_server_that_ends_while_it_gets_warm_fails_the_job_in_one_line(digits, monkeypatch):
+    broken = "from archloop.evaluation import train_candidate\ntrain_candidate.warm_up = lambda: 1 / 0\n"
+    monkeypatch.setattr(judge_module, "SERVER", broken + judge_module.SERVER)
+    with Judge(digits, "cpu", "none") as judge:
+        for _ in range(2):  # and the next that is started
+            with pytest.raises(InputError, match="own process could not start .*ZeroDivisionError: division by zero"):
+                judge.ready_server()

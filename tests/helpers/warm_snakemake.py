@@ -69,14 +69,14 @@ def _become(order: dict) -> NoReturn:
 
 
 def load_snakemake() -> None:
-    """Import what every run imports, its plugins and their options among it, so that a fork of this process need not."""
+    """Import what every run imports, its plugins and their options, so that a fork of this process need not."""
     import jsonschema  # noqa: F401
     import smart_open  # noqa: F401
     import snakemake.cli
     import snakemake.dag
     import snakemake.report
     import snakemake.storage
-    import snakemake.workflow  # noqa: F401
+    import snakemake.workflow
 
     snakemake.cli.get_argument_parser()
     gc.freeze()  # no collection of a fork goes through these objects again

@@ -51,8 +51,8 @@ REMEDIES = {
 def serve(data_file: str, metadata_file: str, channel: int) -> None:
     """Fork a supervisor for every order until the socket is closed.
 
-    Before the first it sends `ready` and the instructions that PyTorch's kernels for processors are
-    chosen by.
+    It first sends the instructions that PyTorch's kernels for processors are chosen by, which a
+    judge with nothing to train needs, too; then, once it is warm, `ready`.
     """
     tensors = load_file(data_file)
     metadata = json.loads(Path(metadata_file).read_text(encoding="utf-8"))
@@ -66,15 +66,18 @@ def serve(data_file: str, metadata_file: str, channel: int) -> None:
         classes=metadata["classes"],
     )
 
-    torch.set_num_threads(1)  # a pool of threads would not survive the fork
-    train_candidate.warm_up()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for supervisors that have ended
-    # A collection would write to every object, and so copy the pages that all candidates share.
-    gc.collect()
-    gc.freeze()
-
     with socket.socket(fileno=channel) as orders:
-        orders.send(f"ready {torch.backends.cpu.get_cpu_capability()}".encode())
+        orders.send(torch.backends.cpu.get_cpu_capability().encode())
+
+        torch.set_num_threads(1)  # a pool of threads would not survive the fork
+        train_candidate.warm_up()
+        # Nobody waits for supervisors that have ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        # A collection would write to every object, and so copy the pages that all candidates share.
+        gc.collect()
+        gc.freeze()
+
+        orders.send(b"ready")
         while True:
             text, descriptors, _, _ = socket.recv_fds(orders, LARGEST_ORDER, 4)
             if not text:  # the judge has closed its end

@@ -69,9 +69,9 @@ class OrderResult:
 class Judge:
     """A fork server that judges programs in a sandbox, and the labels, which stay here.
 
-    The server is started again when it has died. Threads may ask at the same time. Raises
-    InputError when the isolation level or the device that is asked for is not to be had, or the
-    server cannot start.
+    The server gets warm while programs are checked, and is started again when it has died. Threads
+    may ask at the same time. Raises InputError when the isolation level or the device that is asked
+    for is not to be had, or the server cannot start.
     """
 
     def __init__(
@@ -319,6 +319,7 @@ class Judge:
         """Send an order to a server, and return the server."""
         if self.level == "bubblewrap":
             server = self._start((order.scratch,))
+            server.await_ready()
             socket.send_fds(server.channel, [order.to_json()], descriptors)
             return server
 
@@ -328,10 +329,14 @@ class Judge:
         return server
 
     def ready_server(self) -> Server:
-        """Return the server; start it if none is at work. Called with the lock held."""
+        """Return the server once it takes orders; start it if none is at work.
+
+        Called with the lock held.
+        """
         if self.server is None or self.server.process.poll() is not None:
             self._stop()
             self.server = self._start()
+        self.server.await_ready()
         return self.server
 
     def _start(self, writable: tuple[str, ...] = ()) -> Server:

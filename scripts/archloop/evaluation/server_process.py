@@ -21,22 +21,47 @@ from archloop.errors import InputError
 from archloop.evaluation.score import plain_line
 from archloop.sandbox import isolation
 
-START_S = 300  # how long it may take to start
+START_S = 300  # how long each step of its start may take
 # Files of its folder: tensors, and mean, std and number of classes.
 DATA, METADATA = "data.safetensors", "facts.json"
 HOME = "home"  # in the folder for temporary files: what libraries keep, until the judge ends
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
-    """A fork server at work. instructions: those that PyTorch's kernels for processors are chosen
-    by there.
+    """A fork server that has been started. instructions: those that PyTorch's kernels for
+    processors are chosen by there.
     """
 
     process: subprocess.Popen[bytes]
     channel: socket.socket
     messages: IO[bytes]  # what it and the supervisors wrote on their standard error
     instructions: str = ""
+    is_ready: bool = False  # it has said so
+
+    def await_instructions(self) -> None:
+        self.instructions = self._next_word()
+
+    def await_ready(self) -> None:
+        """Wait until it takes orders; raise InputError where it ended instead."""
+        if not self.is_ready:
+            self._next_word()
+            self.is_ready = True
+
+    def _next_word(self) -> str:
+        self.channel.settimeout(START_S)
+        # From a server that has ended nothing comes: the word is empty.
+        word = self.channel.recv(1 << 12).decode()
+        if not word:
+            self.process.wait()
+            why = self.last_words()
+            self.end()
+            # The libraries of tensors want gigabytes of addresses at once.
+            bound = site_limits.of_memory()
+            more = f"; {bound}" if bound else ""
+            raise InputError(f"the judge's own process could not start ({why}){more}")
+        self.channel.settimeout(None)
+        return word
 
     def last_words(self) -> str:
         """Return the last line that it wrote.
@@ -60,7 +85,8 @@ class Server:
 
 
 def start_server(code: str, data: Path, temporary: Path, around: list[str]) -> Server:
-    """Return a new server that is ready; raise InputError where it cannot start.
+    """Return a new server, which has torch and is getting warm; raise InputError where it cannot
+    start.
 
     code: what its Python runs. data: its folder with DATA and METADATA. temporary: folder for its
     temporary files. around: the command line that it is run by, up to itself; none runs it
@@ -84,19 +110,8 @@ def start_server(code: str, data: Path, temporary: Path, around: list[str]) -> S
         )
     theirs.close()  # open here, it would hide that the server has ended
 
-    ours.settimeout(START_S)
-    # From a server that has ended nothing comes: the word is empty.
-    word, _, instructions = ours.recv(1 << 12).decode().partition(" ")
-    server = Server(process, ours, messages, instructions)
-    if word != "ready":
-        process.wait()
-        why = server.last_words()
-        server.end()
-        # The libraries of tensors want gigabytes of addresses at once.
-        bound = site_limits.of_memory()
-        more = f"; {bound}" if bound else ""
-        raise InputError(f"the judge's own process could not start ({why}){more}")
-    ours.settimeout(None)
+    server = Server(process, ours, messages)
+    server.await_instructions()
     return server
 
 
