@@ -304,5 +304,5 @@ def test_a_server_that_ends_while_it_gets_warm_fails_the_job_in_one_line(digits,
     monkeypatch.setattr(judge_module, "SERVER", broken + judge_module.SERVER)
     with Judge(digits, "cpu", "none") as judge:
         for _ in range(2):  # and the next that is started
-            with pytest.raises(InputError, match="own process could not start .*ZeroDivisionError: division by zero"):
+            with pytest.raises(InputError, match=r"own process could not start .*ZeroDivisionError: division by zero"):
                 judge.ready_server()
