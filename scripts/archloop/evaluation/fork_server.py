@@ -39,7 +39,7 @@ ASIDE = 200
 LARGEST_ORDER = 1 << 16  # bytes
 
 OTHER_LEVEL = "set execution.isolation to another level, or take another node"
-OTHER_PART = f"python scripts/gpu_walls.py says which part of the sandbox it is; {OTHER_LEVEL}"
+OTHER_PART = f"python scripts/try_isolation.py says which part of the sandbox it is; {OTHER_LEVEL}"
 # What to do where a step fails.
 REMEDIES = {
     supervisor.SANDBOX: OTHER_LEVEL,

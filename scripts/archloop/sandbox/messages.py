@@ -62,7 +62,7 @@ class SupervisorReport:
     ended: Ended | None = None  # None: the candidate ended by itself
     status: int = 0  # exit code, or minus the signal that ended it
     cpu_s: float = 0.0
-    wall_s: float = 0.0
+    elapsed_s: float = 0.0
     peak_mb: int = 0
     limits: Rlimits | None = None  # that held
 

@@ -126,7 +126,7 @@ def _start_and_watch(
         ended=ended,
         status=os.waitstatus_to_exitcode(code),
         cpu_s=round(used_s + own_s, 3),
-        wall_s=round(time.monotonic() - begun, 3),
+        elapsed_s=round(time.monotonic() - begun, 3),
         peak_mb=usage.ru_maxrss // 1024,
         limits=running.limits,
     )

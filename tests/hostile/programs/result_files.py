@@ -1,7 +1,7 @@
 # group: devices
 # tries: puts symlinks, FIFOs and folders where a judge might look for a result
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 
