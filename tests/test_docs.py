@@ -114,7 +114,7 @@ def files() -> list[str]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
 def test_every_file_that_a_page_names_is_there(page, files):
-    """A name with folders may leave out the first ones: evaluation/verdicts.py."""
+    """A name with folders may leave out the first ones: evaluation/machine_check.py."""
     named = NAMED_FILE.findall((ROOT / page).read_text(encoding="utf-8"))
     missing = [name for name in named if not any(file.endswith(f"/{name}") for file in files)]
     assert [name for name in missing if not ELSEWHERE.search(name)] == []

@@ -21,7 +21,7 @@ from synthetic_results import LOOK, write_results
 from synthetic_results import settings as settings_of
 
 from archloop.corpus.admit import admit
-from archloop.corpus.candidates import join
+from archloop.corpus.candidate_rows import join
 from archloop.corpus.tables import read_candidates, write_candidates, write_corpus
 from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score import plain_line, read_result
@@ -39,7 +39,7 @@ from archloop.report.graph_drawing import fold
 from archloop.report.report import write_report
 from archloop.report.results import read_results
 from archloop.report.summarize import summarize
-from archloop.sandbox.messages import SupervisorReport
+from archloop.sandbox.orders import SupervisorReport
 from archloop.texts import one_layout, parsed
 from archloop.tools.inspect_corpus import counts, difference, read_corpus_records
 from archloop.tools.verify import verify

@@ -14,7 +14,7 @@ from archloop.evaluation.records import CandidateReport, TrainingRequest
 from archloop.evaluation.train_candidate import CandidateData
 from archloop.sandbox import gpu_memory, isolation
 from archloop.sandbox.bounds import Bounds
-from archloop.sandbox.messages import CardShare, Order, SupervisorReport
+from archloop.sandbox.orders import CardShare, Order, SupervisorReport
 
 ORDER = Order(
     level="landlock", bounds=Bounds(60, 100, 10**5, 3), readable=["/usr"], hidden=[], grants="/grants", base="/base",

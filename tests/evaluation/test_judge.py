@@ -25,7 +25,7 @@ from archloop.evaluation.server_process import read_all
 from archloop.random_seeds import derive
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import Bounds
-from archloop.sandbox.messages import CardShare, Order, SupervisorReport
+from archloop.sandbox.orders import CardShare, Order, SupervisorReport
 from archloop.sandbox.readable_files import readable_paths
 
 HONEST = net()

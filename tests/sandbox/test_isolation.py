@@ -17,7 +17,7 @@ from archloop.errors import InputError
 from archloop.evaluation.judge import Judge
 from archloop.sandbox import isolation, supervisor
 from archloop.sandbox.bounds import Bounds, bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 from archloop.sandbox.readable_files import readable_paths
 from archloop.settings.sections import Evaluation
 
@@ -395,7 +395,7 @@ CONFINED = """
 import json, os, resource, signal, sys, tempfile
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 scratch, grants = sys.argv[1:]
 tempfile.gettempdir()
 os.environ.update(SECRET="x", CUDA_VISIBLE_DEVICES="2", CUDA_DEVICE_ORDER="PCI_BUS_ID")
@@ -455,7 +455,7 @@ BEHIND = """
 import ctypes, json, os, sys
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 kind, scratch, grants = sys.argv[1:]
 prctl = ctypes.CDLL(None).prctl
 order = Order(
@@ -503,7 +503,7 @@ GRANTED = """
 import errno, json, os, sys
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 place, grants = sys.argv[1:]
 order = Order(
     level="landlock", bounds=bounds(20, 500, 1), readable=[], hidden=[], grants=grants, base="/",
@@ -606,7 +606,7 @@ IN_A_ROOT = """
 import errno, json, os, sys
 from archloop.sandbox import isolation, namespaces
 from archloop.sandbox.bounds import bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 from archloop.sandbox.readable_files import readable_paths
 kind, base, grants = sys.argv[1:]
 order = Order(

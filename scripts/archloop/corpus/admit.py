@@ -6,7 +6,7 @@ from typing import cast
 
 import polars as pl
 
-from archloop.corpus.candidates import (
+from archloop.corpus.candidate_rows import (
     CandidateRow,
     join,
     program_of,

@@ -5,7 +5,7 @@ No language model has a part in it.
 
 from collections.abc import Sequence
 
-from archloop.corpus.candidates import Candidate, candidate_without_answer
+from archloop.corpus.candidate_rows import Candidate, candidate_without_answer
 from archloop.families.programs import AXES, known_families, render
 from archloop.layout import Cell, indices_of_shard
 from archloop.random_seeds import derive, generator

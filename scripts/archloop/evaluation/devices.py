@@ -6,9 +6,8 @@ Torch is imported for GPUs alone: a judge on processors leaves it to the process
 
 from typing import Literal
 
-from archloop.finetuning.distributed import processes_for
 from archloop.logs import get_logger
-from archloop.machine import choose_device, device_name
+from archloop.machine import choose_device, device_name, processes_for
 from archloop.sandbox.isolation import gpu_devices
 
 # evaluation.precision

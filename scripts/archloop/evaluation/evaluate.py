@@ -23,9 +23,9 @@ from archloop.errors import InputError
 from archloop.evaluation.cache_key import protocol_digest, score_key
 from archloop.evaluation.devices import dealt_out
 from archloop.evaluation.judge import Judge
+from archloop.evaluation.machine_check import FAILURES, judge_fairly, prove
 from archloop.evaluation.records import FIELDS, Record
 from archloop.evaluation.score_store import ScoreStore
-from archloop.evaluation.verdicts import FAILURES, judge_fairly, prove
 from archloop.files import read_json, sha256_file, write_json
 from archloop.logs import get_logger
 from archloop.progress import Progress

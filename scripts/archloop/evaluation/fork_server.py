@@ -1,7 +1,7 @@
 """The process that imports torch once and forks for every candidate.
 
 Runs as a process of its own (`main`). An order is a packet on the socket that it inherits
-(archloop.sandbox.messages.Order) with four descriptors: the request itself, and where the result,
+(archloop.sandbox.orders.Order) with four descriptors: the request itself, and where the result,
 what the candidate prints, and the supervisor's report go. The server reads none of them, so nothing
 of one candidate is in the memory that the next one starts from; nor has it any label that scores.
 
@@ -30,7 +30,7 @@ from archloop.evaluation.faults import line
 from archloop.evaluation.records import TrainingRequest
 from archloop.evaluation.train_candidate import CandidateData
 from archloop.sandbox import isolation, supervisor
-from archloop.sandbox.messages import Order, SupervisorReport
+from archloop.sandbox.orders import Order, SupervisorReport
 
 # Descriptors of a candidate, beside those of its input and output.
 RESULT, REQUEST, READY = 3, 4, 5

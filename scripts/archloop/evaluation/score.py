@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from archloop.evaluation.records import Epoch, GraphRecord, Record, unjudged
-from archloop.sandbox.messages import SupervisorReport
+from archloop.sandbox.orders import SupervisorReport
 from archloop.settings.sections import Evaluation
 
 NONCE_BYTES, LENGTH_BYTES = 16, 4

@@ -7,7 +7,7 @@ its share.
 
 from collections.abc import Callable
 
-from archloop.sandbox.messages import CardShare
+from archloop.sandbox.orders import CardShare
 
 MB = 2**20
 

@@ -37,7 +37,7 @@ from archloop.errors import InputError
 from archloop.sandbox import landlock, namespaces, seccomp
 from archloop.sandbox import prctl as kernel_calls
 from archloop.sandbox.bounds import Bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 from archloop.sandbox.prctl import prctl
 from archloop.sandbox.readable_files import readable_paths
 

@@ -21,7 +21,7 @@ from typing import IO, NoReturn
 from archloop import site_limits
 from archloop.errors import kind_and_line
 from archloop.sandbox import gpu_memory, isolation, namespaces
-from archloop.sandbox.messages import CardShare, Ended, Order, SupervisorReport
+from archloop.sandbox.orders import CardShare, Ended, Order, SupervisorReport
 from archloop.site_limits import Rlimits
 
 LOOK_EVERY_S = 0.05

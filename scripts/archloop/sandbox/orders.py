@@ -1,4 +1,4 @@
-"""What the judge, its fork server and the supervisor of a candidate say to each other.
+"""What the judge orders of its fork server, and what the supervisor of a candidate reports.
 
 All three are trusted.
 """
