@@ -2,7 +2,7 @@
 
 import pytest
 
-from archloop.lemur.contract import complete, hyperparameters, modernise, supported
+from archloop.lemur.contract import complete, modernise
 
 OLD = """import torch
 import torch.nn as nn
@@ -247,44 +247,3 @@ def test_torch_is_imported_after_what_must_come_first(start, wanted):
     body = COMPLETE.removeprefix("import torch\nfrom torch import nn\n")
     found = complete(start + PLAIN.removeprefix("from torch import nn\n"), {"learning_rate": 0.5, "gradient_clip": 1.0})
     assert found == wanted + body
-
-
-GIVEN = {
-    "learning_rate": 0.1,
-    "batch_size": 32,
-    "epochs": 3,
-    "momentum": 0.8,
-    "dropout": 0.2,
-    "protocol": "resize256_flip",
-}
-ALWAYS = {"lr": 0.1, "batch": 32, "epoch": 3, "epoch_max": 3, "momentum": 0.8, "dropout": 0.2}
-ALWAYS |= {"transform": "norm_256_flip"}
-
-
-def test_every_program_gets_what_lemur_gives_to_all():
-    assert hyperparameters("", GIVEN) == ALWAYS
-    assert hyperparameters("", GIVEN | {"protocol": "native"}) == ALWAYS | {"transform": "norm_32"}
-    assert hyperparameters("class (", GIVEN) == ALWAYS
-
-
-def test_names_that_a_program_declares_have_the_value_of_their_kind():
-    names = "lr learning_rate batch_size epochs num_epochs weight_decay label_smoothing pretrained drop_path gamma"
-    program = f"def supported_hyperparameters():\n    return {set(names.split())!r}\n"
-    assert hyperparameters(program, GIVEN) == ALWAYS | {
-        "learning_rate": 0.1,
-        "batch_size": 32,
-        "epochs": 3,
-        "num_epochs": 3,
-        "weight_decay": 0.0,
-        "label_smoothing": 0.0,
-        "pretrained": 0.0,
-        "drop_path": 0.2,
-        "gamma": 0.5,
-    }
-
-
-def test_names_are_read_from_the_function_alone():
-    other = "def other():\n    return {'beta'}\n\n"
-    declared = "def supported_hyperparameters():\n    return {'lr', 'not a name', 5, 'gamma'}\n"
-    assert supported(other + declared) == {"lr", "gamma"}
-    assert supported(other) == supported("class (") == set()

@@ -11,8 +11,9 @@ from edit_pairs import PLAIN, RESIDUAL
 from archloop.corpus.tables import CORPUS
 from archloop.families.programs import family_names, family_programs
 from archloop.files import sha256_file
-from archloop.lemur.contract import complete, supported
+from archloop.lemur.contract import complete
 from archloop.lemur.export import export
+from archloop.lemur.hyperparameters import supported
 
 PROTOCOL = {"batch_size": 8, "learning_rate": 0.05, "momentum": 0.8, "dropout": 0.1, "gradient_clip": 3.0, "epochs": 1}
 PROTOCOL |= {"protocol": "resize256_flip"}

@@ -32,7 +32,7 @@ from archloop.evaluation.networks import (
 from archloop.evaluation.number_formats import Format, autocast, first_that_works, formats
 from archloop.evaluation.protocol import PROTOCOLS, Plan, Prepare, preparer
 from archloop.evaluation.records import CandidateReport
-from archloop.lemur.contract import hyperparameters
+from archloop.lemur.hyperparameters import hyperparameters
 from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.settings.sections import Evaluation
 
@@ -154,7 +154,7 @@ def _train(
 ) -> list[bytes]:
     """Return the predictions of a program, and leave in the report what is found on the way."""
     stages = _Stages(report)
-    prm = hyperparameters(program, dataclasses.asdict(settings))
+    prm = hyperparameters(program, settings)
     plan = Plan(settings, PROTOCOLS[settings.protocol], seed, device, prm=prm)
     # The program sees the size that the protocol resizes images to.
     size = plan.protocol.size or data.train_images.shape[-1]

@@ -6,8 +6,7 @@ prm)` with `train_setup(device, prm)`. Edits keep every other character of the s
 """
 
 import ast
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from archloop.texts import line_feeds, margin_of, one_layout, parsed
 
@@ -30,14 +29,6 @@ LEARN = """
 """
 # Where the weights are, for a program that keeps no device.
 DEVICE_OF_WEIGHTS = "next(self.parameters()).device"
-# Where the judge's protocol says nothing.
-PROTOCOL = {"learning_rate": 0.01, "momentum": 0.9, "gradient_clip": 3.0}
-# LEMUR's names of what happens to an image.
-TRANSFORMS: dict[object, str] = {"resize256_flip": "norm_256_flip", "native": "norm_32"}
-PLAIN_TRANSFORM = "norm_32"
-# Of a hyperparameter that a program declares and nobody here knows: the middle of the range that
-# LEMUR draws it from.
-UNKNOWN = 0.5
 # Base classes that have neither method.
 PLAIN_BASES = {
     ast.dump(ast.parse(text, mode="eval").body)
@@ -46,6 +37,22 @@ PLAIN_BASES = {
 
 # Line from 1, column in bytes, as ast has them.
 Position = tuple[int, int]
+
+
+class Protocol(TypedDict, total=False):
+    """How the judge trained a program, as far as its record says: keys of section evaluation."""
+
+    protocol: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    dropout: float
+    gradient_clip: float
+
+
+# Where a record says nothing.
+DEFAULTS: Protocol = {"learning_rate": 0.01, "momentum": 0.9, "gradient_clip": 3.0}
 
 
 class Edit(NamedTuple):
@@ -99,7 +106,7 @@ def _without_device(setup: ast.FunctionDef) -> list[Edit]:
     ]
 
 
-def complete(program: str, protocol: Mapping[str, Any]) -> str:
+def complete(program: str, protocol: Protocol) -> str:
     """Return the program with whichever of `train_setup` and `learn` its class Net lacks.
 
     They train as the judge does. protocol: learning_rate, momentum and gradient_clip, the values
@@ -107,7 +114,7 @@ def complete(program: str, protocol: Mapping[str, Any]) -> str:
     name for a class, one line, bases of its own), after the program.
     """
     program = one_layout(program)
-    values = {name: protocol.get(name, default) for name, default in PROTOCOL.items()}
+    values: Protocol = {**DEFAULTS, **protocol}
     try:
         whole = _completed(program, values)
     except ValueError:
@@ -118,7 +125,7 @@ def complete(program: str, protocol: Mapping[str, Any]) -> str:
     return whole
 
 
-def _completed(program: str, values: Mapping[str, float]) -> str:
+def _completed(program: str, values: Protocol) -> str:
     """Return the program with the methods in its class Net; raise ValueError where it cannot be."""
     net = _net(program)
     methods = _methods(net)
@@ -145,7 +152,7 @@ def _completed(program: str, values: Mapping[str, float]) -> str:
     return _with_torch(_edit(program, edits))
 
 
-def _train_setup(device: str, values: Mapping[str, float]) -> str:
+def _train_setup(device: str, values: Protocol) -> str:
     return TRAIN_SETUP.format(
         device=device, lr=values["learning_rate"], momentum=values["momentum"]
     )
@@ -163,7 +170,7 @@ def _at_the_end(net: ast.ClassDef, program: str, text: str) -> Edit:
     return Edit(_end(last), _end(last), f"\n{indented}")
 
 
-def _extended(program: str, values: Mapping[str, float]) -> str:
+def _extended(program: str, values: Protocol) -> str:
     """Return the program with the methods given to Net after it, unless it has them."""
     parts = {
         "train_setup": _train_setup(DEVICE_OF_WEIGHTS, values),
@@ -194,55 +201,6 @@ def _with_torch(program: str) -> str:
 
 def _is_from_future(node: ast.stmt) -> bool:
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"
-
-
-def hyperparameters(program: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a program gets as `prm`: what LEMUR gives to all, and the names it declares.
-
-    settings: section evaluation, whose protocol decides the values.
-    """
-    given = {
-        "lr": settings["learning_rate"],
-        "batch": settings["batch_size"],
-        "epoch": settings["epochs"],
-        "epoch_max": settings["epochs"],
-        "momentum": settings["momentum"],
-        "dropout": settings["dropout"],
-        "transform": TRANSFORMS.get(settings.get("protocol"), PLAIN_TRANSFORM),
-    }
-
-    known = {
-        "learning_rate": settings["learning_rate"],
-        "batch_size": settings["batch_size"],
-        "epochs": settings["epochs"],
-        "num_epochs": settings["epochs"],
-        "weight_decay": 0.0,
-        "label_smoothing": 0.0,
-        "pretrained": 0.0,
-    }
-
-    for name in sorted(supported(program) - given.keys()):
-        unknown = settings["dropout"] if "drop" in name else UNKNOWN
-        given[name] = known.get(name, unknown)
-
-    return given
-
-
-def supported(program: str) -> set[str]:
-    """Return the names that supported_hyperparameters returns, as far as the source shows them."""
-    for node in _statements(program):
-        if isinstance(node, ast.FunctionDef) and node.name == "supported_hyperparameters":
-            return {text for text in _texts_in(node) if text.isidentifier()}
-    return set()
-
-
-def _texts_in(function: ast.FunctionDef) -> set[str]:
-    """Return the texts that a function's source holds."""
-    texts = set()
-    for node in ast.walk(function):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            texts.add(node.value)
-    return texts
 
 
 def _statements(program: str) -> list[ast.stmt]:
