@@ -135,7 +135,7 @@ def _learn_by_program(
     methods = [getattr(model, name, None) for name in ("train_setup", "learn")]
     if not all(callable(method) for method in methods):
         raise Stop("contract", "training: candidate, but Net has no train_setup and learn")
-    network: Any = model
+    network: Any = model  # of a class of the program's, which no type here knows
     network.train_setup(dict(plan.prm))
 
     def epoch(batches: Batches) -> Trained:

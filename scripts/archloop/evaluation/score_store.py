@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from archloop.errors import InputError
 from archloop.evaluation.records import Record
@@ -116,7 +116,7 @@ class ScoreStore:
                 return self.read[prefix]
 
 
-def all_records(folder: Path) -> Iterator[tuple[Path, str, Callable[[], Any]]]:
+def all_records(folder: Path) -> Iterator[tuple[Path, str, Callable[[], object]]]:
     """Yield (file, key, function that reads the record) of a whole store, its old form, a file a
     record, included.
 
@@ -188,8 +188,7 @@ def _compressed(key: str, record: Record) -> bytes:
 def _record(part: bytes) -> Record:
     record = json.loads(gzip.decompress(part))
     del record["key"]
-    kept: Record = record
-    return kept
+    return cast(Record, record)
 
 
 def _of_old_store(folder: Path, key: str) -> Record | None:
@@ -199,11 +198,9 @@ def _of_old_store(folder: Path, key: str) -> Record | None:
         return None
 
     try:
-        record: Any = read_json(path)
+        return cast(Record, read_json(path))
     except InputError:
         return None
-    kept: Record = record
-    return kept
 
 
 def _path(folder: Path, prefix: str, number: int) -> Path:
