@@ -6,7 +6,7 @@ import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import polars as pl
 from polars.datatypes import DataType, DataTypeClass
@@ -75,6 +75,14 @@ CANDIDATES: Schema = CORPUS | {
 }
 
 
+class Description(TypedDict):
+    """What a file says of itself. signatures: the scheme that they were made by."""
+
+    version: int
+    signatures: Mapping[str, str | int]
+    rows: int
+
+
 def frame_of(rows: Iterable[Mapping[str, object]], schema: Schema) -> pl.DataFrame:
     """Return rows as a table; what a row lacks is null, what no column holds is left out."""
     cells = [{name: _storable(row.get(name)) for name in schema} for row in rows]
@@ -112,7 +120,7 @@ def read_candidates(paths: Iterable[Path], columns: Sequence[str] | None = None)
 
 def _write(frame: pl.DataFrame, path: Path, schema: Schema) -> None:
     frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
-    description = {"version": VERSION, "signatures": SCHEME, "rows": frame.height}
+    description: Description = {"version": VERSION, "signatures": SCHEME, "rows": frame.height}
     metadata = {
         "archloop": json.dumps(description, sort_keys=True),
         "digest": MARK.decode() + BLANK.decode(),
@@ -175,7 +183,7 @@ def _check_checksum(path: Path) -> None:
         raise InputError(f"{path}: damaged or edited after it was written{REMEDY}")
 
 
-def _check_description(path: Path, description: Mapping[str, Any]) -> None:
+def _check_description(path: Path, description: Description) -> None:
     version, signatures = description["version"], description["signatures"]
     if version != VERSION:
         raise InputError(f"{path}: schema version {version}, this is {VERSION}{REMEDY}")
