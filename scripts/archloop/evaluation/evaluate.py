@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypedDict, cast
@@ -26,12 +26,13 @@ from archloop.evaluation.judge import Judge
 from archloop.evaluation.machine_check import FAILURES, judge_fairly, prove
 from archloop.evaluation.records import FIELDS, Record
 from archloop.evaluation.score_store import ScoreStore
-from archloop.files import read_json, sha256_file, write_json
+from archloop.files import read_json, read_jsonl, sha256_file, write_json
 from archloop.logs import get_logger
 from archloop.progress import Progress
 from archloop.random_seeds import derive
 from archloop.sandbox.gpu_memory import shares
 from archloop.settings.sections import Evaluation
+from archloop.workflow.provenance import Extras
 
 # What a run record says of each candidate.
 MEASURED = ("seconds", "cpu_s", "peak_mb", "limits", "isolation", "device", "format", "versions")
@@ -53,6 +54,17 @@ class JobResources:
     # A file for timeouts, which are not kept for good: this job, cut and started again, need not
     # wait for them twice.
     pending: Path | None = None
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """The files of a shard's job. store: a folder of known scores; the last two are written."""
+
+    candidates: Path
+    dataset: Path
+    store: Path
+    output: Path
+    run_record: Path
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,27 @@ class ShardRunRecord(TypedDict):
     seconds: float
     versions: dict[str, str]
     candidates: dict[str, Record]
+
+
+def evaluate_shard(
+    files: ShardFiles, settings: Evaluation, seed: int, resources: JobResources
+) -> Extras:
+    """Judge the candidates of a shard, write its records and its run record.
+
+    Return what its provenance says besides: the class of machine, and the file of work under way.
+    """
+    pending = files.output.with_name(f".{files.output.name}.pending")
+    rows = cast(list[ProgramRow], read_jsonl(files.candidates, "id", "program"))
+    records, run_record = evaluate(
+        rows, files.dataset, settings, seed, files.store, replace(resources, pending=pending)
+    )
+
+    write_json(files.run_record, run_record)
+    write_json(files.output, {"protocol": asdict(settings), "records": records})
+    host = {"device": run_record["device"]}
+    if run_record["device"] == "cpu":
+        host["cpu"] = run_record["cpu"]
+    return {"spent": pending, "host": host}
 
 
 def evaluate(
