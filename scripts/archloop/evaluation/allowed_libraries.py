@@ -162,11 +162,11 @@ def look_up(path: str) -> tuple[str, str]:
     whole = f"{holder}.{name}"
     if _is_denied(holder, name):
         return "refused", whole
-    found = _module(holder, name)
-    if found is None:
+    module = _module(holder, name)
+    if module is None:
         return "object", whole
-    if is_allowed(found):
-        return "module", found
+    if is_allowed(module):
+        return "module", module
     return "refused", whole
 
 
@@ -180,10 +180,10 @@ def _is_denied(module: str, name: str) -> bool:
 @lru_cache(maxsize=1000)
 def names_of(module: str) -> tuple[str, ...]:
     """Return the names that `from module import *` brings."""
-    found = _loaded(module)
-    if found is None:
+    loaded = _loaded(module)
+    if loaded is None:
         return ()
-    return tuple(getattr(found, "__all__", _public(found)))
+    return tuple(getattr(loaded, "__all__", _public(loaded)))
 
 
 def _public(module: ModuleType) -> list[str]:
@@ -199,9 +199,9 @@ def _module(holder: str, name: str) -> str | None:
     if loaded is None:
         return None
 
-    found = vars(loaded).get(name)
-    if isinstance(found, ModuleType):
-        return str(vars(found).get("__name__"))
+    value = vars(loaded).get(name)
+    if isinstance(value, ModuleType):
+        return str(vars(value).get("__name__"))
     if name in vars(loaded) or not hasattr(loaded, "__path__"):
         return None
 

@@ -182,8 +182,8 @@ def _records(
 ) -> list[CandidateRecord]:
     records: list[CandidateRecord] = []
     for row in candidates:
-        own = evaluated[row["program"]]
-        records.append({"id": row["id"], "key": own.key, **_part(own.record, FIELDS)})
+        evaluation = evaluated[row["program"]]
+        records.append({"id": row["id"], "key": evaluation.key, **_part(evaluation.record, FIELDS)})
     return records
 
 

@@ -150,7 +150,7 @@ def _last_files(folder: Path) -> list[Path]:
 def members(path: Path) -> tuple[dict[str, bytes], bool]:
     """Return (key -> the compressed bytes of its record, whether that is the whole file)."""
     rest = path.read_bytes()
-    found: dict[str, bytes] = {}
+    records: dict[str, bytes] = {}
     while rest:
         reader = zlib.decompressobj(wbits=31)  # of one gzip member, which is one record
         text = b""
@@ -162,10 +162,10 @@ def members(path: Path) -> tuple[dict[str, bytes], bool]:
             key = text[len(START) :][:64].decode("ascii", "replace")
 
         if not KEY.fullmatch(key):
-            return found, False
-        found.setdefault(key, rest[: len(rest) - len(reader.unused_data)])
+            return records, False
+        records.setdefault(key, rest[: len(rest) - len(reader.unused_data)])
         rest = reader.unused_data
-    return found, True
+    return records, True
 
 
 def _refuse(path: Path) -> Record:
@@ -215,9 +215,9 @@ def _numbers(folder: Path, prefix: str) -> list[int]:
 
     numbers = []
     for name in names:
-        found = NAME.fullmatch(name) if name.startswith(prefix) else None
-        if found:
-            numbers.append(int(found[2]))
+        match = NAME.fullmatch(name) if name.startswith(prefix) else None
+        if match:
+            numbers.append(int(match[2]))
     return numbers
 
 

@@ -265,9 +265,9 @@ def _unsafe_match(node: ast.MatchClass) -> Iterator[str]:
 
 def _unsafe_text(node: ast.expr, scope: Scope) -> Iterator[str]:
     """Yield the special name that a text spells, which may be the name of an attribute."""
-    found = SPECIAL_NAME.search(text_of(node, scope) or "")
-    if found and found[0] not in SPELLED:
-        yield f"spells {found[0]}"
+    match = SPECIAL_NAME.search(text_of(node, scope) or "")
+    if match and match[0] not in SPELLED:
+        yield f"spells {match[0]}"
 
 
 def _unsafe_module(
@@ -282,14 +282,14 @@ def _unsafe_module(
             yield f"hands the module {path} around"
 
 
-def _is_hidden(name: str, own: bool = False, looked_up: bool = False) -> bool:
-    """Say whether an attribute is none of a network's. own: of self or super().
+def _is_hidden(name: str, of_self: bool = False, looked_up: bool = False) -> bool:
+    """Say whether an attribute is none of a network's. of_self: it is of self or super().
 
     looked_up: the allow-list knows it.
     """
     if name in ATTRIBUTES and not looked_up:
         return True
-    allowed = DUNDERS | OWN_DUNDERS if own else DUNDERS
+    allowed = DUNDERS | OWN_DUNDERS if of_self else DUNDERS
     return bool(SPECIAL_NAME.fullmatch(name)) and name not in allowed
 
 
@@ -310,13 +310,13 @@ def _unsafe_attribute(node: ast.Attribute, scope: Scope, parsed: ParsedProgram) 
     is_seed_of_a_number = refused in SEEDS and call is not None and bool(call.args)
     if refused and not is_seed_of_a_number:
         yield f"uses {refused}"
-    elif _is_hidden(node.attr, _is_own(node.value), bool(paths)):
+    elif _is_hidden(node.attr, _is_self_or_super(node.value), bool(paths)):
         yield f"uses the attribute {node.attr}"
     elif paths and not isinstance(node.ctx, ast.Load):
         yield f"changes {look_up(min(paths))[1]}"
 
 
-def _is_own(node: ast.expr) -> bool:
+def _is_self_or_super(node: ast.expr) -> bool:
     """Say whether an expression is `self` or a call of super."""
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Name) and node.func.id == "super"
@@ -332,7 +332,7 @@ def _unsafe_call(node: ast.Call, scope: Scope, parsed: ParsedProgram) -> Iterato
 
     target = node.args[0]
     modules = [look_up(path)[1] for path in parsed.paths(target, scope)]
-    if _is_own(target) and not modules:
+    if _is_self_or_super(target) and not modules:
         return
 
     if node.func.id != "getattr":

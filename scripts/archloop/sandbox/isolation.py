@@ -358,7 +358,7 @@ def limits(bounds: Bounds, level: str, gpu: bool) -> dict[int, int]:
 
     It is forked from the calling process.
     """
-    found = {
+    values = {
         resource.RLIMIT_CPU: bounds.cpu_s,
         resource.RLIMIT_FSIZE: SCRATCH_MB * 2**20,
         resource.RLIMIT_NOFILE: OPEN_FILES,
@@ -368,12 +368,12 @@ def limits(bounds: Bounds, level: str, gpu: bool) -> dict[int, int]:
         # Torch has mapped gigabytes before a program begins.
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         mapped = pages * resource.getpagesize()
-        found[resource.RLIMIT_AS] = mapped + bounds.memory_mb * 2**20
+        values[resource.RLIMIT_AS] = mapped + bounds.memory_mb * 2**20
 
     # Elsewhere the supervisor looks at them.
     if level == "namespaces" and kernel() >= PROCESSES_BY_NAMESPACE:
-        found[resource.RLIMIT_NPROC] = MAXIMUM_THREADS
-    return found
+        values[resource.RLIMIT_NPROC] = MAXIMUM_THREADS
+    return values
 
 
 def check_file_size(size: int) -> None:

@@ -164,7 +164,7 @@ class _Running:
 
     process: int
     status: IO[bytes]
-    held: Meter
+    meter: Meter  # of its memory on a card
     limits: Rlimits  # RLIMIT_* that hold for it
 
 
@@ -175,12 +175,12 @@ def _let_in(child: int, steps: int, go: int, order: Order) -> _Running:
     """
     # Before the candidate hides itself: /proc may show a user's own processes alone (hidepid).
     status = open(f"/proc/{child}/status", "rb", buffering=0)  # noqa: SIM115 (it stays open)
-    held = _meter(order.card, child)
+    meter = _meter(order.card, child)
     os.write(go, b"1")
 
     limits = await_sandbox(steps, order.bounds.threads)
-    _check_meter(order.card, held)
-    return _Running(child, status, held, limits)
+    _check_meter(order.card, meter)
+    return _Running(child, status, meter, limits)
 
 
 def _watch_to_the_end(running: _Running, order: Order, begun: float) -> Ended | None:
@@ -190,7 +190,7 @@ def _watch_to_the_end(running: _Running, order: Order, begun: float) -> Ended | 
     """
     try:
         deadline = begun + order.bounds.timeout_s
-        return _watch(running.process, running.status, running.held, order, deadline)
+        return _watch(running.process, running.status, running.meter, order, deadline)
     except Exception as error:  # the sandbox stood: whatever it is, the program brought it about
         os.kill(running.process, signal.SIGKILL)
         return "crashed", f"it could not be watched any longer ({kind_and_line(error)})"
@@ -222,11 +222,11 @@ def _meter(card: CardShare | None, child: int) -> Meter:
         raise isolation.Refused(f"{SHARED} ({error}): {OWN_CARD}") from None
 
 
-def _check_meter(card: CardShare | None, held: Meter) -> None:
+def _check_meter(card: CardShare | None, meter: Meter) -> None:
     """Raise Refused where the device is started and NVML does not show what its start has taken of
     the card.
     """
-    if card and held() is None:
+    if card and meter() is None:
         raise isolation.Refused(f"{SHARED} (NVML does not show its process): {OWN_CARD}")
 
 
@@ -288,7 +288,7 @@ def _last_step(announced: bytes) -> str:
 
 
 def _watch(
-    child: int, status: IO[bytes], held: Meter, order: Order, deadline: float
+    child: int, status: IO[bytes], meter: Meter, order: Order, deadline: float
 ) -> Ended | None:
     """Wait for the end of the candidate.
 
@@ -300,7 +300,7 @@ def _watch(
     # Its number stays its own until wait4, so that no other process is ended in its place.
     look = os.WEXITED | os.WNOWAIT | os.WNOHANG
     while os.waitid(os.P_PID, child, look) is None:
-        broken = broken_limit(status, held, order, deadline)
+        broken = broken_limit(status, meter, order, deadline)
         if broken:
             os.kill(child, signal.SIGKILL)
             return broken
@@ -309,7 +309,7 @@ def _watch(
     return None
 
 
-def broken_limit(status: IO[bytes], held: Meter, order: Order, deadline: float) -> Ended | None:
+def broken_limit(status: IO[bytes], meter: Meter, order: Order, deadline: float) -> Ended | None:
     """Return (outcome, reason) where a candidate is beyond a limit, None where it is beyond none.
 
     status: its /proc/PID/status. deadline: on the clock of time.monotonic.
@@ -333,7 +333,7 @@ def broken_limit(status: IO[bytes], held: Meter, order: Order, deadline: float) 
     used_kb = sum(numbers.values()) if order.gpu else numbers.get(b"RssAnon", 0)
     if used_kb > order.bounds.memory_mb * 1024:
         return "out_of_memory", f"more than {order.bounds.memory_mb} MB in use"
-    if order.card and (held() or 0) > order.card.memory_mb:
+    if order.card and (meter() or 0) > order.card.memory_mb:
         return "out_of_memory", f"more than {order.card.memory_mb} MB of the GPU in use, its share"
 
     # In namespaces the scratch folder is a file system of its own, with these limits.
