@@ -105,7 +105,7 @@ def test_no_label_that_scores_is_given_to_the_server(judge, digits):
         assert (given[f"{split}_images"] == read_split(digits, split)[0]).all()
     assert (given["train_labels"] == read_split(digits, "train")[1]).all()
     metadata = read_metadata(digits)
-    assert json.loads((judge.data / "facts.json").read_text()) == {
+    assert json.loads((judge.data / "metadata.json").read_text()) == {
         name: getattr(metadata, name) for name in ("mean", "std", "classes")
     }
 

@@ -98,7 +98,8 @@ def admit(
 
     rows.sort(key=lambda row: (row["index"], row["id"]))
     table = frame_of(rows, CANDIDATES)
-    return table, table.filter(pl.col("outcome") == "admitted").select(list(CORPUS))
+    admitted = table.filter(pl.col("outcome") == "admitted")
+    return table, admitted.select(list(CORPUS))
 
 
 def score(row: CandidateRow, admission: Admission) -> float:
@@ -112,12 +113,16 @@ def score(row: CandidateRow, admission: Admission) -> float:
 def _gate(trained: list[CandidateRow], corpus: pl.DataFrame, novelty: Novelty) -> Gate:
     """Return the gate of the trained candidates, in their order."""
     size = novelty.shingle_tokens
+    ids = [row["id"] for row in trained]
+    texts = [program_of(row) for row in trained]
     graphs = [row["graph_digest"] for row in trained]
-    chain = trained[0].get("chain", "main") if trained else "main"
-    programs = with_signatures(
-        [row["id"] for row in trained], [program_of(row) for row in trained], size
-    )
-    return Gate(programs, graphs, novelty, known_corpus(corpus, chain, graphs, size))
+    chain = "main"
+    if trained:
+        chain = trained[0].get("chain", chain)
+
+    programs = with_signatures(ids, texts, size)
+    known = known_corpus(corpus, chain, graphs, size)
+    return Gate(programs, graphs, novelty, known)
 
 
 def _give_verdicts(
@@ -134,8 +139,10 @@ def _give_verdicts(
     for position, row in enumerate(trained):
         match = gate.match(position, admitted)
         _describe(row, gate, position, match)
+
         room = len(admitted) < admission.minimum_admitted
         enough = min(floor, threshold) if room else threshold
+
         if row["score"] < enough:
             row["outcome"] = "below_threshold"
         elif match.is_copy(gate.novelty):

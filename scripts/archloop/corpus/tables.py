@@ -119,7 +119,8 @@ def read_candidates(paths: Iterable[Path], columns: Sequence[str] | None = None)
 
 
 def _write(frame: pl.DataFrame, path: Path, schema: Schema) -> None:
-    frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
+    columns = [pl.col(name).cast(kind) for name, kind in schema.items()]
+    frame = frame.select(columns)
     description: Description = {"version": VERSION, "signatures": SCHEME, "rows": frame.height}
     metadata = {
         "archloop": json.dumps(description, sort_keys=True),
@@ -211,7 +212,8 @@ def _checksum(path: Path) -> tuple[int, bytes, bytes]:
         raise InputError(f"{path}: no whole parquet file{REMEDY}")
 
     # Parquet ends with the length of its footer, in four bytes, and the magic.
-    footer = max(0, size - 8 - int.from_bytes(whole[-8:-4], "little"))
+    footer_bytes = int.from_bytes(whole[-8:-4], "little")
+    footer = max(0, size - 8 - footer_bytes)
     mark = whole.find(MARK, footer)
     start = mark + len(MARK)
     end = start + len(BLANK)

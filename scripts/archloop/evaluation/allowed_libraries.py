@@ -138,7 +138,8 @@ def is_allowed(module: str) -> bool:
     if module in PARTS or module in MODULES:
         return True
 
-    return any(module == package or module.startswith(f"{package}.") for package in PACKAGES)
+    # With points, so that torch.nn has no part in torch.nnx.
+    return any(f"{module}.".startswith(f"{package}.") for package in PACKAGES)
 
 
 # Bounded, for programs choose the paths.
@@ -206,10 +207,12 @@ def _module(holder: str, name: str) -> str | None:
         return None
 
     # A part of a package that nobody has loaded yet.
+    part = f"{holder}.{name}"
     try:
-        return f"{holder}.{name}" if importlib.util.find_spec(f"{holder}.{name}") else None
+        spec = importlib.util.find_spec(part)
     except (ImportError, ValueError):
         return None
+    return None if spec is None else part
 
 
 def _loaded(module: str) -> ModuleType | None:

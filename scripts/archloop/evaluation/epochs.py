@@ -178,5 +178,7 @@ def predict(
             if not answers.isfinite().all():
                 raise Stop("diverged", "its answers are no finite numbers")
             parts.append(answers.argmax(dim=1))
-    predicted: bytes = torch.cat(parts).to(torch.uint8).cpu().numpy().tobytes()
+    # Waits for the device, once for all batches.
+    classes_of_images = torch.cat(parts).to(torch.uint8).cpu()
+    predicted: bytes = classes_of_images.numpy().tobytes()
     return predicted

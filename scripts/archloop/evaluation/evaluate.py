@@ -159,7 +159,7 @@ def evaluate(
         # While the judge is at work, for a sound program may have to be tried.
         _check_machine(judge, settings, devices[0], list(evaluated.values()))
 
-    known = sum(each.known for each in evaluated.values())
+    known = sum(evaluation.known for evaluation in evaluated.values())
     repeated = len(candidates) - len(programs)
     run_record: ShardRunRecord = {
         "device": judge.device_name,
@@ -245,9 +245,10 @@ def _check_machine(
 ) -> None:
     """Raise InputError where all programs that ran failed and a sound one fails, too."""
     outcomes = []
-    for each in evaluated:
-        if not each.known and each.record.get("isolation"):
-            outcomes.append(each.record["outcome"])
+    for evaluation in evaluated:
+        has_run = bool(evaluation.record.get("isolation"))
+        if has_run and not evaluation.known:
+            outcomes.append(evaluation.record["outcome"])
     if outcomes and all(outcome in FAILURES for outcome in outcomes):
         prove(judge, settings, device)
 

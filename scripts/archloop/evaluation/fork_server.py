@@ -134,7 +134,8 @@ def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int,
 
         header = report.to_json()
         nonce = bytes.fromhex(request.nonce)
-        answer = memoryview(nonce + len(header).to_bytes(4, "little") + header + predictions)
+        length = len(header).to_bytes(4, "little")
+        answer = memoryview(nonce + length + header + predictions)
         while answer:  # a pipe takes as much as it has room for
             answer = answer[os.write(RESULT, answer) :]
     finally:

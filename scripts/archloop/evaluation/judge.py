@@ -258,6 +258,7 @@ class Judge:
         scratch, base = folder / "scratch", folder / "root"
         scratch.mkdir(mode=0o700)
         base.mkdir()
+
         return Order(
             level=self.level,
             bounds=bounds(settings.timeout_s, settings.memory_mb, settings.threads),

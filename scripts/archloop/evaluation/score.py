@@ -109,7 +109,8 @@ def _checked(header: Untrusted) -> Record:
     for stage, value in stages[:MAXIMUM_STAGES]:
         seconds[plain_line(stage, 20)] = _number(value)
     # Cut, so that no program makes a record of any size.
-    epochs, losses = header["epochs"][:MAXIMUM_EPOCHS], header["losses"][:MAXIMUM_LOSSES]
+    epochs = header["epochs"][:MAXIMUM_EPOCHS]
+    losses = header["losses"][:MAXIMUM_LOSSES]
 
     record = _without_result(outcome, plain_line(header["detail"]))
     record["parameters"] = _whole_or_none(header["parameters"])

@@ -106,7 +106,8 @@ def _variants(family: str) -> Iterator[Variant]:
     grid = list(itertools.product(*AXES.values()))
     shuffled = generator("seed programs", family).sample(grid, len(grid))
     variants = [variant_of(values) for values in shuffled]
-    yield from [variant for variant in variants if _is_plain(variant)][: VARIANTS // 2]
+    plain = [variant for variant in variants if _is_plain(variant)]
+    yield from plain[: VARIANTS // 2]
     yield from variants
 
 

@@ -102,6 +102,7 @@ def _files(row: Design) -> dict[str, str]:
     name = f"archloop-{row['id']}".replace("_", "-")
     lemur_dataset = DATASETS.get(dataset, dataset.replace("_", "-"))
     folder = f"stat/train/img-classification_{lemur_dataset}_acc_{name}"
+
     epochs = protocol.get("epochs", 1)
     statistics = json.dumps([trial(row, protocol)], indent=4, sort_keys=True)
     return {

@@ -91,6 +91,7 @@ class Gate:
         self.graphs = graphs
         self.novelty = novelty
         self.known = known
+
         self.to_known = neighbours(programs, known.programs, threshold, size)
         self.among_themselves = neighbours(programs, programs, threshold, size)
         self.hashes = signature_matrix(programs.signatures)

@@ -268,7 +268,10 @@ def _with_joined_modules(
 ) -> tuple[Tokens, np.ndarray]:
     """Make one token of `torch . nn`, and so on down; return (tokens, which of them are roots)."""
     width = len(VOCABULARY.texts)
-    whole_of = {package * width + name: whole for (package, name), whole in modules.items()}
+    # A pair of numbers as one, which sorts.
+    whole_of: dict[int, int] = {}
+    for (package, name), whole in modules.items():
+        whole_of[package * width + name] = whole
     keys = np.array(sorted(whole_of))
     wholes = np.array([whole_of[key] for key in keys.tolist()])
     for _ in range(DEEPEST_MODULE):

@@ -55,7 +55,9 @@ def trace(model: torch.nn.Module, in_shape: tuple[int, ...]) -> tuple[list[Node]
     recorder = _Recorder(image, model)
     with recorder:
         result = model(image)
-    if not isinstance(result, torch.Tensor) or not result.ndim or result.shape[0] != in_shape[0]:
+
+    has_rows = isinstance(result, torch.Tensor) and result.ndim > 0
+    if not has_rows or result.shape[0] != in_shape[0]:
         raise ValueError("the model does not return one row for each image")
     return recorder.nodes, recorder.source(result)
 

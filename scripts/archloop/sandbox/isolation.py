@@ -174,9 +174,12 @@ def try_namespaces(base: str, gpu: str) -> None:
     """
     try:
         namespaces.leave()
+        # Only a child is in the new pid namespace.
         child = os.fork()
         if child:
-            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            _, status = os.waitpid(child, 0)
+            sys.exit(os.waitstatus_to_exitcode(status))
+
         scratch = namespaces.Scratch(SCRATCH, megabytes=1, files=64)
         namespaces.build_root(base, readable_paths(), (), scratch, processes=bool(gpu))
     except OSError as error:
@@ -350,14 +353,12 @@ def gpu_devices() -> list[str]:
 
 def kernel() -> tuple[int, ...]:
     """Return the first two numbers of the kernel's version."""
-    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+    numbers = re.findall(r"\d+", os.uname().release)
+    return tuple(int(number) for number in numbers[:2])
 
 
 def limits(bounds: Bounds, level: str, gpu: bool) -> dict[int, int]:
-    """Return the limits (resource.RLIMIT_*) of a candidate.
-
-    It is forked from the calling process.
-    """
+    """Return the limits (resource.RLIMIT_*) of a candidate that the calling process forks."""
     values = {
         resource.RLIMIT_CPU: bounds.cpu_s,
         resource.RLIMIT_FSIZE: SCRATCH_MB * 2**20,

@@ -206,8 +206,10 @@ def outermost(paths: Iterable[str]) -> list[str]:
     >>> outermost(["/usr/lib", "/usr", "/usr"])
     ['/usr']
     """
+    present = {os.path.normpath(path) for path in paths if os.path.lexists(path)}
     kept: list[str] = []
-    for path in sorted({os.path.normpath(path) for path in paths if os.path.lexists(path)}):
+    # A folder comes before what lies below it.
+    for path in sorted(present):
         if not any(path.startswith(above.rstrip("/") + "/") for above in kept):
             kept.append(path)
     return kept

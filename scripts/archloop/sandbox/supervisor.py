@@ -269,9 +269,15 @@ def _read_all(steps: int) -> bytes:
 
     Raise Refused where that takes more than START_S.
     """
-    announced, deadline = b"", time.monotonic() + START_S
+    announced = b""
+    deadline = time.monotonic() + START_S
     with open(steps, "rb", buffering=0) as opened:
-        while select.select([opened], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        while True:
+            left_s = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([opened], [], [], left_s)
+            if not ready:
+                break
+
             part = opened.read(1 << 12)
             if not part:
                 return announced
@@ -297,6 +303,7 @@ def _watch(
     # A blocked signal waits, so none is lost between two looks. (Kernels before 5.3 have no
     # descriptor of a process.)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+
     # Its number stays its own until wait4, so that no other process is ended in its place.
     look = os.WEXITED | os.WNOWAIT | os.WNOHANG
     while os.waitid(os.P_PID, child, look) is None:
@@ -304,6 +311,7 @@ def _watch(
         if broken:
             os.kill(child, signal.SIGKILL)
             return broken
+
         left_s = max(0.0, deadline - time.monotonic())
         signal.sigtimedwait({signal.SIGCHLD}, min(LOOK_EVERY_S, left_s))
     return None

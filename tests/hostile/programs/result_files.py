@@ -14,7 +14,7 @@ NAMES = (
     "record.json",
     "predictions.npy",
     "predictions.bin",
-    "facts.json",
+    "metadata.json",
     "answer",
     "log",
     "stdout",
