@@ -30,8 +30,9 @@ from archloop.evaluation.static_checks import check_program, without_unused
 from archloop.families.programs import seed_programs
 from archloop.files import write_json, write_jsonl
 from archloop.generation.answers import extract_program
-from archloop.lemur.contract import complete, modernise, supported
+from archloop.lemur.contract import complete_program, modernise
 from archloop.lemur.export import export
+from archloop.lemur.hyperparameters import declared_names
 from archloop.novelty.minhash import signatures
 from archloop.novelty.tokens import normalised_tokens, text_digest
 from archloop.outcomes import OUTCOMES
@@ -117,11 +118,11 @@ def test_every_reader_of_a_program_returns(program):
     if parsed(program) is not None:
         assert parsed(run) is not None, "what is run does not compile"
         assert ast.dump(parsed(one_layout(program))) == ast.dump(parsed(program)), "another program"
-        assert parsed(complete(program, {})) is not None, "what is exported does not compile"
+        assert parsed(complete_program(program, {})) is not None, "what is exported does not compile"
     assert text_digest(program) == text_digest(program + "\n# more\n") or parsed(program) is None
     assert signatures([program, PLAIN], 10)[1].tolist() == signatures([PLAIN], 10)[0].tolist()
     assert len(normalised_tokens(program)) <= 20 * len(program)
-    supported(program)
+    declared_names(program)
     extract_program(program)
     try:
         modernise(program)

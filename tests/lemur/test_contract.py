@@ -2,7 +2,7 @@
 
 import pytest
 
-from archloop.lemur.contract import complete, modernise
+from archloop.lemur.contract import complete_program, modernise
 
 OLD = """import torch
 import torch.nn as nn
@@ -190,17 +190,17 @@ def test_the_last_net_of_a_program_counts():
 
 
 def test_methods_that_lack_are_written_into_the_class_in_its_margin():
-    assert complete(PLAIN, {"learning_rate": 0.5, "gradient_clip": 1.0, "batch_size": 7}) == COMPLETE
-    assert complete(COMPLETE, {}) == COMPLETE
+    assert complete_program(PLAIN, {"learning_rate": 0.5, "gradient_clip": 1.0, "batch_size": 7}) == COMPLETE
+    assert complete_program(COMPLETE, {}) == COMPLETE
 
 
 def test_the_device_is_that_of_the_weights_where_nothing_keeps_it():
     three = PLAIN.replace(", where)", ")")
     asks = COMPLETE.replace(", where)", ")").replace("    self.device = where\n", "")
     asks = asks.replace("self.to(self.device)", "self.to(next(self.parameters()).device)")
-    assert complete(three, {"learning_rate": 0.5, "gradient_clip": 1.0}) == asks
+    assert complete_program(three, {"learning_rate": 0.5, "gradient_clip": 1.0}) == asks
     keeps = three.replace("self.head =", "self.device = 1\n    self.head =")
-    assert "self.to(self.device)" in complete(keeps, {})
+    assert "self.to(self.device)" in complete_program(keeps, {})
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_the_device_is_that_of_the_weights_where_nothing_keeps_it():
 )
 def test_a_method_that_is_there_stays(has, lacks):
     own = f"\n  def {has}:\n    pass\n"
-    whole = complete(PLAIN + own, {})
+    whole = complete_program(PLAIN + own, {})
     assert whole.count("  def train_setup(") == whole.count("  def learn(") == 1
     assert whole.index(own) < whole.index(f"  def {lacks}")
 
@@ -224,7 +224,8 @@ def test_a_method_that_is_there_stays(has, lacks):
 )
 def test_a_class_that_cannot_be_written_into_gets_its_methods_after_the_program(program):
     plain = "Net = nn.Linear"
-    assert complete(program, {"momentum": 0.7}) == EXTENDED.replace(plain, program.split("import nn\n")[1].rstrip())
+    written = program.split("import nn\n")[1].rstrip()
+    assert complete_program(program, {"momentum": 0.7}) == EXTENDED.replace(plain, written)
 
 
 @pytest.mark.parametrize(
@@ -245,5 +246,5 @@ def test_a_class_that_cannot_be_written_into_gets_its_methods_after_the_program(
 )
 def test_torch_is_imported_after_what_must_come_first(start, wanted):
     body = COMPLETE.removeprefix("import torch\nfrom torch import nn\n")
-    found = complete(start + PLAIN.removeprefix("from torch import nn\n"), {"learning_rate": 0.5, "gradient_clip": 1.0})
-    assert found == wanted + body
+    program = start + PLAIN.removeprefix("from torch import nn\n")
+    assert complete_program(program, {"learning_rate": 0.5, "gradient_clip": 1.0}) == wanted + body

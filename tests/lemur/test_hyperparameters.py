@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from archloop.lemur.hyperparameters import hyperparameters, supported
+from archloop.lemur.hyperparameters import declared_names, hyperparameters
 from archloop.settings.sections import Evaluation
 
 ALWAYS = {"lr": 0.1, "batch": 32, "epoch": 3, "epoch_max": 3, "momentum": 0.8, "dropout": 0.2}
@@ -42,5 +42,5 @@ def test_names_that_a_program_declares_have_the_value_of_their_kind(protocol):
 def test_names_are_read_from_the_function_alone():
     other = "def other():\n    return {'beta'}\n\n"
     declared = "def supported_hyperparameters():\n    return {'lr', 'not a name', 5, 'gamma'}\n"
-    assert supported(other + declared) == {"lr", "gamma"}
-    assert supported(other) == supported("class (") == set()
+    assert declared_names(other + declared) == {"lr", "gamma"}
+    assert declared_names(other) == declared_names("class (") == set()

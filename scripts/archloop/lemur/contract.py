@@ -39,7 +39,7 @@ PLAIN_BASES = {
 Position = tuple[int, int]
 
 
-class Protocol(TypedDict, total=False):
+class RecordedProtocol(TypedDict, total=False):
     """How the judge trained a program, as far as its record says: keys of section evaluation."""
 
     protocol: str
@@ -52,7 +52,7 @@ class Protocol(TypedDict, total=False):
 
 
 # Where a record says nothing.
-DEFAULTS: Protocol = {"learning_rate": 0.01, "momentum": 0.9, "gradient_clip": 3.0}
+DEFAULTS: RecordedProtocol = {"learning_rate": 0.01, "momentum": 0.9, "gradient_clip": 3.0}
 
 
 class Edit(NamedTuple):
@@ -106,7 +106,7 @@ def _without_device(setup: ast.FunctionDef) -> list[Edit]:
     ]
 
 
-def complete(program: str, protocol: Protocol) -> str:
+def complete_program(program: str, protocol: RecordedProtocol) -> str:
     """Return the program with whichever of `train_setup` and `learn` its class Net lacks.
 
     They train as the judge does. protocol: learning_rate, momentum and gradient_clip, the values
@@ -114,7 +114,7 @@ def complete(program: str, protocol: Protocol) -> str:
     name for a class, one line, bases of its own), after the program.
     """
     program = one_layout(program)
-    values: Protocol = {**DEFAULTS, **protocol}
+    values: RecordedProtocol = {**DEFAULTS, **protocol}
     try:
         whole = _completed(program, values)
     except ValueError:
@@ -125,7 +125,7 @@ def complete(program: str, protocol: Protocol) -> str:
     return whole
 
 
-def _completed(program: str, values: Protocol) -> str:
+def _completed(program: str, values: RecordedProtocol) -> str:
     """Return the program with the methods in its class Net; raise ValueError where it cannot be."""
     net = _net(program)
     methods = _methods(net)
@@ -152,7 +152,7 @@ def _completed(program: str, values: Protocol) -> str:
     return _with_torch(_edit(program, edits))
 
 
-def _train_setup(device: str, values: Protocol) -> str:
+def _train_setup(device: str, values: RecordedProtocol) -> str:
     return TRAIN_SETUP.format(
         device=device, lr=values["learning_rate"], momentum=values["momentum"]
     )
@@ -170,7 +170,7 @@ def _at_the_end(net: ast.ClassDef, program: str, text: str) -> Edit:
     return Edit(_end(last), _end(last), f"\n{indented}")
 
 
-def _extended(program: str, values: Protocol) -> str:
+def _extended(program: str, values: RecordedProtocol) -> str:
     """Return the program with the methods given to Net after it, unless it has them."""
     parts = {
         "train_setup": _train_setup(DEVICE_OF_WEIGHTS, values),

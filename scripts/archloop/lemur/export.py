@@ -13,8 +13,8 @@ from typing import NotRequired, TypedDict, cast
 import polars as pl
 
 from archloop.files import sha256_text, write_text
-from archloop.lemur.contract import Protocol, complete
-from archloop.lemur.hyperparameters import PLAIN_TRANSFORM, TRANSFORMS, supported
+from archloop.lemur.contract import RecordedProtocol, complete_program
+from archloop.lemur.hyperparameters import PLAIN_TRANSFORM, TRANSFORMS, declared_names
 
 # LEMUR's names of the data sets; others keep their own, with hyphens.
 DATASETS = {"cifar10": "cifar-10", "cifar100": "cifar-100"}
@@ -96,7 +96,7 @@ def export(corpus: pl.DataFrame, folder: Path) -> list[Exported]:
 
 def _files(row: Design) -> dict[str, str]:
     """Return path -> text of the program of a corpus row and of its statistics."""
-    protocol = cast(Protocol, json.loads(row["protocol"] or "null") or {})
+    protocol = cast(RecordedProtocol, json.loads(row["protocol"] or "null") or {})
     dataset = row["dataset"]
     # Underscores separate the parts of LEMUR's folder names.
     name = f"archloop-{row['id']}".replace("_", "-")
@@ -106,12 +106,12 @@ def _files(row: Design) -> dict[str, str]:
     epochs = protocol.get("epochs", 1)
     statistics = json.dumps([trial(row, protocol)], indent=4, sort_keys=True)
     return {
-        f"nn/{name}.py": complete(row["program"], protocol),
+        f"nn/{name}.py": complete_program(row["program"], protocol),
         f"{folder}/{epochs}.json": f"{statistics}\n",
     }
 
 
-def trial(row: Design, protocol: Protocol) -> Trial:
+def trial(row: Design, protocol: RecordedProtocol) -> Trial:
     """Return the statistics of a design that was trained under a protocol."""
     result: Trial = {
         "accuracy": row["accuracy"],
@@ -122,7 +122,7 @@ def trial(row: Design, protocol: Protocol) -> Trial:
     if "batch_size" in protocol:
         result["batch"] = protocol["batch_size"]
 
-    hyperparameters = supported(row["program"])
+    hyperparameters = declared_names(row["program"])
     if "lr" in hyperparameters and "learning_rate" in protocol:
         result["lr"] = protocol["learning_rate"]
     if "momentum" in hyperparameters and "momentum" in protocol:

@@ -40,14 +40,14 @@ def hyperparameters(program: str, settings: Evaluation) -> Hyperparameters:
         "pretrained": 0.0,
     }
 
-    for name in sorted(supported(program) - given.keys()):
+    for name in sorted(declared_names(program) - given.keys()):
         unknown = settings.dropout if "drop" in name else UNKNOWN
         given[name] = known.get(name, unknown)
 
     return given
 
 
-def supported(program: str) -> set[str]:
+def declared_names(program: str) -> set[str]:
     """Return the names that supported_hyperparameters returns, as far as the source shows them."""
     tree = parsed(program)
     if tree is None:

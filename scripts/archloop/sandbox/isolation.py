@@ -207,7 +207,7 @@ def confine(order: Order) -> Callable[[], None]:
     built.
     """
     # Before the root changes: the file is not seen from inside.
-    promised = limits(order.bounds, order.level, order.gpu)
+    promised = candidate_limits(order.bounds, order.level, order.gpu)
     granted, listed = json.loads(Path(order.grants).read_text(encoding="utf-8"))
     closing: list[Callable[[], None]] = []
 
@@ -357,7 +357,7 @@ def kernel() -> tuple[int, ...]:
     return tuple(int(number) for number in numbers[:2])
 
 
-def limits(bounds: Bounds, level: str, gpu: bool) -> dict[int, int]:
+def candidate_limits(bounds: Bounds, level: str, gpu: bool) -> dict[int, int]:
     """Return the limits (resource.RLIMIT_*) of a candidate that the calling process forks."""
     values = {
         resource.RLIMIT_CPU: bounds.cpu_s,

@@ -96,7 +96,7 @@ def _start_and_watch(
 ) -> SupervisorReport:
     if order.level == "namespaces":
         namespaces.leave()
-    wanted = isolation.limits(order.bounds, order.level, order.gpu)
+    wanted = isolation.candidate_limits(order.bounds, order.level, order.gpu)
     lower = site_limits.shortfalls(wanted)
     if lower:
         return SupervisorReport(error="; ".join(lower))
