@@ -88,6 +88,7 @@ def admit(
     trained = [row for row in rows if row["outcome"] == "trained"]
     for row in trained:
         row["score"] = score(row, admission)
+    # Of two copies the better is judged, and so admitted, first; of equal ones the smaller id.
     trained.sort(key=lambda row: (-row["score"], row["id"]))
 
     gate = _gate(trained, corpus, novelty)
@@ -130,7 +131,7 @@ def _give_verdicts(
 ) -> None:
     """Write into each row its outcome and what it resembles, the best candidate first."""
     threshold = accuracy_threshold(admission, dataset)
-    # While there is room to fill, less is enough.
+    # Below minimum_admitted less is enough, down to fill_accuracy.
     floor = threshold
     if admission.fill_accuracy is not None:
         floor = accuracy_threshold(admission, dataset, admission.fill_accuracy)

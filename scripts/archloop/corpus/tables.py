@@ -85,13 +85,17 @@ class Description(TypedDict):
 
 def frame_of(rows: Iterable[Mapping[str, object]], schema: Schema) -> pl.DataFrame:
     """Return rows as a table; what a row lacks is null, what no column holds is left out."""
-    cells = [{name: _storable(row.get(name)) for name in schema} for row in rows]
+    cells = []
+    for row in rows:
+        cells.append({name: _storable(row.get(name)) for name in schema})
     return pl.DataFrame(cells, schema=schema)
 
 
 def _storable(value: object) -> object:
     """Return a value as a table holds it: text that is no UTF-8 with escapes."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def write_corpus(frame: pl.DataFrame, path: Path) -> None:

@@ -76,6 +76,7 @@ def modernise(program: str) -> str:
     _, *arguments = init.args.args
     names = [argument.arg for argument in arguments]
     edits = []
+    # In the older layout Net gets no device, train_setup does.
     if len(names) == 3:
         device = ", device=None" if init.args.defaults else ", device"
         edits += [_after_arguments(init, device), _remember(init, "device")]
@@ -88,6 +89,7 @@ def modernise(program: str) -> str:
         if len(names) == 4 and not _assigns_device(net):
             edits.append(_remember(init, names[3]))
 
+    # Such as a line that another statement shares.
     whole = _edit(program, edits)
     if parsed(whole) is None:
         raise ValueError("its layout cannot be edited")
@@ -139,11 +141,13 @@ def _completed(program: str, values: RecordedProtocol) -> str:
         init = methods["__init__"]
         arguments = init.args.args
         keeps_device = _assigns_device(net)
+        # The contract's four and self: the last is the device.
         if len(arguments) == 5 and not keeps_device:
             edits.append(_remember(init, arguments[4].arg))
             keeps_device = True
 
-        added.append(_train_setup("self.device" if keeps_device else DEVICE_OF_WEIGHTS, values))
+        device = "self.device" if keeps_device else DEVICE_OF_WEIGHTS
+        added.append(_train_setup(device, values))
 
     if "learn" not in methods:
         added.append(LEARN.format(clip=values["gradient_clip"]))
@@ -163,9 +167,11 @@ def _at_the_end(net: ast.ClassDef, program: str, text: str) -> Edit:
     last = net.body[-1]
     if last.lineno == net.lineno:
         raise ValueError("Net is written on one line")
+
     lines = program.split("\n")
     first_line = lines[net.body[0].lineno - 1]
     margin = margin_of(first_line)
+    # The methods here are written in a margin of four blanks.
     indented = text.replace("\n    ", f"\n{margin}").rstrip()
     return Edit(_end(last), _end(last), f"\n{indented}")
 
@@ -187,6 +193,8 @@ def _with_torch(program: str) -> str:
     """Return a program that has torch as `torch`, after what must come first."""
     if _imports_torch(program):
         return program
+
+    # The last line of a docstring and of imports from __future__, which must come first.
     line = 0
     for node in _statements(program):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -341,6 +349,7 @@ def _edit(program: str, edits: list[Edit]) -> str:
     """Return the program with its edits, from the last to the first."""
     # Bytes, because ast counts columns in them.
     data = line_feeds(program).encode()
+    # Where each line begins.
     starts = [0]
     for line in data.split(b"\n"):
         length = len(line) + 1
@@ -350,6 +359,7 @@ def _edit(program: str, edits: list[Edit]) -> str:
         line, column = position
         return starts[line - 1] + column
 
+    # From the end on, so that what comes before stays where it is.
     for start, end, text in sorted(edits, reverse=True):
         before = data[: offset(start)]
         after = data[offset(end) :]
