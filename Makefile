@@ -18,7 +18,7 @@ test: $(VENV)/.ready-dev check
 
 # The hostile programs at the levels namespaces and landlock, each as root and as a plain user.
 test-hostile: $(VENV)/.ready-dev
-	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadgroup tests/hostile --all-walls
+	@PATH="$(abspath $(BIN)):$$PATH" pytest -n 2 --dist loadgroup tests/hostile --all-levels
 
 # The workflow on a real SLURM of this machine's own, which leaves nothing behind. As root, with Debian's packages
 # slurmctld, slurmd, slurm-client, slurmdbd, mariadb-server and munge.

@@ -23,7 +23,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.corpus.admit import KNOWN_COLUMNS, admit  # noqa: E402
-from archloop.corpus.candidates import join  # noqa: E402
+from archloop.corpus.candidate_rows import join  # noqa: E402
 from archloop.corpus.tables import read_corpus  # noqa: E402
 from archloop.data.dataset_file import read_metadata  # noqa: E402
 from archloop.evaluation.evaluate import JobResources, evaluate  # noqa: E402

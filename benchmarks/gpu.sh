@@ -1,14 +1,14 @@
 #!/bin/bash
 # What a GPU shows, from a clean checkout on a machine with torch, a card and no network:
 #
-#   bash benchmarks/gpu.sh                 all phases, in this order: packages walls plain hostile flow reference compare
-#   bash benchmarks/gpu.sh walls plain     these alone
-#   DEVICE=cpu bash benchmarks/gpu.sh      the same without a GPU, behind the walls for one
+#   bash benchmarks/gpu.sh                 all phases, in this order: packages isolation plain hostile flow reference compare
+#   bash benchmarks/gpu.sh isolation plain these alone
+#   DEVICE=cpu bash benchmarks/gpu.sh      the same without a GPU, in the sandbox for one
 #
 # packages   what the machine lacks, from $PACKAGES (benchmarks/gpu_packages.sh makes it where there is a network)
-# walls      a seed program through the judge at each level of isolation; where one fails, which wall is in the way
+# isolation  a seed program through the judge at each level of isolation; where one fails, which part is in the way
 # plain      the same as a user without privileges (when started as root)
-# hostile    tests/gpu, and the hostile programs of tests/hostile behind the walls for a GPU
+# hostile    tests/gpu, and the hostile programs of tests/hostile in the sandbox for a GPU
 # flow       two cycles of the test configuration on the device;  reference: the same on the processor
 # compare    a table of seconds by stage, and whether both agree within the tolerance that it states
 #
@@ -20,7 +20,7 @@ export DEVICE=${DEVICE:-cuda} PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
 PYTHON=${PYTHON:-python3} CORES=${CORES:-$(nproc)} WORK=${WORK:-${TMPDIR:-/tmp}/archloop-gpu-$DEVICE}
 OUT=${OUT:-$WORK/out} PACKAGES=${PACKAGES:-$PWD/.gpu/packages.tar.xz} ROOT=$PWD FORM=
 [ "$DEVICE" = cpu ] && FORM=--as-gpu
-declare -A LIMIT=([packages]=120 [walls]=300 [plain]=300 [hostile]=500 [flow]=500 [reference]=900 [compare]=60)
+declare -A LIMIT=([packages]=120 [isolation]=300 [plain]=300 [hostile]=500 [flow]=500 [reference]=900 [compare]=60)
 mkdir -p "$WORK/passed" "$OUT"
 [ -d "$WORK/site-packages" ] && export PYTHONPATH=$WORK/site-packages
 
@@ -44,9 +44,9 @@ END
   # shellcheck disable=SC2086
   "$PYTHON" -m compileall -qq -j 0 $folders || true
 }
-walls() { "$PYTHON" scripts/gpu_walls.py --device "$DEVICE" $FORM --output "$OUT/walls.json"; }
+isolation() { "$PYTHON" scripts/try_isolation.py --device "$DEVICE" $FORM --output "$OUT/isolation.json"; }
 plain() {
-  [ "$(id -u)" = 0 ] || { echo "not root: the walls above are those of a plain user"; return; }
+  [ "$(id -u)" = 0 ] || { echo "not root: the levels above are those of a plain user"; return; }
   PYTHONPATH=tests/helpers${PYTHONPATH:+:$PYTHONPATH} "$PYTHON" -m pytest -q -rs tests/gpu -k plain_user
 }
 hostile() {
@@ -64,10 +64,10 @@ flow() { run_cycles "$DEVICE"; }
 reference() { run_cycles cpu; }
 compare() { "$PYTHON" benchmarks/gpu_compare.py "$WORK/flow-$DEVICE" "$WORK/flow-cpu"; }
 
-export -f packages walls plain hostile run_cycles flow reference compare
+export -f packages isolation plain hostile run_cycles flow reference compare
 export PYTHON CORES WORK OUT PACKAGES ROOT FORM
 status=0
-for phase in ${@:-packages walls plain hostile flow reference compare}; do
+for phase in ${@:-packages isolation plain hostile flow reference compare}; do
   [ -n "${LIMIT[$phase]:-}" ] || { echo "no phase $phase; there are: ${!LIMIT[*]}"; exit 2; }
   [ -e "$WORK/passed/$phase" ] && { echo "== $phase: passed before"; continue; }
   [ -d "$WORK/site-packages" ] && export PYTHONPATH=$WORK/site-packages

@@ -27,7 +27,7 @@ from datasketch import MinHash
 from synthetic import documents, near_copy
 
 from archloop.corpus.admit import KNOWN_COLUMNS, admit
-from archloop.corpus.candidates import join
+from archloop.corpus.candidate_rows import join
 from archloop.corpus.tables import CORPUS, read_corpus, write_corpus
 from archloop.data.dataset_file import DatasetMetadata
 from archloop.novelty.minhash import SCHEME, jaccard, shingle_sets, shingles, signatures

@@ -3,7 +3,7 @@
 nice python benchmarks/plan.py --repeats 4 --repeats 8 --repeats 15
 
 Each size is a folder with every file of a run, made up and touched by Snakemake, of one chain of 22
-cycles with 4 shards, repeated. Wall and processor seconds of each command.
+cycles with 4 shards, repeated. Elapsed and processor seconds of each command.
 """
 
 import base64
@@ -29,7 +29,7 @@ SUMMARY = summarize(pl.DataFrame(schema=CANDIDATES), None, 0.4, "main", 1, "digi
 
 
 def snakemake(folder: Path, *arguments: str) -> tuple[str, float, float]:
-    """Return (output, wall seconds, processor seconds); a failure ends the benchmark."""
+    """Return (output, elapsed seconds, processor seconds); a failure ends the benchmark."""
     command = [
         sys.executable,
         "-m",
@@ -48,11 +48,12 @@ def snakemake(folder: Path, *arguments: str) -> tuple[str, float, float]:
     ]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    elapsed = time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         sys.exit(done.stdout[-2000:] + done.stderr[-2000:])
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return done.stdout + done.stderr, wall, processor
+    return done.stdout + done.stderr, elapsed, processor
 
 
 def write_settings(folder: Path, repeats: int) -> None:
@@ -97,12 +98,12 @@ def measure(repeats: int) -> None:
         real, *start = snakemake(folder)
         if "Nothing to be done" not in dry or "Nothing to be done" not in real:
             sys.exit(f"the folder is not finished:\n{dry[-2000:]}")
-    for what, (wall, processor) in (
+    for what, (elapsed, processor) in (
         ("plan of a new run", new),
         ("finished, -n", finished),
         ("finished, start", start),
     ):
-        print(f"{jobs} jobs, {what}: {wall:.1f} s, {processor:.1f} CPU s", flush=True)
+        print(f"{jobs} jobs, {what}: {elapsed:.1f} s, {processor:.1f} CPU s", flush=True)
 
 
 @click.command()

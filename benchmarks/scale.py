@@ -1,4 +1,4 @@
-"""Jobs, wall time and use of 1, 4, 16 and 64 GPUs in the 22-cycle run: the real plan, simulated.
+"""Jobs, elapsed time and use of 1, 4, 16 and 64 GPUs in the 22-cycle run: the plan, simulated.
 
     python benchmarks/scale.py            # prints the table
     python benchmarks/scale.py --write    # and writes it and its picture into docs/scaling.md
@@ -52,18 +52,18 @@ class Overhead:
 
 @dataclass(frozen=True)
 class Result:
-    """One simulated run. busy_s: of work on GPUs; alone_s: of wall time with one GPU or none."""
+    """One simulated run. busy_s: of work on GPUs; alone_s: of elapsed time with one GPU or none."""
 
     jobs: int
     queued: int
-    wall_s: float
+    elapsed_s: float
     busy_s: float
     alone_s: float
 
 
 @dataclass(frozen=True)
 class Row:
-    """One simulated run with its size. overhead_h: of wall time, what SLURM and Snakemake add."""
+    """One simulated run with its size. overhead_h: of elapsed time, what SLURM and Snakemake add."""
 
     chains: int
     gpus: int
@@ -74,7 +74,7 @@ class Row:
     @property
     def used(self) -> float:
         """The share of the GPUs' time that is work."""
-        return self.result.busy_s / self.gpus / self.result.wall_s
+        return self.result.busy_s / self.gpus / self.result.elapsed_s
 
 
 def side_by_side(config: dict, chains: int, shards: int) -> dict:
@@ -173,12 +173,12 @@ def durations(recorded: dict, shards: int) -> dict[str, float]:
 
 
 def picture(rows: list[Row], path: Path) -> None:
-    """Draw wall time and use of the GPUs over their number; dashed is one GPU's time divided."""
+    """Draw elapsed time and use of the GPUs over their number; dashed is one GPU's time divided."""
     frame = pl.DataFrame(
         {
             "chains": [f"{row.chains} chain{'s' * (row.chains > 1)}" for row in rows],
             "gpus": [row.gpus for row in rows],
-            "hours": [row.result.wall_s / 3600 for row in rows],
+            "hours": [row.result.elapsed_s / 3600 for row in rows],
             "used": [row.used for row in rows],
         }
     )
@@ -195,13 +195,15 @@ def picture(rows: list[Row], path: Path) -> None:
     color = alt.Color("chains:N", scale=colors, title=None, legend=alt.Legend(orient="top"))
     hours = alt.Y("hours:Q", scale=alt.Scale(type="log"), title="hours")
     base = alt.Chart(frame).encode(x=gpus, color=color)
-    wall = base.mark_line(strokeDash=[3, 3], opacity=0.6).encode(y=alt.Y("ideal:Q", title="hours"))
-    wall += base.mark_line(point=True).encode(y=hours)
+    elapsed = base.mark_line(strokeDash=[3, 3], opacity=0.6).encode(
+        y=alt.Y("ideal:Q", title="hours")
+    )
+    elapsed += base.mark_line(point=True).encode(y=hours)
     use = base.mark_line(point=True).encode(
         y=alt.Y("used:Q", title="share", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
     )
     size = {"width": 300, "height": 220}
-    both = wall.properties(title="Wall time (dashed: divided by the GPUs)", **size)
+    both = elapsed.properties(title="Wall-clock time (dashed: divided by the GPUs)", **size)
     path.write_text(
         svg(both | use.properties(title="GPU time at work", **size)) + "\n", encoding="utf-8"
     )
@@ -222,24 +224,24 @@ def measure(
 
             found = simulate(*plans[chains, shards], times, gpus, over)
             bare = simulate(*plans[chains, shards], times, gpus, Overhead(0, 0, 0))
-            rows.append(Row(chains, gpus, shards, found, (found.wall_s - bare.wall_s) / 3600))
+            rows.append(Row(chains, gpus, shards, found, (found.elapsed_s - bare.elapsed_s) / 3600))
     return rows
 
 
 def table(rows: list[Row]) -> list[str]:
     """Return the lines of the table as docs/scaling.md has it."""
-    one = {row.chains: row.result.wall_s for row in rows if row.gpus == 1}
+    one = {row.chains: row.result.elapsed_s for row in rows if row.gpus == 1}
     lines = [
         "| chains | GPUs | shards | jobs | of them queued"
-        " | wall time, h | speed-up | GPUs in use |",
+        " | wall-clock time, h | speed-up | GPUs in use |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         found = row.result
-        speed = f"{one[row.chains] / found.wall_s:.1f}" if row.chains in one else ""
+        speed = f"{one[row.chains] / found.elapsed_s:.1f}" if row.chains in one else ""
         lines.append(
             f"| {row.chains} | {row.gpus} | {row.shards} | {found.jobs:,} | {found.queued:,}"
-            f" | {found.wall_s / 3600:.1f} | {speed} | {row.used:.0%} |"
+            f" | {found.elapsed_s / 3600:.1f} | {speed} | {row.used:.0%} |"
         )
     return lines
 

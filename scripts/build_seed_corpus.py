@@ -7,7 +7,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.corpus.candidates import join, read_candidates_of_shards, read_evaluations
+from archloop.corpus.candidate_rows import join, read_candidates_of_shards, read_evaluations
 from archloop.corpus.tables import write_corpus
 from archloop.data.dataset_file import read_metadata
 from archloop.files import write_json

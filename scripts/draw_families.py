@@ -8,7 +8,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.corpus.candidates import write_candidates_without_answer
+from archloop.corpus.candidate_rows import write_candidates_without_answer
 from archloop.corpus.draw_families import draw_families
 from archloop.layout import Cell
 from archloop.workflow.cli import cell_options, path_option, setting_option, shard_options, stage

@@ -2,15 +2,12 @@
 
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
 
 import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.files import read_jsonl, write_json
 from archloop.settings.sections import Evaluation
 from archloop.workflow.cli import (
     device_option,
@@ -32,49 +29,30 @@ from archloop.workflow.provenance import Extras
 @path_option("--run-record", "Seconds, memory, isolation level and device.")
 @device_option
 @setting_option("execution", "gpus", "GPUs to distribute the candidates over.")
-@setting_option(
-    "execution",
-    "isolation",
-    "auto, namespaces, bubblewrap, landlock or none: see execution.isolation.",
-)
+@setting_option("execution", "isolation", "See execution.isolation.")
 @setting_option("execution", "driver_calls", "See execution.driver_calls.")
 @setting_option("execution", "workers", "Candidates evaluated at once, or auto.")
-@click.option(
-    "--job-cores",
-    type=click.IntRange(min=1),
-    help="Processors of the job; by default all that it may use.",
-)
-@click.option(
-    "--job-memory-mb", type=click.IntRange(min=1), help="Memory that SLURM gave the job, in MB."
-)
+@click.option("--job-cores", type=click.IntRange(1), help="Processors of the job; else all.")
+@click.option("--job-memory-mb", type=click.IntRange(1), help="MB that SLURM gave the job.")
 def main(
-    candidates: Path,
-    dataset: Path,
-    store: Path,
     seed: int,
-    output: Path,
-    run_record: Path,
     settings: Evaluation,
+    device: str,
+    gpus: int,
+    isolation: str,
+    driver_calls: str,
+    workers: int | str,
     job_cores: int | None,
     job_memory_mb: int | None,
-    **execution: Any,
+    **files: Path,
 ) -> Extras:
     """Evaluate the candidates in the sandbox; write one record per candidate, in their order."""
-    from archloop.evaluation.evaluate import JobResources, ProgramRow, evaluate
+    from archloop.evaluation.evaluate import JobResources, ShardFiles, evaluate_shard
 
     # Outside of SLURM what a rule asks for is no bound on what the machine has.
     memory_mb = job_memory_mb if "SLURM_JOB_ID" in os.environ else None
-    pending = output.with_name(f".{output.name}.pending")
-    resources = JobResources(**execution, cores=job_cores, memory_mb=memory_mb, pending=pending)
-    rows = cast(list[ProgramRow], read_jsonl(candidates, "id", "program"))
-    records, done = evaluate(rows, dataset, settings, seed, store, resources)
-
-    write_json(run_record, done)
-    write_json(output, {"protocol": asdict(settings), "records": records})
-    host = {"device": done["device"]}
-    if done["device"] == "cpu":
-        host["cpu"] = done["cpu"]
-    return {"spent": pending, "host": host}
+    resources = JobResources(device, gpus, isolation, driver_calls, workers, job_cores, memory_mb)
+    return evaluate_shard(ShardFiles(**files), settings, seed, resources)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.corpus.candidates import write_candidates_without_answer
+from archloop.corpus.candidate_rows import write_candidates_without_answer
 from archloop.corpus.tables import read_corpus
 from archloop.corpus.transfer import COLUMNS, transfer
 from archloop.layout import Cell

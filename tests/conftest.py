@@ -16,7 +16,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each of several at once takes one cor
 
 
 def pytest_addoption(parser):
-    parser.addoption("--all-walls", action="store_true", help="Hostile programs behind every pair of walls and user.")
+    parser.addoption(
+        "--all-levels", action="store_true", help="Hostile programs at every level of isolation, as each user."
+    )
     parser.addoption(
         "--examples", type=int, default=0, help="How many programs a fuzzer tries; else a few, always the same."
     )

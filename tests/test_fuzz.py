@@ -21,7 +21,7 @@ from synthetic_results import LOOK, write_results
 from synthetic_results import settings as settings_of
 
 from archloop.corpus.admit import admit
-from archloop.corpus.candidates import join
+from archloop.corpus.candidate_rows import join
 from archloop.corpus.tables import read_candidates, write_candidates, write_corpus
 from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score import plain_line, read_result
@@ -30,8 +30,9 @@ from archloop.evaluation.static_checks import check_program, without_unused
 from archloop.families.programs import seed_programs
 from archloop.files import write_json, write_jsonl
 from archloop.generation.answers import extract_program
-from archloop.lemur.contract import complete, modernise, supported
+from archloop.lemur.contract import complete_program, modernise
 from archloop.lemur.export import export
+from archloop.lemur.hyperparameters import declared_names
 from archloop.novelty.minhash import signatures
 from archloop.novelty.tokens import normalised_tokens, text_digest
 from archloop.outcomes import OUTCOMES
@@ -39,7 +40,7 @@ from archloop.report.graph_drawing import fold
 from archloop.report.report import write_report
 from archloop.report.results import read_results
 from archloop.report.summarize import summarize
-from archloop.sandbox.messages import SupervisorReport
+from archloop.sandbox.orders import SupervisorReport
 from archloop.texts import one_layout, parsed
 from archloop.tools.inspect_corpus import counts, difference, read_corpus_records
 from archloop.tools.verify import verify
@@ -117,11 +118,11 @@ def test_every_reader_of_a_program_returns(program):
     if parsed(program) is not None:
         assert parsed(run) is not None, "what is run does not compile"
         assert ast.dump(parsed(one_layout(program))) == ast.dump(parsed(program)), "another program"
-        assert parsed(complete(program, {})) is not None, "what is exported does not compile"
+        assert parsed(complete_program(program, {})) is not None, "what is exported does not compile"
     assert text_digest(program) == text_digest(program + "\n# more\n") or parsed(program) is None
     assert signatures([program, PLAIN], 10)[1].tolist() == signatures([PLAIN], 10)[0].tolist()
     assert len(normalised_tokens(program)) <= 20 * len(program)
-    supported(program)
+    declared_names(program)
     extract_program(program)
     try:
         modernise(program)

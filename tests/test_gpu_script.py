@@ -47,7 +47,7 @@ def test_a_phase_that_has_passed_is_not_repeated_and_one_that_failed_is(script, 
 
 def test_whoever_ends_it_ends_its_phase(script, tmp_path):
     (tmp_path / "slow").touch()
-    started = script("compare", "walls")
+    started = script("compare", "isolation")
     while not (tmp_path / "calls").exists():
         assert started.poll() is None
     inside = psutil.Process(started.pid).children(recursive=True)
@@ -57,7 +57,7 @@ def test_whoever_ends_it_ends_its_phase(script, tmp_path):
 
 
 def test_a_phase_that_there_is_not_is_named(script):
-    assert script("walls?").communicate()[0].startswith("no phase walls?; there are: ")
+    assert script("isolated").communicate()[0].startswith("no phase isolated; there are: ")
 
 
 def run_of(folder: Path, seconds: str, accuracies: dict[str, float], admitted: list[int]) -> Path:

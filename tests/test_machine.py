@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from archloop.errors import InputError
-from archloop.machine import choose_device, device_name, host, versions, versions_with_kernel
+from archloop.machine import choose_device, device_name, host, processes_for, versions, versions_with_kernel
 
 
 def test_the_host_is_the_machine_and_where_it_computes(monkeypatch):
@@ -53,3 +53,11 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch, wanted, gpus, complaint):
 def test_a_gpu_is_called_by_its_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device}")
     assert (device_name("cpu"), device_name("cuda:1")) == ("cpu", "GPU cuda:1")
+
+
+def test_as_many_processes_as_gpus_and_one_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [processes_for(2, "cpu"), processes_for(2, "cuda"), processes_for(1, "cuda")] == [1, 2, 1]
+    for gpus, device, says in ((3, "cuda", "torch sees 2"), (2, "cuda:1", "names a single one")):
+        with pytest.raises(InputError, match=says):
+            processes_for(gpus, device)

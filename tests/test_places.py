@@ -31,7 +31,7 @@ def elsewhere(root, tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize("level", ["namespaces", "bubblewrap"])
-def test_walls_are_tried_wherever_the_library_lies(elsewhere, level):
+def test_isolation_is_tried_wherever_the_library_lies(elsewhere, level):
     if level == "bubblewrap" and not shutil.which("bwrap"):
         pytest.skip("bwrap is not installed")
     assert isolation.obstacle(level) is None

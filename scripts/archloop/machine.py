@@ -39,6 +39,29 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
+def processes_for(gpus: int, device: str) -> int:
+    """Return how many processes share the work: one for each of `gpus` on a GPU, one on a CPU.
+
+    device: as `choose_device` gives it. Raises InputError when the node has fewer GPUs than were
+    asked for.
+    """
+    import torch
+
+    if not device.startswith("cuda") or gpus < 2:
+        return 1
+    if device != "cuda":
+        raise InputError(
+            f"execution.gpus: {gpus}, but execution.device: {device} names a single one; set"
+            " execution.device to auto"
+        )
+    if gpus > torch.cuda.device_count():
+        raise InputError(
+            f"execution.gpus: {gpus}, but torch sees {torch.cuda.device_count()} here; ask for as"
+            " many"
+        )
+    return gpus
+
+
 def device_name(device: str) -> str:
     """Return cpu, or the name of a GPU."""
     if device == "cpu":

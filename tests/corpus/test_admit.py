@@ -10,7 +10,7 @@ from small_cycle import ADMISSION, DATASET, EMPTY, NOVELTY, PROGRAMS, cycle, joi
 from small_data import dataset_metadata, write_few_digits
 
 from archloop.corpus.admit import CycleFiles, accuracy_threshold, admit
-from archloop.corpus.candidates import join, read_evaluations
+from archloop.corpus.candidate_rows import join, read_evaluations
 from archloop.corpus.tables import CANDIDATES, CORPUS, read_candidates, read_corpus, write_candidates, write_corpus
 from archloop.errors import InputError
 from archloop.files import write_json, write_jsonl

@@ -22,7 +22,7 @@ from archloop.evaluation.server_process import read_all
 from archloop.families.programs import family_programs
 from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.sandbox import isolation
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 
 # What a shard says of a candidate, beside its id and key.
 RECORD = {"outcome", "detail", "parameters", "multiply_adds", "accuracy", "accuracy_sd", "test_accuracy", "epochs"}
@@ -311,7 +311,7 @@ OPENING = """
 import os, sys
 from archloop.sandbox import isolation, landlock
 from archloop.sandbox.bounds import bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 landlock.abi = lambda: 1
 target, scratch, readable, grants = sys.argv[1:]
 order = Order(

@@ -14,7 +14,7 @@ from archloop.evaluation.records import CandidateReport, TrainingRequest
 from archloop.evaluation.train_candidate import CandidateData
 from archloop.sandbox import gpu_memory, isolation
 from archloop.sandbox.bounds import Bounds
-from archloop.sandbox.messages import CardShare, Order, SupervisorReport
+from archloop.sandbox.orders import CardShare, Order, SupervisorReport
 
 ORDER = Order(
     level="landlock", bounds=Bounds(60, 100, 10**5, 3), readable=["/usr"], hidden=[], grants="/grants", base="/base",
@@ -96,7 +96,7 @@ def test_a_supervisor_reports_how_its_candidate_ended_and_the_result_comes_under
     header = CandidateReport("trained", f"p [0.5] {settings.epochs} 7 d None").to_json()
     assert result == bytes.fromhex("ab" * 16) + len(header).to_bytes(4, "little") + header + b"\1\2"
     assert (report.error, report.ended, report.status) == (None, None, 0)
-    assert 0 <= report.cpu_s < 60 and 0 < report.wall_s < 60 and 10 < report.peak_mb < 10**5
+    assert 0 <= report.cpu_s < 60 and 0 < report.elapsed_s < 60 and 10 < report.peak_mb < 10**5
     assert set(report.limits) >= {"RLIMIT_CPU", "RLIMIT_NOFILE"} and steps == ["sandbox landlock", "threads 3"]
 
 

@@ -25,7 +25,7 @@ from archloop.evaluation.server_process import read_all
 from archloop.random_seeds import derive
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import Bounds
-from archloop.sandbox.messages import CardShare, Order, SupervisorReport
+from archloop.sandbox.orders import CardShare, Order, SupervisorReport
 from archloop.sandbox.readable_files import readable_paths
 
 HONEST = net()
@@ -105,7 +105,7 @@ def test_no_label_that_scores_is_given_to_the_server(judge, digits):
         assert (given[f"{split}_images"] == read_split(digits, split)[0]).all()
     assert (given["train_labels"] == read_split(digits, "train")[1]).all()
     metadata = read_metadata(digits)
-    assert json.loads((judge.data / "facts.json").read_text()) == {
+    assert json.loads((judge.data / "metadata.json").read_text()) == {
         name: getattr(metadata, name) for name in ("mean", "std", "classes")
     }
 

@@ -3,7 +3,7 @@
 How often each kind was seen: docs/judge.md. Trained in this process, by the judge's own code, without the sandbox.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from archloop.data.dataset_file import SPLITS, read_metadata, read_split
 from archloop.evaluation import train_candidate
 from archloop.evaluation.static_checks import check_program, without_unused
 from archloop.evaluation.train_candidate import CandidateData
-from archloop.lemur.contract import hyperparameters
+from archloop.lemur.hyperparameters import hyperparameters
 from archloop.settings.complete import complete
 from archloop.settings.sections import Evaluation
 
@@ -158,7 +158,7 @@ def test_a_program_that_is_none_is_told_why(program, outcome, says, data, evalua
 
 def test_a_declared_hyperparameter_has_the_protocols_value(evaluation):
     program = "def supported_hyperparameters(): return {'learning_rate', 'weight_decay', 'drop_path', 'alpha', 'lr'}"
-    given = hyperparameters(program, asdict(evaluation))
+    given = hyperparameters(program, evaluation)
     assert (given["learning_rate"], given["weight_decay"]) == (evaluation.learning_rate, 0.0)
     assert (given["drop_path"], given["alpha"]) == (evaluation.dropout, 0.5)
-    assert "alpha" not in hyperparameters("", asdict(evaluation))
+    assert "alpha" not in hyperparameters("", evaluation)

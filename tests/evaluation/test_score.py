@@ -9,7 +9,7 @@ from sklearn.metrics import recall_score
 
 from archloop.evaluation.records import FIELDS, Record
 from archloop.evaluation.score import balanced_accuracy, merged, plain_line, plain_text, read_result, scored
-from archloop.sandbox.messages import SupervisorReport
+from archloop.sandbox.orders import SupervisorReport
 from archloop.settings.sections import Evaluation
 
 # Spelled out, for shards and tables name them so.

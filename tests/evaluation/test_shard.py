@@ -8,10 +8,10 @@ import pytest
 
 from archloop.errors import InputError
 from archloop.evaluation.cache_key import protocol_digest, score_key
-from archloop.evaluation.evaluate import JobResources, evaluate
+from archloop.evaluation.evaluate import JobResources, ShardFiles, evaluate, evaluate_shard
 from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import ScoreStore
-from archloop.files import sha256_file
+from archloop.files import read_json, sha256_file, write_jsonl
 from archloop.random_seeds import derive
 
 RUN = JobResources("wanted", isolation="landlock", workers=1)
@@ -107,6 +107,25 @@ def test_a_record_has_the_fields_of_a_score_under_its_key_and_what_was_measured_
         "versions": {"torch": "9"},
         "candidates": {"c0": MEASURED, "c1": dict.fromkeys(MEASURED), "c2": MEASURED},
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "host"), [("Card", {"device": "Card"}), ("cpu", {"device": "cpu", "cpu": "AVX2"})], ids=["gpu", "cpu"]
+)
+def test_a_shards_job_writes_its_records_and_names_the_machine_and_the_work_under_way(
+    monkeypatch, digits, settings, tmp_path, name, host
+):
+    judge = Answers({"slow": "timeout"}, "cpu")
+    judge.device_name = name
+    monkeypatch.setattr("archloop.evaluation.evaluate.Judge", lambda *given: judge)
+    write_jsonl(tmp_path / "candidates.jsonl", [{"id": "c0", "index": 0, "program": "slow"}])
+    output, run_record = tmp_path / "0.json", tmp_path / "0.run.json"
+    files = ShardFiles(tmp_path / "candidates.jsonl", digits, tmp_path / "store", output, run_record)
+    assert evaluate_shard(files, settings, 5, RUN) == {"spent": tmp_path / ".0.json.pending", "host": host}
+    written = read_json(output)
+    assert written["protocol"] == asdict(settings)
+    assert [(record["id"], record["outcome"]) for record in written["records"]] == [("c0", "timeout")]
+    assert (read_json(run_record)["device"], (tmp_path / ".0.json.pending").exists()) == (name, True)
 
 
 def test_what_lasts_is_kept_in_the_store_and_what_may_end_otherwise_is_asked_for_again(shard, tmp_path):

@@ -9,7 +9,7 @@ from small_finetuning import BY_ACCURACY, FAILED, job, run
 
 import archloop.finetuning.finetune as module
 from archloop.errors import InputError
-from archloop.finetuning.distributed import processes_for, run_distributed
+from archloop.finetuning.distributed import run_distributed
 from archloop.finetuning.finetune import FinetuningRecord, train_adapter
 from archloop.finetuning.training_set import (
     TrainingSet,
@@ -81,11 +81,3 @@ def test_what_several_processes_give_or_raise_is_that_of_the_first(tmp_path, mon
     monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", failed)
     with pytest.raises(kind, match=says):
         run_distributed(2, train_adapter, {}, "cpu")
-
-
-def test_as_many_processes_as_gpus_and_one_on_a_cpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [processes_for(2, "cpu"), processes_for(2, "cuda"), processes_for(1, "cuda")] == [1, 2, 1]
-    for gpus, device, says in ((3, "cuda", "torch sees 2"), (2, "cuda:1", "names a single one")):
-        with pytest.raises(InputError, match=says):
-            processes_for(gpus, device)

@@ -103,7 +103,7 @@ def test_the_judge_trains_as_a_plain_user(device, level, tmp_path):
     if not shutil.which("setpriv"):
         pytest.skip("setpriv is not installed")
     form = ["--as-gpu"] if device == "cpu" else []
-    script = [str(ROOT / "scripts" / "gpu_walls.py"), "--device", device, "--level", level, *form]
+    script = [str(ROOT / "scripts" / "try_isolation.py"), "--device", device, "--level", level, *form]
     command = as_plain_user([sys.executable, "-B", *script], tmp_path)
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=240)
     assert done.returncode == 0, done.stderr

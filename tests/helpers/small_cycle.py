@@ -3,7 +3,7 @@
 import polars as pl
 from small_data import dataset_metadata
 
-from archloop.corpus.candidates import CandidateRow, join
+from archloop.corpus.candidate_rows import CandidateRow, join
 from archloop.corpus.tables import CORPUS
 from archloop.families.programs import family_programs
 from archloop.settings.sections import Admission, Novelty

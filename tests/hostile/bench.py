@@ -1,6 +1,6 @@
-"""Judges hostile programs by one judge, and looks whether anything happened outside its walls.
+"""Judges hostile programs by one judge, and looks whether anything happened outside its sandbox.
 
-A program prints BREACH when the kernel granted what the walls must deny; everything else is seen from outside: canary
+A program prints BREACH when the kernel granted what the sandbox must deny; everything else is seen from outside: canary
 files, listeners, processes, leftovers, secrets. Run as a program it is the same bench for another user: it reads
 requests, one line of JSON each ([method, name]), and answers with one line each.
 """
@@ -51,8 +51,8 @@ SUSPECT = ("archloop", "breach", "torch", "sitecustomize", "usercustomize")
 class Bench:
     """One judge for a whole battery, its canaries, and the state of the machine before. A context manager.
 
-    level: `landlock`, or `landlock+gpu` for the walls as they are once a GPU's driver has started behind them. Entering
-    raises InputError where this machine has no walls of this level.
+    level: `landlock`, or `landlock+gpu` for the sandbox as it is once a GPU's driver has started in it. Entering raises
+    InputError where this machine has no sandbox of this level.
     """
 
     def __init__(self, level: str):
@@ -91,7 +91,7 @@ class Bench:
         self.stack.close()
 
     def run(self, name: str) -> dict:
-        """Judge one hostile program by the walls alone; return {"record", "problems"}."""
+        """Judge one hostile program by the sandbox alone; return {"record", "problems"}."""
         case, record, problems = self.programs[name], {"outcome": "unjudged"}, []
         if self.broken:
             return {"record": record, "problems": ["not judged: an earlier program had broken the judge"]}
@@ -179,7 +179,7 @@ class Bench:
         return problems + ["a secret is in the record" for secret in self.canaries.secrets if secret in text]
 
     def _outside(self) -> list[str]:
-        """Return what happened outside the walls since the last look."""
+        """Return what happened outside the sandbox since the last look."""
         problems = self.canaries.problems()
         if not _soon(lambda: len(_family()) <= len(self.family) and not self._orphans()):
             problems.append(f"processes are left: {_described(_family() - self.family | self._orphans())}")

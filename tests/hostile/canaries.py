@@ -39,7 +39,7 @@ class Canaries:
         write_few_digits(self.dataset, 640)
         self._listen()
         for path in (self.folder / "open", self.folder / "target.txt"):
-            path.chmod(0o777)  # nothing but the walls protects them
+            path.chmod(0o777)  # nothing but the sandbox protects them
         self.planted = self._state()
         return self
 

@@ -37,16 +37,16 @@ GROUPS = (
 
 @dataclass(frozen=True)
 class Hostile:
-    """A program, what it tries, and how it ends: with the static check, and with the walls alone.
+    """A program, what it tries, and how it ends: with the static check, and in the sandbox alone.
 
-    One outcome each, or several and `why`. landlock: behind walls of that kind, where others end it in another way.
+    One outcome each, or several and `why`. landlock: at that level, where the others end it in another way.
     """
 
     name: str
     group: str
     tries: str
     static: tuple[str, ...]
-    walls: tuple[str, ...]
+    sandbox: tuple[str, ...]
     landlock: tuple[str, ...]
     why: str
     timeout_s: float
@@ -58,8 +58,8 @@ class Hostile:
         return MADE[self.name][1]() if self.name in MADE else (FOLDER / "programs" / f"{self.name}.py").read_text()
 
     def ends(self, level: str) -> tuple[str, ...]:
-        """Return the outcomes behind the walls of a level, `+gpu` or not."""
-        return self.walls if level.startswith("namespaces") else self.landlock
+        """Return the outcomes in the sandbox of a level, `+gpu` or not."""
+        return self.sandbox if level.startswith("namespaces") else self.landlock
 
 
 def hostile_programs() -> list[Hostile]:
@@ -80,10 +80,10 @@ def honest_programs() -> dict[str, str]:
 
 def _hostile(name: str, head: dict[str, str]) -> Hostile:
     below = float(head["below"]) if "below" in head else None
-    outcomes = (head["static"], head["walls"], head.get("landlock", head["walls"]))
-    static, walls, landlock = (tuple(each.split(", ")) for each in outcomes)
+    outcomes = (head["static"], head["sandbox"], head.get("landlock", head["sandbox"]))
+    static, sandbox, landlock = (tuple(each.split(", ")) for each in outcomes)
     timeout_s, repeat = float(head.get("timeout", 20)), int(head.get("repeat", 1))
-    facts = (head["group"], head["tries"], static, walls, landlock, head.get("why", ""))
+    facts = (head["group"], head["tries"], static, sandbox, landlock, head.get("why", ""))
     return Hostile(name, *facts, timeout_s, below, repeat)
 
 

@@ -1,4 +1,4 @@
-"""The bench that the hostile programs are judged on: one for each level of walls and each user."""
+"""The bench that the hostile programs are judged on: one for each level of isolation and each user."""
 
 import os
 
@@ -8,9 +8,9 @@ from whole_machine import looking_at_it
 
 from archloop.errors import InputError
 
-# Module of tests -> the walls and users that it takes, and those of `--all-walls` besides. Root may do more behind the
-# walls as they are once a GPU's driver has started behind them.
-WALLS = {
+# Module of tests -> the levels and users that it takes, and those of `--all-levels` besides. Root may do more in the
+# sandbox as it is once a GPU's driver has started in it.
+LEVELS_AND_USERS = {
     "test_hostile": ([("namespaces", "root"), ("landlock", "plain")], [("namespaces", "plain"), ("landlock", "root")]),
     "test_gpu_form": (
         [("namespaces+gpu", "root"), ("landlock+gpu", "root")],
@@ -23,11 +23,11 @@ WALLS = {
 def pytest_generate_tests(metafunc):
     if "bench" in metafunc.fixturenames:
         module = metafunc.module.__name__
-        walls, others = WALLS[module]
-        walls = walls + (others if metafunc.config.getoption("--all-walls") else [])
+        pairs, others = LEVELS_AND_USERS[module]
+        pairs = pairs + (others if metafunc.config.getoption("--all-levels") else [])
         # With `-n 2 --dist loadgroup` each pair has a process of its own, so that two benches work side by side.
         marked = []
-        for level, user in walls:
+        for level, user in pairs:
             group = pytest.mark.xdist_group(f"{module} {level} {user}")
             marked.append(pytest.param((level, user), id=f"{level}-{user}", marks=group))
         metafunc.parametrize("bench", marked, indirect=True, scope="module")

@@ -30,8 +30,8 @@ except OSError:
 DEEP, PYTHONS = "construct, out_of_memory, trained", "how deep a source may be is a matter of the Python"
 
 
-def _parser(tries: str, static: str, walls: str, why: str = "") -> dict[str, str]:
-    return {"group": "parser", "tries": tries, "static": static, "walls": walls} | ({"why": why} if why else {})
+def _parser(tries: str, static: str, sandbox: str, why: str = "") -> dict[str, str]:
+    return {"group": "parser", "tries": tries, "static": static, "sandbox": sandbox} | ({"why": why} if why else {})
 
 
 MADE = {

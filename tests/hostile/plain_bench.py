@@ -14,7 +14,7 @@ READS_TORCH = "import importlib.util; open(importlib.util.find_spec('torch').ori
 
 
 class Unavailable(Exception):
-    """This machine cannot run the battery as another user, or has no walls of this level for it."""
+    """This machine cannot run the battery as another user, or has no sandbox of this level for it."""
 
 
 class PlainBench:

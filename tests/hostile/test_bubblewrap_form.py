@@ -1,6 +1,6 @@
-"""Hostile programs behind bubblewrap, where every candidate starts a server of its own, which takes seconds.
+"""Hostile programs in bubblewrap, where every candidate starts a server of its own, which takes seconds.
 
-By default one program for each promise; `--all-walls` takes the first of every group, and a plain user, too.
+By default one program for each promise; `--all-levels` takes the first of every group, and a plain user, too.
 """
 
 import pytest
@@ -15,11 +15,11 @@ def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
         programs = {case.name: case for case in hostile_programs()}
         first = [next(name for name, case in programs.items() if case.group == group) for group in GROUPS]
-        names = dict.fromkeys((*PROMISES, *(first if metafunc.config.getoption("--all-walls") else ())))
+        names = dict.fromkeys((*PROMISES, *(first if metafunc.config.getoption("--all-levels") else ())))
         metafunc.parametrize("case", [programs[name] for name in names], ids=lambda case: case.name)
 
 
-def test_walls_hold_in_bubblewrap(bench, case):
+def test_sandbox_holds_in_bubblewrap(bench, case):
     found = bench.run(case.name)
     assert not found["problems"], found["problems"]
     assert found["record"]["outcome"] in case.ends(bench.level), found["record"]

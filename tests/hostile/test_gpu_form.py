@@ -1,6 +1,6 @@
-"""The hostile programs behind walls that a GPU's driver has started behind: with the stand-in, without a GPU.
+"""The hostile programs in a sandbox that a GPU's driver has started in: with the stand-in, without a GPU.
 
-By default those that were written for the holes of such walls; `--all-walls` takes all, and a plain user, too.
+By default those that were written for the holes of such a sandbox; `--all-levels` takes all, and a plain user, too.
 """
 
 import pytest
@@ -11,12 +11,12 @@ pytestmark = pytest.mark.hostile
 
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
-        every = metafunc.config.getoption("--all-walls")
+        every = metafunc.config.getoption("--all-levels")
         cases = [case for case in hostile_programs() if every or case.group in ("gpu", "names")]
         metafunc.parametrize("case", cases, ids=lambda case: case.name)
 
 
-def test_walls_hold_behind_a_driver(bench, case):
+def test_sandbox_holds_after_the_start_of_a_driver(bench, case):
     found = bench.run(case.name)
     assert not found["problems"], found["problems"]
     assert found["record"]["outcome"] in case.ends(bench.level), found["record"]

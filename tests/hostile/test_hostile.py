@@ -1,7 +1,7 @@
 """The sandbox holds: hostile programs change nothing outside, and honest ones come through unharmed.
 
-Every program is judged with the static check switched off, so that the walls are tested alone; what the static check
-says is tested apart. The battery runs for each level of walls, as root and as a user without privileges.
+Every program is judged with the static check switched off, so that the sandbox is tested alone; what the static check
+says is tested apart. The battery runs for each level of isolation, as root and as a user without privileges.
 """
 
 import pytest
@@ -15,7 +15,7 @@ HOSTILE = hostile_programs()
 HONEST = honest_programs()
 each_hostile = pytest.mark.parametrize("case", HOSTILE, ids=lambda case: case.name)
 each_honest = pytest.mark.parametrize("name", HONEST)
-walls = pytest.mark.hostile
+hostile = pytest.mark.hostile
 
 
 def test_there_are_many_hostile_programs():
@@ -34,13 +34,13 @@ def test_there_are_honest_programs_of_both_kinds():
 @each_hostile
 def test_header_expects_outcomes_that_exist(case):
     assert set(case.static) <= {"unparseable", "unsafe", "contract", "passes"}
-    assert {*case.walls, *case.landlock} <= {*NOT_VALID, "trained"}
+    assert {*case.sandbox, *case.landlock} <= {*NOT_VALID, "trained"}
     assert case.tries
 
 
 @each_hostile
 def test_header_says_exactly_what_becomes_of_a_program_or_why_it_cannot(case):
-    assert all(len(outcomes) == 1 for outcomes in (case.static, case.walls, case.landlock)) != bool(case.why)
+    assert all(len(outcomes) == 1 for outcomes in (case.static, case.sandbox, case.landlock)) != bool(case.why)
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "programs").glob("*.py")), ids=lambda path: path.stem)
@@ -68,15 +68,15 @@ def test_closed_folder_is_the_outermost_one(tmp_path):
     assert closed_folder(inner) == (before or tmp_path / "closed")
 
 
-@walls
+@hostile
 @each_hostile
-def test_walls_hold_alone(bench, case):
+def test_sandbox_holds_alone(bench, case):
     found = bench.run(case.name)
     assert not found["problems"], found["problems"]
     assert found["record"]["outcome"] in case.ends(bench.level), found["record"]
 
 
-@walls
+@hostile
 @pytest.mark.parametrize("case", [case for case in HOSTILE if "passes" not in case.static], ids=lambda case: case.name)
 def test_refused_program_is_not_run(bench, case):
     record = bench.refuse(case.name)["record"]
@@ -84,7 +84,7 @@ def test_refused_program_is_not_run(bench, case):
     assert not record.get("log")
 
 
-@walls
+@hostile
 @each_honest
 def test_honest_program_comes_through(bench, name):
     found = bench.run_honest(name)

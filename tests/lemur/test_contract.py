@@ -2,7 +2,7 @@
 
 import pytest
 
-from archloop.lemur.contract import complete, hyperparameters, modernise, supported
+from archloop.lemur.contract import complete_program, modernise
 
 OLD = """import torch
 import torch.nn as nn
@@ -190,17 +190,17 @@ def test_the_last_net_of_a_program_counts():
 
 
 def test_methods_that_lack_are_written_into_the_class_in_its_margin():
-    assert complete(PLAIN, {"learning_rate": 0.5, "gradient_clip": 1.0, "batch_size": 7}) == COMPLETE
-    assert complete(COMPLETE, {}) == COMPLETE
+    assert complete_program(PLAIN, {"learning_rate": 0.5, "gradient_clip": 1.0, "batch_size": 7}) == COMPLETE
+    assert complete_program(COMPLETE, {}) == COMPLETE
 
 
 def test_the_device_is_that_of_the_weights_where_nothing_keeps_it():
     three = PLAIN.replace(", where)", ")")
     asks = COMPLETE.replace(", where)", ")").replace("    self.device = where\n", "")
     asks = asks.replace("self.to(self.device)", "self.to(next(self.parameters()).device)")
-    assert complete(three, {"learning_rate": 0.5, "gradient_clip": 1.0}) == asks
+    assert complete_program(three, {"learning_rate": 0.5, "gradient_clip": 1.0}) == asks
     keeps = three.replace("self.head =", "self.device = 1\n    self.head =")
-    assert "self.to(self.device)" in complete(keeps, {})
+    assert "self.to(self.device)" in complete_program(keeps, {})
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_the_device_is_that_of_the_weights_where_nothing_keeps_it():
 )
 def test_a_method_that_is_there_stays(has, lacks):
     own = f"\n  def {has}:\n    pass\n"
-    whole = complete(PLAIN + own, {})
+    whole = complete_program(PLAIN + own, {})
     assert whole.count("  def train_setup(") == whole.count("  def learn(") == 1
     assert whole.index(own) < whole.index(f"  def {lacks}")
 
@@ -224,7 +224,8 @@ def test_a_method_that_is_there_stays(has, lacks):
 )
 def test_a_class_that_cannot_be_written_into_gets_its_methods_after_the_program(program):
     plain = "Net = nn.Linear"
-    assert complete(program, {"momentum": 0.7}) == EXTENDED.replace(plain, program.split("import nn\n")[1].rstrip())
+    written = program.split("import nn\n")[1].rstrip()
+    assert complete_program(program, {"momentum": 0.7}) == EXTENDED.replace(plain, written)
 
 
 @pytest.mark.parametrize(
@@ -245,46 +246,5 @@ def test_a_class_that_cannot_be_written_into_gets_its_methods_after_the_program(
 )
 def test_torch_is_imported_after_what_must_come_first(start, wanted):
     body = COMPLETE.removeprefix("import torch\nfrom torch import nn\n")
-    found = complete(start + PLAIN.removeprefix("from torch import nn\n"), {"learning_rate": 0.5, "gradient_clip": 1.0})
-    assert found == wanted + body
-
-
-GIVEN = {
-    "learning_rate": 0.1,
-    "batch_size": 32,
-    "epochs": 3,
-    "momentum": 0.8,
-    "dropout": 0.2,
-    "protocol": "resize256_flip",
-}
-ALWAYS = {"lr": 0.1, "batch": 32, "epoch": 3, "epoch_max": 3, "momentum": 0.8, "dropout": 0.2}
-ALWAYS |= {"transform": "norm_256_flip"}
-
-
-def test_every_program_gets_what_lemur_gives_to_all():
-    assert hyperparameters("", GIVEN) == ALWAYS
-    assert hyperparameters("", GIVEN | {"protocol": "native"}) == ALWAYS | {"transform": "norm_32"}
-    assert hyperparameters("class (", GIVEN) == ALWAYS
-
-
-def test_names_that_a_program_declares_have_the_value_of_their_kind():
-    names = "lr learning_rate batch_size epochs num_epochs weight_decay label_smoothing pretrained drop_path gamma"
-    program = f"def supported_hyperparameters():\n    return {set(names.split())!r}\n"
-    assert hyperparameters(program, GIVEN) == ALWAYS | {
-        "learning_rate": 0.1,
-        "batch_size": 32,
-        "epochs": 3,
-        "num_epochs": 3,
-        "weight_decay": 0.0,
-        "label_smoothing": 0.0,
-        "pretrained": 0.0,
-        "drop_path": 0.2,
-        "gamma": 0.5,
-    }
-
-
-def test_names_are_read_from_the_function_alone():
-    other = "def other():\n    return {'beta'}\n\n"
-    declared = "def supported_hyperparameters():\n    return {'lr', 'not a name', 5, 'gamma'}\n"
-    assert supported(other + declared) == {"lr", "gamma"}
-    assert supported(other) == supported("class (") == set()
+    program = start + PLAIN.removeprefix("from torch import nn\n")
+    assert complete_program(program, {"learning_rate": 0.5, "gradient_clip": 1.0}) == wanted + body

@@ -11,8 +11,9 @@ from edit_pairs import PLAIN, RESIDUAL
 from archloop.corpus.tables import CORPUS
 from archloop.families.programs import family_names, family_programs
 from archloop.files import sha256_file
-from archloop.lemur.contract import complete, supported
+from archloop.lemur.contract import complete_program
 from archloop.lemur.export import export
+from archloop.lemur.hyperparameters import declared_names
 
 PROTOCOL = {"batch_size": 8, "learning_rate": 0.05, "momentum": 0.8, "dropout": 0.1, "gradient_clip": 3.0, "epochs": 1}
 PROTOCOL |= {"protocol": "resize256_flip"}
@@ -64,21 +65,21 @@ def test_exported_programs_import_and_train_best_first(tmp_path):
 
 @pytest.mark.parametrize("family", family_names())
 def test_every_family_of_the_seed_corpus_can_be_completed(family, tmp_path):
-    (tmp_path / "one.py").write_text(complete(family_programs(family)[0].program, PROTOCOL))
+    (tmp_path / "one.py").write_text(complete_program(family_programs(family)[0].program, PROTOCOL))
     trains(imported(tmp_path / "one.py"))
 
 
 def test_a_program_that_has_all_methods_is_exported_as_it_is():
-    whole = complete(PLAIN, PROTOCOL)
+    whole = complete_program(PLAIN, PROTOCOL)
     assert whole != PLAIN
-    assert complete(whole, PROTOCOL) == whole
+    assert complete_program(whole, PROTOCOL) == whole
 
 
 def test_methods_are_added_to_programs_of_any_layout():
     tabs = PLAIN.replace("    ", "\t")
     unimported = PLAIN.replace("import torch\n", "", 1)
     for program in (tabs.replace("\t", " " * 3), unimported, PLAIN + "\n\ndef after():\n    return 'é'\n"):
-        compile(complete(program, {}), "<program>", "exec")
+        compile(complete_program(program, {}), "<program>", "exec")
 
 
 TINY = """from __future__ import annotations
@@ -105,14 +106,14 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_programs_of_any_shape_are_completed(shape, tmp_path):
-    (tmp_path / "one.py").write_text(complete(TINY + SHAPES[shape], PROTOCOL))
+    (tmp_path / "one.py").write_text(complete_program(TINY + SHAPES[shape], PROTOCOL))
     trains(imported(tmp_path / "one.py"))
 
 
 @pytest.mark.parametrize("change", [("    ", "\t"), ("\n", "\r"), ("\n", "\r\n")], ids=["tabs", "CR", "CRLF"])
 def test_programs_of_any_layout_are_completed(change, tmp_path):
     for program in (PLAIN, RESIDUAL, OWN_METHODS):
-        (tmp_path / "one.py").write_text(complete(program.replace(*change), PROTOCOL))
+        (tmp_path / "one.py").write_text(complete_program(program.replace(*change), PROTOCOL))
         trains(imported(tmp_path / "one.py"))
 
 
@@ -145,5 +146,5 @@ def test_an_empty_corpus_exports_an_empty_index(tmp_path):
 
 
 def test_supported_names_are_read_from_the_source():
-    assert supported(PLAIN) == {"lr", "momentum", "dropout"}
-    assert supported("x = 1") == set()
+    assert declared_names(PLAIN) == {"lr", "momentum", "dropout"}
+    assert declared_names("x = 1") == set()

@@ -261,7 +261,7 @@ def test_a_write_that_a_quota_refuses_is_an_error_though_the_disk_has_room(made,
     assert "Disk quota exceeded" in told(preflight(run), "results", ERROR)
 
 
-def test_walls_that_do_not_work_are_an_error(made, monkeypatch):
+def test_an_isolation_that_does_not_work_are_an_error(made, monkeypatch):
     from archloop.sandbox import isolation
 
     monkeypatch.setattr(isolation, "obstacle", lambda level, gpu: "not on this kernel")
@@ -530,7 +530,7 @@ def test_a_node_that_can_judge_nothing_lets_no_run_begin(made):
     gpu = Gpu("H100", 80 * GB, "Default")
     broken = TrialResult(trouble="n1 cannot judge at level landlock: the start ...")
     (finding,) = check_trial(made(), report(gpus=[gpu], trial=broken))
-    assert finding.status == ERROR and "the start ...); python scripts/gpu_walls.py there says" in finding.what
+    assert finding.status == ERROR and "the start ...); python scripts/try_isolation.py there says" in finding.what
 
 
 def test_a_trial_that_breaks_tells_its_last_line(tmp_path):

@@ -146,7 +146,8 @@ HONEST = family_programs("plain")[0].program
 # With something to do first, in the folder of a judge: others' scratch folders, its data, the machine.
 ATTACK = """super().__init__()
         import os
-        for path in ("../new", "../../new", "../../data/data.safetensors", "../../data/facts.json", "/new", "/tmp/new"):
+        data = "../../data"
+        for path in ("../new", "../../new", f"{data}/data.safetensors", f"{data}/metadata.json", "/new", "/tmp/new"):
             try:
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
                 print("BREACH", path)

@@ -17,7 +17,7 @@ from archloop.errors import InputError
 from archloop.evaluation.judge import Judge
 from archloop.families.programs import family_programs
 from archloop.sandbox import gpu_memory
-from archloop.sandbox.messages import CardShare
+from archloop.sandbox.orders import CardShare
 
 HONEST = family_programs("plain")[0].program
 MEMORY_MB, SHARE_MB = 3000, 1500  # of which the judge's own modules, mapped, are some hundreds

@@ -17,7 +17,7 @@ from archloop.errors import InputError
 from archloop.evaluation.judge import Judge
 from archloop.sandbox import isolation, supervisor
 from archloop.sandbox.bounds import Bounds, bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 from archloop.sandbox.readable_files import readable_paths
 from archloop.settings.sections import Evaluation
 
@@ -47,7 +47,7 @@ from archloop import site_limits
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import Bounds
 resource.setrlimit(getattr(resource, sys.argv[1]), (int(sys.argv[2]),) * 2)
-promised = isolation.limits(Bounds(60, 130, 7000, 2), "namespaces", gpu=False)
+promised = isolation.candidate_limits(Bounds(60, 130, 7000, 2), "namespaces", gpu=False)
 print("; ".join(site_limits.shortfalls(promised)))
 """
 
@@ -293,16 +293,16 @@ def test_what_a_training_may_take_follows_from_the_settings():
 def test_a_candidate_has_these_limits(monkeypatch):
     monkeypatch.setattr(isolation, "kernel", lambda: (5, 14))
     promised = bounds(4.5, 100, 2)
-    found = isolation.limits(promised, "namespaces", gpu=False)
+    found = isolation.candidate_limits(promised, "namespaces", gpu=False)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     assert abs(found.pop(resource.RLIMIT_AS) - mapped - 100 * 2**20) < 16 * 2**20
     files = {resource.RLIMIT_FSIZE: 2**24, resource.RLIMIT_NOFILE: 256, resource.RLIMIT_STACK: 2**23}
     assert found == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
-    gpu = isolation.limits(promised, "namespaces", gpu=True)
+    gpu = isolation.candidate_limits(promised, "namespaces", gpu=True)
     assert gpu == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
-    assert resource.RLIMIT_NPROC not in isolation.limits(promised, "landlock", gpu=False)
+    assert resource.RLIMIT_NPROC not in isolation.candidate_limits(promised, "landlock", gpu=False)
     monkeypatch.setattr(isolation, "kernel", lambda: (5, 13))
-    assert resource.RLIMIT_NPROC not in isolation.limits(promised, "namespaces", gpu=False)
+    assert resource.RLIMIT_NPROC not in isolation.candidate_limits(promised, "namespaces", gpu=False)
 
 
 def test_a_scratch_folder_has_these_bounds():
@@ -395,7 +395,7 @@ CONFINED = """
 import json, os, resource, signal, sys, tempfile
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 scratch, grants = sys.argv[1:]
 tempfile.gettempdir()
 os.environ.update(SECRET="x", CUDA_VISIBLE_DEVICES="2", CUDA_DEVICE_ORDER="PCI_BUS_ID")
@@ -455,7 +455,7 @@ BEHIND = """
 import ctypes, json, os, sys
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 kind, scratch, grants = sys.argv[1:]
 prctl = ctypes.CDLL(None).prctl
 order = Order(
@@ -503,7 +503,7 @@ GRANTED = """
 import errno, json, os, sys
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 place, grants = sys.argv[1:]
 order = Order(
     level="landlock", bounds=bounds(20, 500, 1), readable=[], hidden=[], grants=grants, base="/",
@@ -606,7 +606,7 @@ IN_A_ROOT = """
 import errno, json, os, sys
 from archloop.sandbox import isolation, namespaces
 from archloop.sandbox.bounds import bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 from archloop.sandbox.readable_files import readable_paths
 kind, base, grants = sys.argv[1:]
 order = Order(

@@ -12,7 +12,7 @@ import pytest
 
 from archloop.sandbox import isolation, namespaces, supervisor
 from archloop.sandbox.bounds import bounds
-from archloop.sandbox.messages import CardShare, Order, SupervisorReport
+from archloop.sandbox.orders import CardShare, Order, SupervisorReport
 
 ORDER = Order(
     level="namespaces", bounds=bounds(2.5, 100, 3), readable=["/usr"], hidden=[], grants="/grants", base="/base",

@@ -7,7 +7,7 @@ import pytest
 from edit_pairs import PLAIN, RESIDUAL
 from small_cycle import DATASET, NOVELTY, PROGRAMS, cycle
 
-from archloop.corpus.candidates import join
+from archloop.corpus.candidate_rows import join
 from archloop.corpus.tables import CORPUS
 from archloop.errors import InputError
 from archloop.generation.prompts import PromptTexts, task_of

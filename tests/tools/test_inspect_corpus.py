@@ -10,7 +10,7 @@ from edit_pairs import PLAIN, RESIDUAL
 from small_cycle import ADMISSION, DATASET, EMPTY, NOVELTY, PROGRAMS, cycle, joined
 
 from archloop.corpus.admit import admit
-from archloop.corpus.candidates import join
+from archloop.corpus.candidate_rows import join
 from archloop.corpus.tables import write_candidates, write_corpus
 
 

@@ -92,7 +92,7 @@ def test_a_change_behind_every_form_of_import_changes_the_digest(tree, line, cha
 
 def test_what_trains_a_candidate_is_code_of_its_evaluation(root):
     names = {path.stem for path in reached(root / "scripts" / "evaluate.py")}
-    assert {"fork_server", "train_candidate", "warm_up", "graph_fingerprint", "contract"} <= names
+    assert {"fork_server", "train_candidate", "warm_up", "graph_fingerprint", "hyperparameters"} <= names
 
 
 def test_every_module_of_the_frame_is_there(root):

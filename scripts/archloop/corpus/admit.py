@@ -6,7 +6,7 @@ from typing import cast
 
 import polars as pl
 
-from archloop.corpus.candidates import (
+from archloop.corpus.candidate_rows import (
     CandidateRow,
     join,
     program_of,
@@ -88,6 +88,7 @@ def admit(
     trained = [row for row in rows if row["outcome"] == "trained"]
     for row in trained:
         row["score"] = score(row, admission)
+    # Of two copies the better is judged, and so admitted, first; of equal ones the smaller id.
     trained.sort(key=lambda row: (-row["score"], row["id"]))
 
     gate = _gate(trained, corpus, novelty)
@@ -98,7 +99,8 @@ def admit(
 
     rows.sort(key=lambda row: (row["index"], row["id"]))
     table = frame_of(rows, CANDIDATES)
-    return table, table.filter(pl.col("outcome") == "admitted").select(list(CORPUS))
+    admitted = table.filter(pl.col("outcome") == "admitted")
+    return table, admitted.select(list(CORPUS))
 
 
 def score(row: CandidateRow, admission: Admission) -> float:
@@ -112,12 +114,16 @@ def score(row: CandidateRow, admission: Admission) -> float:
 def _gate(trained: list[CandidateRow], corpus: pl.DataFrame, novelty: Novelty) -> Gate:
     """Return the gate of the trained candidates, in their order."""
     size = novelty.shingle_tokens
+    ids = [row["id"] for row in trained]
+    texts = [program_of(row) for row in trained]
     graphs = [row["graph_digest"] for row in trained]
-    chain = trained[0].get("chain", "main") if trained else "main"
-    programs = with_signatures(
-        [row["id"] for row in trained], [program_of(row) for row in trained], size
-    )
-    return Gate(programs, graphs, novelty, known_corpus(corpus, chain, graphs, size))
+    chain = "main"
+    if trained:
+        chain = trained[0].get("chain", chain)
+
+    programs = with_signatures(ids, texts, size)
+    known = known_corpus(corpus, chain, graphs, size)
+    return Gate(programs, graphs, novelty, known)
 
 
 def _give_verdicts(
@@ -125,7 +131,7 @@ def _give_verdicts(
 ) -> None:
     """Write into each row its outcome and what it resembles, the best candidate first."""
     threshold = accuracy_threshold(admission, dataset)
-    # While there is room to fill, less is enough.
+    # Below minimum_admitted less is enough, down to fill_accuracy.
     floor = threshold
     if admission.fill_accuracy is not None:
         floor = accuracy_threshold(admission, dataset, admission.fill_accuracy)
@@ -134,8 +140,10 @@ def _give_verdicts(
     for position, row in enumerate(trained):
         match = gate.match(position, admitted)
         _describe(row, gate, position, match)
+
         room = len(admitted) < admission.minimum_admitted
         enough = min(floor, threshold) if room else threshold
+
         if row["score"] < enough:
             row["outcome"] = "below_threshold"
         elif match.is_copy(gate.novelty):

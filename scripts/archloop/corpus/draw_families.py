@@ -5,8 +5,8 @@ No language model has a part in it.
 
 from collections.abc import Sequence
 
-from archloop.corpus.candidates import Candidate, candidate_without_answer
-from archloop.families.programs import AXES, known_families, render
+from archloop.corpus.candidate_rows import Candidate, candidate_without_answer
+from archloop.families.programs import AXES, known_families, render, variant_of
 from archloop.layout import Cell, indices_of_shard
 from archloop.random_seeds import derive, generator
 
@@ -30,7 +30,7 @@ def draw_families(
         random_seed = derive(seed, cell.chain, cell.cycle, "draw", index)
         rng = generator(random_seed)
         family = rng.choice(names)
-        variant = {axis: rng.choice(values) for axis, values in AXES.items()}
+        variant = variant_of([rng.choice(values) for values in AXES.values()])
         program = render(family, variant)
 
         candidate = candidate_without_answer(cell, index, shard, program)

@@ -6,7 +6,7 @@ import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import polars as pl
 from polars.datatypes import DataType, DataTypeClass
@@ -75,15 +75,27 @@ CANDIDATES: Schema = CORPUS | {
 }
 
 
+class Description(TypedDict):
+    """What a file says of itself. signatures: the scheme that they were made by."""
+
+    version: int
+    signatures: Mapping[str, str | int]
+    rows: int
+
+
 def frame_of(rows: Iterable[Mapping[str, object]], schema: Schema) -> pl.DataFrame:
     """Return rows as a table; what a row lacks is null, what no column holds is left out."""
-    cells = [{name: _storable(row.get(name)) for name in schema} for row in rows]
+    cells = []
+    for row in rows:
+        cells.append({name: _storable(row.get(name)) for name in schema})
     return pl.DataFrame(cells, schema=schema)
 
 
 def _storable(value: object) -> object:
     """Return a value as a table holds it: text that is no UTF-8 with escapes."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def write_corpus(frame: pl.DataFrame, path: Path) -> None:
@@ -111,8 +123,9 @@ def read_candidates(paths: Iterable[Path], columns: Sequence[str] | None = None)
 
 
 def _write(frame: pl.DataFrame, path: Path, schema: Schema) -> None:
-    frame = frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
-    description = {"version": VERSION, "signatures": SCHEME, "rows": frame.height}
+    columns = [pl.col(name).cast(kind) for name, kind in schema.items()]
+    frame = frame.select(columns)
+    description: Description = {"version": VERSION, "signatures": SCHEME, "rows": frame.height}
     metadata = {
         "archloop": json.dumps(description, sort_keys=True),
         "digest": MARK.decode() + BLANK.decode(),
@@ -175,7 +188,7 @@ def _check_checksum(path: Path) -> None:
         raise InputError(f"{path}: damaged or edited after it was written{REMEDY}")
 
 
-def _check_description(path: Path, description: Mapping[str, Any]) -> None:
+def _check_description(path: Path, description: Description) -> None:
     version, signatures = description["version"], description["signatures"]
     if version != VERSION:
         raise InputError(f"{path}: schema version {version}, this is {VERSION}{REMEDY}")
@@ -203,7 +216,8 @@ def _checksum(path: Path) -> tuple[int, bytes, bytes]:
         raise InputError(f"{path}: no whole parquet file{REMEDY}")
 
     # Parquet ends with the length of its footer, in four bytes, and the magic.
-    footer = max(0, size - 8 - int.from_bytes(whole[-8:-4], "little"))
+    footer_bytes = int.from_bytes(whole[-8:-4], "little")
+    footer = max(0, size - 8 - footer_bytes)
     mark = whole.find(MARK, footer)
     start = mark + len(MARK)
     end = start + len(BLANK)

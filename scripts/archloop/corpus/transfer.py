@@ -5,7 +5,7 @@ There they are judged on its data set.
 
 import polars as pl
 
-from archloop.corpus.candidates import Candidate, candidate_without_answer
+from archloop.corpus.candidate_rows import Candidate, candidate_without_answer
 from archloop.layout import Cell, is_in_shard
 
 # What is read of a design: it keeps all but its id, which becomes its origin.

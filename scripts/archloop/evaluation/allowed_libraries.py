@@ -138,7 +138,8 @@ def is_allowed(module: str) -> bool:
     if module in PARTS or module in MODULES:
         return True
 
-    return any(module == package or module.startswith(f"{package}.") for package in PACKAGES)
+    # With points, so that torch.nn has no part in torch.nnx.
+    return any(f"{module}.".startswith(f"{package}.") for package in PACKAGES)
 
 
 # Bounded, for programs choose the paths.
@@ -162,11 +163,11 @@ def look_up(path: str) -> tuple[str, str]:
     whole = f"{holder}.{name}"
     if _is_denied(holder, name):
         return "refused", whole
-    found = _module(holder, name)
-    if found is None:
+    module = _module(holder, name)
+    if module is None:
         return "object", whole
-    if is_allowed(found):
-        return "module", found
+    if is_allowed(module):
+        return "module", module
     return "refused", whole
 
 
@@ -180,10 +181,10 @@ def _is_denied(module: str, name: str) -> bool:
 @lru_cache(maxsize=1000)
 def names_of(module: str) -> tuple[str, ...]:
     """Return the names that `from module import *` brings."""
-    found = _loaded(module)
-    if found is None:
+    loaded = _loaded(module)
+    if loaded is None:
         return ()
-    return tuple(getattr(found, "__all__", _public(found)))
+    return tuple(getattr(loaded, "__all__", _public(loaded)))
 
 
 def _public(module: ModuleType) -> list[str]:
@@ -199,17 +200,19 @@ def _module(holder: str, name: str) -> str | None:
     if loaded is None:
         return None
 
-    found = vars(loaded).get(name)
-    if isinstance(found, ModuleType):
-        return str(vars(found).get("__name__"))
+    value = vars(loaded).get(name)
+    if isinstance(value, ModuleType):
+        return str(vars(value).get("__name__"))
     if name in vars(loaded) or not hasattr(loaded, "__path__"):
         return None
 
     # A part of a package that nobody has loaded yet.
+    part = f"{holder}.{name}"
     try:
-        return f"{holder}.{name}" if importlib.util.find_spec(f"{holder}.{name}") else None
+        spec = importlib.util.find_spec(part)
     except (ImportError, ValueError):
         return None
+    return None if spec is None else part
 
 
 def _loaded(module: str) -> ModuleType | None:

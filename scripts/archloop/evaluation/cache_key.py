@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from archloop.files import sha256_text
 from archloop.layout import SCRIPTS
@@ -15,7 +14,11 @@ PACKAGES = ("python", "torch", "torchvision", "numpy")
 
 
 def protocol_digest(
-    settings: Mapping[str, Any], dataset: str, seed: int, device: str, versions: Mapping[str, str]
+    settings: Mapping[str, object],
+    dataset: str,
+    seed: int,
+    device: str,
+    versions: Mapping[str, str],
 ) -> str:
     """Return the part of a key that all programs share.
 

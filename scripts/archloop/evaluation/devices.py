@@ -6,9 +6,8 @@ Torch is imported for GPUs alone: a judge on processors leaves it to the process
 
 from typing import Literal
 
-from archloop.finetuning.distributed import processes_for
 from archloop.logs import get_logger
-from archloop.machine import choose_device, device_name
+from archloop.machine import choose_device, device_name, processes_for
 from archloop.sandbox.isolation import gpu_devices
 
 # evaluation.precision
@@ -40,7 +39,7 @@ def dealt_out(device: str, gpus: int) -> list[str]:
 
     devices = [f"cuda:{number}" for number in range(count)]
     kind = device_name(devices[0])
-    alike = [each for each in devices if device_name(each) == kind]
+    alike = [name for name in devices if device_name(name) == kind]
     if len(alike) < count:
         logger.warning(
             "%d GPUs are no %s and stay idle: scores depend on the kind", count - len(alike), kind

@@ -135,7 +135,7 @@ def _learn_by_program(
     methods = [getattr(model, name, None) for name in ("train_setup", "learn")]
     if not all(callable(method) for method in methods):
         raise Stop("contract", "training: candidate, but Net has no train_setup and learn")
-    network: Any = model
+    network: Any = model  # of a class of the program's, which no type here knows
     network.train_setup(dict(plan.prm))
 
     def epoch(batches: Batches) -> Trained:
@@ -178,5 +178,7 @@ def predict(
             if not answers.isfinite().all():
                 raise Stop("diverged", "its answers are no finite numbers")
             parts.append(answers.argmax(dim=1))
-    predicted: bytes = torch.cat(parts).to(torch.uint8).cpu().numpy().tobytes()
+    # Waits for the device, once for all batches.
+    classes_of_images = torch.cat(parts).to(torch.uint8).cpu()
+    predicted: bytes = classes_of_images.numpy().tobytes()
     return predicted

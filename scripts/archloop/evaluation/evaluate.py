@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypedDict, cast
@@ -23,15 +23,16 @@ from archloop.errors import InputError
 from archloop.evaluation.cache_key import protocol_digest, score_key
 from archloop.evaluation.devices import dealt_out
 from archloop.evaluation.judge import Judge
+from archloop.evaluation.machine_check import FAILURES, judge_fairly, prove
 from archloop.evaluation.records import FIELDS, Record
 from archloop.evaluation.score_store import ScoreStore
-from archloop.evaluation.verdicts import FAILURES, judge_fairly, prove
-from archloop.files import read_json, sha256_file, write_json
+from archloop.files import read_json, read_jsonl, sha256_file, write_json
 from archloop.logs import get_logger
 from archloop.progress import Progress
 from archloop.random_seeds import derive
 from archloop.sandbox.gpu_memory import shares
 from archloop.settings.sections import Evaluation
+from archloop.workflow.provenance import Extras
 
 # What a run record says of each candidate.
 MEASURED = ("seconds", "cpu_s", "peak_mb", "limits", "isolation", "device", "format", "versions")
@@ -53,6 +54,17 @@ class JobResources:
     # A file for timeouts, which are not kept for good: this job, cut and started again, need not
     # wait for them twice.
     pending: Path | None = None
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """The files of a shard's job. store: a folder of known scores; the last two are written."""
+
+    candidates: Path
+    dataset: Path
+    store: Path
+    output: Path
+    run_record: Path
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,27 @@ class ShardRunRecord(TypedDict):
     candidates: dict[str, Record]
 
 
+def evaluate_shard(
+    files: ShardFiles, settings: Evaluation, seed: int, resources: JobResources
+) -> Extras:
+    """Judge the candidates of a shard, write its records and its run record.
+
+    Return what its provenance says besides: the class of machine, and the file of work under way.
+    """
+    pending = files.output.with_name(f".{files.output.name}.pending")
+    rows = cast(list[ProgramRow], read_jsonl(files.candidates, "id", "program"))
+    records, run_record = evaluate(
+        rows, files.dataset, settings, seed, files.store, replace(resources, pending=pending)
+    )
+
+    write_json(files.run_record, run_record)
+    write_json(files.output, {"protocol": asdict(settings), "records": records})
+    host = {"device": run_record["device"]}
+    if run_record["device"] == "cpu":
+        host["cpu"] = run_record["cpu"]
+    return {"spent": pending, "host": host}
+
+
 def evaluate(
     candidates: list[ProgramRow],
     dataset: Path,
@@ -126,7 +159,7 @@ def evaluate(
         # While the judge is at work, for a sound program may have to be tried.
         _check_machine(judge, settings, devices[0], list(evaluated.values()))
 
-    known = sum(each.known for each in evaluated.values())
+    known = sum(evaluation.known for evaluation in evaluated.values())
     repeated = len(candidates) - len(programs)
     run_record: ShardRunRecord = {
         "device": judge.device_name,
@@ -149,8 +182,8 @@ def _records(
 ) -> list[CandidateRecord]:
     records: list[CandidateRecord] = []
     for row in candidates:
-        own = evaluated[row["program"]]
-        records.append({"id": row["id"], "key": own.key, **_part(own.record, FIELDS)})
+        evaluation = evaluated[row["program"]]
+        records.append({"id": row["id"], "key": evaluation.key, **_part(evaluation.record, FIELDS)})
     return records
 
 
@@ -212,9 +245,10 @@ def _check_machine(
 ) -> None:
     """Raise InputError where all programs that ran failed and a sound one fails, too."""
     outcomes = []
-    for each in evaluated:
-        if not each.known and each.record.get("isolation"):
-            outcomes.append(each.record["outcome"])
+    for evaluation in evaluated:
+        has_run = bool(evaluation.record.get("isolation"))
+        if has_run and not evaluation.known:
+            outcomes.append(evaluation.record["outcome"])
     if outcomes and all(outcome in FAILURES for outcome in outcomes):
         prove(judge, settings, device)
 

@@ -1,7 +1,7 @@
 """The process that imports torch once and forks for every candidate.
 
 Runs as a process of its own (`main`). An order is a packet on the socket that it inherits
-(archloop.sandbox.messages.Order) with four descriptors: the request itself, and where the result,
+(archloop.sandbox.orders.Order) with four descriptors: the request itself, and where the result,
 what the candidate prints, and the supervisor's report go. The server reads none of them, so nothing
 of one candidate is in the memory that the next one starts from; nor has it any label that scores.
 
@@ -30,7 +30,7 @@ from archloop.evaluation.faults import line
 from archloop.evaluation.records import TrainingRequest
 from archloop.evaluation.train_candidate import CandidateData
 from archloop.sandbox import isolation, supervisor
-from archloop.sandbox.messages import Order, SupervisorReport
+from archloop.sandbox.orders import Order, SupervisorReport
 
 # Descriptors of a candidate, beside those of its input and output.
 RESULT, REQUEST, READY = 3, 4, 5
@@ -39,7 +39,7 @@ ASIDE = 200
 LARGEST_ORDER = 1 << 16  # bytes
 
 OTHER_LEVEL = "set execution.isolation to another level, or take another node"
-OTHER_PART = f"python scripts/gpu_walls.py says which part of the sandbox it is; {OTHER_LEVEL}"
+OTHER_PART = f"python scripts/try_isolation.py says which part of the sandbox it is; {OTHER_LEVEL}"
 # What to do where a step fails.
 REMEDIES = {
     supervisor.SANDBOX: OTHER_LEVEL,
@@ -137,7 +137,8 @@ def _live(order: Order, descriptors: list[int], data: CandidateData, steps: int,
 
         header = report.to_json()
         nonce = bytes.fromhex(request.nonce)
-        answer = memoryview(nonce + len(header).to_bytes(4, "little") + header + predictions)
+        length = len(header).to_bytes(4, "little")
+        answer = memoryview(nonce + length + header + predictions)
         while answer:  # a pipe takes as much as it has room for
             answer = answer[os.write(RESULT, answer) :]
     finally:

@@ -40,7 +40,7 @@ from archloop.random_seeds import derive
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import bounds
 from archloop.sandbox.hidden_files import hidden_folders, without
-from archloop.sandbox.messages import CardShare, Order, SupervisorReport
+from archloop.sandbox.orders import CardShare, Order, SupervisorReport
 from archloop.sandbox.readable_files import check_hidden, readable_paths
 from archloop.settings.sections import Evaluation
 
@@ -258,6 +258,7 @@ class Judge:
         scratch, base = folder / "scratch", folder / "root"
         scratch.mkdir(mode=0o700)
         base.mkdir()
+
         return Order(
             level=self.level,
             bounds=bounds(settings.timeout_s, settings.memory_mb, settings.threads),

@@ -9,7 +9,7 @@ import random
 import sys
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,9 +17,12 @@ from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from archloop.evaluation.faults import is_device, is_memory, line
+from archloop.lemur.hyperparameters import Hyperparameters
 
 # What makes a Net on a device.
 Builder = Callable[[str], torch.nn.Module]
+# What a network returns: anything, until it is looked at.
+Answer = Any
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
 
@@ -47,7 +50,7 @@ def seed_everything(seed: int) -> None:
 
 
 def builder(
-    program: str, in_shape: tuple[int, ...], out_shape: tuple[int, ...], prm: Mapping[str, Any]
+    program: str, in_shape: tuple[int, ...], out_shape: tuple[int, ...], prm: Hyperparameters
 ) -> Builder:
     """Run the program and return a function of a device that makes its Net there.
 
@@ -88,7 +91,7 @@ def checked(build: Builder, in_shape: tuple[int, ...], classes: int) -> torch.nn
 
 def _try_forward(
     build: Builder, in_shape: tuple[int, ...], device: str
-) -> tuple[torch.nn.Module, Any] | None:
+) -> tuple[torch.nn.Module, Answer] | None:
     """Return (model, its answer to images of zeros) on a device.
 
     None where only the device `meta` is in its way. Raises Stop where the program fails.
@@ -127,7 +130,7 @@ def without_numbers(model: torch.nn.Module) -> torch.nn.Module:
     """
     before = []
     for module in model.modules():
-        for name, weight in _held(module, "_parameters").items():
+        for name, weight in _own_parameters(module).items():
             before.append((module, name, id(weight)))
 
     if all(weight.is_meta for weight in parameters_of(model)):
@@ -144,7 +147,7 @@ def without_numbers(model: torch.nn.Module) -> torch.nn.Module:
 
 def parameters_of(model: torch.nn.Module) -> list[torch.Tensor]:
     """Return every registered parameter once, frozen ones too, whatever the program overrides."""
-    found: dict[int, torch.Tensor] = {}
+    parameters: dict[int, torch.Tensor] = {}
     seen: set[int] = set()
     to_do = [model]
 
@@ -154,13 +157,13 @@ def parameters_of(model: torch.nn.Module) -> list[torch.Tensor]:
             continue
         seen.add(id(module))
 
-        for weight in _held(module, "_parameters").values():
+        for weight in _own_parameters(module).values():
             if weight is not None:
-                found[id(weight)] = weight
-        for child in _held(module, "_modules").values():
+                parameters[id(weight)] = weight
+        for child in _own_modules(module).values():
             if child is not None:
                 to_do.append(child)
-    return list(found.values())
+    return list(parameters.values())
 
 
 def count_parameters(model: torch.nn.Module) -> int:
@@ -168,20 +171,30 @@ def count_parameters(model: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in parameters_of(model))
 
 
-def _held(module: torch.nn.Module, name: str) -> dict[str, Any]:
-    """Return what a module holds under a name; raise Stop for what only looks like a dictionary."""
-    held: dict[str, Any] = _attributes(module)[name]
-    if type(held) not in (dict, collections.OrderedDict):
-        raise Stop("construct", f"its {name} is a {type(held).__name__}, no dict")
-    return held
+def _own_parameters(module: torch.nn.Module) -> Mapping[str, torch.nn.Parameter | None]:
+    """Return the parameters that a module itself registers; None for one that it left out."""
+    return cast(Mapping[str, torch.nn.Parameter | None], _registered(module, "_parameters"))
+
+
+def _own_modules(module: torch.nn.Module) -> Mapping[str, torch.nn.Module | None]:
+    """Return the modules that a module itself registers; None for one that it left out."""
+    return cast(Mapping[str, torch.nn.Module | None], _registered(module, "_modules"))
+
+
+def _registered(module: torch.nn.Module, name: str) -> Mapping[str, object]:
+    """Return a register of a module; raise Stop for what only looks like a dictionary."""
+    register: Mapping[str, object] = _attributes(module)[name]
+    if type(register) not in (dict, collections.OrderedDict):
+        raise Stop("construct", f"its {name} is a {type(register).__name__}, no dict")
+    return register
 
 
 def unregistered(value: torch.Tensor, model: torch.nn.Module) -> list[torch.Tensor]:
     """Return the tensors that a result can be differentiated by and that are no registered
     parameter of the model.
     """
-    known = {id(weight) for weight in parameters_of(model)}
-    found: dict[int, torch.Tensor] = {}
+    registered = {id(weight) for weight in parameters_of(model)}
+    leaves: dict[int, torch.Tensor] = {}
     seen = set()
     to_do = [value.grad_fn]
 
@@ -194,10 +207,10 @@ def unregistered(value: torch.Tensor, model: torch.nn.Module) -> list[torch.Tens
 
         if isinstance(node, torch._C._functions.AccumulateGrad):
             leaf = node.variable
-            if id(leaf) not in known:
-                found[id(leaf)] = leaf
+            if id(leaf) not in registered:
+                leaves[id(leaf)] = leaf
         to_do += [before for before, _ in node.next_functions]
-    return list(found.values())
+    return list(leaves.values())
 
 
 def trainable(model: torch.nn.Module) -> list[torch.Tensor]:

@@ -43,9 +43,9 @@ def formats(precision: str, device: str) -> list[Format]:
     layouts = LAYOUTS if device.startswith("cuda") else ("contiguous",)
 
     choices = []
-    for each in precisions:
+    for number_type in precisions:
         for layout in layouts:
-            choices.append(Format(each, layout))
+            choices.append(Format(number_type, layout))
     return choices
 
 

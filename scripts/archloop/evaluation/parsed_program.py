@@ -84,53 +84,54 @@ class ParsedProgram:
                 break
             node = taken.base
 
-        found = self._known.get(id(node))
-        for each, name in reversed(chain):
-            if found is not None:
-                found = _longer(found, name)
-            elif isinstance(each, ast.Name):
-                found = self._named(each.id, scope, depth)
+        # Back from what is known, one attribute after the other.
+        paths = self._known.get(id(node))
+        for part, name in reversed(chain):
+            if paths is not None:
+                paths = _longer(paths, name)
+            elif isinstance(part, ast.Name):
+                paths = self._named(part.id, scope, depth)
             else:
-                found = NO_PATHS
-            self._known[id(each)] = found
-        return found or NO_PATHS
+                paths = NO_PATHS
+            self._known[id(part)] = paths
+        return paths or NO_PATHS
 
     def _named(self, name: str, scope: Scope, depth: int) -> Paths:
         """Return the paths that a name may stand for, through at most LONGEST_CHAIN other names."""
-        found: set[str] = set()
-        places = binder(name, scope)
-        for place, bindings in places:
-            found |= self._bound(name, place, bindings, depth)
+        paths: set[str] = set()
+        scopes = binder(name, scope)
+        for binding_scope, bindings in scopes:
+            paths |= self._bound(name, binding_scope, bindings, depth)
 
-        if not places and name in self.stars:
-            found.add(self.stars[name])
-        return frozenset(found)
+        if not scopes and name in self.stars:
+            paths.add(self.stars[name])
+        return frozenset(paths)
 
-    def _bound(self, name: str, place: Scope, bindings: list[Binding], depth: int) -> Paths:
-        """Return the paths that a name may stand for by what binds it in one place.
+    def _bound(self, name: str, scope: Scope, bindings: list[Binding], depth: int) -> Paths:
+        """Return the paths that a name may stand for by what binds it in one scope.
 
         Found once, in however many scopes it is read.
         """
-        if (name, place) in self._names:
-            return self._names[name, place]
+        if (name, scope) in self._names:
+            return self._names[name, scope]
         if depth > LONGEST_CHAIN:
             self.tangled.append(name)
             return NO_PATHS
 
-        self._names[name, place] = NO_PATHS  # where a name stands for itself
-        found: set[str] = set()
+        self._names[name, scope] = NO_PATHS  # where a name stands for itself
+        paths: set[str] = set()
         for binding in bindings:
             if binding.origin:
                 if id(binding.alias) not in self.guarded:
-                    found.add(binding.origin)
+                    paths.add(binding.origin)
             elif binding.value is not None and binding.scope is not None:
-                found |= self.paths(binding.value, binding.scope, depth + 1)
+                paths |= self.paths(binding.value, binding.scope, depth + 1)
 
-        if len(found) > MOST_PATHS:
+        if len(paths) > MOST_PATHS:
             self.tangled.append(name)
-            found.clear()
-        self._names[name, place] = frozenset(found)
-        return self._names[name, place]
+            paths.clear()
+        self._names[name, scope] = frozenset(paths)
+        return self._names[name, scope]
 
 
 def _longer(paths: Paths, name: str | None) -> Paths:
@@ -184,7 +185,7 @@ def _guarded_imports(nodes: list[Scoped]) -> set[int]:
 
     They stand in `try: ... except ImportError:`.
     """
-    found = set()
+    guarded = set()
     for node, _ in nodes:
         if not isinstance(node, ast.Try):
             continue
@@ -194,8 +195,8 @@ def _guarded_imports(nodes: list[Scoped]) -> set[int]:
         for statement in filter(_is_import, node.body):
             for alias in statement.names:
                 if refused_import(statement, alias):
-                    found.add(id(alias))
-    return found
+                    guarded.add(id(alias))
+    return guarded
 
 
 def _catches_import(handler: ast.ExceptHandler) -> bool:
@@ -216,27 +217,29 @@ def _unused_imports(nodes: list[Scoped], imports: list[ImportStatement]) -> set[
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
             names.add((node.id, scope))
 
-    # Once for each place that binds a name, in however many scopes it is read.
-    places: dict[tuple[str, Scope], list[Binding]] = {}
+    # Once for each scope that binds a name, in however many it is read.
+    bindings: dict[tuple[str, Scope], list[Binding]] = {}
     for name, scope in names:
-        places |= {(name, place): bound for place, bound in binder(name, scope)}
+        for binding_scope, bound in binder(name, scope):
+            bindings[name, binding_scope] = bound
 
     read = set()
-    for bound in places.values():
-        read |= {id(binding.alias) for binding in bound}
+    for bound in bindings.values():
+        for binding in bound:
+            read.add(id(binding.alias))
 
-    found = set()
+    unused = set()
     for statement in imports:
         for _, _, alias in imported(statement):
             is_read = id(alias) in read or alias.name == "*"
             if not is_read and refused_import(statement, alias):
-                found.add(id(alias))
-    return found
+                unused.add(id(alias))
+    return unused
 
 
 def _names_of_stars(imports: list[ImportStatement]) -> dict[str, str]:
     """Return name -> path of what `from module import *` brings."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for statement in imports:
         if not isinstance(statement, ast.ImportFrom):
             continue
@@ -244,8 +247,8 @@ def _names_of_stars(imports: list[ImportStatement]) -> dict[str, str]:
         module, first = statement.module, statement.names[0]
         if first.name == "*" and module in STARS:
             for name in names_of(module):
-                found[name] = f"{module}.{name}"
-    return found
+                paths[name] = f"{module}.{name}"
+    return paths
 
 
 def is_script(node: ast.stmt) -> bool:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch.nn.functional import interpolate
 
 from archloop.evaluation.number_formats import PLAIN, Format
+from archloop.lemur.hyperparameters import Hyperparameters
 from archloop.settings.sections import Evaluation
 
 # A function of (uint8 images, whether each is flipped) that gives what a network sees.
@@ -38,7 +38,7 @@ class Plan:
     seed: int
     device: str
     format: Format = PLAIN
-    prm: dict[str, Any] = field(default_factory=dict)  # the program's hyperparameters
+    prm: Hyperparameters = field(default_factory=dict)  # the program's own
 
 
 def preparer(mean: list[float], std: list[float], plan: Plan) -> Prepare:

@@ -1,6 +1,7 @@
 """What is said of a candidate, from the order to train it to the record on disk, as types."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
 
@@ -36,13 +37,17 @@ class Epoch(TypedDict, total=False):
     accuracy: float
 
 
+# An operation of a graph, as JSON: [operation, settings, inputs, shape].
+NodeRecord = list[Any]
+
+
 class GraphRecord(TypedDict):
     """The network as it computes, see `graph_fingerprint.fingerprint`."""
 
     digest: str
     method: str
     operations: int
-    nodes: list[list[Any]]
+    nodes: list[NodeRecord]
 
 
 class Record(TypedDict, total=False):
@@ -70,7 +75,7 @@ class Record(TypedDict, total=False):
     isolation: str
     format: str  # of numbers and memory
 
-    protocol: dict[str, Any]  # section evaluation as it held
+    protocol: Mapping[str, object]  # section evaluation as it held, as JSON
     seed: int
     device: str
     versions: dict[str, str]

@@ -58,17 +58,17 @@ def scoped(tree: ast.Module) -> list[Scoped]:
 
     What is bound is in the scopes.
     """
-    found: list[Scoped] = []
+    nodes: list[Scoped] = []
     to_do: list[Scoped] = [(tree, Scope("module"))]
 
     while to_do:
         node, scope = to_do.pop()
-        found.append((node, scope))
+        nodes.append((node, scope))
         _bind(node, scope)
         # What is put on a stack last is taken first.
         children = list(_children(node, scope))
         to_do.extend(reversed(children))
-    return found
+    return nodes
 
 
 def binder(name: str, scope: Scope) -> list[tuple[Scope, list[Binding]]]:
@@ -76,32 +76,32 @@ def binder(name: str, scope: Scope) -> list[tuple[Scope, list[Binding]]]:
 
     The list is empty for a builtin.
     """
-    place: Scope | None = scope
+    current: Scope | None = scope
     if scope.elsewhere.get(name) == "global":
-        place = _module(scope)
+        current = _module(scope)
     elif scope.elsewhere.get(name) == "nonlocal":
-        place = scope.outer
+        current = scope.outer
 
-    found = []
+    scopes = []
     first = True
-    while place is not None:
+    while current is not None:
         # What a class body binds is not seen in the functions below it.
-        if name in place.bound and (first or place.kind != "class"):
-            found.append((place, place.bound[name]))
+        if name in current.bound and (first or current.kind != "class"):
+            scopes.append((current, current.bound[name]))
 
             # In a class body a name may be bound later, and then means the outer one.
-            if place.kind != "class":
-                return found
-        place, first = place.outer, False
-    return found
+            if current.kind != "class":
+                return scopes
+        current, first = current.outer, False
+    return scopes
 
 
 def bindings_of(name: str, scope: Scope) -> list[Binding]:
     """Return all ways in which a name that is read may have got its value."""
-    found = []
+    bindings = []
     for _, bound in binder(name, scope):
-        found += bound
-    return found
+        bindings += bound
+    return bindings
 
 
 def text_of(node: ast.expr, scope: Scope | None = None) -> str | None:
@@ -116,12 +116,12 @@ def text_of(node: ast.expr, scope: Scope | None = None) -> str | None:
     for _ in range(LONGEST_TEXT):
         if not to_do:
             return "".join(written)
-        part, place = to_do.pop()
+        part, part_scope = to_do.pop()
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             written.append(part.value)
             continue
 
-        inner = _put_together(part, place)
+        inner = _put_together(part, part_scope)
         if inner is None:
             return None
         to_do += reversed(inner)

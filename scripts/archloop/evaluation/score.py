@@ -10,12 +10,12 @@ import re
 import signal
 import statistics
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from archloop.evaluation.records import Epoch, GraphRecord, Record, unjudged
-from archloop.sandbox.messages import SupervisorReport
+from archloop.evaluation.records import Epoch, GraphRecord, NodeRecord, Record, unjudged
+from archloop.sandbox.orders import SupervisorReport
 from archloop.settings.sections import Evaluation
 
 NONCE_BYTES, LENGTH_BYTES = 16, 4
@@ -28,7 +28,7 @@ MAXIMUM_DEPTH = 20  # of lists in the nodes of a graph
 MAXIMUM_NODES = 500  # that graph_fingerprint lists of one
 MAXIMUM_EPOCHS, MAXIMUM_LOSSES, MAXIMUM_STAGES = 10_000, 1000, 10
 DIGEST = re.compile("[0-9a-f]{64}")
-# What a candidate's process sends, of which nothing is known yet.
+# What a candidate's process sends: any JSON, of which nothing is known yet.
 Untrusted = Mapping[str, Any]
 # Split -> the class of each of its images.
 Labels = Mapping[str, np.ndarray]
@@ -109,7 +109,8 @@ def _checked(header: Untrusted) -> Record:
     for stage, value in stages[:MAXIMUM_STAGES]:
         seconds[plain_line(stage, 20)] = _number(value)
     # Cut, so that no program makes a record of any size.
-    epochs, losses = header["epochs"][:MAXIMUM_EPOCHS], header["losses"][:MAXIMUM_LOSSES]
+    epochs = header["epochs"][:MAXIMUM_EPOCHS]
+    losses = header["losses"][:MAXIMUM_LOSSES]
 
     record = _without_result(outcome, plain_line(header["detail"]))
     record["parameters"] = _whole_or_none(header["parameters"])
@@ -152,12 +153,12 @@ def _graph(graph: Untrusted) -> GraphRecord:
         if not isinstance(node[0], str):
             raise ValueError("nodes")
 
-    shown: list[Any] = [_printable(node) for node in nodes]
+    shown = [_printable(node) for node in nodes]
     return {
         "digest": digest,
         "method": "trace",
         "operations": _whole(graph["operations"]),
-        "nodes": shown,
+        "nodes": cast(list[NodeRecord], shown),
     }
 
 
@@ -192,6 +193,7 @@ def _printable(value: object) -> object:
 
 
 def _whole(value: Any) -> int:
+    """Return what may be anything as a whole number; raise one of UNREADABLE otherwise."""
     number = int(value)
     if not 0 <= number <= MAXIMUM_WHOLE:
         raise ValueError("number")
@@ -203,6 +205,7 @@ def _whole_or_none(value: object) -> int | None:
 
 
 def _number(value: Any) -> float:
+    """Return what may be anything as a finite number; raise one of UNREADABLE otherwise."""
     number = float(value)
     if not np.isfinite(number):
         raise ValueError(value)
@@ -293,27 +296,35 @@ def merged(records: list[Record]) -> Record:
         total = sum(record["seconds"].get(stage, 0) for record in records)
         seconds[stage] = round(total, 4)
 
-    accuracies = _values(records, "accuracy")
+    accuracies = _accuracies(records, "accuracy")
+    log = "".join(record["log"] or "" for record in records)
+    cpu_s = sum(record["cpu_s"] for record in records)
     return {
         # What all have in common: outcome, graph, format.
         **records[0],
         "accuracy": statistics.fmean(accuracies),
         "accuracy_sd": statistics.stdev(accuracies),
-        "balanced_accuracy": statistics.fmean(_values(records, "balanced_accuracy")),
-        "test_accuracy": statistics.fmean(_values(records, "test_accuracy")),
+        "balanced_accuracy": statistics.fmean(_accuracies(records, "balanced_accuracy")),
+        "test_accuracy": statistics.fmean(_accuracies(records, "test_accuracy")),
         "epochs": epochs,
         "seconds": seconds,
-        "log": "".join(_values(records, "log"))[:MAXIMUM_TEXT],
-        "parameters": max(_values(records, "parameters")),
-        "cpu_s": round(sum(_values(records, "cpu_s")), 3),
-        "peak_mb": max(_values(records, "peak_mb")),
+        "log": log[:MAXIMUM_TEXT],
+        "parameters": max(record["parameters"] or 0 for record in records),
+        "cpu_s": round(cpu_s, 3),
+        "peak_mb": max(record["peak_mb"] for record in records),
     }
 
 
-def _values(records: list[Record], name: str) -> list[Any]:
-    """Return one value of records that all have it."""
-    rows: list[dict[str, Any]] = [{**record} for record in records]
-    return [row[name] for row in rows]
+def _accuracies(
+    records: list[Record], name: Literal["accuracy", "balanced_accuracy", "test_accuracy"]
+) -> list[float]:
+    """Return one accuracy of each record; they are of trained programs, which all have it."""
+    accuracies = []
+    for record in records:
+        accuracy = record[name]
+        assert accuracy is not None
+        accuracies.append(accuracy)
+    return accuracies
 
 
 def balanced_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from archloop.errors import InputError
 from archloop.evaluation.records import Record
@@ -116,7 +116,7 @@ class ScoreStore:
                 return self.read[prefix]
 
 
-def all_records(folder: Path) -> Iterator[tuple[Path, str, Callable[[], Any]]]:
+def all_records(folder: Path) -> Iterator[tuple[Path, str, Callable[[], object]]]:
     """Yield (file, key, function that reads the record) of a whole store, its old form, a file a
     record, included.
 
@@ -150,7 +150,7 @@ def _last_files(folder: Path) -> list[Path]:
 def members(path: Path) -> tuple[dict[str, bytes], bool]:
     """Return (key -> the compressed bytes of its record, whether that is the whole file)."""
     rest = path.read_bytes()
-    found: dict[str, bytes] = {}
+    records: dict[str, bytes] = {}
     while rest:
         reader = zlib.decompressobj(wbits=31)  # of one gzip member, which is one record
         text = b""
@@ -162,10 +162,10 @@ def members(path: Path) -> tuple[dict[str, bytes], bool]:
             key = text[len(START) :][:64].decode("ascii", "replace")
 
         if not KEY.fullmatch(key):
-            return found, False
-        found.setdefault(key, rest[: len(rest) - len(reader.unused_data)])
+            return records, False
+        records.setdefault(key, rest[: len(rest) - len(reader.unused_data)])
         rest = reader.unused_data
-    return found, True
+    return records, True
 
 
 def _refuse(path: Path) -> Record:
@@ -188,8 +188,7 @@ def _compressed(key: str, record: Record) -> bytes:
 def _record(part: bytes) -> Record:
     record = json.loads(gzip.decompress(part))
     del record["key"]
-    kept: Record = record
-    return kept
+    return cast(Record, record)
 
 
 def _of_old_store(folder: Path, key: str) -> Record | None:
@@ -199,11 +198,9 @@ def _of_old_store(folder: Path, key: str) -> Record | None:
         return None
 
     try:
-        record: Any = read_json(path)
+        return cast(Record, read_json(path))
     except InputError:
         return None
-    kept: Record = record
-    return kept
 
 
 def _path(folder: Path, prefix: str, number: int) -> Path:
@@ -218,9 +215,9 @@ def _numbers(folder: Path, prefix: str) -> list[int]:
 
     numbers = []
     for name in names:
-        found = NAME.fullmatch(name) if name.startswith(prefix) else None
-        if found:
-            numbers.append(int(found[2]))
+        match = NAME.fullmatch(name) if name.startswith(prefix) else None
+        if match:
+            numbers.append(int(match[2]))
     return numbers
 
 

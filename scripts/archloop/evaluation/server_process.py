@@ -23,7 +23,7 @@ from archloop.sandbox import isolation
 
 START_S = 300  # how long each step of its start may take
 # Files of its folder: tensors, and mean, std and number of classes.
-DATA, METADATA = "data.safetensors", "facts.json"
+DATA, METADATA = "data.safetensors", "metadata.json"
 HOME = "home"  # in the folder for temporary files: what libraries keep, until the judge ends
 
 

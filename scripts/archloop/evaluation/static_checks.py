@@ -8,100 +8,17 @@ text, and the sandbox around that process is what protects.
 """
 
 import ast
-import re
 import warnings
 from collections.abc import Iterable, Iterator
 
 from archloop.evaluation.allowed_libraries import look_up
 from archloop.evaluation.parsed_program import ImportStatement, ParsedProgram, refused_import
 from archloop.evaluation.scopes import Scope, arguments_of, binder, text_of
+from archloop.evaluation.unsafe_names import NAMES, is_hidden, spelled_name
 from archloop.texts import UNREADABLE, line_feeds, syntax_tree
 
 MAXIMUM_BYTES = 200_000
-# Builtins, and names of every module, that are refused unless they are a function's own.
-NAMES = {
-    "__builtins__",
-    "__file__",
-    "__import__",
-    "__loader__",
-    "__spec__",
-    "breakpoint",
-    "compile",
-    "eval",
-    "exec",
-    "exit",
-    "globals",
-    "hash",
-    "help",
-    "id",
-    "input",
-    "locals",
-    "memoryview",
-    "open",
-    "quit",
-    "vars",
-}
-ATTRIBUTES = {
-    "_C",
-    "ag_frame",
-    "cr_frame",
-    "ctypeslib",
-    "data_ptr",
-    "f_back",
-    "f_builtins",
-    "f_globals",
-    "f_locals",
-    "from_buffer",
-    "from_file",
-    "gi_frame",
-    "memmap",
-    "share_memory_",
-    "tb_frame",
-    "tofile",
-    "untyped_storage",
-    "builtins",
-    "ctypes",
-    "import_module",
-    "importlib",
-    "subprocess",
-}
-DUNDERS = {
-    "__annotations__",
-    "__call__",
-    "__class__",
-    "__doc__",
-    "__enter__",
-    "__exit__",
-    "__init__",
-    "__len__",
-    "__module__",
-    "__name__",
-    "__new__",
-    "__post_init__",
-    "__qualname__",
-    "__version__",
-}
-# Special methods that a class may call of itself or of the class that it inherits from.
-OWN_DUNDERS = {
-    "__contains__",
-    "__delattr__",
-    "__delitem__",
-    "__dict__",
-    "__dir__",
-    "__getattr__",
-    "__getitem__",
-    "__iter__",
-    "__getstate__",
-    "__init_subclass__",
-    "__repr__",
-    "__setattr__",
-    "__setitem__",
-    "__setstate__",
-    "__str__",
-}
 TEXTS = (ast.Constant, ast.BinOp, ast.JoinedStr, ast.Call)  # what a text may be written as
-SPELLED = DUNDERS | {"__main__"}
-SPECIAL_NAME = re.compile(r"__\w+__")
 ATTRIBUTE_CALLS = ("getattr", "setattr", "delattr")
 # Calls to which a module may be handed, for it is clear what they do with it.
 MODULE_CALLS = ("dir", "getattr", "hasattr")
@@ -174,23 +91,33 @@ def _edited(program: str, edits: list[tuple[ast.stmt, str]]) -> str:
     """
     lines = line_feeds(program).encode("utf-8", "surrogatepass").split(b"\n")
     # From the end on, so that what comes before stays where it is.
-    edits = sorted(edits, key=lambda edit: (edit[0].lineno, edit[0].col_offset), reverse=True)
-    for node, text in edits:
+    for node, text in sorted(edits, key=_position, reverse=True):
         first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
-        before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
+        before = lines[first][: node.col_offset]
+        after = lines[last][node.end_col_offset :]
+        edited = before + text.encode() + after
+
         # So that the lines of an error stay those of the program.
         blank = [b""] * (last - first)
-        lines[first : last + 1] = [before + text.encode() + after, *blank]
+        lines[first : last + 1] = [edited, *blank]
     return b"\n".join(lines).decode("utf-8", "surrogatepass")
+
+
+def _position(edit: tuple[ast.stmt, str]) -> tuple[int, int]:
+    node, _ = edit
+    return node.lineno, node.col_offset
 
 
 def _unsafe(parsed: ParsedProgram) -> Iterator[str]:
     """Yield what is not allowed, in words."""
-    docstrings = {id(node.value) for node, _ in parsed.nodes if isinstance(node, ast.Expr)}
-    # Ids of what stands where a module may.
+    # Ids of texts that stand alone, and of what stands where a module may.
+    docstrings: set[int] = set()
     in_place: set[int] = set()
     for node, _ in parsed.nodes:
-        in_place |= {id(part) for part in _may_be_modules(node)}
+        if isinstance(node, ast.Expr):
+            docstrings.add(id(node.value))
+        for part in _may_be_modules(node):
+            in_place.add(id(part))
 
     for node, scope in parsed.nodes:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -259,15 +186,15 @@ def _unsafe_name(node: ast.Name, scope: Scope, parsed: ParsedProgram) -> Iterato
 
 def _unsafe_match(node: ast.MatchClass) -> Iterator[str]:
     for name in node.kwd_attrs:
-        if _is_hidden(name):
+        if is_hidden(name):
             yield f"uses the attribute {name}"
 
 
 def _unsafe_text(node: ast.expr, scope: Scope) -> Iterator[str]:
     """Yield the special name that a text spells, which may be the name of an attribute."""
-    found = SPECIAL_NAME.search(text_of(node, scope) or "")
-    if found and found[0] not in SPELLED:
-        yield f"spells {found[0]}"
+    special_name = spelled_name(text_of(node, scope) or "")
+    if special_name is not None:
+        yield f"spells {special_name}"
 
 
 def _unsafe_module(
@@ -280,17 +207,6 @@ def _unsafe_module(
     for path in sorted(parsed.paths(node, scope)):
         if look_up(path)[0] == "module":
             yield f"hands the module {path} around"
-
-
-def _is_hidden(name: str, own: bool = False, looked_up: bool = False) -> bool:
-    """Say whether an attribute is none of a network's. own: of self or super().
-
-    looked_up: the allow-list knows it.
-    """
-    if name in ATTRIBUTES and not looked_up:
-        return True
-    allowed = DUNDERS | OWN_DUNDERS if own else DUNDERS
-    return bool(SPECIAL_NAME.fullmatch(name)) and name not in allowed
 
 
 def _first_refused(paths: Iterable[str]) -> str | None:
@@ -310,13 +226,13 @@ def _unsafe_attribute(node: ast.Attribute, scope: Scope, parsed: ParsedProgram) 
     is_seed_of_a_number = refused in SEEDS and call is not None and bool(call.args)
     if refused and not is_seed_of_a_number:
         yield f"uses {refused}"
-    elif _is_hidden(node.attr, _is_own(node.value), bool(paths)):
+    elif is_hidden(node.attr, _is_self_or_super(node.value), bool(paths)):
         yield f"uses the attribute {node.attr}"
     elif paths and not isinstance(node.ctx, ast.Load):
         yield f"changes {look_up(min(paths))[1]}"
 
 
-def _is_own(node: ast.expr) -> bool:
+def _is_self_or_super(node: ast.expr) -> bool:
     """Say whether an expression is `self` or a call of super."""
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Name) and node.func.id == "super"
@@ -327,21 +243,25 @@ def _unsafe_call(node: ast.Call, scope: Scope, parsed: ParsedProgram) -> Iterato
     """Yield what is wrong with a call of getattr, setattr or delattr: on modules and classes, or by
     a hidden name.
     """
-    if not isinstance(node.func, ast.Name) or node.func.id not in ATTRIBUTE_CALLS or not node.args:
+    if not isinstance(node.func, ast.Name) or not node.args:
+        return
+    if node.func.id not in ATTRIBUTE_CALLS:
         return
 
     target = node.args[0]
     modules = [look_up(path)[1] for path in parsed.paths(target, scope)]
-    if _is_own(target) and not modules:
+    if _is_self_or_super(target) and not modules:
         return
 
     if node.func.id != "getattr":
         yield f"uses {node.func.id} on something other than self"
         return
 
-    name = text_of(node.args[1], scope) if len(node.args) > 1 else None
+    name = None
+    if len(node.args) > 1:
+        name = text_of(node.args[1], scope)
     refused = _first_refused(parsed.paths(node, scope))
-    if name is not None and (refused or _is_hidden(name)):
+    if name is not None and (refused or is_hidden(name)):
         yield f"uses {refused or name}"
     if name is None and not (modules and all(module in COMPUTED for module in modules)):
         yield "uses getattr with a computed name"

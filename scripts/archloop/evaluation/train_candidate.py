@@ -32,7 +32,7 @@ from archloop.evaluation.networks import (
 from archloop.evaluation.number_formats import Format, autocast, first_that_works, formats
 from archloop.evaluation.protocol import PROTOCOLS, Plan, Prepare, preparer
 from archloop.evaluation.records import CandidateReport
-from archloop.lemur.contract import hyperparameters
+from archloop.lemur.hyperparameters import hyperparameters
 from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.settings.sections import Evaluation
 
@@ -84,7 +84,10 @@ class _Stages:
 
     def end(self, stage: str) -> None:
         now = time.monotonic()
-        self.seconds[stage] = round(self.seconds.get(stage, 0) + now - self.since, 4)
+        taken = now - self.since
+        # Predictions come once an epoch: a stage may end several times.
+        before = self.seconds.get(stage, 0)
+        self.seconds[stage] = round(before + taken, 4)
         self.since = now
 
 
@@ -136,7 +139,10 @@ def warm_up() -> None:
         weight.grad = torch.zeros_like(weight)
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimizer.step()
-    cross_entropy(network(torch.ones(2, 1, 8, 8)), torch.zeros(2, dtype=torch.long)).item()
+
+    images = torch.ones(2, 1, 8, 8)
+    labels = torch.zeros(2, dtype=torch.long)
+    cross_entropy(network(images), labels).item()
 
     # Counting and tracing load parts of torch at their first use.
     network = network.to("meta")
@@ -154,7 +160,7 @@ def _train(
 ) -> list[bytes]:
     """Return the predictions of a program, and leave in the report what is found on the way."""
     stages = _Stages(report)
-    prm = hyperparameters(program, dataclasses.asdict(settings))
+    prm = hyperparameters(program, settings)
     plan = Plan(settings, PROTOCOLS[settings.protocol], seed, device, prm=prm)
     # The program sees the size that the protocol resizes images to.
     size = plan.protocol.size or data.train_images.shape[-1]

@@ -5,11 +5,11 @@ normalisation, pooling and head.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import jinja2
 
@@ -21,7 +21,7 @@ VARIANTS = 24
 # The plainest settings come first, so that a small corpus for a small model is made of them.
 PLAINEST = {"act": {"ReLU", "GELU", "SiLU"}, "norm": {"batch"}, "head": {"linear", "grid"}}
 # A value that stands here twice is drawn twice as often.
-AXES: dict[str, Sequence[Any]] = {
+AXES: dict[str, Sequence[object]] = {
     "widths": [
         (8, 16, 32),
         (12, 24, 48),
@@ -39,8 +39,21 @@ AXES: dict[str, Sequence[Any]] = {
     "n": [1, 2],
 }
 
-# A value of each of AXES.
-Variant = Mapping[str, Any]
+
+class Variant(TypedDict):
+    """The settings of one program: a value of each of AXES.
+
+    widths: channels of the three stages. act, norm, pool, head: kinds of layers. k: the size of a
+    kernel. n: blocks in a stage.
+    """
+
+    widths: tuple[int, int, int]
+    act: str
+    norm: str
+    pool: str
+    head: str
+    k: int
+    n: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,11 @@ class SeedProgram:
 def family_names() -> list[str]:
     """Return the names of all families, sorted."""
     return sorted(path.name.removesuffix(".py.j2") for path in FOLDER.glob("[a-z]*.py.j2"))
+
+
+def variant_of(values: Iterable[object]) -> Variant:
+    """Return a variant; values: one of each of AXES, in their order."""
+    return cast(Variant, dict(zip(AXES, values)))
 
 
 def render(family: str, variant: Variant) -> str:
@@ -87,12 +105,13 @@ def _variants(family: str) -> Iterator[Variant]:
     """Yield the variants of a family in its own fixed order, some of the plainest first."""
     grid = list(itertools.product(*AXES.values()))
     shuffled = generator("seed programs", family).sample(grid, len(grid))
-    variants = [dict(zip(AXES, values)) for values in shuffled]
-    yield from [variant for variant in variants if _is_plain(variant)][: VARIANTS // 2]
+    variants = [variant_of(values) for values in shuffled]
+    plain = [variant for variant in variants if _is_plain(variant)]
+    yield from plain[: VARIANTS // 2]
     yield from variants
 
 
-def _is_plain(variant: Variant) -> bool:
+def _is_plain(variant: Mapping[str, object]) -> bool:
     return all(variant[axis] in values for axis, values in PLAINEST.items())
 
 

@@ -11,29 +11,6 @@ from archloop.logs import log_file, start_logging
 Result = TypeVar("Result")
 
 
-def processes_for(gpus: int, device: str) -> int:
-    """Return how many processes share the work: one for each of `gpus` on a GPU, one on a CPU.
-
-    device: as `choose_device` gives it. Raises InputError when the node has fewer GPUs than were
-    asked for.
-    """
-    import torch
-
-    if not device.startswith("cuda") or gpus < 2:
-        return 1
-    if device != "cuda":
-        raise InputError(
-            f"execution.gpus: {gpus}, but execution.device: {device} names a single one; set"
-            " execution.device to auto"
-        )
-    if gpus > torch.cuda.device_count():
-        raise InputError(
-            f"execution.gpus: {gpus}, but torch sees {torch.cuda.device_count()} here; ask for as"
-            " many"
-        )
-    return gpus
-
-
 def run_distributed(
     processes: int, function: Callable[..., Result], arguments: dict[str, Any], device: str
 ) -> Result:

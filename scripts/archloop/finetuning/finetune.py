@@ -10,7 +10,7 @@ import torch
 
 from archloop.errors import InputError
 from archloop.files import read_json, replacing, sha256_file, sha256_text, write_json
-from archloop.finetuning.distributed import processes_for, run_distributed
+from archloop.finetuning.distributed import run_distributed
 from archloop.finetuning.lower_layers import computed_once
 from archloop.finetuning.objectives import Example, make_objective
 from archloop.finetuning.train_loop import (
@@ -32,7 +32,7 @@ from archloop.finetuning.training_set import (
     with_scores,
 )
 from archloop.logs import get_logger
-from archloop.machine import choose_device, versions
+from archloop.machine import choose_device, processes_for, versions
 from archloop.model.adapters import (
     LINEAGE,
     AdapterLineage,

@@ -1,1 +1,1 @@
-"""LEMUR's contract for programs, and the export of admitted ones in its format."""
+"""LEMUR's contract for programs, their hyperparameters, and the export of admitted ones."""

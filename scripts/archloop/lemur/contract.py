@@ -6,8 +6,7 @@ prm)` with `train_setup(device, prm)`. Edits keep every other character of the s
 """
 
 import ast
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from archloop.texts import line_feeds, margin_of, one_layout, parsed
 
@@ -30,14 +29,6 @@ LEARN = """
 """
 # Where the weights are, for a program that keeps no device.
 DEVICE_OF_WEIGHTS = "next(self.parameters()).device"
-# Where the judge's protocol says nothing.
-PROTOCOL = {"learning_rate": 0.01, "momentum": 0.9, "gradient_clip": 3.0}
-# LEMUR's names of what happens to an image.
-TRANSFORMS: dict[object, str] = {"resize256_flip": "norm_256_flip", "native": "norm_32"}
-PLAIN_TRANSFORM = "norm_32"
-# Of a hyperparameter that a program declares and nobody here knows: the middle of the range that
-# LEMUR draws it from.
-UNKNOWN = 0.5
 # Base classes that have neither method.
 PLAIN_BASES = {
     ast.dump(ast.parse(text, mode="eval").body)
@@ -46,6 +37,22 @@ PLAIN_BASES = {
 
 # Line from 1, column in bytes, as ast has them.
 Position = tuple[int, int]
+
+
+class RecordedProtocol(TypedDict, total=False):
+    """How the judge trained a program, as far as its record says: keys of section evaluation."""
+
+    protocol: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    dropout: float
+    gradient_clip: float
+
+
+# Where a record says nothing.
+DEFAULTS: RecordedProtocol = {"learning_rate": 0.01, "momentum": 0.9, "gradient_clip": 3.0}
 
 
 class Edit(NamedTuple):
@@ -69,6 +76,7 @@ def modernise(program: str) -> str:
     _, *arguments = init.args.args
     names = [argument.arg for argument in arguments]
     edits = []
+    # In the older layout Net gets no device, train_setup does.
     if len(names) == 3:
         device = ", device=None" if init.args.defaults else ", device"
         edits += [_after_arguments(init, device), _remember(init, "device")]
@@ -81,6 +89,7 @@ def modernise(program: str) -> str:
         if len(names) == 4 and not _assigns_device(net):
             edits.append(_remember(init, names[3]))
 
+    # Such as a line that another statement shares.
     whole = _edit(program, edits)
     if parsed(whole) is None:
         raise ValueError("its layout cannot be edited")
@@ -99,7 +108,7 @@ def _without_device(setup: ast.FunctionDef) -> list[Edit]:
     ]
 
 
-def complete(program: str, protocol: Mapping[str, Any]) -> str:
+def complete_program(program: str, protocol: RecordedProtocol) -> str:
     """Return the program with whichever of `train_setup` and `learn` its class Net lacks.
 
     They train as the judge does. protocol: learning_rate, momentum and gradient_clip, the values
@@ -107,7 +116,7 @@ def complete(program: str, protocol: Mapping[str, Any]) -> str:
     name for a class, one line, bases of its own), after the program.
     """
     program = one_layout(program)
-    values = {name: protocol.get(name, default) for name, default in PROTOCOL.items()}
+    values: RecordedProtocol = {**DEFAULTS, **protocol}
     try:
         whole = _completed(program, values)
     except ValueError:
@@ -118,7 +127,7 @@ def complete(program: str, protocol: Mapping[str, Any]) -> str:
     return whole
 
 
-def _completed(program: str, values: Mapping[str, float]) -> str:
+def _completed(program: str, values: RecordedProtocol) -> str:
     """Return the program with the methods in its class Net; raise ValueError where it cannot be."""
     net = _net(program)
     methods = _methods(net)
@@ -132,11 +141,13 @@ def _completed(program: str, values: Mapping[str, float]) -> str:
         init = methods["__init__"]
         arguments = init.args.args
         keeps_device = _assigns_device(net)
+        # The contract's four and self: the last is the device.
         if len(arguments) == 5 and not keeps_device:
             edits.append(_remember(init, arguments[4].arg))
             keeps_device = True
 
-        added.append(_train_setup("self.device" if keeps_device else DEVICE_OF_WEIGHTS, values))
+        device = "self.device" if keeps_device else DEVICE_OF_WEIGHTS
+        added.append(_train_setup(device, values))
 
     if "learn" not in methods:
         added.append(LEARN.format(clip=values["gradient_clip"]))
@@ -145,7 +156,7 @@ def _completed(program: str, values: Mapping[str, float]) -> str:
     return _with_torch(_edit(program, edits))
 
 
-def _train_setup(device: str, values: Mapping[str, float]) -> str:
+def _train_setup(device: str, values: RecordedProtocol) -> str:
     return TRAIN_SETUP.format(
         device=device, lr=values["learning_rate"], momentum=values["momentum"]
     )
@@ -156,14 +167,16 @@ def _at_the_end(net: ast.ClassDef, program: str, text: str) -> Edit:
     last = net.body[-1]
     if last.lineno == net.lineno:
         raise ValueError("Net is written on one line")
+
     lines = program.split("\n")
     first_line = lines[net.body[0].lineno - 1]
     margin = margin_of(first_line)
+    # The methods here are written in a margin of four blanks.
     indented = text.replace("\n    ", f"\n{margin}").rstrip()
     return Edit(_end(last), _end(last), f"\n{indented}")
 
 
-def _extended(program: str, values: Mapping[str, float]) -> str:
+def _extended(program: str, values: RecordedProtocol) -> str:
     """Return the program with the methods given to Net after it, unless it has them."""
     parts = {
         "train_setup": _train_setup(DEVICE_OF_WEIGHTS, values),
@@ -180,6 +193,8 @@ def _with_torch(program: str) -> str:
     """Return a program that has torch as `torch`, after what must come first."""
     if _imports_torch(program):
         return program
+
+    # The last line of a docstring and of imports from __future__, which must come first.
     line = 0
     for node in _statements(program):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -194,55 +209,6 @@ def _with_torch(program: str) -> str:
 
 def _is_from_future(node: ast.stmt) -> bool:
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"
-
-
-def hyperparameters(program: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a program gets as `prm`: what LEMUR gives to all, and the names it declares.
-
-    settings: section evaluation, whose protocol decides the values.
-    """
-    given = {
-        "lr": settings["learning_rate"],
-        "batch": settings["batch_size"],
-        "epoch": settings["epochs"],
-        "epoch_max": settings["epochs"],
-        "momentum": settings["momentum"],
-        "dropout": settings["dropout"],
-        "transform": TRANSFORMS.get(settings.get("protocol"), PLAIN_TRANSFORM),
-    }
-
-    known = {
-        "learning_rate": settings["learning_rate"],
-        "batch_size": settings["batch_size"],
-        "epochs": settings["epochs"],
-        "num_epochs": settings["epochs"],
-        "weight_decay": 0.0,
-        "label_smoothing": 0.0,
-        "pretrained": 0.0,
-    }
-
-    for name in sorted(supported(program) - given.keys()):
-        unknown = settings["dropout"] if "drop" in name else UNKNOWN
-        given[name] = known.get(name, unknown)
-
-    return given
-
-
-def supported(program: str) -> set[str]:
-    """Return the names that supported_hyperparameters returns, as far as the source shows them."""
-    for node in _statements(program):
-        if isinstance(node, ast.FunctionDef) and node.name == "supported_hyperparameters":
-            return {text for text in _texts_in(node) if text.isidentifier()}
-    return set()
-
-
-def _texts_in(function: ast.FunctionDef) -> set[str]:
-    """Return the texts that a function's source holds."""
-    texts = set()
-    for node in ast.walk(function):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            texts.add(node.value)
-    return texts
 
 
 def _statements(program: str) -> list[ast.stmt]:
@@ -383,6 +349,7 @@ def _edit(program: str, edits: list[Edit]) -> str:
     """Return the program with its edits, from the last to the first."""
     # Bytes, because ast counts columns in them.
     data = line_feeds(program).encode()
+    # Where each line begins.
     starts = [0]
     for line in data.split(b"\n"):
         length = len(line) + 1
@@ -392,6 +359,7 @@ def _edit(program: str, edits: list[Edit]) -> str:
         line, column = position
         return starts[line - 1] + column
 
+    # From the end on, so that what comes before stays where it is.
     for start, end, text in sorted(edits, reverse=True):
         before = data[: offset(start)]
         after = data[offset(end) :]

@@ -8,17 +8,45 @@ training split; LEMUR's own are of the test split.
 
 import json
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import polars as pl
 
 from archloop.files import sha256_text, write_text
-from archloop.lemur.contract import PLAIN_TRANSFORM, TRANSFORMS, complete, supported
+from archloop.lemur.contract import RecordedProtocol, complete_program
+from archloop.lemur.hyperparameters import PLAIN_TRANSFORM, TRANSFORMS, declared_names
 
 # LEMUR's names of the data sets; others keep their own, with hyphens.
 DATASETS = {"cifar10": "cifar-10", "cifar100": "cifar-100"}
-# LEMUR's name of a hyperparameter -> the judge's.
-HYPERPARAMETERS = {"lr": "learning_rate", "momentum": "momentum", "dropout": "dropout"}
+
+
+class Design(TypedDict):
+    """What is read of a corpus row. protocol: that of its evaluation, as JSON."""
+
+    id: str
+    chain: str
+    cycle: int
+    dataset: str
+    program: str
+    parameters: int
+    accuracy: float
+    evaluation: str
+    protocol: str | None
+
+
+class Trial(TypedDict):
+    """One trial as LEMUR writes them. batch, lr, momentum, dropout: where the program takes them.
+
+    uid: the first half of the key of the score, so the same at each export.
+    """
+
+    accuracy: float
+    uid: str
+    transform: str
+    batch: NotRequired[int]
+    lr: NotRequired[float]
+    momentum: NotRequired[float]
+    dropout: NotRequired[float]
 
 
 class Exported(TypedDict):
@@ -42,7 +70,8 @@ def export(corpus: pl.DataFrame, folder: Path) -> list[Exported]:
     ranked = corpus.sort(["accuracy", "id"], descending=[True, False])
     index: list[Exported] = []
     written: set[str] = set()
-    for rank, row in enumerate(ranked.iter_rows(named=True), start=1):
+    for rank, values in enumerate(ranked.iter_rows(named=True), start=1):
+        row = cast(Design, values)
         digests = {}
         for path, text in _files(row).items():
             write_text(folder / path, text)
@@ -65,43 +94,42 @@ def export(corpus: pl.DataFrame, folder: Path) -> list[Exported]:
     return index
 
 
-def _files(row: dict[str, Any]) -> dict[str, str]:
+def _files(row: Design) -> dict[str, str]:
     """Return path -> text of the program of a corpus row and of its statistics."""
-    protocol = json.loads(row["protocol"] or "null") or {}
+    protocol = cast(RecordedProtocol, json.loads(row["protocol"] or "null") or {})
     dataset = row["dataset"]
     # Underscores separate the parts of LEMUR's folder names.
     name = f"archloop-{row['id']}".replace("_", "-")
-    lemurs = DATASETS.get(dataset, dataset.replace("_", "-"))
-    folder = f"stat/train/img-classification_{lemurs}_acc_{name}"
+    lemur_dataset = DATASETS.get(dataset, dataset.replace("_", "-"))
+    folder = f"stat/train/img-classification_{lemur_dataset}_acc_{name}"
+
     epochs = protocol.get("epochs", 1)
-    statistics = json.dumps([trial(row, protocol)], indent=4)
+    statistics = json.dumps([trial(row, protocol)], indent=4, sort_keys=True)
     return {
-        f"nn/{name}.py": complete(row["program"], protocol),
+        f"nn/{name}.py": complete_program(row["program"], protocol),
         f"{folder}/{epochs}.json": f"{statistics}\n",
     }
 
 
-def trial(row: dict[str, Any], protocol: dict[str, Any]) -> dict[str, Any]:
-    """Return one trial as LEMUR writes them.
-
-    That is the accuracy, the hyperparameters that the program takes and a stable uid.
-    """
-    values = {
+def trial(row: Design, protocol: RecordedProtocol) -> Trial:
+    """Return the statistics of a design that was trained under a protocol."""
+    result: Trial = {
         "accuracy": row["accuracy"],
         "uid": row["evaluation"][:32],
         # LEMUR's reader wants one.
         "transform": TRANSFORMS.get(protocol.get("protocol"), PLAIN_TRANSFORM),
     }
-
     if "batch_size" in protocol:
-        values["batch"] = protocol["batch_size"]
+        result["batch"] = protocol["batch_size"]
 
-    takes = supported(row["program"])
-    for name, setting in HYPERPARAMETERS.items():
-        if name in takes and setting in protocol:
-            values[name] = protocol[setting]
-
-    return dict(sorted(values.items()))
+    hyperparameters = declared_names(row["program"])
+    if "lr" in hyperparameters and "learning_rate" in protocol:
+        result["lr"] = protocol["learning_rate"]
+    if "momentum" in hyperparameters and "momentum" in protocol:
+        result["momentum"] = protocol["momentum"]
+    if "dropout" in hyperparameters and "dropout" in protocol:
+        result["dropout"] = protocol["dropout"]
+    return result
 
 
 def _remove_stale(folder: Path, written: set[str]) -> None:

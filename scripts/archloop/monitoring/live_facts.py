@@ -114,7 +114,7 @@ def _gigabytes(size: int) -> str:
 
 
 def moment(seconds: float) -> str:
-    """Return a time as the clock on this machine's wall shows it."""
+    """Return a time in this machine's time zone."""
     return time.strftime("%a %d %b %H:%M", time.localtime(seconds))
 
 

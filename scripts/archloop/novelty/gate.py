@@ -91,8 +91,9 @@ class Gate:
         self.graphs = graphs
         self.novelty = novelty
         self.known = known
+
         self.to_known = neighbours(programs, known.programs, threshold, size)
-        self.to_own = neighbours(programs, programs, threshold, size)
+        self.among_themselves = neighbours(programs, programs, threshold, size)
         self.hashes = signature_matrix(programs.signatures)
 
     def match(self, position: int, admitted: Sequence[int]) -> Match:
@@ -110,7 +111,7 @@ class Gate:
     def _exact(self, position: int, admitted: Sequence[int]) -> dict[int, float]:
         """Return position -> similarity of the admitted programs that were compared exactly."""
         allowed = set(admitted)
-        exact = self.to_own[position].exact
+        exact = self.among_themselves[position].exact
         return {other: similarity for other, similarity in exact.items() if other in allowed}
 
     def _nearest_admitted(self, position: int, admitted: Sequence[int]) -> Nearest | None:

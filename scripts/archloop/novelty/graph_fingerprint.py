@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 
 import torch
 
-from archloop.novelty.traced_graph import Node, Shape, Source, trace
+from archloop.novelty.traced_graph import Node, Setting, Shape, Source, trace
 
 VERSION = 1
 # The batch that is traced, so that the batch size of the training leaves no trace. Two, for batch
@@ -46,20 +46,22 @@ REDUCTIONS = {"mean", "sum", "amax", "amin"}
 
 # What a node stands for among those that are kept: a source, or (index, None) for all its outputs.
 Kept = tuple[int, int | None]
+# A node as JSON has it: [operation, settings, inputs, shape].
+ListedNode = list[Any]
 
 
 class Fingerprint(TypedDict):
     """What a network computes.
 
     digest: sha256 in hexadecimal. method: `trace`. operations: how many remain. nodes: the first
-    500 in canonical order, each [operation, settings, inputs, shape]; an input is the index of an
-    earlier node, or [index, output] where it has several.
+    500 in canonical order; an input is the index of an earlier node, or [index, output] where it
+    has several.
     """
 
     digest: str
     method: str
     operations: int
-    nodes: list[list[Any]]
+    nodes: list[ListedNode]
 
 
 def fingerprint(model: torch.nn.Module, in_shape: tuple[int, ...]) -> Fingerprint:
@@ -89,13 +91,13 @@ def fingerprint(model: torch.nn.Module, in_shape: tuple[int, ...]) -> Fingerprin
     }
 
 
-def _digest(parts: list[Any]) -> str:
+def _digest(parts: list[object]) -> str:
     """Return the sha256, in hexadecimal, of plain data, lists that hold no dictionaries."""
     text = json.dumps(parts, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _canonical(nodes: list[Node], output: Source) -> list[list[Any]]:
+def _canonical(nodes: list[Node], output: Source) -> list[ListedNode]:
     """Return the nodes that the output needs, simplified, in an order of the graph's own.
 
     It is the order in which a walk from the output, inputs first, leaves the nodes. Of a sum or a
@@ -105,7 +107,7 @@ def _canonical(nodes: list[Node], output: Source) -> list[list[Any]]:
     nodes = _with_sorted_inputs(nodes)
 
     indices: dict[int, int] = {}  # of a node -> in the list
-    listed: list[list[Any]] = []
+    listed: list[ListedNode] = []
     todo = [root]
     while todo:
         node = nodes[todo[-1]]
@@ -123,9 +125,9 @@ def _canonical(nodes: list[Node], output: Source) -> list[list[Any]]:
     return listed
 
 
-def _listed(node: Node, indices: dict[int, int]) -> list[Any]:
+def _listed(node: Node, indices: dict[int, int]) -> ListedNode:
     """Return a node as the fingerprint lists it, its inputs by their indices there."""
-    inputs: list[Any] = []
+    inputs: list[int | list[int]] = []
     for source, output in node.inputs:
         index = indices[source]
         inputs.append([index, output] if output else index)
@@ -140,9 +142,9 @@ def _with_sorted_inputs(nodes: list[Node]) -> list[Node]:
     result = []
     for node in nodes:
         inputs = node.inputs
-        parts: list[list[Any]] = []
+        parts: list[tuple[str, int]] = []
         for source, output in inputs:
-            parts.append([digests[source], output])
+            parts.append((digests[source], output))
         if _commutes(node) and parts[1] < parts[0]:
             inputs = inputs[::-1]
             parts.reverse()
@@ -234,7 +236,7 @@ class _Simplifier:
         dimensions = _dimensions(node) or []
         # -1 and 3 are one axis of four.
         axes = sorted(axis % len(before) for axis in dimensions)
-        settings: list[Any] = [["self", "@"], ["dim", axes]]
+        settings: list[Setting] = [["self", "@"], ["dim", axes]]
         reduced = node._replace(settings=settings)
         if not dict(node.settings).get("keepdim"):
             return self._keep(reduced)

@@ -15,7 +15,7 @@ from archloop.novelty.vocabulary import VOCABULARY
 
 PERMUTATIONS = 256
 # Pinned: a signature means nothing without them. They are written into every corpus file.
-SCHEME = {
+SCHEME: dict[str, str | int] = {
     "library": "datasketch 2.0",
     "scheme": "affine32",
     "seed": 1,

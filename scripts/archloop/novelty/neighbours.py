@@ -81,10 +81,10 @@ def neighbours(
         best.append(_best_estimate(known, upper, signature))
 
     compared = _compare(programs, known, passed, shingle_tokens)
-    found = []
+    result = []
     for exact, (row, estimate) in zip(compared, best):
-        found.append(Neighbours(exact, row, estimate))
-    return found
+        result.append(Neighbours(exact, row, estimate))
+    return result
 
 
 def with_signatures(ids: list[str], texts: list[str], shingle_tokens: int) -> Programs:

@@ -44,10 +44,10 @@ def repeats(gate: Gate, earlier: pl.DataFrame, novelty: Novelty) -> list[Repeat]
     to_earlier = neighbours(gate.programs, known, novelty.threshold, novelty.shingle_tokens)
     graphs = first_ids(valid)
 
-    found = []
+    result = []
     for position, graph in enumerate(gate.graphs):
         of_gate = gate.match(position, [])
-        exact = gate.to_own[position].exact
+        exact = gate.among_themselves[position].exact
         better = Neighbours({other: exact[other] for other in exact if other < position})
         best = most_similar(
             [
@@ -58,10 +58,10 @@ def repeats(gate: Gate, earlier: pl.DataFrame, novelty: Novelty) -> list[Repeat]
         )
 
         same_graph = of_gate.graph_match_id or graphs.get(graph)
-        found.append(_repeat(Match(best, same_graph), novelty))
+        result.append(_repeat(Match(best, same_graph), novelty))
         graphs.setdefault(graph, gate.programs.ids[position])
 
-    return found
+    return result
 
 
 def _repeat(match: Match, novelty: Novelty) -> Repeat:

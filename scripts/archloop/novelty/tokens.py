@@ -268,7 +268,10 @@ def _with_joined_modules(
 ) -> tuple[Tokens, np.ndarray]:
     """Make one token of `torch . nn`, and so on down; return (tokens, which of them are roots)."""
     width = len(VOCABULARY.texts)
-    whole_of = {package * width + name: whole for (package, name), whole in modules.items()}
+    # A pair of numbers as one, which sorts.
+    whole_of: dict[int, int] = {}
+    for (package, name), whole in modules.items():
+        whole_of[package * width + name] = whole
     keys = np.array(sorted(whole_of))
     wholes = np.array([whole_of[key] for key in keys.tolist()])
     for _ in range(DEEPEST_MODULE):
@@ -299,10 +302,10 @@ def _own_names(tokens: Tokens, kinds: np.ndarray, library: np.ndarray) -> np.nda
 
     attribute = _own_attributes(tokens, kinds, after_dot)
     named = (kinds == NAME) | (kinds == MODULE_NAME)
-    own: np.ndarray = named & ~library
-    own &= attribute | ~after_dot
-    own &= ~_library_keywords(kinds, tokens.depths, after_dot, own)
-    return own
+    own_names: np.ndarray = named & ~library
+    own_names &= attribute | ~after_dot
+    own_names &= ~_library_keywords(kinds, tokens.depths, after_dot, own_names)
+    return own_names
 
 
 def _own_attributes(tokens: Tokens, kinds: np.ndarray, after_dot: np.ndarray) -> np.ndarray:
@@ -318,20 +321,20 @@ def _own_attributes(tokens: Tokens, kinds: np.ndarray, after_dot: np.ndarray) ->
 
     names = tokens.names()
     reached = is_name & (of_self | defined)
-    own = np.unique(names[reached])
-    _, known = _look_up(names, own)
+    own_names = np.unique(names[reached])
+    _, known = _look_up(names, own_names)
     known &= is_name
     return known
 
 
 def _library_keywords(
-    kinds: np.ndarray, depths: np.ndarray, after_dot: np.ndarray, own: np.ndarray
+    kinds: np.ndarray, depths: np.ndarray, after_dot: np.ndarray, own_names: np.ndarray
 ) -> np.ndarray:
     """Return which tokens name arguments of calls of what is not the program's own.
 
     Such as `padding=` of nn.Conv2d.
     """
-    in_brackets = own & ~after_dot & (depths > 0)
+    in_brackets = own_names & ~after_dot & (depths > 0)
     positions = np.flatnonzero(in_brackets & _before(kinds, EQUAL))
     openers = np.flatnonzero(kinds == OPEN)
     foreign = np.zeros(len(kinds), bool)
@@ -348,22 +351,22 @@ def _library_keywords(
     callee = np.maximum(opener - 1, 0)
     before_callee = np.maximum(opener - 2, 0)
     parameters = kinds[before_callee] == DEF
-    foreign[positions] = ~own[callee] & ~parameters
+    foreign[positions] = ~own_names[callee] & ~parameters
     return foreign
 
 
 def _after(kinds: np.ndarray, kind: int) -> np.ndarray:
     """Return which tokens come right after one of a kind."""
-    found = np.zeros(len(kinds), bool)
-    found[1:] = kinds[:-1] == kind
-    return found
+    mask = np.zeros(len(kinds), bool)
+    mask[1:] = kinds[:-1] == kind
+    return mask
 
 
 def _before(kinds: np.ndarray, kind: int) -> np.ndarray:
     """Return which tokens come right before one of a kind."""
-    found = np.zeros(len(kinds), bool)
-    found[:-1] = kinds[1:] == kind
-    return found
+    mask = np.zeros(len(kinds), bool)
+    mask[:-1] = kinds[1:] == kind
+    return mask
 
 
 def _look_up(wanted: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

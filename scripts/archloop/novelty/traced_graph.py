@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 MAXIMUM_OPERATIONS = 5_000
@@ -29,9 +30,12 @@ IGNORED = {"device", "layout", "pin_memory", "memory_format", "dtype", "out", "g
 # Where a tensor comes from: the index of a node, and which of its outputs it is.
 Source = tuple[int, int]
 # The sizes of a tensor and, unless it is float32, its type.
-Shape = list[Any]
-# An argument of an operation: its name and its value, tensors as "@".
+Shape = list[int | str]
+# An argument of an operation as JSON has it: [its name, its value], tensors as "@".
 Setting = list[Any]
+# The arguments of an operation, which may be anything, by position and by name.
+Arguments = tuple[Any, ...]
+NamedArguments = dict[str, Any]
 
 
 class Node(NamedTuple):
@@ -51,7 +55,9 @@ def trace(model: torch.nn.Module, in_shape: tuple[int, ...]) -> tuple[list[Node]
     recorder = _Recorder(image, model)
     with recorder:
         result = model(image)
-    if not isinstance(result, torch.Tensor) or not result.ndim or result.shape[0] != in_shape[0]:
+
+    has_rows = isinstance(result, torch.Tensor) and result.ndim > 0
+    if not has_rows or result.shape[0] != in_shape[0]:
         raise ValueError("the model does not return one row for each image")
     return recorder.nodes, recorder.source(result)
 
@@ -81,11 +87,11 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(
         self,
-        func: Any,
+        func: OpOverload,
         types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+        args: Arguments = (),
+        kwargs: NamedArguments | None = None,
+    ) -> object:
         self.operations += 1
         if self.operations > MAXIMUM_OPERATIONS:
             raise OverflowError(f"more than {MAXIMUM_OPERATIONS} operations")
@@ -183,14 +189,14 @@ class _Recorder(TorchDispatchMode):
 
 
 def _arguments(
-    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[dict[str, Any], list[torch.Tensor]]:
+    func: OpOverload, args: Arguments, kwargs: NamedArguments
+) -> tuple[NamedArguments, list[torch.Tensor]]:
     """Return (name -> value of the arguments that were given, the tensors that are written to)."""
     schema = func._schema.arguments
     names = [argument.name for argument in schema]
     given = dict(zip(names, args)) | kwargs
 
-    values: dict[str, Any] = {}
+    values: NamedArguments = {}
     written = []
     for argument in schema:
         if argument.name not in given:
@@ -216,7 +222,7 @@ def _is_among(tensor: torch.Tensor, tensors: list[torch.Tensor]) -> bool:
     return any(tensor is other for other in tensors)
 
 
-def _operation(func: Any, written: list[torch.Tensor]) -> str:
+def _operation(func: OpOverload, written: list[torch.Tensor]) -> str:
     """Return the name of an operation, the same whether it writes in its argument or not."""
     name: str = func._schema.name.removeprefix("aten::")
     # `add_` writes in its argument; `__and__` is a name of Python's.

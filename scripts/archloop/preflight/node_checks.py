@@ -266,7 +266,7 @@ def check_trial(run: PlannedRun, node: NodeReport) -> Iterator[Finding]:
     if trial.trouble is not None:
         remedy = "see docs/judge.md"
         if node.gpus:
-            remedy = "python scripts/gpu_walls.py there says what is in the way"
+            remedy = "python scripts/try_isolation.py there says what is in the way"
         text = f"{node.node}: no candidate can be judged ({trial.trouble}); {remedy}"
         yield error("judge", text)
         return

@@ -7,7 +7,7 @@ its share.
 
 from collections.abc import Callable
 
-from archloop.sandbox.messages import CardShare
+from archloop.sandbox.orders import CardShare
 
 MB = 2**20
 
@@ -28,11 +28,11 @@ def shares(devices: list[str], workers: int) -> dict[str, CardShare]:
     if per_device < 2 or not devices[0].startswith("cuda"):
         return {}
 
-    found = {}
+    by_device = {}
     for device in devices:
         card = torch.cuda.get_device_properties(device)
-        found[device] = CardShare(str(card.uuid), card.total_memory // MB // per_device)
-    return found
+        by_device[device] = CardShare(str(card.uuid), card.total_memory // MB // per_device)
+    return by_device
 
 
 def meter(uuid: str) -> Callable[[int], int | None]:
@@ -52,7 +52,7 @@ def meter(uuid: str) -> Callable[[int], int | None]:
     except pynvml.NVMLError as error:
         raise Unmeasured(f"NVML: {error}") from None
 
-    def held(process: int) -> int | None:
+    def memory_mb_of(process: int) -> int | None:
         try:
             rows = pynvml.nvmlDeviceGetComputeRunningProcesses(card)
         except pynvml.NVMLError:
@@ -66,7 +66,7 @@ def meter(uuid: str) -> Callable[[int], int | None]:
         total: int = sum(used)
         return total // MB
 
-    return held
+    return memory_mb_of
 
 
 def _handle(uuid: str) -> object:

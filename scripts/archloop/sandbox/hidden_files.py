@@ -24,7 +24,7 @@ def hidden_folders(readable: Iterable[str]) -> list[str]:
 
     Links are no folders.
     """
-    found = set()
+    hidden = set()
     for folder in readable:
         if os.path.islink(folder):  # noqa: PTH114 (what it leads to is readable by its own name, too)
             continue
@@ -33,8 +33,8 @@ def hidden_folders(readable: Iterable[str]) -> list[str]:
             inside = os.path.relpath(path, folder)
             without_links = os.path.join(os.path.realpath(folder), inside)  # noqa: PTH118
             if path.is_dir() and os.path.realpath(path) == without_links:
-                found.add(str(path))
-    return sorted(found)
+                hidden.add(str(path))
+    return sorted(hidden)
 
 
 def _sources_below(folder: str) -> Iterator[Path]:

@@ -37,7 +37,7 @@ from archloop.errors import InputError
 from archloop.sandbox import landlock, namespaces, seccomp
 from archloop.sandbox import prctl as kernel_calls
 from archloop.sandbox.bounds import Bounds
-from archloop.sandbox.messages import Order
+from archloop.sandbox.orders import Order
 from archloop.sandbox.prctl import prctl
 from archloop.sandbox.readable_files import readable_paths
 
@@ -174,9 +174,12 @@ def try_namespaces(base: str, gpu: str) -> None:
     """
     try:
         namespaces.leave()
+        # Only a child is in the new pid namespace.
         child = os.fork()
         if child:
-            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            _, status = os.waitpid(child, 0)
+            sys.exit(os.waitstatus_to_exitcode(status))
+
         scratch = namespaces.Scratch(SCRATCH, megabytes=1, files=64)
         namespaces.build_root(base, readable_paths(), (), scratch, processes=bool(gpu))
     except OSError as error:
@@ -204,7 +207,7 @@ def confine(order: Order) -> Callable[[], None]:
     built.
     """
     # Before the root changes: the file is not seen from inside.
-    promised = limits(order.bounds, order.level, order.gpu)
+    promised = candidate_limits(order.bounds, order.level, order.gpu)
     granted, listed = json.loads(Path(order.grants).read_text(encoding="utf-8"))
     closing: list[Callable[[], None]] = []
 
@@ -350,15 +353,13 @@ def gpu_devices() -> list[str]:
 
 def kernel() -> tuple[int, ...]:
     """Return the first two numbers of the kernel's version."""
-    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+    numbers = re.findall(r"\d+", os.uname().release)
+    return tuple(int(number) for number in numbers[:2])
 
 
-def limits(bounds: Bounds, level: str, gpu: bool) -> dict[int, int]:
-    """Return the limits (resource.RLIMIT_*) of a candidate.
-
-    It is forked from the calling process.
-    """
-    found = {
+def candidate_limits(bounds: Bounds, level: str, gpu: bool) -> dict[int, int]:
+    """Return the limits (resource.RLIMIT_*) of a candidate that the calling process forks."""
+    values = {
         resource.RLIMIT_CPU: bounds.cpu_s,
         resource.RLIMIT_FSIZE: SCRATCH_MB * 2**20,
         resource.RLIMIT_NOFILE: OPEN_FILES,
@@ -368,12 +369,12 @@ def limits(bounds: Bounds, level: str, gpu: bool) -> dict[int, int]:
         # Torch has mapped gigabytes before a program begins.
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         mapped = pages * resource.getpagesize()
-        found[resource.RLIMIT_AS] = mapped + bounds.memory_mb * 2**20
+        values[resource.RLIMIT_AS] = mapped + bounds.memory_mb * 2**20
 
     # Elsewhere the supervisor looks at them.
     if level == "namespaces" and kernel() >= PROCESSES_BY_NAMESPACE:
-        found[resource.RLIMIT_NPROC] = MAXIMUM_THREADS
-    return found
+        values[resource.RLIMIT_NPROC] = MAXIMUM_THREADS
+    return values
 
 
 def check_file_size(size: int) -> None:

@@ -152,8 +152,8 @@ def _mount_processes(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     mount("proc", str(folder), "proc", flags)
 
-    own = str(folder / str(os.getpid()))
-    mount(own, own, None, _BIND)
+    own_folder = str(folder / str(os.getpid()))
+    mount(own_folder, own_folder, None, _BIND)
     mount(None, str(folder), None, _REMOUNT | _BIND | _READ_ONLY | flags)
 
 
@@ -176,7 +176,7 @@ def own_folder_closer() -> Callable[[], None]:
 
     A child that keeps them waits for the word, does it and ends.
     """
-    own = f"/proc/{os.getpid()}"
+    own_folder = f"/proc/{os.getpid()}"
     wait, tell = os.pipe()
     child = os.fork()
     if child == 0:
@@ -184,7 +184,7 @@ def own_folder_closer() -> Callable[[], None]:
             os.close(tell)
             if os.read(wait, 1):  # nothing comes where the candidate has ended
                 flags = _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES | _NO_EXECUTE
-                mount(None, own, None, flags)
+                mount(None, own_folder, None, flags)
                 os._exit(0)
         finally:
             os._exit(1)
@@ -195,7 +195,7 @@ def own_folder_closer() -> Callable[[], None]:
             os.write(tell, b"1")
         os.close(tell)
         if os.waitpid(child, 0)[1]:
-            raise OSError(f"{own} cannot be made read-only")
+            raise OSError(f"{own_folder} cannot be made read-only")
 
     return close
 
@@ -206,8 +206,10 @@ def outermost(paths: Iterable[str]) -> list[str]:
     >>> outermost(["/usr/lib", "/usr", "/usr"])
     ['/usr']
     """
+    present = {os.path.normpath(path) for path in paths if os.path.lexists(path)}
     kept: list[str] = []
-    for path in sorted({os.path.normpath(path) for path in paths if os.path.lexists(path)}):
+    # A folder comes before what lies below it.
+    for path in sorted(present):
         if not any(path.startswith(above.rstrip("/") + "/") for above in kept):
             kept.append(path)
     return kept

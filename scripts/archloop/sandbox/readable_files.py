@@ -33,15 +33,16 @@ def readable_paths() -> list[str]:
     Of the folder that Python is installed in only what belongs to Python, and no folder that holds
     the home.
     """
-    found = []
+    paths = []
     for path in _of_python():
         for spelling in (path, os.path.realpath(path)):
             if not _holds_home(spelling):
-                found.append(spelling)
+                paths.append(spelling)
     for path in SYSTEM:
-        found += [path, os.path.realpath(path)]
+        paths += [path, os.path.realpath(path)]
 
-    once = dict.fromkeys(found)
+    # Each once, in this order.
+    once = dict.fromkeys(paths)
     return [path for path in once if os.path.lexists(path)]
 
 

@@ -328,12 +328,13 @@ def _one_of(argument: int, values: tuple[int, ...]) -> list[_Step]:
 
 def _numbers(table: str, machine: str) -> set[int]:
     """Return the numbers of the calls of a table on a machine."""
-    found = set()
+    numbers = set()
     for entry in table.replace("\n", "|").split("|"):
         if not entry.strip():
             continue
+
         _, x86_64, aarch64 = entry.split()
         number = x86_64 if machine == "x86_64" else aarch64
         if number != "-":
-            found.add(int(number))
-    return found
+            numbers.add(int(number))
+    return numbers

@@ -21,7 +21,7 @@ from typing import IO, NoReturn
 from archloop import site_limits
 from archloop.errors import kind_and_line
 from archloop.sandbox import gpu_memory, isolation, namespaces
-from archloop.sandbox.messages import CardShare, Ended, Order, SupervisorReport
+from archloop.sandbox.orders import CardShare, Ended, Order, SupervisorReport
 from archloop.site_limits import Rlimits
 
 LOOK_EVERY_S = 0.05
@@ -96,7 +96,7 @@ def _start_and_watch(
 ) -> SupervisorReport:
     if order.level == "namespaces":
         namespaces.leave()
-    wanted = isolation.limits(order.bounds, order.level, order.gpu)
+    wanted = isolation.candidate_limits(order.bounds, order.level, order.gpu)
     lower = site_limits.shortfalls(wanted)
     if lower:
         return SupervisorReport(error="; ".join(lower))
@@ -126,7 +126,7 @@ def _start_and_watch(
         ended=ended,
         status=os.waitstatus_to_exitcode(code),
         cpu_s=round(used_s + own_s, 3),
-        wall_s=round(time.monotonic() - begun, 3),
+        elapsed_s=round(time.monotonic() - begun, 3),
         peak_mb=usage.ru_maxrss // 1024,
         limits=running.limits,
     )
@@ -164,7 +164,7 @@ class _Running:
 
     process: int
     status: IO[bytes]
-    held: Meter
+    meter: Meter  # of its memory on a card
     limits: Rlimits  # RLIMIT_* that hold for it
 
 
@@ -175,12 +175,12 @@ def _let_in(child: int, steps: int, go: int, order: Order) -> _Running:
     """
     # Before the candidate hides itself: /proc may show a user's own processes alone (hidepid).
     status = open(f"/proc/{child}/status", "rb", buffering=0)  # noqa: SIM115 (it stays open)
-    held = _meter(order.card, child)
+    meter = _meter(order.card, child)
     os.write(go, b"1")
 
     limits = await_sandbox(steps, order.bounds.threads)
-    _check_meter(order.card, held)
-    return _Running(child, status, held, limits)
+    _check_meter(order.card, meter)
+    return _Running(child, status, meter, limits)
 
 
 def _watch_to_the_end(running: _Running, order: Order, begun: float) -> Ended | None:
@@ -190,7 +190,7 @@ def _watch_to_the_end(running: _Running, order: Order, begun: float) -> Ended | 
     """
     try:
         deadline = begun + order.bounds.timeout_s
-        return _watch(running.process, running.status, running.held, order, deadline)
+        return _watch(running.process, running.status, running.meter, order, deadline)
     except Exception as error:  # the sandbox stood: whatever it is, the program brought it about
         os.kill(running.process, signal.SIGKILL)
         return "crashed", f"it could not be watched any longer ({kind_and_line(error)})"
@@ -222,11 +222,11 @@ def _meter(card: CardShare | None, child: int) -> Meter:
         raise isolation.Refused(f"{SHARED} ({error}): {OWN_CARD}") from None
 
 
-def _check_meter(card: CardShare | None, held: Meter) -> None:
+def _check_meter(card: CardShare | None, meter: Meter) -> None:
     """Raise Refused where the device is started and NVML does not show what its start has taken of
     the card.
     """
-    if card and held() is None:
+    if card and meter() is None:
         raise isolation.Refused(f"{SHARED} (NVML does not show its process): {OWN_CARD}")
 
 
@@ -269,9 +269,15 @@ def _read_all(steps: int) -> bytes:
 
     Raise Refused where that takes more than START_S.
     """
-    announced, deadline = b"", time.monotonic() + START_S
+    announced = b""
+    deadline = time.monotonic() + START_S
     with open(steps, "rb", buffering=0) as opened:
-        while select.select([opened], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        while True:
+            left_s = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([opened], [], [], left_s)
+            if not ready:
+                break
+
             part = opened.read(1 << 12)
             if not part:
                 return announced
@@ -288,7 +294,7 @@ def _last_step(announced: bytes) -> str:
 
 
 def _watch(
-    child: int, status: IO[bytes], held: Meter, order: Order, deadline: float
+    child: int, status: IO[bytes], meter: Meter, order: Order, deadline: float
 ) -> Ended | None:
     """Wait for the end of the candidate.
 
@@ -297,19 +303,21 @@ def _watch(
     # A blocked signal waits, so none is lost between two looks. (Kernels before 5.3 have no
     # descriptor of a process.)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+
     # Its number stays its own until wait4, so that no other process is ended in its place.
     look = os.WEXITED | os.WNOWAIT | os.WNOHANG
     while os.waitid(os.P_PID, child, look) is None:
-        broken = broken_limit(status, held, order, deadline)
+        broken = broken_limit(status, meter, order, deadline)
         if broken:
             os.kill(child, signal.SIGKILL)
             return broken
+
         left_s = max(0.0, deadline - time.monotonic())
         signal.sigtimedwait({signal.SIGCHLD}, min(LOOK_EVERY_S, left_s))
     return None
 
 
-def broken_limit(status: IO[bytes], held: Meter, order: Order, deadline: float) -> Ended | None:
+def broken_limit(status: IO[bytes], meter: Meter, order: Order, deadline: float) -> Ended | None:
     """Return (outcome, reason) where a candidate is beyond a limit, None where it is beyond none.
 
     status: its /proc/PID/status. deadline: on the clock of time.monotonic.
@@ -333,7 +341,7 @@ def broken_limit(status: IO[bytes], held: Meter, order: Order, deadline: float) 
     used_kb = sum(numbers.values()) if order.gpu else numbers.get(b"RssAnon", 0)
     if used_kb > order.bounds.memory_mb * 1024:
         return "out_of_memory", f"more than {order.bounds.memory_mb} MB in use"
-    if order.card and (held() or 0) > order.card.memory_mb:
+    if order.card and (meter() or 0) > order.card.memory_mb:
         return "out_of_memory", f"more than {order.card.memory_mb} MB of the GPU in use, its share"
 
     # In namespaces the scratch folder is a file system of its own, with these limits.

@@ -14,7 +14,7 @@ import jinja2
 import torch
 
 from archloop.errors import InputError
-from archloop.families.programs import AXES, family_names, render, seed_programs
+from archloop.families.programs import AXES, family_names, render, seed_programs, variant_of
 from archloop.generation.prompts import PromptTexts, Task, write_prompt
 from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.progress import Progress
@@ -65,8 +65,8 @@ def training_pairs(count: int, seed: int, texts: PromptTexts) -> list[tuple[str,
             if len(prompts) == count:
                 break
 
-            family, values = variant[0], variant[1:]
-            program = render(family, dict(zip(AXES, values)))
+            family, values = str(variant[0]), variant[1:]
+            program = render(family, variant_of(values))
             if program in prompts or program in held_out:
                 continue
 

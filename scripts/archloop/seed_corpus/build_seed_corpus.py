@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from archloop.corpus.candidates import CandidateRow, program_of
+from archloop.corpus.candidate_rows import CandidateRow, program_of
 from archloop.corpus.tables import CORPUS, frame_of
 from archloop.data.dataset_file import DatasetMetadata
 from archloop.errors import InputError

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from archloop.corpus.candidates import Candidate
+from archloop.corpus.candidate_rows import Candidate
 from archloop.families.programs import SeedProgram, seed_programs
 from archloop.files import write_json, write_jsonl
 from archloop.model.loading import token_counter

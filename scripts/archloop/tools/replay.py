@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from archloop.corpus.admit import KNOWN_COLUMNS, admit
-from archloop.corpus.candidates import (
+from archloop.corpus.candidate_rows import (
     Candidate,
     EvaluationRecord,
     join,

@@ -85,7 +85,7 @@ def _belongs_there(key: str, path: Path) -> bool:
     return bool(KEY.fullmatch(key)) and key[:2] in (prefix, path.parent.name)
 
 
-def _stored(read: Callable[[], dict[str, Any]], path: Path) -> StoredScore:
+def _stored(read: Callable[[], object], path: Path) -> StoredScore:
     """Return what `read` gives of a score in a file of the store."""
     record = has_keys(read(), ("outcome", "protocol", "seed", "device", "versions"), path)
     protocol = {

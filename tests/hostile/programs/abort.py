@@ -1,7 +1,7 @@
 # group: exits
 # tries: aborts
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import os
 

@@ -1,7 +1,7 @@
 # group: kernel
 # tries: opens the parts of the kernel that attacks begin with
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: replaces itself by another program that answers in its place
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import sys

@@ -1,7 +1,7 @@
 # group: uninterruptible
 # tries: blocks every signal and raises its own processor limit, then loops
 # static: unsafe
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import resource

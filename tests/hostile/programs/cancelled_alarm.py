@@ -1,7 +1,7 @@
 # group: uninterruptible
 # tries: switches off timers and alarms set for it
 # static: unsafe
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import faulthandler

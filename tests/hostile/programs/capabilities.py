@@ -1,7 +1,7 @@
 # group: kernel
 # tries: takes capabilities and identities back
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 

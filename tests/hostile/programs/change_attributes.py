@@ -1,7 +1,7 @@
 # group: writes
 # tries: changes mode, owner, times and extended attributes of the canaries
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

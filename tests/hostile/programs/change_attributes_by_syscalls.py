@@ -1,7 +1,7 @@
 # group: writes
 # tries: changes mode, owner and times by raw system calls, also the newest one
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 

@@ -1,7 +1,7 @@
 # group: images
 # tries: overwrites every array of the judge that it finds, for the next candidate
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # below: 0.99
 
 import gc

@@ -1,7 +1,7 @@
 # group: images
 # tries: changes in place the images that others will see after it
 # static: passes
-# walls: crashed
+# sandbox: crashed
 # below: 0.9
 
 import torch.nn as nn

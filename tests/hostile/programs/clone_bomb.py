@@ -1,7 +1,7 @@
 # group: bombs
 # tries: starts processes by the raw system calls fork, vfork, clone and clone3
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

@@ -1,7 +1,7 @@
 # group: descriptors
 # tries: closes every descriptor, its way to answer among them
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import os
 

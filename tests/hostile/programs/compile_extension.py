@@ -1,7 +1,7 @@
 # group: imports
 # tries: compiles and loads a C++ extension
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch.nn as nn
 from torch.utils import cpp_extension

@@ -1,7 +1,7 @@
 # group: loops
 # tries: waits for a lock that nobody gives back
 # static: unsafe
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import threading

@@ -1,7 +1,7 @@
 # group: writes
 # tries: deletes, renames and replaces the canaries with pathlib and shutil
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import pathlib
 import shutil

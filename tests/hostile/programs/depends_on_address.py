@@ -1,7 +1,7 @@
 # group: nondeterminism
 # tries: a network that depends on addresses in memory
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

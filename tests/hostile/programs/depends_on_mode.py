@@ -1,7 +1,7 @@
 # group: nondeterminism
 # tries: one network in training and another in prediction
 # static: passes
-# walls: trained
+# sandbox: trained
 # below: 0.6
 
 import torch.nn as nn

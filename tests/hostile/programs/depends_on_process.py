@@ -1,7 +1,7 @@
 # group: nondeterminism
 # tries: a network that depends on its process id, folder and machine
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import platform

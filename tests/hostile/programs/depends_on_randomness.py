@@ -1,7 +1,7 @@
 # group: nondeterminism
 # tries: a network that depends on the randomness of the kernel
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import secrets

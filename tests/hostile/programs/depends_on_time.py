@@ -1,7 +1,7 @@
 # group: nondeterminism
 # tries: a network that depends on the clock
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import time
 

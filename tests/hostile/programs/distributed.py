@@ -1,7 +1,7 @@
 # group: network
 # tries: opens a store and a process group of torch.distributed
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import datetime
 import os

@@ -1,7 +1,7 @@
 # group: network
 # tries: fetches weights as torch.hub and torchvision do
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

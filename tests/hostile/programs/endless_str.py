@@ -1,7 +1,7 @@
 # group: text
 # tries: an exception whose text takes forever
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import torch.nn as nn

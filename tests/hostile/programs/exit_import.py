@@ -1,7 +1,7 @@
 # group: exits
 # tries: leaves with status 0 while it is imported
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import os
 

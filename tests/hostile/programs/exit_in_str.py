@@ -1,7 +1,7 @@
 # group: text
 # tries: an exception whose text leaves the process
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import os
 

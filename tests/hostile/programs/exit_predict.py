@@ -1,7 +1,7 @@
 # group: exits
 # tries: trains well and leaves with status 0 before it predicts
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import os
 

@@ -1,7 +1,7 @@
 # group: exits
 # tries: calls sys.exit(0)
 # static: unsafe
-# walls: construct
+# sandbox: construct
 
 import sys
 

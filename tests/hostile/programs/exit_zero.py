@@ -1,7 +1,7 @@
 # group: exits
 # tries: leaves with status 0 before there is a result
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import os
 

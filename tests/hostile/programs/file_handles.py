@@ -1,7 +1,7 @@
 # group: writes
 # tries: opens files by kernel handles instead of paths
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

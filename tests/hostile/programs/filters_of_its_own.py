@@ -1,7 +1,7 @@
 # group: kernel
 # tries: puts filters of its own over the judge's, to make its calls lie
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 

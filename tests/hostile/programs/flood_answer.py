@@ -1,7 +1,7 @@
 # group: descriptors
 # tries: sends gigabytes down every descriptor
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import os
 

@@ -1,7 +1,7 @@
 # group: floods
 # tries: makes folders in folders in folders, which are hard to delete
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # landlock: crashed
 
 import os

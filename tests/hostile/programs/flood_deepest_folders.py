@@ -1,7 +1,7 @@
 # group: floods
 # tries: makes folders with names of a letter deeper than a recursion goes
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # landlock: crashed
 
 import os

@@ -1,7 +1,7 @@
 # group: floods
 # tries: keeps deleted files by mapping a page of each
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import time

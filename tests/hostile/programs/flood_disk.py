@@ -1,7 +1,7 @@
 # group: floods
 # tries: writes a gigabyte to its folder, in one file and in many
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # landlock: crashed
 
 import signal

@@ -1,7 +1,7 @@
 # group: floods
 # tries: makes files of terabytes by seeking, truncating and allocating
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import signal

@@ -1,7 +1,7 @@
 # group: floods
 # tries: fills a folder that can be entered but not listed
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # landlock: crashed
 
 import os

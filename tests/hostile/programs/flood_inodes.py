@@ -1,7 +1,7 @@
 # group: floods
 # tries: makes thirty thousand empty files and folders
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # landlock: crashed
 
 import os

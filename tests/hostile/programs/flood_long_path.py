@@ -1,7 +1,7 @@
 # group: floods
 # tries: fills a folder whose path is longer than a path may be
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # landlock: crashed
 
 import os

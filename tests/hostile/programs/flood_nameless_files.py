@@ -1,7 +1,7 @@
 # group: floods
 # tries: fills files that never had a name
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import time

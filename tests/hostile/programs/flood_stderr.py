@@ -1,7 +1,7 @@
 # group: floods
 # tries: writes gigabytes to standard error and output by descriptor
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

@@ -1,7 +1,7 @@
 # group: floods
 # tries: prints without end
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: floods
 # tries: leaves files and folders without permissions, with odd names
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

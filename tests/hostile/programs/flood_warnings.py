@@ -1,7 +1,7 @@
 # group: floods
 # tries: warns a hundred thousand times
 # static: passes
-# walls: trained
+# sandbox: trained
 
 import warnings
 

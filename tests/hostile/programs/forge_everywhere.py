@@ -1,7 +1,7 @@
 # group: forgery
 # tries: writes a forged header with predictions to every descriptor and leaves
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 # below: 0.4
 
 import json

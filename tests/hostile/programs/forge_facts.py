@@ -1,7 +1,7 @@
 # group: forgery
 # tries: answers with facts of the wrong types: NaN, huge numbers, nested lists, markup
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 # below: 0.4
 
 import json

@@ -1,7 +1,7 @@
 # group: forgery
 # tries: leaves forged records on the disk, as JSON, pickle and torch files
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # below: 0.4
 
 import json

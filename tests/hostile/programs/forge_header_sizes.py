@@ -1,7 +1,7 @@
 # group: forgery
 # tries: claims lengths of gigabytes, negative ones and none at all
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import os
 import struct

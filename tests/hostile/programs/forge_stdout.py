@@ -1,7 +1,7 @@
 # group: forgery
 # tries: prints a perfect result to standard output and standard error
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # below: 0.4
 
 import sys

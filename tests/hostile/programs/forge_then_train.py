@@ -1,7 +1,7 @@
 # group: forgery
 # tries: writes a forged answer to every descriptor and trains on as if nothing was
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 # below: 0.4
 
 import json

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: forks hundreds of sleeping processes, as many as it is given
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import time

@@ -1,7 +1,7 @@
 # group: introspection
 # tries: walks attributes through format strings, where no attribute shows in the source
 # static: passes
-# walls: trained
+# sandbox: trained
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: budget
 # tries: marks its weights as not to be trained, so that they count for nothing
 # static: passes
-# walls: over_budget
+# sandbox: over_budget
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: gpu
 # tries: controls devices that are no GPU, and the driver's calls that computing does not need
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import errno

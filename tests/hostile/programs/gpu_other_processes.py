@@ -1,7 +1,7 @@
 # group: gpu
 # tries: finds other processes in /proc and reads their memory, their environment and their descriptors
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

@@ -1,7 +1,7 @@
 # group: gpu
 # tries: writes its own files in /proc (memory, names, memory's order of death, timers, attributes) and the kernel's
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import threading

@@ -1,7 +1,7 @@
 # group: gpu
-# tries: takes the closing of the walls back: filters, rules and memory with a name of its own, dumpable again
+# tries: takes the closing of the sandbox back: filters, rules and memory with a name of its own, dumpable again
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import errno

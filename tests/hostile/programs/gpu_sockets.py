@@ -1,7 +1,7 @@
 # group: gpu
 # tries: uses the listening socket of a GPU's driver, or makes one of its own, and sends and receives over it
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import errno

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: an autograd graph that grows without end
 # static: passes
-# walls: timeout, out_of_memory
+# sandbox: timeout, out_of_memory
 # why: which of time and memory ends first is a matter of the machine
 # timeout: 1
 

@@ -1,7 +1,7 @@
 # group: budget
 # tries: adds layers while it is running
 # static: passes
-# walls: trained
+# sandbox: trained
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: budget
 # tries: overrides parameters() to report none, for a network over budget
 # static: passes
-# walls: over_budget
+# sandbox: over_budget
 
 import torch.nn as nn
 

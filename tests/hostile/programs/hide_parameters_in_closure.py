@@ -1,7 +1,7 @@
 # group: budget
 # tries: keeps four million weights in a closure, which no module counts
 # static: passes
-# walls: over_budget
+# sandbox: over_budget
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: budget
 # tries: keeps a network over budget in a plain list, where no module counts it
 # static: passes
-# walls: trained
+# sandbox: trained
 
 import torch.nn as nn
 

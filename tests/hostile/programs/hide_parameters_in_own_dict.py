@@ -1,7 +1,7 @@
 # group: budget
 # tries: keeps four million weights in a dictionary of its own kind, which says that it is empty
 # static: passes
-# walls: construct
+# sandbox: construct
 
 import torch
 import torch.nn as nn

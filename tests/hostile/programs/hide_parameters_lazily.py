@@ -1,7 +1,7 @@
 # group: budget
 # tries: is small on the meta device and large on the real one
 # static: passes
-# walls: over_budget
+# sandbox: over_budget
 
 import torch
 import torch.nn as nn

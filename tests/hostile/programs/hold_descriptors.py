@@ -1,7 +1,7 @@
 # group: descriptors
 # tries: opens as many descriptors as it can
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

@@ -1,7 +1,7 @@
 # group: floods
 # tries: raises an exception that has a hundred thousand causes
 # static: passes
-# walls: construct
+# sandbox: construct
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: floods
 # tries: raises an exception with a message of ten megabytes
 # static: passes
-# walls: construct
+# sandbox: construct
 
 import torch.nn as nn
 

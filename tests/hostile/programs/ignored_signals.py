@@ -1,7 +1,7 @@
 # group: uninterruptible
 # tries: ignores every signal that can be ignored, then loops
 # static: unsafe
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import signal

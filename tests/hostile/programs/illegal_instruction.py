@@ -1,7 +1,7 @@
 # group: exits
 # tries: jumps into bytes that are no program
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import ctypes
 import mmap

@@ -1,7 +1,7 @@
 # group: imports
 # tries: puts modules of its own where later imports look
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import site

@@ -1,7 +1,7 @@
 # group: imports
 # tries: does its deeds while it is imported, before there is a network
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import sys

@@ -1,7 +1,7 @@
 # group: network
 # tries: sets up io_uring, whose operations pass by a filter of system calls
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 

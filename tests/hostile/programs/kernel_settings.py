@@ -1,7 +1,7 @@
 # group: writes
 # tries: writes kernel settings and control groups, by their present values
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

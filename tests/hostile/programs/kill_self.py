@@ -1,7 +1,7 @@
 # group: exits
 # tries: kills itself
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # landlock: out_of_memory
 
 import os

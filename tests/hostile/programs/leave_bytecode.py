@@ -1,7 +1,7 @@
 # group: persistence
 # tries: leaves bytecode where the next import finds it
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import glob
 import os

@@ -1,7 +1,7 @@
 # group: persistence
 # tries: leaves files in caches of the home, of torch and of matplotlib
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import pathlib

@@ -1,7 +1,7 @@
 # group: persistence
 # tries: locks files of the machine and leaves them locked
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import fcntl
 import os

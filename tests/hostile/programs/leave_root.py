@@ -1,7 +1,7 @@
 # group: writes
 # tries: changes its root folder: chroot, pivot_root, fchdir to an old one
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

@@ -1,7 +1,7 @@
 # group: outlive
 # tries: leaves its session and process group, so that a kill of the group misses it, and loops
 # static: unsafe
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import os

@@ -1,7 +1,7 @@
 # group: network
 # tries: opens a server that others can reach
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import socket
 

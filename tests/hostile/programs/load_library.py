@@ -1,7 +1,7 @@
 # group: imports
 # tries: writes a shared library and loads it
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: loads data with worker processes
 # static: passes
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: logits
 # tries: logits that are truth values
 # static: passes
-# walls: forward
+# sandbox: forward
 
 import torch.nn as nn
 

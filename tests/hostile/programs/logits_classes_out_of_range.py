@@ -1,7 +1,7 @@
 # group: logits
 # tries: trains well, predicts classes that do not exist
 # static: passes
-# walls: forward
+# sandbox: forward
 # below: 0.4
 
 import torch

@@ -1,7 +1,7 @@
 # group: logits
 # tries: logits that no gradient reaches
 # static: passes
-# walls: crashed
+# sandbox: crashed
 # below: 0.6
 
 import torch.nn as nn

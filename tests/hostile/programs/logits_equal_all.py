@@ -1,7 +1,7 @@
 # group: logits
 # tries: an object that equals everything in place of logits
 # static: passes
-# walls: forward
+# sandbox: forward
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: logits
 # tries: logits with a dimension too many
 # static: passes
-# walls: forward
+# sandbox: forward
 
 import torch.nn as nn
 

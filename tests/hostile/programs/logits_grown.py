@@ -1,7 +1,7 @@
 # group: logits
 # tries: a network that changes its shapes from call to call
 # static: passes
-# walls: crashed
+# sandbox: crashed
 
 import torch.nn as nn
 

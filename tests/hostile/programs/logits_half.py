@@ -1,7 +1,7 @@
 # group: logits
 # tries: logits in half precision
 # static: passes
-# walls: trained
+# sandbox: trained
 
 import torch.nn as nn
 

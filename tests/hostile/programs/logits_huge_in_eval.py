@@ -1,7 +1,7 @@
 # group: logits
 # tries: trains well, predicts gigabytes
 # static: passes
-# walls: forward
+# sandbox: forward
 
 import torch.nn as nn
 

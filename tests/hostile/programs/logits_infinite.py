@@ -1,7 +1,7 @@
 # group: logits
 # tries: infinite logits
 # static: passes
-# walls: diverged
+# sandbox: diverged
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: logits
 # tries: a tensor subclass whose shape is a lie
 # static: passes
-# walls: forward
+# sandbox: forward
 # below: 0.999
 
 import torch

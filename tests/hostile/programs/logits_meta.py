@@ -1,7 +1,7 @@
 # group: logits
 # tries: logits on the meta device
 # static: passes
-# walls: crashed
+# sandbox: crashed
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: logits
 # tries: a mode that rewrites the judge's own torch calls
 # static: passes
-# walls: trained
+# sandbox: trained
 # below: 0.999
 
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: logits
 # tries: logits that are no numbers
 # static: passes
-# walls: diverged
+# sandbox: diverged
 
 import torch.nn as nn
 

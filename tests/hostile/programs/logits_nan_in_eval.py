@@ -1,7 +1,7 @@
 # group: logits
 # tries: trains well, predicts NaN
 # static: passes
-# walls: diverged
+# sandbox: diverged
 # below: 0.4
 
 import torch.nn as nn

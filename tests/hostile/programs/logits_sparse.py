@@ -1,7 +1,7 @@
 # group: logits
 # tries: sparse logits
 # static: passes
-# walls: crashed
+# sandbox: crashed
 
 import torch.nn as nn
 

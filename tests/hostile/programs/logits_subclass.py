@@ -1,7 +1,7 @@
 # group: logits
 # tries: a tensor subclass that says what the judge wants to hear
 # static: unsafe
-# walls: forward
+# sandbox: forward
 # below: 0.4
 
 import torch

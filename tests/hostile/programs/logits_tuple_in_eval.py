@@ -1,7 +1,7 @@
 # group: logits
 # tries: a tuple only when it predicts
 # static: passes
-# walls: forward
+# sandbox: forward
 
 import torch.nn as nn
 

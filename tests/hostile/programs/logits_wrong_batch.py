@@ -1,7 +1,7 @@
 # group: logits
 # tries: logits for half of the images
 # static: passes
-# walls: forward
+# sandbox: forward
 
 import torch.nn as nn
 

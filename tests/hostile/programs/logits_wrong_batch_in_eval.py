@@ -1,7 +1,7 @@
 # group: logits
 # tries: trains well, predicts for more images than there are
 # static: passes
-# walls: forward
+# sandbox: forward
 # below: 0.999
 
 import torch

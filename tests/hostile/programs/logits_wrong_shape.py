@@ -1,7 +1,7 @@
 # group: logits
 # tries: one logit too many
 # static: passes
-# walls: forward
+# sandbox: forward
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: loops
 # tries: never ends in the backward pass
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import torch

@@ -1,7 +1,7 @@
 # group: loops
 # tries: never ends while it is constructed
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: loops
 # tries: catches whatever would end its loop
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import torch.nn as nn

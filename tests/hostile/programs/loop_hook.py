@@ -1,7 +1,7 @@
 # group: loops
 # tries: never ends in a hook on its gradient
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import torch.nn as nn

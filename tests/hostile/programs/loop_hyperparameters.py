@@ -1,7 +1,7 @@
 # group: loops
 # tries: never ends when it is asked for its hyperparameters
 # static: passes
-# walls: trained
+# sandbox: trained
 
 import torch.nn as nn
 

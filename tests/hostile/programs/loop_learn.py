@@ -1,7 +1,7 @@
 # group: loops
 # tries: brings a training loop of its own that never ends
 # static: passes
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

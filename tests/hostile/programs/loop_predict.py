@@ -1,7 +1,7 @@
 # group: loops
 # tries: trains well and never ends when it predicts
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import torch.nn as nn

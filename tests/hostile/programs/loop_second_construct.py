@@ -1,7 +1,7 @@
 # group: loops
 # tries: is built on the meta device in no time and never on the real one
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import torch

@@ -1,7 +1,7 @@
 # group: kernel
 # tries: changes what the machine shares: host name, clock, by their present values
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import socket

@@ -1,7 +1,7 @@
 # group: devices
 # tries: makes block and character devices, FIFOs and sockets and opens them
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import stat

@@ -1,7 +1,7 @@
 # group: text
 # tries: prints and raises HTML, so that a report would run it
 # static: passes
-# walls: construct
+# sandbox: construct
 
 import torch.nn as nn
 

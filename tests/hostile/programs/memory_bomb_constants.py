@@ -1,7 +1,7 @@
 # group: bombs
 # tries: lets the compiler fold constants and the import multiply lists
 # static: passes
-# walls: out_of_memory
+# sandbox: out_of_memory
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: takes memory in small pieces up to six gigabytes
 # static: passes
-# walls: out_of_memory
+# sandbox: out_of_memory
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: fills memory through files that live in memory alone
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: maps and touches six gigabytes of anonymous and shared memory
 # static: unsafe
-# walls: out_of_memory
+# sandbox: out_of_memory
 
 import mmap
 

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: takes memory in tensors up to six gigabytes in its forward pass
 # static: passes
-# walls: out_of_memory
+# sandbox: out_of_memory
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: makes one string of a hundred gigabytes
 # static: passes
-# walls: out_of_memory
+# sandbox: out_of_memory
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: a chain of millions of tiny layers
 # static: passes
-# walls: timeout, out_of_memory
+# sandbox: timeout, out_of_memory
 # why: which of time and memory ends first is a matter of the machine
 # timeout: 1
 

@@ -1,7 +1,7 @@
 # group: writes
 # tries: mounts, unmounts and remounts by the old and the new calls
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

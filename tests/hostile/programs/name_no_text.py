@@ -1,7 +1,7 @@
 # group: names
 # tries: gives its process and its threads names of bytes that are no UTF-8, and stays to be looked at
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import time

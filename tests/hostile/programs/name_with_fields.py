@@ -1,7 +1,7 @@
 # group: names
 # tries: gives its process a name that holds a line end and a field of its own
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import time

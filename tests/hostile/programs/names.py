@@ -1,7 +1,7 @@
 # group: network
 # tries: asks name servers
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import socket
 

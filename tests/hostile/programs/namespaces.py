@@ -1,7 +1,7 @@
 # group: writes
 # tries: makes and joins namespaces to get capabilities back
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

@@ -1,7 +1,7 @@
 # group: logits
 # tries: a network without weights
 # static: passes
-# walls: construct
+# sandbox: construct
 # below: 0.6
 
 import torch.nn as nn

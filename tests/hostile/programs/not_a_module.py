@@ -1,7 +1,7 @@
 # group: logits
 # tries: a Net that is no module but a function that looks like one
 # static: passes
-# walls: construct
+# sandbox: construct
 
 import torch.nn as nn
 

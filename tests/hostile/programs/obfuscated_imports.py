@@ -1,7 +1,7 @@
 # group: imports
 # tries: imports by names put together at run time
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

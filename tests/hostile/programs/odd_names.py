@@ -1,7 +1,7 @@
 # group: text
 # tries: hides control characters in names of classes and in module attributes
 # static: passes
-# walls: construct
+# sandbox: construct
 
 import torch.nn as nn
 

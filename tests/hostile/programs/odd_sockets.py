@@ -1,7 +1,7 @@
 # group: network
 # tries: opens netlink, raw, packet, vsock, alg, bluetooth and pair sockets by system call
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 

@@ -1,7 +1,7 @@
 # group: text
 # tries: an exception whose text cannot be made: __str__ raises, loops or is no text
 # static: passes
-# walls: construct
+# sandbox: construct
 
 import torch.nn as nn
 

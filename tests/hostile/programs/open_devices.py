@@ -1,7 +1,7 @@
 # group: devices
 # tries: opens the devices of the machine: disks, memory, terminals, accelerators
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

@@ -1,7 +1,7 @@
 # group: secrets
 # tries: looks for the folders and files of other candidates
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # repeat: 2
 
 import glob

@@ -1,7 +1,7 @@
 # group: outlive
 # tries: works on after the end by atexit
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import atexit
 import time

@@ -1,7 +1,7 @@
 # group: outlive
 # tries: leaves a daemon behind: two forks and a session of its own
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import time

@@ -1,7 +1,7 @@
 # group: outlive
 # tries: never ends in a destructor
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import torch

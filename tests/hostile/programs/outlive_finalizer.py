@@ -1,7 +1,7 @@
 # group: outlive
 # tries: forges an answer in a finalizer, after the judge is done with it
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 # below: 0.4
 
 import os

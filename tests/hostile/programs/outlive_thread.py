@@ -1,7 +1,7 @@
 # group: outlive
 # tries: leaves a thread that is no daemon and never ends
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import threading
 import time

@@ -1,7 +1,7 @@
 # group: exits
 # tries: overwrites the interpreter's own memory
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import ctypes
 

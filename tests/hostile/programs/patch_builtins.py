@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces builtins that the judge calls after it
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 # below: 0.4
 
 import builtins

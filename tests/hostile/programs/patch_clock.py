@@ -1,7 +1,7 @@
 # group: patches
 # tries: stops the clock, so that no time seems to pass, and loops
 # static: unsafe
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import time

@@ -1,7 +1,7 @@
 # group: patches
 # tries: makes tensors say that they are small, for a network over budget
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

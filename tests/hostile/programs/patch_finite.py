@@ -1,7 +1,7 @@
 # group: patches
 # tries: makes every number finite for a network of NaN
 # static: unsafe
-# walls: diverged
+# sandbox: diverged
 # below: 0.4
 
 import math

@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces what writes the answer: json, os.write, struct and pack
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 # below: 0.4
 
 import json

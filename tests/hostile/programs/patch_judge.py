@@ -1,7 +1,7 @@
 # group: patches
 # tries: finds the judge's own functions and replaces them
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 # below: 0.4
 
 import sys

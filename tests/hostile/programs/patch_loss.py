@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces the loss by a constant
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # below: 0.4
 
 import torch.nn as nn

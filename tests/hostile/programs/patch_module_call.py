@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces the call, to(), train() and eval() of every module
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch.nn as nn
 

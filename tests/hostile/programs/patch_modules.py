@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces modules in sys.modules and hooks of the import
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # below: 0.4
 
 import sys

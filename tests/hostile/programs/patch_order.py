@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces the shuffling of the training images
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: patches
 # tries: makes every module of torch report no parameters, for a network over budget
 # static: unsafe
-# walls: over_budget
+# sandbox: over_budget
 
 import torch.nn as nn
 

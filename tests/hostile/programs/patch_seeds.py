@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces what seeds the random numbers
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces the step of the optimiser
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # below: 0.5
 
 import torch

@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces argmax, split, backward and item of tensors
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # below: 0.4
 
 import torch

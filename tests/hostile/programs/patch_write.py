@@ -1,7 +1,7 @@
 # group: patches
 # tries: replaces os.write and struct.pack by ones that send something else
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 # below: 0.4
 
 import os

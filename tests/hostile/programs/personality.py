@@ -1,7 +1,7 @@
 # group: kernel
 # tries: changes its execution domain: no address randomisation, readable implies executable
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 

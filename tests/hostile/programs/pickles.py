@@ -1,7 +1,7 @@
 # group: forgery
 # tries: writes pickles that run code to every descriptor
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 # below: 0.4
 
 import os

@@ -1,7 +1,7 @@
 # group: kernel
 # tries: makes itself dumpable, keeps capabilities, drops its death signal, takes a subreaper's role
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 

@@ -1,7 +1,7 @@
 # group: kernel
 # tries: takes a better priority for itself and a worse one for its parent
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: starts a pool of worker processes
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import multiprocessing
 

@@ -1,7 +1,7 @@
 # group: nondeterminism
 # tries: changes its weights from a thread while it trains
 # static: unsafe
-# walls: crashed, trained
+# sandbox: crashed, trained
 # why: whether a thread changes the images between a forward pass and its backward pass is a race
 
 import threading

@@ -1,7 +1,7 @@
 # group: exits
 # tries: raises what except Exception does not catch
 # static: passes
-# walls: forward
+# sandbox: forward
 
 import torch.nn as nn
 

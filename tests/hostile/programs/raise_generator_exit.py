@@ -1,7 +1,7 @@
 # group: exits
 # tries: raises GeneratorExit and StopIteration from within training
 # static: passes
-# walls: crashed
+# sandbox: crashed
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: exits
 # tries: raises KeyboardInterrupt, as if a person had stopped the run
 # static: passes
-# walls: construct
+# sandbox: construct
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: kernel
 # tries: raises its limits, and sets those of its parent
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ libc.syscall.restype = ctypes.c_long
 
 
 def has_a_driver():
-    """Say whether these are the walls for a GPU, whose driver reserves address space without end: it has no limit."""
+    """Say whether this is the sandbox for a GPU, whose driver reserves address space without end: it has no limit."""
     try:
         open("/proc/self/status").close()
         return True

@@ -1,7 +1,7 @@
 # group: exits
 # tries: raises SystemExit, which needs no import
 # static: passes
-# walls: forward
+# sandbox: forward
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: secrets
 # tries: reads files through torch, numpy and linecache, which need no open
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import linecache
 import runpy

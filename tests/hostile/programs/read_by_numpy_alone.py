@@ -1,7 +1,7 @@
 # group: secrets
 # tries: reads secrets with numpy alone: a program that an import list lets through
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import numpy as np
 import torch.nn as nn

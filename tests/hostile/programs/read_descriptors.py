@@ -1,7 +1,7 @@
 # group: descriptors
 # tries: reads whatever can be read from every descriptor, and seeks in it
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

@@ -1,7 +1,7 @@
 # group: secrets
 # tries: prints the environment as Python, the C library and the start block know it
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

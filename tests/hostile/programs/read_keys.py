@@ -1,7 +1,7 @@
 # group: secrets
 # tries: looks for keys and passwords in homes and system files
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import glob
 import os

@@ -1,7 +1,7 @@
 # group: secrets
 # tries: reads the environment and the command line of every process it can see
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

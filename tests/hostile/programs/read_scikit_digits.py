@@ -1,7 +1,7 @@
 # group: secrets
 # tries: looks the labels up in scikit-learn's own copy of the images, and in Debian's of Fashion-MNIST
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # below: 0.9
 
 import gzip

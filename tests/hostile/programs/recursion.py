@@ -1,7 +1,7 @@
 # group: exits
 # tries: recurses without end inside the limit of Python
 # static: passes
-# walls: forward
+# sandbox: forward
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: exits
 # tries: a module that contains itself
 # static: passes
-# walls: construct
+# sandbox: construct
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: images
 # tries: keeps every image that it has seen, to compare them with those to predict
 # static: passes
-# walls: trained
+# sandbox: trained
 # below: 0.9999
 
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: writes
 # tries: moves and links canaries into its folder and its own files out
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

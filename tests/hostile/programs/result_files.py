@@ -1,7 +1,7 @@
 # group: devices
 # tries: puts symlinks, FIFOs and folders where a judge might look for a result
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 
@@ -14,7 +14,7 @@ NAMES = (
     "record.json",
     "predictions.npy",
     "predictions.bin",
-    "facts.json",
+    "metadata.json",
     "answer",
     "log",
     "stdout",

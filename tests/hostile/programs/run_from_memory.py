@@ -1,7 +1,7 @@
 # group: kernel
 # tries: runs a program that lies in memory alone
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: runs a shell that writes a file outside
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import subprocess

@@ -1,7 +1,7 @@
 # group: secrets
 # tries: searches its own memory for secrets that a fork may have left there
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import gc
 

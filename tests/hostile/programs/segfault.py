@@ -1,7 +1,7 @@
 # group: exits
 # tries: reads address 0
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import ctypes
 

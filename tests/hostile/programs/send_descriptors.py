@@ -1,7 +1,7 @@
 # group: descriptors
 # tries: passes and takes descriptors: sendmsg on each, pidfd_getfd from its parent
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

@@ -1,7 +1,7 @@
 # group: persistence
 # tries: leaves named shared memory, semaphores and System V segments
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # repeat: 2
 
 import ctypes

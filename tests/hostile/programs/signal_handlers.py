@@ -1,7 +1,7 @@
 # group: uninterruptible
 # tries: answers SIGTERM, SIGINT, SIGXCPU and SIGALRM with more work
 # static: unsafe
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import signal

@@ -1,7 +1,7 @@
 # group: kernel
 # tries: finds out which processes it may signal, without harm to them
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

@@ -1,7 +1,7 @@
 # group: loops
 # tries: sleeps for a day without using a processor
 # static: unsafe
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import time

@@ -1,7 +1,7 @@
 # group: exits
 # tries: recurses until the C stack ends
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import sys
 

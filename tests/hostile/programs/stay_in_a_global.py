@@ -1,7 +1,7 @@
 # group: persistence
 # tries: hands its trained weights on to the next training by a global of its module
 # static: passes
-# walls: trained
+# sandbox: trained
 # repeat: 2
 
 import torch.nn as nn

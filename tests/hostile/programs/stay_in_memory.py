@@ -1,7 +1,7 @@
 # group: persistence
 # tries: patches modules in memory and looks whether an earlier run's patch is still there
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # repeat: 2
 
 import torch

@@ -1,7 +1,7 @@
 # group: persistence
 # tries: changes settings of torch that outlive a program: types, threads, determinism, hooks
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

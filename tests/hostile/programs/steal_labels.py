@@ -1,7 +1,7 @@
 # group: secrets
 # tries: looks for the prepared data set with the labels that score it
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import glob
 import os

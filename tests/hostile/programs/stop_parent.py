@@ -1,7 +1,7 @@
 # group: kernel
 # tries: stops and ends its parent and its process group
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 import signal

@@ -1,7 +1,7 @@
 # group: kernel
 # tries: stops itself, so that whoever waits for it waits forever
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # landlock: timeout
 # timeout: 1
 

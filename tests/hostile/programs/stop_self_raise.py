@@ -1,7 +1,7 @@
 # group: kernel
 # tries: stops itself by raise and tgkill
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # landlock: timeout
 # timeout: 1
 

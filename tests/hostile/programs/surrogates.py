@@ -1,7 +1,7 @@
 # group: text
 # tries: prints and raises lone surrogates, which no encoding takes
 # static: passes
-# walls: construct
+# sandbox: construct
 
 import torch.nn as nn
 

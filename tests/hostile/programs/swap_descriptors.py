@@ -1,7 +1,7 @@
 # group: descriptors
 # tries: puts pipes of its own in the place of every descriptor
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 # below: 0.4
 
 import os

@@ -1,7 +1,7 @@
 # group: writes
 # tries: writes through symbolic links from its folder to the canaries
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

@@ -1,7 +1,7 @@
 # group: network
 # tries: connects to a port of this machine and sends what it found
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import socket
 import urllib.request

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: few weights, but an activation of terabytes
 # static: passes
-# walls: out_of_memory
+# sandbox: out_of_memory
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: hides its size in a buffer that counts as no parameter
 # static: passes
-# walls: out_of_memory
+# sandbox: out_of_memory
 
 import torch
 import torch.nn as nn

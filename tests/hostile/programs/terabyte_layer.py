@@ -1,7 +1,7 @@
 # group: bombs
 # tries: a layer of terabytes, built where the judge says
 # static: passes
-# walls: over_budget
+# sandbox: over_budget
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: bombs
 # tries: a layer of terabytes, built on the processor whatever the judge says
 # static: passes
-# walls: out_of_memory
+# sandbox: out_of_memory
 
 import torch.nn as nn
 

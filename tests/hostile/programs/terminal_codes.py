@@ -1,7 +1,7 @@
 # group: text
 # tries: prints terminal control: colours, titles, clear screen, cursor, clipboard, bell, back spaces
 # static: passes
-# walls: trained
+# sandbox: trained
 
 import torch.nn as nn
 

@@ -1,7 +1,7 @@
 # group: devices
 # tries: pushes keystrokes into a terminal that it may have inherited
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import fcntl
 import os

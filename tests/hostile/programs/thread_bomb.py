@@ -1,7 +1,7 @@
 # group: bombs
 # tries: starts hundreds of sleeping threads
 # static: unsafe
-# walls: crashed, construct
+# sandbox: crashed, construct
 # landlock: crashed
 # why: root's processes are bounded by no limit of the kernel, there the keeper counts its threads
 

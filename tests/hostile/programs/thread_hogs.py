@@ -1,7 +1,7 @@
 # group: bombs
 # tries: keeps every processor busy with threads while it trains
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import hashlib
 import threading

@@ -1,7 +1,7 @@
 # group: imports
 # tries: reaches sys and os through the modules of torch and numpy
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import numpy as np
 import torch

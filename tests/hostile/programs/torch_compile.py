@@ -1,7 +1,7 @@
 # group: imports
 # tries: asks torch.compile for generated code, which starts compilers
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

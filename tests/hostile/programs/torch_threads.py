@@ -1,7 +1,7 @@
 # group: bombs
 # tries: asks torch for thousands of threads
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: introspection
 # tries: traces the judge's own calls and reads and changes its locals
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # below: 0.4
 
 import sys

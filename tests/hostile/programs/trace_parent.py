@@ -1,7 +1,7 @@
 # group: kernel
 # tries: traces its parent and reads and writes its memory
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

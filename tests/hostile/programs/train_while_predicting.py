@@ -1,7 +1,7 @@
 # group: images
 # tries: goes on training on the images that it is to predict, with its own guesses as labels
 # static: passes
-# walls: trained
+# sandbox: trained
 # below: 0.9999
 
 import torch

@@ -1,7 +1,7 @@
 # group: writes
 # tries: empties the canaries by truncate, ftruncate and fallocate
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 import os

@@ -1,7 +1,7 @@
 # group: network
 # tries: sends datagrams
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import socket
 

@@ -1,7 +1,7 @@
 # group: nondeterminism
 # tries: weights that are whatever lay in memory
 # static: passes
-# walls: diverged
+# sandbox: diverged
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: uninterruptible
 # tries: one huge power inside the interpreter, which no Python signal handler interrupts
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: uninterruptible
 # tries: a regular expression with exponential backtracking
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import re

@@ -1,7 +1,7 @@
 # group: uninterruptible
 # tries: a C-level loop over an endless iterator
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import itertools

@@ -1,7 +1,7 @@
 # group: uninterruptible
 # tries: turns a huge number into decimal text
 # static: unsafe
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import sys

@@ -1,7 +1,7 @@
 # group: uninterruptible
 # tries: one torch operation of hours
 # static: passes
-# walls: timeout
+# sandbox: timeout
 # timeout: 1
 
 import torch

@@ -1,7 +1,7 @@
 # group: network
-# tries: connects to Unix sockets by path and by abstract name, which cross file walls
+# tries: connects to Unix sockets by path and by abstract name, which no restriction of files stops
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import socket
 

@@ -1,7 +1,7 @@
 # group: descriptors
 # tries: looks for descriptors that lead outside: files, folders, sockets
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import fcntl
 import os

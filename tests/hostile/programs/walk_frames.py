@@ -1,7 +1,7 @@
 # group: introspection
 # tries: walks the frames below it for labels and locals of the trainer
 # static: unsafe
-# walls: trained
+# sandbox: trained
 # below: 0.999
 
 import inspect

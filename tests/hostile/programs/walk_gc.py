@@ -1,7 +1,7 @@
 # group: introspection
 # tries: walks all objects of the garbage collector for labels
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import gc
 

@@ -1,7 +1,7 @@
 # group: secrets
 # tries: lists processes, their descriptors and memory through /proc
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

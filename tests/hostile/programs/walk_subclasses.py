@@ -1,7 +1,7 @@
 # group: introspection
 # tries: reaches os through the subclasses of object, without an import
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch.nn as nn
 

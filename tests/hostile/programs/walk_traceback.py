@@ -1,7 +1,7 @@
 # group: introspection
 # tries: reaches the judge's frames through a traceback
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch.nn as nn
 

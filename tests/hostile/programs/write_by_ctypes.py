@@ -1,7 +1,7 @@
 # group: writes
 # tries: writes, deletes and renames through the C library
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 

@@ -1,7 +1,7 @@
 # group: writes
 # tries: makes databases and log files outside
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import dbm.dumb
 import logging

@@ -1,7 +1,7 @@
 # group: writes
 # tries: writes outside with numpy alone
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import numpy as np
 import torch.nn as nn

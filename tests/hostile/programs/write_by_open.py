@@ -1,7 +1,7 @@
 # group: writes
 # tries: opens files outside with the builtin open, io and codecs
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import codecs
 import io

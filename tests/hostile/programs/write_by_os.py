@@ -1,7 +1,7 @@
 # group: writes
 # tries: writes, appends and makes folders outside with os
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

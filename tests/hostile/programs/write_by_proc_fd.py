@@ -1,7 +1,7 @@
 # group: writes
 # tries: reopens descriptors for writing through /proc/self/fd and /dev/fd, and climbs out of its folder
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import os
 

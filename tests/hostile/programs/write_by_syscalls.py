@@ -1,7 +1,7 @@
 # group: writes
 # tries: opens, creates and unlinks by raw system call numbers, old and new ones
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import ctypes
 

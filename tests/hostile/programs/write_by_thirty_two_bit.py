@@ -1,7 +1,7 @@
 # group: writes
 # tries: makes system calls in the 32-bit and x32 conventions, which a filter for one convention misses
 # static: unsafe
-# walls: crashed
+# sandbox: crashed
 
 import ctypes
 import mmap

@@ -1,7 +1,7 @@
 # group: writes
 # tries: writes outside with torch.save and friends, which need no import
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

@@ -1,7 +1,7 @@
 # group: writes
 # tries: writes outside with torch alone: a program that an import list lets through
 # static: unsafe
-# walls: trained
+# sandbox: trained
 
 import torch
 import torch.nn as nn

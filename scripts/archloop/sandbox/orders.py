@@ -1,4 +1,4 @@
-"""What the judge, its fork server and the supervisor of a candidate say to each other.
+"""What the judge orders of its fork server, and what the supervisor of a candidate reports.
 
 All three are trusted.
 """
@@ -62,7 +62,7 @@ class SupervisorReport:
     ended: Ended | None = None  # None: the candidate ended by itself
     status: int = 0  # exit code, or minus the signal that ended it
     cpu_s: float = 0.0
-    wall_s: float = 0.0
+    elapsed_s: float = 0.0
     peak_mb: int = 0
     limits: Rlimits | None = None  # that held
 

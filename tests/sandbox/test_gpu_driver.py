@@ -66,7 +66,7 @@ def test_a_driver_starts_in_the_sandbox(judged, level):
         (
             "connect",
             True,
-            r"the start of the device failed \(PermissionError.*gpu_walls.py says which part of the sandbox it is",
+            r"the start of the device failed \(PermissionError.*try_isolation.py says which part of the sandbox it is",
         ),
         ("late name", True, "a training step in the closed sandbox failed .*PermissionError"),
         ("", False, r"the start of the device failed \(PermissionError"),

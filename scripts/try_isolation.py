@@ -35,7 +35,7 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
 
     Exit status 1 if no level works.
     """
-    logger = get_logger("gpu_walls")
+    logger = get_logger("try_isolation")
     trials, works = [], []
     for level, left_out, trial in trials_by_part(
         device, trial_protocol(), levels or LEVELS, as_gpu

@@ -158,14 +158,16 @@ def join(candidates: list[Candidate], evaluations: list[EvaluationRecord]) -> li
     Raises InputError unless they are of the same candidates, one to one.
     """
     by_id = {evaluation["id"]: evaluation for evaluation in evaluations}
-    ids = {candidate["id"] for candidate in candidates}
-    missing = [candidate["id"] for candidate in candidates if candidate["id"] not in by_id]
-    one_to_one = len(ids) == len(candidates) == len(evaluations) == len(by_id)
+    ids = [candidate["id"] for candidate in candidates]
+    missing = [name for name in ids if name not in by_id]
+    # Neither a candidate nor an evaluation twice, and none of another cycle.
+    one_to_one = len(set(ids)) == len(candidates) == len(evaluations) == len(by_id)
     if missing or not one_to_one:
         example = f" ({missing[0]} has none)" if missing else ""
+        of_this_cycle = candidates[0] if candidates else None
         raise InputError(
             f"{len(candidates)} candidates but {len(evaluations)} evaluations{example}"
-            f"{remedy(candidates[0] if candidates else None)}"
+            f"{remedy(of_this_cycle)}"
         )
 
     return [_joined(candidate, by_id[candidate["id"]]) for candidate in candidates]
@@ -194,11 +196,15 @@ def _joined(candidate: Candidate, evaluation: EvaluationRecord) -> CandidateRow:
         "protocol": evaluation.get("protocol"),
     }
     row = cast(CandidateRow, {**candidate, **measured})
-    if row["outcome"] == "trained":
-        digest = _traced_digest(evaluation.get("graph"))
-        row["graph_method"] = "text" if digest is None else "trace"
-        row["graph_digest"] = digest or text_digest(program_of(row))
+    if row["outcome"] != "trained":
+        return row
 
+    digest = _traced_digest(evaluation.get("graph"))
+    if digest is not None:
+        row["graph_method"], row["graph_digest"] = "trace", digest
+    else:
+        # A program that cannot be traced has the digest of its text in place of a graph's.
+        row["graph_method"], row["graph_digest"] = "text", text_digest(program_of(row))
     return row
 
 
@@ -214,5 +220,9 @@ def _traced_digest(graph: object) -> str | None:
     """Return the digest that a candidate's process sent, None where it is none."""
     if not isinstance(graph, dict) or graph.get("method") != "trace":
         return None
+
+    # Anything may stand there.
     digest = graph.get("digest")
-    return digest if isinstance(digest, str) and DIGEST.fullmatch(digest) else None
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+        return None
+    return digest

@@ -15,10 +15,10 @@ from archloop.evaluation.devices import dealt_out
 from archloop.evaluation.evaluate import JobResources, evaluate
 from archloop.evaluation.faults import is_device
 from archloop.evaluation.judge import Judge
+from archloop.evaluation.machine_check import FAILURES, SOUND, TRANSIENT, judge_fairly
 from archloop.evaluation.number_formats import PLAIN, Format
 from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import all_records
-from archloop.evaluation.verdicts import FAILURES, SOUND, TRANSIENT, judge_fairly
 from archloop.settings.sections import Evaluation
 
 RUN = JobResources("cpu", workers=1)

@@ -1,5 +1,6 @@
-"""A fault of the machine is no verdict: what a crash is worth, by whether a sound program goes
-through there.
+"""Whether a machine works: a crash is a verdict on a program only where a sound program trains.
+
+A fault of the machine is no verdict.
 """
 
 import os
