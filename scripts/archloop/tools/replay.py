@@ -35,7 +35,16 @@ from archloop.generation.write_prompts import (
     cycle_prompts,
     room_for_answer,
 )
-from archloop.layout import CANDIDATES, PROMPTS, Cell, cells_with
+from archloop.layout import (
+    CANDIDATES,
+    CORPUS,
+    CYCLE_FOLDER,
+    PROMPTS,
+    Cell,
+    cells_with,
+    evaluated,
+    generated,
+)
 from archloop.machine import host, versions
 from archloop.settings.schema import section
 from archloop.settings.sections import Admission, Evaluation, Generation, Loading, Novelty
@@ -97,7 +106,7 @@ class RecordedJob:
 
     def corpora(self) -> list[Path]:
         """Return the corpus files in the order of the rules: the seed's, then by cycle."""
-        shards = [path for path in self.inputs if path.name == "corpus.parquet"]
+        shards = [path for path in self.inputs if path.name == CORPUS]
         return sorted(shards, key=_cycle_of)
 
 
@@ -136,7 +145,7 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
     """
     recorded = find_candidate(results, identity)
     shard = recorded.row["shard"]
-    job = recorded.job(f"generated/{shard}.jsonl")
+    job = recorded.job(generated(shard))
     if job.script == "generate":
         yield replay_prompt(recorded)
         yield from _answer(recorded, job, device)
@@ -248,7 +257,7 @@ def _evaluation(recorded: Recorded, device: str, isolation: str) -> Step:
     from archloop.random_seeds import derive
 
     row = recorded.row
-    output = f"evaluated/{row['shard']}.json"
+    output = evaluated(row["shard"])
     job = recorded.job(output)
     evaluations = read_evaluations([recorded.cycle_folder / output])
     by_id = {evaluation["id"]: evaluation for evaluation in evaluations}
@@ -286,7 +295,7 @@ def _within_noise(record: EvaluationRecord, again: Record) -> bool:
 
 def _verdict(recorded: Recorded) -> Step:
     row = recorded.row
-    job = recorded.job("candidates.parquet")
+    job = recorded.job(CANDIDATES)
     candidates = read_candidates_of_shards(job.inputs_in("generated"))
     evaluations = read_evaluations(job.inputs_in("evaluated"))
     table, _ = admit(
@@ -327,8 +336,8 @@ def _settings(job: RecordedJob, name: str) -> dict[str, Any]:
 
 def _cycle_of(shard: Path) -> int:
     """Return the cycle that a corpus file belongs to, 0 for the seed's."""
-    _, _, number = shard.parent.name.partition("-")
-    return int(number or 0)
+    match = CYCLE_FOLDER.fullmatch(shard.parent.name)
+    return int(match[1]) if match else 0
 
 
 def _compare(
