@@ -11,7 +11,7 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from archloop.errors import InputError
 
@@ -67,6 +67,29 @@ MEMORY_OPTIONS = {"mem_mb_per_cpu": "--mem-per-cpu", "mem_mb": "--mem"}
 
 # Field -> what accounting says in it, empty for nothing.
 AccountingRow = Mapping[str, str]
+
+
+class JobRequest(TypedDict, total=False):
+    """What a job asks for: of a rule's resources, those that SLURM is told of.
+
+    The names are those of Snakemake and of its executor plugin. mem_mb, mem_mb_per_cpu: megabytes.
+    runtime: minutes.
+    """
+
+    threads: int
+    cpus_per_task: int
+    cpus_per_gpu: int
+    mem_mb: int
+    mem_mb_per_cpu: int
+    runtime: int
+    gpu: int
+    gpu_model: str
+    gres: str
+    constraint: str
+    qos: str
+    slurm_account: str
+    slurm_partition: str
+    slurm_extra: str
 
 
 @dataclass(frozen=True)
@@ -315,17 +338,18 @@ def gpu_bytes(model: str) -> int | None:
     return None
 
 
-def sbatch_options(request: Mapping[str, Any]) -> list[str]:
+def sbatch_options(request: JobRequest) -> list[str]:
     """Return what the executor plugin passes to sbatch of a job's resources."""
+    resources: Mapping[str, object] = request
     options = []
     for key, option in OPTIONS.items():
-        if request.get(key):
-            options += [option, str(request[key])]
+        if resources.get(key):
+            options += [option, str(resources[key])]
     if request.get("qos"):
         options.append(f"--qos={request['qos']}")
     for key, option in MEMORY_OPTIONS.items():
-        if request.get(key):
-            options += [option, str(request[key])]
+        if resources.get(key):
+            options += [option, str(resources[key])]
             break
 
     gpus = request.get("gpu")
@@ -344,6 +368,6 @@ def sbatch_options(request: Mapping[str, Any]) -> list[str]:
     return options + shlex.split(request.get("slurm_extra") or "")
 
 
-def would_take(request: Mapping[str, Any]) -> Reply:
+def would_take(request: JobRequest) -> Reply:
     """Ask sbatch whether it would take a job with these resources; nothing is queued."""
     return ask("sbatch", "--test-only", "-J", JOB_NAME, *sbatch_options(request), "--wrap", "true")

@@ -81,17 +81,17 @@ def check_limits(run: PlannedRun) -> Iterator[Finding]:
 
 def _written(run: PlannedRun) -> list[Written]:
     lengths = PromptLengths(run)
-    found = []
+    written = []
     for chain, cycle in run.cells():
         settings = run.settings["chains"][chain]
         # Baselines have no language model.
         if settings.get("source") != chains.MODEL:
             continue
 
-        generation = chains.effective(run.settings, "generation", chain, cycle)
+        generation = chains.typed_section(run.settings, Generation, chain, cycle)
         prompt = lengths.longest(chain, cycle)
-        found.append(Written(chain, prompt, Generation(**generation)))
-    return found
+        written.append(Written(chain, prompt, generation))
+    return written
 
 
 def _context(run: PlannedRun, longest: Written) -> Finding:
@@ -154,8 +154,7 @@ def finetunings(run: PlannedRun) -> Iterator[Finetuning]:
     """Yield the settings of every fine-tuning of the run: that of cycle 0 is sft in any case."""
     for chain, cycle in run.cells():
         if chains.trains(run.settings, chain, cycle):
-            values = chains.effective(run.settings, "finetuning", chain, cycle)
-            settings = Finetuning(**values)
+            settings = chains.typed_section(run.settings, Finetuning, chain, cycle)
             yield settings if cycle else replace(settings, method="sft")
 
 

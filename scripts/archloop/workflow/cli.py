@@ -22,7 +22,7 @@ from archloop.errors import InputError, one_line
 from archloop.files import parse_json
 from archloop.logs import get_logger, start_logging
 from archloop.settings import schema
-from archloop.settings.sections import SECTIONS
+from archloop.settings.sections import SECTION_NAMES
 from archloop.texts import visible
 from archloop.workflow.provenance import Call, Extras, Options, Stage, leave_provenance
 
@@ -133,7 +133,7 @@ def settings_options(section: type, parameter: str = "settings") -> Callable[[Ca
     type, named `parameter`. A name other than `settings` goes before the options too
     (`--novelty-threshold`), so that a script can take several sections.
     """
-    name = SECTIONS[section]
+    name = SECTION_NAMES[section]
     prefix = "" if parameter == "settings" else f"{parameter}_"
     keys = schema.section(name)
 
