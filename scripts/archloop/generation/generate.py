@@ -9,14 +9,14 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
 import torch
 
 from archloop.errors import InputError
 from archloop.evaluation.static_checks import check_program
 from archloop.files import read_jsonl, sha256_file, sha256_text
-from archloop.generation.answer_log import answer_log
+from archloop.generation.answer_log import AnswerFields, answer_log
 from archloop.generation.answers import OPENINGS, THINKING, extract_program
 from archloop.generation.decode import Sequence, batch_limit, new_decoder, sample
 from archloop.generation.prompts import PromptRow
@@ -28,7 +28,7 @@ from archloop.model.prepared import check_model
 from archloop.model.types import LanguageModel, Tokenizer
 from archloop.progress import Progress
 from archloop.random_seeds import derive
-from archloop.settings.sections import Generation, Loading
+from archloop.settings.sections import Generation, Loading, Section
 
 REPAIR = "This program is refused: {reason}. Write the whole program again without this fault."
 # Tokens at the end of a prompt in which a template opens the thinking.
@@ -114,8 +114,8 @@ class AnswerLineage(TypedDict):
     base: Mapping[str, str]
     adapter: str | None
     prompts: list[tuple[int, str, int]]
-    settings: dict[str, Any]
-    loading: dict[str, Any]
+    settings: Section
+    loading: Section
     code: str
     versions: dict[str, str]
 
@@ -154,8 +154,9 @@ def generate(
 
         for position, answer in _missing_answers(prompts, answers, job, device):
             answers[position].append(answer)
+            fields = cast(AnswerFields, dataclasses.asdict(answer))
             seconds = round(time.monotonic() - started + earlier, 2)
-            keep({"position": position, "answer": dataclasses.asdict(answer), "seconds": seconds})
+            keep({"position": position, "answer": fields, "seconds": seconds})
 
     candidates = []
     for prompt, attempts in zip(prompts, answers):

@@ -2,13 +2,13 @@
 references."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
+from typing import TypeAlias, TypedDict
 
 import jinja2
 
+from archloop.corpus.candidates import CandidateRow
 from archloop.data.dataset_file import DatasetDescription
 from archloop.errors import InputError
 from archloop.files import read_text
@@ -17,7 +17,7 @@ from archloop.yaml_files import read_yaml
 
 # A row of the corpus, of which a template may show any column: program, parameters, accuracy (0 to
 # 1), dataset, ...
-Reference: TypeAlias = Mapping[str, Any]
+Reference: TypeAlias = CandidateRow
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def write_prompt(
     return text.strip() + "\n"
 
 
-def seed_prompt(texts: PromptTexts, task: Task, row: Mapping[str, Any]) -> str:
+def seed_prompt(texts: PromptTexts, task: Task, row: CandidateRow) -> str:
     """Return the prompt that a program of the seed corpus answers: its own hint, no references.
 
     row: family and, of a LEMUR program, id and hints: names of those that fit. A family has the
@@ -115,7 +115,7 @@ def seed_prompt(texts: PromptTexts, task: Task, row: Mapping[str, Any]) -> str:
     """
     hints = texts.hints
     names = [row["family"], *row.get("hints", ())]
-    fitting = [name for name in names if name in hints]
+    fitting = [name for name in names if name is not None and name in hints]
 
     hint = ""
     if fitting:

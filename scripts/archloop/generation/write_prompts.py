@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from archloop.corpus.tables import read_corpus
 from archloop.data.dataset_file import read_metadata
@@ -91,7 +92,9 @@ def write_prompts(job: PromptJob) -> list[PromptRow]:
 def _references(job: PromptJob) -> References:
     count = job.settings.references
     # Tables of the corpus are large; most runs show none of it.
-    corpus = read_corpus(job.corpus).to_dicts() if count else []
+    corpus: list[Reference] = []
+    if count:
+        corpus = cast(list[Reference], read_corpus(job.corpus).to_dicts())
 
     fits: Callable[[str], bool] = any_prompt_fits
     if job.model is not None:

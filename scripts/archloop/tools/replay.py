@@ -7,14 +7,15 @@ the same accuracy: what differs is told, and so is what was other when the candi
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 from archloop.corpus.admit import KNOWN_COLUMNS, admit
 from archloop.corpus.candidates import (
     Candidate,
+    CandidateRow,
     EvaluationRecord,
     join,
     read_candidates_of_shards,
@@ -27,7 +28,7 @@ from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
 from archloop.evaluation.records import Record
 from archloop.files import read_jsonl
-from archloop.generation.prompts import PromptTexts, read_hints, read_template, task_of
+from archloop.generation.prompts import PromptTexts, Reference, read_hints, read_template, task_of
 from archloop.generation.write_prompts import (
     PromptParts,
     References,
@@ -47,9 +48,24 @@ from archloop.layout import (
 )
 from archloop.machine import host, versions
 from archloop.settings.schema import section
-from archloop.settings.sections import Admission, Evaluation, Generation, Loading, Novelty
+from archloop.settings.sections import (
+    SECTION_NAMES,
+    Admission,
+    Evaluation,
+    Generation,
+    Loading,
+    Novelty,
+)
 from archloop.tools.inspect_corpus import did_you_mean
-from archloop.workflow.provenance import SettingsSlices, locate, provenance_path, read_provenance
+from archloop.workflow.provenance import (
+    Options,
+    SettingsSlices,
+    locate,
+    provenance_path,
+    read_provenance,
+)
+
+Kind = TypeVar("Kind")
 
 VERDICT = (
     "outcome",
@@ -86,7 +102,7 @@ class RecordedJob:
     """A job that is done again: what its provenance says, and the files that it read."""
 
     script: str
-    options: dict[str, Any]
+    options: Options
     settings: SettingsSlices
     versions: dict[str, str]
     host: dict[str, str]
@@ -114,7 +130,7 @@ class RecordedJob:
 class Recorded:
     """A candidate on record: its row of candidates.parquet, and the folder of its cycle."""
 
-    row: dict[str, Any]
+    row: CandidateRow
     cycle_folder: Path
     results: Path
 
@@ -164,7 +180,7 @@ def find_candidate(results: Path, identity: str) -> Recorded:
         table = read_candidates([path])
         rows = table.filter(id=identity)
         if rows.height:
-            row = rows.row(0, named=True)
+            row = cast(CandidateRow, rows.row(0, named=True))
             return Recorded(row, path.parent, results)
         known += table["id"].to_list()
 
@@ -185,11 +201,13 @@ def replay_prompt(recorded: Recorded) -> Step:
     if model is not None:
         fits = room_for_answer(model.parent, options["max_new_tokens"], options["opening"])
 
+    # Tables of the corpus are large; most prompts show none of it.
+    corpus = read_corpus(job.corpora()).to_dicts() if shown else []
     contents = PromptParts(
         PromptTexts(template, hints),
         task_of(metadata, options["epochs"], options["parameter_budget"]),
         References(
-            corpus=read_corpus(job.corpora()).to_dicts() if shown else [],
+            corpus=cast(list[Reference], corpus),
             count=shown,
             fits=fits,
         ),
@@ -231,17 +249,17 @@ def _of_index(candidates: list[Candidate], index: int) -> Candidate:
 
 
 def _answer(recorded: Recorded, job: RecordedJob, device: str) -> Iterator[Step]:
-    from archloop.generation.generate import GenerationJob, generate
+    from archloop.generation.generate import GenerationJob, ShardPrompt, generate
 
     row = recorded.row
     model = job.input("manifest.json")
     if model is None:
         raise InputError(f"{recorded.cycle_folder}: a job of generate names no model")
     adapter = job.input("adapter_model.safetensors")
-    prompts: list[Any] = read_jsonl(recorded.cycle_folder / PROMPTS)
+    prompts = cast(list[ShardPrompt], read_jsonl(recorded.cycle_folder / PROMPTS))
     asked = [prompt for prompt in prompts if prompt["index"] == row["index"]]
-    settings = Generation(**_settings(job, "generation"))
-    loading = Loading(**_settings(job, "loading"))
+    settings = _section(job, Generation)
+    loading = _section(job, Loading)
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "answers.jsonl"
         work = GenerationJob(model.parent, adapter, settings, loading, log)
@@ -302,24 +320,26 @@ def _verdict(recorded: Recorded) -> Step:
         join(candidates, evaluations),
         read_corpus(job.corpora(), KNOWN_COLUMNS),
         read_metadata(job.dataset()),
-        Admission(**_settings(job, "admission")),
-        Novelty(**_settings(job, "novelty")),
+        _section(job, Admission),
+        _section(job, Novelty),
     )
 
     rows = table.filter(id=row["id"])
     again = rows.row(0, named=True)
-    differing = [name for name in VERDICT if again[name] != row[name]]
+    on_record: Mapping[str, object] = row
+    differing = [name for name in VERDICT if again[name] != on_record[name]]
     remark = f"{row['outcome']}, nearest {row['nearest_id']}"
     if differing:
         remark += f"; {', '.join(differing)} came out otherwise"
     return Step("verdict", not differing, remark)
 
 
-def _settings(job: RecordedJob, name: str) -> dict[str, Any]:
+def _section(job: RecordedJob, kind: type[Kind]) -> Kind:
     """Return a section as a job had it: what it was given, and the defaults of the rest.
 
-    Raises InputError when it was given what this version does not know.
+    kind: its type. Raises InputError when it was given what this version does not know.
     """
+    name = SECTION_NAMES[kind]
     recorded = job.settings[name]
     unknown = recorded.keys() - section(name).keys()
     if unknown:
@@ -331,7 +351,7 @@ def _settings(job: RecordedJob, name: str) -> dict[str, Any]:
     values = {}
     for key, rule in section(name).items():
         values[key] = recorded.get(key, rule.get("default"))
-    return values
+    return kind(**values)
 
 
 def _cycle_of(shard: Path) -> int:

@@ -10,7 +10,7 @@ import functools
 import inspect
 import io
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,7 +60,7 @@ class SettingValue(click.ParamType[Any]):
 
     name = "value"
 
-    def __init__(self, rule: Mapping[str, Any]):
+    def __init__(self, rule: schema.Rule):
         self.rule = rule
         self.validator = schema.Validator(rule)
 

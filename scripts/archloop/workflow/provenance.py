@@ -18,6 +18,7 @@ from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, write_json
 from archloop.layout import PREFLIGHT_FILE, PROVENANCE_SUFFIX
 from archloop.machine import host, versions
+from archloop.settings.sections import Section
 from archloop.workflow.code_digest import code_digest
 
 # Folders of the results that hold none: known scores, work under way.
@@ -47,10 +48,10 @@ RUN_ONLY = {
 WAITED_FOR = {Path("results", PREFLIGHT_FILE)}
 
 
-# Of a script, by name -> value.
+# Of a script, by name -> value, of whatever type the option is: each script has others.
 Options = Mapping[str, Any]
-# Section -> key -> value.
-SettingsSlices = dict[str, dict[str, Any]]
+# Section -> what of it a script was given.
+SettingsSlices = dict[str, Section]
 
 
 class Provenance(TypedDict):
@@ -66,7 +67,7 @@ class Provenance(TypedDict):
     code: str
     params: list[str] | None
     settings: SettingsSlices
-    options: dict[str, Any]
+    options: Options
     inputs: dict[str, str]
     waited_for: list[str]
     outputs: dict[str, str]
@@ -171,11 +172,11 @@ def leave_provenance(stage: Stage, call: Call, extras: Extras) -> None:
 
 def _files_in(options: Options, without: Iterable[str]) -> set[Path]:
     """Return the files that options name, some of them left out."""
-    found: set[Path] = set()
+    files: set[Path] = set()
     for name, value in options.items():
         if name not in without:
-            found.update(filter(Path.is_file, _paths(value)))
-    return found
+            files.update(filter(Path.is_file, _paths(value)))
+    return files
 
 
 def _without_files(options: Options, inputs: set[Path]) -> Options:
@@ -189,7 +190,7 @@ def _without_files(options: Options, inputs: set[Path]) -> Options:
 
 def _slices(
     sections: Mapping[str, Mapping[str, str]], options: Options
-) -> tuple[SettingsSlices, dict[str, Any]]:
+) -> tuple[SettingsSlices, Options]:
     """Return (options that are settings, by section and key; the others)."""
     others = dict(options)
     settings: SettingsSlices = {}
@@ -203,30 +204,33 @@ def _slices(
 
 def read_provenance(path: Path) -> Provenance:
     """Return a provenance; raise InputError naming the file when it is broken or no provenance."""
-    found = read_json(path, *KEYS)
-    if not _has_shape(found):
+    values = read_json(path, *KEYS)
+    if not _has_shape(values):
         raise InputError(f"{path}: no provenance of this workflow; delete the file")
-    return cast(Provenance, found)
+    return cast(Provenance, values)
 
 
-def _has_shape(found: Mapping[str, Any]) -> bool:
-    """Return whether an object with KEYS has values of the kinds that a provenance has."""
-    params = [] if found["params"] is None else found["params"]
-    lists = (params, found["waited_for"], found["run_records"])
-    if not all(isinstance(found[key], dict) for key in OBJECTS):
+def _has_shape(values: Mapping[str, Any]) -> bool:
+    """Return whether an object with KEYS has values of the kinds that a provenance has.
+
+    values: JSON of any shape.
+    """
+    params = [] if values["params"] is None else values["params"]
+    lists = (params, values["waited_for"], values["run_records"])
+    if not all(isinstance(values[key], dict) for key in OBJECTS):
         return False
-    if not all(isinstance(values, list) for values in lists):
+    if not all(isinstance(each, list) for each in lists):
         return False
-    if not found["outputs"]:
+    if not values["outputs"]:
         return False
 
-    sections = found["settings"].values()
-    if not all(isinstance(values, dict) for values in sections):
+    sections = values["settings"].values()
+    if not all(isinstance(section, dict) for section in sections):
         return False
 
-    texts = [found["script"], found["code"], *params, *found["run_records"]]
-    texts += found["inputs"].values()
-    texts += found["outputs"].values()
+    texts = [values["script"], values["code"], *params, *values["run_records"]]
+    texts += values["inputs"].values()
+    texts += values["outputs"].values()
     # No name of a file has a zero in it, and what asks for one fails.
     return all(isinstance(text, str) and "\0" not in text for text in texts)
 
