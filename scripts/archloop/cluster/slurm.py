@@ -210,31 +210,31 @@ def limits(account: str, qos: str) -> list[Limit]:
 
     account, qos: as asked for; empty takes the defaults. Nothing where accounting does not say.
     """
-    found: list[Limit] = []
+    granted: list[Limit] = []
     fields = ("Account", "DefaultQOS", "QOS", *OF_ACCOUNT)
     for row in _accounting("assoc", fields, f"user={user_name()}"):
         if account and row["Account"] != account.lower():
             continue
-        found += _limits_in(row, f"account {row['Account']}", OF_ACCOUNT)
+        granted += _limits_in(row, f"account {row['Account']}", OF_ACCOUNT)
 
         only = row["QOS"] if "," not in row["QOS"] else ""
         qos = qos or row["DefaultQOS"] or only
 
     if qos:
         for row in _accounting("qos", ("Name", *OF_QOS), f"name={qos}"):
-            found += _limits_in(row, f"QOS {row['Name']}", OF_QOS)
-    return found
+            granted += _limits_in(row, f"QOS {row['Name']}", OF_QOS)
+    return granted
 
 
 def _limits_in(row: AccountingRow, owner: str, names: tuple[str, ...]) -> list[Limit]:
     """Return the limits of one row of accounting's; an empty field is none."""
-    found = []
+    row_limits = []
     for name in names:
         if row[name]:
             value = minutes(row[name]) if name == MAX_WALL else int(row[name])
             if value is not None:
-                found.append(Limit(owner, name, value))
-    return found
+                row_limits.append(Limit(owner, name, value))
+    return row_limits
 
 
 def _accounting(what: str, fields: tuple[str, ...], which: str) -> list[AccountingRow]:
@@ -281,11 +281,11 @@ def partition(name: str) -> Partition:
 
 def _generic_resources(text: str) -> list[str]:
     """Return what a node declares, such as gpu:a100:4(S:0-1),lustre:1, without parentheses."""
-    found = []
+    resources = []
     for part in re.split(r",(?![^(]*\))", text):
         if part not in ("", "(null)"):
-            found.append(re.sub(r"\(.*?\)", "", part))
-    return found
+            resources.append(re.sub(r"\(.*?\)", "", part))
+    return resources
 
 
 def minutes(limit: str) -> int | None:
@@ -315,7 +315,7 @@ def gpu_types(gres: tuple[str, ...]) -> dict[str, int]:
 
     The name is empty where no model is declared.
     """
-    found: dict[str, int] = {}
+    types: dict[str, int] = {}
     for part in gres:
         kind, *rest = part.split(":")
         if kind != "gpu":
@@ -326,8 +326,8 @@ def gpu_types(gres: tuple[str, ...]) -> dict[str, int]:
             count = int(rest[-1])
         if rest and not rest[0].isdecimal():
             model = rest[0]
-        found[model] = max(found.get(model, 0), count)
-    return found
+        types[model] = max(types.get(model, 0), count)
+    return types
 
 
 def gpu_bytes(model: str) -> int | None:

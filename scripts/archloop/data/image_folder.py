@@ -263,10 +263,10 @@ def _check_training(
     """Raise InputError unless there are classes to train on, and images enough of each."""
     folder = folders["train"]
     if len(classes) < 2:
-        found = "no class"
+        fault = "no class"
         for name in classes:
-            found = f"only one class, {name}"
-        raise InputError(f"{folder}: {found}; a data set has two or more, and {layout}")
+            fault = f"only one class, {name}"
+        raise InputError(f"{folder}: {fault}; a data set has two or more, and {layout}")
     if len(classes) > maximum_classes:
         raise InputError(
             f"{folder}: {len(classes)} classes; at most {maximum_classes} can be told apart"

@@ -198,8 +198,8 @@ def read_prompts(
         padding = width - len(rest)
         ids.append([pad] * padding + rest)
         # The padding lies between the shared prefix and the rest of a prompt.
-        shared, void, own = [1] * prefix.length, [0] * padding, [1] * len(rest)
-        mask.append(shared + void + own)
+        prefix_mask, padding_mask, rest_mask = [1] * prefix.length, [0] * padding, [1] * len(rest)
+        mask.append(prefix_mask + padding_mask + rest_mask)
 
     seen = torch.tensor(mask, device=model.device)
     # A token's position is the number of tokens that its row sees before it, whatever the padding.

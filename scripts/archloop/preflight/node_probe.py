@@ -119,12 +119,12 @@ def _ask_driver() -> list[Gpu]:
     if done.returncode != 0:
         raise ValueError(done.stderr)
 
-    found = []
+    gpus = []
     for line in done.stdout.splitlines():
         if "," in line:
             name, memory_mb, mode = line.rsplit(",", 2)
-            found.append(Gpu(name.strip(), int(memory_mb) * 2**20, mode.strip()))
-    return found
+            gpus.append(Gpu(name.strip(), int(memory_mb) * 2**20, mode.strip()))
+    return gpus
 
 
 def shares_gpu() -> bool:

@@ -70,8 +70,8 @@ def verify(results: Path) -> tuple[list[str], Counter[str]]:
 def summary(counts: Counter[str]) -> str:
     """Return one line: how much was looked at, and how much was found of each kind."""
     looked_at = _counted(counts, LOOKED_AT)
-    found = _counted(counts, KINDS)
-    return f"{looked_at}: {found}"
+    findings = _counted(counts, KINDS)
+    return f"{looked_at}: {findings}"
 
 
 def leave_note(results: Path, findings: list[str], counts: Counter[str]) -> None:

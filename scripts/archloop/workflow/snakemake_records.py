@@ -119,8 +119,8 @@ def record(
     persistence = FilePersistence(nolock=True, path=records)
     recorded, now = _recorded(records), time.time()
     count, stale = 0, []
-    found = provenances(results, results.parent / "resources")
-    for path in _inputs_first(results, list(found)):
+    paths_of_jobs = provenances(results, results.parent / "resources")
+    for path in _inputs_first(results, list(paths_of_jobs)):
         try:
             provenance = read_provenance(path)
         except InputError as error:
