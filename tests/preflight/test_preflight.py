@@ -29,9 +29,10 @@ from archloop.preflight import node_probe, trial
 from archloop.preflight.model_checks import check_memory, finetunings
 from archloop.preflight.node_checks import check_gpu, check_packages, check_trial
 from archloop.preflight.node_report import Gpu, NodeReport, TrialRequest, TrialResult
-from archloop.preflight.planned_run import ERROR, GB, OK, WARNING, PlannedRun, read_run
+from archloop.preflight.planned_run import ERROR, OK, WARNING, PlannedRun, read_run
 from archloop.preflight.preflight import preflight
 from archloop.preflight.storage_checks import check_datasets, check_plan, check_room
+from archloop.quantities import GB
 from archloop.settings.complete import complete
 from archloop.settings.sections import Evaluation, Finetuning, Loading
 from archloop.site_limits import SiteLimits, hard_limits

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from archloop.cluster.slurm import JOB_NAME, JobRequest, Reply, clean, complaint, sbatch_options
-from archloop.progress import duration
 from archloop.python_command import run_module
+from archloop.quantities import duration
 
 PROBE_MB = 2500  # memory for one trial of the judge
 LOG_EVERY_S = 60.0

@@ -30,7 +30,7 @@ from archloop.monitoring.status import (
     settings_of,
     unknown_stages,
 )
-from archloop.progress import duration
+from archloop.quantities import duration
 from archloop.settings.chains import effective
 from archloop.settings.planned_files import Job, plan
 from archloop.settings.sections import Settings

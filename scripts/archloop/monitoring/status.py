@@ -14,7 +14,7 @@ from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import SETTINGS_FILE, Cell, cells_with
 from archloop.outcomes import NOT_VALID, VALID
-from archloop.progress import duration, percent
+from archloop.quantities import duration, percent
 from archloop.settings.chains import BASE, SEED, parent_of
 from archloop.settings.planned_files import Job, plan
 from archloop.settings.sections import ChainSettings, Settings

@@ -18,8 +18,9 @@ from archloop.model.memory import (
 from archloop.model.prepared import check_model
 from archloop.preflight import slurm_checks
 from archloop.preflight.node_report import NodeReport
-from archloop.preflight.planned_run import Finding, PlannedRun, error, gigabytes, ok, warning
+from archloop.preflight.planned_run import Finding, PlannedRun, error, ok, warning
 from archloop.preflight.prompt_checks import PromptLengths, read_tokenizer
+from archloop.quantities import gigabytes
 from archloop.settings import chains
 from archloop.settings.sections import Finetuning, Generation
 

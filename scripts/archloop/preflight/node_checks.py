@@ -23,11 +23,11 @@ from archloop.preflight.planned_run import (
     Finding,
     PlannedRun,
     error,
-    gigabytes,
     ok,
     temporary_bytes,
     warning,
 )
+from archloop.quantities import gigabytes
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import bounds
 from archloop.settings.sections import Evaluation

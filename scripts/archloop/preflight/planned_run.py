@@ -17,7 +17,6 @@ Status = Literal["ok", "warning", "error"]
 OK: Status = "ok"
 WARNING: Status = "warning"
 ERROR: Status = "error"
-GB = 10**9
 # At most, where nobody says how many processors a job gets.
 AUTO_WORKERS = 8
 # What a candidate and its process keep in the temporary folder.
@@ -51,11 +50,6 @@ def warning(name: str, what: str, **values: object) -> Finding:
 def error(name: str, what: str, **values: object) -> Finding:
     """Return a finding with which the run cannot end well."""
     return Finding(ERROR, name, what, values)
-
-
-def gigabytes(size: float, digits: int = 1) -> str:
-    """Return a number of bytes as a person reads it: `7.5 GB`."""
-    return f"{size / GB:.{digits}f} GB"
 
 
 class RunRequests(TypedDict):

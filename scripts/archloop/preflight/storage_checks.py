@@ -13,11 +13,11 @@ from archloop.preflight.planned_run import (
     Finding,
     PlannedRun,
     error,
-    gigabytes,
     ok,
     temporary_bytes,
     warning,
 )
+from archloop.quantities import gigabytes
 from archloop.sandbox.readable_files import check_hidden
 from archloop.settings.chains import typed_section
 from archloop.settings.planned_files import plan
