@@ -205,7 +205,7 @@ def accounts() -> tuple[list[str], str | None]:
     return sorted(set(answer.text.split())), None
 
 
-def limits(account: str, qos: str) -> list[Limit]:
+def accounting_limits(account: str, qos: str) -> list[Limit]:
     """Return what accounting allows this user.
 
     account, qos: as asked for; empty takes the defaults. Nothing where accounting does not say.

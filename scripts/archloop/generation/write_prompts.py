@@ -156,13 +156,13 @@ def room_for_answer(model_folder: Path, max_new_tokens: int, opening: str) -> Ca
 
     opening: that of generation.opening, which takes its place, too.
     """
-    from archloop.generation.answers import OPENINGS
-    from archloop.model.chat_template import chat_tokens, opening_tokens
+    from archloop.generation.answers import RESPONSE_PREFIXES
+    from archloop.model.chat_template import chat_tokens, response_prefix_tokens
     from archloop.model.loading import load_tokenizer
     from archloop.model.memory import context_length
 
     tokenizer = load_tokenizer(model_folder)
 
-    opening_length = len(opening_tokens(tokenizer, OPENINGS[opening]))
-    room = context_length(model_folder) - max_new_tokens - opening_length
+    prefix_length = len(response_prefix_tokens(tokenizer, RESPONSE_PREFIXES[opening]))
+    room = context_length(model_folder) - max_new_tokens - prefix_length
     return lambda prompt: len(chat_tokens(tokenizer, prompt)) <= room

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from archloop.data.dataset_file import DatasetDescription, read_metadata
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.generation.answers import OPENINGS
+from archloop.generation.answers import RESPONSE_PREFIXES
 from archloop.generation.prompts import read_hints, read_template, task_of, write_prompt
 from archloop.layout import ROOT
 from archloop.model.prepared import MANIFEST
@@ -64,7 +64,7 @@ class PromptLengths:
         prompts = typed_section(settings, Prompts, chain, cycle)
         generation = typed_section(settings, Generation, chain, cycle)
         evaluation = self.run.evaluation(chain, cycle)
-        response_prefix = OPENINGS[generation.opening]
+        response_prefix = RESPONSE_PREFIXES[generation.opening]
 
         text_tokens = self._longest_text(
             prompts.template,

@@ -59,7 +59,7 @@ def check_quotas(run: PlannedRun) -> Iterator[Finding]:
     for rule, asked in run.rules.items():
         account, qos = _text(asked, "slurm_account"), _text(asked, "qos")
         runtime = asked.get("runtime") or 0
-        for limit in slurm.limits(account, qos):
+        for limit in slurm.accounting_limits(account, qos):
             if (limit.owner, limit.name) in named:
                 continue
             finding = _over_time(limit, rule, runtime) or _over_jobs(limit, run.jobs)

@@ -9,7 +9,7 @@ from archloop.errors import InputError
 from archloop.settings.chain_checks import check_chains
 from archloop.settings.chains import expand
 from archloop.settings.checks import check_sections
-from archloop.settings.messages import remedy_of
+from archloop.settings.remedies import remedy_of
 from archloop.settings.schema import first_error, schema, section, section_names, with_defaults
 from archloop.settings.sections import ChainSettings, Section, Settings
 from archloop.yaml_files import read_yaml
