@@ -77,8 +77,10 @@ def new_decoder(model: LanguageModel, tokenizer: Tokenizer, settings: Generation
     ends = model.generation_config.eos_token_id
     if not isinstance(ends, list):
         ends = [ends]
-    possible = [*ends, tokenizer.eos_token_id, end_of_turn(tokenizer)]
-    return Decoder(model, tokenizer, {token for token in possible if token is not None}, settings)
+    # What ends an answer by the model's settings, by its tokenizer, and by its chat format.
+    possible = {*ends, tokenizer.eos_token_id, end_of_turn(tokenizer)}
+    possible.discard(None)
+    return Decoder(model, tokenizer, possible, settings)
 
 
 def sample(decoder: Decoder, sequences: list[Sequence], size: int) -> Iterator[Sequence]:
@@ -160,6 +162,7 @@ class SharedPrefix:
 
         self.length = common_length(prompts) if sees_all(model.config) else 0
         self.cache = new_cache(model.config)
+        # Read once: what is in the cache is copied for every row of a batch.
         if self.length:
             shared = prompts[0][: self.length]
             ids = torch.tensor([shared], device=model.device)
@@ -312,12 +315,13 @@ def _next_tokens(decoder: Decoder, batch: RunningBatch) -> list[int]:
     for row, sequence in enumerate(batch.sequences):
         if certain[row]:
             continue
-        read = sequence.prompt + sequence.new
-        ids = torch.tensor([read], device=batch.mask.device)
+        text = sequence.prompt + sequence.new
+        ids = torch.tensor([text], device=batch.mask.device)
         # Without the cache, whose rounding comes from the batch, too.
         out = model(input_ids=ids, use_cache=False, logits_to_keep=1)
         alone = out.logits[:, -1]
-        (tokens[row],), _ = choose_tokens(alone, [draws[row]], sampling)
+        (token,), _ = choose_tokens(alone, [draws[row]], sampling)
+        tokens[row] = token
     return tokens
 
 

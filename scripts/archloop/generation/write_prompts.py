@@ -144,10 +144,12 @@ def _with_references(
     # One that is too long for the room left is skipped: a shorter one after it may still fit.
     shown: list[Reference] = []
     for reference in rng.sample(references.corpus, count):
-        if references.fits(write_prompt(template, task, hint, [*shown, reference])):
+        longer = write_prompt(template, task, hint, [*shown, reference])
+        if references.fits(longer):
             shown.append(reference)
 
-    return write_prompt(template, task, hint, shown), shown
+    prompt = write_prompt(template, task, hint, shown)
+    return prompt, shown
 
 
 def room_for_answer(model_folder: Path, max_new_tokens: int, opening: str) -> Callable[[str], bool]:

@@ -75,12 +75,14 @@ def _check_reference(
         if cycle:
             raise InputError(f"{where}: {other} has no cycle {cycle}; write {key}: {other}")
         return
+
     if other not in chains:
         others = [each for each in chains if each != name]
         known = ", ".join([*words, *others])
         raise InputError(f"{where}: there is no chain {other}; there are {known}")
 
-    cycles, source = chains[other]["cycles"], chains[other]["source"]
+    cycles = chains[other]["cycles"]
+    source = chains[other]["source"]
     if cycle and int(cycle) > cycles:
         raise InputError(f"{where}: {other} has {cycles} cycles, not {cycle}")
     if key == "start" and source != MODEL:

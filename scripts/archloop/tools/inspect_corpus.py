@@ -90,10 +90,12 @@ def _files(folder: Path, cells: list[Cell], name: str) -> list[Path]:
 
 def counts(records: Records) -> str:
     """Return a line for each cycle: candidates, valid ones, verdicts, the corpus as it grows."""
-    seeds = records.corpus.filter(chain="seed").height
+    seeds = records.corpus.filter(chain=SEED).height
+    # Of the seed corpus there are no candidates on record: all of it counts as admitted.
+    no_verdicts = [None] * (len(VALID) - 1)
     rows: list[Cells] = [
         ("chain", "cycle", "candidates", "valid", *VALID, "corpus"),
-        ("seed", 0, None, None, None, None, seeds, seeds),
+        (SEED, 0, None, None, *no_verdicts, seeds, seeds),
     ]
     size: dict[str, int] = {}
     cells = records.candidates.group_by("chain", "cycle", maintain_order=True)
@@ -190,12 +192,15 @@ def _lineage(records: Records, identity: str, depth: int, seen: set[str]) -> Ite
 def _origin(row: CandidateRow) -> list[str]:
     """Return the lines that say how a program was made."""
     chain, family, seed = row["chain"], row["family"], row["seed"]
-    if chain == "seed":
+    if chain == SEED:
         return [f"seed corpus, family {family}"]
+
     position = f"chain {chain}, cycle {row['cycle']}, candidate {row['index']}"
-    prompt, adapter = row["prompt_id"], row["adapter"]
+    prompt = row["prompt_id"]
+    # Random search draws from the families, and asks no model.
     if prompt is None and family:
         return [position, f"drawn from family {family}, seed {seed}"]
+    adapter = row["adapter"]
     return [position, f"prompt {prompt}, adapter {adapter}, seed {seed}"]
 
 

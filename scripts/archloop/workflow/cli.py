@@ -106,11 +106,13 @@ def setting_option(
     the provenance: it is one of how a job runs, or of another stage.
     """
     rule = schema.section(section)[key]
-    flag = f"--{key.replace('_', '-')}"
+    words = key.replace("_", "-")
     kind = SettingValue(rule)
     if required:
-        return click.option(flag, key, type=kind, required=True, help=help)
-    return click.option(flag, key, type=kind, default=rule.get("default"), help=help)
+        return click.option(f"--{words}", key, type=kind, required=True, help=help)
+
+    default = rule.get("default")
+    return click.option(f"--{words}", key, type=kind, default=default, help=help)
 
 
 def device_option(function: Callback) -> Callback:

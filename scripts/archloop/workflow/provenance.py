@@ -122,36 +122,25 @@ def provenance_path(output: str | Path) -> Path:
 
 def leave_provenance(stage: Stage, call: Call, extras: Extras) -> None:
     """Write the provenance of a job that has written its outputs; the first one names the job."""
-    outputs: list[Path] = []
-    for name in stage.outputs:
-        outputs += _paths(call.options[name])
-    outputs += extras.get("outputs", [])
+    outputs = _outputs(stage, call, extras)
     folder = outputs[0].parent
+    output_digests = {}
+    for path in outputs:
+        output_digests[os.path.relpath(path, folder)] = sha256_file(path)
 
-    options = {}
-    for name, value in call.options.items():
-        if name in call.given and name not in RUN_ONLY:
-            options[name] = value
+    options = _options_that_shape(call)
+    named = {*call.inputs, *extras.get("inputs", [])}
+    waited_for = named & WAITED_FOR
+    inputs = (named - WAITED_FOR) | _files_in(options, without=stage.outputs)
+    input_digests = {}
+    for path in sorted(inputs):
+        input_digests[str(path)] = digest_of(path)
 
-    inputs = set(call.inputs)
-    inputs.update(extras.get("inputs", []))
-    waited_for = inputs & WAITED_FOR
-    inputs -= WAITED_FOR
-    inputs |= _files_in(options, without=stage.outputs)
-    plain_options = _without_files(options, inputs)
-    settings, others = _slices(call.sections, plain_options)
-
+    settings, others = _slices(call.sections, _without_files(options, inputs))
     # A job that Snakemake starts has params, if only the digest of its code.
     params = None
     if call.params:
         params = [param for param in call.params if not _of_inputs(param, inputs)]
-
-    input_digests = {}
-    for path in sorted(inputs):
-        input_digests[str(path)] = digest_of(path)
-    output_digests = {}
-    for path in outputs:
-        output_digests[os.path.relpath(path, folder)] = sha256_file(path)
     run_records = _paths(call.options.get("run_record"))
 
     provenance: Provenance = {
@@ -168,6 +157,23 @@ def leave_provenance(stage: Stage, call: Call, extras: Extras) -> None:
         "host": host(call.options.get("device")) | extras.get("host", {}),
     }
     write_json(provenance_path(outputs[0]), provenance)
+
+
+def _outputs(stage: Stage, call: Call, extras: Extras) -> list[Path]:
+    """Return what a job has written: what its options name, and what none does."""
+    outputs: list[Path] = []
+    for name in stage.outputs:
+        outputs += _paths(call.options[name])
+    return outputs + extras.get("outputs", [])
+
+
+def _options_that_shape(call: Call) -> Options:
+    """Return the options on the command line but those that say how a job runs."""
+    options = {}
+    for name, value in call.options.items():
+        if name in call.given and name not in RUN_ONLY:
+            options[name] = value
+    return options
 
 
 def _files_in(options: Options, without: Iterable[str]) -> set[Path]:
