@@ -193,7 +193,8 @@ def _has_gpu(run: PlannedRun, node: NodeReport | None) -> bool:
 def _gpu_memory(run: PlannedRun, node: NodeReport | None) -> tuple[int | None, str]:
     """Return (bytes of the smallest GPU, None where nobody says; where that is from)."""
     # What the node says goes before what a name promises.
-    measured = [gpu.bytes for gpu in node.gpus if gpu.bytes] if node else []
+    gpus = node.gpus if node else []
+    measured = [gpu.bytes for gpu in gpus if gpu.bytes]
     if measured:
         return min(measured), "measured"
     return slurm_checks.declared_memory(run)

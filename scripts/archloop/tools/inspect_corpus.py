@@ -255,9 +255,11 @@ def did_you_mean(identity: str, known: Sequence[str]) -> str:
 
 def table(rows: Sequence[Cells]) -> str:
     """Return rows as aligned text, the first as headings."""
-    texts = [[_text(value) for value in row] for row in rows]
-    columns = zip(*texts)
-    widths = [max(map(len, column)) for column in columns]
+    texts = []
+    for row in rows:
+        texts.append([_text(value) for value in row])
+    widths = [max(map(len, column)) for column in zip(*texts)]
+
     lines = []
     for row in texts:
         cells = map(str.ljust, row, widths)

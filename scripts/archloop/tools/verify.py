@@ -14,6 +14,7 @@ from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.layout import (
     CANDIDATES,
+    PREFLIGHT_FILE,
     PROVENANCE_SUFFIX,
     REQUESTS_FILE,
     SETTINGS_FILE,
@@ -43,7 +44,7 @@ KINDS = ("missing", "altered", "stale", "broken", "wrong")
 UNMADE = (
     SETTINGS_FILE,
     REQUESTS_FILE,
-    "preflight.json",
+    PREFLIGHT_FILE,
     live_page.NAME,
     VERIFIED,
 )
