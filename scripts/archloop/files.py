@@ -137,6 +137,7 @@ def _decoded(data: bytes) -> str:
     return data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
 
 
+# What these give is JSON of any shape: whoever reads a file gives its rows the type that they have.
 @overload
 def read_json(path: str | Path) -> Any: ...
 

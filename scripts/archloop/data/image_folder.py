@@ -114,9 +114,11 @@ def read_image(path: Path, size: int, losses: Counter[str] | None = None) -> np.
         with Image.open(path, formats=_picture_formats()) as opened:
             opened.load()
             image = _upright(opened)
+
             # The further frames of a photograph (MPO) are its previews.
             animated = getattr(opened, "is_animated", False)
             losses[FRAMES] += animated and opened.format != "MPO"
+
             if image.mode.startswith("I") or image.mode == "F":
                 return _deep_pixels(image, size)
             image = _on_white(image, losses).convert("RGB")

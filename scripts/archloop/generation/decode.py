@@ -237,7 +237,7 @@ def append_token(sequence: Sequence, token: int, decoder: Decoder) -> int:
     if "`" in piece or "\n" in piece:  # only these end a line or a fence
         void = _end_line(sequence, decoder, ends_line="\n" in piece)
     if sequence.finish_reason is None and sequence.sampled >= settings.max_new_tokens:
-        # A dropped line is never the last: see _end_line.
+        # A dropped line is never the last: see _try_line_again.
         sequence.finish_reason = "length"
     return void
 
@@ -254,13 +254,12 @@ def _end_line(sequence: Sequence, decoder: Decoder, ends_line: bool) -> int:
     """
     settings = decoder.settings
     text = sequence.response_prefix + decoder.tokenizer.decode(sequence.new)
-    closed = is_finished(text)
-    if settings.line_retries and (closed or ends_line) and wrong_line(text):
-        if sequence.dropped == settings.line_retries:
-            sequence.finish_reason = "line"
-        elif sequence.sampled < settings.max_new_tokens:
-            return _drop_line(sequence)
-    elif closed:
+    is_closed = is_finished(text)
+    is_over = is_closed or ends_line
+    if settings.line_retries and is_over and wrong_line(text):
+        return _try_line_again(sequence, settings)
+
+    if is_closed:
         sequence.finish_reason = "fence"
     elif ends_line:
         end = len(sequence.new) - 1
@@ -268,6 +267,20 @@ def _end_line(sequence: Sequence, decoder: Decoder, ends_line: bool) -> int:
             sequence.dropped = 0
         sequence.line = end
     return 0
+
+
+def _try_line_again(sequence: Sequence, settings: Generation) -> int:
+    """Drop a wrong line, or end the answer where that was done often enough.
+
+    Return the void columns.
+    """
+    if sequence.dropped == settings.line_retries:
+        sequence.finish_reason = "line"
+        return 0
+    # With no token left to sample, the answer ends by its length, the line in it.
+    if sequence.sampled >= settings.max_new_tokens:
+        return 0
+    return _drop_line(sequence)
 
 
 def _drop_line(sequence: Sequence) -> int:
@@ -297,6 +310,7 @@ def _run(decoder: Decoder, group: list[Sequence], prefix: SharedPrefix) -> Itera
                 yield sequence
         if not _running(batch.sequences):
             return
+
         _leave_out_finished(batch)
         _advance(decoder, batch)
 
@@ -315,8 +329,9 @@ def _next_tokens(decoder: Decoder, batch: RunningBatch) -> list[int]:
     for row, sequence in enumerate(batch.sequences):
         if certain[row]:
             continue
-        text = sequence.prompt + sequence.new
-        ids = torch.tensor([text], device=batch.mask.device)
+
+        so_far = sequence.prompt + sequence.new
+        ids = torch.tensor([so_far], device=batch.mask.device)
         # Without the cache, whose rounding comes from the batch, too.
         out = model(input_ids=ids, use_cache=False, logits_to_keep=1)
         alone = out.logits[:, -1]

@@ -114,8 +114,9 @@ def _check_prompt_files(settings: Settings, root: Path) -> None:
         for cycle in chains.cycles_of(settings, name):
             prompts = typed_section(settings, Prompts, name, cycle)
             where = "" if name == SEED else f"chain {name}, cycle {cycle}: "
-            named = {"template": prompts.template, "hints": prompts.hints}
-            for key, given in named.items():
+            files = {"template": prompts.template, "hints": prompts.hints}
+
+            for key, given in files.items():
                 path = root / given
                 if not path.is_file():
                     raise InputError(f"settings: {where}prompts.{key}: {path}: no such file")

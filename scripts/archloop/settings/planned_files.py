@@ -38,14 +38,17 @@ def plan(results: Path, settings: Settings) -> list[Job]:
     """Return all jobs of a run from the seed corpus on; none where the folder holds no settings."""
     if "seed_corpus" not in settings:
         return []
+
     jobs = list(_jobs_of_cycle_zero(results, settings))
     for chain in settings["chains"]:
         if chain == SEED:
             continue
+
         for cycle in cycles_of(settings, chain):
             jobs += _jobs_of_cycle(results, settings, Cell(chain, cycle))
         index = results / chain / layout.EXPORT
         jobs.append(Job(chain, 0, "export", index))
+
     page = results / layout.REPORT
     jobs.append(Job("", 0, "report", page))
     return jobs

@@ -224,6 +224,7 @@ def _canonical(node: object) -> object:
         return [_canonical(item) for item in node]
     if not isinstance(node, ast.AST):
         return node
+
     fields = []
     for name, value in ast.iter_fields(node):
         if name == "body" and _has_docstring(node):
