@@ -18,12 +18,12 @@ wildcard_constraints:
 def written_by(*sources):
     """The wildcard of the chains with candidates from these; from another chain by default."""
     known = (chains.MODEL, chains.FAMILIES)
-    found = []
+    names = []
     for name in CHAINS:
         source = SETTINGS["chains"][name]["source"]
         if source in sources or (not sources and source not in known):
-            found.append(name)
-    return one_of(found)
+            names.append(name)
+    return one_of(names)
 
 
 def in_order(wildcards):

@@ -22,19 +22,18 @@ def requests():
 
     def asked(name, attempt):
         # None of these rules asks for resources by its wildcards.
-        found = dict(
-            workflow.get_rule(rule_name(name)).expand_resources({}, [], attempt, {"tmpdir"}).items()
-        )
-        threads = found["_cores"]
-        found = {
-            key: value
-            for key, value in found.items()
-            if key[0] != "_" and isinstance(value, (int, str))
-        }
-        found = {**found, "threads": threads}
-        if workflow.executor_plugin.name == "slurm" and not found.get("slurm_partition"):
-            found["slurm_partition"] = chosen_partition(name, found) or ""
-        return found
+        queued = workflow.get_rule(rule_name(name))
+        expanded = dict(queued.expand_resources({}, [], attempt, {"tmpdir"}).items())
+        request = {}
+        for key, value in expanded.items():
+            is_own = key[0] == "_"  # Snakemake's own, not asked for by a rule
+            if not is_own and isinstance(value, (int, str)):
+                request[key] = value
+
+        request["threads"] = expanded["_cores"]
+        if workflow.executor_plugin.name == "slurm" and not request.get("slurm_partition"):
+            request["slurm_partition"] = chosen_partition(name, request) or ""
+        return request
 
     last = 1 + workflow.execution_settings.retries
     return {

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,7 +33,13 @@ from archloop.workflow.cli import path_option, settings_options, stage
 @path_option("--dataset", "Prepared data set; its name and chance level.")
 @path_option("--candidates-output", "candidates.parquet")
 @path_option("--corpus-output", "corpus.parquet")
-def main(candidates_output, corpus_output, settings, novelty, **files) -> None:
+def main(
+    candidates_output: Path,
+    corpus_output: Path,
+    settings: Admission,
+    novelty: Novelty,
+    **files: Any,
+) -> None:
     """Decide the outcome of every candidate; write all of them, and the admitted ones as corpus
     file."""
     cycle = CycleFiles(candidates=candidates_output, **files)

@@ -29,7 +29,15 @@ from archloop.workflow.cli import path_option, stage
 @path_option("--output", "corpus.parquet")
 @path_option("--dropped", "What was left out and why.")
 def main(
-    generated, evaluated, dataset, template, hints, parameter_budget, epochs, output, dropped
+    generated: tuple[Path, ...],
+    evaluated: tuple[Path, ...],
+    dataset: Path,
+    template: Path,
+    hints: Path,
+    parameter_budget: int,
+    epochs: int,
+    output: Path,
+    dropped: Path,
 ) -> None:
     """Write the seed corpus and the list of what was left out."""
     metadata = read_metadata(dataset)

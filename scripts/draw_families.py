@@ -24,7 +24,17 @@ from archloop.workflow.cli import cell_options, path_option, setting_option, sha
 @click.option("--seed", required=True, type=int, help="The seed of the chain.")
 @path_option("--output", "Candidates of the shard, one per line.")
 @path_option("--run-record", "Seconds.")
-def main(chain, cycle, candidates, shard, shards, families, seed, output, run_record) -> None:
+def main(
+    chain: str,
+    cycle: int,
+    candidates: int,
+    shard: int,
+    shards: int,
+    families: list[str] | None,
+    seed: int,
+    output: Path,
+    run_record: Path,
+) -> None:
     """Write random programs of the seed families, one candidate per line."""
     started = time.monotonic()
     cell = Cell(chain, cycle)

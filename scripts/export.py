@@ -15,7 +15,7 @@ from archloop.workflow.provenance import Extras
 @stage("output", packages=("polars",))
 @path_option("--corpus", "Corpus files of the chain.", multiple=True)
 @path_option("--output", "index.json; the programs go beside it.")
-def main(corpus, output) -> Extras:
+def main(corpus: tuple[Path, ...], output: Path) -> Extras:
     """Write one file per program, and last the index that names them with their hashes."""
     index = export(read_corpus(corpus), output.parent)
     write_json(output, index)

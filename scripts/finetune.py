@@ -4,6 +4,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -39,7 +40,17 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "pol
 @click.option("--seed", required=True, type=click.IntRange(0, 2**53 - 1), help="Its own seed.")
 @device_option
 @setting_option("execution", "gpus", "GPUs of this node that share the work.")
-def main(fresh, corpus, candidates, model, output, run_record, device, gpus, **job) -> Extras:
+def main(
+    fresh: Path,
+    corpus: tuple[Path, ...],
+    candidates: Path | None,
+    model: Path,
+    output: Path,
+    run_record: Path,
+    device: str,
+    gpus: int,
+    **job: Any,
+) -> Extras:
     """Fine-tune the adapter; write it, its configuration, and what it was trained on."""
     started = time.monotonic()
     spare_bitsandbytes(job["loading"].quantization)  # before anything imports peft

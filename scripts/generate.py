@@ -4,6 +4,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,7 +38,17 @@ from archloop.workflow.provenance import Extras
 @path_option("--state", "Folder for finished answers; an interrupted job resumes from it.")
 @device_option
 @setting_option("execution", "cache_mb", "Bound on keys and values.")
-def main(prompts, shard, shards, output, run_record, state, device, model, **job) -> Extras:
+def main(
+    prompts: Path,
+    shard: int,
+    shards: int,
+    output: Path,
+    run_record: Path,
+    state: Path,
+    device: str,
+    model: Path,
+    **job: Any,
+) -> Extras:
     """Answer the prompts; write one candidate per line, with its prompt, answer and program."""
     started = time.monotonic()
     spare_bitsandbytes(job["loading"].quantization)  # before anything imports peft

@@ -37,10 +37,12 @@ from archloop.workflow.provenance import Extras
 )
 def main(results: Path, run: str | None, output: Path, whole: bool, settings: Report) -> Extras:
     """Write index.html, figures/ and tables/."""
-    found = read_results(results, json.loads(run) if run else None)
-    if whole and not found.finished:
-        raise InputError(f"{results}: {found.unfinished}; leave out --whole for a partial report")
-    return {"inputs": sources(found), "outputs": write_report(found, settings, output)}
+    contents = read_results(results, json.loads(run) if run else None)
+    if whole and not contents.finished:
+        raise InputError(
+            f"{results}: {contents.unfinished}; leave out --whole for a partial report"
+        )
+    return {"inputs": sources(contents), "outputs": write_report(contents, settings, output)}
 
 
 if __name__ == "__main__":

@@ -26,7 +26,15 @@ from archloop.workflow.cli import cell_options, path_option, settings_options, s
 @cell_options
 @path_option("--dataset", "Prepared data set; its chance level.")
 @path_option("--output", "summary.json")
-def main(candidates, training, chain, cycle, dataset, output, settings) -> None:
+def main(
+    candidates: Path,
+    training: Path | None,
+    chain: str,
+    cycle: int,
+    dataset: Path,
+    output: Path,
+    settings: Admission,
+) -> None:
     """Write the summary of a cycle, and update the live page of the run."""
     metadata = read_metadata(dataset)
     threshold = accuracy_threshold(settings, metadata)

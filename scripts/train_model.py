@@ -24,7 +24,16 @@ from archloop.workflow.provenance import Extras
 @device_option
 @path_option("--state", "Folder of the checkpoint; an interrupted job resumes from it.")
 @path_option("--output", "The manifest.json in the model's folder.")
-def main(reference, template, hints, seed, device, state, output, settings) -> Extras:
+def main(
+    reference: str,
+    template: Path,
+    hints: Path,
+    seed: int,
+    device: str,
+    state: Path,
+    output: Path,
+    settings: ScratchModel,
+) -> Extras:
     """Train a model and a tokenizer and put them into the folder of OUTPUT, as a prepared model."""
     from archloop.scratch_model.train_model import ScratchJob, train_model
 

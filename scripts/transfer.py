@@ -19,7 +19,15 @@ from archloop.workflow.cli import cell_options, path_option, shard_options, stag
 @shard_options
 @path_option("--output", "Candidates of the shard, one per line.")
 @path_option("--run-record", "Seconds.")
-def main(corpus, chain, cycle, shard, shards, output, run_record) -> None:
+def main(
+    corpus: tuple[Path, ...],
+    chain: str,
+    cycle: int,
+    shard: int,
+    shards: int,
+    output: Path,
+    run_record: Path,
+) -> None:
     """Write the admitted programs of another chain as candidates, one per line."""
     started = time.monotonic()
     designs = read_corpus(corpus, COLUMNS)

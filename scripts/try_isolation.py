@@ -40,7 +40,7 @@ def main(device: str, levels: tuple[str, ...], as_gpu: bool, output: Path | None
     for level, left_out, trial in trials_by_part(
         device, trial_protocol(), levels or LEVELS, as_gpu
     ):
-        trials.append({"level": level, "left_out": left_out, **trial.as_record()})
+        trials.append({"level": level, "left_out": left_out, **trial.known()})
         if left_out == WHOLE and trial.trouble is None:
             works.append(level)
         logger.info("%-10s  left out: %-32s  %s", level, left_out, in_words(trial, left_out))

@@ -3,6 +3,7 @@ corpus as it stands."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,7 +39,7 @@ from archloop.workflow.cli import cell_options, path_option, setting_option, set
 @setting_option("generation", "max_new_tokens", "Longest answer.")
 @setting_option("generation", "opening", "What an answer begins with.")
 @path_option("--output", "prompts.jsonl")
-def main(model: Path | None, output: Path, **options) -> None:
+def main(model: Path | None, output: Path, **options: Any) -> None:
     """Write the prompts of a cycle, one per line."""
     folder = None if model is None else model.parent
     rows = write_prompts(PromptJob(model=folder, **options))

@@ -15,7 +15,7 @@ from archloop.workflow.cli import path_option, settings_options, stage
 @path_option("--model", "manifest.json of the prepared model; its tokenizer counts.")
 @path_option("--output", "One file for each shard.", multiple=True)
 @path_option("--left-out", "What was left out of a LEMUR checkout, and why.")
-def main(model, output, left_out, settings) -> None:
+def main(model: Path, output: tuple[Path, ...], left_out: Path, settings: SeedCorpus) -> None:
     """Distribute the seed programs over the shards, one per line."""
     write_seed_programs(settings, model.parent, output, left_out)
 

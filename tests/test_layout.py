@@ -21,7 +21,7 @@ from archloop.layout import (
 
 RESULTS = Path("results")
 # A folder of a cycle, and the id of a candidate or prompt, put together from their parts.
-BY_HAND = re.compile(r"""cycle-\{|["']cycle-["']|cycle-\*|\{[\w.\[\]"']*cycle\}?:02d\}|:04d\}""")
+BY_HAND = re.compile(r"""cycle-[{(*)\[\\"']|\{[\w.\[\]"']*cycle\}?:02d\}|:04d\}""")
 
 
 def test_a_cycle_has_a_folder_of_its_own_and_cycle_0_is_that_of_its_chain():

@@ -34,13 +34,13 @@ def tightest(groups: Path = GROUPS, proc: Path = PROC) -> dict[str, GroupLimit]:
 
     groups: where control groups are mounted. proc: where processes are seen.
     """
-    found: dict[str, GroupLimit] = {}
+    limits: dict[str, GroupLimit] = {}
     for folder in _folders(groups, proc):
         for limit in _limits_in(folder):
-            known = found.get(limit.file)
+            known = limits.get(limit.file)
             if known is None or limit.amount < known.amount:
-                found[limit.file] = limit
-    return found
+                limits[limit.file] = limit
+    return limits
 
 
 def _folders(groups: Path, proc: Path) -> Iterator[Path]:
@@ -75,8 +75,8 @@ def _limits_in(folder: Path) -> Iterator[GroupLimit]:
         amount = float(number)
         if name in CPU_FILES:
             period = period or _read(folder / "cpu.cfs_period_us")
-            told = period.isdecimal() and int(period) > 0
-            amount /= int(period) if told else PERIOD_US
+            has_period = period.isdecimal() and int(period) > 0
+            amount /= int(period) if has_period else PERIOD_US
         yield GroupLimit(name, text, amount)
 
 

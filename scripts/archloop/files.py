@@ -137,6 +137,7 @@ def _decoded(data: bytes) -> str:
     return data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
 
 
+# What these give is JSON of any shape: whoever reads a file gives its rows the type that they have.
 @overload
 def read_json(path: str | Path) -> Any: ...
 
@@ -253,8 +254,8 @@ def remove_tree(folder: str | Path) -> None:
         # A closed folder can be neither listed nor emptied, by its owner either.
         os.chmod(current, 0o700)  # noqa: PTH101
         with os.scandir(current) as entries:
-            found = list(entries)
-        for index, entry in enumerate(found):
+            inside = list(entries)
+        for index, entry in enumerate(inside):
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)  # noqa: PTH108
                 continue

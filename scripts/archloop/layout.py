@@ -43,9 +43,11 @@ DROPPED = "dropped.json"
 EXPORT = "architectures/index.json"
 REPORT = "report/index.html"
 
+# What the name of a cycle's folder begins with, before its number.
+CYCLE_PREFIX = "cycle-"
 # As Snakemake writes a path with wildcards.
-CYCLE_PATTERN = "{chain}/cycle-{cycle}"
-CYCLE_FOLDER = re.compile(r"cycle-([1-9]\d*)")
+CYCLE_PATTERN = f"{{chain}}/{CYCLE_PREFIX}{{cycle}}"
+CYCLE_FOLDER = re.compile(rf"{CYCLE_PREFIX}([1-9]\d*)")
 
 
 class Cell(NamedTuple):
@@ -56,7 +58,10 @@ class Cell(NamedTuple):
 
     def folder(self, top: Path) -> Path:
         """Return its folder below results/, logs/ or results/state/."""
-        return top / self.chain / f"cycle-{self.cycle}" if self.cycle else top / self.chain
+        of_chain = top / self.chain
+        if self.cycle == 0:
+            return of_chain
+        return of_chain / f"{CYCLE_PREFIX}{self.cycle}"
 
     def candidate_id(self, index: int) -> str:
         """Return the id of its candidate of this index: main-03-0007."""
@@ -74,8 +79,11 @@ def cell_of(path: Path) -> Cell | None:
     """
     if len(path.parts) < 2:
         return None
-    found = CYCLE_FOLDER.fullmatch(path.parts[1])
-    return Cell(path.parts[0], int(found[1])) if found else None
+    chain, folder, *_ = path.parts
+    match = CYCLE_FOLDER.fullmatch(folder)
+    if match is None:
+        return None
+    return Cell(chain, int(match[1]))
 
 
 def cells_with(results: Path, name: str = "", chain: str = "*") -> list[Cell]:
@@ -83,8 +91,12 @@ def cells_with(results: Path, name: str = "", chain: str = "*") -> list[Cell]:
 
     name: "" for all folders of cycles. chain: of which chain, "*" for all.
     """
-    found = (cell_of(path.relative_to(results)) for path in results.glob(f"{chain}/cycle-*/{name}"))
-    return sorted(cell for cell in found if cell is not None)
+    cells = []
+    for path in results.glob(f"{chain}/{CYCLE_PREFIX}*/{name}"):
+        cell = cell_of(path.relative_to(results))
+        if cell is not None:
+            cells.append(cell)
+    return sorted(cells)
 
 
 def generated(shard: int | str) -> str:

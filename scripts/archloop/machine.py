@@ -74,11 +74,11 @@ def device_name(device: str) -> str:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the versions of Python and of those packages that are installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def versions_with_kernel(packages: Iterable[str]) -> dict[str, str]:
@@ -94,12 +94,12 @@ def host(device: str | None) -> dict[str, str]:
     device: as `choose_device` takes it, None for a job that computes with no tensors. One that has
     not imported torch computed with none either.
     """
-    found = {"machine": platform.machine(), "system": platform.system()}
+    kind = {"machine": platform.machine(), "system": platform.system()}
     torch = sys.modules.get("torch")
     if device is None or torch is None:
-        return found
+        return kind
 
     if device != "cpu" and torch.cuda.is_available():
         name = torch.cuda.get_device_name(None if device == "auto" else device)
-        return found | {"device": name}
-    return found | {"device": "cpu", "cpu": torch.backends.cpu.get_cpu_capability()}
+        return kind | {"device": name}
+    return kind | {"device": "cpu", "cpu": torch.backends.cpu.get_cpu_capability()}

@@ -1,32 +1,9 @@
-"""Progress with a rate and the time left; durations and shares as people read them."""
+"""Progress with a rate and the time left."""
 
 import time
 
 from archloop.logs import get_logger
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people read them: `42 s`, `3 min 05 s`, `2 h 10 min`.
-
-    >>> duration(185)
-    '3 min 05 s'
-    """
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    if minutes:
-        return f"{minutes} min {seconds:02d} s"
-    return f"{seconds} s"
-
-
-def percent(share: float | None, digits: int = 1, unknown: str = "–") -> str:
-    """Return a share (0 to 1) in per cent; `unknown` for None.
-
-    >>> percent(0.9375)
-    '93.8 %'
-    """
-    return unknown if share is None else f"{100 * share:.{digits}f} %"
+from archloop.quantities import duration
 
 
 class Progress:

@@ -109,11 +109,11 @@ def hard_limits() -> Rlimits:
 
 def _limits(index: int) -> Rlimits:
     """Return all limits. index: in what getrlimit gives, 0 for the soft ones, 1 for the hard."""
-    found: Rlimits = {}
+    limits: Rlimits = {}
     for name in NAMES:
         value = resource.getrlimit(number_of(name))[index]
-        found[name] = None if value == resource.RLIM_INFINITY else value
-    return found
+        limits[name] = None if value == resource.RLIM_INFINITY else value
+    return limits
 
 
 def inherited() -> SiteLimits:

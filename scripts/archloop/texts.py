@@ -56,11 +56,11 @@ def margin_of(line: str) -> str:
 
 def _lines_in_strings(tree: ast.Module) -> set[int]:
     """Return the numbers, from 0, of the lines that begin inside a string."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.Constant, ast.JoinedStr)):
-            found.update(range(node.lineno, node.end_lineno or node.lineno))
-    return found
+            numbers.update(range(node.lineno, node.end_lineno or node.lineno))
+    return numbers
 
 
 def syntax_tree(program: str) -> ast.Module:
@@ -108,7 +108,7 @@ def _visible(character: str) -> str:
 
 def _flat(tree: ast.Module) -> list[tuple[str, str, list[int]]]:
     """Return a tree, however deep it is, as a flat list that says all but positions."""
-    found = []
+    flat = []
     for node in ast.walk(tree):
         plain, counts = [], []
         for _, value in ast.iter_fields(node):
@@ -116,5 +116,5 @@ def _flat(tree: ast.Module) -> list[tuple[str, str, list[int]]]:
                 counts.append(len(value))
             elif not isinstance(value, ast.AST):
                 plain.append(value)
-        found.append((type(node).__name__, repr(plain), counts))
-    return found
+        flat.append((type(node).__name__, repr(plain), counts))
+    return flat

@@ -3,7 +3,7 @@
 import pytest
 
 from archloop.families.programs import family_programs
-from archloop.generation.answers import OPENINGS, extract_program, fenced_blocks, is_finished, wrong_line
+from archloop.generation.answers import RESPONSE_PREFIXES, extract_program, fenced_blocks, is_finished, wrong_line
 
 NET = "import torch\n\n\nclass Net(nn.Module):\n    x = 1\n"
 INDENTED = "".join(f"   {line}\n" if line else "\n" for line in NET.splitlines())
@@ -137,7 +137,7 @@ def test_an_answer_may_begin_with_ever_more_of_its_program():
         "imports": begin,
         "class": f"{begin}\n\n\n{known}\n\n\n{network}",
     }
-    assert whole == OPENINGS
+    assert whole == RESPONSE_PREFIXES
 
 
 def test_where_nothing_looks_like_a_program_the_first_block_is_taken_and_without_one_nothing():

@@ -24,7 +24,7 @@ from archloop.generation.decode import (
     read_prompts,
     sample,
 )
-from archloop.generation.generate import OPENINGS, GenerationJob, generate, next_sequence, prompts_of_shard
+from archloop.generation.generate import RESPONSE_PREFIXES, GenerationJob, generate, next_sequence, prompts_of_shard
 from archloop.model.adapters import attach_adapter, save_adapter
 from archloop.model.chat_template import chat_tokens
 from archloop.model.loading import load_model, load_tokenizer
@@ -315,7 +315,7 @@ def test_a_line_that_stays_wrong_ends_the_answer_and_its_tokens_are_counted(toke
 @pytest.mark.parametrize("opening", ["fence", "imports", "class"])
 def test_answers_begin_with_the_opening_and_its_tokens_are_not_sampled(tiny_model, tmp_path, opening):
     made, record = run(tiny_model, tmp_path, prompts(2), opening=opening)
-    assert all(row["raw"].startswith(OPENINGS[opening]) for row in made)
+    assert all(row["raw"].startswith(RESPONSE_PREFIXES[opening]) for row in made)
     assert record.new_tokens == 24
     assert made[0]["prompt_tokens"] > run(tiny_model, tmp_path / "none", prompts(2))[0][0]["prompt_tokens"]
 

@@ -16,7 +16,7 @@ from archloop.corpus.tables import CANDIDATES, write_corpus
 from archloop.corpus.tables import CORPUS as SCHEMA
 from archloop.errors import InputError
 from archloop.files import read_jsonl
-from archloop.generation.generate import OPENINGS
+from archloop.generation.generate import RESPONSE_PREFIXES
 from archloop.generation.prompts import (
     PromptTexts,
     read_hints,
@@ -32,7 +32,7 @@ from archloop.generation.write_prompts import (
     cycle_prompts,
     room_for_answer,
 )
-from archloop.model.chat_template import chat_tokens, opening_tokens
+from archloop.model.chat_template import chat_tokens, response_prefix_tokens
 from archloop.model.loading import load_tokenizer
 from archloop.model.memory import context_length, sees_part
 from archloop.preflight.planned_run import PlannedRun
@@ -64,7 +64,7 @@ def test_references_are_shown_while_they_fit(root, tiny_model):
     context = context_length(tiny_model)
     answer = context - without - 600  # room for the short programs alone
     fits = room_for_answer(tiny_model, answer, "class")
-    room = context - answer - len(opening_tokens(tokenizer, OPENINGS["class"]))
+    room = context - answer - len(response_prefix_tokens(tokenizer, RESPONSE_PREFIXES["class"]))
     rows, all_of_them = written(root, fits), written(root, None)
     assert any(len(row["references"]) == 3 for row in rows)
     for row, whole in zip(rows, all_of_them):
@@ -129,7 +129,7 @@ def test_the_preflight_counts_the_prompt_that_generate_will_read(root, tiny_mode
     template, hints = read_template(root / asked["template"]), read_hints(root / asked["hints"])
     task = replace(TASK, channels=3, size=256, classes=1000)
     longest = max(len(chat_tokens(tokenizer, write_prompt(template, task, hint, []))) for hint in hints.values())
-    expected = longest + len(opening_tokens(tokenizer, OPENINGS[opening]))
+    expected = longest + len(response_prefix_tokens(tokenizer, RESPONSE_PREFIXES[opening]))
     counted = PromptLengths(run).longest("main", 1) + (0 if "chat_tokens" in manifest else overhead)
     assert counted == pytest.approx(expected, abs=3)
 
@@ -248,11 +248,11 @@ def test_hints_are_trimmed_and_named_by_text(tmp_path):
     assert read_hints(tmp_path / "hints.yaml") == {"1": "One.", "b": "Two."}
 
 
-@pytest.mark.parametrize("opening", OPENINGS)
+@pytest.mark.parametrize("opening", RESPONSE_PREFIXES)
 def test_a_prompt_fits_where_the_answer_and_its_opening_fit_to_the_token(tiny_model, opening):
     tokenizer = load_tokenizer(tiny_model)
     prompt = "Design a net."
-    taken = len(chat_tokens(tokenizer, prompt)) + len(opening_tokens(tokenizer, OPENINGS[opening]))
+    taken = len(chat_tokens(tokenizer, prompt)) + len(response_prefix_tokens(tokenizer, RESPONSE_PREFIXES[opening]))
     room = context_length(tiny_model) - taken
     assert room_for_answer(tiny_model, room, opening)(prompt)
     assert not room_for_answer(tiny_model, room + 1, opening)(prompt)

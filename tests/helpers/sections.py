@@ -3,7 +3,7 @@
 from typing import Any, TypeVar
 
 from archloop.settings import schema
-from archloop.settings.sections import SECTIONS, Loading
+from archloop.settings.sections import SECTION_NAMES, Loading
 
 # How the tests load a model: no rounding but that of a CPU.
 LOADING = Loading(dtype="float32", quantization="none")
@@ -13,5 +13,5 @@ Section = TypeVar("Section")
 
 def defaults(section: type[Section], **changes: Any) -> Section:
     """Return a section as it is without a settings file; a key without a default is None until it is given."""
-    values = {key: rule.get("default") for key, rule in schema.section(SECTIONS[section]).items()}
+    values = {key: rule.get("default") for key, rule in schema.section(SECTION_NAMES[section]).items()}
     return section(**{**values, **changes})

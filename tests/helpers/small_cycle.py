@@ -6,6 +6,7 @@ from small_data import dataset_metadata
 from archloop.corpus.candidate_rows import CandidateRow, join
 from archloop.corpus.tables import CORPUS
 from archloop.families.programs import family_programs
+from archloop.layout import Cell
 from archloop.settings.sections import Admission, Novelty
 
 DATASET = dataset_metadata(name="digits", chance=0.1)
@@ -21,7 +22,7 @@ def cycle(*entries: tuple, chain: str = "main", number: int = 1) -> tuple[list[d
     """Return candidates and records of a cycle from (program, accuracy, graph digest) or (outcome,)."""
     candidates, records = [], []
     for index, entry in enumerate(entries):
-        identity = f"{chain}-{number:02d}-{index:04d}"
+        identity = Cell(chain, number).candidate_id(index)
         trained = len(entry) > 1
         program, accuracy, digest = (*entry, None)[:3] if trained else (None, None, None)
         candidates.append(

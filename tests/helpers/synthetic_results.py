@@ -19,6 +19,7 @@ from small_data import dataset_metadata
 from archloop.corpus.tables import CANDIDATES, CORPUS, write_candidates, write_corpus
 from archloop.families.programs import family_names, family_programs
 from archloop.files import write_json
+from archloop.layout import Cell
 from archloop.novelty.graph_fingerprint import fingerprint
 from archloop.outcomes import NOT_VALID
 from archloop.report.summarize import summarize
@@ -90,7 +91,7 @@ def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, tain
     progress = gain * cycle / (cycle + 5)
     rows, records = [], []
     for at in range(count):
-        name = f"{chain}-{cycle:02d}-{at:04d}"
+        name = Cell(chain, cycle).candidate_id(at)
         row = _row(dice, programs, chain, cycle, at, count, name, progress)
         row |= {"dataset": whole["chains"][chain]["dataset"], "nearest_id": None, "nearest_source": None}
         if dice.random() > 0.45 + 0.3 * progress:
@@ -120,7 +121,7 @@ def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, tain
         graph = _graphs()[row["place"]] if valid else None
         records.append({"id": row["id"], "outcome": "trained" if valid else row["outcome"], "graph": graph})
     whole_cycle = pl.DataFrame([{key: row.get(key) for key in CANDIDATES} for row in rows], schema=CANDIDATES)
-    place = folder / chain / f"cycle-{cycle}"
+    place = Cell(chain, cycle).folder(folder)
     write_candidates(whole_cycle, place / "candidates.parquet")
     admitted = whole_cycle.filter(outcome="admitted").select(list(CORPUS))
     write_corpus(admitted, place / "corpus.parquet")
@@ -153,7 +154,7 @@ def _row(dice, programs, chain, cycle, at, count, name, progress) -> dict:
         "index": at,
         "shard": at * 4 // count,
         "dataset": "cifar10",
-        "prompt_id": f"{chain}-{cycle:02d}-p{at:04d}",
+        "prompt_id": Cell(chain, cycle).prompt_id(at),
         "prompt": "Design a convolutional network for 10 classes. Use at most 500000 parameters.\n",
         "references": [],
         "program": f"# design {noise}\n" + programs[place].replace("out_channels", f"width_{noise % 97}"),

@@ -5,7 +5,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from archloop.errors import InputError
-from archloop.model.chat_template import chat_tokens, encode_pair, end_of_turn, opening_tokens
+from archloop.model.chat_template import chat_tokens, encode_pair, end_of_turn, response_prefix_tokens
 from archloop.model.loading import load_tokenizer
 
 # The format of each family in the fewest words: special tokens, template, what a prompt becomes, how an answer ends.
@@ -115,9 +115,9 @@ def test_an_answer_follows_the_prompt_that_generation_sees_and_ends_with_its_tur
 def test_an_opening_is_how_a_taught_answer_begins(family):
     tokenizer = family["tokenizer"]
     _, answer = encode_pair(tokenizer, "Design.", "import torch\nx = 1")
-    opened = opening_tokens(tokenizer, "```python\nimport torch")
+    opened = response_prefix_tokens(tokenizer, "```python\nimport torch")
     assert opened == answer[: len(opened)]
-    assert opening_tokens(tokenizer, "") == []
+    assert response_prefix_tokens(tokenizer, "") == []
 
 
 def test_a_special_token_spelled_in_a_program_stays_text(family):

@@ -10,9 +10,11 @@ from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
+from sections import defaults
 from small_data import data_settings
 from workflow import ROOT
 
@@ -27,11 +29,12 @@ from archloop.preflight import node_probe, trial
 from archloop.preflight.model_checks import check_memory, finetunings
 from archloop.preflight.node_checks import check_gpu, check_packages, check_trial
 from archloop.preflight.node_report import Gpu, NodeReport, TrialRequest, TrialResult
-from archloop.preflight.planned_run import ERROR, GB, OK, WARNING, PlannedRun, read_run
+from archloop.preflight.planned_run import ERROR, OK, WARNING, PlannedRun, read_run
 from archloop.preflight.preflight import preflight
 from archloop.preflight.storage_checks import check_datasets, check_plan, check_room
+from archloop.quantities import GB
 from archloop.settings.complete import complete
-from archloop.settings.sections import Finetuning, Loading
+from archloop.settings.sections import Evaluation, Finetuning, Loading
 from archloop.site_limits import SiteLimits, hard_limits
 
 REQUEST = {"slurm_account": "lab", "slurm_partition": "gpu", "mem_mb": 24000, "runtime": 240, "gpu": 1, "threads": 8}
@@ -534,10 +537,11 @@ def test_a_node_that_can_judge_nothing_lets_no_run_begin(made):
 
 
 def test_a_trial_that_breaks_tells_its_last_line(tmp_path):
-    request = TrialRequest("cpu", "none", "refuse", evaluation={}, always=True)
-    write_json(tmp_path / "head", asdict(request))
+    request = TrialRequest("cpu", "none", "refuse", defaults(Evaluation), always=False)
+    no_device: Any = 7
+    write_json(tmp_path / "head", asdict(replace(request, device=no_device, always=True)))
     assert re.match(r"\w+Error: ", node_probe.try_judging(tmp_path / "head", gpu=False).trouble)
-    write_json(tmp_path / "head", asdict(replace(request, always=False)))
+    write_json(tmp_path / "head", asdict(request))
     assert node_probe.try_judging(tmp_path / "head", gpu=True) is None
 
 

@@ -119,7 +119,7 @@ def _comments(folder):
 
 def _a_message_of_the_settings(folder):
     edit(
-        folder / "scripts/archloop/settings/messages.py", "see config/schema.yaml", "have a look at config/schema.yaml"
+        folder / "scripts/archloop/settings/remedies.py", "see config/schema.yaml", "have a look at config/schema.yaml"
     )
 
 

@@ -7,7 +7,7 @@ import typing
 import pytest
 
 from archloop.settings.schema import schema
-from archloop.settings.sections import SECTIONS
+from archloop.settings.sections import SECTION_NAMES, ChainSettings, Settings
 
 OF_JSON = {"string": str, "integer": int, "number": float, "boolean": bool, "null": types.NoneType}
 
@@ -33,14 +33,19 @@ def types_in(rule: dict) -> set:
 
 def test_every_section_of_the_settings_has_a_type():
     sections = {name for name, rule in schema()["properties"].items() if rule.get("$ref", "").startswith("#/$defs/")}
-    assert set(SECTIONS.values()) == sections | {"scratch_model"}  # the last is a file by itself
+    assert set(SECTION_NAMES.values()) == sections | {"scratch_model"}  # the last is a file by itself
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=SECTIONS.get)
+@pytest.mark.parametrize("section", SECTION_NAMES, ids=SECTION_NAMES.get)
 def test_its_fields_are_those_of_the_schema(section):
-    rules = schema()["$defs"][SECTIONS[section]]["properties"]
+    rules = schema()["$defs"][SECTION_NAMES[section]]["properties"]
     hints = typing.get_type_hints(section)
 
     assert [field.name for field in dataclasses.fields(section)] == list(rules)
     for key, rule in rules.items():
         assert types_of(hints[key]) == types_in(rule), key
+
+
+def test_the_settings_of_a_run_and_of_a_chain_have_the_keys_of_the_schema():
+    assert set(Settings.__annotations__) == set(schema()["properties"])
+    assert set(ChainSettings.__annotations__) == set(schema()["$defs"]["chain"]["properties"])

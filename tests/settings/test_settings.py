@@ -15,7 +15,7 @@ from archloop.settings.checks import check_inputs
 from archloop.settings.complete import complete, of_cycle_zero, scratch_model
 from archloop.settings.options import options
 from archloop.settings.schema import schema
-from archloop.settings.sections import SECTIONS, Admission, Evaluation, Finetuning, Generation, Model, SeedCorpus
+from archloop.settings.sections import SECTION_NAMES, Admission, Evaluation, Finetuning, Generation, Model, SeedCorpus
 from archloop.workflow.cli import settings_options
 
 DIGITS = {"dataset": "digits"}
@@ -121,7 +121,7 @@ def test_a_start_or_an_override_beyond_the_last_cycle_is_refused(config):
 
 @pytest.mark.parametrize("section", [Generation, Finetuning, Admission, Evaluation, Model, SeedCorpus])
 def test_options_carry_every_value_unchanged_to_a_script(config, section):
-    wanted = complete(config)[SECTIONS[section]]
+    wanted = complete(config)[SECTION_NAMES[section]]
     seen = []
 
     @click.command()

@@ -3,19 +3,18 @@
 import contextlib
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from archloop.cluster.slurm import JOB_NAME, Reply, clean, complaint, sbatch_options
-from archloop.progress import duration
+from archloop.cluster.slurm import JOB_NAME, JobRequest, Reply, clean, complaint, sbatch_options
 from archloop.python_command import run_module
+from archloop.quantities import duration
 
 PROBE_MB = 2500  # memory for one trial of the judge
 LOG_EVERY_S = 60.0
 
 
 def run_on_node(
-    request: Mapping[str, Any],
+    request: JobRequest,
     command: list[str],
     wait_s: float,
     run_s: float = 60,
@@ -27,10 +26,10 @@ def run_on_node(
     judge. It waits in the queue for about `wait_s`; then it is taken back, and `why` says so.
     log: is given a line every minute of how long it has been waiting.
     """
-    small = dict(request)
+    small = request.copy()
     # They would go before what is asked for here.
-    for key in ("mem_mb_per_cpu", "cpus_per_gpu"):
-        small.pop(key, None)
+    small.pop("mem_mb_per_cpu", None)
+    small.pop("cpus_per_gpu", None)
     if request.get("gpu"):
         small["gpu"] = 1
     small["mem_mb"] = PROBE_MB

@@ -47,14 +47,14 @@ def end_orphans(folder: Path, patience_s: float = 300, answer_s: float = 60) -> 
 def _jobs_of(folder: Path, answer_s: float) -> list[str]:
     """Return the ids of this user's jobs that were queued in a folder, sorted."""
     here = os.path.realpath(folder)
-    found = set()
+    ids = set()
     for line in _ask(answer_s, "squeue", "--me", "--noheader", "--format=%A|%j|%Z").splitlines():
         fields = line.split("|", 2)  # a folder's name may hold the separator, so it comes last
         if len(fields) == 3:
             job, name, working_folder = fields
             if name.startswith(PREFIX) and os.path.realpath(working_folder) == here:
-                found.add(job)
-    return sorted(found)
+                ids.add(job)
+    return sorted(ids)
 
 
 def _ask(answer_s: float, *command: str) -> str:

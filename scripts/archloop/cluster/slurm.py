@@ -11,7 +11,7 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from archloop.errors import InputError
 
@@ -67,6 +67,29 @@ MEMORY_OPTIONS = {"mem_mb_per_cpu": "--mem-per-cpu", "mem_mb": "--mem"}
 
 # Field -> what accounting says in it, empty for nothing.
 AccountingRow = Mapping[str, str]
+
+
+class JobRequest(TypedDict, total=False):
+    """What a job asks for: of a rule's resources, those that SLURM is told of.
+
+    The names are those of Snakemake and of its executor plugin. mem_mb, mem_mb_per_cpu: megabytes.
+    runtime: minutes.
+    """
+
+    threads: int
+    cpus_per_task: int
+    cpus_per_gpu: int
+    mem_mb: int
+    mem_mb_per_cpu: int
+    runtime: int
+    gpu: int
+    gpu_model: str
+    gres: str
+    constraint: str
+    qos: str
+    slurm_account: str
+    slurm_partition: str
+    slurm_extra: str
 
 
 @dataclass(frozen=True)
@@ -182,36 +205,36 @@ def accounts() -> tuple[list[str], str | None]:
     return sorted(set(answer.text.split())), None
 
 
-def limits(account: str, qos: str) -> list[Limit]:
+def accounting_limits(account: str, qos: str) -> list[Limit]:
     """Return what accounting allows this user.
 
     account, qos: as asked for; empty takes the defaults. Nothing where accounting does not say.
     """
-    found: list[Limit] = []
+    granted: list[Limit] = []
     fields = ("Account", "DefaultQOS", "QOS", *OF_ACCOUNT)
     for row in _accounting("assoc", fields, f"user={user_name()}"):
         if account and row["Account"] != account.lower():
             continue
-        found += _limits_in(row, f"account {row['Account']}", OF_ACCOUNT)
+        granted += _limits_in(row, f"account {row['Account']}", OF_ACCOUNT)
 
         only = row["QOS"] if "," not in row["QOS"] else ""
         qos = qos or row["DefaultQOS"] or only
 
     if qos:
         for row in _accounting("qos", ("Name", *OF_QOS), f"name={qos}"):
-            found += _limits_in(row, f"QOS {row['Name']}", OF_QOS)
-    return found
+            granted += _limits_in(row, f"QOS {row['Name']}", OF_QOS)
+    return granted
 
 
 def _limits_in(row: AccountingRow, owner: str, names: tuple[str, ...]) -> list[Limit]:
     """Return the limits of one row of accounting's; an empty field is none."""
-    found = []
+    row_limits = []
     for name in names:
         if row[name]:
             value = minutes(row[name]) if name == MAX_WALL else int(row[name])
             if value is not None:
-                found.append(Limit(owner, name, value))
-    return found
+                row_limits.append(Limit(owner, name, value))
+    return row_limits
 
 
 def _accounting(what: str, fields: tuple[str, ...], which: str) -> list[AccountingRow]:
@@ -258,11 +281,11 @@ def partition(name: str) -> Partition:
 
 def _generic_resources(text: str) -> list[str]:
     """Return what a node declares, such as gpu:a100:4(S:0-1),lustre:1, without parentheses."""
-    found = []
+    resources = []
     for part in re.split(r",(?![^(]*\))", text):
         if part not in ("", "(null)"):
-            found.append(re.sub(r"\(.*?\)", "", part))
-    return found
+            resources.append(re.sub(r"\(.*?\)", "", part))
+    return resources
 
 
 def minutes(limit: str) -> int | None:
@@ -292,7 +315,7 @@ def gpu_types(gres: tuple[str, ...]) -> dict[str, int]:
 
     The name is empty where no model is declared.
     """
-    found: dict[str, int] = {}
+    types: dict[str, int] = {}
     for part in gres:
         kind, *rest = part.split(":")
         if kind != "gpu":
@@ -303,8 +326,8 @@ def gpu_types(gres: tuple[str, ...]) -> dict[str, int]:
             count = int(rest[-1])
         if rest and not rest[0].isdecimal():
             model = rest[0]
-        found[model] = max(found.get(model, 0), count)
-    return found
+        types[model] = max(types.get(model, 0), count)
+    return types
 
 
 def gpu_bytes(model: str) -> int | None:
@@ -315,17 +338,18 @@ def gpu_bytes(model: str) -> int | None:
     return None
 
 
-def sbatch_options(request: Mapping[str, Any]) -> list[str]:
+def sbatch_options(request: JobRequest) -> list[str]:
     """Return what the executor plugin passes to sbatch of a job's resources."""
+    resources: Mapping[str, object] = request
     options = []
     for key, option in OPTIONS.items():
-        if request.get(key):
-            options += [option, str(request[key])]
+        if resources.get(key):
+            options += [option, str(resources[key])]
     if request.get("qos"):
         options.append(f"--qos={request['qos']}")
     for key, option in MEMORY_OPTIONS.items():
-        if request.get(key):
-            options += [option, str(request[key])]
+        if resources.get(key):
+            options += [option, str(resources[key])]
             break
 
     gpus = request.get("gpu")
@@ -344,6 +368,6 @@ def sbatch_options(request: Mapping[str, Any]) -> list[str]:
     return options + shlex.split(request.get("slurm_extra") or "")
 
 
-def would_take(request: Mapping[str, Any]) -> Reply:
+def would_take(request: JobRequest) -> Reply:
     """Ask sbatch whether it would take a job with these resources; nothing is queued."""
     return ask("sbatch", "--test-only", "-J", JOB_NAME, *sbatch_options(request), "--wrap", "true")

@@ -84,10 +84,12 @@ class Submission:
         while True:
             done = self._call(input)
             self.returncode = done.returncode
-            full, away = FULL.search(done.stderr), AWAY.search(done.stderr)
-            why = full or away
+            full = FULL.search(done.stderr)
+            why = full or AWAY.search(done.stderr)
             if done.returncode == 0 or why is None or given_up.is_set():
                 return done.stdout, done.stderr
+
+            # A queue with jobs of this user will have room again, however long they take.
             if full and in_queue():
                 deadline = time.monotonic() + PATIENCE_S
             if time.monotonic() >= deadline:
@@ -101,6 +103,7 @@ class Submission:
             if full:
                 given_up.wait(AGAIN_S)
                 continue
+
             job = taken(self.call, deadline)
             if job is not None:
                 self.returncode = 0

@@ -114,9 +114,11 @@ def read_image(path: Path, size: int, losses: Counter[str] | None = None) -> np.
         with Image.open(path, formats=_picture_formats()) as opened:
             opened.load()
             image = _upright(opened)
+
             # The further frames of a photograph (MPO) are its previews.
             animated = getattr(opened, "is_animated", False)
             losses[FRAMES] += animated and opened.format != "MPO"
+
             if image.mode.startswith("I") or image.mode == "F":
                 return _deep_pixels(image, size)
             image = _on_white(image, losses).convert("RGB")
@@ -263,10 +265,10 @@ def _check_training(
     """Raise InputError unless there are classes to train on, and images enough of each."""
     folder = folders["train"]
     if len(classes) < 2:
-        found = "no class"
+        fault = "no class"
         for name in classes:
-            found = f"only one class, {name}"
-        raise InputError(f"{folder}: {found}; a data set has two or more, and {layout}")
+            fault = f"only one class, {name}"
+        raise InputError(f"{folder}: {fault}; a data set has two or more, and {layout}")
     if len(classes) > maximum_classes:
         raise InputError(
             f"{folder}: {len(classes)} classes; at most {maximum_classes} can be told apart"

@@ -103,8 +103,8 @@ def _read_splits(name: str, settings: Data, seed: int) -> tuple[Splits, list[str
 
 def _name(name: str, settings: Data) -> str:
     """Return the name of a data set in prompts and tables: a user's own images may have one."""
-    own = settings.folder_name if name == "folder" else None
-    return own or name
+    name_of_user = settings.folder_name if name == "folder" else None
+    return name_of_user or name
 
 
 def _write(output: Path, splits: Splits, metadata: DatasetMetadata) -> None:
@@ -138,13 +138,13 @@ def _log(metadata: DatasetMetadata) -> None:
 def stratified_split(
     labels: np.ndarray, share: float, seed: int, class_names: Sequence[str] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (kept, held) indices, each sorted; of every class the same share is held.
+    """Return (kept, held out) indices, each sorted; of every class the same share is held out.
 
-    class_names: of label 0, 1, ..., for messages. At least one image of a class is held and one
+    class_names: of label 0, 1, ..., for messages. At least one image of a class is held out and one
     kept; raises InputError when a class has only one.
     """
     rng = np.random.default_rng(seed)
-    held_by_class = []
+    held_out_by_class = []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
@@ -155,11 +155,11 @@ def stratified_split(
 
         count = max(1, round(share * len(members)))
         all_but_one = len(members) - 1
-        held_by_class.append(members[: min(count, all_but_one)])
+        held_out_by_class.append(members[: min(count, all_but_one)])
 
-    held = np.sort(np.concatenate(held_by_class))
+    held_out = np.sort(np.concatenate(held_out_by_class))
     every = np.arange(len(labels))
-    return np.setdiff1d(every, held), held
+    return np.setdiff1d(every, held_out), held_out
 
 
 def stratified_sample(labels: np.ndarray, number: int, seed: int) -> np.ndarray:
@@ -240,9 +240,9 @@ def _shuffled(part: Split, seed: int) -> Split:
 def _divide(
     part: Split, share: float, seed: int, class_names: Sequence[str]
 ) -> tuple[Split, Split]:
-    """Return (what is kept, what is held) of images and labels."""
+    """Return (what is kept, what is held out) of images and labels."""
     images, labels = part
-    kept, held = stratified_split(labels, share, seed, class_names)
+    kept, held_out = stratified_split(labels, share, seed, class_names)
     part_kept = images[kept], labels[kept]
-    part_held = images[held], labels[held]
-    return part_kept, part_held
+    part_held_out = images[held_out], labels[held_out]
+    return part_kept, part_held_out

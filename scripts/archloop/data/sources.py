@@ -227,10 +227,11 @@ def _whole_idx(path: Path) -> bool:
             return False
         header = opened.read(4 * start[3])
 
-    # Where the header is cut off, the file is shorter than what its sizes say.
-    sizes: list[int] = np.frombuffer(header[: len(header) // 4 * 4], ">u4").tolist()
-    length = len(start) + 4 * start[3] + math.prod(sizes)
-    return path.stat().st_size == length
+    # Of a header that is cut off the whole sizes alone; the file is shorter than they say.
+    whole_bytes = len(header) // 4 * 4
+    sizes: list[int] = np.frombuffer(header[:whole_bytes], ">u4").tolist()
+    header_bytes = len(start) + 4 * start[3]
+    return path.stat().st_size == header_bytes + math.prod(sizes)
 
 
 def _digits(settings: Data) -> Source:

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import torch
 
@@ -30,11 +30,22 @@ class Done:
         sums[1] += size
 
 
+class DoneFields(TypedDict):
+    """Done as the file has it, which torch reads without code of ours."""
+
+    steps: int
+    tokens: int
+    sums: dict[int, list[float]]
+
+
 class CheckpointState(TypedDict):
-    """What the file of a checkpoint holds: how far the training is, and torch's own states."""
+    """What the file of a checkpoint holds: how far the training is, and torch's own states.
+
+    What is in a state of the optimizer, or of the schedule, is torch's affair.
+    """
 
     key: str
-    done: dict[str, Any]
+    done: DoneFields
     weights: list[torch.Tensor]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
@@ -53,7 +64,7 @@ class Checkpoint:
     def save(self, done: Done) -> None:
         state: CheckpointState = {
             "key": self.key,
-            "done": dataclasses.asdict(done),
+            "done": cast(DoneFields, dataclasses.asdict(done)),
             "weights": [weight.detach().cpu() for weight in self.weights],
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),

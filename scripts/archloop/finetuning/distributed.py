@@ -18,8 +18,8 @@ def run_distributed(
     run it at once.
 
     In each of them torch.distributed is ready: NCCL between GPUs, gloo between CPUs. The function,
-    its arguments and its value are pickled. One process that fails ends the others; an InputError
-    in any is raised here.
+    its arguments (of the types that it wants) and its value are pickled. One process that fails
+    ends the others; an InputError in any is raised here.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

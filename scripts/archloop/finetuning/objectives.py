@@ -74,6 +74,38 @@ class Objective:
     baseline: BaselineFunction | None = None
 
 
+@dataclass(frozen=True)
+class PaddedPairs:
+    """Pairs as one batch, padded on the right, each tensor (pairs, tokens of the longest).
+
+    mask: 1 where there is a token. labels: the token after each position that predicts one of an
+    answer, NO_LABEL at the others. first: the first position of any row that has a label.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    labels: torch.Tensor
+    first: int
+
+
+def pad_pairs(pairs: list[Pair]) -> PaddedPairs:
+    width = max(len(prompt) + len(answer) for prompt, answer in pairs)
+    ids = torch.zeros(len(pairs), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    labels = torch.full_like(ids, NO_LABEL)
+
+    first = width
+    for row, (prompt, answer) in enumerate(pairs):
+        end = len(prompt) + len(answer)
+        ids[row, :end] = torch.tensor(prompt + answer)
+        mask[row, :end] = 1
+        # A position predicts the token after it.
+        start = len(prompt) - 1
+        labels[row, start : end - 1] = torch.tensor(answer)
+        first = min(first, start)
+    return PaddedPairs(ids, mask, labels, first)
+
+
 def answer_logps(model: LanguageModel, pairs: list[Pair]) -> torch.Tensor:
     """Return the log-probability (nats) of each answer after its prompt, shape (pairs,).
 
@@ -83,38 +115,26 @@ def answer_logps(model: LanguageModel, pairs: list[Pair]) -> torch.Tensor:
     projection onto the vocabulary; where they all do, as in a batch of one, no logit is copied.
     """
     device = next(model.parameters()).device
-    prompt_lengths = [len(prompt) for prompt, _ in pairs]
-    lengths = [len(prompt) + len(answer) for prompt, answer in pairs]
-    count, width = len(pairs), max(lengths)
-    first = min(prompt_lengths) - 1
-
-    ids = torch.zeros(count, width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, NO_LABEL)
-    for row, (prompt, answer) in enumerate(pairs):
-        begin, end = prompt_lengths[row], lengths[row]
-        ids[row, :end] = torch.tensor(prompt + answer)
-        mask[row, :end] = 1
-        # A position predicts the token after it.
-        labels[row, begin - 1 : end - 1] = torch.tensor(answer)
-
+    padded = pad_pairs(pairs)
+    last = padded.ids.shape[1] - 1
+    # A single pair has no padding to leave out.
+    mask = padded.mask.to(device) if len(pairs) > 1 else None
     logits = model(
-        input_ids=ids.to(device),
-        # A single pair has no padding to leave out.
-        attention_mask=mask.to(device) if count > 1 else None,
+        input_ids=padded.ids.to(device),
+        attention_mask=mask,
         use_cache=False,
-        logits_to_keep=torch.arange(first, width - 1, device=device),
+        logits_to_keep=torch.arange(padded.first, last, device=device),
     ).logits
 
-    labels = labels[:, first:-1].to(device)
+    labels = padded.labels[:, padded.first : last].to(device)
     predicts = labels != NO_LABEL
-    targets = labels[predicts]
     # To pick positions by a mask copies them, which for all of them doubles the largest tensor.
     logits = logits.flatten(0, 1) if predicts.all() else logits[predicts]
-    losses = cross_entropy(logits.float(), targets, reduction="none")
+    losses = cross_entropy(logits.float(), labels[predicts], reduction="none")
+
     answer_lengths = predicts.sum(dim=1).tolist()
-    of_answers = torch.split(losses, answer_lengths)
-    return torch.stack([-answer.sum() for answer in of_answers])
+    sums = [answer.sum() for answer in torch.split(losses, answer_lengths)]
+    return -torch.stack(sums)
 
 
 def make_objective(

@@ -102,8 +102,10 @@ def ascending_batches(
     random order.
     """
     rng = generator(*seed, "order")
-    ranks = [(example.score, rng.random()) for example in examples]
-    order = sorted(range(len(examples)), key=lambda index: ranks[index])
+    by_score = []
+    for index, example in enumerate(examples):
+        by_score.append((example.score, rng.random(), index))
+    order = [index for _, _, index in sorted(by_score)]
 
     batches = []
     for step in _cut(order, size * batches_a_step):
@@ -153,8 +155,8 @@ def train(
         total += _tokens(examples, batches)
     with Progress(total, "token", training.section) as progress:
         progress.step(done.tokens)
-        left = steps[done.steps :]
-        for number, (epoch, batches) in enumerate(left, start=done.steps + 1):
+        for number in range(done.steps + 1, len(steps) + 1):
+            epoch, batches = steps[number - 1]
             seed = derive(training.seed, "step", number)
             loss, size = _gradients(model, examples, batches, objective, seed)
             norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
@@ -223,15 +225,17 @@ def share_of_process(
 ) -> list[tuple[int, Batch]]:
     """Return (index in the step, batch) of one process: the longest are dealt out first, so that
     all end together."""
-    ranks = []
+    longest_first = []
     for index, batch in enumerate(batches):
-        tokens = sum(lengths[each] for each in batch)
-        ranks.append((-tokens, index))
+        tokens = sum(lengths[example] for example in batch)
+        longest_first.append((-tokens, index, batch))
+    longest_first.sort()
 
-    # Each process reads its own in the step's order: by it the sums of gradients are rounded.
-    longest_first = [index for _, index in sorted(ranks)]
-    dealt = sorted(longest_first[rank::processes])
-    return [(index, batches[index]) for index in dealt]
+    share = []
+    for _, index, batch in longest_first[rank::processes]:
+        share.append((index, batch))
+    # In the order of the step: by it the sums of gradients are rounded.
+    return sorted(share)
 
 
 def _gradients(
@@ -270,9 +274,11 @@ def _share(batches: list[Batch], examples: list[Example]) -> dict[int, list[Exam
     """Return index in the step -> examples, of the batches of this process."""
     processes = dist.get_world_size() if dist.is_initialized() else 1
     lengths = [example.length for example in examples]
+    mine = share_of_process(batches, lengths, rank(), processes)
+
     share = {}
-    for index, batch in share_of_process(batches, lengths, rank(), processes):
-        share[index] = [examples[each] for each in batch]
+    for index, batch in mine:
+        share[index] = [examples[position] for position in batch]
     return share
 
 

@@ -5,16 +5,36 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from archloop.errors import InputError
 from archloop.files import parse_json, write_jsonl
 
-Row = dict[str, Any]
+
+class AnswerFields(TypedDict):
+    """A ModelAnswer of archloop.generation.generate as JSON."""
+
+    raw: str
+    prompt_tokens: int
+    new_tokens: int
+    stopped: str
+
+
+class AnswerRow(TypedDict):
+    """A line of the log: an answer to the prompt at a position of the shard.
+
+    seconds: that the job had taken when the answer ended, those of earlier runs included.
+    """
+
+    position: int
+    answer: AnswerFields
+    seconds: float
 
 
 @contextlib.contextmanager
-def answer_log(path: Path, key: str) -> Iterator[tuple[list[Row], Callable[[Row], None]]]:
+def answer_log(
+    path: Path, key: str
+) -> Iterator[tuple[list[AnswerRow], Callable[[AnswerRow], None]]]:
     """Yield (rows that are there, a function that adds one).
 
     A row is on the disk when the function returns.
@@ -26,7 +46,7 @@ def answer_log(path: Path, key: str) -> Iterator[tuple[list[Row], Callable[[Row]
     write_jsonl(path, [{"key": key}, *rows])
     with open(path, "a", encoding="utf-8") as opened:
 
-        def add(row: Row) -> None:
+        def add(row: AnswerRow) -> None:
             try:
                 opened.write(json.dumps(row, sort_keys=True, allow_nan=False) + "\n")
                 opened.flush()
@@ -37,8 +57,8 @@ def answer_log(path: Path, key: str) -> Iterator[tuple[list[Row], Callable[[Row]
         yield rows, add
 
 
-def _read(path: Path, key: str) -> list[Row]:
-    rows: list[Any] = []
+def _read(path: Path, key: str) -> list[AnswerRow]:
+    rows: list[object] = []
     try:
         text = path.read_text(encoding="utf-8")
         # A line is whole where a line feed ends it.
@@ -49,4 +69,4 @@ def _read(path: Path, key: str) -> list[Row]:
 
     if not rows or rows[0] != {"key": key}:
         return []
-    return rows[1:]
+    return cast(list[AnswerRow], rows[1:])  # as the key says

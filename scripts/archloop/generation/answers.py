@@ -23,7 +23,7 @@ THINKING, THOUGHT = "<think>", "</think>"
 PYTHON = ("", "python", "py", "python3")
 # What an answer may be made to begin with. No newline at the end: it often is one token with what
 # follows.
-OPENINGS = {
+RESPONSE_PREFIXES = {
     "none": "",
     "fence": "```python",
     "imports": "```python\nimport torch\nimport torch.nn as nn",

@@ -77,8 +77,10 @@ def new_decoder(model: LanguageModel, tokenizer: Tokenizer, settings: Generation
     ends = model.generation_config.eos_token_id
     if not isinstance(ends, list):
         ends = [ends]
-    possible = [*ends, tokenizer.eos_token_id, end_of_turn(tokenizer)]
-    return Decoder(model, tokenizer, {token for token in possible if token is not None}, settings)
+    # What ends an answer by the model's settings, by its tokenizer, and by its chat format.
+    possible = {*ends, tokenizer.eos_token_id, end_of_turn(tokenizer)}
+    possible.discard(None)
+    return Decoder(model, tokenizer, possible, settings)
 
 
 def sample(decoder: Decoder, sequences: list[Sequence], size: int) -> Iterator[Sequence]:
@@ -160,6 +162,7 @@ class SharedPrefix:
 
         self.length = common_length(prompts) if sees_all(model.config) else 0
         self.cache = new_cache(model.config)
+        # Read once: what is in the cache is copied for every row of a batch.
         if self.length:
             shared = prompts[0][: self.length]
             ids = torch.tensor([shared], device=model.device)
@@ -198,8 +201,8 @@ def read_prompts(
         padding = width - len(rest)
         ids.append([pad] * padding + rest)
         # The padding lies between the shared prefix and the rest of a prompt.
-        shared, void, own = [1] * prefix.length, [0] * padding, [1] * len(rest)
-        mask.append(shared + void + own)
+        prefix_mask, padding_mask, rest_mask = [1] * prefix.length, [0] * padding, [1] * len(rest)
+        mask.append(prefix_mask + padding_mask + rest_mask)
 
     seen = torch.tensor(mask, device=model.device)
     # A token's position is the number of tokens that its row sees before it, whatever the padding.
@@ -234,7 +237,7 @@ def append_token(sequence: Sequence, token: int, decoder: Decoder) -> int:
     if "`" in piece or "\n" in piece:  # only these end a line or a fence
         void = _end_line(sequence, decoder, ends_line="\n" in piece)
     if sequence.finish_reason is None and sequence.sampled >= settings.max_new_tokens:
-        # A dropped line is never the last: see _end_line.
+        # A dropped line is never the last: see _try_line_again.
         sequence.finish_reason = "length"
     return void
 
@@ -251,13 +254,12 @@ def _end_line(sequence: Sequence, decoder: Decoder, ends_line: bool) -> int:
     """
     settings = decoder.settings
     text = sequence.response_prefix + decoder.tokenizer.decode(sequence.new)
-    closed = is_finished(text)
-    if settings.line_retries and (closed or ends_line) and wrong_line(text):
-        if sequence.dropped == settings.line_retries:
-            sequence.finish_reason = "line"
-        elif sequence.sampled < settings.max_new_tokens:
-            return _drop_line(sequence)
-    elif closed:
+    is_closed = is_finished(text)
+    is_over = is_closed or ends_line
+    if settings.line_retries and is_over and wrong_line(text):
+        return _try_line_again(sequence, settings)
+
+    if is_closed:
         sequence.finish_reason = "fence"
     elif ends_line:
         end = len(sequence.new) - 1
@@ -265,6 +267,20 @@ def _end_line(sequence: Sequence, decoder: Decoder, ends_line: bool) -> int:
             sequence.dropped = 0
         sequence.line = end
     return 0
+
+
+def _try_line_again(sequence: Sequence, settings: Generation) -> int:
+    """Drop a wrong line, or end the answer where that was done often enough.
+
+    Return the void columns.
+    """
+    if sequence.dropped == settings.line_retries:
+        sequence.finish_reason = "line"
+        return 0
+    # With no token left to sample, the answer ends by its length, the line in it.
+    if sequence.sampled >= settings.max_new_tokens:
+        return 0
+    return _drop_line(sequence)
 
 
 def _drop_line(sequence: Sequence) -> int:
@@ -294,6 +310,7 @@ def _run(decoder: Decoder, group: list[Sequence], prefix: SharedPrefix) -> Itera
                 yield sequence
         if not _running(batch.sequences):
             return
+
         _leave_out_finished(batch)
         _advance(decoder, batch)
 
@@ -312,12 +329,14 @@ def _next_tokens(decoder: Decoder, batch: RunningBatch) -> list[int]:
     for row, sequence in enumerate(batch.sequences):
         if certain[row]:
             continue
-        read = sequence.prompt + sequence.new
-        ids = torch.tensor([read], device=batch.mask.device)
+
+        so_far = sequence.prompt + sequence.new
+        ids = torch.tensor([so_far], device=batch.mask.device)
         # Without the cache, whose rounding comes from the batch, too.
         out = model(input_ids=ids, use_cache=False, logits_to_keep=1)
         alone = out.logits[:, -1]
-        (tokens[row],), _ = choose_tokens(alone, [draws[row]], sampling)
+        (token,), _ = choose_tokens(alone, [draws[row]], sampling)
+        tokens[row] = token
     return tokens
 
 

@@ -9,26 +9,26 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
 import torch
 
 from archloop.errors import InputError
 from archloop.evaluation.static_checks import check_program
 from archloop.files import read_jsonl, sha256_file, sha256_text
-from archloop.generation.answer_log import answer_log
-from archloop.generation.answers import OPENINGS, THINKING, extract_program
+from archloop.generation.answer_log import AnswerFields, answer_log
+from archloop.generation.answers import RESPONSE_PREFIXES, THINKING, extract_program
 from archloop.generation.decode import Sequence, batch_limit, new_decoder, sample
 from archloop.generation.prompts import PromptRow
 from archloop.machine import choose_device, versions
 from archloop.model.adapters import check_base
-from archloop.model.chat_template import chat_tokens, opening_tokens
+from archloop.model.chat_template import chat_tokens, response_prefix_tokens
 from archloop.model.loading import load_adapter, load_model, load_tokenizer
 from archloop.model.prepared import check_model
 from archloop.model.types import LanguageModel, Tokenizer
 from archloop.progress import Progress
 from archloop.random_seeds import derive
-from archloop.settings.sections import Generation, Loading
+from archloop.settings.sections import Generation, Loading, Section
 
 REPAIR = "This program is refused: {reason}. Write the whole program again without this fault."
 # Tokens at the end of a prompt in which a template opens the thinking.
@@ -114,8 +114,8 @@ class AnswerLineage(TypedDict):
     base: Mapping[str, str]
     adapter: str | None
     prompts: list[tuple[int, str, int]]
-    settings: dict[str, Any]
-    loading: dict[str, Any]
+    settings: Section
+    loading: Section
     code: str
     versions: dict[str, str]
 
@@ -154,8 +154,9 @@ def generate(
 
         for position, answer in _missing_answers(prompts, answers, job, device):
             answers[position].append(answer)
+            fields = cast(AnswerFields, dataclasses.asdict(answer))
             seconds = round(time.monotonic() - started + earlier, 2)
-            keep({"position": position, "answer": dataclasses.asdict(answer), "seconds": seconds})
+            keep({"position": position, "answer": fields, "seconds": seconds})
 
     candidates = []
     for prompt, attempts in zip(prompts, answers):
@@ -181,11 +182,11 @@ def choose_gpu(device: str, shard: int) -> str:
 
 
 def next_sequence(
-    tokenizer: Tokenizer, prompt: ShardPrompt, attempts: list[ModelAnswer], opening: str
+    tokenizer: Tokenizer, prompt: ShardPrompt, attempts: list[ModelAnswer], response_prefix: str
 ) -> Sequence:
     """Return the answer to come: to the prompt, or to what is wrong with the answer before.
 
-    opening: the text of generation.opening.
+    response_prefix: the text of generation.opening.
     """
     text, seed = prompt["prompt"], prompt["seed"]
     tokens = chat_tokens(tokenizer, text)
@@ -199,11 +200,11 @@ def next_sequence(
         seed = derive(seed, "repair", len(attempts))
 
     end = tokenizer.decode(tokens[-LAST_TOKENS:])
-    if not opening and end.rstrip().endswith(THINKING):
+    if not response_prefix and end.rstrip().endswith(THINKING):
         # The template has opened the thinking; what ends it is no part of the program.
         return Sequence(tokens, seed, f"{THINKING}\n")
-    tokens = tokens + opening_tokens(tokenizer, opening)
-    return Sequence(tokens, seed, opening)
+    tokens = tokens + response_prefix_tokens(tokenizer, response_prefix)
+    return Sequence(tokens, seed, response_prefix)
 
 
 def with_adapter(model: LanguageModel, adapter: Path) -> LanguageModel:
@@ -253,8 +254,8 @@ def _missing_answers(
         sequences = {}
         for position, attempts in enumerate(answers):
             if _wants_attempt(attempts, attempt):
-                opening = OPENINGS[job.settings.opening]
-                sequence = next_sequence(tokenizer, prompts[position], attempts, opening)
+                response_prefix = RESPONSE_PREFIXES[job.settings.opening]
+                sequence = next_sequence(tokenizer, prompts[position], attempts, response_prefix)
                 sequences[position] = sequence
         if not sequences:
             continue

@@ -2,10 +2,9 @@
 references."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
+from typing import NotRequired, TypedDict
 
 import jinja2
 
@@ -15,9 +14,29 @@ from archloop.files import read_text
 from archloop.random_seeds import generator
 from archloop.yaml_files import read_yaml
 
-# A row of the corpus, of which a template may show any column: program, parameters, accuracy (0 to
-# 1), dataset, ...
-Reference: TypeAlias = Mapping[str, Any]
+
+class Reference(TypedDict):
+    """A row of the corpus, of which a template may show any column: those here, and all others.
+
+    accuracy: 0 to 1.
+    """
+
+    id: str
+    program: str
+    dataset: str
+    accuracy: float
+    parameters: int
+
+
+class HintedProgram(TypedDict):
+    """What the prompt of a seed program depends on: its family and, of a LEMUR program, its hints.
+
+    hints: names of those that fit.
+    """
+
+    id: str
+    family: NotRequired[str | None]
+    hints: NotRequired[list[str]]
 
 
 @dataclass(frozen=True)
@@ -106,16 +125,15 @@ def write_prompt(
     return text.strip() + "\n"
 
 
-def seed_prompt(texts: PromptTexts, task: Task, row: Mapping[str, Any]) -> str:
+def seed_prompt(texts: PromptTexts, task: Task, row: HintedProgram) -> str:
     """Return the prompt that a program of the seed corpus answers: its own hint, no references.
 
-    row: family and, of a LEMUR program, id and hints: names of those that fit. A family has the
-    hint of its name, if there is one. A LEMUR program has the first hint of those that fit, else
-    one drawn by its id, so that not all of them answer one and the same prompt.
+    A family has the hint of its name, if there is one. A LEMUR program has the first hint of those
+    that fit, else one drawn by its id, so that not all of them answer one and the same prompt.
     """
     hints = texts.hints
     names = [row["family"], *row.get("hints", ())]
-    fitting = [name for name in names if name in hints]
+    fitting = [name for name in names if name is not None and name in hints]
 
     hint = ""
     if fitting:

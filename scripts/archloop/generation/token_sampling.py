@@ -103,8 +103,8 @@ def rank_tokens(scores: torch.Tensor, top_k: int, top_p: float) -> RankedTokens:
 
     # Without the last one: its score shows how near the first token that is left out may come.
     before_last = probabilities[:, :-1]
-    held = before_last.sum(dim=-1)
-    enough = held > top_p + SHORTLIST_MARGIN
+    mass = before_last.sum(dim=-1)
+    enough = mass > top_p + SHORTLIST_MARGIN
     if enough.all():
         return RankedTokens(best.cpu(), tokens.cpu(), probabilities)
     return top_k_filtering(scores, top_k)
@@ -180,12 +180,12 @@ def _within_share(ranked: RankedTokens, draw: Draw, top_p: float, moved: float) 
     """Tell whether the draw stays within the share of its token, wherever the ends of the share may
     move to."""
     whole = draw.cumulative.gather(1, draw.last)
-    own = ranked.probabilities.gather(1, draw.positions)
+    share_mass = ranked.probabilities.gather(1, draw.positions)
     up_to_it = draw.cumulative.gather(1, draw.positions)
 
     stake = _mass_at_cut(ranked.probabilities, draw.last, whole, top_p, moved) / whole
     high = up_to_it / whole
-    low = high - own / whole
+    low = high - share_mass / whole
     numbers = draw.draws[:, None]
 
     def is_far_from(end: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from archloop.corpus.tables import read_corpus
 from archloop.data.dataset_file import read_metadata
@@ -91,7 +92,9 @@ def write_prompts(job: PromptJob) -> list[PromptRow]:
 def _references(job: PromptJob) -> References:
     count = job.settings.references
     # Tables of the corpus are large; most runs show none of it.
-    corpus = read_corpus(job.corpus).to_dicts() if count else []
+    corpus: list[Reference] = []
+    if count:
+        corpus = cast(list[Reference], read_corpus(job.corpus).to_dicts())
 
     fits: Callable[[str], bool] = any_prompt_fits
     if job.model is not None:
@@ -141,10 +144,12 @@ def _with_references(
     # One that is too long for the room left is skipped: a shorter one after it may still fit.
     shown: list[Reference] = []
     for reference in rng.sample(references.corpus, count):
-        if references.fits(write_prompt(template, task, hint, [*shown, reference])):
+        longer = write_prompt(template, task, hint, [*shown, reference])
+        if references.fits(longer):
             shown.append(reference)
 
-    return write_prompt(template, task, hint, shown), shown
+    prompt = write_prompt(template, task, hint, shown)
+    return prompt, shown
 
 
 def room_for_answer(model_folder: Path, max_new_tokens: int, opening: str) -> Callable[[str], bool]:
@@ -153,13 +158,13 @@ def room_for_answer(model_folder: Path, max_new_tokens: int, opening: str) -> Ca
 
     opening: that of generation.opening, which takes its place, too.
     """
-    from archloop.generation.answers import OPENINGS
-    from archloop.model.chat_template import chat_tokens, opening_tokens
+    from archloop.generation.answers import RESPONSE_PREFIXES
+    from archloop.model.chat_template import chat_tokens, response_prefix_tokens
     from archloop.model.loading import load_tokenizer
     from archloop.model.memory import context_length
 
     tokenizer = load_tokenizer(model_folder)
 
-    opening_length = len(opening_tokens(tokenizer, OPENINGS[opening]))
-    room = context_length(model_folder) - max_new_tokens - opening_length
+    prefix_length = len(response_prefix_tokens(tokenizer, RESPONSE_PREFIXES[opening]))
+    room = context_length(model_folder) - max_new_tokens - prefix_length
     return lambda prompt: len(chat_tokens(tokenizer, prompt)) <= room

@@ -15,7 +15,7 @@ from archloop.model.chat_template import ensure_template
 from archloop.model.loading import load_adapter, load_model, load_tokenizer, save_model
 from archloop.model.prepared import ADAPTER, ModelFile, PreparedModel, check_model
 from archloop.model.types import LanguageModel, ModelConfig
-from archloop.settings.sections import Finetuning, Loading
+from archloop.settings.sections import Finetuning, Loading, Section
 
 LINEAGE = "training.json"
 # Formats of weights by their names in safetensors, as torch calls them.
@@ -36,8 +36,8 @@ class AdapterLineage(TypedDict):
     base: BaseModel
     parent: str | None
     training_set: str
-    settings: dict[str, Any]
-    loading: dict[str, Any]
+    settings: Section
+    loading: Section
     seed: int
 
 

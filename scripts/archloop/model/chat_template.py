@@ -69,15 +69,15 @@ def chat_tokens(tokenizer: Tokenizer, *turns: str) -> list[int]:
     return _turn_ids(tokenizer, _turns(tokenizer, *turns), turns)
 
 
-def opening_tokens(tokenizer: Tokenizer, opening: str) -> list[int]:
-    """Return what follows the ids of a prompt where the answer is made to begin with `opening`.
+def response_prefix_tokens(tokenizer: Tokenizer, response_prefix: str) -> list[int]:
+    """Return what follows the ids of a prompt where the answer is made to begin with a text.
 
     The list is empty for no text.
     """
-    if not opening:
+    if not response_prefix:
         return []
-    _, lead, _ = _parts(tokenizer, "x", opening)
-    return _answer_ids(tokenizer, lead, opening)
+    _, lead, _ = _parts(tokenizer, "x", response_prefix)
+    return _answer_ids(tokenizer, lead, response_prefix)
 
 
 def encode_pair(tokenizer: Tokenizer, prompt: str, program: str) -> tuple[list[int], list[int]]:

@@ -114,6 +114,7 @@ def load_model(folder: Path, loading: Loading, device: str) -> LanguageModel:
         keep_freed_memory()
 
     dtype = _dtype(loading.dtype, device)
+    # By the names of transformers, each of another type.
     arguments: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
     if loading.quantization == "nf4":
         arguments["quantization_config"] = _nf4(dtype)

@@ -3,9 +3,11 @@
 Standard library only.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from archloop.settings.chains import MODEL, SEED, Settings, ancestors, role
+from archloop.settings.chains import MODEL, SEED, ancestors, role
+from archloop.settings.sections import ChainSettings, Settings
 
 
 class ChainRank(NamedTuple):
@@ -34,7 +36,7 @@ def in_order(settings: Settings) -> list[str]:
 
     def rank(name: str) -> ChainRank:
         chain = chains[name]
-        group = chain.get("repeat_of", name)
+        group = chain.get("repeat_of") or name
         control = None
         if complete and name != SEED:
             control = role(settings, name, loop)
@@ -72,10 +74,9 @@ def roles(settings: Settings) -> dict[str, list[str]]:
     return found
 
 
-def _group(chains: Settings, name: str) -> str:
+def _group(chains: Mapping[str, ChainSettings], name: str) -> str:
     """Return the chain that a chain is a repeat of, or the chain itself."""
-    group: str = chains[name].get("repeat_of", name)
-    return group
+    return chains[name].get("repeat_of") or name
 
 
 def _kind(settings: Settings, name: str, first: str) -> str | None:

@@ -7,15 +7,15 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from archloop.layout import Cell
+from archloop.layout import CYCLE_PREFIX, Cell
 from archloop.monitoring.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING
 from archloop.monitoring.live_jobs import LiveRecords
 from archloop.settings.planned_files import Job
 
 # `logs/main/cycle-3/evaluate-1.log`
 LOG_PATH = re.compile(
-    r"(?:.*/)?logs/(?:(?P<chain>\w+)/)?(?:cycle-(?P<cycle>\d+)/)?(?P<stage>[a-z_]+?)"
-    r"(?:-(?P<shard>\d+))?\.log"
+    rf"(?:.*/)?logs/(?:(?P<chain>\w+)/)?(?:{CYCLE_PREFIX}(?P<cycle>\d+)/)?"
+    r"(?P<stage>[a-z_]+?)(?:-(?P<shard>\d+))?\.log"
 )
 
 

@@ -30,9 +30,10 @@ from archloop.monitoring.status import (
     settings_of,
     unknown_stages,
 )
-from archloop.progress import duration
-from archloop.settings.chains import Settings, effective
+from archloop.quantities import duration
+from archloop.settings.chains import effective
 from archloop.settings.planned_files import Job, plan
+from archloop.settings.sections import Settings
 
 ON_GPU = ("generate", "evaluate", "finetune")
 PACE_S = 6 * 3600

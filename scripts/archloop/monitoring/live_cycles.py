@@ -13,9 +13,10 @@ from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import SUMMARY, Cell
 from archloop.outcomes import NOT_VALID, OUTCOMES
-from archloop.progress import percent
-from archloop.settings.chains import Settings, cycles_of, effective
+from archloop.quantities import percent
+from archloop.settings.chains import cycles_of, effective
 from archloop.settings.planned_files import Job
+from archloop.settings.sections import Settings
 
 DONE = "done"
 RUNNING = "running"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from archloop.monitoring.live import ON_GPU, Live
 from archloop.monitoring.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING
-from archloop.progress import duration, percent
+from archloop.quantities import duration, gigabytes, percent
 
 
 class Fact(NamedTuple):
@@ -46,8 +46,8 @@ def _known_facts(live: Live, path: Path) -> Iterator[Fact]:
         share = percent(reused / total, digits=0)
         yield Fact("Answered from the store", share, f"{reused} of {total} judgements")
 
-    free, size = map(_gigabytes, live.disk)
-    yield Fact("Disk", f"{free} free", f"of {size}")
+    free, size = live.disk
+    yield Fact("Disk", f"{gigabytes(free, 0)} free", f"of {gigabytes(size, 0)}")
     if live.reports:
         yield _reports_fact(live, path)
 
@@ -107,10 +107,6 @@ def _reports_fact(live: Live, path: Path) -> Fact:
         ages.append(f"{age} old")
 
     return Fact("Read", " · ".join(links), " · ".join(ages))
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.0f} GB"
 
 
 def moment(seconds: float) -> str:

@@ -24,7 +24,7 @@ from archloop.monitoring.live_cycles import (
 from archloop.monitoring.live_facts import facts, moment
 from archloop.monitoring.live_jobs import FailedAttempt
 from archloop.outcomes import NOT_VALID
-from archloop.progress import percent
+from archloop.quantities import percent
 from archloop.settings.planned_files import Job
 
 # What the title says of a run, by what this machine knows of it.

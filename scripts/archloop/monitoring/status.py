@@ -7,16 +7,17 @@ of its folder. Standard library only: it starts in a blink.
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from archloop import layout
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import SETTINGS_FILE, Cell, cells_with
 from archloop.outcomes import NOT_VALID, VALID
-from archloop.progress import duration, percent
-from archloop.settings.chains import BASE, SEED, Settings, parent_of
+from archloop.quantities import duration, percent
+from archloop.settings.chains import BASE, SEED, parent_of
 from archloop.settings.planned_files import Job, plan
+from archloop.settings.sections import ChainSettings, Settings
 
 FEW_CHAINS = 4  # of more, only the last LAST_CYCLES each are shown
 LAST_CYCLES = 2
@@ -207,9 +208,9 @@ def _seconds_to_end(
 def settings_of(results: Path) -> Settings:
     """Return the run's settings; without them, the chains and cycles that are found."""
     if (results / SETTINGS_FILE).is_file():
-        return read_json(results / SETTINGS_FILE, "chains")
+        return cast(Settings, read_json(results / SETTINGS_FILE, "chains"))
     # The last cell of a chain is that of its last cycle.
-    chains = {}
+    chains: dict[str, ChainSettings] = {}
     for cell in cells_with(results):
         chains[cell.chain] = {"cycles": cell.cycle}
     return {"chains": chains}

@@ -18,8 +18,9 @@ from archloop.model.memory import (
 from archloop.model.prepared import check_model
 from archloop.preflight import slurm_checks
 from archloop.preflight.node_report import NodeReport
-from archloop.preflight.planned_run import Finding, PlannedRun, error, gigabytes, ok, warning
+from archloop.preflight.planned_run import Finding, PlannedRun, error, ok, warning
 from archloop.preflight.prompt_checks import PromptLengths, read_tokenizer
+from archloop.quantities import gigabytes
 from archloop.settings import chains
 from archloop.settings.sections import Finetuning, Generation
 
@@ -81,17 +82,17 @@ def check_limits(run: PlannedRun) -> Iterator[Finding]:
 
 def _written(run: PlannedRun) -> list[Written]:
     lengths = PromptLengths(run)
-    found = []
+    written = []
     for chain, cycle in run.cells():
         settings = run.settings["chains"][chain]
         # Baselines have no language model.
         if settings.get("source") != chains.MODEL:
             continue
 
-        generation = chains.effective(run.settings, "generation", chain, cycle)
+        generation = chains.typed_section(run.settings, Generation, chain, cycle)
         prompt = lengths.longest(chain, cycle)
-        found.append(Written(chain, prompt, Generation(**generation)))
-    return found
+        written.append(Written(chain, prompt, generation))
+    return written
 
 
 def _context(run: PlannedRun, longest: Written) -> Finding:
@@ -154,8 +155,7 @@ def finetunings(run: PlannedRun) -> Iterator[Finetuning]:
     """Yield the settings of every fine-tuning of the run: that of cycle 0 is sft in any case."""
     for chain, cycle in run.cells():
         if chains.trains(run.settings, chain, cycle):
-            values = chains.effective(run.settings, "finetuning", chain, cycle)
-            settings = Finetuning(**values)
+            settings = chains.typed_section(run.settings, Finetuning, chain, cycle)
             yield settings if cycle else replace(settings, method="sft")
 
 
@@ -193,7 +193,8 @@ def _has_gpu(run: PlannedRun, node: NodeReport | None) -> bool:
 def _gpu_memory(run: PlannedRun, node: NodeReport | None) -> tuple[int | None, str]:
     """Return (bytes of the smallest GPU, None where nobody says; where that is from)."""
     # What the node says goes before what a name promises.
-    measured = [gpu.bytes for gpu in node.gpus if gpu.bytes] if node else []
+    gpus = node.gpus if node else []
+    measured = [gpu.bytes for gpu in gpus if gpu.bytes]
     if measured:
         return min(measured), "measured"
     return slurm_checks.declared_memory(run)

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import json
 import os
 import resource
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from archloop import site_limits
 from archloop.cluster import node_job
-from archloop.cluster.slurm import Reply
+from archloop.cluster.slurm import JobRequest, Reply
 from archloop.cluster.waiting import FULL
 from archloop.logs import get_logger
 from archloop.preflight import node_probe
@@ -24,13 +23,14 @@ from archloop.preflight.planned_run import (
     Finding,
     PlannedRun,
     error,
-    gigabytes,
     ok,
     temporary_bytes,
     warning,
 )
+from archloop.quantities import gigabytes
 from archloop.sandbox import isolation
 from archloop.sandbox.bounds import bounds
+from archloop.settings.sections import Evaluation
 
 # A node's answer may take a while to show on a network file system.
 PATIENCE_S = 30
@@ -48,13 +48,13 @@ def look_at_node(run: PlannedRun) -> tuple[NodeReport | None, bool, list[Finding
         device=run.execution.device,
         isolation=run.execution.isolation,
         driver_calls=run.execution.driver_calls,
-        evaluation=run.settings["evaluation"],
+        evaluation=Evaluation(**run.settings["evaluation"]),
         always=run.slurm,
     )
     try:
         # A node reads it back, which shows that the folder is the same there.
         from_head = shared / node_probe.FROM_HEAD
-        from_head.write_text(json.dumps(asdict(request)))
+        from_head.write_text(request.to_json())
         if not run.slurm:
             return node_probe.probe(shared, run.execution.isolation), True, []
         if not run.execution.preflight_wait_min:
@@ -79,8 +79,9 @@ def look_at_node(run: PlannedRun) -> tuple[NodeReport | None, bool, list[Finding
 def _ask_node(run: PlannedRun, shared: Path) -> Reply:
     """Return what the tiny job printed on a node like the fine-tuning's."""
     wait_min = run.execution.preflight_wait_min
-    requests = list(run.rules.values()) or [{}]
-    request = run.rules.get("finetune_seed") or requests[0]
+    requests = list(run.rules.values())
+    no_request: JobRequest = {}
+    request = run.rules.get("finetune_seed") or next(iter(requests), no_request)
 
     folder = str(shared.resolve())
     command = node_job.probe_command(folder, run.execution.isolation)
@@ -113,11 +114,11 @@ def check_packages(run: PlannedRun) -> Iterator[Finding]:
             folders.append(Path(name).resolve())
 
     for name in node_probe.PACKAGES:
-        found = importlib.util.find_spec(name)
-        if found is None or found.origin is None:
+        package = importlib.util.find_spec(name)
+        if package is None or package.origin is None:
             continue
 
-        path = Path(found.origin).resolve()
+        path = Path(package.origin).resolve()
         if any(path.is_relative_to(folder) for folder in folders):
             yield warning(
                 "python",
@@ -232,10 +233,10 @@ def _with_memory(gpu: Gpu) -> str:
 
 def _use_by_processes(node: NodeReport) -> str:
     """Return how processes may use the GPUs: their compute mode, and whether MPS runs."""
-    found = {gpu.mode or "unknown" for gpu in node.gpus}
-    modes = ", ".join(sorted(found))
+    modes = {gpu.mode or "unknown" for gpu in node.gpus}
+    listed = ", ".join(sorted(modes))
     mps = "MPS runs" if node.shares_gpu else "no MPS"
-    return f"compute mode {modes}, {mps}"
+    return f"compute mode {listed}, {mps}"
 
 
 def _sharing(node: NodeReport) -> Iterator[Finding]:

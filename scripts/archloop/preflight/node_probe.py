@@ -18,14 +18,7 @@ from pathlib import Path
 from archloop import python_command, site_limits
 from archloop.errors import InputError
 from archloop.machine import versions
-from archloop.preflight.node_report import (
-    Gpu,
-    NodeReport,
-    TrialRequest,
-    TrialResult,
-    as_json,
-    from_json,
-)
+from archloop.preflight.node_report import Gpu, NodeReport, TrialRequest, TrialResult
 from archloop.sandbox.isolation import choose_level
 
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "polars")
@@ -87,14 +80,14 @@ def probe(shared: Path, isolation: str) -> NodeReport:
 
 def printed(report: NodeReport) -> str:
     """Return a report as the line that `read_printed` finds among others."""
-    return MARK + json.dumps(as_json(report))
+    return MARK + report.to_json()
 
 
 def read_printed(output: str) -> NodeReport | None:
     """Return the report in what a job printed, None where there is none."""
     for line in reversed(output.splitlines()):
         if line.startswith(MARK):
-            return from_json(json.loads(line.removeprefix(MARK)))
+            return NodeReport.from_json(line.removeprefix(MARK))
     return None
 
 
@@ -126,12 +119,12 @@ def _ask_driver() -> list[Gpu]:
     if done.returncode != 0:
         raise ValueError(done.stderr)
 
-    found = []
+    gpus = []
     for line in done.stdout.splitlines():
         if "," in line:
             name, memory_mb, mode = line.rsplit(",", 2)
-            found.append(Gpu(name.strip(), int(memory_mb) * 2**20, mode.strip()))
-    return found
+            gpus.append(Gpu(name.strip(), int(memory_mb) * 2**20, mode.strip()))
+    return gpus
 
 
 def shares_gpu() -> bool:
@@ -148,7 +141,8 @@ def try_judging(request: Path, gpu: bool) -> TrialResult | None:
     request: a file with a TrialRequest as JSON. gpu: whether the node has one.
     """
     try:
-        wanted = TrialRequest(**json.loads(request.read_text(encoding="utf-8")))
+        text = request.read_text(encoding="utf-8")
+        wanted = TrialRequest.from_json(text)
     except (OSError, ValueError):
         return None
     if not wanted.always and (not gpu or wanted.device == "cpu"):
@@ -158,7 +152,7 @@ def try_judging(request: Path, gpu: bool) -> TrialResult | None:
     try:
         done = subprocess.run(
             command,
-            input=request.read_text(encoding="utf-8"),
+            input=text,
             capture_output=True,
             text=True,
             timeout=TRIAL_S,

@@ -1,9 +1,9 @@
 """What the preflight asks of a node and what that answers: values that travel as JSON."""
 
-from collections.abc import Mapping
+import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from archloop.settings.sections import Evaluation
 from archloop.site_limits import SiteLimits
 
 
@@ -27,8 +27,17 @@ class TrialRequest:
     device: str
     isolation: str
     driver_calls: str
-    evaluation: dict[str, Any]
+    evaluation: Evaluation
     always: bool
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "TrialRequest":
+        values = json.loads(text)
+        values["evaluation"] = Evaluation(**values["evaluation"])
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,8 @@ class TrialResult:
     outcome: str | None = None
     accuracy: float | None = None
 
-    def as_record(self) -> dict[str, Any]:
-        """Return what is known of it."""
+    def known(self) -> dict[str, str | float]:
+        """Return field -> value of all that is known of it."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -75,18 +84,14 @@ class NodeReport:
     free_tmp: int | None
     route: bool
 
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
 
-def as_json(report: NodeReport) -> dict[str, Any]:
-    """Return a report as plain values."""
-    return asdict(report)
-
-
-def from_json(values: Mapping[str, Any]) -> NodeReport:
-    """Return the report that `as_json` gave these values for."""
-    trial = values["trial"]
-    typed = {
-        "gpus": [Gpu(**gpu) for gpu in values["gpus"]],
-        "limits": SiteLimits(**values["limits"]),
-        "trial": None if trial is None else TrialResult(**trial),
-    }
-    return NodeReport(**{**values, **typed})
+    @classmethod
+    def from_json(cls, text: str) -> "NodeReport":
+        values = json.loads(text)
+        values["gpus"] = [Gpu(**gpu) for gpu in values["gpus"]]
+        values["limits"] = SiteLimits(**values["limits"])
+        if values["trial"] is not None:
+            values["trial"] = TrialResult(**values["trial"])
+        return cls(**values)

@@ -4,39 +4,37 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict, cast
 
+from archloop.cluster.slurm import JobRequest
 from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import REQUESTS_FILE, SETTINGS_FILE, Cell, dataset_path, manifest_path
 from archloop.settings import chains
-from archloop.settings.sections import Evaluation, Execution, Loading
+from archloop.settings.sections import Evaluation, Execution, Loading, Settings
 
 Status = Literal["ok", "warning", "error"]
 OK: Status = "ok"
 WARNING: Status = "warning"
 ERROR: Status = "error"
-GB = 10**9
 # At most, where nobody says how many processors a job gets.
 AUTO_WORKERS = 8
 # What a candidate and its process keep in the temporary folder.
 WORKER_BYTES = 64 * 2**20
-
-# The resources of a rule, `threads` among them, by the names that Snakemake has for them.
-Request = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Finding:
     """One line of the preflight.
 
-    values: what the line states, for programs; sizes in bytes where the name says nothing else.
+    values: what the line states, for programs, by name; sizes are in bytes where the name says
+    nothing else.
     """
 
     status: Status
     name: str
     what: str
-    values: dict[str, Any]
+    values: dict[str, object]
 
 
 def ok(name: str, what: str, **values: object) -> Finding:
@@ -54,25 +52,33 @@ def error(name: str, what: str, **values: object) -> Finding:
     return Finding(ERROR, name, what, values)
 
 
-def gigabytes(size: float, digits: int = 1) -> str:
-    """Return a number of bytes as a person reads it: `7.5 GB`."""
-    return f"{size / GB:.{digits}f} GB"
+class RunRequests(TypedDict):
+    """How the jobs of a run go out: requests.json, as Snakemake leaves it at every start.
+
+    executor: snakemake's. rules: queued rule -> its resources, as the profile leaves them. retried:
+    the same at the last attempt. pending: data sets that the run prepares itself. jobs: how many
+    may be in the queue at once.
+    """
+
+    executor: str
+    rules: dict[str, JobRequest]
+    retried: dict[str, JobRequest]
+    pending: list[str]
+    jobs: int
 
 
 @dataclass(frozen=True)
 class PlannedRun:
     """What is checked: the results folder, the run's settings, and how its jobs go out.
 
-    settings: complete. executor: snakemake's. rules: queued rule -> its resources, as the profile
-    leaves them. retried: the same at the last attempt. pending: data sets that the run prepares
-    itself. jobs: how many may be in the queue at once.
+    settings: complete. The others are those of RunRequests.
     """
 
     results: Path
-    settings: dict[str, Any]
+    settings: Settings
     executor: str
-    rules: dict[str, Request]
-    retried: dict[str, Request]
+    rules: dict[str, JobRequest]
+    retried: dict[str, JobRequest]
     pending: list[str]
     jobs: int
 
@@ -103,11 +109,13 @@ class PlannedRun:
                 yield Cell(chain, cycle)
 
     def evaluation(self, chain: str, cycle: int) -> Evaluation:
-        return Evaluation(**chains.effective(self.settings, "evaluation", chain, cycle))
+        return chains.typed_section(self.settings, Evaluation, chain, cycle)
 
-    def finetuning_request(self) -> Request | None:
+    def finetuning_request(self) -> JobRequest | None:
         """Return the request of the fine-tuning where it wants a GPU: it needs the most memory."""
-        request = self.rules.get("finetune_seed", {})
+        request = self.rules.get("finetune_seed")
+        if request is None:
+            return None
         # Some sites want GPUs to be asked for by `gres`.
         wants_gpu = request.get("gpu") or "gpu" in str(request.get("gres", ""))
         return request if wants_gpu and self.execution.device != "cpu" else None
@@ -129,11 +137,13 @@ def read_run(results: Path) -> PlannedRun:
             f"{results}: no run has been started there, so its settings are unknown; to check"
             " before the first run: snakemake preflight --profile slurm --configfile YOUR.yaml"
         )
-    requests = read_json(results / REQUESTS_FILE, "executor", "rules", "retried", "pending", "jobs")
+    keys = RunRequests.__annotations__
+    requests = cast(RunRequests, read_json(results / REQUESTS_FILE, *keys))
+    settings = read_json(results / SETTINGS_FILE, "chains", "model", "loading", "execution")
 
     return PlannedRun(
         results=results,
-        settings=read_json(results / SETTINGS_FILE, "chains", "model", "loading", "execution"),
+        settings=cast(Settings, settings),
         executor=requests["executor"],
         rules=requests["rules"],
         retried=requests["retried"],

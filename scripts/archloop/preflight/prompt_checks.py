@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from archloop.data.dataset_file import DatasetDescription, read_metadata
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.generation.answers import OPENINGS
+from archloop.generation.answers import RESPONSE_PREFIXES
 from archloop.generation.prompts import read_hints, read_template, task_of, write_prompt
 from archloop.layout import ROOT
 from archloop.model.prepared import MANIFEST
 from archloop.preflight.planned_run import PlannedRun
-from archloop.settings.chains import effective
+from archloop.settings.chains import typed_section
+from archloop.settings.sections import Generation, Prompts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -54,25 +55,26 @@ class PromptLengths:
     def longest(self, chain: str, cycle: int) -> int:
         """Return the tokens of the longest prompt of a cycle, without references.
 
-        The opening of the answer counts, and the chat format as the model's manifest has it. A
+        The response prefix counts, and the chat format as the model's manifest has it. A
         model without tokenizer.json is not counted: 0.
         """
         if self.tokenizer is None:
             return 0
         settings = self.run.settings
-        prompts = effective(settings, "prompts", chain, cycle)
-
-        opening = OPENINGS[effective(settings, "generation", chain, cycle)["opening"]]
+        prompts = typed_section(settings, Prompts, chain, cycle)
+        generation = typed_section(settings, Generation, chain, cycle)
         evaluation = self.run.evaluation(chain, cycle)
+        response_prefix = RESPONSE_PREFIXES[generation.opening]
+
         text_tokens = self._longest_text(
-            prompts["template"],
-            prompts["hints"],
+            prompts.template,
+            prompts.hints,
             settings["chains"][chain]["dataset"],
             evaluation.epochs,
             evaluation.parameter_budget,
         )
 
-        return self.chat_tokens + text_tokens + self._tokens(opening)
+        return self.chat_tokens + text_tokens + self._tokens(response_prefix)
 
     def _tokens(self, text: str) -> int:
         assert self.tokenizer is not None

@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 
 from archloop.cluster import slurm
+from archloop.cluster.slurm import JobRequest
 from archloop.cluster.waiting import FULL
 from archloop.errors import InputError
 from archloop.preflight.planned_run import (
     Finding,
     PlannedRun,
-    Request,
     error,
     ok,
     warning,
@@ -43,9 +43,10 @@ def check_account(run: PlannedRun) -> Iterator[Finding]:
             yield ok("account", account or "your default account")
 
 
-def _text(asked: Request, name: str) -> str:
+def _text(asked: JobRequest, name: str) -> str:
     """Return a resource as text, empty where it is not asked for."""
-    return str(asked.get(name) or "")
+    resources: Mapping[str, object] = asked
+    return str(resources.get(name) or "")
 
 
 def check_quotas(run: PlannedRun) -> Iterator[Finding]:
@@ -58,7 +59,7 @@ def check_quotas(run: PlannedRun) -> Iterator[Finding]:
     for rule, asked in run.rules.items():
         account, qos = _text(asked, "slurm_account"), _text(asked, "qos")
         runtime = asked.get("runtime") or 0
-        for limit in slurm.limits(account, qos):
+        for limit in slurm.accounting_limits(account, qos):
             if (limit.owner, limit.name) in named:
                 continue
             finding = _over_time(limit, rule, runtime) or _over_jobs(limit, run.jobs)
@@ -145,7 +146,7 @@ def _time_limit(run: PlannedRun, partition: slurm.Partition, rules: list[str]) -
     return warning("time", text, **values)
 
 
-def _longest(requests: Mapping[str, Request], rules: list[str]) -> tuple[str, int]:
+def _longest(requests: Mapping[str, JobRequest], rules: list[str]) -> tuple[str, int]:
     """Return (the rule with the longest runtime, its minutes)."""
     minutes = {rule: requests[rule].get("runtime") or 0 for rule in rules}
     longest = max(rules, key=minutes.__getitem__)
@@ -197,10 +198,10 @@ def check_requests(run: PlannedRun) -> Iterator[Finding]:
             yield error("request", f"{rules}: {refused}")
 
 
-def _distinct_requests(run: PlannedRun) -> dict[str, Request]:
+def _distinct_requests(run: PlannedRun) -> dict[str, JobRequest]:
     """Return the distinct requests, each under the names of its rules."""
     # Requests cannot be keys, and there are few.
-    groups: list[tuple[list[str], Request]] = []
+    groups: list[tuple[list[str], JobRequest]] = []
     for rule, asked in sorted(run.rules.items()):
         for rules, known in groups:
             if known == asked:
@@ -211,7 +212,7 @@ def _distinct_requests(run: PlannedRun) -> dict[str, Request]:
     return {", ".join(rules): asked for rules, asked in groups}
 
 
-def _takes_later(answer: slurm.Reply, asked: Request) -> bool:
+def _takes_later(answer: slurm.Reply, asked: JobRequest) -> bool:
     """Return whether it is for the state of the nodes that sbatch refuses a request.
 
     While no node of the partitions is up, --test-only says that what is asked for does not exist.
@@ -221,7 +222,7 @@ def _takes_later(answer: slurm.Reply, asked: Request) -> bool:
     return "not available" in answer.why.lower() and _all_down(asked)
 
 
-def _all_down(asked: Request) -> bool:
+def _all_down(asked: JobRequest) -> bool:
     names = _text(asked, "slurm_partition").split(",")
     try:
         partitions = [slurm.partition(name) for name in names if name]
@@ -240,7 +241,7 @@ def declared_memory(run: PlannedRun) -> tuple[int | None, str]:
 
     It is told by the names that SLURM has for GPUs; None where one of them says nothing.
     """
-    asked = run.finetuning_request() or {}
+    asked: JobRequest = run.finetuning_request() or {}
     models: list[str] = []
     if asked.get("gpu_model"):
         models = [asked["gpu_model"]]
@@ -267,7 +268,7 @@ def _models_in(partitions: list[str]) -> list[str]:
 
     Raises InputError where there is none of a name.
     """
-    found: list[str] = []
+    models: list[str] = []
     for name in partitions:
-        found += slurm.gpu_types(slurm.partition(name).gres)
-    return found
+        models += slurm.gpu_types(slurm.partition(name).gres)
+    return models

@@ -13,15 +13,15 @@ from archloop.preflight.planned_run import (
     Finding,
     PlannedRun,
     error,
-    gigabytes,
     ok,
     temporary_bytes,
     warning,
 )
+from archloop.quantities import gigabytes
 from archloop.sandbox.readable_files import check_hidden
-from archloop.settings.chains import effective
+from archloop.settings.chains import typed_section
 from archloop.settings.planned_files import plan
-from archloop.settings.sections import Finetuning
+from archloop.settings.sections import Cycle, Data, Finetuning
 
 # What one candidate leaves in results/, in bytes: prompt, answer, record and row of the corpus,
 # with room to spare.
@@ -53,8 +53,8 @@ SHORT_S = 120
 def check_datasets(run: PlannedRun) -> Iterator[Finding]:
     """Every data set prepared and whole, or to be prepared by the run."""
     # Where a data set comes from, its labels lie, too.
-    for key in ("root", "folder"):
-        source = run.settings["data"][key]
+    data = Data(**run.settings["data"])
+    for source in (data.root, data.folder):
         if source:
             check_hidden(run.results.parent / source)
 
@@ -126,9 +126,9 @@ def results_bytes(run: PlannedRun) -> int:
             continue
 
         chain, cycle = cell
-        finetuning = Finetuning(**effective(run.settings, "finetuning", chain, cycle))
+        finetuning = typed_section(run.settings, Finetuning, chain, cycle)
         adapter = 4 * adapter_parameters(shapes, finetuning)
-        candidates = effective(run.settings, "cycle", chain, cycle)["candidates"]
+        candidates = typed_section(run.settings, Cycle, chain, cycle).candidates
         total += adapter + CANDIDATE_BYTES * candidates
 
         # Its checkpoints go once it is whole, so only the largest counts.

@@ -25,7 +25,7 @@ from archloop.families.programs import family_programs
 from archloop.preflight.node_report import TrialRequest, TrialResult
 from archloop.sandbox import isolation as sandbox
 from archloop.settings import schema
-from archloop.settings.sections import Evaluation
+from archloop.settings.sections import Evaluation, Section
 
 IMAGES, SIZE, CLASSES = 64, 32, 10
 WHOLE = "nothing"
@@ -110,7 +110,7 @@ def judge_seed_program(
 def trial_protocol() -> Evaluation:
     """Return the protocol of a trial by hand: the schema's, with limits that suffice for it."""
     rules = schema.section("evaluation")
-    settings: dict[str, Any] = {name: rule.get("default") for name, rule in rules.items()}
+    settings: Section = {name: rule.get("default") for name, rule in rules.items()}
     settings |= {"parameter_budget": 10**6, "memory_mb": 16000, "timeout_s": 120}
     return Evaluation(**settings)
 
@@ -176,11 +176,11 @@ def trials_by_part(
 
 def main() -> None:
     """Answer one request."""
-    request = TrialRequest(**json.loads(sys.stdin.read()))
+    request = TrialRequest.from_json(sys.stdin.read())
     trial = judge_seed_program(
         request.device,
         request.isolation,
-        Evaluation(**request.evaluation),
+        request.evaluation,
         driver_calls=request.driver_calls,
     )
     print(json.dumps(asdict(trial)), flush=True)

@@ -1,6 +1,7 @@
 """Which chains are repeats of one another, and which are controls of which, by their settings."""
 
 import json
+from collections.abc import Mapping
 
 from archloop.report.results import Results
 from archloop.settings.chains import (
@@ -8,11 +9,11 @@ from archloop.settings.chains import (
     MODEL,
     SECTIONS,
     SHARDS,
-    Settings,
     effective,
     role,
     unlike,
 )
+from archloop.settings.sections import ChainSettings
 
 # What repeats of one chain differ in.
 UNLIKE = ("cycles", "random_seed", "repeat_of")
@@ -43,10 +44,13 @@ def repeat_groups(results: Results) -> list[list[str]]:
     return list(groups.values())
 
 
-def _without_repeat(chains: Settings, name: str) -> Settings:
+def _without_repeat(chains: Mapping[str, ChainSettings], name: str) -> dict[str, object]:
     """Return the settings of a chain that its repeats have too."""
-    chain = chains.get(name, {"name": name})
-    kept: Settings = {}
+    chain: Mapping[str, object] = {"name": name}
+    if name in chains:
+        chain = chains[name]
+
+    kept: dict[str, object] = {}
     for key, value in chain.items():
         if isinstance(value, dict):
             # A section of the chain's own. Into how many jobs its work is cut changes no candidate.

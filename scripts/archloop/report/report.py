@@ -9,7 +9,8 @@ import polars as pl
 
 from archloop.files import replacing, write_bytes, write_text
 from archloop.layout import PAGE
-from archloop.progress import Progress, percent
+from archloop.progress import Progress
+from archloop.quantities import percent
 from archloop.report.figures.findings import Picture, pictures
 from archloop.report.figures.panels import Panel, whole
 from archloop.report.figures.theme import COLORS, DARK, for_page, png, svg

@@ -1,7 +1,7 @@
 """What the report is made of: everything that a results folder holds so far, finished or not."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, cast
@@ -22,11 +22,11 @@ from archloop.settings.chains import (
     MODEL,
     SECTIONS,
     SEED,
-    Settings,
     effective,
     trains,
 )
 from archloop.settings.planned_files import report_files
+from archloop.settings.sections import ChainSettings, Settings
 
 # Columns of the candidates that no table and no picture needs; `programs` reads the few that the
 # page shows.
@@ -122,8 +122,7 @@ class Results:
 
     @property
     def random_seed(self) -> int:
-        seed: int = self.settings.get("random_seed", 0)
-        return seed
+        return self.settings.get("random_seed", 0)
 
     def copy_rule(self, chain: str, cycle: int) -> CopyRule:
         """Return what a cycle's gate calls a copy; where nothing gates, either measure tells."""
@@ -195,7 +194,7 @@ def _read_settings(path: Path) -> Settings:
                 " make the report with that version"
             )
 
-    return settings
+    return cast(Settings, settings)
 
 
 def programs(results: Results, ids: set[str]) -> dict[str, str]:
@@ -258,7 +257,7 @@ def read_chains(folder: Path, settings: Settings) -> dict[str, Chain]:
     return chains
 
 
-def _depth(chains: dict[str, Settings], name: str) -> int:
+def _depth(chains: Mapping[str, ChainSettings], name: str) -> int:
     """Return how many chains a chain builds on, one on the other."""
     depth = 0
     for key in ("start", "source"):

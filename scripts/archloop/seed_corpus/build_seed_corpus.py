@@ -8,7 +8,7 @@ from archloop.data.dataset_file import DatasetMetadata
 from archloop.errors import InputError
 from archloop.generation.prompts import PromptTexts, Task, seed_prompt
 from archloop.novelty.gate import AMONG_SEEDS, near_copies
-from archloop.seed_corpus.rows import LeftOut
+from archloop.seed_corpus.lemur_records import LeftOut
 
 
 def build_seed_corpus(

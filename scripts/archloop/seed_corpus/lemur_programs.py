@@ -20,7 +20,7 @@ from archloop.lemur.contract import modernise
 from archloop.novelty.gate import AMONG_SEEDS, near_copies
 from archloop.novelty.tokens import text_digest
 from archloop.seed_corpus.lemur_hints import hints_of
-from archloop.seed_corpus.rows import LeftOut, LemurProgram, LemurTrial
+from archloop.seed_corpus.lemur_records import LeftOut, LemurProgram, LemurTrial
 from archloop.texts import one_layout
 
 TASK = "img-classification"

@@ -8,7 +8,7 @@ from archloop.families.programs import SeedProgram, seed_programs
 from archloop.files import write_json, write_jsonl
 from archloop.model.loading import token_counter
 from archloop.seed_corpus.lemur_programs import read_programs
-from archloop.seed_corpus.rows import LeftOut
+from archloop.seed_corpus.lemur_records import LeftOut
 from archloop.settings.sections import SeedCorpus
 
 

@@ -1,6 +1,7 @@
 """Chains that do not fit together: a start that is missing, a circle, another adapter's shape."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from archloop.errors import InputError
 from archloop.settings.chains import (
@@ -8,15 +9,17 @@ from archloop.settings.chains import (
     FAMILIES,
     MODEL,
     SEED,
-    ChainSettings,
-    Settings,
     adapter_after,
     cycles_of,
     effective,
     parent_of,
     trains,
+    typed_section,
 )
+from archloop.settings.sections import ChainSettings, Finetuning, Prompts, Settings
 
+# The keys of a chain that may name another one.
+Reference = Literal["start", "source"]
 # What an adapter keeps from the one that it continues.
 ADAPTER_SHAPE = ("lora_rank", "lora_alpha", "targets", "layers")
 
@@ -61,7 +64,7 @@ def _check_cycles(name: str, chain: ChainSettings) -> None:
 
 
 def _check_reference(
-    chains: Mapping[str, ChainSettings], name: str, key: str, words: tuple[str, str]
+    chains: Mapping[str, ChainSettings], name: str, key: Reference, words: tuple[str, str]
 ) -> None:
     """Refuse a start or a source that is none of the words and no cycle of a chain that fits."""
     reference = chains[name][key]
@@ -72,12 +75,14 @@ def _check_reference(
         if cycle:
             raise InputError(f"{where}: {other} has no cycle {cycle}; write {key}: {other}")
         return
+
     if other not in chains:
         others = [each for each in chains if each != name]
         known = ", ".join([*words, *others])
         raise InputError(f"{where}: there is no chain {other}; there are {known}")
 
-    cycles, source = chains[other]["cycles"], chains[other]["source"]
+    cycles = chains[other]["cycles"]
+    source = chains[other]["source"]
     if cycle and int(cycle) > cycles:
         raise InputError(f"{where}: {other} has {cycles} cycles, not {cycle}")
     if key == "start" and source != MODEL:
@@ -99,7 +104,7 @@ def _check_no_circle(settings: Settings, name: str) -> None:
 
 def _check_finetuning(settings: Settings, name: str) -> None:
     for cycle in cycles_of(settings, name):
-        layers = effective(settings, "finetuning", name, cycle)["layers"]
+        layers = typed_section(settings, Finetuning, name, cycle).layers
         if layers and layers[0] >= layers[1]:
             raise InputError(
                 f"settings: finetuning.layers: {layers} holds no layer; it is [first, last + 1]"
@@ -111,12 +116,12 @@ def _check_finetuning(settings: Settings, name: str) -> None:
 
 def _check_method(settings: Settings, name: str, cycle: int) -> None:
     """Refuse what dpo and kto cannot use: references in prompts, accuracies of failed programs."""
-    finetuning = effective(settings, "finetuning", name, cycle)
-    prompts = effective(settings, "prompts", name, cycle)
-    method = finetuning["method"]
+    finetuning = typed_section(settings, Finetuning, name, cycle)
+    prompts = typed_section(settings, Prompts, name, cycle)
+    method = finetuning.method
     where = f"settings: chains.{name}, cycle {cycle}: finetuning"
 
-    if method == "dpo" and prompts["references"]:
+    if method == "dpo" and prompts.references:
         raise InputError(
             f"{where}.method: dpo needs failed and admitted answers to the same prompt, but with"
             " prompts.references every prompt is another; take kto"
@@ -124,8 +129,8 @@ def _check_method(settings: Settings, name: str, cycle: int) -> None:
     if method == "sft" or not trains(settings, name, cycle):
         return
     by_accuracy = {
-        "accuracy_weight": bool(finetuning["accuracy_weight"]),
-        "order": finetuning["order"] != "random",
+        "accuracy_weight": bool(finetuning.accuracy_weight),
+        "order": finetuning.order != "random",
     }
     for key, is_set in by_accuracy.items():
         if is_set:

@@ -7,11 +7,12 @@ their own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TypeVar, cast
 
 from archloop.errors import InputError
+from archloop.layout import CYCLE_PREFIX, Cell
 from archloop.layout import SEED as SEED
-from archloop.layout import Cell
+from archloop.settings.sections import SECTION_NAMES, ChainSettings, Section, Settings
 
 BASE = "base"  # what a chain starts from that has no adapter
 # Where candidates come from, but for another chain: the language model, or the seed families at
@@ -33,10 +34,7 @@ JUDGED = ("evaluation", "admission", "novelty")
 # How many jobs share the work of a cycle, which changes none of its candidates.
 SHARDS = "shards"
 
-# Settings as data, as in YAML: config/schema.yaml says which keys there are, and what each holds.
-Settings: TypeAlias = dict[str, Any]  # all of them
-Section: TypeAlias = dict[str, Any]  # one of their sections
-ChainSettings: TypeAlias = dict[str, Any]  # one entry of the section chains
+Kind = TypeVar("Kind")
 
 
 def expand(
@@ -51,7 +49,7 @@ def expand(
     expanded: dict[str, ChainSettings] = {}
     for name, given in chains.items():
         if name == SEED:
-            expanded[name] = dict(given)
+            expanded[name] = given.copy()
             continue
         chain = defaults | given
         # Left out of what is returned, so that to expand it again changes nothing.
@@ -93,14 +91,21 @@ def _same_repeat(reference: str, number: int, chains: Mapping[str, ChainSettings
 
 def effective(settings: Settings, name: str, chain: str, cycle: int = 0) -> Section:
     """Return section `name` of one cycle: its own values over the chain's over the top level's."""
-    of_chain = settings["chains"][chain]
-    by_cycle = of_chain.get("at", {})
-    of_cycle = by_cycle.get(str(cycle), {})
+    chain_settings = settings["chains"][chain]
+    of_cycle = chain_settings.get("at", {}).get(str(cycle), {})
+    # Some keys of both are the names of sections.
+    of_chain = cast(Mapping[str, Section], chain_settings)
+    of_run = cast(Mapping[str, Section], settings)
 
-    section: Section = dict(settings[name])
+    section = dict(of_run[name])
     section.update(of_chain.get(name, {}))
     section.update(of_cycle.get(name, {}))
     return section
+
+
+def typed_section(settings: Settings, kind: type[Kind], chain: str, cycle: int = 0) -> Kind:
+    """Return a section of one cycle as its type, such as Finetuning. settings: complete."""
+    return kind(**effective(settings, SECTION_NAMES[kind], chain, cycle))
 
 
 def cycles_of(settings: Settings, chain: str) -> range:
@@ -164,24 +169,23 @@ def inherited_cells(settings: Settings, chain: str) -> list[Cell]:
 
     The list is empty for a chain whose candidates no language model writes.
     """
-    found: list[Cell] = []
+    inherited: list[Cell] = []
     while _is_written(settings, chain):
         start = adapter_after(settings, chain, 0)
         if start is None or start.chain == SEED:
             break
         chain = start.chain
         cycles = range(1, start.cycle + 1)
-        found = [Cell(chain, cycle) for cycle in cycles] + found
+        inherited = [Cell(chain, cycle) for cycle in cycles] + inherited
         # A new adapter has seen nothing of what the chain itself started from.
         if any(_starts_anew(settings, chain, cycle) for cycle in cycles):
             break
-    return found
+    return inherited
 
 
 def _is_written(settings: Settings, chain: str) -> bool:
     """Say whether the language model writes the candidates of a chain; base and seed have none."""
-    source: str | None = settings["chains"].get(chain, {}).get("source")
-    return source == MODEL
+    return settings["chains"].get(chain, {}).get("source") == MODEL
 
 
 def _starts_anew(settings: Settings, chain: str, cycle: int) -> bool:
@@ -222,22 +226,21 @@ def _begin_alike(settings: Settings, chain: str, loop: str) -> bool:
 
 
 def _start_without_repeat(settings: Settings, chain: ChainSettings) -> tuple[str, str]:
-    start: str = chain["start"]
-    name, _, cycle = start.partition("/")
+    name, _, cycle = chain["start"].partition("/")
     named = settings["chains"].get(name, {})
-    return named.get("repeat_of", name), cycle
+    return named.get("repeat_of") or name, cycle
 
 
 def unlike(settings: Settings, chain: str, reference: str, sections: Iterable[str]) -> list[str]:
     """Return the settings of these sections (`section.key`) in which two chains differ."""
-    found = []
+    differences = []
     for name in sections:
         values = effective(settings, name, chain)
         others = effective(settings, name, reference)
         for key, value in values.items():
             if key != SHARDS and value != others[key]:
-                found.append(f"{name}.{key}")
-    return found
+                differences.append(f"{name}.{key}")
+    return differences
 
 
 def chain_pattern(settings: Settings, chain: str) -> str:
@@ -251,13 +254,13 @@ def chain_pattern(settings: Settings, chain: str) -> str:
         shards = effective(settings, "cycle", chain, cycle)["shards"]
         cycles_by_shards.setdefault(shards, []).append(str(cycle))
 
-    allowed = ["(?!cycle-)"]
+    allowed = [f"(?!{CYCLE_PREFIX})"]
     for shards, cycles in cycles_by_shards.items():
         numbers = "|".join(map(str, range(shards)))
         of_shard = rf"(?:generated|evaluated)/(?:{numbers})\."
         of_cycle = f"(?:{of_shard}|(?!generated|evaluated))"
         any_cycle = "|".join(cycles)
-        allowed.append(f"cycle-(?:{any_cycle})/{of_cycle}")
+        allowed.append(f"{CYCLE_PREFIX}(?:{any_cycle})/{of_cycle}")
 
     any_allowed = "|".join(allowed)
     return f"{chain}(?=/(?:{any_allowed}))"
@@ -291,5 +294,4 @@ def _cell(settings: Settings, reference: str) -> Cell:
         return Cell(name, 0)
     if cycle:
         return Cell(name, int(cycle))
-    last: int = settings["chains"][name]["cycles"]
-    return Cell(name, last)
+    return Cell(name, settings["chains"][name]["cycles"])

@@ -11,8 +11,9 @@ from pathlib import Path
 from archloop.errors import InputError
 from archloop.layout import FAMILY_TEMPLATES, SEED, Cell, dataset_path, manifest_path
 from archloop.settings import chains
-from archloop.settings.chains import Section, Settings
+from archloop.settings.chains import typed_section
 from archloop.settings.schema import section
+from archloop.settings.sections import Admission, Cycle, Model, Prompts, SeedCorpus, Settings
 
 # Classes of the data sets that have a name; those of one's own images are not known yet.
 CLASSES = {
@@ -35,9 +36,8 @@ def check_sections(settings: Settings) -> None:
                 " data.folder"
             )
 
-    seed_corpus = settings["seed_corpus"]
-    has_checkout = seed_corpus["lemur_folder"] is not None
-    if seed_corpus["source"] == "lemur" and not has_checkout:
+    seed_corpus = SeedCorpus(**settings["seed_corpus"])
+    if seed_corpus.source == "lemur" and seed_corpus.lemur_folder is None:
         raise InputError(
             "settings: seed_corpus.source: lemur needs the path of a checkout in"
             " seed_corpus.lemur_folder"
@@ -50,8 +50,8 @@ def check_sections(settings: Settings) -> None:
 
 def _check_shards(settings: Settings, chain: str) -> None:
     for cycle in chains.cycles_of(settings, chain):
-        size = chains.effective(settings, "cycle", chain, cycle)
-        shards, candidates = size["shards"], size["candidates"]
+        size = typed_section(settings, Cycle, chain, cycle)
+        shards, candidates = size.shards, size.candidates
         if shards > candidates:
             raise InputError(
                 f"settings: chains.{chain}, cycle {cycle}: cycle.shards: {shards} jobs cannot share"
@@ -66,16 +66,16 @@ def check_inputs(settings: Settings, root: Path) -> None:
     Where all that is made of it exists, Snakemake would not miss it; or a job would, after hours.
     root: the repository, where the paths of prompts begin; others begin in the working directory.
     """
-    seed_corpus = settings["seed_corpus"]
+    seed_corpus = SeedCorpus(**settings["seed_corpus"])
     _check_families(seed_corpus)
     _check_prompt_files(settings, root)
 
-    lemur = seed_corpus["lemur_folder"]
-    if seed_corpus["source"] == "lemur" and not Path(lemur).is_dir():
+    lemur = seed_corpus.lemur_folder
+    if seed_corpus.source == "lemur" and not Path(lemur or "").is_dir():
         raise InputError(f"settings: seed_corpus.lemur_folder: {lemur}: no such folder")
 
     _check_images(settings)
-    _check_model(settings["model"])
+    _check_model(Model(**settings["model"]))
 
 
 def _check_images(settings: Settings) -> None:
@@ -89,10 +89,10 @@ def _check_images(settings: Settings) -> None:
         raise InputError(f"settings: data.folder: {images}: no such folder{begins}")
 
 
-def _check_families(seed_corpus: Section) -> None:
+def _check_families(seed_corpus: SeedCorpus) -> None:
     """Refuse unknown families; those of a LEMUR checkout are known only when it is read."""
-    families = seed_corpus["families"]
-    if seed_corpus["source"] != "families" or families is None:
+    families = seed_corpus.families
+    if seed_corpus.source != "families" or families is None:
         return
 
     # By the names of the files: this module is read at every start of Snakemake, and the module
@@ -112,10 +112,11 @@ def _check_families(seed_corpus: Section) -> None:
 def _check_prompt_files(settings: Settings, root: Path) -> None:
     for name in settings["chains"]:
         for cycle in chains.cycles_of(settings, name):
-            prompts = chains.effective(settings, "prompts", name, cycle)
+            prompts = typed_section(settings, Prompts, name, cycle)
             where = "" if name == SEED else f"chain {name}, cycle {cycle}: "
-            for key in ("template", "hints"):
-                given = prompts[key]
+            files = {"template": prompts.template, "hints": prompts.hints}
+
+            for key, given in files.items():
                 path = root / given
                 if not path.is_file():
                     raise InputError(f"settings: {where}prompts.{key}: {path}: no such file")
@@ -125,10 +126,10 @@ def _check_prompt_files(settings: Settings, root: Path) -> None:
                     )
 
 
-def _check_model(model: Section) -> None:
+def _check_model(model: Model) -> None:
     """Refuse a model of this machine that is not there, unless it was prepared before."""
-    kind, _, path = model["reference"].partition(":")
-    if manifest_path(model["name"]).exists():
+    kind, _, path = model.reference.partition(":")
+    if manifest_path(model.name).exists():
         return
     if kind == "folder" and not Path(path).is_dir():
         raise InputError(f"settings: model.reference: {path}: no such folder")
@@ -139,27 +140,27 @@ def _check_model(model: Section) -> None:
 def warnings(settings: Settings) -> list[str]:
     """Return a line for each of the settings that are allowed but hardly meant, in the order of the
     chains."""
-    found: dict[str, None] = {}  # each line once, whatever the number of cycles
+    of_chains: dict[str, None] = {}  # each line once, whatever the number of cycles
     for name in _without_repeats(settings):
         dataset = settings["chains"][name]["dataset"]
         classes = CLASSES.get(dataset)
         for cycle in chains.cycles_of(settings, name):
-            admission = chains.effective(settings, "admission", name, cycle)
+            admission = typed_section(settings, Admission, name, cycle)
             for line in _of_admission(admission, classes):
-                found[f"chains.{name}: {line}"] = None
+                of_chains[f"chains.{name}: {line}"] = None
 
-    return [*found, *_of_headline(settings), *_of_seed_chain(settings)]
+    return [*of_chains, *_of_headline(settings), *_of_seed_chain(settings)]
 
 
-def _of_admission(admission: Section, classes: int | None) -> Iterator[str]:
-    threshold, fill = admission["threshold"], admission["fill_accuracy"]
+def _of_admission(admission: Admission, classes: int | None) -> Iterator[str]:
+    threshold, fill = admission.threshold, admission.fill_accuracy
     if fill is not None and fill >= threshold:
         yield (
             f"admission.fill_accuracy: {fill} is not below the threshold, {threshold}, so nothing"
             " is filled up"
         )
 
-    if admission["relative_to_chance"]:
+    if admission.relative_to_chance:
         chance = 0.0
     elif classes is not None:
         # At least: the commonest class may be more common, which only the data set can tell.

@@ -1,25 +1,28 @@
 """Settings: checked against config/schema.yaml and completed with its defaults."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from archloop.errors import InputError
 from archloop.settings.chain_checks import check_chains
-from archloop.settings.chains import ChainSettings, Section, Settings, expand
+from archloop.settings.chains import expand
 from archloop.settings.checks import check_sections
-from archloop.settings.messages import remedy_of
+from archloop.settings.remedies import remedy_of
 from archloop.settings.schema import first_error, schema, section, section_names, with_defaults
+from archloop.settings.sections import ChainSettings, Section, Settings
 from archloop.yaml_files import read_yaml
 
 # What of fine-tuning means nothing to cycle 0, which has no candidates and one corpus.
 LATER = ("train_on", "method", "beta", "sft_weight", "dispreferred")
 
 
-def complete(config: Settings) -> Settings:
+def complete(config: Mapping[str, Any]) -> Settings:
     """Return checked settings in which every key of every section is present.
 
-    config: as read from YAML. Raises InputError with one line for the first thing that is wrong.
+    config: as read from YAML, of any shape. Raises InputError with one line for the first thing
+    that is wrong.
     """
     # Snakemake's own config stays as it is: it is compared and written elsewhere.
     config = _with_text_keys(copy.deepcopy(config))
@@ -27,11 +30,12 @@ def complete(config: Settings) -> Settings:
     if error is not None:
         raise InputError(f"settings: {remedy_of(error)}")
 
-    settings = with_defaults(config, schema()["properties"])
+    values = with_defaults(config, schema()["properties"])
     for name in section_names():
-        settings[name] = with_defaults(config.get(name, {}), section(name))
-    random_seed = settings["random_seed"]
-    settings["chains"] = expand(config["chains"], _chain_defaults(), random_seed)
+        values[name] = with_defaults(config.get(name, {}), section(name))
+    random_seed = values["random_seed"]
+    values["chains"] = expand(config["chains"], _chain_defaults(), random_seed)
+    settings = cast(Settings, values)  # the schema has seen that they are
 
     # Chains first: the checks of sections follow their references.
     check_chains(settings)
@@ -66,7 +70,7 @@ def _chain_defaults() -> ChainSettings:
     for key, rule in section("chain").items():
         if "default" in rule:
             defaults[key] = rule["default"]
-    return defaults
+    return cast(ChainSettings, defaults)
 
 
 def _with_text_keys(value: Any) -> Any:

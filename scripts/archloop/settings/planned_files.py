@@ -12,12 +12,12 @@ from archloop.layout import SEED, Cell
 from archloop.settings.chains import (
     FAMILIES,
     MODEL,
-    Settings,
     cycles_of,
     effective,
     trains,
     uses_seed_adapter,
 )
+from archloop.settings.sections import Settings
 
 # Which stage writes the candidates of a chain, by their source; of another chain's designs it is
 # transfer.
@@ -38,14 +38,17 @@ def plan(results: Path, settings: Settings) -> list[Job]:
     """Return all jobs of a run from the seed corpus on; none where the folder holds no settings."""
     if "seed_corpus" not in settings:
         return []
+
     jobs = list(_jobs_of_cycle_zero(results, settings))
     for chain in settings["chains"]:
         if chain == SEED:
             continue
+
         for cycle in cycles_of(settings, chain):
             jobs += _jobs_of_cycle(results, settings, Cell(chain, cycle))
         index = results / chain / layout.EXPORT
         jobs.append(Job(chain, 0, "export", index))
+
     page = results / layout.REPORT
     jobs.append(Job("", 0, "report", page))
     return jobs
@@ -83,21 +86,21 @@ def _jobs_of_cycle(results: Path, settings: Settings, cell: Cell) -> Iterator[Jo
 def report_files(settings: Settings, cells: Iterable[Cell], results: Path) -> list[Path]:
     """Return the files that a report of some cycles is made of, those of cycle 0 first."""
     folder = Cell(SEED, 0).folder(results)
-    found = [folder / layout.CORPUS]
+    files = [folder / layout.CORPUS]
     if uses_seed_adapter(settings):
-        found.append(folder / layout.TRAINING)
+        files.append(folder / layout.TRAINING)
     # The computed graphs of the seed programs.
-    found += _evaluations(folder, settings["seed_corpus"]["shards"])
+    files += _evaluations(folder, settings["seed_corpus"]["shards"])
 
     for cell in cells:
         folder = cell.folder(results)
         for name in (layout.SUMMARY, layout.CANDIDATES, layout.CORPUS):
-            found.append(folder / name)
+            files.append(folder / name)
         if trains(settings, *cell):
-            found.append(folder / layout.TRAINING)
+            files.append(folder / layout.TRAINING)
         shards = effective(settings, "cycle", *cell)["shards"]
-        found += _evaluations(folder, shards)
-    return found
+        files += _evaluations(folder, shards)
+    return files
 
 
 def _evaluations(folder: Path, shards: int) -> list[Path]:

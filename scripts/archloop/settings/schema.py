@@ -10,7 +10,8 @@ import yaml
 
 from archloop.layout import SCHEMA
 
-# A JSON schema, or a part of one: of a section, or of a single setting.
+# A JSON schema, or a part of one: of a section, or of a single setting. What it may hold is the
+# standard's affair.
 Rule: TypeAlias = dict[str, Any]
 # Key -> the schema of its value.
 Rules: TypeAlias = dict[str, Rule]
@@ -62,7 +63,10 @@ def section_names() -> list[str]:
 
 
 def with_defaults(given: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
-    """Return a value for each key of the rules: the one given, or the schema's default."""
+    """Return a value for each key of the rules: the one given, or the schema's default.
+
+    The values are of whatever types the rules allow.
+    """
     values = {}
     for key, rule in rules.items():
         values[key] = given.get(key, rule.get("default"))

@@ -1,11 +1,11 @@
-"""The sections of the settings as types: a function's signature then says which of them it reads.
+"""The settings as types: a function's signature then says which of them it reads.
 
 What each key means, its bounds and its default stand in config/schema.yaml alone; a test holds the
-fields against it.
+fields against it. Standard library only.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeAlias, TypedDict
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class ScratchModel:
 
 
 # Class -> the section's name in config/schema.yaml.
-SECTIONS: dict[type, str] = {
+SECTION_NAMES: dict[type, str] = {
     Model: "model",
     Loading: "loading",
     Data: "data",
@@ -215,3 +215,56 @@ SECTIONS: dict[type, str] = {
     Execution: "execution",
     ScratchModel: "scratch_model",
 }
+
+
+# A section as data, key -> value, as YAML and JSON have it. A chain, or a cycle, may set some of
+# its keys alone, and a rule spells all of them as options, so no fixed set of keys would be its
+# type; `Evaluation(**section)` is a whole one with types.
+Section: TypeAlias = dict[str, Any]
+
+
+class ChainSettings(TypedDict, total=False):
+    """One entry of the section chains; that of the seed has a data set and sections alone.
+
+    repeats: not in complete settings, which have each repeat as a chain of its own. repeat_of: the
+    chain that this one repeats. at: number of a cycle, as text -> its own sections.
+    """
+
+    dataset: str
+    start: str
+    source: str
+    random_seed: int | None
+    repeats: int
+    repeat_of: str | None
+    cycles: int
+    at: dict[str, dict[str, Section]]
+    cycle: Section
+    prompts: Section
+    generation: Section
+    evaluation: Section
+    admission: Section
+    novelty: Section
+    finetuning: Section
+
+
+class Settings(TypedDict, total=False):
+    """All settings of a run, as `complete` gives them and settings.json keeps them.
+
+    Not total, for a folder of results may hold none: {}.
+    """
+
+    random_seed: int
+    model: Section
+    loading: Section
+    data: Section
+    seed_corpus: Section
+    cycle: Section
+    prompts: Section
+    generation: Section
+    evaluation: Section
+    admission: Section
+    novelty: Section
+    finetuning: Section
+    chains: dict[str, ChainSettings]
+    report: Section
+    execution: Section

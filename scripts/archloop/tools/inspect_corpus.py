@@ -4,11 +4,12 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import polars as pl
 
+from archloop.corpus.candidate_rows import CandidateRow
 from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.errors import InputError
 from archloop.layout import CANDIDATES, CORPUS, SEED, Cell, cells_with
@@ -16,6 +17,7 @@ from archloop.novelty.minhash import jaccard, shingle_sets, signatures
 from archloop.novelty.neighbours import count_matches, low_bytes
 from archloop.outcomes import VALID
 
+QUESTIONS = ("counts", "best", "neighbours", "lineage", "diff")
 LONGEST_DIFF = 2000  # lines of a program; the time grows with their square
 SHOWN = ("id", "accuracy", "parameters", "family", "cycle")
 # Of so many times as are asked for, the best by MinHash are compared exactly.
@@ -33,6 +35,33 @@ class Records:
 
     corpus: pl.DataFrame
     candidates: pl.DataFrame
+
+
+def answer(folder: Path, question: str, identity: str | None, chain: str | None, count: int) -> str:
+    """Return the answer to one of the QUESTIONS to a folder of results.
+
+    identity: id of the program that it is about, None for `counts` and `best`. chain: None for all.
+    count: of the rows of `best` and `neighbours`. Raises InputError as the functions below do, and
+    for a question without its program.
+    """
+    about_all = question in ("counts", "best")
+    if not about_all and not identity:
+        raise InputError(
+            f"{question} wants the id of a program, as in: inspect_corpus.py {question}"
+            " main-01-0003"
+        )
+
+    records = read_corpus_records(folder, chain)
+    program = identity or ""
+    if question == "counts":
+        return counts(records)
+    if question == "best":
+        return best(records, count)
+    if question == "neighbours":
+        return nearest_programs(records, program, count)
+    if question == "lineage":
+        return lineage(records, program)
+    return difference(records, program)
 
 
 def read_corpus_records(folder: Path, chain: str | None = None) -> Records:
@@ -61,10 +90,12 @@ def _files(folder: Path, cells: list[Cell], name: str) -> list[Path]:
 
 def counts(records: Records) -> str:
     """Return a line for each cycle: candidates, valid ones, verdicts, the corpus as it grows."""
-    seeds = records.corpus.filter(chain="seed").height
+    seeds = records.corpus.filter(chain=SEED).height
+    # Of the seed corpus there are no candidates on record: all of it counts as admitted.
+    no_verdicts = [None] * (len(VALID) - 1)
     rows: list[Cells] = [
         ("chain", "cycle", "candidates", "valid", *VALID, "corpus"),
-        ("seed", 0, None, None, None, None, seeds, seeds),
+        (SEED, 0, None, None, *no_verdicts, seeds, seeds),
     ]
     size: dict[str, int] = {}
     cells = records.candidates.group_by("chain", "cycle", maintain_order=True)
@@ -85,12 +116,12 @@ def best(records: Records, count: int) -> str:
     return _table_of(ranked, SHOWN)
 
 
-def neighbours(records: Records, identity: str, count: int) -> str:
+def nearest_programs(records: Records, identity: str, count: int) -> str:
     """Return the corpus programs most similar to one, in the order of their exact similarity.
 
     Those that are compared are the best by MinHash.
     """
-    row = find_program(records, identity)
+    program, row = find_program(records, identity)
     size = row["shingle_tokens"] or SHINGLE_TOKENS
     is_other = pl.col("id") != identity
     others = records.corpus.filter(is_other, shingle_tokens=size)
@@ -98,7 +129,6 @@ def neighbours(records: Records, identity: str, count: int) -> str:
     if not others.height:
         return f"the corpus holds nothing beside {identity}"
 
-    program = row["program"]
     (signature,) = signatures([program], size)
     low = low_bytes(others["signature"])
     # Signed, for minus an unsigned number is a large one.
@@ -106,8 +136,8 @@ def neighbours(records: Records, identity: str, count: int) -> str:
     order = np.argsort(-matches, kind="stable").tolist()
     near = others[order[: COMPARED * count]]
 
-    own, *sets = shingle_sets([program, *near["program"]], size)
-    similarities = [jaccard(own, other) for other in sets]
+    shingles, *others_shingles = shingle_sets([program, *near["program"]], size)
+    similarities = [jaccard(shingles, other) for other in others_shingles]
     same_graph = pl.col("graph_digest") == pl.lit(row["graph_digest"])
     compared = near.with_columns(
         similarity=pl.Series(similarities),
@@ -137,7 +167,7 @@ def lineage(records: Records, identity: str) -> str:
 def _lineage(records: Records, identity: str, depth: int, seen: set[str]) -> Iterator[str]:
     """Yield the lines of a program's lineage; seen: ids that were described above."""
     margin = "    " * depth
-    row = find_program(records, identity)
+    _, row = find_program(records, identity)
     outcome = row["outcome"]
     accuracy = _accuracy(row["accuracy"])
     parameters = row["parameters"] or "?"
@@ -159,56 +189,59 @@ def _lineage(records: Records, identity: str, depth: int, seen: set[str]) -> Ite
         yield from _lineage(records, reference, depth + 1, seen)
 
 
-def _origin(row: dict[str, Any]) -> list[str]:
+def _origin(row: CandidateRow) -> list[str]:
     """Return the lines that say how a program was made."""
     chain, family, seed = row["chain"], row["family"], row["seed"]
-    if chain == "seed":
+    if chain == SEED:
         return [f"seed corpus, family {family}"]
+
     position = f"chain {chain}, cycle {row['cycle']}, candidate {row['index']}"
-    prompt, adapter = row["prompt_id"], row["adapter"]
+    prompt = row["prompt_id"]
+    # Random search draws from the families, and asks no model.
     if prompt is None and family:
         return [position, f"drawn from family {family}, seed {seed}"]
+    adapter = row["adapter"]
     return [position, f"prompt {prompt}, adapter {adapter}, seed {seed}"]
 
 
 def difference(records: Records, identity: str) -> str:
     """Return a unified diff to a program from its nearest neighbour, as the verdict has it."""
-    row = find_program(records, identity)
+    program, row = find_program(records, identity)
     other = row.get("nearest_id")
     if other is None:
         raise InputError(
             f"{identity} has no nearest neighbour on record; the command neighbours looks for some"
         )
 
-    known = find_program(records, other)
+    nearest, _ = find_program(records, other)
     how = "exact" if row["nearest_exact"] else "MinHash estimate"
     source = row["nearest_source"]
     similarity = f"{row['nearest_similarity']:.3f}"
     head = f"{identity} and its nearest, {other} of {source}: similarity {similarity} ({how})"
 
     # Not splitlines, which ends lines at characters that Python does not.
-    before = known["program"].split("\n")
-    after = row["program"].split("\n")
+    before = nearest.split("\n")
+    after = program.split("\n")
     if max(len(before), len(after)) > LONGEST_DIFF:
         return f"{head}\nMore than {LONGEST_DIFF} lines: too long for a diff"
     lines = difflib.unified_diff(before, after, other, identity, lineterm="", n=2)
     return "\n".join([head, *lines])
 
 
-def find_program(records: Records, identity: str) -> dict[str, Any]:
-    """Return the row of an id, with the verdict where it was a candidate.
+def find_program(records: Records, identity: str) -> tuple[str, CandidateRow]:
+    """Return (program, row) of an id, with the verdict where it was a candidate.
 
-    Raises InputError for an unknown id.
+    Raises InputError for an unknown id, and for a candidate whose answer holds no program.
     """
     for frame in (records.candidates, records.corpus):
         rows = frame.filter(id=identity)
         if not rows.height:
             continue
-        row = rows.row(0, named=True)
+        row = cast(CandidateRow, rows.row(0, named=True))
         if row["program"] is None:
             why = f"{row['outcome']}, {row['detail']}"
             raise InputError(f"{identity} has no program: {why}")
-        return row
+        return row["program"], row
 
     known = [*records.candidates["id"], *records.corpus["id"]]
     raise InputError(f"there is no {identity}{did_you_mean(identity, known)}")
@@ -222,9 +255,11 @@ def did_you_mean(identity: str, known: Sequence[str]) -> str:
 
 def table(rows: Sequence[Cells]) -> str:
     """Return rows as aligned text, the first as headings."""
-    texts = [[_text(value) for value in row] for row in rows]
-    columns = zip(*texts)
-    widths = [max(map(len, column)) for column in columns]
+    texts = []
+    for row in rows:
+        texts.append([_text(value) for value in row])
+    widths = [max(map(len, column)) for column in zip(*texts)]
+
     lines = []
     for row in texts:
         cells = map(str.ljust, row, widths)

@@ -7,14 +7,15 @@ the same accuracy: what differs is told, and so is what was other when the candi
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 from archloop.corpus.admit import KNOWN_COLUMNS, admit
 from archloop.corpus.candidate_rows import (
     Candidate,
+    CandidateRow,
     EvaluationRecord,
     join,
     read_candidates_of_shards,
@@ -27,7 +28,7 @@ from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
 from archloop.evaluation.records import Record
 from archloop.files import read_jsonl
-from archloop.generation.prompts import PromptTexts, read_hints, read_template, task_of
+from archloop.generation.prompts import PromptTexts, Reference, read_hints, read_template, task_of
 from archloop.generation.write_prompts import (
     PromptParts,
     References,
@@ -35,12 +36,36 @@ from archloop.generation.write_prompts import (
     cycle_prompts,
     room_for_answer,
 )
-from archloop.layout import CANDIDATES, PROMPTS, Cell, cells_with
+from archloop.layout import (
+    CANDIDATES,
+    CORPUS,
+    CYCLE_FOLDER,
+    PROMPTS,
+    Cell,
+    cells_with,
+    evaluated,
+    generated,
+)
 from archloop.machine import host, versions
 from archloop.settings.schema import section
-from archloop.settings.sections import Admission, Evaluation, Generation, Loading, Novelty
+from archloop.settings.sections import (
+    SECTION_NAMES,
+    Admission,
+    Evaluation,
+    Generation,
+    Loading,
+    Novelty,
+)
 from archloop.tools.inspect_corpus import did_you_mean
-from archloop.workflow.provenance import SettingsSlices, locate, provenance_path, read_provenance
+from archloop.workflow.provenance import (
+    Options,
+    SettingsSlices,
+    locate,
+    provenance_path,
+    read_provenance,
+)
+
+Kind = TypeVar("Kind")
 
 VERDICT = (
     "outcome",
@@ -77,7 +102,7 @@ class RecordedJob:
     """A job that is done again: what its provenance says, and the files that it read."""
 
     script: str
-    options: dict[str, Any]
+    options: Options
     settings: SettingsSlices
     versions: dict[str, str]
     host: dict[str, str]
@@ -97,7 +122,7 @@ class RecordedJob:
 
     def corpora(self) -> list[Path]:
         """Return the corpus files in the order of the rules: the seed's, then by cycle."""
-        shards = [path for path in self.inputs if path.name == "corpus.parquet"]
+        shards = [path for path in self.inputs if path.name == CORPUS]
         return sorted(shards, key=_cycle_of)
 
 
@@ -105,7 +130,7 @@ class RecordedJob:
 class Recorded:
     """A candidate on record: its row of candidates.parquet, and the folder of its cycle."""
 
-    row: dict[str, Any]
+    row: CandidateRow
     cycle_folder: Path
     results: Path
 
@@ -136,7 +161,7 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
     """
     recorded = find_candidate(results, identity)
     shard = recorded.row["shard"]
-    job = recorded.job(f"generated/{shard}.jsonl")
+    job = recorded.job(generated(shard))
     if job.script == "generate":
         yield replay_prompt(recorded)
         yield from _answer(recorded, job, device)
@@ -155,7 +180,7 @@ def find_candidate(results: Path, identity: str) -> Recorded:
         table = read_candidates([path])
         rows = table.filter(id=identity)
         if rows.height:
-            row = rows.row(0, named=True)
+            row = cast(CandidateRow, rows.row(0, named=True))
             return Recorded(row, path.parent, results)
         known += table["id"].to_list()
 
@@ -176,11 +201,13 @@ def replay_prompt(recorded: Recorded) -> Step:
     if model is not None:
         fits = room_for_answer(model.parent, options["max_new_tokens"], options["opening"])
 
+    # Tables of the corpus are large; most prompts show none of it.
+    corpus = read_corpus(job.corpora()).to_dicts() if shown else []
     contents = PromptParts(
         PromptTexts(template, hints),
         task_of(metadata, options["epochs"], options["parameter_budget"]),
         References(
-            corpus=read_corpus(job.corpora()).to_dicts() if shown else [],
+            corpus=cast(list[Reference], corpus),
             count=shown,
             fits=fits,
         ),
@@ -222,17 +249,17 @@ def _of_index(candidates: list[Candidate], index: int) -> Candidate:
 
 
 def _answer(recorded: Recorded, job: RecordedJob, device: str) -> Iterator[Step]:
-    from archloop.generation.generate import GenerationJob, generate
+    from archloop.generation.generate import GenerationJob, ShardPrompt, generate
 
     row = recorded.row
     model = job.input("manifest.json")
     if model is None:
         raise InputError(f"{recorded.cycle_folder}: a job of generate names no model")
     adapter = job.input("adapter_model.safetensors")
-    prompts: list[Any] = read_jsonl(recorded.cycle_folder / PROMPTS)
+    prompts = cast(list[ShardPrompt], read_jsonl(recorded.cycle_folder / PROMPTS))
     asked = [prompt for prompt in prompts if prompt["index"] == row["index"]]
-    settings = Generation(**_settings(job, "generation"))
-    loading = Loading(**_settings(job, "loading"))
+    settings = _section(job, Generation)
+    loading = _section(job, Loading)
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "answers.jsonl"
         work = GenerationJob(model.parent, adapter, settings, loading, log)
@@ -248,7 +275,7 @@ def _evaluation(recorded: Recorded, device: str, isolation: str) -> Step:
     from archloop.random_seeds import derive
 
     row = recorded.row
-    output = f"evaluated/{row['shard']}.json"
+    output = evaluated(row["shard"])
     job = recorded.job(output)
     evaluations = read_evaluations([recorded.cycle_folder / output])
     by_id = {evaluation["id"]: evaluation for evaluation in evaluations}
@@ -286,31 +313,33 @@ def _within_noise(record: EvaluationRecord, again: Record) -> bool:
 
 def _verdict(recorded: Recorded) -> Step:
     row = recorded.row
-    job = recorded.job("candidates.parquet")
+    job = recorded.job(CANDIDATES)
     candidates = read_candidates_of_shards(job.inputs_in("generated"))
     evaluations = read_evaluations(job.inputs_in("evaluated"))
     table, _ = admit(
         join(candidates, evaluations),
         read_corpus(job.corpora(), KNOWN_COLUMNS),
         read_metadata(job.dataset()),
-        Admission(**_settings(job, "admission")),
-        Novelty(**_settings(job, "novelty")),
+        _section(job, Admission),
+        _section(job, Novelty),
     )
 
     rows = table.filter(id=row["id"])
     again = rows.row(0, named=True)
-    differing = [name for name in VERDICT if again[name] != row[name]]
+    on_record: Mapping[str, object] = row
+    differing = [name for name in VERDICT if again[name] != on_record[name]]
     remark = f"{row['outcome']}, nearest {row['nearest_id']}"
     if differing:
         remark += f"; {', '.join(differing)} came out otherwise"
     return Step("verdict", not differing, remark)
 
 
-def _settings(job: RecordedJob, name: str) -> dict[str, Any]:
+def _section(job: RecordedJob, kind: type[Kind]) -> Kind:
     """Return a section as a job had it: what it was given, and the defaults of the rest.
 
-    Raises InputError when it was given what this version does not know.
+    kind: its type. Raises InputError when it was given what this version does not know.
     """
+    name = SECTION_NAMES[kind]
     recorded = job.settings[name]
     unknown = recorded.keys() - section(name).keys()
     if unknown:
@@ -322,13 +351,13 @@ def _settings(job: RecordedJob, name: str) -> dict[str, Any]:
     values = {}
     for key, rule in section(name).items():
         values[key] = recorded.get(key, rule.get("default"))
-    return values
+    return kind(**values)
 
 
 def _cycle_of(shard: Path) -> int:
     """Return the cycle that a corpus file belongs to, 0 for the seed's."""
-    _, _, number = shard.parent.name.partition("-")
-    return int(number or 0)
+    match = CYCLE_FOLDER.fullmatch(shard.parent.name)
+    return int(match[1]) if match else 0
 
 
 def _compare(

@@ -17,8 +17,8 @@ from archloop.layout import (
     Cell,
     cell_of,
 )
-from archloop.settings.chains import Settings
 from archloop.settings.complete import complete
+from archloop.settings.sections import Settings
 from archloop.workflow.code_digest import code_digest
 from archloop.workflow.provenance import (
     Provenance,

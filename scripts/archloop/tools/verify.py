@@ -14,6 +14,7 @@ from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.layout import (
     CANDIDATES,
+    PREFLIGHT_FILE,
     PROVENANCE_SUFFIX,
     REQUESTS_FILE,
     SETTINGS_FILE,
@@ -43,7 +44,7 @@ KINDS = ("missing", "altered", "stale", "broken", "wrong")
 UNMADE = (
     SETTINGS_FILE,
     REQUESTS_FILE,
-    "preflight.json",
+    PREFLIGHT_FILE,
     live_page.NAME,
     VERIFIED,
 )
@@ -70,8 +71,8 @@ def verify(results: Path) -> tuple[list[str], Counter[str]]:
 def summary(counts: Counter[str]) -> str:
     """Return one line: how much was looked at, and how much was found of each kind."""
     looked_at = _counted(counts, LOOKED_AT)
-    found = _counted(counts, KINDS)
-    return f"{looked_at}: {found}"
+    findings = _counted(counts, KINDS)
+    return f"{looked_at}: {findings}"
 
 
 def leave_note(results: Path, findings: list[str], counts: Counter[str]) -> None:

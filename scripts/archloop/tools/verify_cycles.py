@@ -27,32 +27,32 @@ class Prompt:
 
 def check_cycle(folder: ResultsFolder, cell: Cell) -> None:
     """Check the files of a cycle against its candidates.parquet, and that against the run."""
-    place = cell.folder(folder.results)
-    table = folder.read(place / CANDIDATES, lambda path: read_candidates([path]))
-    shard = folder.read(place / CORPUS, lambda path: read_corpus([path], ["id"]))
+    cycle_folder = cell.folder(folder.results)
+    table = folder.read(cycle_folder / CANDIDATES, lambda path: read_candidates([path]))
+    shard = folder.read(cycle_folder / CORPUS, lambda path: read_corpus([path], ["id"]))
     chains = folder.settings.get("chains", {})
     settings = chains.get(cell.chain)
     asks_model = settings is None or settings["source"] == MODEL
-    prompts = folder.read(place / PROMPTS, _prompts) if asks_model else []
+    prompts = folder.read(cycle_folder / PROMPTS, _prompts) if asks_model else []
     if table is None or shard is None or prompts is None:
         return
 
     folder.counts["candidates"] += table.height
     ids = sorted(table["id"])
-    _check_shards(folder, place, ids)
+    _check_shards(folder, cycle_folder, ids)
     prompted = sorted(prompt.id for prompt in prompts)
     if asks_model and prompted != ids:
         what = f"{len(prompted)} prompts for {len(ids)} candidates"
-        folder.say("wrong", place / PROMPTS, what)
+        folder.say("wrong", cycle_folder / PROMPTS, what)
     admitted = table.filter(outcome="admitted")
     if sorted(shard["id"]) != sorted(admitted["id"]):
         folder.say(
             "wrong",
-            place / CORPUS,
+            cycle_folder / CORPUS,
             "other programs than candidates.parquet has as admitted",
         )
 
-    _check_summary(folder, place, table)
+    _check_summary(folder, cycle_folder, table)
     if settings is not None and asks_model:
         _check_seeds(folder, cell, prompts)
         _check_adapter(folder, cell, table)
@@ -66,20 +66,20 @@ def _prompts(path: Path) -> list[Prompt]:
     return prompts
 
 
-def _check_shards(folder: ResultsFolder, place: Path, ids: list[str]) -> None:
+def _check_shards(folder: ResultsFolder, cycle_folder: Path, ids: list[str]) -> None:
     """Check that the shards hold the candidates between them, as answers and as evaluations."""
     for kind, suffix, reader in (
         ("generated", "jsonl", _answered),
         ("evaluated", "json", _evaluated),
     ):
-        found: list[str] = []
-        for path in _shards(place / kind, suffix):
-            found += folder.read(path, reader) or []
-        if sorted(found) != ids:
+        ids_of_shards: list[str] = []
+        for path in _shards(cycle_folder / kind, suffix):
+            ids_of_shards += folder.read(path, reader) or []
+        if sorted(ids_of_shards) != ids:
             folder.say(
                 "wrong",
-                place / kind,
-                f"{len(found)} candidates where candidates.parquet has {len(ids)}",
+                cycle_folder / kind,
+                f"{len(ids_of_shards)} candidates where candidates.parquet has {len(ids)}",
             )
 
 
@@ -98,8 +98,8 @@ def _evaluated(path: Path) -> list[str]:
     return [str(record["id"]) for record in records]
 
 
-def _check_summary(folder: ResultsFolder, place: Path, table: pl.DataFrame) -> None:
-    path = place / SUMMARY
+def _check_summary(folder: ResultsFolder, cycle_folder: Path, table: pl.DataFrame) -> None:
+    path = cycle_folder / SUMMARY
     if not path.is_file():
         return
     summary = folder.read(path, lambda path: read_json(path, "funnel", "candidates"))

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from archloop.evaluation.cache_key import protocol_digest, score_key
 from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import all_records
 from archloop.files import has_keys, read_json, read_jsonl, sha256_text
+from archloop.settings.sections import Section
 from archloop.tools.results_folder import ResultsFolder, first_output
 from archloop.workflow.provenance import Provenance, locate
 
@@ -29,14 +30,23 @@ class Score(NamedTuple):
     digest: str
 
 
-class StoredScore(NamedTuple):
-    """A score of the store: a digest of what it says, what its key is made of.
+class ScoreProtocol(TypedDict):
+    """What the key of a score is made of, beside the program and the data.
 
-    protocol: without the program and the data.
+    settings: section evaluation as it held.
     """
 
+    seed: int
+    device: str
+    versions: dict[str, str]
+    settings: Section
+
+
+class StoredScore(NamedTuple):
+    """A score of the store: a digest of what it says, and what its key is made of."""
+
     digest: str
-    protocol: Mapping[str, Any]
+    protocol: ScoreProtocol
 
 
 @dataclass
@@ -49,7 +59,7 @@ class Store:
     scores: dict[str, StoredScore] = field(default_factory=dict)
     protocols: dict[str, str] = field(default_factory=dict)
 
-    def key(self, program: str, data: str, protocol: Mapping[str, Any]) -> str:
+    def key(self, program: str, data: str, protocol: ScoreProtocol) -> str:
         """Return the key of a program's score; data: sha256 of the data set."""
         text = json.dumps([data, protocol], sort_keys=True)
         if text not in self.protocols:
@@ -88,7 +98,7 @@ def _belongs_there(key: str, path: Path) -> bool:
 def _stored(read: Callable[[], object], path: Path) -> StoredScore:
     """Return what `read` gives of a score in a file of the store."""
     record = has_keys(read(), ("outcome", "protocol", "seed", "device", "versions"), path)
-    protocol = {
+    protocol: ScoreProtocol = {
         "seed": record["seed"],
         "device": record["device"],
         "versions": record["versions"],
@@ -144,7 +154,7 @@ def _scores(path: Path) -> list[Score]:
     return scores
 
 
-def _digest(record: Mapping[str, Any]) -> str:
+def _digest(record: Mapping[str, object]) -> str:
     """Return a digest of what a record says of a program."""
-    said = {name: record.get(name) for name in FIELDS}
-    return sha256_text(json.dumps(said, sort_keys=True))
+    fields = {name: record.get(name) for name in FIELDS}
+    return sha256_text(json.dumps(fields, sort_keys=True))

@@ -4,8 +4,9 @@ import json
 
 from archloop.layout import ROOT
 from archloop.random_seeds import derive
-from archloop.settings.chains import Settings, effective
+from archloop.settings.chains import effective
 from archloop.settings.complete import scratch_model
+from archloop.settings.sections import Section, Settings
 from archloop.workflow.provenance import Provenance
 
 # Settings that some stage takes without the rest of their section.
@@ -38,9 +39,8 @@ def other_settings(
 
 def seed_of(settings: Settings, chain: str) -> int:
     """Return the random seed of a chain, the run's where it has none of its own."""
-    own = settings["chains"][chain]
-    seed: int = own.get("random_seed", settings["random_seed"])
-    return seed
+    seed = settings["chains"][chain].get("random_seed")
+    return settings["random_seed"] if seed is None else seed
 
 
 def _other_section(
@@ -56,7 +56,7 @@ def _other_section(
     return None
 
 
-def _section_today(settings: Settings, section: str, chain: str, cycle: int) -> Settings:
+def _section_today(settings: Settings, section: str, chain: str, cycle: int) -> Section:
     if section != "scratch_model":
         return effective(settings, section, chain, cycle)
     kind, _, file = settings["model"]["reference"].partition(":")

@@ -10,7 +10,7 @@ import functools
 import inspect
 import io
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from archloop.errors import InputError, one_line
 from archloop.files import parse_json
 from archloop.logs import get_logger, start_logging
 from archloop.settings import schema
-from archloop.settings.sections import SECTIONS
+from archloop.settings.sections import SECTION_NAMES
 from archloop.texts import visible
 from archloop.workflow.provenance import Call, Extras, Options, Stage, leave_provenance
 
@@ -60,7 +60,7 @@ class SettingValue(click.ParamType[Any]):
 
     name = "value"
 
-    def __init__(self, rule: Mapping[str, Any]):
+    def __init__(self, rule: schema.Rule):
         self.rule = rule
         self.validator = schema.Validator(rule)
 
@@ -106,11 +106,13 @@ def setting_option(
     the provenance: it is one of how a job runs, or of another stage.
     """
     rule = schema.section(section)[key]
-    flag = f"--{key.replace('_', '-')}"
+    words = key.replace("_", "-")
     kind = SettingValue(rule)
     if required:
-        return click.option(flag, key, type=kind, required=True, help=help)
-    return click.option(flag, key, type=kind, default=rule.get("default"), help=help)
+        return click.option(f"--{words}", key, type=kind, required=True, help=help)
+
+    default = rule.get("default")
+    return click.option(f"--{words}", key, type=kind, default=default, help=help)
 
 
 def device_option(function: Callback) -> Callback:
@@ -133,7 +135,7 @@ def settings_options(section: type, parameter: str = "settings") -> Callable[[Ca
     type, named `parameter`. A name other than `settings` goes before the options too
     (`--novelty-threshold`), so that a script can take several sections.
     """
-    name = SECTIONS[section]
+    name = SECTION_NAMES[section]
     prefix = "" if parameter == "settings" else f"{parameter}_"
     keys = schema.section(name)
 

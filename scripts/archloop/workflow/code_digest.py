@@ -70,33 +70,33 @@ def reached(script: Path, root: Path | None = None) -> set[Path]:
     An import in a function counts. Modules of the frame are left out, and what they alone import.
     """
     root = root or script.parent
-    found: set[Path] = set()
+    paths: set[Path] = set()
     todo = [script]
     while todo:
         path = todo.pop()
-        if path not in found:
-            found.add(path)
+        if path not in paths:
+            paths.add(path)
             todo += _imports(path, root, path.stat().st_mtime_ns)
-    return found
+    return paths
 
 
 # A file that has changed meanwhile has another time, and is read again.
 @cache
 def _imports(path: Path, root: Path, mtime: int) -> list[Path]:
     """Return the modules that one imports in any form, and the packages on the way to them."""
-    found: set[Path] = set()
+    imported: set[Path] = set()
     for name in _module(path, root, mtime).names:
         parts = name.split(".")
-        found.add(root.joinpath(*parts).with_suffix(".py"))
+        imported.add(root.joinpath(*parts).with_suffix(".py"))
         # Python runs the __init__.py of every package on the way.
         for depth in range(1, len(parts) + 1):
-            found.add(root.joinpath(*parts[:depth], "__init__.py"))
+            imported.add(root.joinpath(*parts[:depth], "__init__.py"))
 
     modules = []
-    for each in sorted(found):
-        within = each.relative_to(root).as_posix()
-        if each.is_file() and within not in FRAME:
-            modules.append(each)
+    for module in sorted(imported):
+        within = module.relative_to(root).as_posix()
+        if module.is_file() and within not in FRAME:
+            modules.append(module)
     return modules
 
 
@@ -224,6 +224,7 @@ def _canonical(node: object) -> object:
         return [_canonical(item) for item in node]
     if not isinstance(node, ast.AST):
         return node
+
     fields = []
     for name, value in ast.iter_fields(node):
         if name == "body" and _has_docstring(node):

@@ -18,6 +18,7 @@ from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, write_json
 from archloop.layout import PREFLIGHT_FILE, PROVENANCE_SUFFIX
 from archloop.machine import host, versions
+from archloop.settings.sections import Section
 from archloop.workflow.code_digest import code_digest
 
 # Folders of the results that hold none: known scores, work under way.
@@ -47,10 +48,10 @@ RUN_ONLY = {
 WAITED_FOR = {Path("results", PREFLIGHT_FILE)}
 
 
-# Of a script, by name -> value.
+# Of a script, by name -> value, of whatever type the option is: each script has others.
 Options = Mapping[str, Any]
-# Section -> key -> value.
-SettingsSlices = dict[str, dict[str, Any]]
+# Section -> what of it a script was given.
+SettingsSlices = dict[str, Section]
 
 
 class Provenance(TypedDict):
@@ -66,7 +67,7 @@ class Provenance(TypedDict):
     code: str
     params: list[str] | None
     settings: SettingsSlices
-    options: dict[str, Any]
+    options: Options
     inputs: dict[str, str]
     waited_for: list[str]
     outputs: dict[str, str]
@@ -121,36 +122,25 @@ def provenance_path(output: str | Path) -> Path:
 
 def leave_provenance(stage: Stage, call: Call, extras: Extras) -> None:
     """Write the provenance of a job that has written its outputs; the first one names the job."""
-    outputs: list[Path] = []
-    for name in stage.outputs:
-        outputs += _paths(call.options[name])
-    outputs += extras.get("outputs", [])
+    outputs = _outputs(stage, call, extras)
     folder = outputs[0].parent
+    output_digests = {}
+    for path in outputs:
+        output_digests[os.path.relpath(path, folder)] = sha256_file(path)
 
-    options = {}
-    for name, value in call.options.items():
-        if name in call.given and name not in RUN_ONLY:
-            options[name] = value
+    options = _options_that_shape(call)
+    named = {*call.inputs, *extras.get("inputs", [])}
+    waited_for = named & WAITED_FOR
+    inputs = (named - WAITED_FOR) | _files_in(options, without=stage.outputs)
+    input_digests = {}
+    for path in sorted(inputs):
+        input_digests[str(path)] = digest_of(path)
 
-    inputs = set(call.inputs)
-    inputs.update(extras.get("inputs", []))
-    waited_for = inputs & WAITED_FOR
-    inputs -= WAITED_FOR
-    inputs |= _files_in(options, without=stage.outputs)
-    plain_options = _without_files(options, inputs)
-    settings, others = _slices(call.sections, plain_options)
-
+    settings, others = _slices(call.sections, _without_files(options, inputs))
     # A job that Snakemake starts has params, if only the digest of its code.
     params = None
     if call.params:
         params = [param for param in call.params if not _of_inputs(param, inputs)]
-
-    input_digests = {}
-    for path in sorted(inputs):
-        input_digests[str(path)] = digest_of(path)
-    output_digests = {}
-    for path in outputs:
-        output_digests[os.path.relpath(path, folder)] = sha256_file(path)
     run_records = _paths(call.options.get("run_record"))
 
     provenance: Provenance = {
@@ -169,13 +159,30 @@ def leave_provenance(stage: Stage, call: Call, extras: Extras) -> None:
     write_json(provenance_path(outputs[0]), provenance)
 
 
+def _outputs(stage: Stage, call: Call, extras: Extras) -> list[Path]:
+    """Return what a job has written: what its options name, and what none does."""
+    outputs: list[Path] = []
+    for name in stage.outputs:
+        outputs += _paths(call.options[name])
+    return outputs + extras.get("outputs", [])
+
+
+def _options_that_shape(call: Call) -> Options:
+    """Return the options on the command line but those that say how a job runs."""
+    options = {}
+    for name, value in call.options.items():
+        if name in call.given and name not in RUN_ONLY:
+            options[name] = value
+    return options
+
+
 def _files_in(options: Options, without: Iterable[str]) -> set[Path]:
     """Return the files that options name, some of them left out."""
-    found: set[Path] = set()
+    files: set[Path] = set()
     for name, value in options.items():
         if name not in without:
-            found.update(filter(Path.is_file, _paths(value)))
-    return found
+            files.update(filter(Path.is_file, _paths(value)))
+    return files
 
 
 def _without_files(options: Options, inputs: set[Path]) -> Options:
@@ -189,7 +196,7 @@ def _without_files(options: Options, inputs: set[Path]) -> Options:
 
 def _slices(
     sections: Mapping[str, Mapping[str, str]], options: Options
-) -> tuple[SettingsSlices, dict[str, Any]]:
+) -> tuple[SettingsSlices, Options]:
     """Return (options that are settings, by section and key; the others)."""
     others = dict(options)
     settings: SettingsSlices = {}
@@ -203,30 +210,33 @@ def _slices(
 
 def read_provenance(path: Path) -> Provenance:
     """Return a provenance; raise InputError naming the file when it is broken or no provenance."""
-    found = read_json(path, *KEYS)
-    if not _has_shape(found):
+    values = read_json(path, *KEYS)
+    if not _has_shape(values):
         raise InputError(f"{path}: no provenance of this workflow; delete the file")
-    return cast(Provenance, found)
+    return cast(Provenance, values)
 
 
-def _has_shape(found: Mapping[str, Any]) -> bool:
-    """Return whether an object with KEYS has values of the kinds that a provenance has."""
-    params = [] if found["params"] is None else found["params"]
-    lists = (params, found["waited_for"], found["run_records"])
-    if not all(isinstance(found[key], dict) for key in OBJECTS):
+def _has_shape(values: Mapping[str, Any]) -> bool:
+    """Return whether an object with KEYS has values of the kinds that a provenance has.
+
+    values: JSON of any shape.
+    """
+    params = [] if values["params"] is None else values["params"]
+    lists = (params, values["waited_for"], values["run_records"])
+    if not all(isinstance(values[key], dict) for key in OBJECTS):
         return False
-    if not all(isinstance(values, list) for values in lists):
+    if not all(isinstance(each, list) for each in lists):
         return False
-    if not found["outputs"]:
+    if not values["outputs"]:
         return False
 
-    sections = found["settings"].values()
-    if not all(isinstance(values, dict) for values in sections):
+    sections = values["settings"].values()
+    if not all(isinstance(section, dict) for section in sections):
         return False
 
-    texts = [found["script"], found["code"], *params, *found["run_records"]]
-    texts += found["inputs"].values()
-    texts += found["outputs"].values()
+    texts = [values["script"], values["code"], *params, *values["run_records"]]
+    texts += values["inputs"].values()
+    texts += values["outputs"].values()
     # No name of a file has a zero in it, and what asks for one fails.
     return all(isinstance(text, str) and "\0" not in text for text in texts)
 

@@ -14,13 +14,14 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import parse_json, read_json, set_time_to_now
 from archloop.layout import PREFLIGHT_FILE
+from archloop.settings.sections import Section
 from archloop.workflow.provenance import (
     WITHOUT,
     Provenance,
@@ -46,7 +47,7 @@ def unrecorded(patterns: Iterable[str], records: Path = FOLDER) -> list[str]:
     accounted = _recorded(records)
     accounted.update(output for output, _ in outputs_in(records / "incomplete"))
 
-    found = []
+    missing = []
     for top in TOPS:
         for folder, subfolders, names in os.walk(top):
             if folder == "results":
@@ -54,8 +55,8 @@ def unrecorded(patterns: Iterable[str], records: Path = FOLDER) -> list[str]:
             for name in names:
                 path = os.path.join(folder, name)  # noqa: PTH118 (text, as in the patterns)
                 if path not in accounted and wanted.fullmatch(path):
-                    found.append(path)
-    return sorted(found)
+                    missing.append(path)
+    return sorted(missing)
 
 
 def stop_line(missing: list[str]) -> str:
@@ -79,19 +80,19 @@ def stop_line(missing: list[str]) -> str:
     )
 
 
-def other_model(manifest: str, wanted: Mapping[str, Any], records: Path = FOLDER) -> str | None:
+def other_model(manifest: str, wanted: Section, records: Path = FOLDER) -> str | None:
     """Return what to tell the user of a prepared model that is not the one wanted, else None.
 
     Models are shared between folders, so where Snakemake has no record their manifest decides. One
-    of this machine (folder:, gguf:) has no name that would hold elsewhere.
+    of this machine (folder:, gguf:) has no name that would hold elsewhere. wanted: section model.
     """
     if not Path(manifest).is_file():
         return None
     if manifest in dict(outputs_in(records / "metadata")):  # Snakemake itself sees to it
         return None
 
-    found = read_json(manifest, "reference", "revision")
-    reference, revision = found["reference"], found["revision"]
+    prepared = read_json(manifest, "reference", "revision")
+    reference, revision = prepared["reference"], prepared["revision"]
     if str(reference).startswith(("folder:", "gguf:")):
         return None
     if (reference, revision) == (wanted["reference"], wanted["revision"]):
@@ -118,8 +119,8 @@ def record(
     persistence = FilePersistence(nolock=True, path=records)
     recorded, now = _recorded(records), time.time()
     count, stale = 0, []
-    found = provenances(results, results.parent / "resources")
-    for path in _inputs_first(results, list(found)):
+    paths_of_jobs = provenances(results, results.parent / "resources")
+    for path in _inputs_first(results, list(paths_of_jobs)):
         try:
             provenance = read_provenance(path)
         except InputError as error:
@@ -129,8 +130,8 @@ def record(
         if why:
             stale.append(f"{path}: {why}")
 
-        told = outputs_of(path, provenance, run_records=True)
-        outputs = [each for each in told if each.is_file()]
+        recorded_outputs = outputs_of(path, provenance, run_records=True)
+        outputs = [output for output in recorded_outputs if output.is_file()]
         if not why:
             for output in outputs:
                 set_time_to_now(output)
@@ -177,16 +178,16 @@ def _entry(results: Path, rule: str, provenance: Provenance, why: str | None, no
 
 def _inputs_first(results: Path, paths: list[Path]) -> Iterable[Path]:
     """Return provenance files in such an order that what a job reads comes before what it made."""
-    found: dict[Path, Provenance] = {}
+    readable: dict[Path, Provenance] = {}
     makers: dict[Path, Path] = {}
     for path in paths:
         with contextlib.suppress(InputError):  # a broken one is named when its turn comes
-            found[path] = read_provenance(path)
-            for output in outputs_of(path, found[path], run_records=True):
+            readable[path] = read_provenance(path)
+            for output in outputs_of(path, readable[path], run_records=True):
                 makers[output] = path
 
     before: dict[Path, list[Path]] = {path: [] for path in paths}
-    for path, provenance in found.items():
+    for path, provenance in readable.items():
         for name in provenance["inputs"]:
             lies_at = os.path.normpath(locate(results, name))
             # Of an input that no job here made there is nothing to wait for.
@@ -221,11 +222,11 @@ def outputs_in(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _recorded(records: Path) -> set[str]:
     """Return the outputs that have a whole record."""
-    found = set()
+    recorded = set()
     for output, path in outputs_in(records / "metadata"):
         if _is_whole(path):
-            found.add(output)
-    return found
+            recorded.add(output)
+    return recorded
 
 
 def _is_whole(path: str) -> bool:

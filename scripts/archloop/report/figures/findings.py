@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from archloop.progress import percent
+from archloop.quantities import percent
 from archloop.report.contrasts import Contrast
 from archloop.report.figures.areas import draw_fates
 from archloop.report.figures.best_so_far import BestSoFar, best_so_far, means_over_runs

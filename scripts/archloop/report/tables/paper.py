@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from archloop.layout import PAGE
 from archloop.report.results import Results
 from archloop.report.tables.rows import table_of
 from archloop.settings.chains import SECTIONS, effective
+from archloop.settings.sections import Section
 
 CycleRow = Mapping[str, Any]  # of the table `cycles`: numbers, by column
 
@@ -204,9 +205,11 @@ def _setting(results: Results, chain: str, path: str) -> list[Any]:
         return [results.chains[chain].dataset]
 
     section, key = path.split(".")
-    values = results.settings.get(section, {})
     if section in SECTIONS:
         values = effective(results.settings, section, chain)
+    else:
+        # A section of the run alone, such as seed_corpus.
+        values = cast(Mapping[str, Section], results.settings).get(section, {})
     return [values[key]] if key in values else []
 
 

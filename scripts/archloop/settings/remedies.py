@@ -42,7 +42,7 @@ NO_SEED_CHAIN = (
 def remedy_of(error: jsonschema.ValidationError) -> str:
     """Return the line for one error of the schema's validator, without `settings:` in front."""
     path = [str(part) for part in error.absolute_path]
-    place = ".".join(path)
+    setting = ".".join(path)
     value: Any = error.instance
     rule: Any = error.schema
 
@@ -55,17 +55,17 @@ def remedy_of(error: jsonschema.ValidationError) -> str:
         return _bad_name(value, path)
 
     is_pattern = error.validator == "pattern"
-    if place == "model.reference" and is_pattern and ":" not in value:
+    if setting == "model.reference" and is_pattern and ":" not in value:
         return (
             f"model.reference: {value!r} has no prefix; for a model of Hugging Face write"
             f" hub:{value}, for a folder on this machine folder:{value}"
         )
     if value is None and error.validator_value == "object":
-        return f"{place} is empty; delete the line, or give it keys"
+        return f"{setting} is empty; delete the line, or give it keys"
     if isinstance(value, str) and _is_number(value):
         how = "with a point, as in 1.0e-5" if "e" in value.lower() else "without quotes"
-        return f"{place}: YAML reads {value} as text; write the number {how}"
-    where = place or "the file"
+        return f"{setting}: YAML reads {value} as text; write the number {how}"
+    where = setting or "the file"
     help_line = rule.get("description", SEE)
     return f"{where}: {error.message}; {help_line}"
 
@@ -124,8 +124,8 @@ def _bad_name(name: str, path: list[str]) -> str:
             f"chains.{name}: not a valid name of a chain; use lower-case letters, digits and _,"
             f" beginning with a letter, 31 characters at most, and none of {reserved}"
         )
-    place = ".".join(path)
-    return f"{place}: {name!r} is not the number of a cycle; write 1, 2, ..."
+    owner = ".".join(path)
+    return f"{owner}: {name!r} is not the number of a cycle; write 1, 2, ..."
 
 
 def _is_number(text: str) -> bool:
