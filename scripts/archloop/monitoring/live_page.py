@@ -8,7 +8,7 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
-from archloop.errors import LONGEST_LINE, one_line
+from archloop.errors import InputError, kind_and_line
 from archloop.files import write_text
 from archloop.layout import PAGE, SETTINGS_FILE
 from archloop.logs import get_logger
@@ -74,9 +74,8 @@ def write_beside(summary: Path) -> None:
         if (results / SETTINGS_FILE).is_file():
             write_page(results, results.parent / "logs", results / NAME)
     except Exception as error:  # a page for reading is worth no cycle
-        get_logger("live").warning(
-            "%s was not written: %s", NAME, one_line(repr(error))[:LONGEST_LINE]
-        )
+        reason = str(error) if isinstance(error, InputError) else kind_and_line(error)
+        get_logger("live").warning("%s was not written: %s", NAME, reason)
 
 
 def write_page(

@@ -15,7 +15,7 @@ from archloop.files import read_json
 from archloop.layout import SETTINGS_FILE, Cell, cells_with
 from archloop.outcomes import NOT_VALID, VALID
 from archloop.progress import duration, percent
-from archloop.settings.chains import BASE, SEED, Settings, parent_of
+from archloop.settings.chains import BASE, SECTIONS, SEED, Settings, parent_of
 from archloop.settings.planned_files import Job, plan
 
 FEW_CHAINS = 4  # of more, only the last LAST_CYCLES each are shown
@@ -205,14 +205,34 @@ def _seconds_to_end(
 
 
 def settings_of(results: Path) -> Settings:
-    """Return the run's settings; without them, the chains and cycles that are found."""
-    if (results / SETTINGS_FILE).is_file():
-        return read_json(results / SETTINGS_FILE, "chains")
-    # The last cell of a chain is that of its last cycle.
+    """Return the run's settings; without them, the chains and cycles that are found.
+
+    Of settings that another version of this project wrote, the chains and their cycles: nothing can
+    be planned by the rest.
+    """
     chains = {}
+    if (results / SETTINGS_FILE).is_file():
+        settings = read_json(results / SETTINGS_FILE, "chains")
+        if _is_complete(settings):
+            return settings
+        for name, chain in settings["chains"].items():
+            chains[name] = {"cycles": chain.get("cycles", 0)}
+        return {"chains": chains}
+
+    # The last cell of a chain is that of its last cycle.
     for cell in cells_with(results):
         chains[cell.chain] = {"cycles": cell.cycle}
     return {"chains": chains}
+
+
+def _is_complete(settings: Settings) -> bool:
+    """Say whether settings have all that a plan is made from."""
+    if not {*SECTIONS, "seed_corpus"} <= settings.keys():
+        return False
+    for name, chain in settings["chains"].items():
+        if name != SEED and not {"cycles", "start", "source"} <= chain.keys():
+            return False
+    return True
 
 
 def _chain_lines(results: Path, name: str, planned: int, most: int) -> list[str]:
