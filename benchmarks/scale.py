@@ -1,7 +1,7 @@
 """Jobs, wall time and use of 1, 4, 16 and 64 GPUs in the 22-cycle run: the real plan, simulated.
 
     python benchmarks/scale.py            # prints the table
-    python benchmarks/scale.py --write    # and writes it and its picture into docs/scaling.md
+    python benchmarks/scale.py --write    # and writes it and its figure into docs/scaling.md
 
 The jobs and what they wait for are Snakemake's own (`--d3dag` on the Snakefile with these
 settings); nothing is run. How long a job takes comes from a file: benchmarks/recorded/demo.json is
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.report.figures.theme import svg  # noqa: E402
 
-PAGE, PICTURE = ROOT / "docs" / "scaling.md", ROOT / "docs" / "images" / "scaling.svg"
+PAGE, FIGURE = ROOT / "docs" / "scaling.md", ROOT / "docs" / "images" / "scaling.svg"
 MARKS = ("<!-- simulated -->", "<!-- end: simulated -->")
 QUEUED = ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed")
 SHARDED = ("generate", "evaluate", "evaluate_seed")
@@ -172,7 +172,7 @@ def durations(recorded: dict, shards: int) -> dict[str, float]:
     } | {"all": 0.0}
 
 
-def picture(rows: list[Row], path: Path) -> None:
+def draw_figure(rows: list[Row], path: Path) -> None:
     """Draw wall time and use of the GPUs over their number; dashed is one GPU's time divided."""
     frame = pl.DataFrame(
         {
@@ -283,7 +283,7 @@ def write_page(lines: list[str]) -> None:
 @click.option("--before-s", default=1.0, help="From ready to started, of a queued job.")
 @click.option("--inside-s", default=7.0, help="Snakemake's start inside a job; it holds the GPU.")
 @click.option("--after-s", default=12.0, help="From the end of a job until it is seen.")
-@click.option("--write", is_flag=True, help="Write table and picture into docs/scaling.md.")
+@click.option("--write", is_flag=True, help="Write table and figure into docs/scaling.md.")
 def main(
     recorded: Path,
     config: Path,
@@ -310,7 +310,7 @@ def main(
     click.echo(f"hours that SLURM and Snakemake add: {min(hours):.2f} to {max(hours):.2f}")
     if write:
         write_page(lines)
-        picture(rows, PICTURE)
+        draw_figure(rows, FIGURE)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from archloop.corpus.tables import read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.outcomes import OUTCOMES, VALID
-from archloop.report.figures.findings import Picture
+from archloop.report.figures.findings import Figure
 from archloop.report.figures.theme import COLORS, DARK, FATE_COLORS
 from archloop.report.graph_drawing import fold
 from archloop.report.graphs import read_records
@@ -331,7 +331,7 @@ def test_the_page_shows_the_numbers_of_the_candidates(folder, made):
             assert values["best"] == f"{100 * max(scores):.1f} %"
 
 
-def test_a_picture_says_that_its_last_number_is_a_mean_of_a_third(made):
+def test_a_figure_says_that_its_last_number_is_a_mean_of_a_third(made):
     rows = [row for row in table(made, "fates") if row["chain"] in ("main", "again")]
     last = [row for row in rows if int(row["cycle"]) == max(int(row["cycle"]) for row in rows)]
     share = 100 * sum(int(row["new_good"]) for row in last) / sum(int(row["candidates"]) for row in last)
@@ -351,13 +351,13 @@ def test_every_figure_stands_on_the_page_with_its_caption(made, root):
         assert caption and str(markupsafe.escape(caption)) in page
 
 
-def test_every_picture_is_one_image_with_one_sentence_and_every_table_has_a_caption(made):
+def test_every_figure_is_one_image_with_one_sentence_and_every_table_has_a_caption(made):
     page = (made / "index.html").read_text()
     # The gallery's drawings are hidden: the words beside each say what it shows.
-    pictures = [picture for picture in re.findall(r"<svg[^>]*>", page) if 'aria-hidden="true"' not in picture]
-    assert len(pictures) >= 5
-    for picture in pictures:
-        assert 'role="img"' in picture and len(re.search(r'aria-label="([^"]*)"', picture)[1]) > 20, picture
+    figures = [figure for figure in re.findall(r"<svg[^>]*>", page) if 'aria-hidden="true"' not in figure]
+    assert len(figures) >= 5
+    for figure in figures:
+        assert 'role="img"' in figure and len(re.search(r'aria-label="([^"]*)"', figure)[1]) > 20, figure
     assert "graphics-symbol" not in page
     outside = re.sub(r'<section id="gallery">.*?</section>', "", page, flags=re.DOTALL)
     assert outside.count("<table") == outside.count("<caption>")
@@ -399,7 +399,7 @@ def test_a_partial_report_is_made_by_hand_from_what_there_is(root, tmp_path):
     assert "3 cycles of main (3 to 5) are not finished; leave out --whole for a partial report" in refused.stderr
 
 
-def test_a_repeat_without_a_finished_cycle_takes_no_picture_from_the_others(tmp_path):
+def test_a_repeat_without_a_finished_cycle_takes_no_figure_from_the_others(tmp_path):
     chains = {"main": {"dataset": "cifar10", "cycles": 2}}
     chains["again"] = chains["main"] | {"random_seed": 7}
     write_results(tmp_path, settings(chains), 20, unfinished={"again": 0})
@@ -460,7 +460,7 @@ def test_the_page_says_what_verify_found_and_whether_that_is_of_these_results(tm
         write_json(tmp_path / "verified.json", note)
     results = read_results(tmp_path)
     tables = all_tables(results, LOOK)
-    drawn = {name: Picture("nothing", []) for name in FIGURES}
+    drawn = {name: Figure("nothing", []) for name in FIGURES}
     shown = page(results, LOOK, tables, drawn, gallery(results, tables.by_name["architectures"]))
     assert said in shown
 
@@ -571,7 +571,7 @@ def test_a_graph_folds_into_the_blocks_a_person_thinks_in():
 @pytest.mark.parametrize(
     "nodes", [None, 7, [[]], [["conv", [], [9], [1]]], [[None, None, None, None]], [["x", 1, [0], "s"]]]
 )
-def test_what_is_no_graph_gives_no_picture(nodes):
+def test_what_is_no_graph_gives_no_drawing(nodes):
     assert fold(nodes) is None
 
 

@@ -44,7 +44,7 @@ WORDS = {
     "summarize": "summing up",
     "transfer": "taking over",
 }
-# The picture of yields, in pixels: where its axes begin and end, and how far labels lie apart.
+# The figure of yields, in pixels: where its axes begin and end, and how far labels lie apart.
 LEFT, RIGHT = 40, 440
 BOTTOM, HEIGHT = 132, 120
 LABEL_HEIGHT = 15
@@ -232,7 +232,7 @@ def _under_way(live: Live) -> str:
 
 
 def _head(names: list[str], hidden: str = "") -> str:
-    """Return the head of a table. hidden: the column of pictures, which no screen reader reads."""
+    """Return the head of a table. hidden: the column of boxes, which no screen reader reads."""
     cells = []
     for name in names:
         attribute = " aria-hidden='true'" if name == hidden else ""
@@ -280,7 +280,7 @@ def _in_brackets(before: list[LiveCycle], count: Callable[[LiveCycle], int]) -> 
 
 
 def _yields(live: Live) -> str:
-    """Return the picture of what was admitted of 100, by cycle, for the loop and its controls."""
+    """Return the figure of what was admitted of 100, by cycle, for the loop and its controls."""
     if not live.yields:
         return ""
 
@@ -314,13 +314,13 @@ def _yields(live: Live) -> str:
         words.append(f"{label} in cycle {last_of_role}")
 
     label = f"Admitted of 100 generated: {'; '.join(words)}"
-    picture = (
+    figure = (
         f"<svg viewBox='0 0 560 156' role='img' aria-label='{label}'>"
         f"{_axes(top, last)}{''.join(lines)}</svg>"
     )
     note = "the result is in the report" if live.finished else "not a result: unfinished"
     title = f"Admitted of 100 generated, by cycle <small>({note})</small>"
-    return f"<section><h2>{title}</h2>{picture}</section>"
+    return f"<section><h2>{title}</h2>{figure}</section>"
 
 
 def _y(share: float, top: float) -> float:

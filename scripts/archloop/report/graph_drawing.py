@@ -1,6 +1,6 @@
-"""The picture of a computed graph: operations folded into the few blocks that a person thinks in.
+"""The drawing of a computed graph: operations folded into the few blocks that a person thinks in.
 
-The nodes were sent by a candidate's process: whatever does not look like a graph gives no picture,
+The nodes were sent by a candidate's process: whatever does not look like a graph gives no drawing,
 and every text that comes out of here is cut to a length, what cannot be seen in it as escapes.
 """
 
@@ -82,7 +82,7 @@ LONGEST_SHAPE = 24
 
 
 class GraphBlock(NamedTuple):
-    """One block of a picture.
+    """One block of a drawing.
 
     kind: a letter of KINDS. shape: of the output without the batch, as text (`16×8×8`). inputs: the
     indices of the earlier blocks that feed it.
@@ -111,13 +111,13 @@ def fold(nodes: Any) -> list[GraphBlock] | None:
         return None
 
 
-def strip(picture: Sequence[GraphBlock]) -> str:
-    """Return a graph as a row of letters with the channels of each block, for the small picture.
+def strip(blocks: Sequence[GraphBlock]) -> str:
+    """Return a graph as a row of letters with the channels of each block, for the small drawing.
 
     An image, a convolution, a pooling and a classifier: `i3c16p16l10`.
     """
     parts = []
-    for block in picture:
+    for block in blocks:
         channels = block.shape.split("×")[0]
         if not channels[:1].isdigit():
             channels = "0"
@@ -135,7 +135,7 @@ def _fold(nodes: list[ListedNode]) -> list[GraphBlock]:
         data.append([source for source in feeding if not constant[source]])
     consumers = _count_consumers(data, constant)
 
-    picture: list[GraphBlock] = []
+    blocks: list[GraphBlock] = []
     block_of: dict[int, int] = {}  # node -> index of its block
     for index, node in enumerate(nodes):
         if constant[index] or node.operation == "=output":
@@ -150,17 +150,17 @@ def _fold(nodes: list[ListedNode]) -> list[GraphBlock]:
         # What others take, too, stays a block of its own: there the graph forks.
         if _may_follow(node, inputs) and consumers[inputs[0]] == 1:
             before = block_of[inputs[0]]
-        if before is not None and picture[before].kind != "i":
+        if before is not None and blocks[before].kind != "i":
             block_of[index] = before
-            label = f"{picture[before].label} · {label}"[:LONGEST_LABEL]
-            picture[before] = picture[before]._replace(label=label, shape=shape)
+            label = f"{blocks[before].label} · {label}"[:LONGEST_LABEL]
+            blocks[before] = blocks[before]._replace(label=label, shape=shape)
         else:
-            block_of[index] = len(picture)
+            block_of[index] = len(blocks)
             feeding = sorted({block_of[source] for source in inputs})
             block = GraphBlock(label[:LONGEST_LABEL], kind, shape, feeding)
-            picture.append(block)
+            blocks.append(block)
 
-    return picture
+    return blocks
 
 
 def _may_follow(node: ListedNode, inputs: list[int]) -> bool:

@@ -21,7 +21,7 @@ RECORD_ID = re.compile(r'^   "id": ("(?:[^"\\]|\\.)*")', re.MULTILINE)
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph as its picture. blocks: None where it cannot be read. cut: it has more nodes."""
+    """A graph as it is drawn. blocks: None where it cannot be read. cut: it has more nodes."""
 
     blocks: list[GraphBlock] | None = None
     cut: bool = False
@@ -45,10 +45,10 @@ def _graph(record: Mapping[str, object]) -> Graph:
     if not isinstance(listed, dict) or not listed.get("nodes"):
         return Graph()
     nodes = listed["nodes"]
-    picture = fold(nodes)
-    if picture is None:
+    blocks = fold(nodes)
+    if blocks is None:
         return Graph()
-    return Graph(picture, cut=len(nodes) >= LISTED_NODES)
+    return Graph(blocks, cut=len(nodes) >= LISTED_NODES)
 
 
 def read_records(path: Path, wanted: set[str]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The report: tables, pictures and one page that stands alone, from whatever a folder holds."""
+"""The report: tables, figures and one page that stands alone, from whatever a folder holds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import polars as pl
 from archloop.files import replacing, write_bytes, write_text
 from archloop.layout import PAGE
 from archloop.progress import Progress, percent
-from archloop.report.figures.findings import Picture, pictures
+from archloop.report.figures.findings import Figure, figures
 from archloop.report.figures.panels import Panel, whole
 from archloop.report.figures.theme import COLORS, DARK, for_page, png, svg
 from archloop.report.page.contents import contents
@@ -23,7 +23,7 @@ from archloop.report.tables.rows import TablesByName
 from archloop.report.wording import hours, interval, number, p_value, per_100, signed
 from archloop.settings.sections import Report
 
-# How the templates write figures: what they have as filters.
+# How the templates write numbers: what they have as filters.
 FILTERS: dict[str, Callable[..., str]] = {
     "percent": percent,
     "per_100": per_100,
@@ -55,7 +55,7 @@ def write_report(results: Results, settings: Report, folder: Path) -> list[Path]
     """
     tables = all_tables(results, settings)
     _write_tables(tables.by_name, folder / "tables")
-    drawn = pictures(results, tables.compared, tables.by_name, tables.valid, settings)
+    drawn = figures(results, tables.compared, tables.by_name, tables.valid, settings)
     _write_figures(drawn, folder / "figures")
     designs = gallery(results, tables.by_name["architectures"])
     index = folder / "index.html"
@@ -80,7 +80,7 @@ def _write_tables(tables: TablesByName, folder: Path) -> None:
             table.write_parquet(opened, compression="zstd", statistics=False)
 
 
-def _write_figures(drawn: dict[str, Picture], folder: Path) -> None:
+def _write_figures(drawn: dict[str, Figure], folder: Path) -> None:
     with Progress(len(FIGURES), "figure", "report") as progress:
         for name in FIGURES:
             image = svg(whole(drawn[name].panels))
@@ -118,15 +118,15 @@ def page(
     results: Results,
     settings: Report,
     tables: Tables,
-    drawn: dict[str, Picture],
+    drawn: dict[str, Figure],
     designs: Gallery,
 ) -> str:
-    """Return the page. drawn: name -> picture. The template escapes all but the pictures."""
+    """Return the page. drawn: name -> figure. The template escapes all but the figures."""
     findings, notes, shown, captions = {}, {}, {}, {}
-    for name, picture in drawn.items():
-        findings[name] = picture.finding
-        notes[name] = picture.note
-        shown[name] = [(panel.title, _for_page(panel)) for panel in picture.panels]
+    for name, figure in drawn.items():
+        findings[name] = figure.finding
+        notes[name] = figure.note
+        shown[name] = [(panel.title, _for_page(panel)) for panel in figure.panels]
     for name in FIGURES:
         captions[name] = _part(f"captions/{name}.rst").strip()
 
@@ -143,7 +143,7 @@ def page(
             dark=DARK,
             captions=captions,
             findings=findings,
-            pictures=shown,
+            figures=shown,
             notes=notes,
             settings=results.settings,
             names=list(tables.by_name),

@@ -28,7 +28,7 @@ from archloop.settings.chains import (
 )
 from archloop.settings.planned_files import report_files
 
-# Columns of the candidates that no table and no picture needs; `programs` reads the few that the
+# Columns of the candidates that no table and no figure needs; `programs` reads the few that the
 # page shows.
 HEAVY = ("raw", "prompt", "signature", "program", "protocol", "references")
 # The threshold of admission and of the gate where a folder does not say what they were.

@@ -1,4 +1,4 @@
-"""The picture of what becomes of 100 programs: a band for each fate, over the cycles of a group."""
+"""The figure of what becomes of 100 programs: a band for each fate, over the cycles of a group."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The best that each run has found after every cycle, for the picture of effort."""
+"""The best that each run has found after every cycle, for the figure of effort."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the pictures show, from the tables: a finding as title, a sentence for every panel."""
+"""What the figures show, from the tables: a finding as title, a sentence for every panel."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from archloop.progress import percent
 from archloop.report.contrasts import Contrast
 from archloop.report.figures.areas import draw_fates
 from archloop.report.figures.best_so_far import BestSoFar, best_so_far, means_over_runs
-from archloop.report.figures.forest import draw_forest, in_figures
+from archloop.report.figures.forest import draw_forest, in_numbers
 from archloop.report.figures.panels import Panel
 from archloop.report.figures.single_programs import (
     MOST_NUMBERED,
@@ -37,22 +37,22 @@ ADMITTED_FOREST = ("Admitted", "more per 100 generated")
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture: its finding, its panels (none: nothing to draw yet), and its note, if any."""
+class Figure:
+    """A figure: its finding, its panels (none: nothing to draw yet), and its note, if any."""
 
     finding: str
     panels: list[Panel]
     note: str = ""
 
 
-def pictures(
+def figures(
     results: Results,
     sides: Compared,
     tables: TablesByName,
     valid: pl.DataFrame,
     settings: Report,
-) -> dict[str, Picture]:
-    """Return the pictures by name (parts.FIGURES)."""
+) -> dict[str, Figure]:
+    """Return the figures by name (parts.FIGURES)."""
     shown = {"loop": sides.loop, **sides.controls}
     return {
         "fates": _fates(results, shown, tables["fates"]),
@@ -85,7 +85,7 @@ class Growth:
     last: str
 
 
-def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
+def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Figure:
     roles = list(shown)
     too_many = len(roles) > 1 + BESIDE_THE_LOOP
     if too_many and "fixed" in roles:
@@ -108,7 +108,7 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
             panels.append(panel)
 
     if "loop" not in growth:
-        return Picture("Nothing was generated yet", [])
+        return Figure("Nothing was generated yet", [])
 
     loop = growth.pop("loop")
     parts = [
@@ -118,7 +118,7 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
     for role, group in growth.items():
         name = ROLES[role][1]
         parts.append(f"{name}: {group.first}, then {group.last}")
-    return Picture("; ".join(parts), panels)
+    return Figure("; ".join(parts), panels)
 
 
 def _fates_panel(name: str, own: pl.DataFrame, last_cycle: int) -> tuple[Panel, Growth]:
@@ -150,7 +150,7 @@ def _fates_panel(name: str, own: pl.DataFrame, last_cycle: int) -> tuple[Panel, 
     return panel, Growth(at_first, at_last)
 
 
-def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings: Report) -> Picture:
+def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings: Report) -> Figure:
     panels = []
     for measure in dict.fromkeys([settings.measure, *FORESTS]):  # each once, in this order
         compared = against(results, sides, fates, settings, measure, sides.controls)
@@ -162,7 +162,7 @@ def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings:
             first_run = sides.controls[role][0]
             name = f"{first_run}: {ROLES[role][0]}"
             rows.append((name, comparison.contrast))
-            numbers = in_figures(comparison.contrast)
+            numbers = in_numbers(comparison.contrast)
             sentences.append(f"{title}, the loop minus {name}: {numbers}")
 
         if rows:
@@ -171,8 +171,8 @@ def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings:
 
     for role, contrast in sides.verdict.contrasts.items():
         finding = _difference(contrast, ROLES[role][1])
-        return Picture(finding, panels)
-    return Picture("There is no control to compare the loop with", [])
+        return Figure(finding, panels)
+    return Figure("There is no control to compare the loop with", [])
 
 
 def _difference(contrast: Contrast, control: str) -> str:
@@ -186,7 +186,7 @@ def _difference(contrast: Contrast, control: str) -> str:
     return f"{finding}, by too few runs to tell"
 
 
-def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
+def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Figure:
     """Compare each valid candidate with the program that it is nearest to.
 
     That is: how alike the two are, and how much better it is.
@@ -219,7 +219,7 @@ def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     note = "The bar at the left edge is the judge's noise: gains within it are none."
     if not noisy:
         note = ""
-    return Picture(finding, panels, note)
+    return Figure(finding, panels, note)
 
 
 def _median(values: pl.Series) -> float | None:
@@ -267,7 +267,7 @@ def _third(points: pl.DataFrame, last: bool) -> pl.DataFrame:
     return points.filter(pl.col("cycle").is_in(wanted))
 
 
-def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.DataFrame) -> Picture:
+def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.DataFrame) -> Figure:
     """Follow the test accuracy of the best by validation so far, after every cycle."""
     tested = valid.drop_nulls("test_accuracy")
 
@@ -287,7 +287,7 @@ def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.Dat
         lines += [*means, *single]
 
     if not ends:
-        return Picture("Nothing was found yet", [])
+        return Figure("Nothing was found yet", [])
 
     dataset = _dataset(results, shown)
     seeds = measured_seed_programs(results, dataset).drop_nulls("test_accuracy")
@@ -299,7 +299,7 @@ def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.Dat
     finding = f"Best that a run found, mean over runs, on the test set: {', '.join(ends)}"
     rows = table_of(BestSoFar, lines)
     panel = draw_effort("Best of a run so far, mean over runs", rows, seed_best, finding)
-    return Picture(finding, [panel])
+    return Figure(finding, [panel])
 
 
 def _dataset(results: Results, shown: Groups) -> str:
@@ -308,7 +308,7 @@ def _dataset(results: Results, shown: Groups) -> str:
     return results.chains[first].dataset
 
 
-def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
+def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Figure:
     """Compare the fronts of size and accuracy, chosen by validation, shown by test accuracy."""
     known = ["test_accuracy", "parameters"]
     admitted = valid.filter(outcome="admitted").drop_nulls(known)
@@ -331,13 +331,13 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
             best.append(f"{names[role]} {score}")
 
     if not fronts or designs["loop"].is_empty():
-        return Picture("Nothing was admitted yet", [])
+        return Figure("Nothing was admitted yet", [])
 
     of_dataset = admitted.filter(dataset=dataset)
     cloud = of_dataset.select("parameters", test="test_accuracy")
     finding = f"Best below {SMALL:,} parameters, on the test set: {', '.join(best)}"
     panel = draw_sizes("Size against accuracy", cloud, pl.concat(fronts), finding)
-    return Picture(finding, [panel])
+    return Figure(finding, [panel])
 
 
 def _front(role: str, label: str, designs: pl.DataFrame) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""The picture of contrasts: the loop minus each control, every run as a point."""
+"""The figure of contrasts: the loop minus each control, every run as a point."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ ROW = 60
 SPREAD = 0.09  # of a row, over which the runs of the loop stand one above another
 # How far from the middle of its row a thing is drawn, in rows.
 CONTROL_RUNS = -0.22
-ZERO_FROM, ZERO_TO = -0.35, 0.18  # no line through the figures over each row
+ZERO_FROM, ZERO_TO = -0.35, 0.18  # no line through the numbers over each row
 SOLID, DASHED = [1, 0], [3, 3]
 
 
@@ -153,10 +153,10 @@ def _intervals(contrasts: Sequence[Contrast], x_scale: alt.Scale, y: alt.Y) -> l
 
 
 def _texts(rows: Sequence[tuple[str, Contrast]], y: alt.Y) -> list[Any]:
-    """Return the two lines over each row: which control it is, and the contrast in figures."""
+    """Return the two lines over each row: which control it is, and the contrast in numbers."""
     texts = []
     for row, (label, contrast) in enumerate(rows):
-        texts.append(RowText(-row, label, in_figures(contrast)))
+        texts.append(RowText(-row, label, in_numbers(contrast)))
 
     left = alt.value(0)
     layers = []
@@ -169,8 +169,8 @@ def _texts(rows: Sequence[tuple[str, Contrast]], y: alt.Y) -> list[Any]:
     return layers
 
 
-def in_figures(contrast: Contrast) -> str:
-    """Return a contrast in figures: the difference, its interval, Holm's p, of how many runs."""
+def in_numbers(contrast: Contrast) -> str:
+    """Return a contrast in numbers: the difference, its interval, Holm's p, of how many runs."""
     parts = [f"{contrast.difference:+.1f}"]
     if contrast.low is not None:
         parts.append(f" [{contrast.low:.1f}, {contrast.high:.1f}]")

@@ -1,4 +1,4 @@
-"""Panels: what the pictures are made of, small enough for a phone, with labels on the marks.
+"""Panels: what the figures are made of, small enough for a phone, with labels on the marks.
 
 A panel is a title, a chart, and the sentence that a screen reader says; tables carry the numbers.
 Groups of repeats stand side by side on shared axes.
@@ -30,7 +30,7 @@ CARD = color("card")
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel of a picture: its title, the chart, and what it shows in one sentence."""
+    """One panel of a figure: its title, the chart, and what it shows in one sentence."""
 
     title: str
     chart: alt.TopLevelMixin
@@ -48,7 +48,7 @@ class EndLabel:
 
 
 def whole(panels: Sequence[Panel]) -> alt.TopLevelMixin:
-    """Return a picture with all its panels as one chart, for a file."""
+    """Return a figure with all its panels as one chart, for a file."""
     if not panels:
         data = data_chart([{"text": "nothing to show yet"}])
         words = data.mark_text(color=MUTED).encode(text="text:N")

@@ -1,4 +1,4 @@
-"""The pictures of single programs: newer and better, best found by effort, size and accuracy."""
+"""The figures of single programs: newer and better, best found by effort, size and accuracy."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +49,7 @@ LOOP_FRONT_WIDTH, OTHER_FRONT_WIDTH = 2.4, 1.3
 
 @dataclass(frozen=True)
 class CornerText:
-    """A text at (x, y) of a picture."""
+    """A text at (x, y) of a figure."""
 
     x: float
     y: float

@@ -69,7 +69,7 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
             better.append(name)
 
     own = of_chains(tables["fates"], groups["loop"])
-    picture = results.blocks(best.id)
+    blocks = results.blocks(best.id)
 
     return BestDesign(
         design=best,
@@ -79,8 +79,8 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
         better=better,
         images=images,
         error=error,
-        drawing=drawing(picture) if picture else None,
-        made_of=_made_of(picture),
+        drawing=drawing(blocks) if blocks else None,
+        made_of=_made_of(blocks),
     )
 
 
@@ -145,10 +145,10 @@ def _images_of_preflight(folder: Path, dataset: str) -> int | None:
     return None
 
 
-def _made_of(picture: Sequence[GraphBlock]) -> str:
+def _made_of(blocks: Sequence[GraphBlock]) -> str:
     """Return the blocks of a network, each named once, in words."""
     counts: Counter[str] = Counter()
-    for block in picture:
+    for block in blocks:
         if block.label != "image":
             counts[block.label.split(" · ")[0]] += 1
 

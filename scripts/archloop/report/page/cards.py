@@ -52,7 +52,7 @@ class Card:
     why: str
     href: str
     nearest_href: str | None
-    picture: Markup
+    drawing: Markup
     scale: Markup
     better: float | None
     middle: float | None
@@ -75,18 +75,18 @@ def cards(results: Results, rows: pl.DataFrame) -> list[Card]:
     for design, why in chosen(own):
         score = design.test_accuracy if tested else design.accuracy
         nearest = design.nearest_id
-        picture = results.blocks(design.id)
+        blocks = results.blocks(design.id)
         found.append(
             Card(
                 design=design,
                 why=why,
                 href=_link(design.id),
                 nearest_href=_link(nearest) if nearest else None,
-                picture=drawing(picture),
+                drawing=drawing(blocks),
                 scale=scale(scores, score),
                 better=_share_below(scores, score),
                 middle=middle,
-                changes=changes(results.blocks(nearest or ""), picture),
+                changes=changes(results.blocks(nearest or ""), blocks),
             )
         )
 

@@ -1,4 +1,4 @@
-"""What the page says beside its pictures, by the names that its template has for it."""
+"""What the page says beside its figures, by the names that its template has for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ class Trust:
 
 @dataclass(frozen=True)
 class BesidePaper:
-    """The paper's figures beside those of a chain."""
+    """The paper's numbers beside those of a chain."""
 
     chain: str
     rows: list[PublishedCycle]

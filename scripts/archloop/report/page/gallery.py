@@ -210,8 +210,8 @@ def _index(results: Results, rows: pl.DataFrame, others: list[CorpusProgram]) ->
 
     lines = {}
     for other in others:
-        picture = strip(results.blocks(other.id))
-        lines[other.id] = [other.family, other.accuracy, picture]
+        letters = strip(results.blocks(other.id))
+        lines[other.id] = [other.family, other.accuracy, letters]
 
     chains = {}
     for name in results.chains:
@@ -267,10 +267,10 @@ def _graph(graph: Graph) -> dict[str, object]:
     return {"blocks": graph.blocks, "cut": graph.cut}
 
 
-def _words(picture: Sequence[GraphBlock]) -> set[str]:
+def _words(blocks: Sequence[GraphBlock]) -> set[str]:
     """Return what a design is made of, as a person would search for it."""
     words: set[str] = set()
-    for block in picture:
+    for block in blocks:
         words.update(block.label.split(" · "))
     return words - {"image"}
 

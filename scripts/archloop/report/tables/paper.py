@@ -1,4 +1,4 @@
-"""The paper's figures and protocol beside those of a chain; which is better is never said."""
+"""The paper's numbers and protocol beside those of a chain; which is better is never said."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from archloop.settings.chains import SECTIONS, effective
 CycleRow = Mapping[str, Any]  # of the table `cycles`: numbers, by column
 
 
-class Figure(NamedTuple):
+class Estimate(NamedTuple):
     """A value with the ends of its interval, where it has them; None where nothing is known."""
 
     value: float | None = None
@@ -29,7 +29,7 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True)
 class Published:
-    """A published figure beside that of a chain: a row of `paper`."""
+    """A published number beside that of a chain: a row of `paper`."""
 
     chain: str
     cycle: str
@@ -54,7 +54,7 @@ class ProtocolPoint:
 
 
 def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
-    """Return the published figures beside those of every chain; in per cent, but for `admitted`.
+    """Return the published numbers beside those of every chain; in per cent, but for `admitted`.
 
     Cycle `all`: the mean of the cycles' valid rates, the best, the mean over all valid candidates,
     all admitted.
@@ -89,11 +89,11 @@ def paper(results: Results, cycles: pl.DataFrame) -> pl.DataFrame:
     return table_of(Published, rows)
 
 
-def _of_cycle(measure: str, row: CycleRow | None) -> Figure:
+def _of_cycle(measure: str, row: CycleRow | None) -> Estimate:
     if row is None:
-        return Figure()
+        return Estimate()
     if measure == "admitted":
-        return Figure(float(row["admitted"]))
+        return Estimate(float(row["admitted"]))
     if measure in ("valid", "at_threshold"):
         columns = [f"{measure}_{part}" for part in ("share", "low", "high")]
     elif measure == "mean":
@@ -103,17 +103,17 @@ def _of_cycle(measure: str, row: CycleRow | None) -> Figure:
     return _percent(*[row[column] for column in columns])
 
 
-def _over_all(measure: str, rows: list[CycleRow]) -> Figure:
+def _over_all(measure: str, rows: list[CycleRow]) -> Estimate:
     """Return a value over all cycles.
 
     The interval of the valid rate is over cycles, as the paper's is; that of the mean over all
     valid candidates.
     """
     if not rows:
-        return Figure()
+        return Estimate()
     if measure == "admitted":
         admitted = sum(row["admitted"] for row in rows)
-        return Figure(float(admitted))
+        return Estimate(float(admitted))
     if measure == "best":
         best = max(_known(rows, "accuracy_best"), default=None)
         return _percent(best)
@@ -127,10 +127,10 @@ def _known(rows: list[CycleRow], column: str) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def _mean_share(shares: list[float]) -> Figure:
+def _mean_share(shares: list[float]) -> Estimate:
     """Return the mean of the cycles' shares with its t interval over cycles."""
     if not shares:
-        return Figure()
+        return Estimate()
     mean = float(np.mean(shares))
     count = len(shares)
     if count < 2:
@@ -141,12 +141,12 @@ def _mean_share(shares: list[float]) -> Figure:
     return _within_half(mean, half)
 
 
-def _within_half(mean: float, half: float) -> Figure:
+def _within_half(mean: float, half: float) -> Estimate:
     """Return a share with its interval, cut at 0 and 1, beyond which no share is."""
     return _percent(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
-def _pooled_mean(rows: list[CycleRow]) -> Figure:
+def _pooled_mean(rows: list[CycleRow]) -> Estimate:
     """Return the mean accuracy over all valid candidates with its t interval, from the cycles'."""
     total, mean = 0, 0.0
     for row in rows:
@@ -154,7 +154,7 @@ def _pooled_mean(rows: list[CycleRow]) -> Figure:
         mean += row["accuracy_mean"] * row["accuracy_n"]
 
     if not total:
-        return Figure()
+        return Estimate()
 
     mean /= total
     if total < 2:
@@ -226,9 +226,9 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _percent(value: float | None, low: float | None = None, high: float | None = None) -> Figure:
+def _percent(value: float | None, low: float | None = None, high: float | None = None) -> Estimate:
     """Return shares as values in per cent."""
-    return Figure(_times_100(value), _times_100(low), _times_100(high))
+    return Estimate(_times_100(value), _times_100(low), _times_100(high))
 
 
 def _times_100(share: float | None) -> float | None:
@@ -246,10 +246,13 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class PublishedCycle:
-    """A published cycle beside that of a chain. figures: measure -> (published, here), as text."""
+    """A published cycle beside that of a chain.
+
+    estimates: measure -> (published, here), as text.
+    """
 
     cycle: str
-    figures: dict[str, Sequence[str]]
+    estimates: dict[str, Sequence[str]]
 
 
 def paper_rows(paper: pl.DataFrame, chain: str) -> list[PublishedCycle]:
@@ -259,25 +262,25 @@ def paper_rows(paper: pl.DataFrame, chain: str) -> list[PublishedCycle]:
         name, measure = row["cycle"], row["measure"]
         is_count = measure == "admitted"
         cycle = cycles.setdefault(name, PublishedCycle(name, {}))
-        cycle.figures[measure] = (
-            _cell(_figure(row, "paper"), digits=0 if is_count else 2),
-            _cell(_figure(row, "here"), digits=0 if is_count else 1),
+        cycle.estimates[measure] = (
+            _cell(_estimate(row, "paper"), digits=0 if is_count else 2),
+            _cell(_estimate(row, "here"), digits=0 if is_count else 1),
         )
 
     return list(cycles.values())
 
 
-def _figure(row: Mapping[str, Any], side: str) -> Figure:
-    """Return a figure of a row of `paper`. side: `paper` or `here`."""
-    return Figure(row[side], row[f"{side}_low"], row[f"{side}_high"])
+def _estimate(row: Mapping[str, Any], side: str) -> Estimate:
+    """Return an estimate of a row of `paper`. side: `paper` or `here`."""
+    return Estimate(row[side], row[f"{side}_low"], row[f"{side}_high"])
 
 
-def _cell(figure: Figure, digits: int) -> str:
-    if figure.value is None:
+def _cell(estimate: Estimate, digits: int) -> str:
+    if estimate.value is None:
         return "–"
-    text = f"{figure.value:.{digits}f}"
-    if figure.low is None:
+    text = f"{estimate.value:.{digits}f}"
+    if estimate.low is None:
         return text
-    low = f"{figure.low:.{digits}f}"
-    high = f"{figure.high:.{digits}f}"
+    low = f"{estimate.low:.{digits}f}"
+    high = f"{estimate.high:.{digits}f}"
     return f"{text} [{low}, {high}]"
