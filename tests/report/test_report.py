@@ -26,13 +26,14 @@ from archloop.outcomes import OUTCOMES, VALID
 from archloop.report.figures.findings import Figure
 from archloop.report.figures.theme import COLORS, DARK, FATE_COLORS
 from archloop.report.graph_drawing import fold
-from archloop.report.graphs import read_records
+from archloop.report.graphs import judged_programs
 from archloop.report.groups import repeat_groups
 from archloop.report.page.best_design import best_design
 from archloop.report.page.gallery import gallery
 from archloop.report.parts import FIGURES, TABLES
 from archloop.report.report import all_tables, page, write_report
 from archloop.report.results import read_results
+from archloop.report.summarize import read_training
 from archloop.report.tables.candidates import FATES, front, reason
 from archloop.report.wording import per_100
 
@@ -527,11 +528,18 @@ def test_records_of_the_admitted_alone_are_read_and_in_any_layout(folder, tmp_pa
     write_json(tmp_path / "as-written.json", whole)
     (tmp_path / "other.json").write_text(json.dumps(whole))
     for name in ("as-written", "other"):
-        assert read_records(tmp_path / f"{name}.json", wanted) == whole["records"][:5]
+        assert judged_programs(tmp_path / f"{name}.json", wanted) == whole["records"][:5]
     text = (tmp_path / "as-written.json").read_text()
     (tmp_path / "cut.json").write_text(text[: len(text) // 2])
     with pytest.raises(InputError, match=r"cut\.json: not whole JSON"):
-        read_records(tmp_path / "cut.json", wanted)
+        judged_programs(tmp_path / "cut.json", wanted)
+
+
+@pytest.mark.parametrize(("written", "lost"), [({"carried_on": True}, "pairs"), ({"pairs": 4}, "carried_on")])
+def test_a_training_record_without_what_a_summary_says_is_refused_by_name(tmp_path, written, lost):
+    write_json(tmp_path / "training.json", written)
+    with pytest.raises(InputError, match=rf"training\.json: lacks {lost}"):
+        read_training(tmp_path / "training.json")
 
 
 def test_no_two_colours_are_one_and_fates_stay_apart_in_grey_print():

@@ -4,8 +4,8 @@ The nodes were sent by a candidate's process: whatever does not look like a grap
 and every text that comes out of here is cut to a length, what cannot be seen in it as escapes.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias, TypedDict, cast
 
 from archloop.texts import visible
 
@@ -80,6 +80,12 @@ FOLLOWERS = {
 LONGEST_LABEL = 80
 LONGEST_SHAPE = 24
 
+# As graph_fingerprint lists them. A setting: (name, value). What feeds a node: its index, or
+# (index, output) where it has several. A shape: sizes, or a shape for each output.
+Setting: TypeAlias = tuple[str, object]
+Source: TypeAlias = int | list[int]
+Shape: TypeAlias = list[int | list[int]]
+
 
 class GraphBlock(NamedTuple):
     """One block of a drawing.
@@ -95,18 +101,30 @@ class GraphBlock(NamedTuple):
 
 
 class ListedNode(NamedTuple):
-    """One operation of a graph: settings as (name, value), inputs as node or (node, output)."""
+    """One operation of a graph."""
 
     operation: str
-    settings: list[Any]
-    inputs: list[Any]
-    shape: list[Any]
+    settings: list[Setting]
+    inputs: list[Source]
+    shape: Shape
 
 
-def fold(nodes: Any) -> list[GraphBlock] | None:
+class NodeSettings(TypedDict, total=False):
+    """Of the settings of an operation, those that its label names. Sizes: (height, width)."""
+
+    kernel_size: list[int]
+    output_size: list[int]
+    stride: list[int]
+    groups: int
+    transposed: bool
+    dim: list[int]
+
+
+def fold(nodes: object) -> list[GraphBlock] | None:
     """Return the blocks of a graph as graph_fingerprint lists it; None when it cannot be read."""
     try:
-        return _fold([ListedNode(*node) for node in nodes])
+        listed = [ListedNode(*node) for node in cast(Iterable[ListedNode], nodes)]
+        return _fold(listed)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError):
         return None
 
@@ -204,7 +222,7 @@ def _count_consumers(data: list[list[int]], constant: list[bool]) -> list[int]:
 def _name(node: ListedNode, inputs: list[ListedNode], data_inputs: int) -> tuple[str, str]:
     """Return (label, kind). inputs: all of them. data_inputs: how many depend on the image."""
     operation = node.operation
-    settings = dict(node.settings)
+    settings = cast(NodeSettings, dict(node.settings))
     if operation == "=image":
         return "image", "i"
 
@@ -227,8 +245,9 @@ def _name(node: ListedNode, inputs: list[ListedNode], data_inputs: int) -> tuple
 
 
 def _name_convolution(
-    word: str, kind: str, settings: dict[str, Any], weight: list[Any]
+    word: str, kind: str, settings: NodeSettings, weight: Shape
 ) -> tuple[str, str]:
+    """Return (label, kind). weight: (channels, channels of a group, height, width)."""
     if settings.get("transposed") is True:
         word = "up-conv"
     groups = settings.get("groups", 1)
@@ -237,21 +256,22 @@ def _name_convolution(
         if weight[1] == 1:
             word, kind = "depthwise", "d"
 
-    label = f"{word} {_size(weight[2:])}"
+    # A weight is one tensor, so its shape is numbers alone.
+    label = f"{word} {_size(cast(list[int], weight[2:]))}"
     stride = settings.get("stride", [1])[0]
     if stride != 1:
         label += f" /{stride}"
     return label, kind
 
 
-def _size(numbers: list[Any]) -> str:
+def _size(numbers: list[int]) -> str:
     sizes = [str(int(number)) for number in numbers]
     return "×".join(sizes)
 
 
-def _shape(shape: list[Any]) -> str:
+def _shape(shape: Shape) -> str:
     """Return a shape without its batch; of several outputs that of the first."""
-    if shape and isinstance(shape[0], list):
-        shape = shape[0]
-    sizes = [size for size in shape[1:] if isinstance(size, int)]
+    first = shape[0] if shape else None
+    whole = first if isinstance(first, list) else shape
+    sizes = [size for size in whole[1:] if isinstance(size, int)]
     return _size(sizes)[:LONGEST_SHAPE]

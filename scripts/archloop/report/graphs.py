@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from archloop.errors import InputError
 from archloop.files import AGAIN, parse_json, read_json, read_text
@@ -17,6 +17,13 @@ RECORDS_BEGIN = '"records": [\n  {\n'
 BETWEEN_RECORDS = "\n  },\n  {\n"
 RECORDS_END = "\n  }\n ]"
 RECORD_ID = re.compile(r'^   "id": ("(?:[^"\\]|\\.)*")', re.MULTILINE)
+
+
+class JudgedProgram(TypedDict):
+    """What is read here of a record of the judge. graph: as the candidate's process sent it."""
+
+    id: str
+    graph: NotRequired[object]
 
 
 @dataclass(frozen=True)
@@ -35,11 +42,11 @@ def read_graphs(folder: Path, wanted: set[str]) -> Iterator[tuple[str, Graph]]:
     for path in sorted(folder.glob("*.json")):
         if path.name.endswith(".run.json"):
             continue
-        for record in read_records(path, wanted):
+        for record in judged_programs(path, wanted):
             yield record["id"], _graph(record)
 
 
-def _graph(record: Mapping[str, object]) -> Graph:
+def _graph(record: JudgedProgram) -> Graph:
     # Its text is a candidate's: it may be anything.
     listed = record.get("graph")
     if not isinstance(listed, dict) or not listed.get("nodes"):
@@ -51,8 +58,8 @@ def _graph(record: Mapping[str, object]) -> Graph:
     return Graph(blocks, cut=len(nodes) >= LISTED_NODES)
 
 
-def read_records(path: Path, wanted: set[str]) -> list[dict[str, Any]]:
-    """Return the records of some candidates.
+def judged_programs(path: Path, wanted: set[str]) -> list[JudgedProgram]:
+    """Return the records of some candidates, out of a file of the judge.
 
     The others stay unread: most of a file are graphs that nobody asks for. It is cut where a record
     begins, on a line of its own as write_json has it; another layout is read whole. Raises
@@ -65,14 +72,15 @@ def read_records(path: Path, wanted: set[str]) -> list[dict[str, Any]]:
             ids.append(match[1])
 
     if not parts or len(ids) < len(parts):
-        records = read_json(path, "records")["records"]
+        records: list[JudgedProgram] = read_json(path, "records")["records"]
         return [record for record in records if record["id"] in wanted]
 
     chosen = []
     try:
         for part, name in zip(parts, ids):
             if json.loads(name) in wanted:
-                chosen.append(parse_json(f"{{{part}}}"))
+                record = cast(JudgedProgram, parse_json(f"{{{part}}}"))
+                chosen.append(record)
     except ValueError as error:
         raise InputError(f"{path}: not whole JSON ({error}){AGAIN}") from None
 

@@ -85,7 +85,7 @@ class AdapterTraining:
 
     pairs: int | None
     loss: float | None
-    carried_on: bool | None
+    carried_on: bool
 
 
 @dataclass(frozen=True)
@@ -301,9 +301,9 @@ def _training(results: Results, cell: Cell) -> AdapterTraining | None:
 
     losses = record.get("losses")
     return AdapterTraining(
-        pairs=record.get("pairs"),
+        pairs=record["pairs"],
         loss=losses[-1] if losses else None,
-        carried_on=record.get("carried_on"),
+        carried_on=record["carried_on"],
     )
 
 
