@@ -106,7 +106,7 @@ def all_tables(results: Results, settings: Report) -> Tables:
         "diversity": per_cycle.diversity(results),
         "architectures": designs,
         "failures": candidates.failure_reasons(results),
-        "paper": paper.paper(results, cycles),
+        "paper": paper.paper(results),
         "protocol": paper.protocol(results),
         "cost": per_cycle.cost(results),
     }

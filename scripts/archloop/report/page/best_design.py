@@ -18,7 +18,7 @@ from archloop.report.groups import Groups, called
 from archloop.report.page.cards import drawing
 from archloop.report.results import Results
 from archloop.report.tables.candidates import Architecture
-from archloop.report.tables.rows import TablesByName, best_first, of_chains, total
+from archloop.report.tables.rows import TablesByName, best_first, of_chains, total_count
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
 
     return BestDesign(
         design=best,
-        of=total(own, "candidates"),
+        of=total_count(own, "candidates"),
         more=more,
         less=less,
         better=better,

@@ -13,7 +13,7 @@ from archloop.report.page.failures import Failures, what_fails
 from archloop.report.results import Results, Verified
 from archloop.report.tables.comparisons import Compared
 from archloop.report.tables.paper import PublishedCycle, paper_rows
-from archloop.report.tables.rows import TablesByName, of_chains, total
+from archloop.report.tables.rows import TablesByName, of_chains, total, total_count
 from archloop.report.verdict import MEASURE_WORDS, Verdict
 from archloop.report.wording import GLOSSARY
 from archloop.settings.chains import SEED
@@ -213,7 +213,7 @@ def _trust(results: Results, tables: TablesByName) -> Trust:
         whole=len(whole),
         chains=len(results.chains),
         levels=sorted({job.isolation for job in results.jobs if job.isolation}),
-        candidates=total(tables["fates"], "candidates"),
+        candidates=total_count(tables["fates"], "candidates"),
         verified=results.verified,
     )
 

@@ -8,7 +8,7 @@ from archloop.outcomes import NOT_VALID
 from archloop.report.contrasts import window
 from archloop.report.groups import Groups
 from archloop.report.results import Results, programs
-from archloop.report.tables.rows import TablesByName, of_chains, total
+from archloop.report.tables.rows import TablesByName, of_chains, total_count
 from archloop.texts import visible
 
 REASONS_SHOWN = 3
@@ -108,7 +108,7 @@ def _reasons(results: Results, failures: pl.DataFrame, group: list[str]) -> list
     # Programs are most of what the run holds: only those of the examples' cycles are read.
     texts = programs(results, {row["example_id"] for row in rows})
 
-    count = total(own, "count")
+    count = total_count(own, "count")
     reasons = []
     for row in rows:
         program = texts.get(row["example_id"]) or ""

@@ -8,11 +8,7 @@ import polars as pl
 from archloop.report.groups import Groups, controls_of, differing, loop_of, ordered
 from archloop.report.results import Results
 from archloop.report.run_counts import Comparison, compare, counts_of
-from archloop.report.tables.rows import (
-    of_chains,
-    table_of,
-    total,
-)
+from archloop.report.tables.rows import of_chains, table_of, total_count
 from archloop.report.verdict import Verdict, judge
 from archloop.settings.sections import Report
 
@@ -152,8 +148,7 @@ def _contrast_row(
 def candidates_a_run(fates: pl.DataFrame, group: list[str], common: list[int]) -> float:
     """Return how many candidates a run of a group had in these cycles, on average."""
     own = of_chains(fates, group).filter(pl.col("cycle").is_in(common))
-    count: int = total(own, "candidates")
-    return count / len(group)
+    return total_count(own, "candidates") / len(group)
 
 
 def _listed(values: tuple[float, ...]) -> str:
