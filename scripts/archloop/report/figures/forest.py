@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -80,7 +79,7 @@ def draw_forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, say
     circles = record_chart(loop_runs).mark_point(color=INK, filled=False, size=34, strokeWidth=1.2)
     middle = record_chart(means).mark_tick(color=INK, orient="vertical", size=16, thickness=3)
 
-    layers: list[Any] = [
+    layers: list[alt.Chart] = [
         zero.encode(x=x, y=y, y2="y2:Q"),
         ticks.encode(x=x, y=y),
         *_intervals(contrasts, x_scale, y),
@@ -130,7 +129,7 @@ def _runs(contrasts: Sequence[Contrast]) -> tuple[list[Mark], list[Mark]]:
     return loop_runs, control_runs
 
 
-def _intervals(contrasts: Sequence[Contrast], x_scale: alt.Scale, y: alt.Y) -> list[Any]:
+def _intervals(contrasts: Sequence[Contrast], x_scale: alt.Scale, y: alt.Y) -> list[alt.Chart]:
     """Return the rules of the intervals; those of one run alone, over its cycles, are dashed."""
     solid = []
     dashed = []
@@ -152,7 +151,7 @@ def _intervals(contrasts: Sequence[Contrast], x_scale: alt.Scale, y: alt.Y) -> l
     return layers
 
 
-def _texts(rows: Sequence[tuple[str, Contrast]], y: alt.Y) -> list[Any]:
+def _texts(rows: Sequence[tuple[str, Contrast]], y: alt.Y) -> list[alt.Chart]:
     """Return the two lines over each row: which control it is, and the contrast in numbers."""
     texts = []
     for row, (label, contrast) in enumerate(rows):

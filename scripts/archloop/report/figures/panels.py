@@ -7,7 +7,7 @@ Groups of repeats stand side by side on shared axes.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import altair as alt
 import polars as pl
@@ -33,7 +33,7 @@ class Panel:
     """One panel of a figure: its title, the chart, and what it shows in one sentence."""
 
     title: str
-    chart: alt.TopLevelMixin
+    chart: alt.LayerChart
     says: str
 
 
@@ -57,15 +57,14 @@ def whole(panels: Sequence[Panel]) -> alt.TopLevelMixin:
     return alt.concat(*map(titled, panels), columns=3)
 
 
-def titled(panel: Panel) -> Any:
+def titled(panel: Panel) -> alt.LayerChart:
     """Return the chart of a panel under its title."""
-    chart: Any = panel.chart
-    return chart.properties(title=panel.title)
+    return panel.chart.properties(title=panel.title)
 
 
-def layered(layers: Sequence[Any], width: int, height: int = HEIGHT) -> Any:
+def layered(layers: Sequence[alt.Chart], width: int, height: int = HEIGHT) -> alt.LayerChart:
     """Return layers one over another, the last on top, in a panel of that size."""
-    chart = alt.layer(*layers)
+    chart: alt.LayerChart = alt.LayerChart(layer=layers)
     return chart.properties(width=width, height=height)
 
 

@@ -1,7 +1,6 @@
 """The figures of single programs: newer and better, best found by effort, size and accuracy."""
 
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 import altair as alt
@@ -83,7 +82,7 @@ def draw_newer(
     cells = table_chart(_density(points)).encode(x=across, x2="x2", y=up, y2="y2")
     zero = data_chart([{"y": 0}]).encode(y=up)
     copies = data_chart([{"x": gate}]).encode(x=across)
-    layers: list[Any] = [
+    layers: list[alt.Chart] = [
         cells.mark_rect(color=MUTED).encode(opacity=shade),
         zero.mark_rule(color=INK),
         copies.mark_rule(color=INK, strokeDash=[4, 3]),
@@ -169,7 +168,7 @@ def draw_effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: 
     )
     of_a_run = pl.col("chain").is_not_null()
     single = table_chart(lines.filter(of_a_run)).encode(x=x, y=y, detail="chain:N")
-    layers: list[Any] = [single.mark_line(color=MUTED, strokeWidth=0.7, opacity=0.6)]
+    layers: list[alt.Chart] = [single.mark_line(color=MUTED, strokeWidth=0.7, opacity=0.6)]
 
     labels = []
     means = lines.filter(~of_a_run).sort("programs")
@@ -231,7 +230,7 @@ def draw_sizes(title: str, cloud: pl.DataFrame, fronts: pl.DataFrame, says: str)
     density = alt.Scale(type="log", range=[0.12, 0.6])
     shade = alt.Opacity("count:Q", legend=None, scale=density)
     cells = table_chart(_size_density(cloud)).encode(x=across, x2="x2", y=up, y2="y2")
-    layers: list[Any] = [cells.mark_rect(color=MUTED).encode(opacity=shade)]
+    layers: list[alt.Chart] = [cells.mark_rect(color=MUTED).encode(opacity=shade)]
 
     labels = []
     in_per_cent = fronts.with_columns(x="parameters", y=100 * pl.col("test"))
@@ -271,7 +270,7 @@ def _size_density(cloud: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _numbered(fronts: pl.DataFrame, across: alt.X, up: alt.Y) -> list[Any]:
+def _numbered(fronts: pl.DataFrame, across: alt.X, up: alt.Y) -> list[alt.Chart]:
     """Return the designs of a front that have a number, each a link to its place in the gallery.
 
     fronts: x, y, id, and number (or None).

@@ -8,7 +8,6 @@ nothing else; all other marks are ink, of some weight.
 
 import html
 import re
-from typing import Any
 
 import altair as alt
 import vl_convert
@@ -63,7 +62,7 @@ def color(name: str) -> str:
     return COLORS[name]
 
 
-def themed(chart: alt.TopLevelMixin) -> dict[str, Any]:
+def themed(chart: alt.TopLevelMixin) -> dict[str, object]:
     """Return the Vega-Lite specification of a chart in the house style."""
     axis = {
         "labelColor": COLORS["muted"],

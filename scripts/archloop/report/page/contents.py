@@ -1,7 +1,6 @@
 """What the page says beside its figures, by the names that its template has for it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import polars as pl
 
@@ -11,8 +10,8 @@ from archloop.report.groups import ROLES, Groups, called, label
 from archloop.report.page.best_design import BestDesign, best_design
 from archloop.report.page.failures import Failures, what_fails
 from archloop.report.results import Results, Verified
-from archloop.report.tables.comparisons import Compared
-from archloop.report.tables.paper import PublishedCycle, paper_rows
+from archloop.report.tables.comparisons import Compared, ContrastRow
+from archloop.report.tables.paper import ProtocolPoint, PublishedCycle, paper_rows
 from archloop.report.tables.rows import TablesByName, of_chains, total, total_count
 from archloop.report.verdict import MEASURE_WORDS, Verdict
 from archloop.report.wording import GLOSSARY
@@ -32,7 +31,6 @@ COSTS = (
     "evaluations",
     "reused",
 )
-TemplateRow = Mapping[str, object]  # of a table, with a column or two more
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,79 @@ class Trust:
 
 
 @dataclass(frozen=True)
+class GroupMeans:
+    """The means of a group of runs, out of the table `results`; label: what the group is called."""
+
+    label: str
+    dataset: str
+    differs: str
+    cycles: int
+    candidates: float
+    new_good: float | None
+    valid: float | None
+    admitted: float | None
+    distinct: float | None
+    top_test: float | None
+    gpu_seconds: float | None
+    cpu_seconds: float | None
+    before_gpu_seconds: float | None
+    reused: float | None
+
+
+@dataclass(frozen=True)
+class ShownContrast(ContrastRow):
+    """A row of the table `contrasts`; how: its method, in words."""
+
+    how: str
+
+
+@dataclass(frozen=True)
+class CycleCounts:
+    """What became of the candidates of a cycle; accuracies are those of the valid ones."""
+
+    cycle: int
+    candidates: int
+    new_good: int
+    valid: int
+    admitted: int
+    distinct: int
+    accuracy_mean: float | None
+    accuracy_best: float | None
+
+
+@dataclass(frozen=True)
+class ChainCounts:
+    """A chain, out of the table of that name. top, top_test: accuracies of its best design."""
+
+    chain: str
+    dataset: str
+    start: str
+    source: str
+    planned: int
+    finished: int
+    candidates: int | None
+    valid: int | None
+    admitted: int | None
+    top: float | None
+    top_test: float | None
+    cycles: list[CycleCounts]
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What the jobs of one stage of a group of runs took together."""
+
+    label: str
+    stage: str
+    jobs: int
+    seconds: float
+    gpu_seconds: float
+    tokens: int
+    evaluations: int
+    reused: int
+
+
+@dataclass(frozen=True)
 class BesidePaper:
     """The paper's numbers beside those of a chain."""
 
@@ -112,14 +183,14 @@ class Contents:
     own: Loop
     status: list[ChainProgress]
     best: BestDesign | None
-    results: Sequence[TemplateRow]
-    contrasts: Sequence[TemplateRow]
+    results: list[GroupMeans]
+    contrasts: list[ShownContrast]
     trust: Trust
     failures: Failures
-    chains: Sequence[TemplateRow]
+    chains: list[ChainCounts]
     paper: BesidePaper
-    protocol: Sequence[TemplateRow]
-    costs: Sequence[TemplateRow]
+    protocol: list[ProtocolPoint]
+    costs: list[StageCost]
     versions: list[tuple[str, str]]
 
 
@@ -218,62 +289,58 @@ def _trust(results: Results, tables: TablesByName) -> Trust:
     )
 
 
-def _results(table: pl.DataFrame, sides: Compared) -> Sequence[TemplateRow]:
+def _results(table: pl.DataFrame, sides: Compared) -> list[GroupMeans]:
     """Return the means of each group, in the order of the groups."""
-    summed = {row["chain"]: row for row in table.to_dicts()}
+    columns = _columns_of(GroupMeans, without="label")
     rows = []
     for group in sides.groups:
-        row = summed.get(", ".join(group))
-        if row:
-            rows.append({**row, "label": label(group)})
+        means = table.filter(chain=", ".join(group)).select(columns)
+        rows += [GroupMeans(label=label(group), **row) for row in means.to_dicts()]
 
     return rows
 
 
-def _contrasts(table: pl.DataFrame) -> Sequence[TemplateRow]:
-    return [{**row, "how": METHODS[row["method"]]} for row in table.to_dicts()]
+def _columns_of(row: type, without: str) -> list[str]:
+    """Return the fields of a class that are columns of a table: all but one."""
+    return [field.name for field in fields(row) if field.name != without]
 
 
-def _chains(tables: TablesByName) -> Sequence[TemplateRow]:
+def _contrasts(table: pl.DataFrame) -> list[ShownContrast]:
+    return [ShownContrast(**row, how=METHODS[row["method"]]) for row in table.to_dicts()]
+
+
+def _chains(tables: TablesByName) -> list[ChainCounts]:
     """Return every chain with its cycles, in the order of the groups."""
-    columns = (
-        "cycle",
-        "candidates",
-        "new_good",
-        "valid",
-        "admitted",
-        "distinct",
-        "accuracy_mean",
-        "accuracy_best",
-    )
-
     accuracies = tables["cycles"].select("chain", "cycle", "accuracy_mean", "accuracy_best")
     cycles = tables["fates"].join(accuracies, on=["chain", "cycle"], how="left").sort("cycle")
+    columns = [field.name for field in fields(CycleCounts)]
 
     rows = []
-    for row in tables["chains"].to_dicts():
-        own = cycles.filter(chain=row["chain"]).select(columns)
-        rows.append({**row, "cycles": own.to_dicts()})
+    chains = tables["chains"].select(_columns_of(ChainCounts, without="cycles"))
+    for chain in chains.to_dicts():
+        of_chain = cycles.filter(chain=chain["chain"]).select(columns)
+        counts = [CycleCounts(**row) for row in of_chain.to_dicts()]
+        rows.append(ChainCounts(**chain, cycles=counts))
 
     return rows
 
 
-def _protocol(table: pl.DataFrame, chain: str) -> Sequence[TemplateRow]:
+def _protocol(table: pl.DataFrame, chain: str) -> list[ProtocolPoint]:
     """Return the points of a chain, those that differ first."""
-    rows = table.filter(chain=chain).to_dicts()
-    return sorted(rows, key=lambda row: (row["differs"] is not True, row["item"]))
+    points = [ProtocolPoint(**row) for row in table.filter(chain=chain).to_dicts()]
+    return sorted(points, key=lambda point: (point.differs is not True, point.item))
 
 
-def _costs(cost: pl.DataFrame, sides: Compared) -> Sequence[TemplateRow]:
+def _costs(cost: pl.DataFrame, sides: Compared) -> list[StageCost]:
     """Return the totals of each group, and of cycle 0, by stage."""
     groups = [("cycle 0", [SEED])]
     groups += [(label(group), group) for group in sides.groups]
 
     rows = []
     for name, group in groups:
-        own = of_chains(cost, group)
-        stages = own.group_by("stage", maintain_order=True).agg(pl.col(COSTS).sum())
-        rows += [{"label": name, **row} for row in stages.to_dicts()]
+        of_group = of_chains(cost, group)
+        stages = of_group.group_by("stage", maintain_order=True).agg(pl.col(COSTS).sum())
+        rows += [StageCost(label=name, **row) for row in stages.to_dicts()]
 
     return rows
 
