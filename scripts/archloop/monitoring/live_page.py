@@ -21,8 +21,8 @@ from archloop.monitoring.live_cycles import (
     LiveCycle,
     mean_of,
 )
-from archloop.monitoring.live_facts import facts, moment
 from archloop.monitoring.live_jobs import FailedAttempt
+from archloop.monitoring.live_overview import moment, overview
 from archloop.outcomes import NOT_VALID
 from archloop.progress import percent
 from archloop.settings.planned_files import Job
@@ -86,10 +86,11 @@ def write_page(
     logs: the folder with the logs and benchmarks of its jobs. ended: the run is over, whoever holds
     its lock. planned: all jobs, where somebody has planned already.
     """
-    write_text(path, page(gather(results, logs, ended=ended, planned=planned), path))
+    live = gather(results, logs, ended=ended, planned=planned)
+    write_text(path, render_page(live, path))
 
 
-def page(live: Live, path: Path) -> str:
+def render_page(live: Live, path: Path) -> str:
     """Return the page; all texts in it are escaped.
 
     path: where it will lie, which its links are seen from.
@@ -128,7 +129,7 @@ def page(live: Live, path: Path) -> str:
         " written after each cycle, or by"
         " <code>python scripts/status.py --html results/live.html</code></span></header>\n"
         f"{loud}{old}\n"
-        f"<dl>{facts(live, path)}</dl>\n"
+        f"<dl>{overview(live, path)}</dl>\n"
         f"<main>{main}</main>\n"
         f"<script>{SCRIPT}</script>\n</body></html>\n"
     )
