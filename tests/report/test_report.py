@@ -34,7 +34,7 @@ from archloop.report.parts import FIGURES, TABLES
 from archloop.report.report import all_tables, page, write_report
 from archloop.report.results import read_results
 from archloop.report.summarize import read_training
-from archloop.report.tables.candidates import FATES, front, reason
+from archloop.report.tables.per_candidate import FATES, front, reason
 from archloop.report.wording import per_100
 
 CHAINS = {

@@ -17,9 +17,9 @@ from archloop.report.page.contents import contents
 from archloop.report.page.gallery import DATA, Gallery, gallery, write_scripts
 from archloop.report.parts import FIGURES
 from archloop.report.results import Results
-from archloop.report.tables import candidates, comparisons, paper, per_cycle, run_means
+from archloop.report.tables import comparisons, paper, per_candidate, per_cycle, run_means
 from archloop.report.tables.comparisons import Compared
-from archloop.report.tables.rows import TablesByName
+from archloop.report.tables.typed_tables import TablesByName
 from archloop.report.wording import hours, interval, number, p_value, per_100, signed
 from archloop.settings.sections import Report
 
@@ -91,10 +91,10 @@ def _write_figures(drawn: dict[str, Figure], folder: Path) -> None:
 
 def all_tables(results: Results, settings: Report) -> Tables:
     """Return the tables of the report."""
-    valid = candidates.judged(results)
+    valid = per_candidate.valid_candidates(results)
     cycles = per_cycle.cycles(results)
     fates = per_cycle.fates(results, valid)
-    designs = candidates.architectures(results)
+    designs = per_candidate.architectures(results)
     compared = comparisons.compared(results, fates, settings)
     tables = {
         "cycles": cycles,
@@ -105,7 +105,7 @@ def all_tables(results: Results, settings: Report) -> Tables:
         "similarity": per_cycle.similarity(results, valid),
         "diversity": per_cycle.diversity(results),
         "architectures": designs,
-        "failures": candidates.failure_reasons(results),
+        "failures": per_candidate.failure_reasons(results),
         "paper": paper.paper(results),
         "protocol": paper.protocol(results),
         "cost": per_cycle.cost(results),

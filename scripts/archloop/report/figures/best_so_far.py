@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from archloop.report.tables.rows import best_first
+from archloop.report.tables.typed_tables import best_first
 
 
 @dataclass(frozen=True)

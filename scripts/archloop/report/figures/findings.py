@@ -19,9 +19,9 @@ from archloop.report.figures.single_programs import (
 from archloop.report.figures.theme import FATE_COLORS
 from archloop.report.groups import ROLES, Groups, called
 from archloop.report.results import Results
-from archloop.report.tables.candidates import FATES, front
 from archloop.report.tables.comparisons import Compared, against
-from archloop.report.tables.rows import TablesByName, best_first, of_chains, table_of
+from archloop.report.tables.per_candidate import FATES, front
+from archloop.report.tables.typed_tables import TablesByName, best_first, of_chains, table_of
 from archloop.report.wording import per_100, signed
 from archloop.settings.chains import SEED
 from archloop.settings.sections import Report

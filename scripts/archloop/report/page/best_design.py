@@ -17,8 +17,8 @@ from archloop.report.graph_drawing import GraphBlock
 from archloop.report.groups import Groups, called
 from archloop.report.page.cards import drawing
 from archloop.report.results import Results
-from archloop.report.tables.candidates import Architecture
-from archloop.report.tables.rows import TablesByName, best_first, of_chains, total_count
+from archloop.report.tables.per_candidate import Architecture
+from archloop.report.tables.typed_tables import TablesByName, best_first, of_chains, total_count
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import polars as pl
 from archloop.report.figures.findings import named
 from archloop.report.figures.theme import FATE_COLORS
 from archloop.report.groups import ROLES, Groups, called, label
+from archloop.report.loop_verdict import MEASURE_WORDS, Verdict
 from archloop.report.page.best_design import BestDesign, best_design
 from archloop.report.page.failures import Failures, what_fails
 from archloop.report.results import Results, Verified
 from archloop.report.tables.comparisons import Compared, ContrastRow
 from archloop.report.tables.paper import ProtocolPoint, PublishedCycle, paper_rows
-from archloop.report.tables.rows import TablesByName, of_chains, total, total_count
-from archloop.report.verdict import MEASURE_WORDS, Verdict
+from archloop.report.tables.typed_tables import TablesByName, of_chains, total, total_count
 from archloop.report.wording import GLOSSARY
 from archloop.settings.chains import SEED
 

@@ -8,7 +8,7 @@ from archloop.outcomes import NOT_VALID
 from archloop.report.contrasts import window
 from archloop.report.groups import Groups
 from archloop.report.results import Results, programs
-from archloop.report.tables.rows import TablesByName, of_chains, total_count
+from archloop.report.tables.typed_tables import TablesByName, of_chains, total_count
 from archloop.texts import visible
 
 REASONS_SHOWN = 3

@@ -14,7 +14,7 @@ from scipy import stats
 from archloop.layout import PAGE
 from archloop.report.results import Results
 from archloop.report.summarize import Distribution, Rate, Summary
-from archloop.report.tables.rows import table_of
+from archloop.report.tables.typed_tables import table_of
 from archloop.settings.chains import SECTIONS, effective
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from archloop.novelty.minhash import PERMUTATIONS
 from archloop.outcomes import OUTCOMES
 from archloop.report.job_records import JobRecord, seconds_of
 from archloop.report.results import Results
-from archloop.report.tables.candidates import FATES, KINDS, SOURCES
-from archloop.report.tables.rows import COUNT, FLAG, SHARE, TEXT, Schema, table_of
+from archloop.report.tables.per_candidate import FATES, KINDS, SOURCES
+from archloop.report.tables.typed_tables import COUNT, FLAG, SHARE, TEXT, Schema, table_of
 
 T = TypeVar("T")
 # Admitted designs of a cycle whose diversity is measured; of more, evenly spaced ones.

@@ -10,9 +10,9 @@ from archloop.report.groups import differing, label
 from archloop.report.intervals import mean_interval
 from archloop.report.job_records import JobRecord, seconds_of
 from archloop.report.results import Results
-from archloop.report.tables.candidates import FATES
 from archloop.report.tables.comparisons import Compared, candidates_a_run
-from archloop.report.tables.rows import (
+from archloop.report.tables.per_candidate import FATES
+from archloop.report.tables.typed_tables import (
     COUNT,
     SHARE,
     TEXT,

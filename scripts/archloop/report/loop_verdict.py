@@ -100,7 +100,7 @@ class Verdict:
         return self.as_of is None and self.kind in POSITIVE
 
 
-def judge(
+def reach_verdict(
     counts: pl.DataFrame,
     loop: list[str],
     controls: Groups,
