@@ -87,7 +87,7 @@ def contrasts(
     be below what chance alone makes. Controls without a run of any value, on either side, are left
     out.
     """
-    found: dict[str, Contrast] = {}
+    by_control: dict[str, Contrast] = {}
     for name in controls:
         ours = _valued(loop[name])
         theirs = _valued(controls[name])
@@ -108,9 +108,9 @@ def contrasts(
                 low, high = interval
                 contrast = replace(contrast, method="cycles", low=low, high=high)
 
-        found[name] = contrast
+        by_control[name] = contrast
 
-    return found | _adjust(found)
+    return by_control | _adjust(by_control)
 
 
 def _describe(loop: np.ndarray, control: np.ndarray) -> Contrast:
@@ -133,7 +133,7 @@ def _values(cells: np.ndarray) -> np.ndarray:
     return shares
 
 
-def _adjust(found: dict[str, Contrast]) -> dict[str, Contrast]:
+def _adjust(by_control: dict[str, Contrast]) -> dict[str, Contrast]:
     """Return the tested contrasts with Holm's p, and with intervals that agree with it.
 
     What is shown keeps the level of its own step; all else has that of the step at which the
@@ -141,7 +141,7 @@ def _adjust(found: dict[str, Contrast]) -> dict[str, Contrast]:
     """
     tests = {}
     p_values = {}
-    for name, contrast in found.items():
+    for name, contrast in by_control.items():
         if contrast.test:
             tests[name] = contrast.test
             p_values[name] = contrast.test.p
@@ -151,7 +151,7 @@ def _adjust(found: dict[str, Contrast]) -> dict[str, Contrast]:
 
     result = {}
     for step, name in enumerate(adjusted):
-        test, contrast = tests[name], found[name]
+        test, contrast = tests[name], by_control[name]
         hypotheses = len(tests) - min(step, shown)
         level = ALPHA / hypotheses
         quantile = stats.t.ppf(1 - level / 2, test.freedom)

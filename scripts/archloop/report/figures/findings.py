@@ -101,10 +101,10 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Figure:
     growth = {}
     begun = fates.filter(pl.col("candidates") > 0)
     for role in roles:
-        own = of_chains(begun, shown[role])
-        if own.height:
+        of_group = of_chains(begun, shown[role])
+        if of_group.height:
             name = named(role, shown[role])
-            panel, growth[role] = _fates_panel(name, own, last_cycle)
+            panel, growth[role] = _fates_panel(name, of_group, last_cycle)
             panels.append(panel)
 
     if "loop" not in growth:
@@ -121,14 +121,14 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Figure:
     return Figure("; ".join(parts), panels)
 
 
-def _fates_panel(name: str, own: pl.DataFrame, last_cycle: int) -> tuple[Panel, Growth]:
-    """Return the panel of a group. own: its rows of the table `fates`."""
+def _fates_panel(name: str, fates: pl.DataFrame, last_cycle: int) -> tuple[Panel, Growth]:
+    """Return the panel of a group. fates: its rows of the table `fates`."""
     counts = pl.col("candidates", *FATES)
     candidates = pl.col("candidates")
-    sums = own.group_by("cycle").agg(counts.sum()).sort("cycle")
+    sums = fates.group_by("cycle").agg(counts.sum()).sort("cycle")
     shares = sums.select("cycle", pl.col(FATES) * 100 / candidates)
     good = 100 * pl.col("new_good") / candidates
-    runs = own.select("cycle", "chain", good=good)
+    runs = fates.select("cycle", "chain", good=good)
 
     # Of the mean of cycles: each has as many candidates, and an early one counts as much.
     third = max(1, round(sums.height / 3))
@@ -200,18 +200,18 @@ def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Figure:
     better = pl.col("gain") > 0
     panels, shares, noisy = [], [], False
     for title, (role, last) in wanted.items():
-        own = _third(of_chains(points, shown[role]), last)
-        count = own.height
+        of_third = _third(of_chains(points, shown[role]), last)
+        count = of_third.height
         if not count:
             continue
-        both = own.filter(new, better).height
+        both = of_third.filter(new, better).height
         share = percent(both / count, 0)
         shares.append(f"{share} {title}")
         says = f"{title}: of {count} valid programs {share} are newer than a copy and better"
-        noise = _median(own["accuracy_sd"])
+        noise = _median(of_third["accuracy_sd"])
         noisy = noisy or bool(noise)
-        gate = float(own["copy_at"][0])
-        panels.append(draw_newer(title, own, gate, noise, says))
+        gate = float(of_third["copy_at"][0])
+        panels.append(draw_newer(title, of_third, gate, noise, says))
 
     finding = "No neighbours yet"
     if shares:
@@ -322,8 +322,8 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Figure:
     designs["seed"] = measured_seed_programs(results, dataset).drop_nulls(known)
 
     fronts, best = [], []
-    for role, own in designs.items():
-        on_front = _front(role, names[role], own)
+    for role, of_role in designs.items():
+        on_front = _front(role, names[role], of_role)
         if on_front.height:
             fronts.append(on_front)
             small = on_front.filter(pl.col("parameters") < SMALL)

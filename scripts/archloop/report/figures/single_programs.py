@@ -173,13 +173,13 @@ def draw_effort(title: str, lines: pl.DataFrame, seed_best: float | None, says: 
     labels = []
     means = lines.filter(~of_a_run).sort("programs")
     for role, dash in DASHES.items():
-        own = means.filter(role=role)
-        if own.height:
+        mean = means.filter(role=role)
+        if mean.height:
             width = alt.value(LOOP_WIDTH if role == "loop" else OTHER_WIDTH)
-            line = table_chart(own).mark_line(color=INK, strokeDash=dash)
+            line = table_chart(mean).mark_line(color=INK, strokeDash=dash)
             layers.append(line.encode(x=x, y=y, strokeWidth=width))
-            last = own["test"][-1]
-            labels.append(_end(own, "programs", "test", f" {last:.1f}"))
+            last = mean["test"][-1]
+            labels.append(_end(mean, "programs", "test", f" {last:.1f}"))
 
     if seed_best:
         rule = data_chart([{"test": seed_best}]).encode(y=y)
@@ -235,12 +235,12 @@ def draw_sizes(title: str, cloud: pl.DataFrame, fronts: pl.DataFrame, says: str)
     labels = []
     in_per_cent = fronts.with_columns(x="parameters", y=100 * pl.col("test"))
     for role, dash in DASHES.items():
-        own = in_per_cent.filter(role=role).sort("parameters")
-        if own.height:
+        front = in_per_cent.filter(role=role).sort("parameters")
+        if front.height:
             width = alt.value(LOOP_FRONT_WIDTH if role == "loop" else OTHER_FRONT_WIDTH)
-            line = table_chart(own).mark_line(color=INK, strokeDash=dash)
+            line = table_chart(front).mark_line(color=INK, strokeDash=dash)
             layers.append(line.encode(x=across, y=up, strokeWidth=width))
-            labels.append(_end(own, "x", "y"))
+            labels.append(_end(front, "x", "y"))
 
     layers += _numbered(in_per_cent, across, up)
 

@@ -68,12 +68,12 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
         if score - share > margin:
             better.append(name)
 
-    own = of_chains(tables["fates"], groups["loop"])
+    of_loop = of_chains(tables["fates"], groups["loop"])
     blocks = results.blocks(best.id)
 
     return BestDesign(
         design=best,
-        of=total_count(own, "candidates"),
+        of=total_count(of_loop, "candidates"),
         more=more,
         less=less,
         better=better,
@@ -85,8 +85,8 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
 
 
 def _best(architectures: pl.DataFrame, group: list[str]) -> Architecture | None:
-    own = of_chains(architectures, group)
-    for row in best_first(own).head(1).iter_rows(named=True):
+    designs_of_group = of_chains(architectures, group)
+    for row in best_first(designs_of_group).head(1).iter_rows(named=True):
         return Architecture(**row)
     return None
 

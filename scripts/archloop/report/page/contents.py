@@ -180,7 +180,7 @@ class Contents:
     elsewhere: list[str]
     spent: Spent
     groups: dict[str, GroupName]
-    own: Loop
+    the_loop: Loop
     status: list[ChainProgress]
     best: BestDesign | None
     results: list[GroupMeans]
@@ -212,7 +212,7 @@ def contents(results: Results, tables: TablesByName, sides: Compared) -> Content
         elsewhere=_elsewhere(results, chain.dataset),
         spent=_spent(tables["cost"]),
         groups=_names(groups),
-        own=Loop(label(sides.loop), chain.dataset, chain.planned),
+        the_loop=Loop(label(sides.loop), chain.dataset, chain.planned),
         status=_status(results, sides),
         best=best_design(results, tables, groups),
         results=_results(tables["results"], sides),
@@ -234,14 +234,14 @@ def _names(groups: Groups) -> dict[str, GroupName]:
     return names
 
 
-def _elsewhere(results: Results, own: str) -> list[str]:
-    """Return the data sets that other chains are on."""
-    found: list[str] = []
+def _elsewhere(results: Results, dataset: str) -> list[str]:
+    """Return the data sets but this one that chains are on."""
+    others: list[str] = []
     for chain in results.chains.values():
-        if chain.dataset not in (own, *found):
-            found.append(chain.dataset)
+        if chain.dataset not in (dataset, *others):
+            others.append(chain.dataset)
 
-    return found
+    return others
 
 
 def _status(results: Results, sides: Compared) -> list[ChainProgress]:
@@ -258,8 +258,8 @@ def _status(results: Results, sides: Compared) -> list[ChainProgress]:
 
 def _threshold(cycles: pl.DataFrame, loop: list[str]) -> float | None:
     """Return the threshold of admission that the loop's last cycle was judged by."""
-    own = of_chains(cycles, loop).sort("cycle")
-    return own["threshold"][-1] if own.height else None
+    of_loop = of_chains(cycles, loop).sort("cycle")
+    return of_loop["threshold"][-1] if of_loop.height else None
 
 
 def _spent(cost: pl.DataFrame) -> Spent:
@@ -347,7 +347,7 @@ def _costs(cost: pl.DataFrame, sides: Compared) -> list[StageCost]:
 
 def _versions(results: Results) -> list[tuple[str, str]]:
     """Return (name, version) of what the jobs ran with; two versions of one thing give two rows."""
-    found: set[tuple[str, str]] = set()
+    versions: set[tuple[str, str]] = set()
     for job in results.jobs:
-        found.update(job.versions.items())
-    return sorted(found)
+        versions.update(job.versions.items())
+    return sorted(versions)

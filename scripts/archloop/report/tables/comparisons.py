@@ -147,8 +147,8 @@ def _contrast_row(
 
 def candidates_a_run(fates: pl.DataFrame, group: list[str], common: list[int]) -> float:
     """Return how many candidates a run of a group had in these cycles, on average."""
-    own = of_chains(fates, group).filter(pl.col("cycle").is_in(common))
-    return total_count(own, "candidates") / len(group)
+    cycles = of_chains(fates, group).filter(pl.col("cycle").is_in(common))
+    return total_count(cycles, "candidates") / len(group)
 
 
 def _listed(values: tuple[float, ...]) -> str:
