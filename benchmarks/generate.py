@@ -44,13 +44,14 @@ from archloop.generation.write_prompts import PromptParts, References, cycle_pro
 from archloop.machine import choose_device  # noqa: E402
 from archloop.model.chat_template import chat_tokens  # noqa: E402
 from archloop.model.loading import load_model, load_tokenizer  # noqa: E402
+from archloop.settings.chains import Settings  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 from archloop.settings.sections import Generation, Loading, Prompts  # noqa: E402
 
 PATH = click.Path(path_type=Path, exists=True)
 
 
-def demo_prompts(settings: dict, count: int) -> list[PromptRow]:
+def demo_prompts(settings: Settings, count: int) -> list[PromptRow]:
     """Return the first prompts of the demo's first cycle."""
     prompts = Prompts(**settings["prompts"])
     texts = PromptTexts(read_template(ROOT / prompts.template), read_hints(ROOT / prompts.hints))

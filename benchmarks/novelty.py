@@ -84,14 +84,14 @@ def measure_signatures(count: int) -> None:
 
     def by_update(items, hashfunc) -> tuple[float, np.ndarray]:
         started = time.perf_counter()
-        found = []
+        hashes = []
         permutations = MinHash(**fresh).permutations
         for shingled in items():
             minhash = MinHash(**fresh, permutations=permutations, hashfunc=hashfunc)
             for shingle in shingled:
                 minhash.update(shingle)
-            found.append(minhash.hashvalues)
-        return (time.perf_counter() - started) / len(some) * count, np.stack(found)
+            hashes.append(minhash.hashvalues)
+        return (time.perf_counter() - started) / len(some) * count, np.stack(hashes)
 
     def numbers():
         for hashes in shingles(some, 10):
@@ -128,8 +128,8 @@ def measure_exactness(count: int) -> None:
     asked = with_signatures(
         [f"q{at:06d}" for at in range(len(pairs))], [pair[1] for pair in pairs], 10
     )
-    found = neighbours(asked, known, 0.9, 10)
-    called = {at for at, each in enumerate(found) if each.exact.get(at, 0) >= 0.9}
+    nearest = neighbours(asked, known, 0.9, 10)
+    called = {at for at, each in enumerate(nearest) if each.exact.get(at, 0) >= 0.9}
     true = {at for at, pair in enumerate(pairs) if pair[2] >= 0.9}
     right = len(called & true)
     click.echo(

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypedDict
 
 import altair as alt
 import click
@@ -28,6 +29,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.report.figures.theme import svg  # noqa: E402
+from archloop.settings.chains import Settings  # noqa: E402
 
 PAGE, FIGURE = ROOT / "docs" / "scaling.md", ROOT / "docs" / "images" / "scaling.svg"
 MARKS = ("<!-- simulated -->", "<!-- end: simulated -->")
@@ -35,6 +37,30 @@ QUEUED = ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed")
 SHARDED = ("generate", "evaluate", "evaluate_seed")
 # One a number of chains: what can be told apart with every kind of colour vision.
 SERIES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#777c85", "#a59a00"]
+
+
+class RuleTimes(TypedDict):
+    """Seconds of a rule: to start a job, and all its work. kind: measured or estimated, from what."""
+
+    start_s: float
+    work_s: float
+    kind: str
+    basis: str
+
+
+class Recording(TypedDict):
+    """A file of benchmarks/recorded/: the times of a run on some hardware."""
+
+    name: str
+    hardware: str
+    rules: dict[str, RuleTimes]
+
+
+class Plan(NamedTuple):
+    """The jobs of a run: rules by job, and (job, one that waits for it)."""
+
+    rules: dict[int, str]
+    edges: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -77,7 +103,7 @@ class Row:
         return self.result.busy_s / self.gpus / self.result.wall_s
 
 
-def side_by_side(config: dict, chains: int, shards: int) -> dict:
+def side_by_side(config: Settings, chains: int, shards: int) -> Settings:
     """Return the settings of a run of so many copies of `main`, each from cycle 0's adapter."""
     main = {
         key: value
@@ -91,8 +117,8 @@ def side_by_side(config: dict, chains: int, shards: int) -> dict:
     return config
 
 
-def plan(config: dict) -> tuple[dict[int, str], list[tuple[int, int]]]:
-    """Return (job -> rule, pairs of a job and one that waits for it) of a run from nothing."""
+def plan(config: Settings) -> Plan:
+    """Return the plan of a run from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "settings.json").write_text(json.dumps(config))
         command = [
@@ -111,7 +137,7 @@ def plan(config: dict) -> tuple[dict[int, str], list[tuple[int, int]]]:
         raise click.ClickException((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
     graph = json.loads(done.stdout)
     rules = {node["id"]: node["value"]["rule"] for node in graph["nodes"]}
-    return rules, [(edge["u"], edge["v"]) for edge in graph["edges"]]
+    return Plan(rules, [(edge["u"], edge["v"]) for edge in graph["edges"]])
 
 
 def simulate(
@@ -120,7 +146,7 @@ def simulate(
     seconds: dict[str, float],
     gpus: int,
     over: Overhead,
-):
+) -> Result:
     """Return the Result of a plan: first come, first served; local steps run at once.
 
     Each queued job has one GPU.
@@ -163,13 +189,13 @@ def simulate(
     return Result(len(rules), sum(rule in QUEUED for rule in rules.values()), last, busy, alone)
 
 
-def durations(recorded: dict, shards: int) -> dict[str, float]:
+def durations(recorded: Recording, shards: int) -> dict[str, float]:
     """Return rule -> seconds of one job: its start and, of a shard, its part of the work."""
-    facts = recorded["rules"]
-    return {
-        rule: fact["start_s"] + fact["work_s"] / (shards if rule in SHARDED else 1)
-        for rule, fact in facts.items()
-    } | {"all": 0.0}
+    seconds = {"all": 0.0}
+    for rule, times in recorded["rules"].items():
+        jobs = shards if rule in SHARDED else 1
+        seconds[rule] = times["start_s"] + times["work_s"] / jobs
+    return seconds
 
 
 def draw_figure(rows: list[Row], path: Path) -> None:
@@ -208,10 +234,14 @@ def draw_figure(rows: list[Row], path: Path) -> None:
 
 
 def measure(
-    config: dict, recorded: dict, sides: Sequence[int], counts: Sequence[int], over: Overhead
+    config: Settings,
+    recorded: Recording,
+    sides: Sequence[int],
+    counts: Sequence[int],
+    over: Overhead,
 ) -> list[Row]:
     """Return a row for each number of chains and of GPUs."""
-    plans: dict[tuple[int, int], tuple] = {}
+    plans: dict[tuple[int, int], Plan] = {}
     rows = []
     for chains in sides:
         for gpus in counts:
@@ -220,9 +250,10 @@ def measure(
                 plans[chains, shards] = plan(side_by_side(config, chains, shards))
             times = durations(recorded, shards)
 
-            found = simulate(*plans[chains, shards], times, gpus, over)
+            result = simulate(*plans[chains, shards], times, gpus, over)
             bare = simulate(*plans[chains, shards], times, gpus, Overhead(0, 0, 0))
-            rows.append(Row(chains, gpus, shards, found, (found.wall_s - bare.wall_s) / 3600))
+            overhead_h = (result.wall_s - bare.wall_s) / 3600
+            rows.append(Row(chains, gpus, shards, result, overhead_h))
     return rows
 
 
@@ -235,11 +266,11 @@ def table(rows: list[Row]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        found = row.result
-        speed = f"{one[row.chains] / found.wall_s:.1f}" if row.chains in one else ""
+        result = row.result
+        speed = f"{one[row.chains] / result.wall_s:.1f}" if row.chains in one else ""
         lines.append(
-            f"| {row.chains} | {row.gpus} | {row.shards} | {found.jobs:,} | {found.queued:,}"
-            f" | {found.wall_s / 3600:.1f} | {speed} | {row.used:.0%} |"
+            f"| {row.chains} | {row.gpus} | {row.shards} | {result.jobs:,} | {result.queued:,}"
+            f" | {result.wall_s / 3600:.1f} | {speed} | {row.used:.0%} |"
         )
     return lines
 
@@ -295,15 +326,15 @@ def main(
     write: bool,
 ) -> None:
     """Print the sources of the times, the table, and the hours that SLURM and Snakemake add."""
-    facts = json.loads(recorded.read_text())
-    click.echo(f"durations: {facts['name']} ({facts['hardware']})")
-    for rule, fact in sorted(facts["rules"].items()):
-        seconds = f"{fact['start_s']:7.1f} s + {fact['work_s']:8.1f} s"
-        click.echo(f"  {rule:20} {fact['kind']:9} {seconds}; {fact['basis']}")
+    recording: Recording = json.loads(recorded.read_text())
+    click.echo(f"durations: {recording['name']} ({recording['hardware']})")
+    for rule, times in sorted(recording["rules"].items()):
+        seconds = f"{times['start_s']:7.1f} s + {times['work_s']:8.1f} s"
+        click.echo(f"  {rule:20} {times['kind']:9} {seconds}; {times['basis']}")
     click.echo(f"a queued job: {before_s:g} s before, {inside_s:g} s inside, {after_s:g} s after\n")
 
     settings = yaml.safe_load(config.read_text())
-    rows = measure(settings, facts, sides, counts, Overhead(before_s, inside_s, after_s))
+    rows = measure(settings, recording, sides, counts, Overhead(before_s, inside_s, after_s))
     lines = table(rows)
     click.echo("\n".join(lines))
     hours = [row.overhead_h for row in rows]

@@ -8,7 +8,8 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.monitoring.live_page import write_page
-from archloop.monitoring.status import plan, settings_of, status
+from archloop.monitoring.status import settings_of, status
+from archloop.settings.planned_files import plan
 from archloop.workflow.cli import command, path_option
 
 

@@ -20,7 +20,8 @@ from archloop.monitoring.live import gather
 from archloop.monitoring.live_cycles import LiveCycle, collapse
 from archloop.monitoring.live_jobs import failures_of_run, is_held
 from archloop.monitoring.live_page import write_beside, write_page
-from archloop.monitoring.status import plan, status
+from archloop.monitoring.status import status
+from archloop.settings.planned_files import plan
 from archloop.workflow.code_digest import code_digest
 
 CHAINS = {

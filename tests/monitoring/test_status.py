@@ -13,8 +13,9 @@ from workflow import ROOT
 from archloop.files import read_json, write_json
 from archloop.monitoring.cycle_files import judged_so_far
 from archloop.monitoring.live_page import write_page
-from archloop.monitoring.status import durations, plan, status, time_left
+from archloop.monitoring.status import durations, status, time_left
 from archloop.settings.complete import complete
+from archloop.settings.planned_files import plan
 
 CHAINS = {"main": {"dataset": "cifar10", "cycles": 4}, "svhn": {"dataset": "svhn", "start": "main/2", "cycles": 3}}
 
