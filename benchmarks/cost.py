@@ -36,6 +36,8 @@ SHIPPED |= {"images.yaml": ["images.yaml"]}
 RECORDED = ROOT / "benchmarks" / "recorded" / "paper.json"
 # Candidates of the cycle that paper.json is about, and of its cycle 0.
 CYCLE, SEEDS = 192, 360
+# What needs a GPU, as paper.json names it.
+ON_GPU = ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed")
 # Folders of a cycle: its own, generated, evaluated, adapter, and the one of its logs.
 FOLDERS = 5
 # The judge keeps its scores in so many files at most.
@@ -77,14 +79,18 @@ def cost(settings: Settings) -> Cost:
     """Return what a complete run with these settings costs."""
     whole = Cost()
     seconds = json.loads(RECORDED.read_text())["rules"]
+    # How long one's own images take, nobody knows.
     own_images = any(chain["dataset"] == "folder" for chain in settings["chains"].values())
-    jobs = plan(Path("results"), settings)
-    for job in jobs:
-        stage = job.stage + "_seed" * (job.chain == SEED and job.stage in ("evaluate", "finetune"))
+
+    for job in plan(Path("results"), settings):
+        stage = job.stage
+        if job.chain == SEED and stage in ("evaluate", "finetune"):
+            stage = f"{stage}_seed"
         whole.jobs += 1
         whole.files += FILES[job.stage]
-        if stage in ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed"):
+        if stage in ON_GPU:
             whole.hours += seconds[stage]["start_s"] / 3600
+
     for name, chain in settings["chains"].items():
         for cycle in range(1, chain.get("cycles", 0) + 1):
             whole.files += FOLDERS
@@ -93,6 +99,7 @@ def cost(settings: Settings) -> Cost:
                 whole.hours += seconds["finetune"]["work_s"] / 3600
             if source_of(settings, name):
                 continue
+
             candidates = effective(settings, "cycle", name, cycle)["candidates"]
             whole.candidates += candidates
             if chain["source"] == "model":
@@ -100,11 +107,15 @@ def cost(settings: Settings) -> Cost:
                 rate = seconds["evaluate"]["work_s"] / CYCLE
             else:  # nearly all programs of the families train, as those of the seed corpus do
                 rate = seconds["evaluate_seed"]["work_s"] / SEEDS
-            whole.hours += 0 if own_images else candidates * rate / 3600
-    whole.hours += (
-        seconds["finetune_seed"]["work_s"] + (not own_images) * seconds["evaluate_seed"]["work_s"]
-    ) / 3600
+            if not own_images:
+                whole.hours += candidates * rate / 3600
+
+    of_seed = seconds["finetune_seed"]["work_s"]
+    if not own_images:
+        of_seed += seconds["evaluate_seed"]["work_s"]
+    whole.hours += of_seed / 3600
     whole.gigabytes += ADAPTER_GB + whole.candidates * CANDIDATE_BYTES / 1e9
+
     # What stands beside the plan: the model, the data sets and the preflight.
     datasets = {chain["dataset"] for chain in settings["chains"].values()}
     whole.jobs += 2 + len(datasets)

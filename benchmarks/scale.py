@@ -105,13 +105,14 @@ class Row:
 
 def side_by_side(config: Settings, chains: int, shards: int) -> Settings:
     """Return the settings of a run of so many copies of `main`, each from cycle 0's adapter."""
-    main = {
-        key: value
-        for key, value in config["chains"]["main"].items()
-        if key not in ("at", "repeats")
-    }
-    names = ["main", *(f"repeat{number}" for number in range(1, chains))]
-    config = config | {"chains": {"seed": config["chains"]["seed"], **dict.fromkeys(names, main)}}
+    main = dict(config["chains"]["main"])
+    for key in ("at", "repeats"):
+        main.pop(key, None)
+    copies = {"main": main}
+    for number in range(1, chains):
+        copies[f"repeat{number}"] = main
+
+    config = config | {"chains": {"seed": config["chains"]["seed"], **copies}}
     for section in ("cycle", "seed_corpus"):
         config[section] = config.get(section, {}) | {"shards": shards}
     return config
@@ -158,35 +159,45 @@ def simulate(
     followers: dict[int, list[int]] = {}
     for before, after in edges:
         followers.setdefault(before, []).append(after)
+
+    # What happens next, the earliest first: ready -> (queued -> ended ->) seen.
     events = [(0.0, job, "ready") for job in sorted(rules) if not waits[job]]
     heapq.heapify(events)
     queue: list[tuple[float, int]] = []
-    free, last, busy, alone, working = gpus, 0.0, 0.0, 0.0, 0
+    working = 0
+    last_s = busy_s = alone_s = 0.0
+
     while events:
-        now, job, what = heapq.heappop(events)
-        alone += now - last if working <= 1 else 0.0
-        last, rule = now, rules[job]
-        if what == "ready" and rule in QUEUED:
+        now, job, event = heapq.heappop(events)
+        if working <= 1:
+            alone_s += now - last_s
+        last_s = now
+
+        rule = rules[job]
+        if event == "ready" and rule in QUEUED:
             heapq.heappush(events, (now + over.before_s, job, "queued"))
-        elif what == "ready":
+        elif event == "ready":
             heapq.heappush(events, (now + seconds[rule], job, "seen"))
-        elif what == "queued":
+        elif event == "queued":
             heapq.heappush(queue, (now, job))
-        elif what == "ended":
-            free, working = free + 1, working - 1
+        elif event == "ended":
+            working -= 1
             heapq.heappush(events, (now + over.after_s, job, "seen"))
         else:
             for follower in followers.get(job, ()):
                 waits[follower] -= 1
                 if not waits[follower]:
                     heapq.heappush(events, (now, follower, "ready"))
-        while queue and free:
+
+        while queue and working < gpus:
             _, started = heapq.heappop(queue)
-            free, working, busy = free - 1, working + 1, busy + seconds[rules[started]]
-            heapq.heappush(
-                events, (now + over.inside_s + seconds[rules[started]], started, "ended")
-            )
-    return Result(len(rules), sum(rule in QUEUED for rule in rules.values()), last, busy, alone)
+            work_s = seconds[rules[started]]
+            working += 1
+            busy_s += work_s
+            heapq.heappush(events, (now + over.inside_s + work_s, started, "ended"))
+
+    queued = sum(rule in QUEUED for rule in rules.values())
+    return Result(len(rules), queued, last_s, busy_s, alone_s)
 
 
 def durations(recorded: Recording, shards: int) -> dict[str, float]:

@@ -213,6 +213,7 @@ def _under_way(live: Live) -> str:
     for name, cycles in live.chains.items():
         for index, cycle in enumerate(cycles):
             if cycle.state != DONE and cycle.counts:
+                # A cycle is compared with those of its own chain alone: others learn differently.
                 done = [past for past in cycles[:index] if past.state == DONE]
                 before = [past for past in done if past.judged]
                 rows.append(_funnel(name, cycle, before))

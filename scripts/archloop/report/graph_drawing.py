@@ -229,6 +229,7 @@ def _name(node: ListedNode, inputs: list[ListedNode], data_inputs: int) -> tuple
     unknown = operation.strip("_").replace("_", " ")
     word, kind = WORDS.get(operation, (unknown, "o"))
     if operation == "convolution":
+        # Its inputs: the image, the weight and, where there is one, the bias.
         return _name_convolution(word, kind, settings, inputs[1].shape)
     if operation in ("max_pool2d_with_indices", "avg_pool2d"):
         size = _size(settings["kernel_size"])
@@ -236,6 +237,7 @@ def _name(node: ListedNode, inputs: list[ListedNode], data_inputs: int) -> tuple
     if "output_size" in settings and operation in WORDS:
         size = _size(settings["output_size"])
         return f"{word} {size}", kind
+    # Over height and width at once; over a single dimension it is no pooling.
     over = settings.get("dim", [])
     if operation in OVER_THE_IMAGE and len(over) == 2:
         return OVER_THE_IMAGE[operation], kind
@@ -253,7 +255,7 @@ def _name_convolution(
     groups = settings.get("groups", 1)
     if groups != 1:
         word = f"conv in {groups} groups"
-        if weight[1] == 1:
+        if weight[1] == 1:  # each group is a single channel
             word, kind = "depthwise", "d"
 
     # A weight is one tensor, so its shape is numbers alone.

@@ -71,6 +71,7 @@ def judged_programs(path: Path, wanted: set[str]) -> list[JudgedProgram]:
         if match := RECORD_ID.search(part):
             ids.append(match[1])
 
+    # A part without an id was cut in the wrong place, so the layout is another one.
     if not parts or len(ids) < len(parts):
         records: list[JudgedProgram] = read_json(path, "records")["records"]
         return [record for record in records if record["id"] in wanted]

@@ -55,6 +55,7 @@ def _without_repeat(chains: Settings, name: str) -> Settings:
         if key not in UNLIKE and value != {}:
             kept[key] = value
 
+    # Repeats that start from repeats of one chain are repeats, too.
     for key in ("start", "source"):
         other, slash, cycle = str(kept.get(key)).partition("/")
         first = chains.get(other, {}).get("repeat_of", other)

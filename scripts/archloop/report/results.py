@@ -160,6 +160,7 @@ def read_results(folder: Path, settings: Settings | None = None) -> Results:
     for path in (folder / SEED, *paths):
         graphs.update(read_graphs(path / "evaluated", admitted))
 
+    # Without settings nobody knows which cycles train, so whatever is there counts.
     trained = {cell for cell in cells if not settings or trains(settings, *cell)}
     verified = folder / VERIFIED
 

@@ -88,6 +88,7 @@ class Growth:
 def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Figure:
     roles = list(shown)
     too_many = len(roles) > 1 + BESIDE_THE_LOOP
+    # The fixed corpus is the one that the first question can do without.
     if too_many and "fixed" in roles:
         roles.remove("fixed")
 
@@ -196,6 +197,7 @@ def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Figure:
     if "random" in shown:
         wanted["random search, last third"] = ("random", True)
 
+    # Of each point the gate of its own cycle decides; the line that is drawn is the first one's.
     new = pl.col("similarity") < pl.col("copy_at")
     better = pl.col("gain") > 0
     panels, shares, noisy = [], [], False

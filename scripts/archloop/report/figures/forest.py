@@ -67,6 +67,7 @@ def draw_forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, say
     y_scale = alt.Scale(domain=[0.6 - len(rows), 0.6], nice=False)
     y = alt.Y("y:Q", axis=None, scale=y_scale)
 
+    # Rows lie at 0, -1, -2 ...: an axis that counts up puts the first one on top.
     loop_runs, control_runs = _runs(contrasts)
     means = []
     zeros = []
@@ -92,6 +93,7 @@ def draw_forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, say
 
 def _relative(contrast: Contrast) -> tuple[list[float], list[float]]:
     """Return the runs of the loop and of the control, minus the control's mean."""
+    # So that 0 is "as many as the control" in every row, and the loop's mean is the difference.
     middle = float(np.mean(contrast.control))
     loop = [value - middle for value in contrast.loop]
     control = [value - middle for value in contrast.control]

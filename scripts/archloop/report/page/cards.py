@@ -118,6 +118,7 @@ def chosen(ranked: pl.DataFrame) -> list[tuple[ListedDesign, str]]:
                 picked[graph] = design, why
                 most -= 1
 
+    # In the order of importance: what is picked once is not picked again for a lesser reason.
     parameters = pl.col("parameters")
     for low, high in zip((0, *SIZES), SIZES):
         inside = parameters.is_between(low, high, "left")
@@ -168,6 +169,7 @@ def drawing(blocks: Sequence[GraphBlock]) -> Markup:
 
     shown = blocks[:MOST_BLOCKS]
 
+    # An arc from the block just before would only repeat the row, so those are not drawn.
     bars: list[str] = []
     arcs: list[str] = []
     for index, block in enumerate(shown):
@@ -233,6 +235,7 @@ def scale(scores: Sequence[float], value: float | None) -> Markup:
         counts[int(share * LAST_BIN_END)] += 1
     most = max(counts.values())
 
+    # One path for all bars: a page has a dozen scales of 40 bars each.
     bars = []
     for index, count in sorted(counts.items()):
         left = BIN_WIDTH * index + 2

@@ -84,6 +84,7 @@ def mean_table(
 
     whole = fates.join(cells, on=["chain", "cycle"], how="left", maintain_order="left")
 
+    # Groups come in the order of the page, so the first one on a data set is its reference.
     references: dict[str, list[str]] = {}
     rows = []
     for group in sides.groups:
