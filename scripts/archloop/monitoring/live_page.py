@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 from archloop.errors import InputError, kind_and_line
 from archloop.files import write_text
@@ -48,6 +49,8 @@ WORDS = {
 LEFT, RIGHT = 40, 440
 BOTTOM, HEIGHT = 132, 120
 LABEL_HEIGHT = 15
+# Right of the axes: a piece of each line, and its name.
+KEY_X, KEY_WIDTH, LABEL_X = 456, 24, 486
 DASHES = {
     "main": "",
     "frozen": "5 3",
@@ -61,6 +64,13 @@ const age = minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
 if (minutes > 0) document.getElementById("age").textContent = `, ${age} ago`;
 document.getElementById("old").hidden = minutes < 120 || document.body.dataset.over === "yes";
 """
+
+
+class Newest(NamedTuple):
+    """The newest point of a line: admitted of 100 in the last cycle that it has."""
+
+    cycle: int
+    share: float
 
 
 def write_beside(summary: Path) -> None:
@@ -286,43 +296,46 @@ def _yields(live: Live) -> str:
     if not live.yields:
         return ""
 
-    last, top = 1, 1.0
     newest = {}
-    for role, line in live.yields.items():
-        last_of_role = max(line)
-        newest[role] = line[last_of_role]
-        last = max(last, last_of_role)
-        top = max(top, max(line.values()))
+    for role, shares in live.yields.items():
+        last_of_role = max(shares)
+        newest[role] = Newest(last_of_role, shares[last_of_role])
+    last = max(point.cycle for point in newest.values())
+    top = max(1.0, *(max(shares.values()) for shares in live.yields.values()))
 
-    lines, words, label_y = [], [], -math.inf
-    for role in sorted(newest, key=lambda role: _y(newest[role], top)):
-        # No label lies on another.
-        label_y = max(_y(newest[role], top), label_y + LABEL_HEIGHT)
-        points = []
-        for cycle, share in live.yields[role].items():
-            # A run of one cycle has no width to divide.
-            x = LEFT + (RIGHT - LEFT) * (cycle - 1) / max(1, last - 1)
-            y = _y(share, top)
-            points.append(f"{x:.1f} {y:.1f}")
-
-        line_up_to_label = "L".join(points)
-        shape = f"M{line_up_to_label}h3M456 {label_y:.1f}h24"
-        dash = DASHES[role]
-        lines.append(f"<path d='{shape}' stroke-dasharray='{dash}'/>")
-        label = f"{role} {newest[role]:.0f}"
+    shapes, words, label_y = [], [], -math.inf
+    # From the top of the figure down, so that no label lies on the one before.
+    for role in sorted(newest, key=lambda role: _y(newest[role].share, top)):
+        label_y = max(_y(newest[role].share, top), label_y + LABEL_HEIGHT)
+        label = f"{role} {newest[role].share:.0f}"
+        line = _line(live.yields[role], last, top)
+        key = f"M{KEY_X} {label_y:.1f}h{KEY_WIDTH}"
+        shapes.append(f"<path d='{line}{key}' stroke-dasharray='{DASHES[role]}'/>")
         base_line = label_y + 4
-        lines.append(f"<text x='486' y='{base_line:.1f}'>{label}</text>")
-        last_of_role = max(live.yields[role])
-        words.append(f"{label} in cycle {last_of_role}")
+        shapes.append(f"<text x='{LABEL_X}' y='{base_line:.1f}'>{label}</text>")
+        words.append(f"{label} in cycle {newest[role].cycle}")
 
     label = f"Admitted of 100 generated: {'; '.join(words)}"
     figure = (
         f"<svg viewBox='0 0 560 156' role='img' aria-label='{label}'>"
-        f"{_axes(top, last)}{''.join(lines)}</svg>"
+        f"{_axes(top, last)}{''.join(shapes)}</svg>"
     )
     note = "the result is in the report" if live.finished else "not a result: unfinished"
     title = f"Admitted of 100 generated, by cycle <small>({note})</small>"
     return f"<section><h2>{title}</h2>{figure}</section>"
+
+
+def _line(shares: dict[int, float], last: int, top: float) -> str:
+    """Return the path of one role's shares. last: the last cycle of the axis. top: its highest."""
+    points = []
+    for cycle, share in shares.items():
+        # A run of one cycle has no width to divide.
+        x = LEFT + (RIGHT - LEFT) * (cycle - 1) / max(1, last - 1)
+        points.append(f"{x:.1f} {_y(share, top):.1f}")
+
+    path = "L".join(points)
+    # A single point would not be seen without a stroke to its right.
+    return f"M{path}h3"
 
 
 def _y(share: float, top: float) -> float:
