@@ -15,6 +15,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -23,10 +24,11 @@ from snakemake.utils import update_config
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from archloop.monitoring.status import plan  # noqa: E402
+
 from archloop.preflight.storage_checks import CANDIDATE_BYTES, FILES  # noqa: E402
-from archloop.settings.chains import SEED, effective, source_of, trains  # noqa: E402
+from archloop.settings.chains import SEED, Settings, effective, source_of, trains  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
+from archloop.settings.planned_files import plan  # noqa: E402
 
 CONFIG = ROOT / "config"
 SHIPPED = {"config.yaml": ["config.yaml"], "ablations.yaml": ["config.yaml", "ablations.yaml"]}
@@ -34,6 +36,8 @@ SHIPPED |= {"images.yaml": ["images.yaml"]}
 RECORDED = ROOT / "benchmarks" / "recorded" / "paper.json"
 # Candidates of the cycle that paper.json is about, and of its cycle 0.
 CYCLE, SEEDS = 192, 360
+# What needs a GPU, as paper.json names it.
+ON_GPU = ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed")
 # Folders of a cycle: its own, generated, evaluated, adapter, and the one of its logs.
 FOLDERS = 5
 # The judge keeps its scores in so many files at most.
@@ -43,78 +47,107 @@ SCORES = 256
 MODEL_GB, ADAPTER_GB = 14.0, 0.24
 
 
-def laid_over(names: Iterable[str]) -> dict:
+@dataclass
+class Cost:
+    """What a complete run costs. gigabytes: of disk. hours: of GPUs."""
+
+    jobs: int = 0
+    candidates: int = 0
+    files: int = SCORES
+    gigabytes: float = MODEL_GB
+    hours: float = 0.0
+
+    def __sub__(self, other: "Cost") -> "Cost":
+        return Cost(
+            jobs=self.jobs - other.jobs,
+            candidates=self.candidates - other.candidates,
+            files=self.files - other.files,
+            gigabytes=self.gigabytes - other.gigabytes,
+            hours=self.hours - other.hours,
+        )
+
+
+def laid_over(names: Iterable[str]) -> Settings:
     """Return the settings of files in config/, each laid over those before it as Snakemake does."""
-    whole: dict = {}
+    whole: Settings = {}
     for name in names:
         update_config(whole, yaml.safe_load((CONFIG / name).read_text(encoding="utf-8")))
     return whole
 
 
-def cost(settings: dict) -> Counter:
-    """Return jobs, candidates, files, GB and GPU hours of a complete run with these settings."""
-    found = Counter(files=SCORES, GB=MODEL_GB, candidates=0, hours=0.0)
+def cost(settings: Settings) -> Cost:
+    """Return what a complete run with these settings costs."""
+    whole = Cost()
     seconds = json.loads(RECORDED.read_text())["rules"]
+    # How long one's own images take, nobody knows.
     own_images = any(chain["dataset"] == "folder" for chain in settings["chains"].values())
-    jobs = plan(Path("results"), settings)
-    for job in jobs:
-        stage = job.stage + "_seed" * (job.chain == SEED and job.stage in ("evaluate", "finetune"))
-        found["jobs"] += 1
-        found["files"] += FILES[job.stage]
-        if stage in ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed"):
-            found["hours"] += seconds[stage]["start_s"] / 3600
+
+    for job in plan(Path("results"), settings):
+        stage = job.stage
+        if job.chain == SEED and stage in ("evaluate", "finetune"):
+            stage = f"{stage}_seed"
+        whole.jobs += 1
+        whole.files += FILES[job.stage]
+        if stage in ON_GPU:
+            whole.hours += seconds[stage]["start_s"] / 3600
+
     for name, chain in settings["chains"].items():
         for cycle in range(1, chain.get("cycles", 0) + 1):
-            found["files"] += FOLDERS
+            whole.files += FOLDERS
             if trains(settings, name, cycle):
-                found["GB"] += ADAPTER_GB
-                found["hours"] += seconds["finetune"]["work_s"] / 3600
+                whole.gigabytes += ADAPTER_GB
+                whole.hours += seconds["finetune"]["work_s"] / 3600
             if source_of(settings, name):
                 continue
+
             candidates = effective(settings, "cycle", name, cycle)["candidates"]
-            found["candidates"] += candidates
+            whole.candidates += candidates
             if chain["source"] == "model":
-                found["hours"] += candidates / CYCLE * seconds["generate"]["work_s"] / 3600
+                whole.hours += candidates / CYCLE * seconds["generate"]["work_s"] / 3600
                 rate = seconds["evaluate"]["work_s"] / CYCLE
             else:  # nearly all programs of the families train, as those of the seed corpus do
                 rate = seconds["evaluate_seed"]["work_s"] / SEEDS
-            found["hours"] += 0 if own_images else candidates * rate / 3600
-    found["hours"] += (
-        seconds["finetune_seed"]["work_s"] + (not own_images) * seconds["evaluate_seed"]["work_s"]
-    ) / 3600
-    found["GB"] += ADAPTER_GB + found["candidates"] * CANDIDATE_BYTES / 1e9
+            if not own_images:
+                whole.hours += candidates * rate / 3600
+
+    of_seed = seconds["finetune_seed"]["work_s"]
+    if not own_images:
+        of_seed += seconds["evaluate_seed"]["work_s"]
+    whole.hours += of_seed / 3600
+    whole.gigabytes += ADAPTER_GB + whole.candidates * CANDIDATE_BYTES / 1e9
+
     # What stands beside the plan: the model, the data sets and the preflight.
     datasets = {chain["dataset"] for chain in settings["chains"].values()}
-    found["jobs"] += 2 + len(datasets)
-    return found
+    whole.jobs += 2 + len(datasets)
+    return whole
 
 
-def added(names: list[str]) -> Counter:
+def added(names: list[str]) -> Cost:
     """Return what a complete run of files in config/ costs beyond that of all but the last."""
-    found = cost(complete(laid_over(names)))
-    if len(names) > 1:
-        found.subtract(cost(complete(laid_over(names[:-1]))))
-    return found
+    whole = cost(complete(laid_over(names)))
+    if len(names) == 1:
+        return whole
+    return whole - cost(complete(laid_over(names[:-1])))
 
 
-def hours(found: Counter) -> int:
+def stated_hours(cost: Cost) -> int:
     """Return the GPU hours as they are stated: two digits at most are known."""
-    return int(round(found["hours"], -1 if found["hours"] > 20 else 0))
+    return int(round(cost.hours, -1 if cost.hours > 20 else 0))
 
 
 def line(name: str) -> str:
     """Return the first line of a file in config/."""
     files = SHIPPED[name]
-    found = added(files)
+    costs = added(files)
     start = "Beyond config.yaml" if len(files) > 1 else "A complete run"
-    room = f"{found['GB']:,.0f} GB of disk, {round(found['files'], -2):,} files"
+    room = f"{costs.gigabytes:,.0f} GB of disk, {round(costs.files, -2):,} files"
     return (
-        f"# {start}: {found['jobs']:,} jobs, {found['candidates']:,} candidates,"
-        f" about {hours(found):,.0f} GPU hours (estimate), {room}."
+        f"# {start}: {costs.jobs:,} jobs, {costs.candidates:,} candidates,"
+        f" about {stated_hours(costs):,.0f} GPU hours (estimate), {room}."
     )
 
 
-def files_of_stages(settings: dict) -> list[tuple[str, int, int]]:
+def files_of_stages(settings: Settings) -> list[tuple[str, int, int]]:
     """Return (rule, files of one job, jobs) of a complete run; settings: complete ones."""
     jobs = Counter(job.stage for job in plan(Path("results"), settings))
     return [(stage, FILES[stage], count) for stage, count in jobs.items()]

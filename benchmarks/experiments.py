@@ -14,7 +14,10 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeAlias, TypedDict, cast
 
 import click
 import polars as pl
@@ -25,13 +28,24 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.corpus.admit import KNOWN_COLUMNS, admit  # noqa: E402
 from archloop.corpus.candidate_rows import join  # noqa: E402
 from archloop.corpus.tables import read_corpus  # noqa: E402
-from archloop.data.dataset_file import read_metadata  # noqa: E402
-from archloop.evaluation.evaluate import JobResources, evaluate  # noqa: E402
+from archloop.data.dataset_file import DatasetMetadata, read_metadata  # noqa: E402
+from archloop.evaluation.evaluate import (  # noqa: E402
+    CandidateRecord,
+    JobResources,
+    ShardRunRecord,
+    evaluate,
+)
 from archloop.files import read_json, sha256_file, sha256_text, write_json  # noqa: E402
 from archloop.finetuning.finetune import AdapterJob, finetune  # noqa: E402
 from archloop.finetuning.training_set import TrainingPrograms, read_corpus_programs  # noqa: E402
-from archloop.generation.generate import REPAIR, GenerationJob, generate  # noqa: E402
+from archloop.generation.generate import (  # noqa: E402
+    REPAIR,
+    GeneratedCandidate,
+    GenerationJob,
+    generate,
+)
 from archloop.generation.prompts import (  # noqa: E402
+    PromptRow,
     PromptTexts,
     read_hints,
     read_template,
@@ -41,7 +55,7 @@ from archloop.generation.write_prompts import PromptParts, References, cycle_pro
 from archloop.outcomes import VALID  # noqa: E402
 from archloop.random_seeds import derive  # noqa: E402
 from archloop.report.intervals import mean_interval, wilson  # noqa: E402
-from archloop.settings.chains import effective  # noqa: E402
+from archloop.settings.chains import Section, Settings, effective  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 from archloop.settings.sections import (  # noqa: E402
     Admission,
@@ -54,10 +68,21 @@ from archloop.settings.sections import (  # noqa: E402
 from archloop.workflow.code_digest import code_digest  # noqa: E402
 
 PATH = click.Path(path_type=Path)
+
+
+class Changes(TypedDict, total=False):
+    """What a variant changes, by section. judged: a repair is asked for after the judge."""
+
+    generation: Section
+    prompts: Section
+    finetuning: Section
+    judged: bool
+
+
 # What every variant has in common beside config/demo.yaml, and what each changes of it.
 COMMON = {"temperature": 0.4, "opening": "none", "line_retries": 0, "repairs": 0}
 BASELINE = "temperature 0.4"
-VARIANTS = {
+VARIANTS: dict[str, Changes] = {
     BASELINE: {},
     "temperature 0.2, top-k 50, top-p 0.9 (the paper's)": {
         "generation": {"temperature": 0.2, "top_k": 50, "top_p": 0.9}
@@ -88,64 +113,79 @@ REFERENCES = {
 }
 
 
-def cell(
-    changes: dict, seed: int, budget: int, config: dict, place: Path, results: Path, run: dict
-) -> dict:
+@dataclass(frozen=True)
+class Run:
+    """What all experiments share.
+
+    config: the demo's settings. results: of a finished run of it. model: the manifest of the
+    language model. store: the folder of known scores. budget: new tokens of an experiment.
+    """
+
+    config: Settings
+    results: Path
+    model: Path
+    dataset: Path
+    store: Path
+    resources: JobResources
+    device: str
+    budget: int
+
+    @property
+    def corpus(self) -> Path:
+        return self.results / "seed" / "corpus.parquet"
+
+    @property
+    def adapter(self) -> Path:
+        return self.results / "seed" / "adapter" / "adapter_model.safetensors"
+
+
+class Counts(TypedDict):
+    """What came of an experiment: a file of `cells`. accuracy, best: of the valid programs."""
+
+    candidates: int
+    new_tokens: int
+    valid: int
+    distinct: int
+    admitted: int
+    accuracy: float | None
+    best: float | None
+    outcomes: dict[str, int]
+    generation_s: float
+
+
+# Prompts, and the file that keeps their answers, -> candidates.
+Answer: TypeAlias = Callable[[list[PromptRow], Path], list[GeneratedCandidate]]
+# Variant -> seed -> what came of it.
+Cells: TypeAlias = dict[str, dict[int, Counts]]
+
+
+def cell(changes: Changes, seed: int, run: Run, state: Path) -> Counts:
     """Return the counts of one variant with one seed.
 
-    The candidates count, in their order, up to the first that would go beyond `budget` new tokens;
-    yields are of the whole budget, what that one had of it included.
+    The candidates count, in their order, up to the first that would go beyond the budget; yields
+    are of the whole budget, what that one had of it included. state: the folder for work under way.
     """
-    generation = config["generation"] | COMMON | changes.get("generation", {})
-    prompts = config["prompts"] | changes.get("prompts", {})
-    template, hints = (ROOT / prompts[name] for name in ("template", "hints"))
-    dataset = read_metadata(run["dataset"])
-    corpus = results / "seed" / "corpus.parquet"
-    contents = PromptParts(
-        PromptTexts(read_template(template), read_hints(hints)),
-        task_of(dataset, epochs=1, parameter_budget=config["evaluation"]["parameter_budget"]),
-        References(read_corpus([corpus]).to_dicts(), prompts["references"]),
-    )
-    rows = cycle_prompts("experiment", 1, seed, 999, contents)
-    adapter = results / "seed" / "adapter" / "adapter_model.safetensors"
+    config = run.config
+    dataset = read_metadata(run.dataset)
+    adapter = run.adapter
     if "finetuning" in changes:
-        adapter = trained(changes["finetuning"], seed, config, place, adapter, corpus, run)
-    settings, loading = Generation(**generation), Loading(**config["loading"])
+        adapter = trained(changes["finetuning"], seed, run, state)
 
-    def answer(rows: list[dict], kept: Path) -> list[dict]:
-        job = GenerationJob(run["model"].parent, adapter, settings, loading, kept)
-        return generate(rows, job, run["device"])[0]
-
-    started, size = time.monotonic(), generation["batch_size"]
-    candidates = []
-    while tokens(candidates) <= budget and len(candidates) < len(rows):
-        block = rows[len(candidates) : len(candidates) + size]
-        kept = place / f"answers-{len(candidates)}.jsonl"
-        made = answer(block, kept)
-        if changes.get("judged"):
-            made = repaired(made, answer, kept.with_suffix(".repairs.jsonl"), config, run)
-        candidates += made
+    prompts = prompts_of(changes, seed, run, dataset)
+    started = time.monotonic()
+    candidates = answered(prompts, adapter, changes, run, state)
     seconds = time.monotonic() - started
-    while tokens(candidates) > budget:
-        candidates.pop()
-    protocol = Evaluation(**config["evaluation"])
-    records, _ = evaluate(
-        candidates,
-        run["dataset"],
-        protocol,
-        config["random_seed"],
-        run["store"],
-        run["resources"],
-    )
-    records = [record | {"protocol": "{}"} for record in records]
-    known = read_corpus([corpus], KNOWN_COLUMNS)
+
+    records, _ = judge(candidates, run)
+    evaluations = [record | {"protocol": "{}"} for record in records]
     table, admitted = admit(
-        join(candidates, records),
-        known,
+        join(candidates, evaluations),
+        read_corpus([run.corpus], KNOWN_COLUMNS),
         dataset,
         Admission(**config["admission"]),
         Novelty(**config["novelty"]),
     )
+
     outcomes = dict(table["outcome"].value_counts().sort("outcome").iter_rows())
     valid = table.filter(pl.col("outcome").is_in(VALID))
     return {
@@ -161,146 +201,265 @@ def cell(
     }
 
 
-def tokens(candidates: list[dict]) -> int:
+def prompts_of(changes: Changes, seed: int, run: Run, dataset: DatasetMetadata) -> list[PromptRow]:
+    """Return more prompts than any variant answers."""
+    settings = run.config["prompts"] | changes.get("prompts", {})
+    template = read_template(ROOT / settings["template"])
+    hints = read_hints(ROOT / settings["hints"])
+    budget = run.config["evaluation"]["parameter_budget"]
+    parts = PromptParts(
+        PromptTexts(template, hints),
+        task_of(dataset, epochs=1, parameter_budget=budget),
+        References(read_corpus([run.corpus]).to_dicts(), settings["references"]),
+    )
+    return cycle_prompts("experiment", 1, seed, 999, parts)
+
+
+def answered(
+    prompts: list[PromptRow], adapter: Path, changes: Changes, run: Run, state: Path
+) -> list[GeneratedCandidate]:
+    """Return the candidates that the budget pays for."""
+    generation = run.config["generation"] | COMMON | changes.get("generation", {})
+    settings = Generation(**generation)
+    loading = Loading(**run.config["loading"])
+
+    def answer(rows: list[PromptRow], kept: Path) -> list[GeneratedCandidate]:
+        job = GenerationJob(run.model.parent, adapter, settings, loading, kept)
+        return generate(rows, job, run.device)[0]
+
+    candidates: list[GeneratedCandidate] = []
+    while tokens(candidates) <= run.budget and len(candidates) < len(prompts):
+        start = len(candidates)
+        batch = prompts[start : start + generation["batch_size"]]
+        kept = state / f"answers-{start}.jsonl"
+        answers = answer(batch, kept)
+        if changes.get("judged"):
+            answers = repaired(answers, answer, kept.with_suffix(".repairs.jsonl"), run)
+        candidates += answers
+
+    while tokens(candidates) > run.budget:
+        candidates.pop()
+    return candidates
+
+
+def judge(
+    candidates: list[GeneratedCandidate], run: Run
+) -> tuple[list[CandidateRecord], ShardRunRecord]:
+    """Return (records of the candidates, run record)."""
+    return evaluate(
+        candidates,
+        run.dataset,
+        Evaluation(**run.config["evaluation"]),
+        run.config["random_seed"],
+        run.store,
+        run.resources,
+    )
+
+
+def tokens(candidates: Iterable[GeneratedCandidate]) -> int:
     return sum(row["new_tokens"] for row in candidates)
 
 
-def repaired(made: list[dict], answer, kept: Path, config: dict, run: dict) -> list[dict]:
+def repaired(
+    candidates: list[GeneratedCandidate], answer: Answer, kept: Path, run: Run
+) -> list[GeneratedCandidate]:
     """Return the candidates; of those that fail before the judge a repair is asked for once.
 
     All of it stands in one turn of the user. The generate stage does not do this, for it runs no
     program: its `repairs` are of faults that are seen without running it.
     """
-    protocol = Evaluation(**config["evaluation"])
-    records, _ = evaluate(
-        made, run["dataset"], protocol, config["random_seed"], run["store"], run["resources"]
-    )
-    failed = [
-        at
-        for at, record in enumerate(records)
-        if record["outcome"] != "trained" and made[at]["program"]
-    ]
-    asked = [made[at] | {"seed": derive(made[at]["seed"], "repair")} for at in failed]
-    for row, at in zip(asked, failed):
-        reason = ": ".join(filter(None, (records[at]["outcome"], records[at]["detail"])))
+    records, _ = judge(candidates, run)
+    failed = []
+    prompts = []
+    for index, (candidate, record) in enumerate(zip(candidates, records)):
+        if record["outcome"] == "trained" or not candidate["program"]:
+            continue
+        reason = ": ".join(filter(None, (record["outcome"], record["detail"])))
         fault = REPAIR.format(reason=reason)
-        row["prompt"] += f"\n\n```python\n{row['program']}```\n\n{fault}"
-    last = list(made)
-    for at, row in zip(failed, answer(asked, kept)):
-        last[at] = row | {"prompt": made[at]["prompt"], "new_tokens": tokens([made[at], row])}
+        prompt = f"{candidate['prompt']}\n\n```python\n{candidate['program']}```\n\n{fault}"
+        seed = derive(candidate["seed"], "repair")
+        failed.append(index)
+        prompts.append(candidate | {"seed": seed, "prompt": prompt})
+
+    last = list(candidates)
+    for index, repair in zip(failed, answer(prompts, kept)):
+        before = candidates[index]
+        # What the first answer took is spent as well.
+        spent = tokens([before, repair])
+        last[index] = repair | {"prompt": before["prompt"], "new_tokens": spent}
     return last
 
 
-def trained(
-    changes: dict, seed: int, config: dict, place: Path, parent: Path, corpus: Path, run: dict
-) -> Path:
-    """Return the adapter that goes on from `parent` with some of the seed corpus."""
-    output = place / "adapter"
-    if not (output / "adapter_model.safetensors").is_file():
-        programs = TrainingPrograms(corpus=read_corpus_programs([corpus]), admitted=[])
-        settings = Finetuning(**one_pass(config) | changes)
-        loading = Loading(**config["loading"])
-        job = AdapterJob(run["model"].parent, parent, output, place, settings, loading, seed)
-        finetune(programs, job, run["device"])
-    return output / "adapter_model.safetensors"
+def trained(changes: Section, seed: int, run: Run, state: Path) -> Path:
+    """Return the adapter that goes on from that of cycle 0 with some of the seed corpus."""
+    folder = state / "adapter"
+    output = folder / "adapter_model.safetensors"
+    if not output.is_file():
+        programs = TrainingPrograms(corpus=read_corpus_programs([run.corpus]), admitted=[])
+        settings = Finetuning(**one_pass(run.config) | changes)
+        loading = Loading(**run.config["loading"])
+        job = AdapterJob(run.model.parent, run.adapter, folder, state, settings, loading, seed)
+        finetune(programs, job, run.device)
+    return output
 
 
-def one_pass(config: dict) -> dict:
+def one_pass(config: Settings) -> Section:
     """Return the settings by which variants of the training go on: those of a cycle of the demo."""
     return effective(config, "finetuning", "main", 1) | {"train_on": "seed_corpus", "replay": 24}
 
 
-def per_10k(counts: dict, budget: int) -> float:
-    return 1e4 * counts["admitted"] / budget
+class Interval(NamedTuple):
+    """The ends of a 95 % interval."""
+
+    low: float
+    high: float
 
 
-def rows_of_table(cells: dict[str, dict[int, dict]], budget: int) -> list[dict]:
-    """Return a row a variant: valid share with Wilson's interval, accuracy and yield with t.
+@dataclass(frozen=True)
+class Row:
+    """What came of a variant over its seeds: a row of the table; None where nothing was valid.
 
-    Differences are from the variant's reference, seed by seed.
+    Differences are from the variant `reference`, seed by seed.
     """
+
+    variant: str
+    seeds: int
+    candidates: int
+    new_tokens: int
+    valid: int
+    valid_share: float | None
+    valid_interval: Interval
+    distinct_share: float | None
+    accuracy: float | None
+    accuracy_interval: Interval | None
+    admitted: int
+    admitted_per_10k_tokens: float
+    admitted_interval: Interval | None
+    reference: str | None
+    difference: float | None
+    difference_interval: Interval | None
+    accuracy_difference: float | None
+    accuracy_difference_interval: Interval | None
+
+
+def rows_of_table(cells: Cells, budget: int) -> list[Row]:
+    """Return a row a variant: valid share with Wilson's interval, accuracy and yield with t."""
     rows = []
-    for name, by_seed in cells.items():
-        valid, made = (
-            sum(counts[key] for counts in by_seed.values()) for key in ("valid", "candidates")
-        )
-        yields = {seed: per_10k(counts, budget) for seed, counts in by_seed.items()}
+    for name in cells:
         reference = REFERENCES.get(name, BASELINE) if name != BASELINE else None
-        base = cells.get(reference, {})
-        paired = [yields[seed] - per_10k(base[seed], budget) for seed in yields if seed in base]
-        both = [
-            (counts["accuracy"], base[seed]["accuracy"])
-            for seed, counts in by_seed.items()
-            if seed in base
-        ]
-        accurate = [ours - theirs for ours, theirs in both if None not in (ours, theirs)]
-        accuracies = [
-            counts["accuracy"] for counts in by_seed.values() if counts["accuracy"] is not None
-        ]
-        distinct, spent = (
-            sum(counts[key] for counts in by_seed.values()) for key in ("distinct", "new_tokens")
-        )
-        rows.append(
-            {
-                "variant": name,
-                "seeds": len(by_seed),
-                "candidates": made,
-                "new_tokens": spent,
-                "valid": valid,
-                "valid_share": valid / made if made else None,
-                "valid_interval": wilson(valid, made),
-                "distinct_share": distinct / made if made else None,
-                "accuracy": statistics.fmean(accuracies) if accuracies else None,
-                "accuracy_interval": mean_interval(accuracies),
-                "admitted": sum(counts["admitted"] for counts in by_seed.values()),
-                "admitted_per_10k_tokens": statistics.fmean(yields.values()),
-                "admitted_interval": mean_interval(list(yields.values())),
-                "reference": reference,
-                "difference": statistics.fmean(paired) if paired else None,
-                "difference_interval": mean_interval(paired),
-                "accuracy_difference": statistics.fmean(accurate) if accurate else None,
-                "accuracy_difference_interval": mean_interval(accurate),
-            }
-        )
+        rows.append(row_of(name, reference, cells, budget))
     return rows
 
 
-def show(rows: list[dict]) -> None:
-    def span(interval, scale=1.0, digits=1) -> str:
-        return (
-            ""
-            if interval is None
-            else " [{:.{d}f}, {:.{d}f}]".format(*(scale * end for end in interval), d=digits)
-        )
+def row_of(name: str, reference: str | None, cells: Cells, budget: int) -> Row:
+    by_seed = cells[name]
+    base = cells.get(reference or "", {})
+    counted = list(by_seed.values())
+    candidates = sum(counts["candidates"] for counts in counted)
+    valid = sum(counts["valid"] for counts in counted)
+    distinct = sum(counts["distinct"] for counts in counted)
 
-    def change(row: dict, name: str, scale=1.0) -> str:
-        return (
-            ""
-            if row[name] is None
-            else f"{scale * row[name]:+.1f}{span(row[f'{name}_interval'], scale)}"
-        )
+    yields = [per_10k(counts, budget) for counts in counted]
+    accuracies = [counts["accuracy"] for counts in counted if counts["accuracy"] is not None]
 
-    heads = (
-        "variant",
-        "seeds",
-        "candidates",
-        "valid %",
-        "distinct %",
-        "accuracy %",
-        "admitted per 10,000 new tokens",
+    differences = []
+    accuracy_differences = []
+    for seed, counts in by_seed.items():
+        if seed not in base:
+            continue
+        differences.append(per_10k(counts, budget) - per_10k(base[seed], budget))
+        ours, theirs = counts["accuracy"], base[seed]["accuracy"]
+        if ours is not None and theirs is not None:
+            accuracy_differences.append(ours - theirs)
+
+    return Row(
+        variant=name,
+        seeds=len(by_seed),
+        candidates=candidates,
+        new_tokens=sum(counts["new_tokens"] for counts in counted),
+        valid=valid,
+        valid_share=valid / candidates if candidates else None,
+        valid_interval=Interval(*wilson(valid, candidates)),
+        distinct_share=distinct / candidates if candidates else None,
+        accuracy=mean(accuracies),
+        accuracy_interval=interval(accuracies),
+        admitted=sum(counts["admitted"] for counts in counted),
+        admitted_per_10k_tokens=statistics.fmean(yields),
+        admitted_interval=interval(yields),
+        reference=reference,
+        difference=mean(differences),
+        difference_interval=interval(differences),
+        accuracy_difference=mean(accuracy_differences),
+        accuracy_difference_interval=interval(accuracy_differences),
     )
-    heads += ("difference", "of accuracy %", "from")
-    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+
+
+def per_10k(counts: Counts, budget: int) -> float:
+    return 1e4 * counts["admitted"] / budget
+
+
+def mean(values: list[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def interval(values: list[float]) -> Interval | None:
+    """Return Student's interval; None for fewer than two values."""
+    ends = mean_interval(values)
+    return Interval(*ends) if ends else None
+
+
+HEADS = (
+    "variant",
+    "seeds",
+    "candidates",
+    "valid %",
+    "distinct %",
+    "accuracy %",
+    "admitted per 10,000 new tokens",
+    "difference",
+    "of accuracy %",
+    "from",
+)
+
+
+def show(rows: list[Row]) -> None:
+    """Print the table in Markdown."""
+    lines = [HEADS]
     for row in rows:
-        print(
-            f"| {row['variant']} | {row['seeds']} | {row['candidates']}"
-            f" | {100 * (row['valid_share'] or 0):.1f}{span(row['valid_interval'], 100)}"
-            f" | {100 * (row['distinct_share'] or 0):.0f}"
-            f" | {100 * (row['accuracy'] or 0):.1f}{span(row['accuracy_interval'], 100)}"
-            f" | {row['admitted_per_10k_tokens']:.1f}{span(row['admitted_interval'])}"
-            f" | {change(row, 'difference')} | {change(row, 'accuracy_difference', 100)}"
-            f" | {row['reference'] or ''} |"
+        valid = 100 * (row.valid_share or 0)
+        distinct = 100 * (row.distinct_share or 0)
+        accuracy = 100 * (row.accuracy or 0)
+        lines.append(
+            (
+                row.variant,
+                str(row.seeds),
+                str(row.candidates),
+                f"{valid:.1f}{ends_of(row.valid_interval, 100)}",
+                f"{distinct:.0f}",
+                f"{accuracy:.1f}{ends_of(row.accuracy_interval, 100)}",
+                f"{row.admitted_per_10k_tokens:.1f}{ends_of(row.admitted_interval)}",
+                change(row.difference, row.difference_interval),
+                change(row.accuracy_difference, row.accuracy_difference_interval, 100),
+                row.reference or "",
+            )
         )
+
+    texts = [f"| {' | '.join(line)} |" for line in lines]
+    rule = "|---" * len(HEADS) + "|"
+    print("\n".join([texts[0], rule, *texts[1:]]))
+
+
+def ends_of(interval: Interval | None, scale: float = 1.0) -> str:
+    """Return an interval after the number that it belongs to; nothing for None."""
+    if interval is None:
+        return ""
+    return f" [{scale * interval.low:.1f}, {scale * interval.high:.1f}]"
+
+
+def change(difference: float | None, interval: Interval | None, scale: float = 1.0) -> str:
+    if difference is None:
+        return ""
+    return f"{scale * difference:+.1f}{ends_of(interval, scale)}"
 
 
 @click.command()
@@ -328,46 +487,61 @@ def show(rows: list[dict]) -> None:
 def main(results, model, dataset, output, budget, seeds, first, variants, minutes, device) -> None:
     """Run the cells that are missing, seed by seed over all variants, and print the table."""
     config = complete(yaml.safe_load((ROOT / "config" / "demo.yaml").read_text()))
-    names = [name.strip() for name in variants.split(";")] if variants else list(VARIANTS)
-    run = {
-        "device": device,
-        "model": model,
-        "dataset": dataset,
-        "store": output / "evaluations",
-        "resources": JobResources(device),
-    }
-    files = [
-        results / "seed" / name for name in ("adapter/adapter_model.safetensors", "corpus.parquet")
-    ]
-    files += [
-        model,
-        dataset,
-        Path(__file__),
-        *(ROOT / config["prompts"][name] for name in ("template", "hints")),
-    ]
-    inputs = [config["random_seed"], *map(sha256_file, files)]
-    scripts = ("write_prompts", "generate", "evaluate", "admit", "finetune")
-    inputs += [code_digest(ROOT / "scripts" / f"{name}.py") for name in scripts]
-    sections = ("prompts", "evaluation", "admission", "novelty", "loading")
-    inputs += [budget, config["generation"] | COMMON, {name: config[name] for name in sections}]
-    inputs.append(one_pass(config))
-    started, cells = time.monotonic(), {}
+    run = Run(
+        config=config,
+        results=results,
+        model=model,
+        dataset=dataset,
+        store=output / "evaluations",
+        resources=JobResources(device),
+        device=device,
+        budget=budget,
+    )
+    names = list(VARIANTS)
+    if variants:
+        names = [name.strip() for name in variants.split(";")]
+
+    inputs = inputs_of(run)
+    started = time.monotonic()
+    cells: Cells = {}
     for seed in range(first, first + seeds):
         for name in names:
-            key = sha256_text(json.dumps([inputs, VARIANTS[name], seed], sort_keys=True))[:16]
+            whole_key = json.dumps([inputs, VARIANTS[name], seed], sort_keys=True)
+            key = sha256_text(whole_key)[:16]
             path = output / "cells" / f"{key}.json"
             if not path.is_file():
                 if time.monotonic() - started > 60 * minutes:
                     continue
-                counts = cell(
-                    VARIANTS[name], seed, budget, config, output / "state" / key, results, run
-                )
+                counts = cell(VARIANTS[name], seed, run, output / "state" / key)
                 write_json(path, {"variant": name, "seed": seed, **counts})
                 print(f"seed {seed}, {name}: {counts}", flush=True)
-            cells.setdefault(name, {})[seed] = read_json(path, "candidates", "admitted")
+            finished = cast(Counts, read_json(path, "candidates", "admitted"))
+            cells.setdefault(name, {})[seed] = finished
+
     table = rows_of_table(cells, budget)
     show(table)
-    write_json(output / "experiments.json", {"budget": budget, "table": table, "cells": cells})
+    written = [asdict(row) for row in table]
+    write_json(output / "experiments.json", {"budget": budget, "table": written, "cells": cells})
+
+
+def inputs_of(run: Run) -> list[object]:
+    """Return all that an experiment depends on beside its variant and its seed."""
+    config = run.config
+    texts = [ROOT / config["prompts"][name] for name in ("template", "hints")]
+    files = [run.adapter, run.corpus, run.model, run.dataset, Path(__file__), *texts]
+    stages = ("write_prompts", "generate", "evaluate", "admit", "finetune")
+    codes = [code_digest(ROOT / "scripts" / f"{name}.py") for name in stages]
+    sections = ("prompts", "evaluation", "admission", "novelty", "loading")
+
+    return [
+        config["random_seed"],
+        *map(sha256_file, files),
+        *codes,
+        run.budget,
+        config["generation"] | COMMON,
+        {name: config[name] for name in sections},
+        one_pass(config),
+    ]
 
 
 if __name__ == "__main__":

@@ -50,6 +50,8 @@ from archloop.settings.sections import Finetuning, Loading  # noqa: E402
 
 TASK = Task("digits", channels=1, size=32, classes=10, epochs=1, parameter_budget=300_000)
 
+IGNORED = -100  # the label of a token that transformers counts no loss of
+
 
 def pairs(tokenizer) -> list[Example]:
     """The seed programs with their prompts, as token ids."""
@@ -93,9 +95,12 @@ def padded(model, example: Example, width: int) -> float:
     """Seconds of one pair padded to `width` tokens, forward and backward."""
     device = next(model.parameters()).device
     tokens = (example.prompt + example.answer)[:width]
-    ids, labels = (torch.full((1, width), value, dtype=torch.long) for value in (0, -100))
+    prompt = len(example.prompt)
+    ids = torch.zeros((1, width), dtype=torch.long)
     ids[0, : len(tokens)] = torch.tensor(tokens)
-    labels[0, len(example.prompt) : len(tokens)] = torch.tensor(tokens[len(example.prompt) :])
+    # The loss is over the answer alone.
+    labels = torch.full((1, width), IGNORED, dtype=torch.long)
+    labels[0, prompt : len(tokens)] = torch.tensor(tokens[prompt:])
     mask = (torch.arange(width) < len(tokens)).long()[None]
     started = time.monotonic()
     model(

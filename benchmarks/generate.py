@@ -44,13 +44,14 @@ from archloop.generation.write_prompts import PromptParts, References, cycle_pro
 from archloop.machine import choose_device  # noqa: E402
 from archloop.model.chat_template import chat_tokens  # noqa: E402
 from archloop.model.loading import load_model, load_tokenizer  # noqa: E402
+from archloop.settings.chains import Settings  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 from archloop.settings.sections import Generation, Loading, Prompts  # noqa: E402
 
 PATH = click.Path(path_type=Path, exists=True)
 
 
-def demo_prompts(settings: dict, count: int) -> list[PromptRow]:
+def demo_prompts(settings: Settings, count: int) -> list[PromptRow]:
     """Return the first prompts of the demo's first cycle."""
     prompts = Prompts(**settings["prompts"])
     texts = PromptTexts(read_template(ROOT / prompts.template), read_hints(ROOT / prompts.hints))
@@ -114,9 +115,10 @@ def largest_change(model, tokenizer, rows: list[PromptRow]) -> float:
     """Return by how much batching changes a logit, over all prompts, read together and alone."""
     tokens = [chat_tokens(tokenizer, row["prompt"]) for row in rows]
     _, _, logits = read_prompts(model, tokens, SharedPrefix(model, tokens), tokenizer.pad_token_id)
-    singles = [
-        model(input_ids=torch.tensor([ids], device=model.device)).logits[:, -1] for ids in tokens
-    ]
+    singles = []
+    for ids in tokens:
+        alone = torch.tensor([ids], device=model.device)
+        singles.append(model(input_ids=alone).logits[:, -1])
     return (logits - torch.cat(singles)).abs().max().item()
 
 
@@ -152,38 +154,38 @@ def main(manifest, adapter, sizes, rounds, max_new_tokens, device, threads) -> N
         f"batching changes a logit by {change:.1e} at most;"
         f" the tolerance in float32 is {ROUNDING:.0e}"
     )
-    rates: dict[object, list[float]] = {name: [] for name in ("alone", *sizes)}
+    alone_rates: list[float] = []
+    rates: dict[int, list[float]] = {size: [] for size in sizes}
     first: dict[int, list[int]] = {}
     differing = 0
     rng, counts = random.Random(0), [0, 0]
     count_settled(counts)
-    alone(
-        model,
-        tokenizer,
-        chat_tokens(tokenizer, rows[0]["prompt"]),
-        replace(settings, max_new_tokens=8),
-    )
+
+    # The first pass of a model takes longer than those after it.
+    warm_up = replace(settings, max_new_tokens=8)
+    alone(model, tokenizer, chat_tokens(tokenizer, rows[0]["prompt"]), warm_up)
+
     for _ in range(rounds):
         row = rng.choice(rows)
         torch.manual_seed(row["seed"])
         tokens, seconds = alone(model, tokenizer, chat_tokens(tokenizer, row["prompt"]), settings)
-        rates["alone"].append(tokens / seconds)
+        alone_rates.append(tokens / seconds)
         print(
             f"model.generate, one prompt: {tokens / seconds:.1f} tokens/s ({tokens} tokens)",
             flush=True,
         )
         for size in sizes:
             answers, seconds = batched(model, tokenizer, rows[:size], size, settings)
-            differing += sum(
-                first.setdefault(index, answer) != answer for index, answer in enumerate(answers)
-            )
+            for index, answer in enumerate(answers):
+                differing += first.setdefault(index, answer) != answer
             tokens = sum(map(len, answers))
             rates[size].append(tokens / seconds)
             print(f"batch of {size}: {tokens / seconds:.1f} tokens/s ({tokens} tokens)", flush=True)
+
     print(f"answers that another batch size made another: {differing}")
     print(f"draws that a pass of the candidate alone settled: {counts[1]} of {counts[0]}")
     for size in sizes:
-        ratios = [ours / theirs for ours, theirs in zip(rates[size], rates["alone"])]
+        ratios = [ours / theirs for ours, theirs in zip(rates[size], alone_rates)]
         print(
             f"batch of {size} / model.generate one at a time: {statistics.median(ratios):.1f}x"
             f" (of {rounds}: {min(ratios):.1f} to {max(ratios):.1f})"

@@ -20,21 +20,21 @@ TOLERANCE = 0.05
 
 def seconds_by_stage(folder: Path) -> dict[str, float]:
     """Return the seconds of all jobs of each stage, as Snakemake measured them."""
-    found: dict[str, float] = defaultdict(float)
+    seconds: dict[str, float] = defaultdict(float)
     for path in sorted((folder / "logs").rglob("*.tsv")):
         stage = path.stem.partition("-")[0]
-        found[stage] += float(path.read_text().splitlines()[1].split("\t")[0])
-    return dict(found)
+        seconds[stage] += float(path.read_text().splitlines()[1].split("\t")[0])
+    return dict(seconds)
 
 
 def seed_accuracies(folder: Path) -> dict[str, float]:
     """Return the accuracy of each seed program that was trained, by its id."""
-    found = {}
+    accuracies = {}
     for path in (folder / "results" / "seed" / "evaluated").glob("?.json"):
         for record in json.loads(path.read_text())["records"]:
             if record["outcome"] == "trained":
-                found[record["id"]] = record["accuracy"]
-    return found
+                accuracies[record["id"]] = record["accuracy"]
+    return accuracies
 
 
 def admitted(folder: Path) -> list[int]:

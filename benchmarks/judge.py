@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -175,7 +176,7 @@ def training(dataset: Path, settings: Evaluation, rounds: int) -> None:
     data, plan = candidate_data(dataset), plan_of(settings)
     images, labels = data.train_images, data.train_labels
     prepare = preparer(data.mean, data.std, plan)
-    namespace: dict = {}
+    namespace: dict[str, Any] = {}
     exec(PROGRAM, namespace)
 
     def net(layout: torch.memory_format) -> torch.nn.Module:

@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.update({"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"})
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -36,7 +38,8 @@ from archloop.novelty.tokens import normalised_tokens
 from archloop.settings.sections import Admission, Novelty
 
 SHARD = 100_000
-NOVELTY = Novelty(gate="either", threshold=0.9, shingle_tokens=10)
+TOKENS = 10  # of a shingle
+NOVELTY = Novelty(gate="either", threshold=0.9, shingle_tokens=TOKENS)
 ADMISSION = Admission(
     threshold=0.4,
     relative_to_chance=False,
@@ -57,6 +60,16 @@ DATASET = DatasetMetadata(
     notes=[],
     seed=1,
 )
+# The record of a candidate that the judge trained.
+VALID = {
+    "outcome": "trained",
+    "accuracy": 0.5,
+    "detail": "",
+    "parameters": 1,
+    "multiply_adds": 1,
+    "graph": None,
+    "key": "",
+}
 
 
 @click.group(invoke_without_command=True)
@@ -77,41 +90,66 @@ def measure_signatures(count: int) -> None:
     """Programs to signatures, with their tokens, against datasketch's update for every shingle."""
     programs = list(documents(count, seed=5))
     started = time.perf_counter()
-    ours = signatures(programs, 10)
-    bulk = time.perf_counter() - started
+    ours = signatures(programs, TOKENS)
+    bulk_s = time.perf_counter() - started
+
+    # A tenth of them tells: datasketch takes as long for each.
     some = programs[: count // 10]
-    fresh = {"num_perm": SCHEME["permutations"], "seed": SCHEME["seed"], "scheme": SCHEME["scheme"]}
-
-    def by_update(items, hashfunc) -> tuple[float, np.ndarray]:
-        started = time.perf_counter()
-        found = []
-        permutations = MinHash(**fresh).permutations
-        for shingled in items():
-            minhash = MinHash(**fresh, permutations=permutations, hashfunc=hashfunc)
-            for shingle in shingled:
-                minhash.update(shingle)
-            found.append(minhash.hashvalues)
-        return (time.perf_counter() - started) / len(some) * count, np.stack(found)
-
-    def numbers():
-        for hashes in shingles(some, 10):
-            yield (hashes >> np.uint64(32)).tolist()
-
+    per_program = count / len(some)
+    theirs, seconds = by_update(hashes_of(some), lambda number: number)
+    update_s = seconds * per_program
     tokens = [normalised_tokens(program) for program in some]
+    _, seconds = by_update(texts_of(tokens), None)
+    default_s = seconds * per_program
 
-    def texts():
-        for each in tokens:
-            yield [" ".join(each[at : at + 10]).encode() for at in range(len(each) - 9)]
-
-    update, theirs = by_update(numbers, lambda number: number)
-    sha1, _ = by_update(texts, None)
     equal = bool((theirs == ours[: len(some)]).all())
     click.echo(
-        f"signatures of {count} programs, tokenising included: {bulk:.2f} s"
-        f" ({count / bulk:.0f}/s); with datasketch's update {update:.2f} s"
-        f" ({update / bulk:.1f}x), bit for bit equal: {equal}; update with datasketch's default"
-        f" hash, its tokenising not counted: {sha1:.2f} s ({sha1 / bulk:.1f}x)"
+        f"signatures of {count} programs, tokenising included: {bulk_s:.2f} s"
+        f" ({count / bulk_s:.0f}/s); with datasketch's update {update_s:.2f} s"
+        f" ({update_s / bulk_s:.1f}x), bit for bit equal: {equal}; update with datasketch's default"
+        f" hash, its tokenising not counted: {default_s:.2f} s ({default_s / bulk_s:.1f}x)"
     )
+
+
+def by_update(programs: Iterable[list], hashfunc: Callable | None) -> tuple[np.ndarray, float]:
+    """Return (signatures by datasketch's update, seconds). programs: the shingles of each."""
+    scheme = {name: SCHEME[name] for name in ("seed", "scheme")}
+    started = time.perf_counter()
+    permutations = MinHash(num_perm=SCHEME["permutations"], **scheme).permutations
+    hashes = []
+    for shingled in programs:
+        minhash = MinHash(
+            num_perm=SCHEME["permutations"],
+            **scheme,
+            permutations=permutations,
+            hashfunc=hashfunc,
+        )
+        for shingle in shingled:
+            minhash.update(shingle)
+        hashes.append(minhash.hashvalues)
+
+    return np.stack(hashes), time.perf_counter() - started
+
+
+def hashes_of(programs: list[str]) -> Iterator[list[int]]:
+    """Yield the hashes of each program's shingles, the 32 bits that MinHash takes."""
+    for hashes in shingles(programs, TOKENS):
+        yield (hashes >> np.uint64(32)).tolist()
+
+
+def texts_of(programs: list[list[str]]) -> Iterator[list[bytes]]:
+    """Yield the shingles of each program as text. programs: the tokens of each."""
+    for tokens in programs:
+        count = len(tokens) - TOKENS + 1
+        yield [" ".join(tokens[start : start + TOKENS]).encode() for start in range(count)]
+
+
+class Planted(NamedTuple):
+    """A program, another one made from it, and their exact similarity."""
+
+    program: str
+    other: str
+    similarity: float
 
 
 def measure_exactness(count: int) -> None:
@@ -119,23 +157,33 @@ def measure_exactness(count: int) -> None:
     pairs = []
     for seed, program in enumerate(documents(count, seed=11)):
         other = near_copy(program, 1 + seed % 2, seed)
-        similarity = jaccard(*shingle_sets([program, other], 10))
+        similarity = jaccard(*shingle_sets([program, other], TOKENS))
         if 0.85 <= similarity <= 0.95:
-            pairs.append((program, other, similarity))
-    known = with_signatures(
-        [f"p{at:06d}" for at in range(len(pairs))], [pair[0] for pair in pairs], 10
-    )
-    asked = with_signatures(
-        [f"q{at:06d}" for at in range(len(pairs))], [pair[1] for pair in pairs], 10
-    )
-    found = neighbours(asked, known, 0.9, 10)
-    called = {at for at, each in enumerate(found) if each.exact.get(at, 0) >= 0.9}
-    true = {at for at, pair in enumerate(pairs) if pair[2] >= 0.9}
+            pairs.append(Planted(program, other, similarity))
+
+    known = with_signatures(numbered("p", len(pairs)), [pair.program for pair in pairs], TOKENS)
+    asked = with_signatures(numbered("q", len(pairs)), [pair.other for pair in pairs], TOKENS)
+    nearest = neighbours(asked, known, NOVELTY.threshold, 10)
+
+    called = set()
+    true = set()
+    for index, pair in enumerate(pairs):
+        # The program that another was made from has its number.
+        if nearest[index].exact.get(index, 0) >= NOVELTY.threshold:
+            called.add(index)
+        if pair.similarity >= NOVELTY.threshold:
+            true.add(index)
+
     right = len(called & true)
     click.echo(
         f"planted pairs at 0.85 to 0.95: {len(pairs)}, of them near-copies {len(true)}: precision"
         f" {right / len(called):.4f}, recall {right / len(true):.4f}"
     )
+
+
+def numbered(prefix: str, count: int, first: int = 0) -> list[str]:
+    """Return so many ids, in their order."""
+    return [f"{prefix}{first + index:07d}" for index in range(count)]
 
 
 def measure_gate(size: int) -> None:
@@ -157,7 +205,7 @@ def write_shards(folder: Path, size: int) -> list[str]:
     while start < size:
         count = min(SHARD, size - start)
         programs = list(documents(count, seed=1000 + start))
-        known = with_signatures([f"main-{start + at:07d}" for at in range(count)], programs, 10)
+        known = with_signatures(numbered("main-", count, start), programs, TOKENS)
         columns = {
             "id": known.ids,
             "program": known.texts,
@@ -166,14 +214,14 @@ def write_shards(folder: Path, size: int) -> list[str]:
         }
         frame = pl.DataFrame(columns).with_columns(
             pl.lit("main").alias("chain"),
-            pl.lit(10).alias("shingle_tokens"),
+            pl.lit(TOKENS).alias("shingle_tokens"),
             (pl.col("id") + "-graph").alias("graph_digest"),
         )
-        missing = [
-            pl.lit(None).cast(kind).alias(name)
-            for name, kind in CORPUS.items()
-            if name not in frame.columns
-        ]
+        # Columns that the gate does not read.
+        missing = []
+        for name, kind in CORPUS.items():
+            if name not in frame.columns:
+                missing.append(pl.lit(None).cast(kind).alias(name))
         write_corpus(frame.with_columns(missing), folder / f"{start:07d}.parquet")
         examples += programs[:: max(1, size // 120)]
         start += count
@@ -186,31 +234,25 @@ def gate(folder) -> None:
     """Judge 200 candidates against the shards of a folder; print seconds and peak memory."""
     examples = json.loads((folder / "examples.json").read_text())
     fresh = list(documents(60, seed=3))
-    programs = (
-        examples[:60]
-        + [near_copy(text, 1, at) for at, text in enumerate(examples[60:])]
-        + fresh
-        + fresh[:20]
-    )
-    rows = [{"id": f"c-{at:03d}", "index": at, "program": text} for at, text in enumerate(programs)]
-    empty = {
-        "outcome": "trained",
-        "detail": "",
-        "parameters": 1,
-        "multiply_adds": 1,
-        "graph": None,
-        "key": "",
-    }
-    records = [{"id": row["id"], "accuracy": 0.5} | empty for row in rows]
+    copies = [near_copy(text, 1, seed) for seed, text in enumerate(examples[60:])]
+    programs = [*examples[:60], *copies, *fresh, *fresh[:20]]
+
+    candidates = []
+    records = []
+    for index, program in enumerate(programs):
+        name = f"c-{index:03d}"
+        candidates.append({"id": name, "index": index, "program": program})
+        records.append(VALID | {"id": name})
+
     started = time.perf_counter()
     corpus = read_corpus(sorted(folder.glob("*.parquet")), KNOWN_COLUMNS)
     read = time.perf_counter() - started
-    whole, _ = admit(join(rows, records), corpus, DATASET, ADMISSION, NOVELTY)
+    whole, _ = admit(join(candidates, records), corpus, DATASET, ADMISSION, NOVELTY)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     outcomes = dict(sorted(whole["outcome"].value_counts().iter_rows()))
     click.echo(
-        f"{len(rows)} candidates in {seconds:.1f} s, {read:.1f} s of it reading;"
+        f"{len(candidates)} candidates in {seconds:.1f} s, {read:.1f} s of it reading;"
         f" {peak:.2f} GB; {outcomes}"
     )
 

@@ -67,7 +67,7 @@ def finish(folder: Path) -> None:
     """Make every file of the run, and let Snakemake take them for what its jobs wrote."""
     summary, *_ = snakemake(folder, "--summary")
     model = yaml.safe_load((folder / "plan.yaml").read_text())["model"]
-    made = {"summary.json": SUMMARY, "manifest.json": {"revision": None} | model}
+    contents = {"summary.json": SUMMARY, "manifest.json": {"revision": None} | model}
     lines = [
         line.split("\t")
         for line in summary.splitlines()
@@ -76,7 +76,7 @@ def finish(folder: Path) -> None:
     for name, *_ in lines:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(made.get(path.name, name)))
+        path.write_text(json.dumps(contents.get(path.name, name)))
         # Under way, for Snakemake: without this mark or a record, a run would stop at a file that
         # nobody has made.
         mark = (
@@ -88,8 +88,8 @@ def finish(folder: Path) -> None:
 
 
 def measure(repeats: int) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         write_settings(folder, repeats)
         plan, *new = snakemake(folder, "--dry-run", "--quiet", "rules")
         jobs = next(line.split()[1] for line in plan.splitlines() if line.startswith("total"))

@@ -14,7 +14,9 @@ comparison that was cut goes on. Prints a table with 95 % intervals.
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, cast
 
 import click
 import yaml
@@ -28,9 +30,25 @@ from archloop.layout import Cell  # noqa: E402
 from archloop.outcomes import VALID  # noqa: E402
 from archloop.random_seeds import derive  # noqa: E402
 from archloop.report.intervals import mean_interval, wilson  # noqa: E402
-from archloop.settings.chains import adapter_after, effective  # noqa: E402
+from archloop.settings.chains import Section, Settings, adapter_after, effective  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 from archloop.settings.options import options  # noqa: E402
+
+
+class Verdict(TypedDict):
+    """What became of an answer: columns of candidates.parquet."""
+
+    outcome: str
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An adapter that was trained, on how many tokens, in how many seconds."""
+
+    adapter: Path
+    tokens: int
+    seconds: float
 
 
 class Comparison:
@@ -38,16 +56,14 @@ class Comparison:
     the other."""
 
     def __init__(
-        self, settings: dict, results: Path, chain: str, cycle: int, output: Path, device: str
+        self, settings: Settings, results: Path, chain: str, cycle: int, output: Path, device: str
     ):
-        self.settings, self.chain, self.cycle, self.output, self.device = (
-            settings,
-            chain,
-            cycle,
-            output,
-            device,
-        )
-        self.place = Cell(chain, cycle).folder(results)
+        self.settings = settings
+        self.chain = chain
+        self.cycle = cycle
+        self.output = output
+        self.device = device
+        self.folder = Cell(chain, cycle).folder(results)
         adapter = adapter_after(settings, chain, cycle - 1)
         if adapter is None:
             raise click.UsageError(f"chain {chain} has no adapter before cycle {cycle}")
@@ -57,16 +73,18 @@ class Comparison:
         self.model = layout.manifest_path(settings["model"]["name"])
         self.dataset = layout.dataset_path(settings["chains"][chain]["dataset"])
 
-    def of(self, section: str) -> dict:
+    def of(self, section: str) -> Section:
         return effective(self.settings, section, self.chain, self.cycle)
 
     def script(self, name: str, output: Path, words: str) -> None:
-        if not output.is_file():
-            output.parent.mkdir(parents=True, exist_ok=True)
-            if subprocess.run(
-                [sys.executable, ROOT / "scripts" / f"{name}.py", *shlex.split(words)]
-            ).returncode:
-                sys.exit(f"{name}.py failed; what it said stands above")
+        """Run a script unless its output is there already."""
+        if output.is_file():
+            return
+        output.parent.mkdir(parents=True, exist_ok=True)
+        program = ROOT / "scripts" / f"{name}.py"
+        ended = subprocess.run([sys.executable, program, *shlex.split(words)])
+        if ended.returncode:
+            sys.exit(f"{name}.py failed; its message stands above")
 
     def prompts(self, count: int) -> Path:
         path = self.output / "prompts.jsonl"
@@ -84,23 +102,25 @@ class Comparison:
         )
         return path
 
-    def train(self, method: str, epochs: int) -> dict:
+    def train(self, method: str, epochs: int) -> Trained:
         folder = self.output / f"{method}-{epochs}"
         settings = self.of("finetuning") | {"method": method, "epochs": epochs}
         self.script(
             "finetune",
             folder / "run.json",
-            f"--fresh {self.place}/corpus.parquet {words('corpus', self.corpus)}"
+            f"--fresh {self.folder}/corpus.parquet {words('corpus', self.corpus)}"
             f" --parent {self.parent} --model {self.model}"
-            f" --candidates {self.place}/candidates.parquet {options(settings)}"
+            f" --candidates {self.folder}/candidates.parquet {options(settings)}"
             f" {options(self.settings['loading'], 'loading_')}"
             f" --seed {derive(self.settings['random_seed'], 'preferences', 'finetune')}"
             f" --device {self.device} --state {folder}/state"
             f" --output {folder}/adapter_model.safetensors --run-record {folder}/run.json",
         )
-        return read_json(folder / "run.json") | {"adapter": folder / "adapter_model.safetensors"}
+        record = read_json(folder / "run.json", "tokens", "seconds")
+        adapter = folder / "adapter_model.safetensors"
+        return Trained(adapter, record["tokens"], record["seconds"])
 
-    def judge(self, name: str, adapter: Path, prompts: Path) -> list[dict]:
+    def judge(self, name: str, adapter: Path, prompts: Path) -> list[Verdict]:
         """Return the verdicts on the answers of one adapter."""
         folder = self.output / name
         write_jsonl(folder / "prompts.jsonl", [row | {"shard": 0} for row in read_jsonl(prompts)])
@@ -126,31 +146,36 @@ class Comparison:
             "admit",
             folder / "candidates.parquet",
             f"--generated {folder}/generated.jsonl --evaluated {folder}/evaluated.json"
-            f" {words('corpus', [*self.corpus, self.place / 'corpus.parquet'])}"
+            f" {words('corpus', [*self.corpus, self.folder / 'corpus.parquet'])}"
             f" --dataset {self.dataset}"
             f" {options(self.of('admission'))} {options(self.of('novelty'), 'novelty_')}"
             f" --candidates-output {folder}/candidates.parquet"
             f" --corpus-output {folder}/corpus.parquet",
         )
-        return read_candidates([folder / "candidates.parquet"], ("outcome", "accuracy")).to_dicts()
+        columns = tuple(Verdict.__annotations__)
+        rows = read_candidates([folder / "candidates.parquet"], columns)
+        return cast(list[Verdict], rows.to_dicts())
 
 
 def words(option: str, paths: list[Path]) -> str:
     return " ".join(f"--{option} {path}" for path in paths)
 
 
-def line(name: str, rows: list[dict], trained: dict | None) -> str:
+def line(name: str, rows: list[Verdict], trained: Trained | None) -> str:
+    """Return what became of the answers of one adapter, and what that adapter cost."""
     valid = [row for row in rows if row["outcome"] in VALID]
     admitted = sum(row["outcome"] == "admitted" for row in rows)
     low, high = wilson(len(valid), len(rows))
     mean = "no accuracy"
-    if valid:
-        accuracies = [row["accuracy"] for row in valid]
-        ends = mean_interval(accuracies) if len(valid) > 1 else None
-        mean = f"mean {sum(accuracies) / len(valid):.1%}" + (
-            f" [{ends[0]:.1%}, {ends[1]:.1%}]" if ends else ""
-        )
-    cost = "" if trained is None else f"; {trained['tokens']} tokens in {trained['seconds']:.0f} s"
+    accuracies = [row["accuracy"] for row in valid if row["accuracy"] is not None]
+    if accuracies:
+        mean = f"mean {sum(accuracies) / len(accuracies):.1%}"
+        if ends := mean_interval(accuracies):
+            mean += f" [{ends[0]:.1%}, {ends[1]:.1%}]"
+
+    cost = ""
+    if trained:
+        cost = f"; {trained.tokens} tokens in {trained.seconds:.0f} s"
     share = f"{len(valid) / len(rows):.1%} [{low:.1%}, {high:.1%}]"
     counts = f"valid {len(valid):3} of {len(rows)} ({share}), admitted {admitted:3}"
     return f"{name:7} {counts}, {mean}{cost}"
@@ -174,14 +199,16 @@ def main(configfile, chain, cycle, candidates, output, device) -> None:
     work = Comparison(settings, Path("results"), chain, cycle, output, device)
     prompts = work.prompts(candidates or work.of("cycle")["candidates"])
     print(line("before", work.judge("before", work.parent, prompts), None), flush=True)
-    trained = {(method, 1): work.train(method, 1) for method in ("sft", "dpo", "kto")}
-    passes = round(
-        max(facts["tokens"] for facts in trained.values()) / max(1, trained["sft", 1]["tokens"])
-    )
-    trained["sft", passes] = work.train("sft", passes)
-    for (method, epochs), facts in sorted(trained.items()):
+    adapters = {(method, 1): work.train(method, 1) for method in ("sft", "dpo", "kto")}
+    # As many passes of sft as come nearest to the most tokens that a method saw.
+    most = max(trained.tokens for trained in adapters.values())
+    passes = round(most / max(1, adapters["sft", 1].tokens))
+    adapters["sft", passes] = work.train("sft", passes)
+    for method, epochs in sorted(adapters):
         name = f"{method}-{epochs}"
-        print(line(name, work.judge(name, facts["adapter"], prompts), facts), flush=True)
+        trained = adapters[method, epochs]
+        verdicts = work.judge(name, trained.adapter, prompts)
+        print(line(name, verdicts, trained), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Jobs, elapsed time and use of 1, 4, 16 and 64 GPUs in the 22-cycle run: the plan, simulated.
 
     python benchmarks/scale.py            # prints the table
-    python benchmarks/scale.py --write    # and writes it and its picture into docs/scaling.md
+    python benchmarks/scale.py --write    # and writes it and its figure into docs/scaling.md
 
 The jobs and what they wait for are Snakemake's own (`--d3dag` on the Snakefile with these
 settings); nothing is run. How long a job takes comes from a file: benchmarks/recorded/demo.json is
@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypedDict
 
 import altair as alt
 import click
@@ -28,13 +29,38 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 from archloop.report.figures.theme import svg  # noqa: E402
+from archloop.settings.chains import Settings  # noqa: E402
 
-PAGE, PICTURE = ROOT / "docs" / "scaling.md", ROOT / "docs" / "images" / "scaling.svg"
+PAGE, FIGURE = ROOT / "docs" / "scaling.md", ROOT / "docs" / "images" / "scaling.svg"
 MARKS = ("<!-- simulated -->", "<!-- end: simulated -->")
 QUEUED = ("generate", "evaluate", "evaluate_seed", "finetune", "finetune_seed")
 SHARDED = ("generate", "evaluate", "evaluate_seed")
 # One a number of chains: what can be told apart with every kind of colour vision.
 SERIES = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#777c85", "#a59a00"]
+
+
+class RuleTimes(TypedDict):
+    """Seconds of a rule: to start a job, and all its work. kind: measured or estimated, from what."""
+
+    start_s: float
+    work_s: float
+    kind: str
+    basis: str
+
+
+class Recording(TypedDict):
+    """A file of benchmarks/recorded/: the times of a run on some hardware."""
+
+    name: str
+    hardware: str
+    rules: dict[str, RuleTimes]
+
+
+class Plan(NamedTuple):
+    """The jobs of a run: rules by job, and (job, one that waits for it)."""
+
+    rules: dict[int, str]
+    edges: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -77,22 +103,23 @@ class Row:
         return self.result.busy_s / self.gpus / self.result.elapsed_s
 
 
-def side_by_side(config: dict, chains: int, shards: int) -> dict:
+def side_by_side(config: Settings, chains: int, shards: int) -> Settings:
     """Return the settings of a run of so many copies of `main`, each from cycle 0's adapter."""
-    main = {
-        key: value
-        for key, value in config["chains"]["main"].items()
-        if key not in ("at", "repeats")
-    }
-    names = ["main", *(f"repeat{number}" for number in range(1, chains))]
-    config = config | {"chains": {"seed": config["chains"]["seed"], **dict.fromkeys(names, main)}}
+    main = dict(config["chains"]["main"])
+    for key in ("at", "repeats"):
+        main.pop(key, None)
+    copies = {"main": main}
+    for number in range(1, chains):
+        copies[f"repeat{number}"] = main
+
+    config = config | {"chains": {"seed": config["chains"]["seed"], **copies}}
     for section in ("cycle", "seed_corpus"):
         config[section] = config.get(section, {}) | {"shards": shards}
     return config
 
 
-def plan(config: dict) -> tuple[dict[int, str], list[tuple[int, int]]]:
-    """Return (job -> rule, pairs of a job and one that waits for it) of a run from nothing."""
+def plan(config: Settings) -> Plan:
+    """Return the plan of a run from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "settings.json").write_text(json.dumps(config))
         command = [
@@ -111,7 +138,7 @@ def plan(config: dict) -> tuple[dict[int, str], list[tuple[int, int]]]:
         raise click.ClickException((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
     graph = json.loads(done.stdout)
     rules = {node["id"]: node["value"]["rule"] for node in graph["nodes"]}
-    return rules, [(edge["u"], edge["v"]) for edge in graph["edges"]]
+    return Plan(rules, [(edge["u"], edge["v"]) for edge in graph["edges"]])
 
 
 def simulate(
@@ -120,7 +147,7 @@ def simulate(
     seconds: dict[str, float],
     gpus: int,
     over: Overhead,
-):
+) -> Result:
     """Return the Result of a plan: first come, first served; local steps run at once.
 
     Each queued job has one GPU.
@@ -132,47 +159,57 @@ def simulate(
     followers: dict[int, list[int]] = {}
     for before, after in edges:
         followers.setdefault(before, []).append(after)
+
+    # What happens next, the earliest first: ready -> (queued -> ended ->) seen.
     events = [(0.0, job, "ready") for job in sorted(rules) if not waits[job]]
     heapq.heapify(events)
     queue: list[tuple[float, int]] = []
-    free, last, busy, alone, working = gpus, 0.0, 0.0, 0.0, 0
+    working = 0
+    last_s = busy_s = alone_s = 0.0
+
     while events:
-        now, job, what = heapq.heappop(events)
-        alone += now - last if working <= 1 else 0.0
-        last, rule = now, rules[job]
-        if what == "ready" and rule in QUEUED:
+        now, job, event = heapq.heappop(events)
+        if working <= 1:
+            alone_s += now - last_s
+        last_s = now
+
+        rule = rules[job]
+        if event == "ready" and rule in QUEUED:
             heapq.heappush(events, (now + over.before_s, job, "queued"))
-        elif what == "ready":
+        elif event == "ready":
             heapq.heappush(events, (now + seconds[rule], job, "seen"))
-        elif what == "queued":
+        elif event == "queued":
             heapq.heappush(queue, (now, job))
-        elif what == "ended":
-            free, working = free + 1, working - 1
+        elif event == "ended":
+            working -= 1
             heapq.heappush(events, (now + over.after_s, job, "seen"))
         else:
             for follower in followers.get(job, ()):
                 waits[follower] -= 1
                 if not waits[follower]:
                     heapq.heappush(events, (now, follower, "ready"))
-        while queue and free:
+
+        while queue and working < gpus:
             _, started = heapq.heappop(queue)
-            free, working, busy = free - 1, working + 1, busy + seconds[rules[started]]
-            heapq.heappush(
-                events, (now + over.inside_s + seconds[rules[started]], started, "ended")
-            )
-    return Result(len(rules), sum(rule in QUEUED for rule in rules.values()), last, busy, alone)
+            work_s = seconds[rules[started]]
+            working += 1
+            busy_s += work_s
+            heapq.heappush(events, (now + over.inside_s + work_s, started, "ended"))
+
+    queued = sum(rule in QUEUED for rule in rules.values())
+    return Result(len(rules), queued, last_s, busy_s, alone_s)
 
 
-def durations(recorded: dict, shards: int) -> dict[str, float]:
+def durations(recorded: Recording, shards: int) -> dict[str, float]:
     """Return rule -> seconds of one job: its start and, of a shard, its part of the work."""
-    facts = recorded["rules"]
-    return {
-        rule: fact["start_s"] + fact["work_s"] / (shards if rule in SHARDED else 1)
-        for rule, fact in facts.items()
-    } | {"all": 0.0}
+    seconds = {"all": 0.0}
+    for rule, times in recorded["rules"].items():
+        jobs = shards if rule in SHARDED else 1
+        seconds[rule] = times["start_s"] + times["work_s"] / jobs
+    return seconds
 
 
-def picture(rows: list[Row], path: Path) -> None:
+def draw_figure(rows: list[Row], path: Path) -> None:
     """Draw elapsed time and use of the GPUs over their number; dashed is one GPU's time divided."""
     frame = pl.DataFrame(
         {
@@ -210,10 +247,14 @@ def picture(rows: list[Row], path: Path) -> None:
 
 
 def measure(
-    config: dict, recorded: dict, sides: Sequence[int], counts: Sequence[int], over: Overhead
+    config: Settings,
+    recorded: Recording,
+    sides: Sequence[int],
+    counts: Sequence[int],
+    over: Overhead,
 ) -> list[Row]:
     """Return a row for each number of chains and of GPUs."""
-    plans: dict[tuple[int, int], tuple] = {}
+    plans: dict[tuple[int, int], Plan] = {}
     rows = []
     for chains in sides:
         for gpus in counts:
@@ -222,9 +263,10 @@ def measure(
                 plans[chains, shards] = plan(side_by_side(config, chains, shards))
             times = durations(recorded, shards)
 
-            found = simulate(*plans[chains, shards], times, gpus, over)
+            result = simulate(*plans[chains, shards], times, gpus, over)
             bare = simulate(*plans[chains, shards], times, gpus, Overhead(0, 0, 0))
-            rows.append(Row(chains, gpus, shards, found, (found.elapsed_s - bare.elapsed_s) / 3600))
+            overhead_h = (result.elapsed_s - bare.elapsed_s) / 3600
+            rows.append(Row(chains, gpus, shards, result, overhead_h))
     return rows
 
 
@@ -237,11 +279,11 @@ def table(rows: list[Row]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        found = row.result
-        speed = f"{one[row.chains] / found.elapsed_s:.1f}" if row.chains in one else ""
+        result = row.result
+        speed = f"{one[row.chains] / result.elapsed_s:.1f}" if row.chains in one else ""
         lines.append(
-            f"| {row.chains} | {row.gpus} | {row.shards} | {found.jobs:,} | {found.queued:,}"
-            f" | {found.elapsed_s / 3600:.1f} | {speed} | {row.used:.0%} |"
+            f"| {row.chains} | {row.gpus} | {row.shards} | {result.jobs:,} | {result.queued:,}"
+            f" | {result.elapsed_s / 3600:.1f} | {speed} | {row.used:.0%} |"
         )
     return lines
 
@@ -285,7 +327,7 @@ def write_page(lines: list[str]) -> None:
 @click.option("--before-s", default=1.0, help="From ready to started, of a queued job.")
 @click.option("--inside-s", default=7.0, help="Snakemake's start inside a job; it holds the GPU.")
 @click.option("--after-s", default=12.0, help="From the end of a job until it is seen.")
-@click.option("--write", is_flag=True, help="Write table and picture into docs/scaling.md.")
+@click.option("--write", is_flag=True, help="Write table and figure into docs/scaling.md.")
 def main(
     recorded: Path,
     config: Path,
@@ -297,22 +339,22 @@ def main(
     write: bool,
 ) -> None:
     """Print the sources of the times, the table, and the hours that SLURM and Snakemake add."""
-    facts = json.loads(recorded.read_text())
-    click.echo(f"durations: {facts['name']} ({facts['hardware']})")
-    for rule, fact in sorted(facts["rules"].items()):
-        seconds = f"{fact['start_s']:7.1f} s + {fact['work_s']:8.1f} s"
-        click.echo(f"  {rule:20} {fact['kind']:9} {seconds}; {fact['basis']}")
+    recording: Recording = json.loads(recorded.read_text())
+    click.echo(f"durations: {recording['name']} ({recording['hardware']})")
+    for rule, times in sorted(recording["rules"].items()):
+        seconds = f"{times['start_s']:7.1f} s + {times['work_s']:8.1f} s"
+        click.echo(f"  {rule:20} {times['kind']:9} {seconds}; {times['basis']}")
     click.echo(f"a queued job: {before_s:g} s before, {inside_s:g} s inside, {after_s:g} s after\n")
 
     settings = yaml.safe_load(config.read_text())
-    rows = measure(settings, facts, sides, counts, Overhead(before_s, inside_s, after_s))
+    rows = measure(settings, recording, sides, counts, Overhead(before_s, inside_s, after_s))
     lines = table(rows)
     click.echo("\n".join(lines))
     hours = [row.overhead_h for row in rows]
     click.echo(f"hours that SLURM and Snakemake add: {min(hours):.2f} to {max(hours):.2f}")
     if write:
         write_page(lines)
-        picture(rows, PICTURE)
+        draw_figure(rows, FIGURE)
 
 
 if __name__ == "__main__":

@@ -49,16 +49,16 @@ rule step:
 @click.argument("more", nargs=-1, type=click.UNPROCESSED)
 def main(jobs: int, folder: str | None, more: tuple[str, ...]) -> None:
     """Print the medians of the chain."""
-    with tempfile.TemporaryDirectory(dir=folder or ".", prefix=".overhead-") as place:
-        (Path(place) / "Snakefile").write_text(SNAKEFILE.replace("JOBS", str(jobs)))
+    with tempfile.TemporaryDirectory(dir=folder or ".", prefix=".overhead-") as temporary:
+        (Path(temporary) / "Snakefile").write_text(SNAKEFILE.replace("JOBS", str(jobs)))
         command = [
             sys.executable,
             "-m",
             "snakemake",
             "--directory",
-            place,
+            temporary,
             "--snakefile",
-            f"{place}/Snakefile",
+            f"{temporary}/Snakefile",
         ]
         command += ["--profile", str(ROOT / "profiles" / "slurm"), *more]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -72,21 +72,21 @@ def judged(judge: Judge, programs: list[str], settings: Evaluation, workers: int
 
 def compare(dataset: Path, programs: list[str], settings: Evaluation, rounds: int) -> None:
     """Print the judgements a minute of each arrangement on one data set."""
-    found: dict[Arrangement, list[Round]] = {arrangement: [] for arrangement in ARRANGEMENTS}
+    rounds_of: dict[Arrangement, list[Round]] = {arrangement: [] for arrangement in ARRANGEMENTS}
     with Judge(dataset, "cpu", "auto") as judge:
         judge.judge(programs[0], settings, 1)  # warms the server up
         for _ in range(rounds):
             for arrangement in ARRANGEMENTS:
                 given = replace(settings, threads=arrangement.threads)
-                found[arrangement].append(judged(judge, programs, given, arrangement.workers))
+                rounds_of[arrangement].append(judged(judge, programs, given, arrangement.workers))
 
     images = len(read_split(dataset, "train")[1])
     print(
         f"{dataset.stem}, {images} images to train on, {len(programs)} programs, "
         f"{processors()} processors, isolation: {judge.level}"
     )
-    first = [each.per_minute for each in found[ARRANGEMENTS[0]]]
-    for arrangement, done in found.items():
+    first = [each.per_minute for each in rounds_of[ARRANGEMENTS[0]]]
+    for arrangement, done in rounds_of.items():
         rates = [each.per_minute for each in done]
         spent = [each.cpu_s for each in done]
         ratios = [rate / other for rate, other in zip(rates, first)]

@@ -21,7 +21,7 @@ rule report:
             category="Report",
             labels={"part": "the whole page"},
         ),
-        pictures=[
+        figures=[
             report(
                 f"{REPORT}/figures/{name}.svg",
                 caption=f"../report/captions/{name}.rst",

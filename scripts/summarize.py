@@ -8,9 +8,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Pyth
 from archloop.corpus.admit import accuracy_threshold
 from archloop.corpus.tables import read_candidates
 from archloop.data.dataset_file import read_metadata
-from archloop.files import read_json, write_json
+from archloop.files import write_json
 from archloop.monitoring.live_page import write_beside
-from archloop.report.summarize import summarize
+from archloop.report.summarize import read_training, summarize
 from archloop.settings.sections import Admission
 from archloop.workflow.cli import cell_options, path_option, settings_options, stage
 
@@ -38,9 +38,9 @@ def main(
     """Write the summary of a cycle, and update the live page of the run."""
     metadata = read_metadata(dataset)
     threshold = accuracy_threshold(settings, metadata)
-    lineage = read_json(training) if training else None
+    record = read_training(training) if training else None
     rows = read_candidates([candidates])
-    summary = summarize(rows, lineage, threshold, chain, cycle, metadata.name)
+    summary = summarize(rows, record, threshold, chain, cycle, metadata.name)
     write_json(output, summary)
     write_beside(output)
 

@@ -137,10 +137,10 @@ def test_the_page_of_settings_is_that_of_the_schema(rewrite):
 def test_the_readme_says_what_each_file_of_settings_costs(cost, rewrite):
     rows = []
     for name, words in COSTS.items():
-        found = cost.added(cost.SHIPPED[name])
+        added = cost.added(cost.SHIPPED[name])
         rows.append(
-            (f"`config/{name}`", words, f"{found['jobs']:,}", f"{found['candidates']:,}")
-            + (f"{cost.hours(found):,}", f"{found['GB']:.0f} GB", f"{round(found['files'], -2):,}")
+            (f"`config/{name}`", words, f"{added.jobs:,}", f"{added.candidates:,}")
+            + (f"{cost.stated_hours(added):,}", f"{added.gigabytes:.0f} GB", f"{round(added.files, -2):,}")
         )
     head = ("file", "what it is", "jobs", "candidates", "GPU-hours", "disk", "files")
     check("README.md", "costs", table(head, rows), rewrite)
@@ -148,9 +148,9 @@ def test_the_readme_says_what_each_file_of_settings_costs(cost, rewrite):
 
 @pytest.mark.parametrize("name", ["demo.yaml", "study.yaml", "controls.yaml"])
 def test_a_small_settings_file_says_how_many_jobs_and_candidates_it_has(cost, name):
-    found = cost.cost(complete(cost.laid_over([name])))
+    whole = cost.cost(complete(cost.laid_over([name])))
     head = (ROOT / "config" / name).read_text().split("random_seed", 1)[0]
-    assert f"{found['jobs']:,} jobs, {found['candidates']:,} candidates" in head.replace("\n# ", " ")
+    assert f"{whole.jobs:,} jobs, {whole.candidates:,} candidates" in head.replace("\n# ", " ")
 
 
 def test_the_page_of_scaling_counts_the_files_of_every_job(cost, rewrite):
@@ -162,7 +162,7 @@ def test_the_page_of_scaling_counts_the_files_of_every_job(cost, rewrite):
     rows = [(name, each, f"{jobs:,}", f"{files:,}") for name, each, jobs, files in stages]
     rows.append(("stored scores (`results/evaluations`)", "", "", f"{cost.SCORES} at most"))
     rows.append(("exported designs", 3, "number of designs", "3 per design"))
-    rows.append(("together, without exported designs", "", "", f"{cost.cost(settings)['files']:,}"))
+    rows.append(("together, without exported designs", "", "", f"{cost.cost(settings).files:,}"))
     check("docs/scaling.md", "files", table(("job", "files per job", "jobs", "files"), rows), rewrite)
 
 
@@ -176,7 +176,7 @@ def test_the_simulated_runs_have_the_jobs_that_the_settings_plan(cost):
     for line in lines:
         chains, gpus, shards, jobs = (int(cell.replace(",", "")) for cell in line.split("|")[1:5])
         planned = cost.cost(complete(scale.side_by_side(config, chains, shards)))
-        assert (shards, jobs) == (gpus if gpus >= 16 else config["cycle"]["shards"], planned["jobs"] + 1), line
+        assert (shards, jobs) == (gpus if gpus >= 16 else config["cycle"]["shards"], planned.jobs + 1), line
 
 
 @pytest.mark.parametrize(("patterns", "private"), [(TEXTS, PRIVATE), (CODE, PRIVATE_IN_CODE)], ids=["texts", "code"])

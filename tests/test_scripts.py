@@ -14,7 +14,7 @@ from archloop.workflow.cli import command
 LOAD = """
 import json, os, pathlib, runpy, sys
 import click, jsonschema, yaml
-wanted = {"torch", "transformers", "datasketch", "scipy.stats", "archloop.workflow.cli"}
+wanted = {"torch", "transformers", "datasketch", "scipy", "altair", "archloop.workflow.cli"}
 if sys.argv[2] == "all": import altair, polars, safetensors.torch, torch
 for path in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
     if sys.argv[2] not in ("all", path.stem): continue

@@ -20,7 +20,8 @@ from archloop.monitoring.live import gather
 from archloop.monitoring.live_cycles import LiveCycle, collapse
 from archloop.monitoring.live_jobs import failures_of_run, is_held
 from archloop.monitoring.live_page import write_beside, write_page
-from archloop.monitoring.status import plan
+from archloop.monitoring.status import status
+from archloop.settings.planned_files import plan
 from archloop.workflow.code_digest import code_digest
 
 CHAINS = {
@@ -254,6 +255,19 @@ def test_of_an_empty_folder_and_one_without_settings_there_is_a_page(run, tmp_pa
     assert "<th scope='row'>main_s2</th>" in (run / "live.html").read_text()
 
 
+@pytest.mark.parametrize("lost", ["cycle", "novelty", "seed_corpus", "source"])
+def test_of_results_of_another_version_there_are_the_chains_in_the_page_and_in_the_terminal(run, lost, caplog):
+    older = read_json(run / "settings.json")
+    older.pop(lost, None)
+    older["chains"]["main"].pop(lost, None)
+    write_json(run / "settings.json", older)
+    write_beside(run / "main" / "cycle-2" / "summary.json")
+    page = (run / "live.html").read_text()
+    assert "<th scope='row'>main</th>" in page and "nothing is known of what it is to do" in page
+    assert "chain frozen: 2 of 2 cycles finished" in status(run, run.parent / "logs")
+    assert caplog.messages == []
+
+
 def test_it_links_to_the_report_and_to_the_partial_one_where_they_are(run):
     for name in ("partial", "report"):
         (run / name).mkdir(exist_ok=True)
@@ -271,11 +285,14 @@ def test_a_summary_writes_the_page_of_its_own_run_alone(run, tmp_path):
     assert not list(tmp_path.parent.glob("live.html"))
 
 
-def test_no_cycle_fails_for_a_page_that_cannot_be_written(run):
+def test_no_cycle_fails_for_a_page_that_cannot_be_written_and_one_line_says_why(run, caplog):
     (run / live_page.NAME).mkdir()
     write_beside(run / "main" / "cycle-2" / "summary.json")
     (run / "settings.json").write_text("{")
     write_beside(run / "main" / "cycle-2" / "summary.json")
+    in_the_way, broken = caplog.messages
+    assert in_the_way.startswith("live.html was not written: IsADirectoryError: ")
+    assert broken.startswith(f"live.html was not written: {run}/settings.json: not whole JSON")
     assert (run / live_page.NAME).is_dir() and not list(run.glob(".live*"))
 
 

@@ -11,9 +11,11 @@ from synthetic_results import settings, write_results
 from workflow import ROOT
 
 from archloop.files import read_json, write_json
+from archloop.monitoring.cycle_files import judged_so_far
 from archloop.monitoring.live_page import write_page
-from archloop.monitoring.status import durations, plan, status, time_left
+from archloop.monitoring.status import durations, status, time_left
 from archloop.settings.complete import complete
+from archloop.settings.planned_files import plan
 
 CHAINS = {"main": {"dataset": "cifar10", "cycles": 4}, "svhn": {"dataset": "svhn", "start": "main/2", "cycles": 3}}
 
@@ -125,6 +127,17 @@ def test_an_empty_folder_and_one_without_settings_are_no_trouble(run, tmp_path):
     assert "chain main: 2 of 3 cycles finished" in status(run, tmp_path)
     (run / "main" / "cycle-3" / "evaluated" / "0.json").write_text(json.dumps({"records": []})[:5])
     assert "3 under way" in status(run, tmp_path)
+
+
+@pytest.mark.parametrize("strange", [7, None, {}, {"outcome": "trained", "graph": 7}])
+def test_a_record_that_is_none_is_left_out_and_a_strange_graph_is_none(run, strange):
+    folder = run / "main" / "cycle-3"
+    whole = {"outcome": "trained", "accuracy": 0.5, "graph": {"digest": "ab"}}
+    write_json(folder / "evaluated" / "0.json", {"records": [strange, whole]})
+    is_record = strange not in (7, None, {})
+    graphs = [candidate["graph"] for candidate in judged_so_far(folder)]
+    assert graphs == [None] * is_record + ["ab"]
+    assert f"{1 + is_record} of {1 + is_record}" in status(run, run.parent / "logs")
 
 
 def test_of_many_chains_the_last_cycles_alone_are_shown(tmp_path):

@@ -23,17 +23,18 @@ from archloop.corpus.tables import read_corpus
 from archloop.errors import InputError
 from archloop.files import read_json, write_json
 from archloop.outcomes import OUTCOMES, VALID
-from archloop.report.figures.findings import Picture
+from archloop.report.figures.findings import Figure
 from archloop.report.figures.theme import COLORS, DARK, FATE_COLORS
 from archloop.report.graph_drawing import fold
-from archloop.report.graphs import read_records
+from archloop.report.graphs import judged_programs
 from archloop.report.groups import repeat_groups
 from archloop.report.page.best_design import best_design
 from archloop.report.page.gallery import gallery
 from archloop.report.parts import FIGURES, TABLES
 from archloop.report.report import all_tables, page, write_report
 from archloop.report.results import read_results
-from archloop.report.tables.candidates import FATES, front, reason
+from archloop.report.summarize import read_training
+from archloop.report.tables.per_candidate import FATES, front, reason
 from archloop.report.wording import per_100
 
 CHAINS = {
@@ -331,7 +332,7 @@ def test_the_page_shows_the_numbers_of_the_candidates(folder, made):
             assert values["best"] == f"{100 * max(scores):.1f} %"
 
 
-def test_a_picture_says_that_its_last_number_is_a_mean_of_a_third(made):
+def test_a_figure_says_that_its_last_number_is_a_mean_of_a_third(made):
     rows = [row for row in table(made, "fates") if row["chain"] in ("main", "again")]
     last = [row for row in rows if int(row["cycle"]) == max(int(row["cycle"]) for row in rows)]
     share = 100 * sum(int(row["new_good"]) for row in last) / sum(int(row["candidates"]) for row in last)
@@ -351,13 +352,13 @@ def test_every_figure_stands_on_the_page_with_its_caption(made, root):
         assert caption and str(markupsafe.escape(caption)) in page
 
 
-def test_every_picture_is_one_image_with_one_sentence_and_every_table_has_a_caption(made):
+def test_every_figure_is_one_image_with_one_sentence_and_every_table_has_a_caption(made):
     page = (made / "index.html").read_text()
     # The gallery's drawings are hidden: the words beside each say what it shows.
-    pictures = [picture for picture in re.findall(r"<svg[^>]*>", page) if 'aria-hidden="true"' not in picture]
-    assert len(pictures) >= 5
-    for picture in pictures:
-        assert 'role="img"' in picture and len(re.search(r'aria-label="([^"]*)"', picture)[1]) > 20, picture
+    figures = [figure for figure in re.findall(r"<svg[^>]*>", page) if 'aria-hidden="true"' not in figure]
+    assert len(figures) >= 5
+    for figure in figures:
+        assert 'role="img"' in figure and len(re.search(r'aria-label="([^"]*)"', figure)[1]) > 20, figure
     assert "graphics-symbol" not in page
     outside = re.sub(r'<section id="gallery">.*?</section>', "", page, flags=re.DOTALL)
     assert outside.count("<table") == outside.count("<caption>")
@@ -399,7 +400,7 @@ def test_a_partial_report_is_made_by_hand_from_what_there_is(root, tmp_path):
     assert "3 cycles of main (3 to 5) are not finished; leave out --whole for a partial report" in refused.stderr
 
 
-def test_a_repeat_without_a_finished_cycle_takes_no_picture_from_the_others(tmp_path):
+def test_a_repeat_without_a_finished_cycle_takes_no_figure_from_the_others(tmp_path):
     chains = {"main": {"dataset": "cifar10", "cycles": 2}}
     chains["again"] = chains["main"] | {"random_seed": 7}
     write_results(tmp_path, settings(chains), 20, unfinished={"again": 0})
@@ -460,7 +461,7 @@ def test_the_page_says_what_verify_found_and_whether_that_is_of_these_results(tm
         write_json(tmp_path / "verified.json", note)
     results = read_results(tmp_path)
     tables = all_tables(results, LOOK)
-    drawn = {name: Picture("nothing", []) for name in FIGURES}
+    drawn = {name: Figure("nothing", []) for name in FIGURES}
     shown = page(results, LOOK, tables, drawn, gallery(results, tables.by_name["architectures"]))
     assert said in shown
 
@@ -527,11 +528,18 @@ def test_records_of_the_admitted_alone_are_read_and_in_any_layout(folder, tmp_pa
     write_json(tmp_path / "as-written.json", whole)
     (tmp_path / "other.json").write_text(json.dumps(whole))
     for name in ("as-written", "other"):
-        assert read_records(tmp_path / f"{name}.json", wanted) == whole["records"][:5]
+        assert judged_programs(tmp_path / f"{name}.json", wanted) == whole["records"][:5]
     text = (tmp_path / "as-written.json").read_text()
     (tmp_path / "cut.json").write_text(text[: len(text) // 2])
     with pytest.raises(InputError, match=r"cut\.json: not whole JSON"):
-        read_records(tmp_path / "cut.json", wanted)
+        judged_programs(tmp_path / "cut.json", wanted)
+
+
+@pytest.mark.parametrize(("written", "lost"), [({"carried_on": True}, "pairs"), ({"pairs": 4}, "carried_on")])
+def test_a_training_record_without_what_a_summary_says_is_refused_by_name(tmp_path, written, lost):
+    write_json(tmp_path / "training.json", written)
+    with pytest.raises(InputError, match=rf"training\.json: lacks {lost}"):
+        read_training(tmp_path / "training.json")
 
 
 def test_no_two_colours_are_one_and_fates_stay_apart_in_grey_print():
@@ -571,7 +579,7 @@ def test_a_graph_folds_into_the_blocks_a_person_thinks_in():
 @pytest.mark.parametrize(
     "nodes", [None, 7, [[]], [["conv", [], [9], [1]]], [[None, None, None, None]], [["x", 1, [0], "s"]]]
 )
-def test_what_is_no_graph_gives_no_picture(nodes):
+def test_what_is_no_graph_gives_no_drawing(nodes):
     assert fold(nodes) is None
 
 

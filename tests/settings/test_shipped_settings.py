@@ -26,14 +26,12 @@ def test_the_first_line_says_what_a_complete_run_costs(root, cost, name):
 
 
 def test_the_run_of_config_yaml_leaves_fewer_than_20_000_files(cost):
-    assert cost.cost(complete(cost.laid_over(["config.yaml"])))["files"] < 20_000
+    assert cost.cost(complete(cost.laid_over(["config.yaml"]))).files < 20_000
 
 
 def test_the_jobs_are_those_that_snakemake_plans(cost, papers_plan):
     total = next(line.split()[1] for line in papers_plan.splitlines() if line.startswith("total "))
-    assert cost.cost(complete(cost.laid_over(["config.yaml"])))["jobs"] + 1 == int(
-        total
-    )  # and `all`, which does nothing
+    assert cost.cost(complete(cost.laid_over(["config.yaml"]))).jobs + 1 == int(total)  # and `all`, which does nothing
 
 
 def test_a_file_alone_takes_what_it_leaves_out_from_the_schema(root):

@@ -68,10 +68,10 @@ def roles(settings: Settings) -> dict[str, list[str]]:
         if kind in ("main", "frozen", "random"):
             groups.setdefault(kind, _group(chains, name))
 
-    found = {}
+    chains_of = {}
     for kind, group in groups.items():
-        found[kind] = [name for name in names if _group(chains, name) == group]
-    return found
+        chains_of[kind] = [name for name in names if _group(chains, name) == group]
+    return chains_of
 
 
 def _group(chains: Mapping[str, ChainSettings], name: str) -> str:

@@ -110,13 +110,13 @@ def explain(log: Path) -> list[str]:
 
 def failed_jobs(text: str) -> list[FailedJob]:
     """Return the jobs that failed and that no later attempt finished, in the order of the log."""
-    found: dict[str, FailedJob] = {}
+    failed: dict[str, FailedJob] = {}
     for attempt in failed_attempts(text):
         # A job comes where its last attempt does.
-        before = found.pop(attempt.job, None)
+        before = failed.pop(attempt.job, None)
         if attempt.mended:
             continue
-        found[attempt.job] = FailedJob(
+        failed[attempt.job] = FailedJob(
             rule=attempt.rule,
             attempts=before.attempts + 1 if before else 1,
             slurm=attempt.values.get("external_jobid"),
@@ -124,7 +124,7 @@ def failed_jobs(text: str) -> list[FailedJob]:
             logs=[Path(name) for name in attempt.logs],
             output=_first(attempt.values.get("output", "")),
         )
-    return list(found.values())
+    return list(failed.values())
 
 
 def _first(outputs: str) -> str:
@@ -157,9 +157,9 @@ def _cause(failure: FailedJob) -> tuple[str, str] | None:
     text = "\n".join(texts)
     less = _less_gpu_memory(failure.rule)
     for cause in CAUSES:
-        found = list(re.finditer(cause.pattern, text, re.MULTILINE))
-        if found:
-            last = found[-1]
+        matches = list(re.finditer(cause.pattern, text, re.MULTILINE))
+        if matches:
+            last = matches[-1]
             what = cause.what.format(*last.groups())
             remedy = cause.remedy.format(rule=failure.rule, gpu_memory=less)
             return what, remedy

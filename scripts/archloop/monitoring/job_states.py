@@ -81,8 +81,8 @@ def _key(job: Job) -> JobKey:
 
 def _key_of_log(log: str) -> JobKey | None:
     """Return the key of the job that a log belongs to, None where it is no job's."""
-    found = LOG_PATH.fullmatch(log)
-    if not found:
+    match = LOG_PATH.fullmatch(log)
+    if not match:
         return None
-    chain, cycle, stage, shard = found.group("chain", "cycle", "stage", "shard")
+    chain, cycle, stage, shard = match.group("chain", "cycle", "stage", "shard")
     return JobKey(chain or "", int(cycle or 0), stage, shard or "")

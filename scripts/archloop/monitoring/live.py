@@ -20,7 +20,7 @@ from archloop.layout import Cell, cells_with, evaluated, run_record
 from archloop.monitoring.chain_order import in_order, roles
 from archloop.monitoring.job_states import job_states
 from archloop.monitoring.live_cycles import DONE, ENOUGH, LiveCycle, collapse, cycles_by_chain
-from archloop.monitoring.live_jobs import LiveRecords, read_records
+from archloop.monitoring.live_jobs import LiveRecords, read_live_records
 from archloop.monitoring.status import (
     JobSeconds,
     durations,
@@ -100,7 +100,7 @@ def gather(
     if now is None:
         now = time.time()
     settings = settings_of(results)
-    records = read_records(results)
+    records = read_live_records(results)
     if ended:
         records = replace(records, at_work=False)
     if planned is None:
@@ -137,7 +137,7 @@ def gather(
 
 def _judged(planned: list[Job], states: dict[Job, str], settings: Settings) -> list[Judged]:
     """Return what the shards judged, with as many candidates as the settings give each of them."""
-    found = []
+    judged = []
     for job in planned:
         of_seed = not job.cycle
         if job.stage != "evaluate" or of_seed or states[job] != DONE:
@@ -146,9 +146,9 @@ def _judged(planned: list[Job], states: dict[Job, str], settings: Settings) -> l
         candidates = size["candidates"] / size["shards"]
         when = _modified(job.path)
         if when is not None:
-            found.append(Judged(when, candidates))
+            judged.append(Judged(when, candidates))
 
-    return found
+    return judged
 
 
 def _modified(path: Path) -> float | None:
@@ -231,11 +231,11 @@ def _cycle_alarms(chains: Chains) -> Iterator[str]:
 
 def _hours(logs: Path) -> dict[str, float]:
     """Return stage -> hours of all its jobs on record."""
-    found: dict[str, float] = {}
+    hours: dict[str, float] = {}
     for (_, stage), seconds in recorded(logs).items():
-        before = found.get(stage, 0.0)
-        found[stage] = before + sum(seconds) / 3600
-    return found
+        before = hours.get(stage, 0.0)
+        hours[stage] = before + sum(seconds) / 3600
+    return hours
 
 
 def _hours_planned(hours: dict[str, float], left: list[Job], seconds: JobSeconds) -> float | None:
@@ -284,13 +284,13 @@ def _reused(results: Path, chains: Chains) -> tuple[int, int]:
 
 def _known(counts: Iterable[int | None]) -> list[int]:
     """Return all of them; none where one is not known."""
-    found = []
+    known = []
     for count in counts:
         if count is None:
             return []
-        found.append(count)
+        known.append(count)
 
-    return found
+    return known
 
 
 def _reused_by(path: Path) -> int | None:
@@ -299,11 +299,11 @@ def _reused_by(path: Path) -> int | None:
         start = path.stat().st_size - REUSED_WITHIN
         with open(path, "rb") as opened:
             opened.seek(max(0, start))
-            found = REUSED.search(opened.read())
+            match = REUSED.search(opened.read())
     except OSError:
         return None
 
-    return int(found[1]) if found else None
+    return int(match[1]) if match else None
 
 
 def _disk(results: Path) -> tuple[int, int]:
@@ -315,19 +315,19 @@ def _disk(results: Path) -> tuple[int, int]:
 
 def _reports(results: Path) -> dict[Path, float]:
     """Return the pages of reports that are there and when they were written, the newest first."""
-    found = {}
+    written = {}
     for name in ("report", "partial"):
         path = results / name / "index.html"
         if path.is_file():
-            found[path] = path.stat().st_mtime
+            written[path] = path.stat().st_mtime
 
-    newest_first = sorted(found.items(), key=itemgetter(1), reverse=True)
+    newest_first = sorted(written.items(), key=itemgetter(1), reverse=True)
     return dict(newest_first)
 
 
 def _yields(settings: Settings, chains: Chains) -> dict[str, dict[int, float]]:
     """Return role -> cycle -> admitted of 100 generated, over the runs that finished that cycle."""
-    found: dict[str, dict[int, float]] = {}
+    yields: dict[str, dict[int, float]] = {}
     for kind, names in roles(settings).items():
         of_cycle: dict[int, list[float]] = {}
         for name in names:
@@ -340,6 +340,6 @@ def _yields(settings: Settings, chains: Chains) -> dict[str, dict[int, float]]:
         for number, shares in sorted(of_cycle.items()):
             line[number] = sum(shares) / len(shares)
         if line:
-            found[kind] = line
+            yields[kind] = line
 
-    return found
+    return yields

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from archloop.errors import InputError
-from archloop.files import read_json
 from archloop.layout import SUMMARY, Cell
+from archloop.monitoring.cycle_files import judged_so_far, read_summary
 from archloop.outcomes import NOT_VALID, OUTCOMES
 from archloop.quantities import percent
 from archloop.settings.chains import cycles_of, effective
@@ -154,7 +154,7 @@ def _funnel(path: Path) -> dict[str, int] | None:
     None where its summary is not there or not whole.
     """
     try:
-        funnel = read_json(path, "funnel")["funnel"]
+        funnel = read_summary(path)["funnel"]
         return {name: int(funnel[name]) for name in OUTCOMES}
     except (InputError, KeyError, TypeError, ValueError):
         return None
@@ -164,18 +164,10 @@ def _judged(folder: Path) -> tuple[dict[str, int], bool]:
     """Return (outcomes so far of a cycle under way, whether its valid programs are one graph)."""
     outcomes: Counter[str] = Counter()
     graphs: Counter[str] = Counter()
-    for path in sorted((folder / "evaluated").glob("[0-9]*.json")):
-        if path.name.endswith(".run.json"):
-            continue
-        try:
-            for record in read_json(path, "records")["records"]:
-                outcomes[str(record["outcome"])] += 1
-                if record["outcome"] == "trained":
-                    graph = record.get("graph") or {}
-                    digest = graph.get("digest")
-                    graphs[str(digest)] += 1
-        except (InputError, KeyError, TypeError, AttributeError):
-            continue
+    for candidate in judged_so_far(folder):
+        outcomes[candidate["outcome"]] += 1
+        if candidate["outcome"] == "trained":
+            graphs[str(candidate["graph"])] += 1
 
     # That a few programs compute one graph says nothing.
     one_graph = len(graphs) == 1 and graphs.total() >= ENOUGH // 2

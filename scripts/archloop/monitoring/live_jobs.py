@@ -65,7 +65,7 @@ class LiveRecords:
         return lost
 
 
-def read_records(results: Path) -> LiveRecords:
+def read_live_records(results: Path) -> LiveRecords:
     """Return what there is to read about the newest run; times in seconds since 1970."""
     folder = results.resolve().parent
     text = _newest_log(folder / FOLDER / "log")
@@ -104,9 +104,9 @@ def is_held(lock: Path, table: Path = Path("/proc/locks")) -> bool:
     # 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1315210 0 EOF
     for line in lines:
         # An arrow marks a process that waits for the lock.
-        held = " FLOCK " in line and "->" not in line
+        is_lock = " FLOCK " in line and "->" not in line
         files = [part for part in line.split()[4:6] if part.endswith(f":{inode}")]
-        if held and files:
+        if is_lock and files:
             return True
 
     return False
@@ -190,11 +190,11 @@ def _tail(path: Path, size: int) -> str:
 
 
 def _marks(folder: Path) -> dict[str, float]:
-    found = {}
+    marks = {}
     for output, path in outputs_in(folder / FOLDER / "incomplete"):
         try:
-            found[output] = os.stat(path).st_mtime  # noqa: PTH116
+            marks[output] = os.stat(path).st_mtime  # noqa: PTH116
         except OSError:  # its job has just ended
             continue
 
-    return found
+    return marks

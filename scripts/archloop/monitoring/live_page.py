@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
-from archloop.errors import LONGEST_LINE, one_line
+from archloop.errors import InputError, kind_and_line
 from archloop.files import write_text
 from archloop.layout import PAGE, SETTINGS_FILE
 from archloop.logs import get_logger
@@ -21,8 +22,8 @@ from archloop.monitoring.live_cycles import (
     LiveCycle,
     mean_of,
 )
-from archloop.monitoring.live_facts import facts, moment
 from archloop.monitoring.live_jobs import FailedAttempt
+from archloop.monitoring.live_overview import moment, overview
 from archloop.outcomes import NOT_VALID
 from archloop.quantities import percent
 from archloop.settings.planned_files import Job
@@ -44,10 +45,12 @@ WORDS = {
     "summarize": "summing up",
     "transfer": "taking over",
 }
-# The picture of yields, in pixels: where its axes begin and end, and how far labels lie apart.
+# The figure of yields, in pixels: where its axes begin and end, and how far labels lie apart.
 LEFT, RIGHT = 40, 440
 BOTTOM, HEIGHT = 132, 120
 LABEL_HEIGHT = 15
+# Right of the axes: a piece of each line, and its name.
+KEY_X, KEY_WIDTH, LABEL_X = 456, 24, 486
 DASHES = {
     "main": "",
     "frozen": "5 3",
@@ -63,6 +66,13 @@ document.getElementById("old").hidden = minutes < 120 || document.body.dataset.o
 """
 
 
+class Newest(NamedTuple):
+    """The newest point of a line: admitted of 100 in the last cycle that it has."""
+
+    cycle: int
+    share: float
+
+
 def write_beside(summary: Path) -> None:
     """Write the page of the run that a cycle's summary belongs to.
 
@@ -74,9 +84,8 @@ def write_beside(summary: Path) -> None:
         if (results / SETTINGS_FILE).is_file():
             write_page(results, results.parent / "logs", results / NAME)
     except Exception as error:  # a page for reading is worth no cycle
-        get_logger("live").warning(
-            "%s was not written: %s", NAME, one_line(repr(error))[:LONGEST_LINE]
-        )
+        reason = str(error) if isinstance(error, InputError) else kind_and_line(error)
+        get_logger("live").warning("%s was not written: %s", NAME, reason)
 
 
 def write_page(
@@ -87,10 +96,11 @@ def write_page(
     logs: the folder with the logs and benchmarks of its jobs. ended: the run is over, whoever holds
     its lock. planned: all jobs, where somebody has planned already.
     """
-    write_text(path, page(gather(results, logs, ended=ended, planned=planned), path))
+    live = gather(results, logs, ended=ended, planned=planned)
+    write_text(path, render_page(live, path))
 
 
-def page(live: Live, path: Path) -> str:
+def render_page(live: Live, path: Path) -> str:
     """Return the page; all texts in it are escaped.
 
     path: where it will lie, which its links are seen from.
@@ -129,7 +139,7 @@ def page(live: Live, path: Path) -> str:
         " written after each cycle, or by"
         " <code>python scripts/status.py --html results/live.html</code></span></header>\n"
         f"{loud}{old}\n"
-        f"<dl>{facts(live, path)}</dl>\n"
+        f"<dl>{overview(live, path)}</dl>\n"
         f"<main>{main}</main>\n"
         f"<script>{SCRIPT}</script>\n</body></html>\n"
     )
@@ -213,6 +223,7 @@ def _under_way(live: Live) -> str:
     for name, cycles in live.chains.items():
         for index, cycle in enumerate(cycles):
             if cycle.state != DONE and cycle.counts:
+                # A cycle is compared with those of its own chain alone: others learn differently.
                 done = [past for past in cycles[:index] if past.state == DONE]
                 before = [past for past in done if past.judged]
                 rows.append(_funnel(name, cycle, before))
@@ -233,7 +244,7 @@ def _under_way(live: Live) -> str:
 
 
 def _head(names: list[str], hidden: str = "") -> str:
-    """Return the head of a table. hidden: the column of pictures, which no screen reader reads."""
+    """Return the head of a table. hidden: the column of boxes, which no screen reader reads."""
     cells = []
     for name in names:
         attribute = " aria-hidden='true'" if name == hidden else ""
@@ -281,47 +292,50 @@ def _in_brackets(before: list[LiveCycle], count: Callable[[LiveCycle], int]) -> 
 
 
 def _yields(live: Live) -> str:
-    """Return the picture of what was admitted of 100, by cycle, for the loop and its controls."""
+    """Return the figure of what was admitted of 100, by cycle, for the loop and its controls."""
     if not live.yields:
         return ""
 
-    last, top = 1, 1.0
     newest = {}
-    for role, line in live.yields.items():
-        last_of_role = max(line)
-        newest[role] = line[last_of_role]
-        last = max(last, last_of_role)
-        top = max(top, max(line.values()))
+    for role, shares in live.yields.items():
+        last_of_role = max(shares)
+        newest[role] = Newest(last_of_role, shares[last_of_role])
+    last = max(point.cycle for point in newest.values())
+    top = max(1.0, *(max(shares.values()) for shares in live.yields.values()))
 
-    lines, words, label_y = [], [], -math.inf
-    for role in sorted(newest, key=lambda role: _y(newest[role], top)):
-        # No label lies on another.
-        label_y = max(_y(newest[role], top), label_y + LABEL_HEIGHT)
-        points = []
-        for cycle, share in live.yields[role].items():
-            # A run of one cycle has no width to divide.
-            x = LEFT + (RIGHT - LEFT) * (cycle - 1) / max(1, last - 1)
-            y = _y(share, top)
-            points.append(f"{x:.1f} {y:.1f}")
-
-        line_up_to_label = "L".join(points)
-        shape = f"M{line_up_to_label}h3M456 {label_y:.1f}h24"
-        dash = DASHES[role]
-        lines.append(f"<path d='{shape}' stroke-dasharray='{dash}'/>")
-        label = f"{role} {newest[role]:.0f}"
+    shapes, words, label_y = [], [], -math.inf
+    # From the top of the figure down, so that no label lies on the one before.
+    for role in sorted(newest, key=lambda role: _y(newest[role].share, top)):
+        label_y = max(_y(newest[role].share, top), label_y + LABEL_HEIGHT)
+        label = f"{role} {newest[role].share:.0f}"
+        line = _line(live.yields[role], last, top)
+        key = f"M{KEY_X} {label_y:.1f}h{KEY_WIDTH}"
+        shapes.append(f"<path d='{line}{key}' stroke-dasharray='{DASHES[role]}'/>")
         base_line = label_y + 4
-        lines.append(f"<text x='486' y='{base_line:.1f}'>{label}</text>")
-        last_of_role = max(live.yields[role])
-        words.append(f"{label} in cycle {last_of_role}")
+        shapes.append(f"<text x='{LABEL_X}' y='{base_line:.1f}'>{label}</text>")
+        words.append(f"{label} in cycle {newest[role].cycle}")
 
     label = f"Admitted of 100 generated: {'; '.join(words)}"
-    picture = (
+    figure = (
         f"<svg viewBox='0 0 560 156' role='img' aria-label='{label}'>"
-        f"{_axes(top, last)}{''.join(lines)}</svg>"
+        f"{_axes(top, last)}{''.join(shapes)}</svg>"
     )
     note = "the result is in the report" if live.finished else "not a result: unfinished"
     title = f"Admitted of 100 generated, by cycle <small>({note})</small>"
-    return f"<section><h2>{title}</h2>{picture}</section>"
+    return f"<section><h2>{title}</h2>{figure}</section>"
+
+
+def _line(shares: dict[int, float], last: int, top: float) -> str:
+    """Return the path of one role's shares. last: the last cycle of the axis. top: its highest."""
+    points = []
+    for cycle, share in shares.items():
+        # A run of one cycle has no width to divide.
+        x = LEFT + (RIGHT - LEFT) * (cycle - 1) / max(1, last - 1)
+        points.append(f"{x:.1f} {_y(share, top):.1f}")
+
+    path = "L".join(points)
+    # A single point would not be seen without a stroke to its right.
+    return f"M{path}h3"
 
 
 def _y(share: float, top: float) -> float:

@@ -36,25 +36,25 @@ class Attempt:
 
 def failed_attempts(text: str) -> list[Attempt]:
     """Return the failed attempts in a log of Snakemake, in their order."""
-    found: list[Attempt] = []
+    attempts: list[Attempt] = []
     when = None
     for record in RECORD.split(text):
         first = record.partition("\n")[0]
         if stamp := STAMP.fullmatch(first):
             when = seconds(stamp[1])
         elif restarted := RESTARTED.fullmatch(first):
-            attempt = _last(found, restarted[1])
+            attempt = _last(attempts, restarted[1])
             if attempt:
                 attempt.again = True
         elif finished := FINISHED.match(first):
-            attempt = _last(found, finished[1])
+            attempt = _last(attempts, finished[1])
             if attempt:
                 attempt.mended = True
         elif first.startswith("Error in rule "):
             rule = first.removeprefix("Error in rule ").rstrip().rstrip(":")
-            found.append(_attempt(rule, record, when))
+            attempts.append(_attempt(rule, record, when))
 
-    return found
+    return attempts
 
 
 def seconds(stamp: str) -> float | None:
@@ -79,9 +79,9 @@ def _attempt(rule: str, record: str, when: float | None) -> Attempt:
     )
 
 
-def _last(found: list[Attempt], job: str) -> Attempt | None:
+def _last(attempts: list[Attempt], job: str) -> Attempt | None:
     """Return the last attempt of a job."""
-    for attempt in reversed(found):
+    for attempt in reversed(attempts):
         if attempt.job == job:
             return attempt
 

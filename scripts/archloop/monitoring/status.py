@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from archloop import layout
-from archloop.errors import InputError
 from archloop.files import read_json
 from archloop.layout import SETTINGS_FILE, Cell, cells_with
+from archloop.monitoring.cycle_files import judged_so_far, read_summary
 from archloop.outcomes import NOT_VALID, VALID
 from archloop.quantities import duration, percent
-from archloop.settings.chains import BASE, SEED, parent_of
+from archloop.settings.chains import BASE, SECTIONS, SEED, parent_of
 from archloop.settings.planned_files import Job, plan
 from archloop.settings.sections import ChainSettings, Settings
 
@@ -88,7 +88,7 @@ def status(results: Path, logs: Path, jobs: list[Job] | None = None) -> str:
 
 def recorded(logs: Path) -> dict[ChainStage, list[float]]:
     """Return the seconds of the jobs on record."""
-    found: dict[ChainStage, list[float]] = {}
+    seconds_of: dict[ChainStage, list[float]] = {}
     for path in logs.glob("**/*.tsv"):
         seconds = _seconds(path)
         if seconds is None:
@@ -97,22 +97,22 @@ def recorded(logs: Path) -> dict[ChainStage, list[float]]:
         if path.parent != logs:
             chain = path.relative_to(logs).parts[0]
         stage, _, _ = path.stem.partition("-")
-        found.setdefault(ChainStage(chain, stage), []).append(seconds)
+        seconds_of.setdefault(ChainStage(chain, stage), []).append(seconds)
 
-    return found
+    return seconds_of
 
 
 def durations(logs: Path) -> JobSeconds:
     """Return the mean seconds of the jobs on record, by chain and over all chains but the seed."""
-    found = recorded(logs)
-    for (chain, stage), values in list(found.items()):
+    seconds_of = recorded(logs)
+    for (chain, stage), values in list(seconds_of.items()):
         # Cycle 0 judges and trains other numbers of programs than the cycles after it.
         if chain not in ("", SEED):
             of_all = ChainStage("", stage)
-            found[of_all] = found.get(of_all, []) + values
+            seconds_of[of_all] = seconds_of.get(of_all, []) + values
 
     means: JobSeconds = {}
-    for key, values in found.items():
+    for key, values in seconds_of.items():
         means[key] = sum(values) / len(values)
     return means
 
@@ -192,28 +192,48 @@ def _seconds_to_end(
     """Return the seconds until a chain has ended, or its cycle `last`, with what it starts from."""
     if last is None:
         last = settings["chains"][chain].get("cycles", 0)
-    own = 0.0
+    of_chain = 0.0
     for cycle in range(last + 1):
-        own += _seconds_of(Cell(chain, cycle), slowest)
+        of_chain += _seconds_of(Cell(chain, cycle), slowest)
     if chain == SEED:
-        return own
+        return of_chain
 
     # A chain waits for the cycle that it starts from.
     parent, cycle = parent_of(settings, chain)
     if parent == BASE:
         parent = SEED
-    return own + _seconds_to_end(parent, settings, slowest, cycle)
+    return of_chain + _seconds_to_end(parent, settings, slowest, cycle)
 
 
 def settings_of(results: Path) -> Settings:
-    """Return the run's settings; without them, the chains and cycles that are found."""
-    if (results / SETTINGS_FILE).is_file():
-        return cast(Settings, read_json(results / SETTINGS_FILE, "chains"))
-    # The last cell of a chain is that of its last cycle.
+    """Return the run's settings; without them, the chains and cycles that are found.
+
+    Of settings that another version of this project wrote, the chains and their cycles: nothing can
+    be planned by the rest.
+    """
     chains: dict[str, ChainSettings] = {}
+    if (results / SETTINGS_FILE).is_file():
+        settings = cast(Settings, read_json(results / SETTINGS_FILE, "chains"))
+        if _is_complete(settings):
+            return settings
+        for name, chain in settings["chains"].items():
+            chains[name] = {"cycles": chain.get("cycles", 0)}
+        return {"chains": chains}
+
+    # The last cell of a chain is that of its last cycle.
     for cell in cells_with(results):
         chains[cell.chain] = {"cycles": cell.cycle}
     return {"chains": chains}
+
+
+def _is_complete(settings: Settings) -> bool:
+    """Say whether settings have all that a plan is made from."""
+    if not {*SECTIONS, "seed_corpus"} <= settings.keys():
+        return False
+    for name, chain in settings["chains"].items():
+        if name != SEED and not {"cycles", "start", "source"} <= chain.keys():
+            return False
+    return True
 
 
 def _chain_lines(results: Path, name: str, planned: int, most: int) -> list[str]:
@@ -235,7 +255,7 @@ def _chain_lines(results: Path, name: str, planned: int, most: int) -> list[str]
 
 
 def _finished(path: Path) -> CycleLine:
-    summary = read_json(path, "cycle", "candidates", "funnel", "accuracy", "valid")
+    summary = read_summary(path)
     valid, accuracy = summary["valid"], summary["accuracy"]
     share = _percent(valid["share"])
 
@@ -251,27 +271,19 @@ def _finished(path: Path) -> CycleLine:
 
 def _under_way(cycle: int, folder: Path) -> CycleLine:
     """Return the line of a cycle that runs: what was generated and judged so far."""
-    records = []
-    for path in sorted((folder / "evaluated").glob("[0-9]*.json")):
-        if path.name.endswith(".run.json"):
-            continue
-        try:
-            records += read_json(path, "records")["records"]
-        except InputError:
-            continue  # a file that is just being replaced; the next look finds it
-
+    judged = list(judged_so_far(folder))
     generated = 0
     for path in (folder / "generated").glob("*.jsonl"):
         with open(path, "rb") as opened:
             generated += sum(1 for _ in opened)
 
-    counts = Counter(record["outcome"] for record in records)
-    accuracies = [record.get("accuracy") for record in records]
+    counts = Counter(candidate["outcome"] for candidate in judged)
+    accuracies = [candidate["accuracy"] for candidate in judged]
     scores = [accuracy for accuracy in accuracies if accuracy is not None]
     mean = sum(scores) / len(scores) if scores else None
     valid = ""
-    if records:
-        valid = f"{counts['trained']} of {len(records)}"
+    if judged:
+        valid = f"{counts['trained']} of {len(judged)}"
 
     return CycleLine(
         cycle=f"{cycle} under way",

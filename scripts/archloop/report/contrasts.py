@@ -87,7 +87,7 @@ def contrasts(
     be below what chance alone makes. Controls without a run of any value, on either side, are left
     out.
     """
-    found: dict[str, Contrast] = {}
+    by_control: dict[str, Contrast] = {}
     for name in controls:
         ours = _valued(loop[name])
         theirs = _valued(controls[name])
@@ -95,6 +95,8 @@ def contrasts(
             continue
         contrast = _describe(ours, theirs)
         if contrast.runs >= LEAST_RUNS:
+            # Unlike the pooled variance of Student's test, one of each side lets the loop's runs
+            # vary more, or less, than those of its control.
             sides = [
                 _variance(contrast.loop, ours, shares) / len(ours),
                 _variance(contrast.control, theirs, shares) / len(theirs),
@@ -102,15 +104,16 @@ def contrasts(
             test = _welch(contrast, sides, len(controls))
             contrast = replace(contrast, method="runs", test=test)
         elif len(ours) == len(theirs) == 1:
+            # A seed of its own: another control beside it changes no interval.
             of_control = derive(seed, f"contrast {name}")
             interval = _bootstrap(ours[0], theirs[0], resamples, of_control)
             if interval:
                 low, high = interval
                 contrast = replace(contrast, method="cycles", low=low, high=high)
 
-        found[name] = contrast
+        by_control[name] = contrast
 
-    return found | _adjust(found)
+    return by_control | _adjust(by_control)
 
 
 def _describe(loop: np.ndarray, control: np.ndarray) -> Contrast:
@@ -133,7 +136,7 @@ def _values(cells: np.ndarray) -> np.ndarray:
     return shares
 
 
-def _adjust(found: dict[str, Contrast]) -> dict[str, Contrast]:
+def _adjust(by_control: dict[str, Contrast]) -> dict[str, Contrast]:
     """Return the tested contrasts with Holm's p, and with intervals that agree with it.
 
     What is shown keeps the level of its own step; all else has that of the step at which the
@@ -141,7 +144,7 @@ def _adjust(found: dict[str, Contrast]) -> dict[str, Contrast]:
     """
     tests = {}
     p_values = {}
-    for name, contrast in found.items():
+    for name, contrast in by_control.items():
         if contrast.test:
             tests[name] = contrast.test
             p_values[name] = contrast.test.p
@@ -151,7 +154,8 @@ def _adjust(found: dict[str, Contrast]) -> dict[str, Contrast]:
 
     result = {}
     for step, name in enumerate(adjusted):
-        test, contrast = tests[name], found[name]
+        test, contrast = tests[name], by_control[name]
+        # Holm's procedure gives no intervals. These leave out 0 exactly where p is below the level.
         hypotheses = len(tests) - min(step, shown)
         level = ALPHA / hypotheses
         quantile = stats.t.ppf(1 - level / 2, test.freedom)
@@ -226,6 +230,7 @@ def _welch(contrast: Contrast, sides: list[float], compared: int) -> Welch | Non
     spread_of_control = sides[1] ** 2 / (len(contrast.control) - 1)
     freedom = sum(sides) ** 2 / (spread_of_loop + spread_of_control)
 
+    # The upper tail itself: one minus the rest of it would round small p values to 0.
     one_sided = stats.t.sf(abs(contrast.difference) / error, freedom)
 
     # Told apart is what survives Holm's first and hardest step.
@@ -260,6 +265,7 @@ def _bootstrap(
     for side in (loop, control):
         starts = rng.integers(0, cycles, (resamples, blocks))
         in_blocks = starts[:, :, None] + np.arange(length)
+        # A block that runs over the end goes on at the start, so every cycle is drawn as often.
         drawn = in_blocks.reshape(resamples, -1)[:, :cycles] % cycles
         counts, totals = side[drawn].sum(axis=1).T
         resampled.append(100 * counts / np.maximum(totals, NOTHING))

@@ -1,11 +1,11 @@
-"""The picture of a computed graph: operations folded into the few blocks that a person thinks in.
+"""The drawing of a computed graph: operations folded into the few blocks that a person thinks in.
 
-The nodes were sent by a candidate's process: whatever does not look like a graph gives no picture,
+The nodes were sent by a candidate's process: whatever does not look like a graph gives no drawing,
 and every text that comes out of here is cut to a length, what cannot be seen in it as escapes.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias, TypedDict, cast
 
 from archloop.texts import visible
 
@@ -80,9 +80,15 @@ FOLLOWERS = {
 LONGEST_LABEL = 80
 LONGEST_SHAPE = 24
 
+# As graph_fingerprint lists them. A setting: (name, value). What feeds a node: its index, or
+# (index, output) where it has several. A shape: sizes, or a shape for each output.
+Setting: TypeAlias = tuple[str, object]
+Source: TypeAlias = int | list[int]
+Shape: TypeAlias = list[int | list[int]]
+
 
 class GraphBlock(NamedTuple):
-    """One block of a picture.
+    """One block of a drawing.
 
     kind: a letter of KINDS. shape: of the output without the batch, as text (`16×8×8`). inputs: the
     indices of the earlier blocks that feed it.
@@ -95,29 +101,41 @@ class GraphBlock(NamedTuple):
 
 
 class ListedNode(NamedTuple):
-    """One operation of a graph: settings as (name, value), inputs as node or (node, output)."""
+    """One operation of a graph."""
 
     operation: str
-    settings: list[Any]
-    inputs: list[Any]
-    shape: list[Any]
+    settings: list[Setting]
+    inputs: list[Source]
+    shape: Shape
 
 
-def fold(nodes: Any) -> list[GraphBlock] | None:
+class NodeSettings(TypedDict, total=False):
+    """Of the settings of an operation, those that its label names. Sizes: (height, width)."""
+
+    kernel_size: list[int]
+    output_size: list[int]
+    stride: list[int]
+    groups: int
+    transposed: bool
+    dim: list[int]
+
+
+def fold(nodes: object) -> list[GraphBlock] | None:
     """Return the blocks of a graph as graph_fingerprint lists it; None when it cannot be read."""
     try:
-        return _fold([ListedNode(*node) for node in nodes])
+        listed = [ListedNode(*node) for node in cast(Iterable[ListedNode], nodes)]
+        return _fold(listed)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError):
         return None
 
 
-def strip(picture: Sequence[GraphBlock]) -> str:
-    """Return a graph as a row of letters with the channels of each block, for the small picture.
+def strip(blocks: Sequence[GraphBlock]) -> str:
+    """Return a graph as a row of letters with the channels of each block, for the small drawing.
 
     An image, a convolution, a pooling and a classifier: `i3c16p16l10`.
     """
     parts = []
-    for block in picture:
+    for block in blocks:
         channels = block.shape.split("×")[0]
         if not channels[:1].isdigit():
             channels = "0"
@@ -135,7 +153,7 @@ def _fold(nodes: list[ListedNode]) -> list[GraphBlock]:
         data.append([source for source in feeding if not constant[source]])
     consumers = _count_consumers(data, constant)
 
-    picture: list[GraphBlock] = []
+    blocks: list[GraphBlock] = []
     block_of: dict[int, int] = {}  # node -> index of its block
     for index, node in enumerate(nodes):
         if constant[index] or node.operation == "=output":
@@ -150,17 +168,17 @@ def _fold(nodes: list[ListedNode]) -> list[GraphBlock]:
         # What others take, too, stays a block of its own: there the graph forks.
         if _may_follow(node, inputs) and consumers[inputs[0]] == 1:
             before = block_of[inputs[0]]
-        if before is not None and picture[before].kind != "i":
+        if before is not None and blocks[before].kind != "i":
             block_of[index] = before
-            label = f"{picture[before].label} · {label}"[:LONGEST_LABEL]
-            picture[before] = picture[before]._replace(label=label, shape=shape)
+            label = f"{blocks[before].label} · {label}"[:LONGEST_LABEL]
+            blocks[before] = blocks[before]._replace(label=label, shape=shape)
         else:
-            block_of[index] = len(picture)
+            block_of[index] = len(blocks)
             feeding = sorted({block_of[source] for source in inputs})
             block = GraphBlock(label[:LONGEST_LABEL], kind, shape, feeding)
-            picture.append(block)
+            blocks.append(block)
 
-    return picture
+    return blocks
 
 
 def _may_follow(node: ListedNode, inputs: list[int]) -> bool:
@@ -204,13 +222,14 @@ def _count_consumers(data: list[list[int]], constant: list[bool]) -> list[int]:
 def _name(node: ListedNode, inputs: list[ListedNode], data_inputs: int) -> tuple[str, str]:
     """Return (label, kind). inputs: all of them. data_inputs: how many depend on the image."""
     operation = node.operation
-    settings = dict(node.settings)
+    settings = cast(NodeSettings, dict(node.settings))
     if operation == "=image":
         return "image", "i"
 
     unknown = operation.strip("_").replace("_", " ")
     word, kind = WORDS.get(operation, (unknown, "o"))
     if operation == "convolution":
+        # Its inputs: the image, the weight and, where there is one, the bias.
         return _name_convolution(word, kind, settings, inputs[1].shape)
     if operation in ("max_pool2d_with_indices", "avg_pool2d"):
         size = _size(settings["kernel_size"])
@@ -218,6 +237,7 @@ def _name(node: ListedNode, inputs: list[ListedNode], data_inputs: int) -> tuple
     if "output_size" in settings and operation in WORDS:
         size = _size(settings["output_size"])
         return f"{word} {size}", kind
+    # Over height and width at once; over a single dimension it is no pooling.
     over = settings.get("dim", [])
     if operation in OVER_THE_IMAGE and len(over) == 2:
         return OVER_THE_IMAGE[operation], kind
@@ -227,31 +247,33 @@ def _name(node: ListedNode, inputs: list[ListedNode], data_inputs: int) -> tuple
 
 
 def _name_convolution(
-    word: str, kind: str, settings: dict[str, Any], weight: list[Any]
+    word: str, kind: str, settings: NodeSettings, weight: Shape
 ) -> tuple[str, str]:
+    """Return (label, kind). weight: (channels, channels of a group, height, width)."""
     if settings.get("transposed") is True:
         word = "up-conv"
     groups = settings.get("groups", 1)
     if groups != 1:
         word = f"conv in {groups} groups"
-        if weight[1] == 1:
+        if weight[1] == 1:  # each group is a single channel
             word, kind = "depthwise", "d"
 
-    label = f"{word} {_size(weight[2:])}"
+    # A weight is one tensor, so its shape is numbers alone.
+    label = f"{word} {_size(cast(list[int], weight[2:]))}"
     stride = settings.get("stride", [1])[0]
     if stride != 1:
         label += f" /{stride}"
     return label, kind
 
 
-def _size(numbers: list[Any]) -> str:
+def _size(numbers: list[int]) -> str:
     sizes = [str(int(number)) for number in numbers]
     return "×".join(sizes)
 
 
-def _shape(shape: list[Any]) -> str:
+def _shape(shape: Shape) -> str:
     """Return a shape without its batch; of several outputs that of the first."""
-    if shape and isinstance(shape[0], list):
-        shape = shape[0]
-    sizes = [size for size in shape[1:] if isinstance(size, int)]
+    first = shape[0] if shape else None
+    whole = first if isinstance(first, list) else shape
+    sizes = [size for size in whole[1:] if isinstance(size, int)]
     return _size(sizes)[:LONGEST_SHAPE]

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from archloop.errors import InputError
 from archloop.files import AGAIN, parse_json, read_json, read_text
@@ -19,9 +19,16 @@ RECORDS_END = "\n  }\n ]"
 RECORD_ID = re.compile(r'^   "id": ("(?:[^"\\]|\\.)*")', re.MULTILINE)
 
 
+class JudgedProgram(TypedDict):
+    """What is read here of a record of the judge. graph: as the candidate's process sent it."""
+
+    id: str
+    graph: NotRequired[object]
+
+
 @dataclass(frozen=True)
 class Graph:
-    """A graph as its picture. blocks: None where it cannot be read. cut: it has more nodes."""
+    """A graph as it is drawn. blocks: None where it cannot be read. cut: it has more nodes."""
 
     blocks: list[GraphBlock] | None = None
     cut: bool = False
@@ -35,24 +42,24 @@ def read_graphs(folder: Path, wanted: set[str]) -> Iterator[tuple[str, Graph]]:
     for path in sorted(folder.glob("*.json")):
         if path.name.endswith(".run.json"):
             continue
-        for record in read_records(path, wanted):
+        for record in judged_programs(path, wanted):
             yield record["id"], _graph(record)
 
 
-def _graph(record: Mapping[str, object]) -> Graph:
+def _graph(record: JudgedProgram) -> Graph:
     # Its text is a candidate's: it may be anything.
     listed = record.get("graph")
     if not isinstance(listed, dict) or not listed.get("nodes"):
         return Graph()
     nodes = listed["nodes"]
-    picture = fold(nodes)
-    if picture is None:
+    blocks = fold(nodes)
+    if blocks is None:
         return Graph()
-    return Graph(picture, cut=len(nodes) >= LISTED_NODES)
+    return Graph(blocks, cut=len(nodes) >= LISTED_NODES)
 
 
-def read_records(path: Path, wanted: set[str]) -> list[dict[str, Any]]:
-    """Return the records of some candidates.
+def judged_programs(path: Path, wanted: set[str]) -> list[JudgedProgram]:
+    """Return the records of some candidates, out of a file of the judge.
 
     The others stay unread: most of a file are graphs that nobody asks for. It is cut where a record
     begins, on a line of its own as write_json has it; another layout is read whole. Raises
@@ -64,15 +71,17 @@ def read_records(path: Path, wanted: set[str]) -> list[dict[str, Any]]:
         if match := RECORD_ID.search(part):
             ids.append(match[1])
 
+    # A part without an id was cut in the wrong place, so the layout is another one.
     if not parts or len(ids) < len(parts):
-        records = read_json(path, "records")["records"]
+        records: list[JudgedProgram] = read_json(path, "records")["records"]
         return [record for record in records if record["id"] in wanted]
 
     chosen = []
     try:
         for part, name in zip(parts, ids):
             if json.loads(name) in wanted:
-                chosen.append(parse_json(f"{{{part}}}"))
+                record = cast(JudgedProgram, parse_json(f"{{{part}}}"))
+                chosen.append(record)
     except ValueError as error:
         raise InputError(f"{path}: not whole JSON ({error}){AGAIN}") from None
 

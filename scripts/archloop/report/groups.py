@@ -59,6 +59,7 @@ def _without_repeat(chains: Mapping[str, ChainSettings], name: str) -> dict[str,
         if key not in UNLIKE and value != {}:
             kept[key] = value
 
+    # Repeats that start from repeats of one chain are repeats, too.
     for key in ("start", "source"):
         other, slash, cycle = str(kept.get(key)).partition("/")
         first = chains.get(other, {}).get("repeat_of", other)
@@ -74,12 +75,12 @@ def ordered(results: Results, loop: list[str], controls: Groups) -> list[list[st
     """
     first = [loop, *controls.values()]
     others = [group for group in repeat_groups(results) if group not in first]
-    own = results.chains[loop[0]].dataset
+    dataset_of_loop = results.chains[loop[0]].dataset
     datasets = [chain.dataset for chain in results.chains.values()]
 
     def rank(group: list[str]) -> int:
         dataset = results.chains[group[0]].dataset
-        return -1 if dataset == own else datasets.index(dataset)
+        return -1 if dataset == dataset_of_loop else datasets.index(dataset)
 
     return first + sorted(others, key=rank)
 
@@ -131,16 +132,16 @@ def controls_of(results: Results, loop: list[str], wanted: list[str]) -> Groups:
 
     reference = loop[0]
     dataset = results.chains[reference].dataset
-    found: dict[str, list[str]] = {}
+    controls: dict[str, list[str]] = {}
     for group in repeat_groups(results):
         first = group[0]
         if group == loop or results.chains[first].dataset != dataset:
             continue
         control = role(results.settings, first, reference)
         if control:
-            found.setdefault(control, group)
+            controls.setdefault(control, group)
 
-    return {name: found[name] for name in wanted if name in found}
+    return {name: controls[name] for name in wanted if name in controls}
 
 
 def differing(results: Results, chain: str, reference: str) -> str:
@@ -149,16 +150,16 @@ def differing(results: Results, chain: str, reference: str) -> str:
     if not settings:
         return "unknown: the folder holds no settings"
 
-    own = settings["chains"][chain]
-    other = settings["chains"][reference]
+    settings_here = settings["chains"][chain]
+    settings_there = settings["chains"][reference]
     # Unless a model writes both, one has no use for an adapter or for prompts.
-    written = own["source"] == other["source"] == MODEL
+    written = settings_here["source"] == settings_there["source"] == MODEL
 
-    found = []
+    differences = []
     for key in ("start", "source") if written else ("source",):
-        ours, theirs = own[key], other[key]
+        ours, theirs = settings_here[key], settings_there[key]
         if ours != theirs:
-            found.append(_difference(key, ours, theirs))
+            differences.append(_difference(key, ours, theirs))
 
     # Of a chain that does not train, how it would train means nothing.
     idle = effective(settings, "finetuning", chain)["train_on"] == "none"
@@ -168,11 +169,11 @@ def differing(results: Results, chain: str, reference: str) -> str:
             continue
         ours = effective(settings, section, chain)[key]
         theirs = effective(settings, section, reference)[key]
-        found.append(_difference(path, ours, theirs))
+        differences.append(_difference(path, ours, theirs))
 
-    if own.get("at") != other.get("at"):
-        found.append("settings of single cycles")
-    return "; ".join(found)
+    if settings_here.get("at") != settings_there.get("at"):
+        differences.append("settings of single cycles")
+    return "; ".join(differences)
 
 
 def _difference(path: str, ours: object, theirs: object) -> str:

@@ -1,10 +1,12 @@
-"""Confidence intervals for what a run measures."""
+"""Confidence intervals for what a run measures.
+
+scipy is imported where a quantile is asked for: to start it takes as long as all that `--help` of
+the scripts needs beside it.
+"""
 
 import math
 import statistics
 from collections.abc import Sequence
-
-from scipy.special import ndtri, stdtrit
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -16,6 +18,8 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
         raise ValueError(f"{successes} successes of {trials} trials")
     if trials == 0:
         return 0.0, 1.0
+
+    from scipy.special import ndtri
 
     z = float(ndtri(0.5 + confidence / 2))
     share = successes / trials
@@ -36,6 +40,9 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     count = len(values)
     if count < 2:
         return None
+
+    from scipy.special import stdtrit
+
     error = statistics.stdev(values) / math.sqrt(count)
     quantile = stdtrit(count - 1, 0.5 + confidence / 2)
     half = float(quantile) * error

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from archloop.files import read_json
 from archloop.layout import ADAPTER_RUN_RECORD, SEED, Cell, cells_with
@@ -14,6 +14,23 @@ RUN_RECORDS = {
     "evaluate": "evaluated/*.run.json",
     "finetune": ADAPTER_RUN_RECORD,
 }
+
+
+class RunRecord(TypedDict, total=False):
+    """What is read of the file that a job leaves; which of it, depends on its stage.
+
+    tokens: that an adapter was trained on. candidates: id -> what was measured as it was judged.
+    """
+
+    seconds: float | None
+    device: str | None
+    isolation: str | None
+    new_tokens: int | None
+    prompt_tokens: int | None
+    tokens: int | None
+    candidates: Mapping[str, object] | None
+    reused: int | None
+    versions: object
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,8 @@ def read_job_records(folder: Path, chain: str) -> list[JobRecord]:
     for cell in cells:
         for stage, pattern in RUN_RECORDS.items():
             for path in sorted(cell.folder(folder).glob(pattern)):
-                records.append(_record(read_json(path, "seconds"), cell, stage))
+                written = cast(RunRecord, read_json(path, "seconds"))
+                records.append(_record(written, cell, stage))
 
     return records
 
@@ -66,21 +84,21 @@ def seconds_of(jobs: Iterable[JobRecord], on_gpu: bool) -> float:
     return sum((job.seconds for job in jobs if job.on_gpu == on_gpu), 0.0)
 
 
-def _record(values: Mapping[str, Any], cell: Cell, stage: str) -> JobRecord:
-    versions = values.get("versions")
+def _record(written: RunRecord, cell: Cell, stage: str) -> JobRecord:
+    versions = written.get("versions")
     if not isinstance(versions, dict):
         versions = {}
     return JobRecord(
         chain=cell.chain,
         cycle=cell.cycle,
         stage=stage,
-        seconds=values["seconds"] or 0.0,
-        device=values.get("device"),
-        isolation=str(values["isolation"]) if values.get("isolation") else None,
-        new_tokens=values.get("new_tokens") or 0,
-        prompt_tokens=values.get("prompt_tokens") or 0,
-        trained_tokens=values.get("tokens") or 0,
-        evaluations=len(values.get("candidates") or ()),
-        reused=values.get("reused") or 0,
+        seconds=written["seconds"] or 0.0,
+        device=written.get("device"),
+        isolation=str(written["isolation"]) if written.get("isolation") else None,
+        new_tokens=written.get("new_tokens") or 0,
+        prompt_tokens=written.get("prompt_tokens") or 0,
+        trained_tokens=written.get("tokens") or 0,
+        evaluations=len(written.get("candidates") or ()),
+        reused=written.get("reused") or 0,
         versions={str(name): str(version) for name, version in versions.items()},
     )

@@ -1,4 +1,4 @@
-"""The report: tables, pictures and one page that stands alone, from whatever a folder holds."""
+"""The report: tables, figures and one page that stands alone, from whatever a folder holds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from archloop.files import replacing, write_bytes, write_text
 from archloop.layout import PAGE
 from archloop.progress import Progress
 from archloop.quantities import percent
-from archloop.report.figures.findings import Picture, pictures
+from archloop.report.figures.findings import Figure, figures
 from archloop.report.figures.panels import Panel, whole
 from archloop.report.figures.theme import COLORS, DARK, for_page, png, svg
 from archloop.report.page.contents import contents
 from archloop.report.page.gallery import DATA, Gallery, gallery, write_scripts
 from archloop.report.parts import FIGURES
 from archloop.report.results import Results
-from archloop.report.tables import candidates, comparisons, paper, per_cycle, run_means
+from archloop.report.tables import comparisons, paper, per_candidate, per_cycle, run_means
 from archloop.report.tables.comparisons import Compared
-from archloop.report.tables.rows import TablesByName
+from archloop.report.tables.typed_tables import TablesByName
 from archloop.report.wording import hours, interval, number, p_value, per_100, signed
 from archloop.settings.sections import Report
 
-# How the templates write figures: what they have as filters.
+# How the templates write numbers: what they have as filters.
 FILTERS: dict[str, Callable[..., str]] = {
     "percent": percent,
     "per_100": per_100,
@@ -56,7 +56,7 @@ def write_report(results: Results, settings: Report, folder: Path) -> list[Path]
     """
     tables = all_tables(results, settings)
     _write_tables(tables.by_name, folder / "tables")
-    drawn = pictures(results, tables.compared, tables.by_name, tables.valid, settings)
+    drawn = figures(results, tables.compared, tables.by_name, tables.valid, settings)
     _write_figures(drawn, folder / "figures")
     designs = gallery(results, tables.by_name["architectures"])
     index = folder / "index.html"
@@ -81,7 +81,7 @@ def _write_tables(tables: TablesByName, folder: Path) -> None:
             table.write_parquet(opened, compression="zstd", statistics=False)
 
 
-def _write_figures(drawn: dict[str, Picture], folder: Path) -> None:
+def _write_figures(drawn: dict[str, Figure], folder: Path) -> None:
     with Progress(len(FIGURES), "figure", "report") as progress:
         for name in FIGURES:
             image = svg(whole(drawn[name].panels))
@@ -92,10 +92,10 @@ def _write_figures(drawn: dict[str, Picture], folder: Path) -> None:
 
 def all_tables(results: Results, settings: Report) -> Tables:
     """Return the tables of the report."""
-    valid = candidates.judged(results)
+    valid = per_candidate.valid_candidates(results)
     cycles = per_cycle.cycles(results)
     fates = per_cycle.fates(results, valid)
-    designs = candidates.architectures(results)
+    designs = per_candidate.architectures(results)
     compared = comparisons.compared(results, fates, settings)
     tables = {
         "cycles": cycles,
@@ -106,8 +106,8 @@ def all_tables(results: Results, settings: Report) -> Tables:
         "similarity": per_cycle.similarity(results, valid),
         "diversity": per_cycle.diversity(results),
         "architectures": designs,
-        "failures": candidates.failure_reasons(results),
-        "paper": paper.paper(results, cycles),
+        "failures": per_candidate.failure_reasons(results),
+        "paper": paper.paper(results),
         "protocol": paper.protocol(results),
         "cost": per_cycle.cost(results),
     }
@@ -119,15 +119,15 @@ def page(
     results: Results,
     settings: Report,
     tables: Tables,
-    drawn: dict[str, Picture],
+    drawn: dict[str, Figure],
     designs: Gallery,
 ) -> str:
-    """Return the page. drawn: name -> picture. The template escapes all but the pictures."""
+    """Return the page. drawn: name -> figure. The template escapes all but the figures."""
     findings, notes, shown, captions = {}, {}, {}, {}
-    for name, picture in drawn.items():
-        findings[name] = picture.finding
-        notes[name] = picture.note
-        shown[name] = [(panel.title, _for_page(panel)) for panel in picture.panels]
+    for name, figure in drawn.items():
+        findings[name] = figure.finding
+        notes[name] = figure.note
+        shown[name] = [(panel.title, _for_page(panel)) for panel in figure.panels]
     for name in FIGURES:
         captions[name] = _part(f"captions/{name}.rst").strip()
 
@@ -144,7 +144,7 @@ def page(
             dark=DARK,
             captions=captions,
             findings=findings,
-            pictures=shown,
+            figures=shown,
             notes=notes,
             settings=results.settings,
             names=list(tables.by_name),

@@ -17,7 +17,7 @@ from archloop.report.graph_drawing import GraphBlock
 from archloop.report.graphs import Graph, read_graphs
 from archloop.report.job_records import JobRecord, read_job_records
 from archloop.report.parts import PAGE_PARTS, VERIFIED
-from archloop.report.summarize import Summary, summarize
+from archloop.report.summarize import Summary, TrainingRecord, read_training, summarize
 from archloop.settings.chains import (
     MODEL,
     SECTIONS,
@@ -28,7 +28,7 @@ from archloop.settings.chains import (
 from archloop.settings.planned_files import report_files
 from archloop.settings.sections import ChainSettings, Settings
 
-# Columns of the candidates that no table and no picture needs; `programs` reads the few that the
+# Columns of the candidates that no table and no figure needs; `programs` reads the few that the
 # page shows.
 HEAVY = ("raw", "prompt", "signature", "program", "protocol", "references")
 # The threshold of admission and of the gate where a folder does not say what they were.
@@ -62,14 +62,6 @@ class CopyRule:
     threshold: float
     by_text: bool
     by_graph: bool
-
-
-class TrainingRecord(TypedDict, total=False):
-    """Of training.json of an adapter, what the page says. losses: one an epoch."""
-
-    pairs: int
-    losses: list[float]
-    carried_on: bool
 
 
 class Verified(TypedDict):
@@ -167,6 +159,7 @@ def read_results(folder: Path, settings: Settings | None = None) -> Results:
     for path in (folder / SEED, *paths):
         graphs.update(read_graphs(path / "evaluated", admitted))
 
+    # Without settings nobody knows which cycles train, so whatever is there counts.
     trained = {cell for cell in cells if not settings or trains(settings, *cell)}
     verified = folder / VERIFIED
 
@@ -295,7 +288,7 @@ def _summaries(
         if cell not in summaries:
             rows = candidates.filter(chain=cell.chain, cycle=cell.cycle)
             # Nothing is known yet of its adapter.
-            training = {"carried_on": False, "pairs": None}
+            training = TrainingRecord(carried_on=False, pairs=None)
             threshold = _threshold(settings, summaries, cell)
             dataset = chains[cell.chain].dataset
             summaries[cell] = summarize(rows, training, threshold, *cell, dataset)
@@ -335,13 +328,13 @@ def _jobs(folder: Path, chains: dict[str, Chain], trained: set[Cell]) -> list[Jo
 
 
 def _training(folder: Path, trained: list[Cell]) -> dict[Cell, TrainingRecord]:
-    found: dict[Cell, TrainingRecord] = {}
+    records: dict[Cell, TrainingRecord] = {}
     for cell in (*trained, Cell(SEED, 0)):
         path = cell.folder(folder) / layout.TRAINING
         if path.is_file():
-            found[cell] = read_json(path)
+            records[cell] = read_training(path)
 
-    return found
+    return records
 
 
 def _verified(path: Path) -> Verified:

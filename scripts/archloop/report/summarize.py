@@ -1,12 +1,25 @@
 """One cycle in numbers: funnel, rates with their denominators, the accuracy of what trained."""
 
 import statistics
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import NotRequired, TypedDict, cast
 
 import polars as pl
 
+from archloop.files import read_json
 from archloop.outcomes import NOT_VALID, VALID, count_outcomes
 from archloop.report.intervals import mean_interval, wilson
+
+
+class TrainingRecord(TypedDict):
+    """What is read of training.json of an adapter.
+
+    carried_on: it was kept unchanged. losses: one an epoch.
+    """
+
+    carried_on: bool
+    pairs: int | None
+    losses: NotRequired[list[float]]
 
 
 class Rate(TypedDict):
@@ -61,7 +74,7 @@ Summary = TypedDict(
 
 def summarize(
     candidates: pl.DataFrame,
-    training: dict[str, Any] | None,
+    training: TrainingRecord | None,
     threshold: float,
     chain: str,
     cycle: int,
@@ -103,6 +116,11 @@ def summarize(
         "adapter_carried_on": unchanged,
         "training_pairs": pairs,
     }
+
+
+def read_training(path: Path) -> TrainingRecord:
+    """Return what training.json of an adapter says; raise InputError where it is not whole."""
+    return cast(TrainingRecord, read_json(path, "carried_on", "pairs"))
 
 
 def rate(count: int, of: int) -> Rate:

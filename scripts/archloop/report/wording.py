@@ -1,4 +1,4 @@
-"""Figures as people read them, and what the words of the page mean."""
+"""Numbers as people read them, and what the words of the page mean."""
 
 GLOSSARY = {
     "the loop": "The chain that the verdict is about, all its runs: a language model writes"

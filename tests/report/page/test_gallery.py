@@ -17,7 +17,7 @@ from archloop.report.page.designs import listed
 from archloop.report.page.gallery import Gallery, apart, gallery, write_scripts
 from archloop.report.report import templates
 from archloop.report.results import read_results
-from archloop.report.tables.candidates import architectures
+from archloop.report.tables.per_candidate import architectures
 
 READY = "document.getElementById('list')?.dataset.ready"
 PAGE = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">

@@ -65,14 +65,14 @@ def test_it_renders_without_errors_and_nothing_sticks_out(window, large, width, 
     window.wait(READY)
     assert window.errors() == []
     assert window.run("return document.documentElement.scrollWidth") <= width
-    pictures = window.run(
+    figures = window.run(
         "return [...document.querySelectorAll('.panel svg')].map((svg) => svg.getBoundingClientRect())"
         ".map((box) => [box.width, box.height, box.right])"
     )
-    assert len(pictures) >= len(FIGURES) + 4 and all(high > 40 and right <= width for _, high, right in pictures)
+    assert len(figures) >= len(FIGURES) + 4 and all(high > 40 and right <= width for _, high, right in figures)
     # Letters are no smaller than they were drawn.
     drawn = window.run("return [...document.querySelectorAll('.panel svg')].map((svg) => svg.width.baseVal.value)")
-    assert all(wide >= own - 1 for (wide, *_), own in zip(pictures, drawn))
+    assert all(wide >= own - 1 for (wide, *_), own in zip(figures, drawn))
     loaded = "performance.getEntriesByType('resource').filter((one) => !one.name.startsWith('data:'))"
     assert window.run(f"return {loaded}.length") == 0
 
@@ -125,7 +125,7 @@ def test_the_tab_key_really_stops_so_often(window, large):
     assert window.run("return document.activeElement.textContent") == "To the gallery"
 
 
-def test_a_screen_reader_meets_pictures_with_a_sentence_and_captions(window, large):
+def test_a_screen_reader_meets_figures_with_a_sentence_and_captions(window, large):
     window.open(large / "index.html", 1400)
     window.wait(READY)
     nodes = window.devtools("Accessibility.getFullAXTree", {})["nodes"]
@@ -157,7 +157,7 @@ def test_the_themes_differ_and_text_stands_out_in_both(window, large):
         assert min(ratios) >= 4.5
 
 
-def test_without_a_script_the_answer_and_the_pictures_are_there(window, large):
+def test_without_a_script_the_answer_and_the_figures_are_there(window, large):
     window.devtools("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         window.open(large / "index.html", 1400)

@@ -1,7 +1,6 @@
-"""The picture of what becomes of 100 programs: a band for each fate, over the cycles of a group."""
+"""The figure of what becomes of 100 programs: a band for each fate, over the cycles of a group."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import altair as alt
 import polars as pl
@@ -65,7 +64,7 @@ def draw_fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, 
     table = table_chart(rows)
     bands = table.encode(x=x, y=y, color=fill, order="order:Q")
 
-    layers: list[Any] = []
+    layers: list[alt.Chart] = []
     if shares["cycle"].n_unique() <= BARS_UP_TO:
         width = min(44, 200 / last)
         layers.append(bands.mark_bar(size=width))
@@ -81,7 +80,7 @@ def draw_fates(title: str, shares: pl.DataFrame, runs: pl.DataFrame, last: int, 
     return Panel(title, chart, says)
 
 
-def _names(labels: list[BandLabel], x: alt.X, colors: alt.Scale) -> list[Any]:
+def _names(labels: list[BandLabel], x: alt.X, colors: alt.Scale) -> list[alt.Chart]:
     """Return the layers with the names of the bands."""
     if not labels:
         return []

@@ -1,4 +1,4 @@
-"""The best that each run has found after every cycle, for the picture of effort."""
+"""The best that each run has found after every cycle, for the figure of effort."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from archloop.report.tables.rows import best_first
+from archloop.report.tables.typed_tables import best_first
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ def best_so_far(
     in_order = cycles.sort("cycle").select("chain", "cycle", "candidates")
     for chain, cycle, count in in_order.iter_rows():
         programs += count
-        own = tested.filter(chain=chain, cycle=cycle)
+        of_cycle = tested.filter(chain=chain, cycle=cycle)
         # The accuracy that selects decides; the test set's is what is shown of the selected.
-        for top in best_first(own).head(1).iter_rows(named=True):
+        for top in best_first(of_cycle).head(1).iter_rows(named=True):
             if top["accuracy"] > accuracy:
                 accuracy = top["accuracy"]
                 test = 100 * top["test_accuracy"]
@@ -55,16 +55,16 @@ def means_over_runs(single: Sequence[BestSoFar]) -> list[BestSoFar]:
     begun = len({line.chain for line in single})
     means = []
     for cycle in sorted({line.cycle for line in single}):
-        own = [line for line in single if line.cycle == cycle]
-        if len(own) == begun:  # no mean over fewer runs than before
+        of_cycle = [line for line in single if line.cycle == cycle]
+        if len(of_cycle) == begun:  # no mean over fewer runs than before
             means.append(
                 BestSoFar(
-                    role=own[0].role,
-                    label=own[0].label,
+                    role=of_cycle[0].role,
+                    label=of_cycle[0].label,
                     chain=None,
                     cycle=cycle,
-                    programs=sum(line.programs for line in own) / begun,
-                    test=sum(line.test for line in own) / begun,
+                    programs=sum(line.programs for line in of_cycle) / begun,
+                    test=sum(line.test for line in of_cycle) / begun,
                 )
             )
 

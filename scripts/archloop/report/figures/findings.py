@@ -1,4 +1,4 @@
-"""What the pictures show, from the tables: a finding as title, a sentence for every panel."""
+"""What the figures show, from the tables: a finding as title, a sentence for every panel."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from archloop.quantities import percent
 from archloop.report.contrasts import Contrast
 from archloop.report.figures.areas import draw_fates
 from archloop.report.figures.best_so_far import BestSoFar, best_so_far, means_over_runs
-from archloop.report.figures.forest import draw_forest, in_figures
+from archloop.report.figures.forest import draw_forest, in_numbers
 from archloop.report.figures.panels import Panel
 from archloop.report.figures.single_programs import (
     MOST_NUMBERED,
@@ -19,9 +19,9 @@ from archloop.report.figures.single_programs import (
 from archloop.report.figures.theme import FATE_COLORS
 from archloop.report.groups import ROLES, Groups, called
 from archloop.report.results import Results
-from archloop.report.tables.candidates import FATES, front
 from archloop.report.tables.comparisons import Compared, against
-from archloop.report.tables.rows import TablesByName, best_first, of_chains, table_of
+from archloop.report.tables.per_candidate import FATES, front
+from archloop.report.tables.typed_tables import TablesByName, best_first, of_chains, table_of
 from archloop.report.wording import per_100, signed
 from archloop.settings.chains import SEED
 from archloop.settings.sections import Report
@@ -37,22 +37,22 @@ ADMITTED_FOREST = ("Admitted", "more per 100 generated")
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture: its finding, its panels (none: nothing to draw yet), and its note, if any."""
+class Figure:
+    """A figure: its finding, its panels (none: nothing to draw yet), and its note, if any."""
 
     finding: str
     panels: list[Panel]
     note: str = ""
 
 
-def pictures(
+def figures(
     results: Results,
     sides: Compared,
     tables: TablesByName,
     valid: pl.DataFrame,
     settings: Report,
-) -> dict[str, Picture]:
-    """Return the pictures by name (parts.FIGURES)."""
+) -> dict[str, Figure]:
+    """Return the figures by name (parts.FIGURES)."""
     shown = {"loop": sides.loop, **sides.controls}
     return {
         "fates": _fates(results, shown, tables["fates"]),
@@ -85,9 +85,10 @@ class Growth:
     last: str
 
 
-def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
+def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Figure:
     roles = list(shown)
     too_many = len(roles) > 1 + BESIDE_THE_LOOP
+    # The fixed corpus is the one that the first question can do without.
     if too_many and "fixed" in roles:
         roles.remove("fixed")
 
@@ -101,14 +102,14 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
     growth = {}
     begun = fates.filter(pl.col("candidates") > 0)
     for role in roles:
-        own = of_chains(begun, shown[role])
-        if own.height:
+        of_group = of_chains(begun, shown[role])
+        if of_group.height:
             name = named(role, shown[role])
-            panel, growth[role] = _fates_panel(name, own, last_cycle)
+            panel, growth[role] = _fates_panel(name, of_group, last_cycle)
             panels.append(panel)
 
     if "loop" not in growth:
-        return Picture("Nothing was generated yet", [])
+        return Figure("Nothing was generated yet", [])
 
     loop = growth.pop("loop")
     parts = [
@@ -118,17 +119,17 @@ def _fates(results: Results, shown: Groups, fates: pl.DataFrame) -> Picture:
     for role, group in growth.items():
         name = ROLES[role][1]
         parts.append(f"{name}: {group.first}, then {group.last}")
-    return Picture("; ".join(parts), panels)
+    return Figure("; ".join(parts), panels)
 
 
-def _fates_panel(name: str, own: pl.DataFrame, last_cycle: int) -> tuple[Panel, Growth]:
-    """Return the panel of a group. own: its rows of the table `fates`."""
+def _fates_panel(name: str, fates: pl.DataFrame, last_cycle: int) -> tuple[Panel, Growth]:
+    """Return the panel of a group. fates: its rows of the table `fates`."""
     counts = pl.col("candidates", *FATES)
     candidates = pl.col("candidates")
-    sums = own.group_by("cycle").agg(counts.sum()).sort("cycle")
+    sums = fates.group_by("cycle").agg(counts.sum()).sort("cycle")
     shares = sums.select("cycle", pl.col(FATES) * 100 / candidates)
     good = 100 * pl.col("new_good") / candidates
-    runs = own.select("cycle", "chain", good=good)
+    runs = fates.select("cycle", "chain", good=good)
 
     # Of the mean of cycles: each has as many candidates, and an early one counts as much.
     third = max(1, round(sums.height / 3))
@@ -150,7 +151,7 @@ def _fates_panel(name: str, own: pl.DataFrame, last_cycle: int) -> tuple[Panel, 
     return panel, Growth(at_first, at_last)
 
 
-def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings: Report) -> Picture:
+def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings: Report) -> Figure:
     panels = []
     for measure in dict.fromkeys([settings.measure, *FORESTS]):  # each once, in this order
         compared = against(results, sides, fates, settings, measure, sides.controls)
@@ -162,7 +163,7 @@ def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings:
             first_run = sides.controls[role][0]
             name = f"{first_run}: {ROLES[role][0]}"
             rows.append((name, comparison.contrast))
-            numbers = in_figures(comparison.contrast)
+            numbers = in_numbers(comparison.contrast)
             sentences.append(f"{title}, the loop minus {name}: {numbers}")
 
         if rows:
@@ -171,8 +172,8 @@ def _contrasts(results: Results, sides: Compared, fates: pl.DataFrame, settings:
 
     for role, contrast in sides.verdict.contrasts.items():
         finding = _difference(contrast, ROLES[role][1])
-        return Picture(finding, panels)
-    return Picture("There is no control to compare the loop with", [])
+        return Figure(finding, panels)
+    return Figure("There is no control to compare the loop with", [])
 
 
 def _difference(contrast: Contrast, control: str) -> str:
@@ -186,7 +187,7 @@ def _difference(contrast: Contrast, control: str) -> str:
     return f"{finding}, by too few runs to tell"
 
 
-def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
+def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Figure:
     """Compare each valid candidate with the program that it is nearest to.
 
     That is: how alike the two are, and how much better it is.
@@ -196,22 +197,23 @@ def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     if "random" in shown:
         wanted["random search, last third"] = ("random", True)
 
+    # Of each point the gate of its own cycle decides; the line that is drawn is the first one's.
     new = pl.col("similarity") < pl.col("copy_at")
     better = pl.col("gain") > 0
     panels, shares, noisy = [], [], False
     for title, (role, last) in wanted.items():
-        own = _third(of_chains(points, shown[role]), last)
-        count = own.height
+        of_third = _third(of_chains(points, shown[role]), last)
+        count = of_third.height
         if not count:
             continue
-        both = own.filter(new, better).height
+        both = of_third.filter(new, better).height
         share = percent(both / count, 0)
         shares.append(f"{share} {title}")
         says = f"{title}: of {count} valid programs {share} are newer than a copy and better"
-        noise = _median(own["accuracy_sd"])
+        noise = _median(of_third["accuracy_sd"])
         noisy = noisy or bool(noise)
-        gate = float(own["copy_at"][0])
-        panels.append(draw_newer(title, own, gate, noise, says))
+        gate = float(of_third["copy_at"][0])
+        panels.append(draw_newer(title, of_third, gate, noise, says))
 
     finding = "No neighbours yet"
     if shares:
@@ -219,7 +221,7 @@ def _newer(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     note = "The bar at the left edge is the judge's noise: gains within it are none."
     if not noisy:
         note = ""
-    return Picture(finding, panels, note)
+    return Figure(finding, panels, note)
 
 
 def _median(values: pl.Series) -> float | None:
@@ -267,7 +269,7 @@ def _third(points: pl.DataFrame, last: bool) -> pl.DataFrame:
     return points.filter(pl.col("cycle").is_in(wanted))
 
 
-def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.DataFrame) -> Picture:
+def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.DataFrame) -> Figure:
     """Follow the test accuracy of the best by validation so far, after every cycle."""
     tested = valid.drop_nulls("test_accuracy")
 
@@ -287,7 +289,7 @@ def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.Dat
         lines += [*means, *single]
 
     if not ends:
-        return Picture("Nothing was found yet", [])
+        return Figure("Nothing was found yet", [])
 
     dataset = _dataset(results, shown)
     seeds = measured_seed_programs(results, dataset).drop_nulls("test_accuracy")
@@ -299,7 +301,7 @@ def _effort(results: Results, shown: Groups, cycles: pl.DataFrame, valid: pl.Dat
     finding = f"Best that a run found, mean over runs, on the test set: {', '.join(ends)}"
     rows = table_of(BestSoFar, lines)
     panel = draw_effort("Best of a run so far, mean over runs", rows, seed_best, finding)
-    return Picture(finding, [panel])
+    return Figure(finding, [panel])
 
 
 def _dataset(results: Results, shown: Groups) -> str:
@@ -308,7 +310,7 @@ def _dataset(results: Results, shown: Groups) -> str:
     return results.chains[first].dataset
 
 
-def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
+def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Figure:
     """Compare the fronts of size and accuracy, chosen by validation, shown by test accuracy."""
     known = ["test_accuracy", "parameters"]
     admitted = valid.filter(outcome="admitted").drop_nulls(known)
@@ -322,8 +324,8 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
     designs["seed"] = measured_seed_programs(results, dataset).drop_nulls(known)
 
     fronts, best = [], []
-    for role, own in designs.items():
-        on_front = _front(role, names[role], own)
+    for role, of_role in designs.items():
+        on_front = _front(role, names[role], of_role)
         if on_front.height:
             fronts.append(on_front)
             small = on_front.filter(pl.col("parameters") < SMALL)
@@ -331,13 +333,13 @@ def _sizes(results: Results, shown: Groups, valid: pl.DataFrame) -> Picture:
             best.append(f"{names[role]} {score}")
 
     if not fronts or designs["loop"].is_empty():
-        return Picture("Nothing was admitted yet", [])
+        return Figure("Nothing was admitted yet", [])
 
     of_dataset = admitted.filter(dataset=dataset)
     cloud = of_dataset.select("parameters", test="test_accuracy")
     finding = f"Best below {SMALL:,} parameters, on the test set: {', '.join(best)}"
     panel = draw_sizes("Size against accuracy", cloud, pl.concat(fronts), finding)
-    return Picture(finding, [panel])
+    return Figure(finding, [panel])
 
 
 def _front(role: str, label: str, designs: pl.DataFrame) -> pl.DataFrame:

@@ -1,8 +1,7 @@
-"""The picture of contrasts: the loop minus each control, every run as a point."""
+"""The figure of contrasts: the loop minus each control, every run as a point."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -24,7 +23,7 @@ ROW = 60
 SPREAD = 0.09  # of a row, over which the runs of the loop stand one above another
 # How far from the middle of its row a thing is drawn, in rows.
 CONTROL_RUNS = -0.22
-ZERO_FROM, ZERO_TO = -0.35, 0.18  # no line through the figures over each row
+ZERO_FROM, ZERO_TO = -0.35, 0.18  # no line through the numbers over each row
 SOLID, DASHED = [1, 0], [3, 3]
 
 
@@ -68,6 +67,7 @@ def draw_forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, say
     y_scale = alt.Scale(domain=[0.6 - len(rows), 0.6], nice=False)
     y = alt.Y("y:Q", axis=None, scale=y_scale)
 
+    # Rows lie at 0, -1, -2 ...: an axis that counts up puts the first one on top.
     loop_runs, control_runs = _runs(contrasts)
     means = []
     zeros = []
@@ -80,7 +80,7 @@ def draw_forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, say
     circles = record_chart(loop_runs).mark_point(color=INK, filled=False, size=34, strokeWidth=1.2)
     middle = record_chart(means).mark_tick(color=INK, orient="vertical", size=16, thickness=3)
 
-    layers: list[Any] = [
+    layers: list[alt.Chart] = [
         zero.encode(x=x, y=y, y2="y2:Q"),
         ticks.encode(x=x, y=y),
         *_intervals(contrasts, x_scale, y),
@@ -93,6 +93,7 @@ def draw_forest(title: str, rows: Sequence[tuple[str, Contrast]], unit: str, say
 
 def _relative(contrast: Contrast) -> tuple[list[float], list[float]]:
     """Return the runs of the loop and of the control, minus the control's mean."""
+    # So that 0 is "as many as the control" in every row, and the loop's mean is the difference.
     middle = float(np.mean(contrast.control))
     loop = [value - middle for value in contrast.loop]
     control = [value - middle for value in contrast.control]
@@ -130,7 +131,7 @@ def _runs(contrasts: Sequence[Contrast]) -> tuple[list[Mark], list[Mark]]:
     return loop_runs, control_runs
 
 
-def _intervals(contrasts: Sequence[Contrast], x_scale: alt.Scale, y: alt.Y) -> list[Any]:
+def _intervals(contrasts: Sequence[Contrast], x_scale: alt.Scale, y: alt.Y) -> list[alt.Chart]:
     """Return the rules of the intervals; those of one run alone, over its cycles, are dashed."""
     solid = []
     dashed = []
@@ -152,11 +153,11 @@ def _intervals(contrasts: Sequence[Contrast], x_scale: alt.Scale, y: alt.Y) -> l
     return layers
 
 
-def _texts(rows: Sequence[tuple[str, Contrast]], y: alt.Y) -> list[Any]:
-    """Return the two lines over each row: which control it is, and the contrast in figures."""
+def _texts(rows: Sequence[tuple[str, Contrast]], y: alt.Y) -> list[alt.Chart]:
+    """Return the two lines over each row: which control it is, and the contrast in numbers."""
     texts = []
     for row, (label, contrast) in enumerate(rows):
-        texts.append(RowText(-row, label, in_figures(contrast)))
+        texts.append(RowText(-row, label, in_numbers(contrast)))
 
     left = alt.value(0)
     layers = []
@@ -169,8 +170,8 @@ def _texts(rows: Sequence[tuple[str, Contrast]], y: alt.Y) -> list[Any]:
     return layers
 
 
-def in_figures(contrast: Contrast) -> str:
-    """Return a contrast in figures: the difference, its interval, Holm's p, of how many runs."""
+def in_numbers(contrast: Contrast) -> str:
+    """Return a contrast in numbers: the difference, its interval, Holm's p, of how many runs."""
     parts = [f"{contrast.difference:+.1f}"]
     if contrast.low is not None:
         parts.append(f" [{contrast.low:.1f}, {contrast.high:.1f}]")

@@ -1,4 +1,4 @@
-"""Panels: what the pictures are made of, small enough for a phone, with labels on the marks.
+"""Panels: what the figures are made of, small enough for a phone, with labels on the marks.
 
 A panel is a title, a chart, and the sentence that a screen reader says; tables carry the numbers.
 Groups of repeats stand side by side on shared axes.
@@ -7,7 +7,7 @@ Groups of repeats stand side by side on shared axes.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import altair as alt
 import polars as pl
@@ -30,10 +30,10 @@ CARD = color("card")
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel of a picture: its title, the chart, and what it shows in one sentence."""
+    """One panel of a figure: its title, the chart, and what it shows in one sentence."""
 
     title: str
-    chart: alt.TopLevelMixin
+    chart: alt.LayerChart
     says: str
 
 
@@ -48,7 +48,7 @@ class EndLabel:
 
 
 def whole(panels: Sequence[Panel]) -> alt.TopLevelMixin:
-    """Return a picture with all its panels as one chart, for a file."""
+    """Return a figure with all its panels as one chart, for a file."""
     if not panels:
         data = data_chart([{"text": "nothing to show yet"}])
         words = data.mark_text(color=MUTED).encode(text="text:N")
@@ -57,15 +57,14 @@ def whole(panels: Sequence[Panel]) -> alt.TopLevelMixin:
     return alt.concat(*map(titled, panels), columns=3)
 
 
-def titled(panel: Panel) -> Any:
+def titled(panel: Panel) -> alt.LayerChart:
     """Return the chart of a panel under its title."""
-    chart: Any = panel.chart
-    return chart.properties(title=panel.title)
+    return panel.chart.properties(title=panel.title)
 
 
-def layered(layers: Sequence[Any], width: int, height: int = HEIGHT) -> Any:
+def layered(layers: Sequence[alt.Chart], width: int, height: int = HEIGHT) -> alt.LayerChart:
     """Return layers one over another, the last on top, in a panel of that size."""
-    chart = alt.layer(*layers)
+    chart: alt.LayerChart = alt.LayerChart(layer=layers)
     return chart.properties(width=width, height=height)
 
 

@@ -1,4 +1,4 @@
-"""Colours and shapes that all pictures share, and charts as SVG and PNG, for page and file.
+"""Colours and shapes that all figures share, and charts as SVG and PNG, for page and file.
 
 A colour has one name and one home: it is written into a chart as the light theme's value, and in
 the page, which has two themes, each value is replaced by the CSS variable of that name, so its
@@ -8,7 +8,6 @@ nothing else; all other marks are ink, of some weight.
 
 import html
 import re
-from typing import Any
 
 import altair as alt
 import vl_convert
@@ -63,7 +62,7 @@ def color(name: str) -> str:
     return COLORS[name]
 
 
-def themed(chart: alt.TopLevelMixin) -> dict[str, Any]:
+def themed(chart: alt.TopLevelMixin) -> dict[str, object]:
     """Return the Vega-Lite specification of a chart in the house style."""
     axis = {
         "labelColor": COLORS["muted"],
@@ -117,7 +116,7 @@ def png(svg_text: str) -> bytes:
 
 
 def for_page(svg_text: str, says: str) -> str:
-    """Return an SVG as one picture with one sentence, in the colours of the page.
+    """Return an SVG as one figure with one sentence, in the colours of the page.
 
     It has its own size on any screen. Marks are nothing that a screen reader or the Tab key stops
     at.

@@ -21,15 +21,15 @@ def ends(nearest: Mapping[str, str | None], seeds: Container[str]) -> dict[str, 
     nearest: design -> its nearest neighbour. Those of a real run lie before it; in a circle there
     is no end.
     """
-    found: dict[str, End | None] = {}
+    end_of: dict[str, End | None] = {}
     for start in nearest:
         line: list[str] = []
         name: str | None = start
-        while name and name in nearest and not (name in found or name in line):
+        while name and name in nearest and not (name in end_of or name in line):
             line.append(name)
             name = nearest[name]
 
-        end = found.get(name) if name else None
+        end = end_of.get(name) if name else None
         if name and name in seeds and name not in line:
             end = End(name, 0)
 
@@ -37,6 +37,6 @@ def ends(nearest: Mapping[str, str | None], seeds: Container[str]) -> dict[str, 
         for design in reversed(line):
             if end:
                 end = End(end.seed, end.steps + 1)
-            found[design] = end
+            end_of[design] = end
 
-    return found
+    return end_of

@@ -17,8 +17,8 @@ from archloop.report.graph_drawing import GraphBlock
 from archloop.report.groups import Groups, called
 from archloop.report.page.cards import drawing
 from archloop.report.results import Results
-from archloop.report.tables.candidates import Architecture
-from archloop.report.tables.rows import TablesByName, best_first, of_chains, total
+from archloop.report.tables.per_candidate import Architecture
+from archloop.report.tables.typed_tables import TablesByName, best_first, of_chains, total_count
 
 
 @dataclass(frozen=True)
@@ -68,25 +68,25 @@ def best_design(results: Results, tables: TablesByName, groups: Groups) -> BestD
         if score - share > margin:
             better.append(name)
 
-    own = of_chains(tables["fates"], groups["loop"])
-    picture = results.blocks(best.id)
+    of_loop = of_chains(tables["fates"], groups["loop"])
+    blocks = results.blocks(best.id)
 
     return BestDesign(
         design=best,
-        of=total(own, "candidates"),
+        of=total_count(of_loop, "candidates"),
         more=more,
         less=less,
         better=better,
         images=images,
         error=error,
-        drawing=drawing(picture) if picture else None,
-        made_of=_made_of(picture),
+        drawing=drawing(blocks) if blocks else None,
+        made_of=_made_of(blocks),
     )
 
 
 def _best(architectures: pl.DataFrame, group: list[str]) -> Architecture | None:
-    own = of_chains(architectures, group)
-    for row in best_first(own).head(1).iter_rows(named=True):
+    designs_of_group = of_chains(architectures, group)
+    for row in best_first(designs_of_group).head(1).iter_rows(named=True):
         return Architecture(**row)
     return None
 
@@ -145,10 +145,10 @@ def _images_of_preflight(folder: Path, dataset: str) -> int | None:
     return None
 
 
-def _made_of(picture: Sequence[GraphBlock]) -> str:
+def _made_of(blocks: Sequence[GraphBlock]) -> str:
     """Return the blocks of a network, each named once, in words."""
     counts: Counter[str] = Counter()
-    for block in picture:
+    for block in blocks:
         if block.label != "image":
             counts[block.label.split(" · ")[0]] += 1
 

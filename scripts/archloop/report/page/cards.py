@@ -52,7 +52,7 @@ class Card:
     why: str
     href: str
     nearest_href: str | None
-    picture: Markup
+    drawing: Markup
     scale: Markup
     better: float | None
     middle: float | None
@@ -64,33 +64,33 @@ def cards(results: Results, rows: pl.DataFrame) -> list[Card]:
     if rows.is_empty():
         return []
 
-    own = rows.filter(dataset=rows["dataset"].first())
+    designs = rows.filter(dataset=rows["dataset"].first())
     # Of a run whose judge scored no test set, the validation split is all there is to compare by.
-    tested = own["test_accuracy"].null_count() < own.height
+    tested = designs["test_accuracy"].null_count() < designs.height
     measure = "test_accuracy" if tested else "accuracy"
-    scores = own[measure].drop_nulls().sort().to_list()
-    middle = own.select(pl.median("nearest_similarity")).item()
+    scores = designs[measure].drop_nulls().sort().to_list()
+    middle = designs.select(pl.median("nearest_similarity")).item()
 
-    found = []
-    for design, why in chosen(own):
+    shown = []
+    for design, why in chosen(designs):
         score = design.test_accuracy if tested else design.accuracy
         nearest = design.nearest_id
-        picture = results.blocks(design.id)
-        found.append(
+        blocks = results.blocks(design.id)
+        shown.append(
             Card(
                 design=design,
                 why=why,
                 href=_link(design.id),
                 nearest_href=_link(nearest) if nearest else None,
-                picture=drawing(picture),
+                drawing=drawing(blocks),
                 scale=scale(scores, score),
                 better=_share_below(scores, score),
                 middle=middle,
-                changes=changes(results.blocks(nearest or ""), picture),
+                changes=changes(results.blocks(nearest or ""), blocks),
             )
         )
 
-    return found
+    return shown
 
 
 def _share_below(scores: list[float], score: float | None) -> float | None:
@@ -104,38 +104,39 @@ def _link(name: str) -> str:
     return f"#design={quote(name, safe='')}"
 
 
-def chosen(own: pl.DataFrame) -> list[tuple[ListedDesign, str]]:
+def chosen(ranked: pl.DataFrame) -> list[tuple[ListedDesign, str]]:
     """Return (design, why it is shown), no two of one graph.
 
-    own: the designs of one data set, best first.
+    ranked: the designs of one data set, best first.
     """
-    found: dict[str, tuple[ListedDesign, str]] = {}
+    picked: dict[str, tuple[ListedDesign, str]] = {}
 
     def take(designs: pl.DataFrame, why: str, most: int = 1) -> None:
         for design in designs_of(designs):
             graph = design.graph_digest or design.id
-            if most and len(found) < CARDS and graph not in found:
-                found[graph] = design, why
+            if most and len(picked) < CARDS and graph not in picked:
+                picked[graph] = design, why
                 most -= 1
 
+    # In the order of importance: what is picked once is not picked again for a lesser reason.
     parameters = pl.col("parameters")
     for low, high in zip((0, *SIZES), SIZES):
         inside = parameters.is_between(low, high, "left")
-        take(own.filter(inside), f"best below {high:,} parameters")
+        take(ranked.filter(inside), f"best below {high:,} parameters")
 
     largest = SIZES[-1]
-    take(own.filter(parameters >= largest), f"best of {largest:,} and more parameters")
+    take(ranked.filter(parameters >= largest), f"best of {largest:,} and more parameters")
 
-    best_quarter = own.head(max(1, own.height // 4))
+    best_quarter = ranked.head(max(1, ranked.height // 4))
     compared = best_quarter.drop_nulls("nearest_similarity")
     least_alike = compared.sort("nearest_similarity", "id")
     take(least_alike, "least like anything known, among the best quarter", NEWEST)
 
-    of_families = own.drop_nulls("family").partition_by("family")
+    of_families = ranked.drop_nulls("family").partition_by("family")
     for members in of_families:
         take(members, f"best whose line leads to the family {members['family'][0]}")
-    take(own, "among the best", CARDS)
-    return list(found.values())
+    take(ranked, "among the best", CARDS)
+    return list(picked.values())
 
 
 def changes(before: Sequence[GraphBlock], after: Sequence[GraphBlock]) -> Changes | None:
@@ -168,6 +169,7 @@ def drawing(blocks: Sequence[GraphBlock]) -> Markup:
 
     shown = blocks[:MOST_BLOCKS]
 
+    # An arc from the block just before would only repeat the row, so those are not drawn.
     bars: list[str] = []
     arcs: list[str] = []
     for index, block in enumerate(shown):
@@ -233,6 +235,7 @@ def scale(scores: Sequence[float], value: float | None) -> Markup:
         counts[int(share * LAST_BIN_END)] += 1
     most = max(counts.values())
 
+    # One path for all bars: a page has a dozen scales of 40 bars each.
     bars = []
     for index, count in sorted(counts.items()):
         left = BIN_WIDTH * index + 2

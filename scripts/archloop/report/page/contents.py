@@ -1,20 +1,19 @@
-"""What the page says beside its pictures, by the names that its template has for it."""
+"""What the page says beside its figures, by the names that its template has for it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import polars as pl
 
 from archloop.report.figures.findings import named
 from archloop.report.figures.theme import FATE_COLORS
 from archloop.report.groups import ROLES, Groups, called, label
+from archloop.report.loop_verdict import MEASURE_WORDS, Verdict
 from archloop.report.page.best_design import BestDesign, best_design
 from archloop.report.page.failures import Failures, what_fails
 from archloop.report.results import Results, Verified
-from archloop.report.tables.comparisons import Compared
-from archloop.report.tables.paper import PublishedCycle, paper_rows
-from archloop.report.tables.rows import TablesByName, of_chains, total
-from archloop.report.verdict import MEASURE_WORDS, Verdict
+from archloop.report.tables.comparisons import Compared, ContrastRow
+from archloop.report.tables.paper import ProtocolPoint, PublishedCycle, paper_rows
+from archloop.report.tables.typed_tables import TablesByName, of_chains, total, total_count
 from archloop.report.wording import GLOSSARY
 from archloop.settings.chains import SEED
 
@@ -32,7 +31,6 @@ COSTS = (
     "evaluations",
     "reused",
 )
-TemplateRow = Mapping[str, object]  # of a table, with a column or two more
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,81 @@ class Trust:
 
 
 @dataclass(frozen=True)
+class GroupMeans:
+    """The means of a group of runs, out of the table `results`; label: what the group is called."""
+
+    label: str
+    dataset: str
+    differs: str
+    cycles: int
+    candidates: float
+    new_good: float | None
+    valid: float | None
+    admitted: float | None
+    distinct: float | None
+    top_test: float | None
+    gpu_seconds: float | None
+    cpu_seconds: float | None
+    before_gpu_seconds: float | None
+    reused: float | None
+
+
+@dataclass(frozen=True)
+class ShownContrast(ContrastRow):
+    """A row of the table `contrasts`; how: its method, in words."""
+
+    how: str
+
+
+@dataclass(frozen=True)
+class CycleCounts:
+    """What became of the candidates of a cycle; accuracies are those of the valid ones."""
+
+    cycle: int
+    candidates: int
+    new_good: int
+    valid: int
+    admitted: int
+    distinct: int
+    accuracy_mean: float | None
+    accuracy_best: float | None
+
+
+@dataclass(frozen=True)
+class ChainCounts:
+    """A chain, out of the table of that name. top, top_test: accuracies of its best design."""
+
+    chain: str
+    dataset: str
+    start: str
+    source: str
+    planned: int
+    finished: int
+    candidates: int | None
+    valid: int | None
+    admitted: int | None
+    top: float | None
+    top_test: float | None
+    cycles: list[CycleCounts]
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What the jobs of one stage of a group of runs took together."""
+
+    label: str
+    stage: str
+    jobs: int
+    seconds: float
+    gpu_seconds: float
+    tokens: int
+    evaluations: int
+    reused: int
+
+
+@dataclass(frozen=True)
 class BesidePaper:
-    """The paper's figures beside those of a chain."""
+    """The paper's numbers beside those of a chain."""
 
     chain: str
     rows: list[PublishedCycle]
@@ -109,17 +180,17 @@ class Contents:
     elsewhere: list[str]
     spent: Spent
     groups: dict[str, GroupName]
-    own: Loop
+    the_loop: Loop
     status: list[ChainProgress]
     best: BestDesign | None
-    results: Sequence[TemplateRow]
-    contrasts: Sequence[TemplateRow]
+    results: list[GroupMeans]
+    contrasts: list[ShownContrast]
     trust: Trust
     failures: Failures
-    chains: Sequence[TemplateRow]
+    chains: list[ChainCounts]
     paper: BesidePaper
-    protocol: Sequence[TemplateRow]
-    costs: Sequence[TemplateRow]
+    protocol: list[ProtocolPoint]
+    costs: list[StageCost]
     versions: list[tuple[str, str]]
 
 
@@ -141,7 +212,7 @@ def contents(results: Results, tables: TablesByName, sides: Compared) -> Content
         elsewhere=_elsewhere(results, chain.dataset),
         spent=_spent(tables["cost"]),
         groups=_names(groups),
-        own=Loop(label(sides.loop), chain.dataset, chain.planned),
+        the_loop=Loop(label(sides.loop), chain.dataset, chain.planned),
         status=_status(results, sides),
         best=best_design(results, tables, groups),
         results=_results(tables["results"], sides),
@@ -163,14 +234,14 @@ def _names(groups: Groups) -> dict[str, GroupName]:
     return names
 
 
-def _elsewhere(results: Results, own: str) -> list[str]:
-    """Return the data sets that other chains are on."""
-    found: list[str] = []
+def _elsewhere(results: Results, dataset: str) -> list[str]:
+    """Return the data sets but this one that chains are on."""
+    others: list[str] = []
     for chain in results.chains.values():
-        if chain.dataset not in (own, *found):
-            found.append(chain.dataset)
+        if chain.dataset not in (dataset, *others):
+            others.append(chain.dataset)
 
-    return found
+    return others
 
 
 def _status(results: Results, sides: Compared) -> list[ChainProgress]:
@@ -187,8 +258,8 @@ def _status(results: Results, sides: Compared) -> list[ChainProgress]:
 
 def _threshold(cycles: pl.DataFrame, loop: list[str]) -> float | None:
     """Return the threshold of admission that the loop's last cycle was judged by."""
-    own = of_chains(cycles, loop).sort("cycle")
-    return own["threshold"][-1] if own.height else None
+    of_loop = of_chains(cycles, loop).sort("cycle")
+    return of_loop["threshold"][-1] if of_loop.height else None
 
 
 def _spent(cost: pl.DataFrame) -> Spent:
@@ -213,74 +284,70 @@ def _trust(results: Results, tables: TablesByName) -> Trust:
         whole=len(whole),
         chains=len(results.chains),
         levels=sorted({job.isolation for job in results.jobs if job.isolation}),
-        candidates=total(tables["fates"], "candidates"),
+        candidates=total_count(tables["fates"], "candidates"),
         verified=results.verified,
     )
 
 
-def _results(table: pl.DataFrame, sides: Compared) -> Sequence[TemplateRow]:
+def _results(table: pl.DataFrame, sides: Compared) -> list[GroupMeans]:
     """Return the means of each group, in the order of the groups."""
-    summed = {row["chain"]: row for row in table.to_dicts()}
+    columns = _columns_of(GroupMeans, without="label")
     rows = []
     for group in sides.groups:
-        row = summed.get(", ".join(group))
-        if row:
-            rows.append({**row, "label": label(group)})
+        means = table.filter(chain=", ".join(group)).select(columns)
+        rows += [GroupMeans(label=label(group), **row) for row in means.to_dicts()]
 
     return rows
 
 
-def _contrasts(table: pl.DataFrame) -> Sequence[TemplateRow]:
-    return [{**row, "how": METHODS[row["method"]]} for row in table.to_dicts()]
+def _columns_of(row: type, without: str) -> list[str]:
+    """Return the fields of a class that are columns of a table: all but one."""
+    return [field.name for field in fields(row) if field.name != without]
 
 
-def _chains(tables: TablesByName) -> Sequence[TemplateRow]:
+def _contrasts(table: pl.DataFrame) -> list[ShownContrast]:
+    return [ShownContrast(**row, how=METHODS[row["method"]]) for row in table.to_dicts()]
+
+
+def _chains(tables: TablesByName) -> list[ChainCounts]:
     """Return every chain with its cycles, in the order of the groups."""
-    columns = (
-        "cycle",
-        "candidates",
-        "new_good",
-        "valid",
-        "admitted",
-        "distinct",
-        "accuracy_mean",
-        "accuracy_best",
-    )
-
     accuracies = tables["cycles"].select("chain", "cycle", "accuracy_mean", "accuracy_best")
     cycles = tables["fates"].join(accuracies, on=["chain", "cycle"], how="left").sort("cycle")
+    columns = [field.name for field in fields(CycleCounts)]
 
     rows = []
-    for row in tables["chains"].to_dicts():
-        own = cycles.filter(chain=row["chain"]).select(columns)
-        rows.append({**row, "cycles": own.to_dicts()})
+    chains = tables["chains"].select(_columns_of(ChainCounts, without="cycles"))
+    for chain in chains.to_dicts():
+        of_chain = cycles.filter(chain=chain["chain"]).select(columns)
+        counts = [CycleCounts(**row) for row in of_chain.to_dicts()]
+        rows.append(ChainCounts(**chain, cycles=counts))
 
     return rows
 
 
-def _protocol(table: pl.DataFrame, chain: str) -> Sequence[TemplateRow]:
+def _protocol(table: pl.DataFrame, chain: str) -> list[ProtocolPoint]:
     """Return the points of a chain, those that differ first."""
-    rows = table.filter(chain=chain).to_dicts()
-    return sorted(rows, key=lambda row: (row["differs"] is not True, row["item"]))
+    points = [ProtocolPoint(**row) for row in table.filter(chain=chain).to_dicts()]
+    return sorted(points, key=lambda point: (point.differs is not True, point.item))
 
 
-def _costs(cost: pl.DataFrame, sides: Compared) -> Sequence[TemplateRow]:
+def _costs(cost: pl.DataFrame, sides: Compared) -> list[StageCost]:
     """Return the totals of each group, and of cycle 0, by stage."""
     groups = [("cycle 0", [SEED])]
     groups += [(label(group), group) for group in sides.groups]
 
     rows = []
     for name, group in groups:
-        own = of_chains(cost, group)
-        stages = own.group_by("stage", maintain_order=True).agg(pl.col(COSTS).sum())
-        rows += [{"label": name, **row} for row in stages.to_dicts()]
+        of_group = of_chains(cost, group)
+        stages = of_group.group_by("stage", maintain_order=True).agg(pl.col(COSTS).sum())
+        rows += [StageCost(label=name, **row) for row in stages.to_dicts()]
 
     return rows
 
 
 def _versions(results: Results) -> list[tuple[str, str]]:
     """Return (name, version) of what the jobs ran with; two versions of one thing give two rows."""
-    found: set[tuple[str, str]] = set()
+    versions: set[tuple[str, str]] = set()
     for job in results.jobs:
-        found.update(job.versions.items())
-    return sorted(found)
+        versions.update(job.versions.items())
+    return sorted(versions)

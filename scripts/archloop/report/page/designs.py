@@ -8,7 +8,7 @@ import polars as pl
 from archloop.report.groups import label, repeat_groups
 from archloop.report.page.ancestry import ends
 from archloop.report.results import Results
-from archloop.report.tables.candidates import Architecture, front
+from archloop.report.tables.per_candidate import Architecture, front
 from archloop.settings.chains import SEED
 
 LINE = {"id": pl.String, "family": pl.String, "steps": pl.Int32}

@@ -8,7 +8,7 @@ from archloop.outcomes import NOT_VALID
 from archloop.report.contrasts import window
 from archloop.report.groups import Groups
 from archloop.report.results import Results, programs
-from archloop.report.tables.rows import TablesByName, of_chains, total
+from archloop.report.tables.typed_tables import TablesByName, of_chains, total_count
 from archloop.texts import visible
 
 REASONS_SHOWN = 3
@@ -50,8 +50,8 @@ def what_fails(results: Results, tables: TablesByName, groups: Groups) -> Failur
     """
     shares = {}
     for role, group in groups.items():
-        own = of_chains(tables["cycles"], group)
-        of_role = _shares(own)
+        cycles = of_chains(tables["cycles"], group)
+        of_role = _shares(cycles)
         if of_role is not None:
             shares[role] = of_role
 
@@ -79,8 +79,8 @@ def what_fails(results: Results, tables: TablesByName, groups: Groups) -> Failur
 def _shares(cycles: pl.DataFrame) -> dict[str, float] | None:
     """Return check -> how many of 100 fail it in the last third of the cycles; None of no cycle."""
     last_third = window(cycles["cycle"].unique().to_list(), 1 / 3)
-    own = cycles.filter(pl.col("cycle").is_in(last_third))
-    sums = own.sum().row(0, named=True)
+    last_cycles = cycles.filter(pl.col("cycle").is_in(last_third))
+    sums = last_cycles.sum().row(0, named=True)
     candidates = sums["candidates"]
     if not candidates:
         return None
@@ -97,9 +97,9 @@ def _finding(shares: dict[str, float] | None, checks: list[str]) -> str:
 
 def _reasons(results: Results, failures: pl.DataFrame, group: list[str]) -> list[Reason]:
     """Return the most frequent reasons of a group's runs taken together, each with an example."""
-    own = of_chains(failures, group)
+    of_group = of_chains(failures, group)
     examples = pl.col("example_id", "example_detail").first()
-    counted = own.group_by("outcome", "reason", maintain_order=True).agg(
+    counted = of_group.group_by("outcome", "reason", maintain_order=True).agg(
         pl.col("count").sum(), examples
     )
     by = ["count", "outcome", "reason"]
@@ -108,7 +108,7 @@ def _reasons(results: Results, failures: pl.DataFrame, group: list[str]) -> list
     # Programs are most of what the run holds: only those of the examples' cycles are read.
     texts = programs(results, {row["example_id"] for row in rows})
 
-    count = total(own, "count")
+    count = total_count(of_group, "count")
     reasons = []
     for row in rows:
         program = texts.get(row["example_id"]) or ""

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import polars as pl
 
@@ -64,6 +64,33 @@ class CorpusProgram:
     accuracy: float | None
 
 
+class PackedGraph(TypedDict):
+    """A computed graph, as the scripts of the page take it."""
+
+    blocks: list[GraphBlock] | None
+    cut: bool
+
+
+class PackedProgram(PackedGraph):
+    """What opens of a program that is no design."""
+
+    program: str
+
+
+class PackedDesign(PackedProgram):
+    """What opens of a design. seed: as text, for it has more digits than a number of JavaScript."""
+
+    prompt_id: str | None
+    adapter: str | None
+    evaluation: str | None
+    multiply_adds: int | None
+    seed: str
+    prompt: str
+    references: list[str]
+    origin: str | None
+    drawn_from: str | None
+
+
 @dataclass(frozen=True)
 class Gallery:
     """What the page needs.
@@ -85,7 +112,7 @@ class AdapterTraining:
 
     pairs: int | None
     loss: float | None
-    carried_on: bool | None
+    carried_on: bool
 
 
 @dataclass(frozen=True)
@@ -133,8 +160,8 @@ def apart(packed: dict[str, str], most: int = MOST_INSIDE) -> tuple[dict[str, st
     parts = [name for name in packed if name.startswith("part-")]
     files = {}
     for number, names in enumerate(_batches(parts, PARTS_A_FILE)):
-        held = {name: inside.pop(name) for name in names}
-        files[f"parts-{number}.js"] = f"keepParts({json.dumps(held)});\n"
+        moved = {name: inside.pop(name) for name in names}
+        files[f"parts-{number}.js"] = f"keepParts({json.dumps(moved)});\n"
 
     return inside, files
 
@@ -174,7 +201,7 @@ def _packed(results: Results, rows: pl.DataFrame) -> dict[str, str]:
     is_other = pl.col("id").is_in(shown - stored.keys())
     others = _programs(corpus.filter(is_other).sort("id"))
 
-    programs = []
+    programs: list[PackedProgram] = []
     for design in designs:
         graph = results.graphs.get(design.id, Graph())
         programs.append(_design(design, stored[design.id], graph))
@@ -204,14 +231,14 @@ def _index(results: Results, rows: pl.DataFrame, others: list[CorpusProgram]) ->
 
     # By their positions: the same few words are in hundreds of designs.
     has = []
-    for found in made_of:
-        positions = [position[word] for word in found]
+    for words_of_design in made_of:
+        positions = [position[word] for word in words_of_design]
         has.append(sorted(positions))
 
     lines = {}
     for other in others:
-        picture = strip(results.blocks(other.id))
-        lines[other.id] = [other.family, other.accuracy, picture]
+        letters = strip(results.blocks(other.id))
+        lines[other.id] = [other.family, other.accuracy, letters]
 
     chains = {}
     for name in results.chains:
@@ -245,14 +272,13 @@ def pack(value: object) -> str:
     return base64.b64encode(compressed).decode()
 
 
-def _design(design: ListedDesign, stored: CorpusProgram, graph: Graph) -> dict[str, object]:
+def _design(design: ListedDesign, stored: CorpusProgram, graph: Graph) -> PackedDesign:
     """Return what opens of a design. stored: of the corpus."""
     return {
         "prompt_id": design.prompt_id,
         "adapter": design.adapter,
         "evaluation": design.evaluation,
         "multiply_adds": design.multiply_adds,
-        # It has more digits than JavaScript keeps of a number.
         "seed": str(design.seed),
         "program": visible(stored.program or ""),
         "prompt": visible(stored.prompt or ""),
@@ -263,14 +289,14 @@ def _design(design: ListedDesign, stored: CorpusProgram, graph: Graph) -> dict[s
     }
 
 
-def _graph(graph: Graph) -> dict[str, object]:
+def _graph(graph: Graph) -> PackedGraph:
     return {"blocks": graph.blocks, "cut": graph.cut}
 
 
-def _words(picture: Sequence[GraphBlock]) -> set[str]:
+def _words(blocks: Sequence[GraphBlock]) -> set[str]:
     """Return what a design is made of, as a person would search for it."""
     words: set[str] = set()
-    for block in picture:
+    for block in blocks:
         words.update(block.label.split(" · "))
     return words - {"image"}
 
@@ -301,9 +327,9 @@ def _training(results: Results, cell: Cell) -> AdapterTraining | None:
 
     losses = record.get("losses")
     return AdapterTraining(
-        pairs=record.get("pairs"),
+        pairs=record["pairs"],
         loss=losses[-1] if losses else None,
-        carried_on=record.get("carried_on"),
+        carried_on=record["carried_on"],
     )
 
 

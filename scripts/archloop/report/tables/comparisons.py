@@ -6,14 +6,10 @@ import numpy as np
 import polars as pl
 
 from archloop.report.groups import Groups, controls_of, differing, loop_of, ordered
+from archloop.report.loop_verdict import Verdict, reach_verdict
 from archloop.report.results import Results
 from archloop.report.run_counts import Comparison, compare, counts_of
-from archloop.report.tables.rows import (
-    of_chains,
-    table_of,
-    total,
-)
-from archloop.report.verdict import Verdict, judge
+from archloop.report.tables.typed_tables import of_chains, table_of, total_count
 from archloop.settings.sections import Report
 
 MEASURES = ("new_good", "valid", "admitted", "test")
@@ -65,7 +61,7 @@ def compared(results: Results, fates: pl.DataFrame, settings: Report) -> Compare
     loop = loop_of(results, settings.loop)
     controls = controls_of(results, loop, settings.controls)
     planned = {name: chain.planned for name, chain in results.chains.items()}
-    verdict = judge(fates, loop, controls, planned, settings, results.random_seed)
+    verdict = reach_verdict(fates, loop, controls, planned, settings, results.random_seed)
     return Compared(loop, controls, ordered(results, loop, controls), verdict)
 
 
@@ -151,9 +147,8 @@ def _contrast_row(
 
 def candidates_a_run(fates: pl.DataFrame, group: list[str], common: list[int]) -> float:
     """Return how many candidates a run of a group had in these cycles, on average."""
-    own = of_chains(fates, group).filter(pl.col("cycle").is_in(common))
-    count: int = total(own, "candidates")
-    return count / len(group)
+    cycles = of_chains(fates, group).filter(pl.col("cycle").is_in(common))
+    return total_count(cycles, "candidates") / len(group)
 
 
 def _listed(values: tuple[float, ...]) -> str:

@@ -12,8 +12,8 @@ from archloop.novelty.minhash import PERMUTATIONS
 from archloop.outcomes import OUTCOMES
 from archloop.report.job_records import JobRecord, seconds_of
 from archloop.report.results import Results
-from archloop.report.tables.candidates import FATES, KINDS, SOURCES
-from archloop.report.tables.rows import COUNT, FLAG, SHARE, TEXT, Schema, table_of
+from archloop.report.tables.per_candidate import FATES, KINDS, SOURCES
+from archloop.report.tables.typed_tables import COUNT, FLAG, SHARE, TEXT, Schema, table_of
 
 T = TypeVar("T")
 # Admitted designs of a cycle whose diversity is measured; of more, evenly spaced ones.
@@ -152,6 +152,7 @@ def similarity(results: Results, valid: pl.DataFrame) -> pl.DataFrame:
     schema: Schema = {"chain": TEXT, "cycle": COUNT, "source": TEXT}
     wanted = pl.DataFrame(rows, schema, orient="row")
 
+    # Null where there was nothing to be near to: counts and means leave it out.
     value = pl.col("nearest_similarity")
     exact = pl.col("nearest_exact").fill_null(False)
     measures = [
@@ -231,6 +232,7 @@ def _unlikeness(signatures: pl.Series) -> tuple[float | None, float | None]:
     joined = b"".join(signatures[compared.tolist()])
     hashes = np.frombuffer(joined, "<u4").reshape(-1, PERMUTATIONS)
 
+    # Two signatures agree in each place with the probability that is the Jaccard similarity.
     # Row by row: all pairs at once would need n times the memory.
     rows = [(hashes == one).mean(axis=1) for one in hashes]
     alike = np.array(rows)
@@ -243,6 +245,7 @@ def _unlikeness(signatures: pl.Series) -> tuple[float | None, float | None]:
     if n == 1:
         return None, effective
 
+    # A design is like itself, so the diagonal adds nothing to what is unlike.
     unlike = n * n - alike.sum()
     pairs = n * (n - 1)
     return float(unlike / pairs), effective

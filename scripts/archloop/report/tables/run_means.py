@@ -10,9 +10,9 @@ from archloop.report.groups import differing, label
 from archloop.report.intervals import mean_interval
 from archloop.report.job_records import JobRecord, seconds_of
 from archloop.report.results import Results
-from archloop.report.tables.candidates import FATES
 from archloop.report.tables.comparisons import Compared, candidates_a_run
-from archloop.report.tables.rows import (
+from archloop.report.tables.per_candidate import FATES
+from archloop.report.tables.typed_tables import (
     COUNT,
     SHARE,
     TEXT,
@@ -84,6 +84,7 @@ def mean_table(
 
     whole = fates.join(cells, on=["chain", "cycle"], how="left", maintain_order="left")
 
+    # Groups come in the order of the page, so the first one on a data set is its reference.
     references: dict[str, list[str]] = {}
     rows = []
     for group in sides.groups:
@@ -129,7 +130,7 @@ def _group(
     reference: list[str],
     common: list[int],
 ) -> Group:
-    own = candidates_a_run(fates, group, common)
+    candidates = candidates_a_run(fates, group, common)
     differs = ""
     if group is not reference:
         differs = differing(results, group[0], reference[0])
@@ -140,8 +141,8 @@ def _group(
         differs=differs,
         repeats=len(group),
         cycles=len(common),
-        candidates=own,
-        matched=own == candidates_a_run(fates, reference, common),
+        candidates=candidates,
+        matched=candidates == candidates_a_run(fates, reference, common),
     )
 
 
@@ -251,13 +252,13 @@ def _share(count: float, of: int) -> float | None:
 
 def _budget(results: Results, chain: str, common: list[int]) -> Budget:
     of_chain = [job for job in results.jobs if job.chain == chain]
-    own = [job for job in of_chain if job.cycle in common]
+    jobs = [job for job in of_chain if job.cycle in common]
     return Budget(
-        gpu_seconds=seconds_of(own, on_gpu=True),
-        cpu_seconds=seconds_of(own, on_gpu=False),
-        new_tokens=sum(job.new_tokens for job in own),
-        trained_tokens=sum(job.trained_tokens for job in own),
-        reused=sum(job.reused for job in own),
+        gpu_seconds=seconds_of(jobs, on_gpu=True),
+        cpu_seconds=seconds_of(jobs, on_gpu=False),
+        new_tokens=sum(job.new_tokens for job in jobs),
+        trained_tokens=sum(job.trained_tokens for job in jobs),
+        reused=sum(job.reused for job in jobs),
         before_gpu_seconds=_before_gpu_seconds(results, chain),
     )
 

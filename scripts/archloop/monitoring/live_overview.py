@@ -1,4 +1,4 @@
-"""The small facts at the top of the live page: jobs, pace, end, hours, known scores, disk, reports.
+"""The overview at the top of the live page: jobs, pace, end, hours, known scores, disk, reports.
 
 Standard library only.
 """
@@ -14,45 +14,45 @@ from archloop.monitoring.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, 
 from archloop.quantities import duration, gigabytes, percent
 
 
-class Fact(NamedTuple):
-    """One small fact: its name, its value, and a few words more. All are HTML."""
+class Item(NamedTuple):
+    """One number of the overview: its name, its value, and a few words more. All are HTML."""
 
     name: str
     value: str
     more: str
 
 
-def facts(live: Live, path: Path) -> str:
-    """Return the row of small facts; one that the files do not tell is left out."""
-    items = []
-    for fact in _known_facts(live, path):
-        value = f"{fact.value}<small>{fact.more}</small>"
-        items.append(f"<div><dt>{fact.name}</dt><dd>{value}</dd></div>")
+def overview(live: Live, path: Path) -> str:
+    """Return the overview as HTML; what the files do not tell is left out."""
+    cells = []
+    for item in _known_items(live, path):
+        value = f"{item.value}<small>{item.more}</small>"
+        cells.append(f"<div><dt>{item.name}</dt><dd>{value}</dd></div>")
 
-    return "".join(items)
+    return "".join(cells)
 
 
-def _known_facts(live: Live, path: Path) -> Iterator[Fact]:
+def _known_items(live: Live, path: Path) -> Iterator[Item]:
     if live.jobs:
-        yield _jobs_fact(live)
+        yield _jobs_item(live)
     if live.an_hour is not None:
-        yield Fact("Judged an hour", f"{live.an_hour:.0f}", "candidates, in its last six hours")
+        yield Item("Judged an hour", f"{live.an_hour:.0f}", "candidates, in its last six hours")
     if live.left is not None:
-        yield _end_fact(live, *live.left)
+        yield _end_item(live, *live.left)
     if live.hours:
-        yield _hours_fact(live)
+        yield _hours_item(live)
     reused, total = live.reused
     if total:
         share = percent(reused / total, digits=0)
-        yield Fact("Answered from the store", share, f"{reused} of {total} judgements")
+        yield Item("Answered from the store", share, f"{reused} of {total} judgements")
 
     free, size = live.disk
-    yield Fact("Disk", f"{gigabytes(free, 0)} free", f"of {gigabytes(size, 0)}")
+    yield Item("Disk", f"{gigabytes(free, 0)} free", f"of {gigabytes(size, 0)}")
     if live.reports:
-        yield _reports_fact(live, path)
+        yield _reports_item(live, path)
 
 
-def _jobs_fact(live: Live) -> Fact:
+def _jobs_item(live: Live) -> Item:
     jobs = live.jobs
     begun = []
     for state in (RUNNING, QUEUED, FAILED, CUT):
@@ -65,26 +65,26 @@ def _jobs_fact(live: Live) -> Fact:
         more += f" · {again} tried again"
     if not begun:
         begun = [f"{jobs[DONE]} done"]
-    return Fact("Jobs", " · ".join(begun), more)
+    return Item("Jobs", " · ".join(begun), more)
 
 
-def _end_fact(live: Live, least_s: float, most_s: float) -> Fact:
+def _end_item(live: Live, least_s: float, most_s: float) -> Item:
     unknown = ""
     if live.unknown:
         stages = ", ".join(live.unknown)
         unknown = f"; not counted: {stages}"
     if live.records.at_work is False:
         more = f"of work at least; no run is at it{unknown}"
-        return Fact("End", f"{duration(least_s)} left", more)
+        return Item("End", f"{duration(least_s)} left", more)
     least = moment(live.now + least_s)
     most = moment(live.now + most_s)
     more = "local time"
     if least != most:
         more = f"to {most}, one job after another"
-    return Fact("End", least, more + unknown)
+    return Item("End", least, more + unknown)
 
 
-def _hours_fact(live: Live) -> Fact:
+def _hours_item(live: Live) -> Item:
     so_far = sum(live.hours.values())
     hours = f"{so_far:.1f}"
     if live.hours_planned:
@@ -94,10 +94,10 @@ def _hours_fact(live: Live) -> Fact:
     where = f"{on_gpu:.1f} of them to write, judge, fine-tune"
     if live.device:
         where += f" ({escape(live.device)})"
-    return Fact("Hours of jobs", hours, where)
+    return Item("Hours of jobs", hours, where)
 
 
-def _reports_fact(live: Live, path: Path) -> Fact:
+def _reports_item(live: Live, path: Path) -> Item:
     links, ages = [], []
     for report, when in live.reports.items():
         kind = "report" if report.parent.name == "report" else "partial report"
@@ -106,7 +106,7 @@ def _reports_fact(live: Live, path: Path) -> Fact:
         age = duration(max(0, live.now - when))
         ages.append(f"{age} old")
 
-    return Fact("Read", " · ".join(links), " · ".join(ages))
+    return Item("Read", " · ".join(links), " · ".join(ages))
 
 
 def moment(seconds: float) -> str:

@@ -12,8 +12,8 @@ from synthetic_results import settings as settings_of
 
 from archloop.report.contrasts import contrasts, holm, window
 from archloop.report.groups import controls_of, loop_of
+from archloop.report.loop_verdict import NEXT, reach_verdict
 from archloop.report.results import Chain, Results
-from archloop.report.verdict import NEXT, judge
 from archloop.settings.complete import complete
 
 CYCLES, CANDIDATES = 22, 192
@@ -40,7 +40,7 @@ def made(number: int, rates: dict, runs: int = 3, cycles: int = CYCLES, run_sd: 
 def verdict_on(counts: pl.DataFrame, groups: dict, number: int = 1, cycles: int = CYCLES):
     controls = {role: names for role, names in groups.items() if role != "loop"}
     planned = {name: cycles for names in groups.values() for name in names}
-    return judge(counts, groups["loop"], controls, planned, LOOK, number)
+    return reach_verdict(counts, groups["loop"], controls, planned, LOOK, number)
 
 
 @pytest.mark.parametrize("runs", [1, 2, 3, 5])

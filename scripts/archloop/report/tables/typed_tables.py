@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 import polars as pl
 
@@ -14,7 +14,7 @@ FLAG = pl.Boolean
 TablesByName = dict[str, pl.DataFrame]
 Schema = dict[str, type[pl.DataType]]
 # The type of a field, which may be None too -> that of its column.
-COLUMN_TYPES: dict[Any, type[pl.DataType]] = {
+COLUMN_TYPES: dict[object, type[pl.DataType]] = {
     str: TEXT,
     str | None: TEXT,
     int: COUNT,
@@ -43,9 +43,14 @@ def best_first(programs: pl.DataFrame) -> pl.DataFrame:
     return programs.sort(["accuracy", "id"], descending=[True, False])
 
 
-def total(table: pl.DataFrame, column: str) -> Any:
+def total(table: pl.DataFrame, column: str) -> float:
     """Return the sum of a column; of an empty one 0."""
-    return table.select(pl.col(column).sum()).item()
+    return float(table[column].sum())
+
+
+def total_count(table: pl.DataFrame, column: str) -> int:
+    """Return the sum of a column of counts; of an empty one 0."""
+    return int(table[column].sum())
 
 
 def table_of(row: type, rows: Iterable[object]) -> pl.DataFrame:

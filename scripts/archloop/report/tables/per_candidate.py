@@ -8,7 +8,7 @@ import polars as pl
 
 from archloop.outcomes import NOT_VALID, OUTCOMES, VALID
 from archloop.report.results import Results
-from archloop.report.tables.rows import COUNT, TEXT, Schema, best_first, schema_of, table_of
+from archloop.report.tables.typed_tables import COUNT, TEXT, Schema, best_first, schema_of, table_of
 from archloop.settings.chains import SEED
 
 # What a valid candidate is: new, and then at the threshold of admission or below it, or a copy of a
@@ -78,7 +78,7 @@ class Rule:
     by_graph: bool
 
 
-def judged(results: Results) -> pl.DataFrame:
+def valid_candidates(results: Results) -> pl.DataFrame:
     """Return the valid candidates, each with its `kind` (KINDS).
 
     A copy is what the gate of its cycle would call one (with gate `none`, what `either` would),

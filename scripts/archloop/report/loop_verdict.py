@@ -100,7 +100,7 @@ class Verdict:
         return self.as_of is None and self.kind in POSITIVE
 
 
-def judge(
+def reach_verdict(
     counts: pl.DataFrame,
     loop: list[str],
     controls: Groups,
@@ -123,6 +123,7 @@ def judge(
 
     finished = finished_cycles(cells, sum(controls.values(), loop))
     begun = [run for run in loop if finished[run]]
+    # What is compared reaches only as far as the slowest comparison.
     as_of = None
     if any(len(cycles) < planned[run] for run, cycles in finished.items()):
         last = [cycles[-1] for cycles in windows.values()]
@@ -248,6 +249,7 @@ def _beside(random: Contrast, early: bool) -> str:
     behind, ahead = random.control, random.loop
     if more:
         behind, ahead = ahead, behind
+    # Said in plain words beside p, which few runs cannot make small.
     every_pair = min(ahead) > max(behind)
     pairs = "in every pair of runs" if every_pair else "on average, not in every pair of runs"
     holds = "holds" if random.told_apart else "does not hold"
