@@ -241,6 +241,8 @@ def test_files_lie_beside_their_provenance_and_inputs_below_or_beside_the_result
 
 
 def test_a_host_is_that_of_the_jobs_device_and_of_the_processes_that_computed_for_it(tmp_path):
+    import torch  # noqa: F401 (as a job that computes has)
+
     @stage("output")
     @click.option("--device")
     @click.option("--output", type=PATH)
