@@ -21,7 +21,7 @@ from archloop.logs import get_logger
 from archloop.model.compatibility import check_compatibility
 from archloop.model.loading import quiet_transformers, save_model
 from archloop.model.memory import INDEX, WHOLE, named_weights
-from archloop.model.prepared import MANIFEST, check_model
+from archloop.model.prepared import ADAPTER_CONFIG, MANIFEST, check_model
 from archloop.settings.sections import Model
 
 # Where huggingface_hub notes what it has downloaded.
@@ -280,7 +280,7 @@ def parts_of_model(names: Iterable[str], index: Callable[[], Path]) -> list[str]
 
     if left:
         logger.info("left out, no part of the model: %s", ", ".join(left))
-    if "adapter_config.json" in left:
+    if ADAPTER_CONFIG in left:
         logger.warning(
             "an adapter lies beside the model and is not used; to start from it, merge it first"
         )
