@@ -70,6 +70,7 @@ def check_model(folder: Path, remedy: str | None = None) -> PreparedModel:
     for name, entry in manifest["files"].items():
         entry = has_keys(entry, ("bytes", "sha256"), folder / MANIFEST)
         files[name] = ModelFile(entry["bytes"], entry["sha256"])
+
     for name, file in files.items():
         _check_file(folder / name, file, folder / MANIFEST, again)
 
@@ -99,6 +100,7 @@ def _check_file(path: Path, file: ModelFile, manifest: Path, again: str) -> None
     size = status.st_size
     if size != file.bytes:
         raise InputError(f"{path}: {size} bytes where the manifest says {file.bytes}; {again}")
+
     # What is linked to belongs to someone else, who may have changed it. To read gigabytes takes
     # minutes.
     is_suspect = path.is_symlink() and status.st_mtime > manifest.stat().st_mtime
