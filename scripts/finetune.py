@@ -11,6 +11,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.model.loading import spare_bitsandbytes
+from archloop.model.prepared import ADAPTER_CONFIG, LINEAGE
 from archloop.model.run_record import write_run_record
 from archloop.settings.sections import Finetuning, Loading
 from archloop.workflow.cli import (
@@ -63,7 +64,7 @@ def main(
     record = finetune(programs, work, device, gpus)
 
     write_run_record(run_record, asdict(record), time.monotonic() - started)
-    beside = [output.with_name(name) for name in ("adapter_config.json", "training.json")]
+    beside = [output.with_name(name) for name in (ADAPTER_CONFIG, LINEAGE)]
     return {"outputs": beside, "spent": work.state / CHECKPOINT}
 
 

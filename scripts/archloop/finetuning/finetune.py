@@ -34,7 +34,6 @@ from archloop.finetuning.training_set import (
 from archloop.logs import get_logger
 from archloop.machine import choose_device, processes_for, versions
 from archloop.model.adapters import (
-    LINEAGE,
     AdapterLineage,
     AdapterRecord,
     attach_adapter,
@@ -44,7 +43,7 @@ from archloop.model.adapters import (
 from archloop.model.chat_template import encode_pair
 from archloop.model.loading import load_model, load_tokenizer
 from archloop.model.memory import check_projections, context_length, weight_shapes
-from archloop.model.prepared import ADAPTER, PreparedModel, check_model
+from archloop.model.prepared import ADAPTER, ADAPTER_CONFIG, LINEAGE, PreparedModel, check_model
 from archloop.model.types import LanguageModel, Tokenizer
 from archloop.settings.sections import Finetuning, Loading
 
@@ -260,7 +259,7 @@ def _train(
 def _keep_unchanged(parent: Path, output: Path, why: str) -> FinetuningRecord:
     """Write the parent's adapter once more, with a lineage that says so."""
     logger.info("finetune: %s; the adapter is kept unchanged", why)
-    for name in ("adapter_config.json", ADAPTER):
+    for name in (ADAPTER_CONFIG, ADAPTER):
         with replacing(output / name) as temporary:
             temporary.write_bytes((parent.parent / name).read_bytes())
     lineage = read_json(parent.parent / LINEAGE)

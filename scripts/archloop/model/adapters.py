@@ -13,11 +13,17 @@ from archloop.errors import InputError
 from archloop.files import has_keys, read_json, replacing, write_json
 from archloop.model.chat_template import ensure_template
 from archloop.model.loading import load_adapter, load_model, load_tokenizer, save_model
-from archloop.model.prepared import ADAPTER, ModelFile, PreparedModel, check_model
+from archloop.model.prepared import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    LINEAGE,
+    ModelFile,
+    PreparedModel,
+    check_model,
+)
 from archloop.model.types import LanguageModel, ModelConfig
 from archloop.settings.sections import Finetuning, Loading, Section
 
-LINEAGE = "training.json"
 # Formats of weights by their names in safetensors, as torch calls them.
 TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
@@ -117,7 +123,7 @@ def save_adapter(
     config = model.peft_config["default"].to_dict()
     config |= {"base_model_name_or_path": model_folder.name, "inference_mode": True}
     plain = {key: _plain(value) for key, value in config.items()}
-    write_json(output / "adapter_config.json", plain)
+    write_json(output / ADAPTER_CONFIG, plain)
     write_json(output / LINEAGE, record)
 
     state = get_peft_model_state_dict(model, save_embedding_layers=False)

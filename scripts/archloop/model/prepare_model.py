@@ -10,6 +10,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from archloop.logs import get_logger
 from archloop.model.compatibility import check_compatibility
 from archloop.model.loading import quiet_transformers, save_model
 from archloop.model.memory import INDEX, WHOLE, named_weights
-from archloop.model.prepared import MANIFEST, check_model
+from archloop.model.prepared import ADAPTER_CONFIG, MANIFEST, ModelFile, check_model
 from archloop.settings.sections import Model
 
 # Where huggingface_hub notes what it has downloaded.
@@ -91,8 +92,8 @@ def write_manifest(folder: Path, reference: str, revision: str | None) -> None:
     files = {}
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST:
-            size, digest = path.stat().st_size, sha256_file(path)
-            files[path.name] = {"bytes": size, "sha256": digest}
+            file = ModelFile(path.stat().st_size, sha256_file(path))
+            files[path.name] = asdict(file)
 
     manifest = {"reference": reference, "revision": revision, "files": files}
     write_json(folder / MANIFEST, manifest)
@@ -280,7 +281,7 @@ def parts_of_model(names: Iterable[str], index: Callable[[], Path]) -> list[str]
 
     if left:
         logger.info("left out, no part of the model: %s", ", ".join(left))
-    if "adapter_config.json" in left:
+    if ADAPTER_CONFIG in left:
         logger.warning(
             "an adapter lies beside the model and is not used; to start from it, merge it first"
         )

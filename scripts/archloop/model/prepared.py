@@ -7,12 +7,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from archloop import layout
 from archloop.errors import InputError
 from archloop.files import has_keys, read_foreign_json, read_json, sha256_file
 from archloop.model.memory import read_header, weight_files
 
 MANIFEST = "manifest.json"
-ADAPTER = "adapter_model.safetensors"
+# The files of an adapter, as peft names them, and what it was trained on.
+ADAPTER = Path(layout.ADAPTER).name
+ADAPTER_CONFIG = Path(layout.ADAPTER_CONFIG).name
+LINEAGE = Path(layout.TRAINING).name
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
@@ -66,11 +70,12 @@ def check_model(folder: Path, remedy: str | None = None) -> PreparedModel:
     for name, entry in manifest["files"].items():
         entry = has_keys(entry, ("bytes", "sha256"), folder / MANIFEST)
         files[name] = ModelFile(entry["bytes"], entry["sha256"])
+
     for name, file in files.items():
         _check_file(folder / name, file, folder / MANIFEST, again)
 
     read_foreign_json(folder / "config.json", "model_type")
-    if (folder / "adapter_config.json").exists():  # transformers would load the adapter, too
+    if (folder / ADAPTER_CONFIG).exists():  # transformers would load the adapter, too
         raise InputError(f"{folder}: an adapter was put beside the model; move it elsewhere")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         names = ", ".join(TOKENIZERS)
@@ -95,6 +100,7 @@ def _check_file(path: Path, file: ModelFile, manifest: Path, again: str) -> None
     size = status.st_size
     if size != file.bytes:
         raise InputError(f"{path}: {size} bytes where the manifest says {file.bytes}; {again}")
+
     # What is linked to belongs to someone else, who may have changed it. To read gigabytes takes
     # minutes.
     is_suspect = path.is_symlink() and status.st_mtime > manifest.stat().st_mtime

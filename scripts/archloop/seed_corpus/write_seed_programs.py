@@ -6,6 +6,7 @@ from pathlib import Path
 from archloop.corpus.candidate_rows import Candidate
 from archloop.families.programs import SeedProgram, seed_programs
 from archloop.files import write_json, write_jsonl
+from archloop.layout import SEED
 from archloop.model.loading import token_counter
 from archloop.seed_corpus.lemur_programs import read_programs
 from archloop.seed_corpus.lemur_records import LeftOut
@@ -59,7 +60,7 @@ def _candidates(
 def _candidate(index: int, shards: int, program: SeedProgram) -> Candidate:
     return {
         "id": program.id,
-        "chain": "seed",
+        "chain": SEED,
         "cycle": 0,
         "index": index,
         "shard": index % shards,

@@ -47,6 +47,7 @@ from archloop.layout import (
     generated,
 )
 from archloop.machine import host, versions
+from archloop.model.prepared import ADAPTER, MANIFEST
 from archloop.settings.schema import section
 from archloop.settings.sections import (
     SECTION_NAMES,
@@ -197,7 +198,7 @@ def replay_prompt(recorded: Recorded) -> Step:
     metadata = read_metadata(job.dataset())
     shown = job.settings["prompts"]["references"]
     fits: Callable[[str], bool] = any_prompt_fits
-    model = job.input("manifest.json")
+    model = job.input(MANIFEST)
     if model is not None:
         fits = room_for_answer(model.parent, options["max_new_tokens"], options["opening"])
 
@@ -252,10 +253,10 @@ def _answer(recorded: Recorded, job: RecordedJob, device: str) -> Iterator[Step]
     from archloop.generation.generate import GenerationJob, ShardPrompt, generate
 
     row = recorded.row
-    model = job.input("manifest.json")
+    model = job.input(MANIFEST)
     if model is None:
         raise InputError(f"{recorded.cycle_folder}: a job of generate names no model")
-    adapter = job.input("adapter_model.safetensors")
+    adapter = job.input(ADAPTER)
     prompts = cast(list[ShardPrompt], read_jsonl(recorded.cycle_folder / PROMPTS))
     asked = [prompt for prompt in prompts if prompt["index"] == row["index"]]
     settings = _section(job, Generation)

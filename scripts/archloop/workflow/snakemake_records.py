@@ -20,7 +20,7 @@ from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import parse_json, read_json, set_time_to_now
-from archloop.layout import PREFLIGHT_FILE
+from archloop.layout import PREFLIGHT_FILE, SEED
 from archloop.settings.sections import Section
 from archloop.workflow.provenance import (
     WITHOUT,
@@ -199,7 +199,7 @@ def _inputs_first(results: Path, paths: list[Path]) -> Iterable[Path]:
 
 def _rule(script: str, path: Path) -> str:
     """Return the rule that made an output: that of its script, in cycle 0 of a name of its own."""
-    if path.parts[1] == "seed" and script in ("evaluate", "finetune"):
+    if path.parts[1] == SEED and script in ("evaluate", "finetune"):
         return f"{script}_seed"
     return script
 
