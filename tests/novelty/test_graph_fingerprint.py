@@ -10,7 +10,8 @@ from computed_graphs import graph
 from edit_pairs import RESIDUAL
 from torch import nn
 
-from archloop.novelty.graph_fingerprint import MAXIMUM_NODES_LISTED, fingerprint
+from archloop.novelty.graph_fingerprint import fingerprint
+from archloop.novelty.graph_record import MAXIMUM_NODES
 
 SHAPE = (16, 3, 32, 32)
 
@@ -182,7 +183,7 @@ def test_a_long_graph_is_listed_in_part_and_an_endless_one_is_refused():
 
     with torch.device("meta"):
         network = type("Long", (nn.Module,), {"forward": lambda self, x: steps(600)(self, x)})()
-    assert len(fingerprint(network, SHAPE)["nodes"]) == MAXIMUM_NODES_LISTED
+    assert len(fingerprint(network, SHAPE)["nodes"]) == MAXIMUM_NODES
     with pytest.raises(OverflowError):
         traced(steps(5000))
 
