@@ -1,4 +1,4 @@
-"""The verdict on candidates: funnel, thresholds, filling, twins, gates."""
+"""The verdict on candidates: funnel, thresholds, filling, duplicates, gates."""
 
 import subprocess
 import sys
@@ -102,16 +102,16 @@ def test_the_nearest_of_a_novel_program_is_an_estimate_and_marked_as_one():
     ("gate", "expected"), [("text", "admitted"), ("graph", "near_copy"), ("either", "near_copy")], ids=str
 )
 def test_the_same_graph_in_other_words_is_refused_by_the_gates_that_look_at_graphs(gate, expected):
-    found = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[1], 0.5, "a"), novelty=replace(NOVELTY, gate=gate))
-    assert found == ["admitted", expected]
+    outcomes = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[1], 0.5, "a"), novelty=replace(NOVELTY, gate=gate))
+    assert outcomes == ["admitted", expected]
 
 
 @pytest.mark.parametrize(
     ("gate", "expected"), [("text", "near_copy"), ("graph", "admitted"), ("either", "near_copy")], ids=str
 )
 def test_the_same_text_with_another_graph_is_refused_by_the_gates_that_look_at_text(gate, expected):
-    found = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[0], 0.5, "b"), novelty=replace(NOVELTY, gate=gate))
-    assert found == ["admitted", expected]
+    outcomes = verdicts((PROGRAMS[0], 0.6, "a"), (PROGRAMS[0], 0.5, "b"), novelty=replace(NOVELTY, gate=gate))
+    assert outcomes == ["admitted", expected]
 
 
 def test_what_could_not_be_traced_is_compared_by_its_text_and_says_so():
@@ -160,8 +160,8 @@ def test_by_accuracy_whoever_always_says_the_commonest_class_is_at_chance():
 
 def test_who_is_exactly_at_the_threshold_or_at_the_floor_is_in():
     filling = replace(ADMISSION, minimum_admitted=3, fill_accuracy=0.35)
-    found = verdicts(*zip(PROGRAMS, (0.4, 0.3999, 0.35, 0.3499)), admission=replace(filling, minimum_admitted=9))
-    assert found == ["admitted", "admitted", "admitted", "below_threshold"]
+    outcomes = verdicts(*zip(PROGRAMS, (0.4, 0.3999, 0.35, 0.3499)), admission=replace(filling, minimum_admitted=9))
+    assert outcomes == ["admitted", "admitted", "admitted", "below_threshold"]
     assert verdicts((PROGRAMS[0], 0.4), (PROGRAMS[1], 0.3999)) == ["admitted", "below_threshold"]
 
 
@@ -224,8 +224,8 @@ def test_a_record_without_what_admission_needs_is_refused_with_its_file(tmp_path
 def test_filling_goes_best_first_until_enough_are_in_and_never_below_its_floor():
     filling = replace(ADMISSION, minimum_admitted=3, fill_accuracy=0.35)
     entries = zip(PROGRAMS, (0.5, 0.36, 0.38, 0.39, 0.34))
-    found = verdicts(*entries, admission=filling)
-    assert found == ["admitted", "below_threshold", "admitted", "admitted", "below_threshold"]
+    outcomes = verdicts(*entries, admission=filling)
+    assert outcomes == ["admitted", "below_threshold", "admitted", "admitted", "below_threshold"]
 
 
 def test_filling_never_lets_a_near_copy_in():
@@ -306,13 +306,15 @@ def test_the_script_compares_with_the_cycles_that_lie_beside_its_own(root, tmp_p
     _, seeds = admit(joined((PROGRAMS[2], 0.5), chain="seed", number=0), EMPTY, DATASET, ADMISSION, NOVELTY)
     write_corpus(seeds, tmp_path / "seed.parquet")
     for number in (1, 2):
-        place = tmp_path / "results" / "main" / f"cycle-{number}"
+        folder = tmp_path / "results" / "main" / f"cycle-{number}"
         candidates, records = cycle((PROGRAMS[0], 0.1), number=number)
-        write_jsonl(place / "generated" / "0.jsonl", candidates)
-        write_json(place / "evaluated" / "0.json", {"records": records, "protocol": {}})
-        arguments = ["--generated", place / "generated/0.jsonl", "--evaluated", place / "evaluated/0.json"]
+        write_jsonl(folder / "generated" / "0.jsonl", candidates)
+        write_json(folder / "evaluated" / "0.json", {"records": records, "protocol": {}})
+        arguments = ["--generated", folder / "generated/0.jsonl", "--evaluated", folder / "evaluated/0.json"]
         arguments += ["--corpus", tmp_path / "seed.parquet", "--dataset", data, "--cycle", number]
-        arguments += ["--candidates-output", place / "candidates.parquet", "--corpus-output", place / "corpus.parquet"]
+        arguments += ["--candidates-output", folder / "candidates.parquet"]
+        arguments += ["--corpus-output", folder / "corpus.parquet"]
         subprocess.run([sys.executable, root / "scripts" / "admit.py", *map(str, arguments)], check=True)
-    found = [read_candidates([path])["repeat_of"][0] for path in sorted(tmp_path.glob("results/main/*/cand*.parquet"))]
-    assert found == [None, "main-01-0000"]
+    tables = sorted(tmp_path.glob("results/main/*/candidates.parquet"))
+    repeated = [read_candidates([path])["repeat_of"][0] for path in tables]
+    assert repeated == [None, "main-01-0000"]

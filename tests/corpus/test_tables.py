@@ -73,10 +73,10 @@ def test_what_was_written_is_read_again(path):
 
 
 def test_what_is_written_says_how_it_was_signed_and_how_many_rows_it_has(path):
-    said = json.loads(pl.read_parquet_metadata(path)["archloop"])
+    description = json.loads(pl.read_parquet_metadata(path)["archloop"])
     signed = {"library": "datasketch 2.0", "scheme": "affine32", "seed": 1, "permutations": 256, "tokens": 3}
     signed["hash"] = "blake2b-64 of tokens, polynomial 0x9e3779b97f4a7c15, fmix64, upper 32 bits"
-    assert said == {"version": 5, "rows": 3, "signatures": signed}
+    assert description == {"version": 5, "rows": 3, "signatures": signed}
 
 
 def test_equal_rows_are_equal_bytes(path, tmp_path):
@@ -167,9 +167,9 @@ def test_no_flipped_bit_goes_unnoticed(path):
 
 
 def test_a_file_names_its_digest_for_other_readers(path):
-    found = pl.read_parquet_metadata(path)
-    assert {"archloop", "digest"} <= set(found)
-    assert found["digest"].startswith("sha256 of the rest: ") and len(found["digest"]) == 20 + 64
+    metadata = pl.read_parquet_metadata(path)
+    assert {"archloop", "digest"} <= set(metadata)
+    assert metadata["digest"].startswith("sha256 of the rest: ") and len(metadata["digest"]) == 20 + 64
 
 
 def test_a_file_that_begins_otherwise_is_no_whole_one(path):

@@ -204,11 +204,12 @@ def test_the_server_that_died_is_started_again(judge, settings):
 
 def test_candidates_end_with_the_judges_server_and_whoever_waits_for_it_is_told(digits, settings):
     endless = net(forward="while not x.is_meta: pass")
-    with Judge(digits, "cpu", "auto") as own, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        verdict = pool.submit(own.judge, endless, settings, 1)
-        soon(lambda: verdict.done() or (own.server and len(family(own)) == 2))  # the supervisor and its candidate
-        children = family(own)
-        own.server.process.kill()
+    with Judge(digits, "cpu", "auto") as new_judge, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        verdict = pool.submit(new_judge.judge, endless, settings, 1)
+        # The supervisor and its candidate.
+        soon(lambda: verdict.done() or (new_judge.server and len(family(new_judge)) == 2))
+        children = family(new_judge)
+        new_judge.server.process.kill()
         with pytest.raises(RuntimeError, match=r"the judge's own process ended \(status -9\)"):
             verdict.result(timeout=60)
         _, alive = psutil.wait_procs(children, timeout=60)
@@ -372,9 +373,9 @@ def test_what_is_not_a_judges_own_is_left_alone(digits, tmp_path, monkeypatch):
 def test_more_workers_than_processors_are_said_in_one_line(digits, settings, tmp_path, caplog):
     rows = [{"id": "a", "program": None}]
     _, run = evaluate(rows, digits, replace(settings, threads=2), 1, tmp_path, replace(RUN, workers=3, cores=1))
-    said = [record.getMessage() for record in caplog.records if "workers" in record.getMessage()]
+    messages = [record.getMessage() for record in caplog.records if "workers" in record.getMessage()]
     assert run["workers"] == 3
-    assert said == [
+    assert messages == [
         "3 workers of 2 threads (execution.workers, evaluation.threads) are more than the job's 1 processors"
     ]
 
@@ -405,8 +406,8 @@ def test_what_is_written_beyond_a_limit_is_read_and_dropped():
     for name, (_, end) in pipes.items():
         os.write(end, name.encode() * 1000)
         os.close(end)
-    found = read_all({name: pipe[0] for name, pipe in pipes.items()}, {"result": 7, "log": 9000}, time.monotonic() + 60)
-    assert found == {"result": b"resultr", "log": b"log" * 1000}
+    parts = read_all({name: pipe[0] for name, pipe in pipes.items()}, {"result": 7, "log": 9000}, time.monotonic() + 60)
+    assert parts == {"result": b"resultr", "log": b"log" * 1000}
 
 
 def test_whoever_writes_nothing_is_waited_for_until_the_deadline():

@@ -34,13 +34,14 @@ def test_a_candidate_has_six_descriptors_and_no_other():
         os.write(fork_server.RESULT, b"result")
         os.write(fork_server.READY, b"ready")
         opened = sorted(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208 (with the descriptor that it opens)
-        own = [os.read(0, 1) == b"", os.read(fork_server.REQUEST, 100) == b"request", opened[:6] == list(range(6))]
-        os._exit(0 if all(own) and len(opened) == 7 else 1)
+        is_arranged = [os.read(0, 1) == b"", os.read(fork_server.REQUEST, 100) == b"request"]
+        is_arranged.append(opened[:6] == list(range(6)))
+        os._exit(0 if all(is_arranged) and len(opened) == 7 else 1)
     os.write(asked[1], b"request")
     assert os.waitpid(child, 0)[1] == 0
-    assert [os.read(place[0], 100) for place in given[:3]] == [b"result", b"out err", b"ready"]
-    for place in (asked, *given):
-        for descriptor in place:
+    assert [os.read(pipe[0], 100) for pipe in given[:3]] == [b"result", b"out err", b"ready"]
+    for pipe in (asked, *given):
+        for descriptor in pipe:
             os.close(descriptor)
 
 
@@ -83,12 +84,12 @@ def supervise(tmp_path, monkeypatch, settings, training, changed: dict) -> tuple
     fork_server.fork_supervisor(order.to_json(), [asked, *(pipe[1] for pipe in pipes)], DATA)
     for descriptor in (asked, *(pipe[1] for pipe in pipes)):
         os.close(descriptor)
-    found = []
+    contents = []
     for end, _ in pipes:
         with open(end, "rb") as opened:
-            found.append(opened.read())
+            contents.append(opened.read())
     os.wait()
-    return SupervisorReport.from_json(found[2]), found[0], steps.read_text().splitlines()
+    return SupervisorReport.from_json(contents[2]), contents[0], steps.read_text().splitlines()
 
 
 def test_a_supervisor_reports_how_its_candidate_ended_and_the_result_comes_under_the_nonce(supervised, settings):

@@ -54,10 +54,10 @@ def environment_of(judge: Judge) -> dict[str, str]:
 
 
 def test_a_server_has_this_environment_and_nothing_of_the_users(judge):
-    found = environment_of(judge)
+    environment = environment_of(judge)
     caches = ("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")
     ones = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
-    assert found == {
+    assert environment == {
         "PATH": os.defpath,
         "PYTHONPATH": "/packages:/more",
         "PYTHONUSERBASE": site.getuserbase(),
@@ -87,9 +87,9 @@ def test_a_library_that_keeps_a_cache_makes_it_in_the_judges_own_folder(monkeypa
     monkeypatch.setattr(judge_module, "SERVER", CACHING + judge_module.SERVER)
     with Judge(digits, "cpu", level) as judge:
         record = judge.judge(HONEST, settings, 1)
-        made = (judge.folder / "home" / "cache").is_dir()
+        is_made = (judge.folder / "home" / "cache").is_dir()
     # Inside bubblewrap the folder is one of its own root, which ends with it.
-    assert record["outcome"] == "trained" and (made or level == "bubblewrap")
+    assert record["outcome"] == "trained" and (is_made or level == "bubblewrap")
 
 
 def test_a_server_works_in_the_folder_of_its_data_which_is_its_own(judge):

@@ -23,17 +23,17 @@ def test_the_fastest_come_first_and_what_any_sound_program_takes_last():
 
 def tried(*errors: BaseException | None) -> tuple[Format, int]:
     """Return the format that is taken where trials raise these errors in turn, and how many were made."""
-    left, made = iter(errors), []
+    left, tried_out = iter(errors), []
 
     def try_out(choice: Format) -> None:
-        made.append(choice)
+        tried_out.append(choice)
         error = next(left)
         if error:
             raise error
 
-    found = first_that_works([BOTH, HALF, LAST, PLAIN], try_out)
-    assert made == [BOTH, HALF, LAST][: len(made)]
-    return found, len(made)
+    choice_taken = first_that_works([BOTH, HALF, LAST, PLAIN], try_out)
+    assert tried_out == [BOTH, HALF, LAST][: len(tried_out)]
+    return choice_taken, len(tried_out)
 
 
 def test_the_first_format_that_works_is_taken_and_the_last_is_not_tried():

@@ -148,12 +148,12 @@ def test_a_sound_program_of_this_kind_is_trained(kind, data, evaluation):
     ],
 )
 def test_a_program_that_is_none_is_told_why(program, outcome, says, data, evaluation):
-    found = check_program(program)
-    if found is None:
+    verdict = check_program(program)
+    if verdict is None:
         large = replace(evaluation, batch_size=64)
         report, _ = train_candidate.run(without_unused(program), data, large, 1, "cpu", images=64)
-        found = report.outcome, report.detail
-    assert found[0] == outcome and says in found[1]
+        verdict = report.outcome, report.detail
+    assert verdict[0] == outcome and says in verdict[1]
 
 
 def test_a_declared_hyperparameter_has_the_protocols_value(evaluation):

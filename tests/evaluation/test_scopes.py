@@ -11,8 +11,8 @@ def bound(program: str) -> list[tuple[str, list]]:
     """The kinds of the scopes that x may be bound in where it is read, with the origins of its bindings."""
     for node, scope in scoped(ast.parse(program)):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "read":
-            found = binder("x", scope)
-            return [(place.kind, [each.origin for each in bindings]) for place, bindings in found]
+            scopes = binder("x", scope)
+            return [(binding_scope.kind, [each.origin for each in bindings]) for binding_scope, bindings in scopes]
     raise AssertionError("nothing is read")
 
 

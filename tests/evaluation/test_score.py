@@ -20,8 +20,8 @@ FIELDS_OF_A_RECORD |= {"epochs", "balanced_accuracy", "losses", "graph", "log"}
 def test_a_record_has_these_fields():
     assert set(FIELDS) == FIELDS_OF_A_RECORD
     unjudged = dict.fromkeys(FIELDS_OF_A_RECORD) | {"epochs": [], "losses": []}
-    found = read_result(SupervisorReport(ended=("timeout", "too slow"), status=-9), header(GOOD), b"n" * 16)
-    assert found == (unjudged | {"outcome": "timeout", "detail": "too slow"}, b"")
+    record = read_result(SupervisorReport(ended=("timeout", "too slow"), status=-9), header(GOOD), b"n" * 16)
+    assert record == (unjudged | {"outcome": "timeout", "detail": "too slow"}, b"")
 
 
 def test_balanced_accuracy_of_one_and_the_same_answer_is_one_by_the_number_of_classes():
@@ -40,13 +40,13 @@ def test_a_record_holds_the_accuracies_of_the_last_epoch():
     labels = {"validation": np.array([0, 0, 0, 1], np.uint8), "test": np.array([1], np.uint8)}
     predictions = bytes([0, 0, 0, 1]) + bytes([0, 0, 0, 0]) + b"\1"
     epochs = [{"repeat": 0, "loss": None, "train_accuracy": None} for _ in range(2)]
-    found = scored(trained(parameters=9, epochs=epochs), predictions, labels, replace(SETTINGS, epochs=2))
-    assert (found["accuracy"], found["balanced_accuracy"], found["test_accuracy"]) == (0.75, 0.5, 1.0)
-    assert [epoch["accuracy"] for epoch in found["epochs"]] == [1.0, 0.75]
+    record = scored(trained(parameters=9, epochs=epochs), predictions, labels, replace(SETTINGS, epochs=2))
+    assert (record["accuracy"], record["balanced_accuracy"], record["test_accuracy"]) == (0.75, 0.5, 1.0)
+    assert [epoch["accuracy"] for epoch in record["epochs"]] == [1.0, 0.75]
 
 
-def header(facts: dict, nonce: bytes = b"n" * 16, tail: bytes = b"") -> bytes:
-    text = json.dumps(facts).encode()
+def header(report: dict, nonce: bytes = b"n" * 16, tail: bytes = b"") -> bytes:
+    text = json.dumps(report).encode()
     return nonce + len(text).to_bytes(4, "little") + text + tail
 
 
@@ -139,14 +139,15 @@ def test_a_header_may_have_a_mebibyte():
 
 def test_facts_that_are_sound_are_the_record():
     graph = GRAPH | {"nodes": [["conv", "text", [1.5, None, True], [deep(18)]]] * 500}
-    said = GOOD | {"parameters": 2**62, "multiply_adds": 0, "graph": graph, "losses": [1, 0.5], "format": "float32, x"}
-    said |= {"epochs": [{"repeat": 0, "loss": 1, "train_accuracy": None}], "seconds": {"check": "0.5", "train": 2}}
-    found, predictions = read_result(SupervisorReport(), header(said, tail=b"predictions"), b"n" * 16)
-    assert predictions == b"predictions" and found.pop("format") == "float32, x"
-    assert found.pop("seconds") == {"check": 0.5, "train": 2.0}
-    assert (found.pop("graph") == graph) is True  # a difference would be long to show
+    report = GOOD | {"parameters": 2**62, "multiply_adds": 0, "graph": graph}
+    report |= {"losses": [1, 0.5], "format": "float32, x"}
+    report |= {"epochs": [{"repeat": 0, "loss": 1, "train_accuracy": None}], "seconds": {"check": "0.5", "train": 2}}
+    record, predictions = read_result(SupervisorReport(), header(report, tail=b"predictions"), b"n" * 16)
+    assert predictions == b"predictions" and record.pop("format") == "float32, x"
+    assert record.pop("seconds") == {"check": 0.5, "train": 2.0}
+    assert (record.pop("graph") == graph) is True  # a difference would be long to show
     unscored = dict.fromkeys(FIELDS_OF_A_RECORD - {"graph"})
-    assert found == unscored | {name: said[name] for name in GOOD if name not in ("seconds", "graph")}
+    assert record == unscored | {name: report[name] for name in GOOD if name not in ("seconds", "graph")}
 
 
 def test_facts_are_bounded_and_their_texts_are_lines_that_can_be_seen():
@@ -155,17 +156,17 @@ def test_facts_are_bounded_and_their_texts_are_lines_that_can_be_seen():
         | {
             "detail": "\x1b[31m" + "a" * 900,
             "losses": [1.0] * 1001,
-            "seconds": {f"{place:02}" + "s" * 30: 1 for place in range(11)},
+            "seconds": {f"{number:02}" + "s" * 30: 1 for number in range(11)},
             "epochs": [{"repeat": 0, "loss": None, "train_accuracy": 0.5}] * 10_001,
             "format": "f" * 41,
             "graph": GRAPH | {"nodes": [["re\nlu", "\x1b", [], []]]},
         }
     )
-    said, _ = read_result(SupervisorReport(), given, b"n" * 16)
-    assert said["detail"] == "[31m" + "a" * 295  # of 300 characters the first is blank
-    assert (len(said["losses"]), len(said["epochs"]), len(said["seconds"])) == (1000, 10_000, 10)
-    assert {len(name) for name in said["seconds"]} == {20} and said["format"] == "f" * 40
-    assert said["graph"] == GRAPH | {"nodes": [["re lu", "", [], []]]}
+    record, _ = read_result(SupervisorReport(), given, b"n" * 16)
+    assert record["detail"] == "[31m" + "a" * 295  # of 300 characters the first is blank
+    assert (len(record["losses"]), len(record["epochs"]), len(record["seconds"])) == (1000, 10_000, 10)
+    assert {len(name) for name in record["seconds"]} == {20} and record["format"] == "f" * 40
+    assert record["graph"] == GRAPH | {"nodes": [["re lu", "", [], []]]}
 
 
 @pytest.mark.parametrize("status", [0, 3, -9, -11])
@@ -211,8 +212,8 @@ def trained(**changed) -> Record:
 
 
 def test_accuracies_are_the_shares_that_are_right_of_each_split():
-    found = scored(trained(), PREDICTIONS, LABELS, SETTINGS)
-    assert found == UNSCORED | TRAINED_AND_SCORED
+    record = scored(trained(), PREDICTIONS, LABELS, SETTINGS)
+    assert record == UNSCORED | TRAINED_AND_SCORED
 
 
 TRAINED_AND_SCORED = {
@@ -275,8 +276,8 @@ def of_one_training(accuracy: float, repeat: int, **changed) -> dict:
 
 
 def test_repeats_are_one_record_of_their_means_and_what_they_took_together():
-    found = merged([of_one_training(0.5, 1), of_one_training(0.75, 0, seconds={"train": 1.0})])
-    assert found == {
+    record = merged([of_one_training(0.5, 1), of_one_training(0.75, 0, seconds={"train": 1.0})])
+    assert record == {
         "outcome": "trained",
         "epochs": [{"repeat": 0, "loss": 0.5}, {"repeat": 1, "loss": 0.75}],
         "accuracy": 0.625,
@@ -293,8 +294,8 @@ def test_repeats_are_one_record_of_their_means_and_what_they_took_together():
 
 
 def test_what_repeats_print_is_bounded_together():
-    found = merged([of_one_training(0.5, 0, log="a" * 400_000), of_one_training(0.5, 1, log="b" * 400_000)])
-    assert (len(found["log"]), found["log"].count("a")) == (2**19, 400_000)
+    record = merged([of_one_training(0.5, 0, log="a" * 400_000), of_one_training(0.5, 1, log="b" * 400_000)])
+    assert (len(record["log"]), record["log"].count("a")) == (2**19, 400_000)
 
 
 def test_a_repeat_that_failed_decides_what_became_of_the_program():

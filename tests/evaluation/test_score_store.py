@@ -25,10 +25,10 @@ def record(accuracy: float) -> dict:
 def judge_noisily(folder, seed: int, answers) -> None:
     """Keep a score of its own under every key, in an order of its own, and say what was kept."""
     noise = random.Random(seed)
-    store, found = ScoreStore(folder), {}
+    store, kept = ScoreStore(folder), {}
     for key in noise.sample(KEYS, len(KEYS)):
-        found[key] = store.get(key) or store.put(key, record(noise.random()))
-    answers.put(found)
+        kept[key] = store.get(key) or store.put(key, record(noise.random()))
+    answers.put(kept)
 
 
 def test_several_processes_with_a_noisy_judge_agree_on_every_score(tmp_path):
@@ -36,12 +36,12 @@ def test_several_processes_with_a_noisy_judge_agree_on_every_score(tmp_path):
     processes = [FORK.Process(target=judge_noisily, args=(tmp_path / "store", seed, answers)) for seed in range(5)]
     for process in processes:
         process.start()
-    found = [answers.get(timeout=60) for _ in processes]
+    scores = [answers.get(timeout=60) for _ in processes]
     for process in processes:
         process.join()
     kept = {key: read() for _, key, read in all_records(tmp_path / "store")}
     assert sorted(kept) == sorted(KEYS)
-    assert all(each == kept for each in found)
+    assert all(each == kept for each in scores)
     assert len(list((tmp_path / "store").iterdir())) == len({key[:2] for key in KEYS})
 
 
@@ -114,11 +114,11 @@ def test_of_a_file_that_is_not_whole_all_whole_records_are_used(tmp_path, keep):
     whole = path.read_bytes()
     first = len(score_store.members(path)[0][KEYS[0]])
     path.write_bytes(whole[: first + keep] if keep >= 0 else whole[:keep])
-    found = [(key, read) for _, key, read in all_records(tmp_path)]
-    assert found[0][0] == KEYS[0] and found[0][1]() == record(0.1)
+    records = [(key, read) for _, key, read in all_records(tmp_path)]
+    assert records[0][0] == KEYS[0] and records[0][1]() == record(0.1)
     if keep:
         with pytest.raises(InputError, match="not whole"):
-            found[1][1]()
+            records[1][1]()
     store = ScoreStore(tmp_path)
     assert (store.get(KEYS[0]), store.get(KEYS[3])) == (record(0.1), None)
     assert store.put(KEYS[3], record(0.2)) == record(0.2)

@@ -66,8 +66,9 @@ def shard(monkeypatch, digits, settings, tmp_path):
         judge.works = works
         monkeypatch.setattr("archloop.evaluation.evaluate.Judge", lambda *given: judge.opened.append(given) or judge)
         rows = [{"id": f"c{number}", "program": program} for number, program in enumerate(programs)]
-        own = replace(settings, **dict(evaluation))
-        return *evaluate(rows, digits, own, 5, tmp_path / "store", replace(RUN, pending=pending, **changed)), judge
+        changed_settings = replace(settings, **dict(evaluation))
+        resources = replace(RUN, pending=pending, **changed)
+        return *evaluate(rows, digits, changed_settings, 5, tmp_path / "store", resources), judge
 
     return run
 

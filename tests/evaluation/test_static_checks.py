@@ -228,8 +228,8 @@ def test_a_program_that_needs_no_change_is_run_as_it_is():
 
 @pytest.mark.parametrize("call", ["getattr()", "getattr(x)", "setattr(x)", "delattr()", "hasattr()", "getattr(*x)"])
 def test_a_call_with_too_few_arguments_ends_no_check(call):
-    found = check_program(program(call))
-    assert found is None or (found[0] == "unsafe" and "attr" in found[1])
+    refused = check_program(program(call))
+    assert refused is None or (refused[0] == "unsafe" and "attr" in refused[1])
 
 
 @pytest.mark.parametrize(
@@ -276,8 +276,8 @@ def test_what_net_inherits_or_may_define_is_left_to_the_run(net):
 
 def test_what_defines_nothing_is_no_method():
     net = "class Net(nn.Module):\n    'Has a forward.'\n    depth: int\n    def __init__(self): ...\n    pass"
-    found = check_program("import torch.nn as nn\ndef supported_hyperparameters(): ...\n" + net)
-    assert found == ("contract", "Net has no forward")
+    refused = check_program("import torch.nn as nn\ndef supported_hyperparameters(): ...\n" + net)
+    assert refused == ("contract", "Net has no forward")
 
 
 @pytest.mark.parametrize(
@@ -329,8 +329,8 @@ def test_every_seed_program_passes():
     ],
 )
 def test_a_name_that_everything_of_a_module_brings_is_that_modules(line, says):
-    found = check_program(program(line, imports="from torch.nn import *"))
-    assert found == (("unsafe", says) if says else None)
+    refused = check_program(program(line, imports="from torch.nn import *"))
+    assert refused == (("unsafe", says) if says else None)
 
 
 @pytest.mark.parametrize("number", range(8))

@@ -60,7 +60,7 @@ def by_hand(data, steps_of: int | None = None, seed: int = 3, epochs: int = 2):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     order, losses, shares, predictions = torch.Generator().manual_seed(seed), [], [], []
     for _ in range(epochs):
-        places, own, right = torch.randperm(21, generator=order), [], 0
+        places, epoch_losses, right = torch.randperm(21, generator=order), [], 0
         for batch in places.split(4)[:5]:  # the sixth has one image
             answers = model(seen(data.train_images[batch]).flatten(1))
             loss = cross_entropy(answers, data.train_labels[batch])
@@ -68,9 +68,9 @@ def by_hand(data, steps_of: int | None = None, seed: int = 3, epochs: int = 2):
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
             optimizer.step()
-            own.append(loss.item())
+            epoch_losses.append(loss.item())
             right += (answers.argmax(1) == data.train_labels[batch]).sum().item()
-        losses.append(own)
+        losses.append(epoch_losses)
         shares.append(right / 20)
         predictions.append(model(seen(data.validation_images).flatten(1)).argmax(1))
     predictions.append(model(seen(data.test_images).flatten(1)).argmax(1))
@@ -82,8 +82,10 @@ def test_a_training_is_that_of_the_protocol(data):
     report, predictions = trained(data)
     assert predictions == expected and len(predictions) == 2 * 6 + 5
     assert [epoch["train_accuracy"] for epoch in report.epochs] == shares
-    assert [epoch["loss"] for epoch in report.epochs] == pytest.approx([sum(own) / 5 for own in losses], abs=2e-5)
-    assert report.losses == pytest.approx([loss for own in losses for loss in own], abs=1e-4)
+    assert [epoch["loss"] for epoch in report.epochs] == pytest.approx(
+        [sum(epoch_losses) / 5 for epoch_losses in losses], abs=2e-5
+    )
+    assert report.losses == pytest.approx([loss for epoch_losses in losses for loss in epoch_losses], abs=1e-4)
     assert [epoch["repeat"] for epoch in report.epochs] == [0, 0]
     assert [round(loss, 4) for loss in report.losses] == report.losses
     assert [round(epoch["loss"], 5) for epoch in report.epochs] == [epoch["loss"] for epoch in report.epochs]
@@ -177,8 +179,8 @@ def test_a_program_is_a_module_of_its_own_name(data):
     ],
 )
 def test_a_program_that_fails_ends_with_what_it_is_to_blame_for(data, program, outcome, detail):
-    found = ended(data, program)
-    assert found[0] == outcome and found[1].startswith(detail), found
+    end = ended(data, program)
+    assert end[0] == outcome and end[1].startswith(detail), end
 
 
 def test_facts_that_were_found_before_the_end_stay(data):
@@ -200,8 +202,8 @@ def test_weights_that_no_module_holds_are_counted_where_a_result_depends_on_them
     init = "hidden = nn.Linear(16, 16).to(device); self.hidden = [hidden]"
     report, _ = trained(data, net(init, "x = self.hidden[0].to(x.device)(x.flatten(1))"))
     assert (report.outcome, report.parameters) == ("trained", 51 + 16 * 17)
-    found = ended(data, net(init, "x = self.hidden[0].to(x.device)(x.flatten(1))"), parameter_budget=100)
-    assert found == ("over_budget", "323 parameters, 100 allowed")
+    end = ended(data, net(init, "x = self.hidden[0].to(x.device)(x.flatten(1))"), parameter_budget=100)
+    assert end == ("over_budget", "323 parameters, 100 allowed")
 
 
 def test_a_network_is_in_training_mode_where_it_has_gradients_and_in_evaluation_mode_elsewhere(data):

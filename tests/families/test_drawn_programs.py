@@ -20,9 +20,9 @@ def test_drawn_candidates_are_those_of_their_seed():
     assert [row["family"] for row in rows] == ["vgg", "vgg", "plain", "plain", "vgg", "plain"]
     assert [row["seed"] for row in rows[:2]] == [5699870995157346, 615070175259282]
     for index, row in enumerate(rows):
-        facts = PLAIN_VALUES | {"id": f"main-03-{index:04d}", "index": index, "shard": 0, "seed": row["seed"]}
-        assert {name: row[name] for name in facts} == facts
-        assert set(row) == {*facts, "program", "family"} and "class Net(nn.Module)" in row["program"]
+        expected = PLAIN_VALUES | {"id": f"main-03-{index:04d}", "index": index, "shard": 0, "seed": row["seed"]}
+        assert {name: row[name] for name in expected} == expected
+        assert set(row) == {*expected, "program", "family"} and "class Net(nn.Module)" in row["program"]
     assert len({row["program"] for row in rows}) > 1 and rows[:3] == draw_families(
         Cell("main", 3), 3, 1, ["plain", "vgg"]
     )
@@ -58,8 +58,8 @@ def test_programs_of_a_family_are_different_ones_the_plainest_first():
 
 
 def test_families_take_turns_and_conditions_are_kept():
-    found = [each.id for each in seed_programs(2, ["vgg", "plain"])]
-    assert found == ["seed-vgg-000", "seed-plain-000", "seed-vgg-001", "seed-plain-001"]
+    ids = [each.id for each in seed_programs(2, ["vgg", "plain"])]
+    assert ids == ["seed-vgg-000", "seed-plain-000", "seed-vgg-001", "seed-plain-001"]
     short = seed_programs(None, ["vgg"], lambda program: len(program) < len(family_programs("vgg")[3].program))
     assert short and all(len(each.program) < len(family_programs("vgg")[3].program) for each in short)
     assert len(seed_programs()) == sum(len(family_programs(name)) for name in family_names())

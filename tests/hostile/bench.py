@@ -198,14 +198,14 @@ class Bench:
 
     def _orphans(self) -> set[int]:
         """Return processes that were forked from the judge and belong to nobody now."""
-        found = set()
+        orphans = set()
         for process in psutil.process_iter(["ppid", "cmdline", "create_time"]):
-            facts = process.info
-            command = tuple(facts["cmdline"] or ())
+            seen = process.info
+            command = tuple(seen["cmdline"] or ())
             ours = command in self.commands or any(str(self.judge.folder) in word for word in command)
-            if ours and facts["ppid"] == 1 and facts["create_time"] >= self.started - 1:
-                found.add(process.pid)
-        return found
+            if ours and seen["ppid"] == 1 and seen["create_time"] >= self.started - 1:
+                orphans.add(process.pid)
+        return orphans
 
 
 @contextlib.contextmanager

@@ -20,10 +20,10 @@ class Canaries:
     """A folder that everybody may write to, secrets in it and in the environment, and open ears. A context manager."""
 
     def __enter__(self) -> "Canaries":
-        own = f"{os.geteuid()}-{os.getpid()}"
-        self.folder = Path(tempfile.gettempdir()) / f"archloop-canary-{own}"
+        suffix = f"{os.geteuid()}-{os.getpid()}"
+        self.folder = Path(tempfile.gettempdir()) / f"archloop-canary-{suffix}"
         self.folder.mkdir()
-        self.abstract = f"{ABSTRACT}-{own}"
+        self.abstract = f"{ABSTRACT}-{suffix}"
         self.secrets = [secrets.token_hex(16) for _ in range(3)]
         os.environ[VARIABLE] = self.secrets[0]
         for name, content in {
@@ -51,8 +51,8 @@ class Canaries:
 
     def aimed(self, program: str) -> str:
         """Return the program with these canaries in the place of the fixed names."""
-        for name, own in ((FOLDER, str(self.folder)), (PORT, str(self.port)), (ABSTRACT, self.abstract)):
-            program = program.replace(name, own)
+        for name, value in ((FOLDER, str(self.folder)), (PORT, str(self.port)), (ABSTRACT, self.abstract)):
+            program = program.replace(name, value)
         return program
 
     def problems(self) -> list[str]:
@@ -84,8 +84,8 @@ class Canaries:
         """Return path -> (kind and mode, owner, links, size, change of content, extended attributes, digest)."""
         state = {}
         for path in (self.folder, *self.folder.rglob("*")):
-            facts = path.lstat()
-            digest = hashlib.sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(facts.st_mode) else ""
-            known = (facts.st_mode, facts.st_uid, facts.st_gid, facts.st_nlink, facts.st_size, facts.st_mtime_ns)
+            status = path.lstat()
+            digest = hashlib.sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(status.st_mode) else ""
+            known = (status.st_mode, status.st_uid, status.st_gid, status.st_nlink, status.st_size, status.st_mtime_ns)
             state[str(path)] = (*known, tuple(os.listxattr(path, follow_symlinks=False)), digest)
         return state

@@ -83,8 +83,8 @@ def _hostile(name: str, head: dict[str, str]) -> Hostile:
     outcomes = (head["static"], head["sandbox"], head.get("landlock", head["sandbox"]))
     static, sandbox, landlock = (tuple(each.split(", ")) for each in outcomes)
     timeout_s, repeat = float(head.get("timeout", 20)), int(head.get("repeat", 1))
-    facts = (head["group"], head["tries"], static, sandbox, landlock, head.get("why", ""))
-    return Hostile(name, *facts, timeout_s, below, repeat)
+    words = (head["group"], head["tries"], static, sandbox, landlock, head.get("why", ""))
+    return Hostile(name, *words, timeout_s, below, repeat)
 
 
 def _header(text: str) -> dict[str, str]:

@@ -20,6 +20,6 @@ def pytest_generate_tests(metafunc):
 
 
 def test_sandbox_holds_in_bubblewrap(bench, case):
-    found = bench.run(case.name)
-    assert not found["problems"], found["problems"]
-    assert found["record"]["outcome"] in case.ends(bench.level), found["record"]
+    result = bench.run(case.name)
+    assert not result["problems"], result["problems"]
+    assert result["record"]["outcome"] in case.ends(bench.level), result["record"]

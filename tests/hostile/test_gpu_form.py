@@ -17,12 +17,12 @@ def pytest_generate_tests(metafunc):
 
 
 def test_sandbox_holds_after_the_start_of_a_driver(bench, case):
-    found = bench.run(case.name)
-    assert not found["problems"], found["problems"]
-    assert found["record"]["outcome"] in case.ends(bench.level), found["record"]
+    result = bench.run(case.name)
+    assert not result["problems"], result["problems"]
+    assert result["record"]["outcome"] in case.ends(bench.level), result["record"]
 
 
 @pytest.mark.parametrize("name", list(honest_programs())[:2])
 def test_honest_program_comes_through(bench, name):
-    found = bench.run_honest(name)
-    assert found["record"]["outcome"] == "trained" and not found["problems"], found
+    result = bench.run_honest(name)
+    assert result["record"]["outcome"] == "trained" and not result["problems"], result

@@ -71,9 +71,9 @@ def test_closed_folder_is_the_outermost_one(tmp_path):
 @hostile
 @each_hostile
 def test_sandbox_holds_alone(bench, case):
-    found = bench.run(case.name)
-    assert not found["problems"], found["problems"]
-    assert found["record"]["outcome"] in case.ends(bench.level), found["record"]
+    result = bench.run(case.name)
+    assert not result["problems"], result["problems"]
+    assert result["record"]["outcome"] in case.ends(bench.level), result["record"]
 
 
 @hostile
@@ -87,7 +87,7 @@ def test_refused_program_is_not_run(bench, case):
 @hostile
 @each_honest
 def test_honest_program_comes_through(bench, name):
-    found = bench.run_honest(name)
-    assert found["record"]["outcome"] == "trained", found["record"]
-    assert found["record"]["accuracy"] > 0.2
-    assert not found["problems"], found["problems"]
+    result = bench.run_honest(name)
+    assert result["record"]["outcome"] == "trained", result["record"]
+    assert result["record"]["accuracy"] > 0.2
+    assert not result["problems"], result["problems"]

@@ -207,10 +207,10 @@ def test_the_device_is_that_of_the_weights_where_nothing_keeps_it():
     ("has", "lacks"), [("train_setup(self, prm)", "learn("), ("learn(self, data)", "train_setup(")]
 )
 def test_a_method_that_is_there_stays(has, lacks):
-    own = f"\n  def {has}:\n    pass\n"
-    whole = complete_program(PLAIN + own, {})
+    method = f"\n  def {has}:\n    pass\n"
+    whole = complete_program(PLAIN + method, {})
     assert whole.count("  def train_setup(") == whole.count("  def learn(") == 1
-    assert whole.index(own) < whole.index(f"  def {lacks}")
+    assert whole.index(method) < whole.index(f"  def {lacks}")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from computed_graphs import graph
 from edit_pairs import RESIDUAL
 from torch import nn
 
-from archloop.novelty.graph_fingerprint import MAXIMUM_NODES_LISTED, fingerprint
+from archloop.novelty.graph_fingerprint import fingerprint
+from archloop.novelty.graph_record import MAXIMUM_NODES
 
 SHAPE = (16, 3, 32, 32)
 
@@ -48,9 +49,9 @@ class Small(nn.Module):
 def test_a_digest_is_the_one_that_corpora_hold():
     """Whoever moves it raises VERSION of the corpus, or new programs are compared with digests of another kind."""
     with torch.device("meta"):
-        found = fingerprint(Small(), (16, 3, 8, 8))
-    assert found["digest"] == "d33b42c988a0f174c1e4c11ad21650208bc6e5abc69908fe85c9419b27d80d83"
-    assert [(node[0], node[2], node[3]) for node in found["nodes"]] == [
+        small = fingerprint(Small(), (16, 3, 8, 8))
+    assert small["digest"] == "d33b42c988a0f174c1e4c11ad21650208bc6e5abc69908fe85c9419b27d80d83"
+    assert [(node[0], node[2], node[3]) for node in small["nodes"]] == [
         ("=parameter", [], [10]),
         ("=image", [], [2, 3, 8, 8]),
         ("=parameter", [], [4, 3, 3, 3]),
@@ -164,11 +165,11 @@ def test_it_does_not_depend_on_hash_seeds_or_the_process():
 
 
 def test_nodes_are_plain_data_in_an_order_in_which_inputs_come_first():
-    found = graph(RESIDUAL)
-    assert json.loads(json.dumps(found)) == found
-    for place, (_, _, inputs, _) in enumerate(found["nodes"]):
-        assert all((source[0] if isinstance(source, list) else source) < place for source in inputs)
-    assert found["operations"] == sum(not node[0].startswith("=") for node in found["nodes"]) == 21
+    residual = graph(RESIDUAL)
+    assert json.loads(json.dumps(residual)) == residual
+    for index, (_, _, inputs, _) in enumerate(residual["nodes"]):
+        assert all((source[0] if isinstance(source, list) else source) < index for source in inputs)
+    assert residual["operations"] == sum(not node[0].startswith("=") for node in residual["nodes"]) == 21
 
 
 def test_a_long_graph_is_listed_in_part_and_an_endless_one_is_refused():
@@ -182,7 +183,7 @@ def test_a_long_graph_is_listed_in_part_and_an_endless_one_is_refused():
 
     with torch.device("meta"):
         network = type("Long", (nn.Module,), {"forward": lambda self, x: steps(600)(self, x)})()
-    assert len(fingerprint(network, SHAPE)["nodes"]) == MAXIMUM_NODES_LISTED
+    assert len(fingerprint(network, SHAPE)["nodes"]) == MAXIMUM_NODES
     with pytest.raises(OverflowError):
         traced(steps(5000))
 
@@ -203,9 +204,9 @@ def test_what_cannot_be_traced_raises(forward, error, says):
 
 def test_a_fingerprint_has_these_fields():
     with torch.device("meta"):
-        found = fingerprint(Small(), SHAPE)
-    assert set(found) == {"digest", "method", "operations", "nodes"}
-    assert (found["method"], found["operations"], len(found["nodes"])) == ("trace", 5, 10)
+        small = fingerprint(Small(), SHAPE)
+    assert set(small) == {"digest", "method", "operations", "nodes"}
+    assert (small["method"], small["operations"], len(small["nodes"])) == ("trace", 5, 10)
 
 
 def test_what_an_operation_writes_beside_its_result_is_an_output_of_it():

@@ -73,18 +73,18 @@ def by_datasketch(program: str, size: int = 10) -> list[int]:
 
 
 def test_signatures_are_those_of_datasketch_bit_for_bit():
-    found = signatures(PROGRAMS, 10).tolist()
-    assert found == [by_datasketch(program) for program in PROGRAMS]
+    signed = signatures(PROGRAMS, 10).tolist()
+    assert signed == [by_datasketch(program) for program in PROGRAMS]
 
 
 SMALL = "import torch.nn as nn\n\n\nclass Net(nn.Module):\n    def forward(self, x):\n        return x * 2j\n"
 
 
 def test_a_signature_and_a_digest_are_those_that_corpora_hold():
-    found = signatures([SMALL], 3)
-    assert found[0, :4].tolist() == [227431609, 9257298, 569800791, 55453193]
+    signed = signatures([SMALL], 3)
+    assert signed[0, :4].tolist() == [227431609, 9257298, 569800791, 55453193]
     whole = "40df5fe44d0393aaefd64ea05c4f452f3406a1a22cd3c741b16774e2e1440548"
-    assert sha256(found.astype("<u4").tobytes()).hexdigest() == whole
+    assert sha256(signed.astype("<u4").tobytes()).hexdigest() == whole
     assert text_digest(SMALL) == "31ad9b9cc80f29b6f61e30611be2e632f213cabe3179b49762b35f3abdcd046a"
 
 
@@ -222,20 +222,20 @@ def test_at_a_threshold_near_nothing_no_agreement_is_asked_for():
 
 def test_what_agrees_as_often_as_is_asked_for_passes_and_what_agrees_once_less_does_not():
     """Two programs of equal texts with signatures that agree in so many permutations, or in the lowest bytes alone."""
-    own = np.arange(256, dtype="<u4")
-    hashes = np.tile(own, (3, 1))
+    signature = np.arange(256, dtype="<u4")
+    hashes = np.tile(signature, (3, 1))
     hashes[0, 211:] += 1
     hashes[1, 210:] += 1
     hashes[2, 210:] += 1 << 8
     known = Programs(*map(pl.Series, (["a", "b", "c"], ["x = 1"] * 3, [row.tobytes() for row in hashes])))
-    asked = Programs(*map(pl.Series, (["q"], ["x = 1"], [own.tobytes()])))
-    (found,) = neighbours(asked, known, 0.9, 10)
-    assert found.exact == {0: 1.0}
-    assert (found.row, found.estimate) == (0, 211 / 256)
+    asked = Programs(*map(pl.Series, (["q"], ["x = 1"], [signature.tobytes()])))
+    (closest,) = neighbours(asked, known, 0.9, 10)
+    assert closest.exact == {0: 1.0}
+    assert (closest.row, closest.estimate) == (0, 211 / 256)
 
 
 @pytest.mark.parametrize(
-    ("gate", "similarity", "exact", "twin", "copy"),
+    ("gate", "similarity", "exact", "same_graph", "copy"),
     [
         ("either", 0.9, True, None, True),
         ("either", 0.8999, True, None, False),
@@ -248,9 +248,9 @@ def test_what_agrees_as_often_as_is_asked_for_passes_and_what_agrees_once_less_d
         ("none", 1.0, True, "b", False),
     ],
 )
-def test_a_copy_is_what_reaches_the_threshold_in_what_the_gate_looks_at(gate, similarity, exact, twin, copy):
+def test_a_copy_is_what_reaches_the_threshold_in_what_the_gate_looks_at(gate, similarity, exact, same_graph, copy):
     novelty = Novelty(gate=gate, threshold=0.9, shingle_tokens=10)
-    assert Match(Nearest("a", similarity, exact), twin).is_copy(novelty) is copy
+    assert Match(Nearest("a", similarity, exact), same_graph).is_copy(novelty) is copy
 
 
 def test_the_most_similar_is_an_exact_one_then_the_higher_then_the_smaller_id():
@@ -316,16 +316,16 @@ def test_the_stated_miss_rate_is_the_one_that_is_counted():
 
 def planted(count: int) -> list[tuple[str, str, float]]:
     """Return (program, near-copy, similarity) with similarities from 0.85 to 0.95, counted by sets of tuples."""
-    found = []
+    copies = []
     for seed, program in enumerate(documents(count, seed=7)):
         for edits in (1, 2):
             other = near_copy(program, edits, seed)
             one, two = tuples(program), tuples(other)
             similarity = len(one & two) / len(one | two)
             if 0.85 <= similarity <= 0.95:
-                found.append((program, other, similarity))
+                copies.append((program, other, similarity))
                 break
-    return found
+    return copies
 
 
 def test_planted_near_copies_are_found_exactly():
@@ -333,23 +333,23 @@ def test_planted_near_copies_are_found_exactly():
     known = with_signatures([f"p{i:05d}" for i in range(len(pairs))], [pair[0] for pair in pairs], 10)
     asked = with_signatures([f"q{i:05d}" for i in range(len(pairs))], [pair[1] for pair in pairs], 10)
     results = neighbours(asked, known, 0.9, 10)
-    called = {at for at, found in enumerate(results) if found.exact.get(at, 0.0) >= 0.9}
+    called = {at for at, closest in enumerate(results) if closest.exact.get(at, 0.0) >= 0.9}
     true = {at for at, pair in enumerate(pairs) if pair[2] >= 0.9}
     assert min(len(true), len(pairs) - len(true)) > 200
     assert called <= true, "a pair below the threshold was called a near-copy"
     assert len(called) >= 0.999 * len(true)
-    assert all(found.exact[at] == pairs[at][2] for at, found in enumerate(results) if at in found.exact)
+    assert all(closest.exact[at] == pairs[at][2] for at, closest in enumerate(results) if at in closest.exact)
 
 
 def test_the_nearest_is_that_of_all_estimates_with_ties_to_the_smaller_id():
     programs = list(documents(300, seed=3))
     known = with_signatures([f"k{i:03d}" for i in range(299, -1, -1)], programs[:150] * 2, 10)
     asked = with_signatures([f"q{i}" for i in range(20)], programs[-20:], 10)
-    hashes, own = signatures(programs[:150] * 2, 10), signatures(programs[-20:], 10)
-    for row, found in enumerate(neighbours(asked, known, 0.9, 10)):
-        matches = (hashes == own[row]).sum(axis=1)
+    hashes, asked_hashes = signatures(programs[:150] * 2, 10), signatures(programs[-20:], 10)
+    for row, closest in enumerate(neighbours(asked, known, 0.9, 10)):
+        matches = (hashes == asked_hashes[row]).sum(axis=1)
         best = min(known.ids[at] for at in (matches == matches.max()).nonzero()[0].tolist())
-        answer = nearest(found, known, "seed")
+        answer = nearest(closest, known, "seed")
         assert (answer.id, answer.similarity, answer.exact) == (best, matches.max() / 256, False)
 
 
@@ -365,8 +365,8 @@ def test_what_is_found_does_not_depend_on_how_many_are_scanned_or_compared_at_on
 
 def test_nothing_known_has_no_nearest():
     empty = with_signatures([], [], 10)
-    (found,) = neighbours(with_signatures(["a"], ["x = 1"], 10), empty, 0.9, 10)
-    assert nearest(found, empty, pl.Series([], dtype=pl.String)) is None
+    (closest,) = neighbours(with_signatures(["a"], ["x = 1"], 10), empty, 0.9, 10)
+    assert nearest(closest, empty, pl.Series([], dtype=pl.String)) is None
 
 
 def test_signatures_depend_on_neither_hash_seed_nor_process():
@@ -389,9 +389,9 @@ def test_the_lexer_finds_the_tokens_that_python_finds(root):
     for program in sources + PROGRAMS + [pair.edited for pair in PAIRS]:
         if re.search(r"\bf[\"']", program):
             continue
-        found = [token for token in TOKEN.findall(program) if token != "\n"]
+        lexed = [token for token in TOKEN.findall(program) if token != "\n"]
         wanted = (tokenize.NAME, tokenize.NUMBER, tokenize.STRING, tokenize.OP)
         tokens = tokenize.generate_tokens(io.StringIO(program).readline)
-        assert found == [token.string for token in tokens if token.type in wanted]
+        assert lexed == [token.string for token in tokens if token.type in wanted]
         compared += 1
     assert compared > 100

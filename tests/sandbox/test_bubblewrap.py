@@ -30,13 +30,13 @@ def places(tmp_path) -> dict[str, str]:
 def pairs(command: list[str]) -> list[tuple[str, ...]]:
     """Return the options of a command of bubblewrap with their values, after those of its start."""
     assert command[0].endswith("bwrap") and command[1 : 1 + len(START)] == START
-    rest, found = command[1 + len(START) :], []
+    rest, arguments = command[1 + len(START) :], []
     for word in rest:
         if word.startswith("--"):
-            found.append((word,))
+            arguments.append((word,))
         else:
-            found[-1] += (word,)
-    return found
+            arguments[-1] += (word,)
+    return arguments
 
 
 def test_the_scratch_folder_alone_can_be_written_to(places):
@@ -55,8 +55,10 @@ def test_the_scratch_folder_alone_can_be_written_to(places):
 
 
 def test_what_is_hidden_is_covered_after_what_holds_it(places):
-    found = pairs(isolation.bubblewrap_command([places["python"]], (), False, [places["secret"]]))
-    assert found.index(("--tmpfs", places["secret"])) > found.index(("--ro-bind", places["python"], places["python"]))
+    arguments = pairs(isolation.bubblewrap_command([places["python"]], (), False, [places["secret"]]))
+    assert arguments.index(("--tmpfs", places["secret"])) > arguments.index(
+        ("--ro-bind", places["python"], places["python"])
+    )
 
 
 def test_a_gpus_files_are_there_where_it_is_asked_for_alone(places, monkeypatch):

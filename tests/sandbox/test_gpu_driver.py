@@ -26,8 +26,8 @@ HONEST = family_programs("plain")[0].program
 @pytest.fixture(scope="module")
 def device():
     """A file like that of a GPU: a device, which answers every ioctl with ENOTTY once the sandbox lets it through."""
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "nvidia0"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "nvidia0"
         try:
             os.mknod(path, 0o20666, os.makedev(1, 3))
             os.close(os.open(path, os.O_RDWR))
@@ -110,18 +110,18 @@ def test_nobody_receives_over_the_drivers_socket_where_landlock_scopes_none(digi
 def test_a_trial_says_which_part_of_the_sandbox_keeps_a_driver_out(monkeypatch):
     given = {name: rule.get("default") for name, rule in schema.section("evaluation").items()}
     protocol = Evaluation(**given | {"parameter_budget": 10**6})
-    own = stand_in.server("", "late name").replace("\nfork_server.main()", "; fork_server.main()")
-    monkeypatch.setattr("archloop.evaluation.judge.SERVER", own)
+    server = stand_in.server("", "late name").replace("\nfork_server.main()", "; fork_server.main()")
+    monkeypatch.setattr("archloop.evaluation.judge.SERVER", server)
     monkeypatch.setattr(
         trial, "LEFT_OUT", {name: trial.LEFT_OUT[name] for name in (trial.WHOLE, "the limits", "Landlock")}
     )
-    found = list(trial.trials_by_part("cpu", protocol, ("landlock",), as_gpu=True))
-    assert [(left_out, each.trouble is not None) for _, left_out, each in found] == [
+    trials = list(trial.trials_by_part("cpu", protocol, ("landlock",), as_gpu=True))
+    assert [(left_out, each.trouble is not None) for _, left_out, each in trials] == [
         ("nothing", True),
         ("the limits", True),
         ("Landlock", False),
     ]
-    assert own == archloop.evaluation.judge.SERVER
+    assert server == archloop.evaluation.judge.SERVER
 
 
 def test_a_job_keeps_the_gpus_that_it_was_given(monkeypatch, digits, settings):

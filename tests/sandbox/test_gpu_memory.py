@@ -115,8 +115,8 @@ def test_a_card_and_a_part_of_one_are_asked_for_by_the_name_that_nvml_has_for_th
     nvml = {"nvmlDeviceGetHandleByUUID": handle, "nvmlDeviceGetComputeRunningProcesses": processes}
     stand_in = SimpleNamespace(NVMLError=NVMLError, nvmlInit=lambda: None, **nvml)
     monkeypatch.setitem(sys.modules, "pynvml", stand_in)
-    held = gpu_memory.meter("f00")
-    assert (held(7), held(8), held(9)) == (4, 1024, None)
+    memory_mb_of = gpu_memory.meter("f00")
+    assert (memory_mb_of(7), memory_mb_of(8), memory_mb_of(9)) == (4, 1024, None)
 
 
 def test_each_candidate_of_a_card_has_a_share_and_one_alone_has_all(monkeypatch):

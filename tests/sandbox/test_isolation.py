@@ -101,18 +101,18 @@ def test_a_judge_that_cannot_write_its_copy_of_the_images_says_so(monkeypatch, d
 @pytest.mark.parametrize(("room", "says"), [(0, "starts no process more"), (3, "refuses the 16 threads of")])
 def test_a_control_group_that_is_full_is_no_crash(judge, settings, room, says):
     groups = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
-    root = next((place for place in groups if (place / "cgroup.procs").exists()), None)
+    root = next((folder for folder in groups if (folder / "cgroup.procs").exists()), None)
     if root is None:
         pytest.skip("no control groups")
     before = Path(f"/proc/{judge.server.process.pid}/cgroup").read_text().splitlines()
-    own = root / f"archloop-test-{os.getpid()}"
+    group = root / f"archloop-test-{os.getpid()}"
     try:
-        own.mkdir()
-        (own / "pids.max").write_text(str(1 + room))
-        (own / "cgroup.procs").write_text(str(judge.server.process.pid))
+        group.mkdir()
+        (group / "pids.max").write_text(str(1 + room))
+        (group / "cgroup.procs").write_text(str(judge.server.process.pid))
     except OSError as error:
         with contextlib.suppress(OSError):
-            own.rmdir()
+            group.rmdir()
         pytest.skip(f"control groups cannot be changed here ({error})")
     try:
         with pytest.raises(InputError, match=f"{says} .*pids.max {1 + room}"):
@@ -120,7 +120,7 @@ def test_a_control_group_that_is_full_is_no_crash(judge, settings, room, says):
     finally:
         back = next(line.split(":", 2)[2] for line in before if "pids" in line.split(":")[1] or line.startswith("0::"))
         (root / back.lstrip("/") / "cgroup.procs").write_text(str(judge.server.process.pid))
-        own.rmdir()
+        group.rmdir()
     assert judge.judge(HONEST, settings, 1)["outcome"] == "trained"
 
 
@@ -171,8 +171,10 @@ def test_a_supervisor_watches_where_proc_hides_the_candidate_from_it(settings, t
 @needs_root
 def test_a_limit_on_the_users_processes_is_no_crash(settings, tmp_path):
     more = replace(settings, threads=8)
-    found = judged("prlimit --pid $$ --nproc=9", "landlock", more, [HONEST], tmp_path)
-    assert found[0][0] == "InputError" and "refuses the 8 threads of evaluation.threads (RLIMIT_NPROC 9" in found[0][1]
+    output = judged("prlimit --pid $$ --nproc=9", "landlock", more, [HONEST], tmp_path)
+    assert (
+        output[0][0] == "InputError" and "refuses the 8 threads of evaluation.threads (RLIMIT_NPROC 9" in output[0][1]
+    )
 
 
 OLD_KERNEL = """
@@ -233,11 +235,13 @@ NO_NAME = "import getpass, os; os.setuid(54321); assert getpass.getuser() == 'ar
 @needs_root
 def test_libraries_find_a_user_and_a_folder_for_their_caches_where_there_is_no_name(judge):
     environment = Path(f"/proc/{judge.server.process.pid}/environ").read_bytes().decode().split("\0")
-    found = dict(entry.partition("=")[::2] for entry in environment if entry)
-    done = subprocess.run([sys.executable, "-c", NO_NAME], env=found, capture_output=True, text=True)
+    variables = dict(entry.partition("=")[::2] for entry in environment if entry)
+    done = subprocess.run([sys.executable, "-c", NO_NAME], env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (
-        found["TORCHINDUCTOR_CACHE_DIR"] and found["TRITON_CACHE_DIR"] and found["HOME"] == str(judge.folder / "home")
+        variables["TORCHINDUCTOR_CACHE_DIR"]
+        and variables["TRITON_CACHE_DIR"]
+        and variables["HOME"] == str(judge.folder / "home")
     )
 
 
@@ -263,13 +267,13 @@ def test_a_trial_that_cannot_run_is_no_fault_of_the_kernel(monkeypatch):
 
 
 def test_a_colon_in_the_path_of_the_library_weakens_nothing_of_the_sandbox(tmp_path, root, monkeypatch):
-    place = tmp_path / "run_12:30"
-    place.symlink_to(root / "scripts")
+    folder = tmp_path / "run_12:30"
+    folder.symlink_to(root / "scripts")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from archloop.sandbox import isolation; "
         "print(isolation.obstacle('namespaces'))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(place)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
     assert done.stdout.strip() == str(isolation.obstacle("namespaces")), done.stderr
 
 
@@ -293,11 +297,11 @@ def test_what_a_training_may_take_follows_from_the_settings():
 def test_a_candidate_has_these_limits(monkeypatch):
     monkeypatch.setattr(isolation, "kernel", lambda: (5, 14))
     promised = bounds(4.5, 100, 2)
-    found = isolation.candidate_limits(promised, "namespaces", gpu=False)
+    limits = isolation.candidate_limits(promised, "namespaces", gpu=False)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    assert abs(found.pop(resource.RLIMIT_AS) - mapped - 100 * 2**20) < 16 * 2**20
+    assert abs(limits.pop(resource.RLIMIT_AS) - mapped - 100 * 2**20) < 16 * 2**20
     files = {resource.RLIMIT_FSIZE: 2**24, resource.RLIMIT_NOFILE: 256, resource.RLIMIT_STACK: 2**23}
-    assert found == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
+    assert limits == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
     gpu = isolation.candidate_limits(promised, "namespaces", gpu=True)
     assert gpu == files | {resource.RLIMIT_CPU: 19, resource.RLIMIT_NPROC: 64}
     assert resource.RLIMIT_NPROC not in isolation.candidate_limits(promised, "landlock", gpu=False)
@@ -382,9 +386,9 @@ def test_levels_are_tried_from_the_strongest_on(monkeypatch):
         ("bubblewrap", ("bubblewrap",)),
     ):
         asked.clear()
-        said = "; ".join(f"{level}: no {level}" for level in levels)
+        reasons = "; ".join(f"{level}: no {level}" for level in levels)
         with pytest.raises(
-            InputError, match=rf"execution.isolation: {wanted} does not work on .*\({said}\), so nothing"
+            InputError, match=rf"execution.isolation: {wanted} does not work on .*\({reasons}\), so nothing"
         ):
             isolation.choose_level(wanted, gpu=True)
         assert asked == [(level, True) for level in levels]
@@ -567,8 +571,8 @@ def test_a_candidate_with_too_many_threads_is_ended_where_no_limit_counts_them(j
 
 def test_a_candidate_may_read_the_folders_of_the_dynamic_linker(monkeypatch, tmp_path):
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}:/nowhere/at/all:relative")
-    found = readable_paths()
-    assert str(tmp_path) in found and len(found) == len(set(found)) and all(os.path.lexists(path) for path in found)
+    paths = readable_paths()
+    assert str(tmp_path) in paths and len(paths) == len(set(paths)) and all(os.path.lexists(path) for path in paths)
 
 
 def test_a_trial_runs_with_the_libraries_of_the_judge_and_nothing_of_the_users(monkeypatch):

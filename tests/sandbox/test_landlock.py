@@ -44,9 +44,9 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch):
     def make(version: int, refuses: int = 0) -> Kernel:
-        made = Kernel(version, refuses)
-        monkeypatch.setattr(landlock.ctypes, "CDLL", lambda *_, **__: made)
-        return made
+        kernel_stand_in = Kernel(version, refuses)
+        monkeypatch.setattr(landlock.ctypes, "CDLL", lambda *_, **__: kernel_stand_in)
+        return kernel_stand_in
 
     return make
 

@@ -168,25 +168,25 @@ EXPECTED = {
 
 @needs_namespaces
 def test_a_process_sees_what_it_is_shown_and_writes_to_its_scratch_folder_alone(tmp_path, root):
-    found = seen(tmp_path, root)
-    assert found.pop("root") == sorted({"dev", "scratch", tmp_path.parts[1]})
-    assert found == EXPECTED
+    report = seen(tmp_path, root)
+    assert report.pop("root") == sorted({"dev", "scratch", tmp_path.parts[1]})
+    assert report == EXPECTED
 
 
 @needs_namespaces
 def test_a_kernel_before_5_12_makes_the_topmost_mount_read_only(tmp_path, root):
-    found = seen(tmp_path, root, old_kernel="5.11")
-    del found["root"]
-    assert found == EXPECTED | {"write mounted": "done", "flags": [True, True, False, True]}
+    report = seen(tmp_path, root, old_kernel="5.11")
+    del report["root"]
+    assert report == EXPECTED | {"write mounted": "done", "flags": [True, True, False, True]}
 
 
 @needs_namespaces
 def test_its_proc_shows_its_own_processes_and_can_be_closed(tmp_path, root):
-    found = seen(tmp_path, root, "with /proc")
-    if "mount of proc" in found.get("error", ""):
-        pytest.skip(found["error"])  # a container that masks parts of /proc
-    assert found.pop("root") == sorted({"dev", "proc", "scratch", tmp_path.parts[1]})
-    assert found == EXPECTED | {
+    report = seen(tmp_path, root, "with /proc")
+    if "mount of proc" in report.get("error", ""):
+        pytest.skip(report["error"])  # a container that masks parts of /proc
+    assert report.pop("root") == sorted({"dev", "proc", "scratch", tmp_path.parts[1]})
+    assert report == EXPECTED | {
         "processes": ["1"],
         "kernel": "EROFS",
         "own name": 3,

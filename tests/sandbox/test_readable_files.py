@@ -22,8 +22,8 @@ def test_what_a_candidate_may_read_holds_neither_the_home_nor_the_folder_it_was_
     monkeypatch.setenv("LD_LIBRARY_PATH", f":.:lib:{tmp_path}:{home}/:{home}:{home}/repository/..:/:{home}/lib")
     monkeypatch.setattr(sys, "prefix", str(repository))  # python -m venv .
     paths = readable_paths()
-    own = {path for path in paths if path.startswith(str(tmp_path))}
-    assert own == {str(home / "lib"), str(repository / "lib")}
+    below_home = {path for path in paths if path.startswith(str(tmp_path))}
+    assert below_home == {str(home / "lib"), str(repository / "lib")}
     assert all(Path(path).is_absolute() for path in paths) and "/" not in paths
 
 
@@ -37,8 +37,8 @@ def test_a_candidate_may_read_the_systems_libraries_by_both_names_and_where_pack
     names = ("site-packages", "mine", "dist-packages", "link-to-site-packages")
     monkeypatch.setattr(sys, "path", [str(tmp_path / name) for name in names])
     paths = readable_paths()
-    own = {Path(path).name for path in paths if path.startswith(str(tmp_path))}
-    assert own == {"site", "site-packages", "dist-packages", "link-to-site-packages", "linked"}
+    below_home = {Path(path).name for path in paths if path.startswith(str(tmp_path))}
+    assert below_home == {"site", "site-packages", "dist-packages", "link-to-site-packages", "linked"}
     system = [path for path in ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache") if os.path.lexists(path)]
     assert {*system, *map(os.path.realpath, system)} <= {*paths}
 

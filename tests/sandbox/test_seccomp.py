@@ -96,21 +96,21 @@ def lasting(machine: str = "x86_64", gpu: bool = False, removing: bool = False, 
 def test_no_other_call_than_those_of_the_table_is_allowed(machine, form, also):
     code = lasting(machine, **form)
     allowed = numbers(" ".join(each[machine] for each in (ALWAYS, *also)))
-    found = {number: runs(code, number, ODD, machine) for number in range(600)}
-    assert found.pop(435) == MISSING  # clone3
-    assert {number for number, said in found.items() if said == ALLOW} == allowed
-    assert {said for number, said in found.items() if number not in allowed} == {DENY}
+    verdicts = {number: runs(code, number, ODD, machine) for number in range(600)}
+    assert verdicts.pop(435) == MISSING  # clone3
+    assert {number for number, verdict in verdicts.items() if verdict == ALLOW} == allowed
+    assert {verdict for number, verdict in verdicts.items() if number not in allowed} == {DENY}
 
 
 @machines
 @pytest.mark.parametrize("name", BY_ARGUMENT)
 def test_a_call_that_can_do_harm_is_allowed_by_the_value_of_one_argument(machine, name):
-    both, place, permitted = BY_ARGUMENT[name]
+    both, position, permitted = BY_ARGUMENT[name]
     number, code = both[machine == "aarch64"], lasting(machine)
     tried = {*range(64), *range(1024, 1040), *range(0x5400, 0x5460), 0x53564D40, 0x53564D41, 0x53564D42}
 
     def said(value: int) -> int:
-        return runs(code, number, (*ODD[:place], value, *ODD[place + 1 :]), machine)
+        return runs(code, number, (*ODD[:position], value, *ODD[position + 1 :]), machine)
 
     assert {value for value in tried if said(value) == ALLOW} == permitted
     assert {said(value) for value in tried - permitted} == {DENY}
@@ -142,8 +142,8 @@ def test_threads_are_allowed_and_processes_are_not(machine):
 )
 def test_ways_of_opening_that_landlock_does_not_see_are_denied(machine, flags, said):
     places = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}[machine]
-    for number, place in places.items():
-        assert runs(lasting(machine), number, (0,) * place + (flags,), machine) == said
+    for number, position in places.items():
+        assert runs(lasting(machine), number, (0,) * position + (flags,), machine) == said
 
 
 def test_a_call_of_another_processor_ends_the_process():
@@ -160,8 +160,8 @@ def test_numbers_that_go_round_the_table_are_denied():
 def test_the_filter_of_a_start_allows_a_unix_socket_and_no_other(machine):
     start = lasting(machine, gpu=True, removing=True, starting=True)
     number = {"x86_64": 41, "aarch64": 198}[machine]
-    said = {family: runs(start, number, (family, 5), machine) for family in range(46)}
-    assert {family for family, each in said.items() if each == ALLOW} == {1}
+    verdicts = {family: runs(start, number, (family, 5), machine) for family in range(46)}
+    assert {family for family, each in verdicts.items() if each == ALLOW} == {1}
     assert runs(lasting(machine, gpu=True), number, (1, 5), machine) == DENY
 
 

@@ -95,8 +95,8 @@ def test_a_share_of_a_card_is_broken_by_more_than_it_says(tmp_path):
     card = CardShare("f00", 50)
     for mb in (None, 0, 50):
         assert broken(tmp_path, of(), held=lambda mb=mb: mb, card=card) is None
-    said = ("out_of_memory", "more than 50 MB of the GPU in use, its share")
-    assert broken(tmp_path, of(), held=lambda: 51, card=card) == said
+    ended = ("out_of_memory", "more than 50 MB of the GPU in use, its share")
+    assert broken(tmp_path, of(), held=lambda: 51, card=card) == ended
 
 
 def test_a_process_that_has_just_ended_broke_nothing():
@@ -112,9 +112,9 @@ def test_a_scratch_folder_on_disk_is_looked_at(tmp_path, level):
     (tmp_path / "scratch").mkdir()
     for number in range(1025):
         (tmp_path / "scratch" / str(number)).touch()
-    found = broken(tmp_path, of(), level=level, scratch=str(tmp_path / "scratch"))
-    said = ("crashed", "more than 16 MB or 1024 files in its scratch folder")
-    assert found == (None if level == "namespaces" else said)
+    ended = broken(tmp_path, of(), level=level, scratch=str(tmp_path / "scratch"))
+    over = ("crashed", "more than 16 MB or 1024 files in its scratch folder")
+    assert ended == (None if level == "namespaces" else over)
 
 
 def test_a_scratch_folder_holds_so_much(tmp_path):
@@ -131,12 +131,12 @@ def test_a_scratch_folder_holds_so_much(tmp_path):
 
 
 def test_a_scratch_folder_is_so_deep(tmp_path):
-    place = tmp_path
+    folder = tmp_path
     for _ in range(32):
-        place /= "d"
-        place.mkdir()
+        folder /= "d"
+        folder.mkdir()
     assert not supervisor.over_scratch_limits(str(tmp_path))
-    (place / "d").mkdir()
+    (folder / "d").mkdir()
     assert supervisor.over_scratch_limits(str(tmp_path))
 
 
@@ -171,9 +171,9 @@ def test_a_report_that_is_cut_off_is_none(text):
 
 
 def test_too_many_processes_are_said_with_what_to_do():
-    said = supervisor.no_process(OSError(11, "Resource temporarily unavailable"))
-    assert said.startswith("the machine starts no process more (Resource temporarily unavailable; ")
-    assert said.endswith("or set execution.workers lower")
+    message = supervisor.no_process(OSError(11, "Resource temporarily unavailable"))
+    assert message.startswith("the machine starts no process more (Resource temporarily unavailable; ")
+    assert message.endswith("or set execution.workers lower")
 
 
 def test_a_step_is_announced_in_a_line_of_its_own():

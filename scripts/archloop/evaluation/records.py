@@ -3,8 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypedDict
+from typing import TypedDict
 
+from archloop.novelty.graph_record import GraphRecord
 from archloop.settings.sections import Evaluation
 from archloop.site_limits import Rlimits
 
@@ -35,19 +36,6 @@ class Epoch(TypedDict, total=False):
     loss: float | None
     train_accuracy: float | None
     accuracy: float
-
-
-# An operation of a graph, as JSON: [operation, settings, inputs, shape].
-NodeRecord = list[Any]
-
-
-class GraphRecord(TypedDict):
-    """The network as it computes, see `graph_fingerprint.fingerprint`."""
-
-    digest: str
-    method: str
-    operations: int
-    nodes: list[NodeRecord]
 
 
 class Record(TypedDict, total=False):

@@ -14,7 +14,8 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from archloop.evaluation.records import Epoch, GraphRecord, NodeRecord, Record, unjudged
+from archloop.evaluation.records import Epoch, Record, unjudged
+from archloop.novelty.graph_record import MAXIMUM_NODES, GraphRecord, NodeRecord
 from archloop.sandbox.orders import SupervisorReport
 from archloop.settings.sections import Evaluation
 
@@ -25,7 +26,6 @@ MAXIMUM_TEXT = 2**19  # of what all repeats of a candidate print
 NO_RESULT = "the process ended"
 MAXIMUM_WHOLE = 2**62  # a number that a table of 64 bits holds
 MAXIMUM_DEPTH = 20  # of lists in the nodes of a graph
-MAXIMUM_NODES = 500  # that graph_fingerprint lists of one
 MAXIMUM_EPOCHS, MAXIMUM_LOSSES, MAXIMUM_STAGES = 10_000, 1000, 10
 DIGEST = re.compile("[0-9a-f]{64}")
 # What a candidate's process sends: any JSON, of which nothing is known yet.

@@ -12,17 +12,16 @@ are bounded.
 import hashlib
 import json
 import random
-from typing import Any, TypedDict
 
 import torch
 
+from archloop.novelty.graph_record import MAXIMUM_NODES, GraphRecord, NodeRecord
 from archloop.novelty.traced_graph import Node, Setting, Shape, Source, trace
 
 VERSION = 1
 # The batch that is traced, so that the batch size of the training leaves no trace. Two, for batch
 # normalisation of 1x1 maps needs more than one.
 BATCH = 2
-MAXIMUM_NODES_LISTED = 500
 
 # What a model that refuses a batch of two raises.
 REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
@@ -43,28 +42,11 @@ COMMUTATIVE = {"add", "mul", "maximum", "minimum"}
 NEUTRAL = {"add": 0, "sub": 0, "mul": 1, "div": 1}
 REDUCTIONS = {"mean", "sum", "amax", "amin"}
 
-
 # What a node stands for among those that are kept: a source, or (index, None) for all its outputs.
 Kept = tuple[int, int | None]
-# A node as JSON has it: [operation, settings, inputs, shape].
-ListedNode = list[Any]
 
 
-class Fingerprint(TypedDict):
-    """What a network computes.
-
-    digest: sha256 in hexadecimal. method: `trace`. operations: how many remain. nodes: the first
-    500 in canonical order; an input is the index of an earlier node, or [index, output] where it
-    has several.
-    """
-
-    digest: str
-    method: str
-    operations: int
-    nodes: list[ListedNode]
-
-
-def fingerprint(model: torch.nn.Module, in_shape: tuple[int, ...]) -> Fingerprint:
+def fingerprint(model: torch.nn.Module, in_shape: tuple[int, ...]) -> GraphRecord:
     """Return the fingerprint of a model that lives on the meta device.
 
     in_shape: (batch, channels, height, width); the batch is used only if the model refuses one of
@@ -87,7 +69,7 @@ def fingerprint(model: torch.nn.Module, in_shape: tuple[int, ...]) -> Fingerprin
         "digest": _digest([VERSION, listed]),
         "method": "trace",
         "operations": len(operations),
-        "nodes": listed[:MAXIMUM_NODES_LISTED],
+        "nodes": listed[:MAXIMUM_NODES],
     }
 
 
@@ -97,7 +79,7 @@ def _digest(parts: list[object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _canonical(nodes: list[Node], output: Source) -> list[ListedNode]:
+def _canonical(nodes: list[Node], output: Source) -> list[NodeRecord]:
     """Return the nodes that the output needs, simplified, in an order of the graph's own.
 
     It is the order in which a walk from the output, inputs first, leaves the nodes. Of a sum or a
@@ -107,7 +89,7 @@ def _canonical(nodes: list[Node], output: Source) -> list[ListedNode]:
     nodes = _with_sorted_inputs(nodes)
 
     indices: dict[int, int] = {}  # of a node -> in the list
-    listed: list[ListedNode] = []
+    listed: list[NodeRecord] = []
     todo = [root]
     while todo:
         node = nodes[todo[-1]]
@@ -125,7 +107,7 @@ def _canonical(nodes: list[Node], output: Source) -> list[ListedNode]:
     return listed
 
 
-def _listed(node: Node, indices: dict[int, int]) -> ListedNode:
+def _listed(node: Node, indices: dict[int, int]) -> NodeRecord:
     """Return a node as the fingerprint lists it, its inputs by their indices there."""
     inputs: list[int | list[int]] = []
     for source, output in node.inputs:
