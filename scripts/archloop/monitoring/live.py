@@ -23,6 +23,7 @@ from archloop.monitoring.live_cycles import DONE, ENOUGH, LiveCycle, collapse, c
 from archloop.monitoring.live_jobs import LiveRecords, read_live_records
 from archloop.monitoring.status import (
     JobSeconds,
+    TimeLeft,
     durations,
     expected,
     recorded,
@@ -53,14 +54,27 @@ class Judged(NamedTuple):
     candidates: float
 
 
+class Reuse(NamedTuple):
+    """How many judgements were known before, of all."""
+
+    known: int
+    total: int
+
+
+class Disk(NamedTuple):
+    """Bytes of a file system."""
+
+    free: int
+    total: int
+
+
 @dataclass(frozen=True)
 class Live:
     """All that the page says; what the files do not tell is None or empty.
 
     now: seconds since 1970. jobs: state -> how many. yields: role -> cycle -> admitted of 100.
-    left: seconds at least and at most; unknown: stages that this does not count. an_hour:
-    candidates judged. hours: stage -> of its jobs so far. reused: (judgements that were known
-    before, all). disk: (free, total) bytes. reports: page -> when it was written, newest first.
+    left: of the jobs to come; unknown: stages that this does not count. an_hour: candidates judged.
+    hours: stage -> of its jobs so far. reports: page -> when it was written, newest first.
     """
 
     now: float
@@ -69,14 +83,14 @@ class Live:
     jobs: Counter[str]
     chains: Chains
     yields: dict[str, dict[int, float]]
-    left: tuple[float, float] | None
+    left: TimeLeft | None
     unknown: list[str]
     an_hour: float | None
     hours: dict[str, float]
     hours_planned: float | None
     device: str | None
-    reused: tuple[int, int]
-    disk: tuple[int, int]
+    reused: Reuse
+    disk: Disk
     reports: dict[Path, float]
     alarms: list[str]
 
@@ -264,9 +278,9 @@ def _device(results: Path) -> str | None:
         return None
 
 
-def _reused(results: Path, chains: Chains) -> tuple[int, int]:
-    """Return (judgements answered from the store, all) of the finished cycles that tell."""
-    reused = total = 0
+def _reused(results: Path, chains: Chains) -> Reuse:
+    """Return the judgements answered from the store, of the finished cycles that tell."""
+    known = total = 0
     for name, cycles in chains.items():
         for cycle in cycles:
             if cycle.state != DONE or not cycle.judged:
@@ -276,10 +290,10 @@ def _reused(results: Path, chains: Chains) -> tuple[int, int]:
             # With one record missing, its judgements would pass for new ones.
             counts = _known(map(_reused_by, run_records))
             if counts:
-                reused += sum(counts)
+                known += sum(counts)
                 total += cycle.judged
 
-    return reused, total
+    return Reuse(known, total)
 
 
 def _known(counts: Iterable[int | None]) -> list[int]:
@@ -306,11 +320,11 @@ def _reused_by(path: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def _disk(results: Path) -> tuple[int, int]:
-    """Return (free, total) bytes of the file system that the results lie on."""
+def _disk(results: Path) -> Disk:
+    """Return the room on the file system that the results lie on."""
     folder = results if results.is_dir() else results.resolve().parent
     usage = shutil.disk_usage(folder)
-    return usage.free, usage.total
+    return Disk(usage.free, usage.total)
 
 
 def _reports(results: Path) -> dict[Path, float]:

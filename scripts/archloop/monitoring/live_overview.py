@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from archloop.monitoring.live import ON_GPU, Live
 from archloop.monitoring.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING
-from archloop.quantities import duration, gigabytes, percent
+    free = gigabytes(live.disk.free, 0)
+    total = gigabytes(live.disk.total, 0)
+    yield Item("Disk", f"{free} free", f"of {total}")
 
 
 class Item(NamedTuple):
@@ -38,16 +40,18 @@ def _known_items(live: Live, path: Path) -> Iterator[Item]:
     if live.an_hour is not None:
         yield Item("Judged an hour", f"{live.an_hour:.0f}", "candidates, in its last six hours")
     if live.left is not None:
-        yield _end_item(live, *live.left)
+        yield _end_item(live, live.left)
     if live.hours:
         yield _hours_item(live)
-    reused, total = live.reused
-    if total:
-        share = percent(reused / total, digits=0)
-        yield Item("Answered from the store", share, f"{reused} of {total} judgements")
+    reused = live.reused
+    if reused.total:
+        share = percent(reused.known / reused.total, digits=0)
+        more = f"{reused.known} of {reused.total} judgements"
+        yield Item("Answered from the store", share, more)
 
-    free, size = live.disk
-    yield Item("Disk", f"{gigabytes(free, 0)} free", f"of {gigabytes(size, 0)}")
+    free = gigabytes(live.disk.free, 0)
+    total = gigabytes(live.disk.total, 0)
+    yield Item("Disk", f"{free} free", f"of {total}")
     if live.reports:
         yield _reports_item(live, path)
 
@@ -68,16 +72,16 @@ def _jobs_item(live: Live) -> Item:
     return Item("Jobs", " · ".join(begun), more)
 
 
-def _end_item(live: Live, least_s: float, most_s: float) -> Item:
+def _end_item(live: Live, left: TimeLeft) -> Item:
     unknown = ""
     if live.unknown:
         stages = ", ".join(live.unknown)
         unknown = f"; not counted: {stages}"
     if live.records.at_work is False:
         more = f"of work at least; no run is at it{unknown}"
-        return Item("End", f"{duration(least_s)} left", more)
-    least = moment(live.now + least_s)
-    most = moment(live.now + most_s)
+        return Item("End", f"{duration(left.least_s)} left", more)
+    least = moment(live.now + left.least_s)
+    most = moment(live.now + left.most_s)
     more = "local time"
     if least != most:
         more = f"to {most}, one job after another"

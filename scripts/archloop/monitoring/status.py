@@ -31,6 +31,13 @@ class ChainStage(NamedTuple):
     stage: str
 
 
+class TimeLeft(NamedTuple):
+    """Seconds until the end: all jobs side by side that can be, or one after another."""
+
+    least_s: float
+    most_s: float
+
+
 JobSeconds = dict[tuple[str, str], float]  # ChainStage -> mean seconds of a job
 Slowest = dict[Cell, dict[str, float]]  # stage -> seconds of the slowest of its jobs left
 
@@ -145,13 +152,8 @@ def unknown_stages(left: list[Job], seconds: JobSeconds) -> list[str]:
     return sorted(unknown)
 
 
-def seconds_left(
-    left: list[Job], settings: Settings, seconds: JobSeconds
-) -> tuple[float, float] | None:
-    """Return (least, most) seconds of the jobs left: side by side, one after another.
-
-    None where nothing tells.
-    """
+def seconds_left(left: list[Job], settings: Settings, seconds: JobSeconds) -> TimeLeft | None:
+    """Return the time that the jobs left take; None where no job on record tells."""
     slowest: Slowest = {}
     in_all = 0.0
     for job in left:
@@ -166,7 +168,7 @@ def seconds_left(
     ends = [_seconds_to_end(name, settings, slowest) for name in settings["chains"]]
     # The report belongs to no chain and waits for each.
     report = _seconds_of(Cell("", 0), slowest)
-    return max(ends, default=0.0) + report, in_all
+    return TimeLeft(max(ends, default=0.0) + report, in_all)
 
 
 def expected(job: Job, seconds: JobSeconds) -> float | None:
