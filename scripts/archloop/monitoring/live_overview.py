@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from archloop.monitoring.live import ON_GPU, Live
 from archloop.monitoring.live_cycles import CUT, DONE, FAILED, QUEUED, RUNNING, WAITING
-    free = gigabytes(live.disk.free, 0)
-    total = gigabytes(live.disk.total, 0)
-    yield Item("Disk", f"{free} free", f"of {total}")
+from archloop.monitoring.status import TimeLeft
+from archloop.quantities import duration, gigabytes, percent
 
 
 class Item(NamedTuple):
