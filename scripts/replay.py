@@ -26,13 +26,14 @@ def main(identities: tuple[str, ...], results: Path, device: str, isolation: str
     Exit status 1 if anything differs.
     """
     same = True
-    for identity in identities:
-        if len(identities) > 1:
+    shown = None
+    for identity, step in replay(results, identities, device, isolation):
+        if len(identities) > 1 and identity != shown:
             click.echo(f"{identity}:")
-        for step in replay(results, identity, device, isolation):
-            verdict = "same" if step.same else "DIFFERS"
-            click.echo(f"{step.name:>10}  {verdict}: {step.remark}")
-            same &= step.same
+            shown = identity
+        verdict = "same" if step.same else "DIFFERS"
+        click.echo(f"{step.name:>10}  {verdict}: {step.remark}")
+        same &= step.same
     sys.exit(0 if same else 1)
 
 

@@ -1,16 +1,18 @@
-"""Make one candidate again from its record: prompt, answer, evaluation, verdict, each compared.
+"""Make candidates again from their records: prompt, answer, evaluation, verdict, each compared.
 
 On a CPU of the same kind, with the same versions, all of it comes out byte for byte. On a GPU, or
 with other versions, rounding may tip a token, and the training of a network ends within noise of
 the same accuracy: what differs is told, and so is what was other when the candidate was made.
 """
 
+import functools
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from archloop.corpus.admit import KNOWN_COLUMNS, admit
 from archloop.corpus.candidate_rows import (
@@ -65,6 +67,9 @@ from archloop.workflow.provenance import (
     provenance_path,
     read_provenance,
 )
+
+if TYPE_CHECKING:
+    from archloop.evaluation.judge import Judge
 
 Kind = TypeVar("Kind")
 
@@ -154,13 +159,28 @@ class Recorded:
         )
 
 
-def replay(results: Path, identity: str, device: str, isolation: str) -> Iterator[Step]:
-    """Yield the steps of a candidate's making, each made again.
+def replay(
+    results: Path, identities: Iterable[str], device: str, isolation: str
+) -> Iterator[tuple[str, Step]]:
+    """Yield (id, step) for each step of each candidate's making, made again.
 
     Raises InputError for an id that is no candidate, and where a file that it was made from is
     gone.
     """
-    recorded = find_candidate(results, identity)
+    with ExitStack() as stack:
+        # One for all candidates of a data set, for its start takes longer than most trainings.
+        @functools.cache
+        def judge_of(dataset: Path) -> "Judge":
+            from archloop.evaluation.judge import Judge
+
+            return stack.enter_context(Judge(dataset, device, isolation))
+
+        for identity in identities:
+            for step in _steps(find_candidate(results, identity), device, judge_of):
+                yield identity, step
+
+
+def _steps(recorded: Recorded, device: str, judge_of: Callable[[Path], "Judge"]) -> Iterator[Step]:
     shard = recorded.row["shard"]
     job = recorded.job(generated(shard))
     if job.script == "generate":
@@ -169,7 +189,7 @@ def replay(results: Path, identity: str, device: str, isolation: str) -> Iterato
     else:
         yield _design(recorded, job)
 
-    yield _evaluation(recorded, device, isolation)
+    yield _evaluation(recorded, judge_of)
     yield _verdict(recorded)
 
 
@@ -271,8 +291,7 @@ def _answer(recorded: Recorded, job: RecordedJob, device: str) -> Iterator[Step]
     yield _compare("program", again["program"], row["program"], job, device)
 
 
-def _evaluation(recorded: Recorded, device: str, isolation: str) -> Step:
-    from archloop.evaluation.judge import Judge
+def _evaluation(recorded: Recorded, judge_of: Callable[[Path], "Judge"]) -> Step:
     from archloop.random_seeds import derive
 
     row = recorded.row
@@ -281,19 +300,18 @@ def _evaluation(recorded: Recorded, device: str, isolation: str) -> Step:
     evaluations = read_evaluations([recorded.cycle_folder / output])
     by_id = {evaluation["id"]: evaluation for evaluation in evaluations}
     record = by_id[row["id"]]
-    with Judge(job.dataset(), device, isolation) as judge:
-        seed = derive(job.options["seed"], "evaluate")
-        settings = Evaluation(**json.loads(record["protocol"]))
-        again = judge.judge(row["program"], settings, seed)
-        judged_on = judge.device
+    judge = judge_of(job.dataset())
+    seed = derive(job.options["seed"], "evaluate")
+    settings = Evaluation(**json.loads(record["protocol"]))
+    again = judge.judge(row["program"], settings, seed)
 
     remark = _score(record["outcome"], record["accuracy"])
     differing = [name for name in SCORE if again.get(name) != record.get(name)]
     if not differing:
         return Step("evaluation", True, remark)
     now = _score(again["outcome"], again["accuracy"])
-    remark += f" on record; again {now}{_differences(job, judged_on)}"
-    on_gpus = "cpu" not in (judged_on, job.host.get("device"))
+    remark += f" on record; again {now}{_differences(job, judge.device)}"
+    on_gpus = "cpu" not in (judge.device, job.host.get("device"))
     same = on_gpus and _within_noise(record, again)
     return Step("evaluation", same, remark)
 
