@@ -171,6 +171,8 @@ def test_imports_of_anything_else_are_refused_and_named(imports, says):
         ("pass\n\n    open = open", "uses open"),
         # Attributes that a pattern reads, and names that are put together.
         ("match F.relu:\n            case object(__globals__=g): pass", "uses the attribute __globals__"),
+        ("match F.relu:\n            case object(ctypes=g): pass", "uses the attribute ctypes"),
+        ("match F.relu:\n            case object(__dict__=g): pass", "uses the attribute __dict__"),
         ("match torch:\n            case object(load=g): pass", "hands the module torch around"),
         ("getattr(self.x, '__glo' + 'bals__')", "uses __globals__"),
         ("getattr(self.x, '_' + '_globals_' + '_')", "uses __globals__"),
@@ -224,6 +226,10 @@ def test_imports_that_nothing_reads_are_left_out_of_what_is_run(imports, left):
 def test_a_program_that_needs_no_change_is_run_as_it_is():
     for text in (program(), "class Net(", "x\r\ny"):
         assert without_unused(text) == text
+
+
+def test_a_text_may_name_the_module_that_a_script_is():
+    assert check_program(program("self.name = '__main__'")) is None
 
 
 @pytest.mark.parametrize("call", ["getattr()", "getattr(x)", "setattr(x)", "delattr()", "hasattr()", "getattr(*x)"])

@@ -55,7 +55,7 @@ def trains(module) -> None:
 
 def test_exported_programs_import_and_train_best_first(tmp_path):
     index = export(corpus((PLAIN, 0.5), (RESIDUAL, 0.7), (OWN_METHODS, 0.6)), tmp_path)
-    assert [entry["accuracy"] for entry in index] == [0.7, 0.6, 0.5]
+    assert [(entry["rank"], entry["accuracy"]) for entry in index] == [(1, 0.7), (2, 0.6), (3, 0.5)]
     for entry in index:
         (program,) = (path for path in entry["files"] if path.startswith("nn/"))
         trains(imported(tmp_path / program))
@@ -126,7 +126,9 @@ def test_statistics_are_in_lemurs_form(tmp_path):
     (entry,) = export(corpus((PLAIN, 0.5)), tmp_path)
     path = "stat/train/img-classification_cifar-10_acc_archloop-my-chain-01-0000/1.json"
     assert path in entry["files"]
-    (trial,) = json.loads((tmp_path / path).read_text())
+    text = (tmp_path / path).read_text()
+    assert text.startswith('[\n    {\n        "accuracy": 0.5,\n        "batch": 8,\n') and text.endswith("\n]\n")
+    (trial,) = json.loads(text)
     assert trial == {
         **{"accuracy": 0.5, "batch": 8, "dropout": 0.1, "lr": 0.05, "momentum": 0.8},
         **{"transform": "norm_256_flip", "uid": "ab" * 16},

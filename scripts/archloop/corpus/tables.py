@@ -151,9 +151,11 @@ def _write(frame: pl.DataFrame, path: Path, schema: Schema) -> None:
 def _read(paths: Iterable[Path], schema: Schema, columns: Sequence[str] | None) -> pl.DataFrame:
     wanted = list(schema) if columns is None else list(columns)
     frames = [_read_one(Path(path), schema, wanted) for path in paths]
-    if not frames:
-        return pl.DataFrame(schema={name: schema[name] for name in wanted})
-    return pl.concat(frames)
+    if frames:
+        return pl.concat(frames)
+
+    # No rows, of the right columns.
+    return pl.DataFrame(schema={name: schema[name] for name in wanted})
 
 
 def _read_one(path: Path, schema: Schema, columns: list[str]) -> pl.DataFrame:

@@ -229,6 +229,7 @@ class Judge:
         nonce = secrets.token_bytes(16)
         request = TrainingRequest(program, settings, seed, device, images, nonce.hex())
         labels = {split: values[:images] for split, values in self.labels.items()}
+        # Of validation after every epoch, of test at the end.
         predictions = settings.epochs * len(labels["validation"]) + len(labels["test"])
 
         folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=self.folder))
@@ -238,6 +239,7 @@ class Judge:
         finally:
             remove_tree(folder)
 
+        # What a candidate is promised was not there: no verdict on its program.
         report = answer.report
         if report.error:
             raise InputError(

@@ -238,6 +238,7 @@ def scored(record: Record, predictions: bytes, labels: Labels, settings: Evaluat
         right = part == labels[split]
         accuracies.append(float(right.mean()))
 
+    # By epoch; the test split is predicted once, after the last.
     *validation, test = accuracies
     for epoch, accuracy in zip(record["epochs"] or [], validation):
         epoch["accuracy"] = accuracy

@@ -46,7 +46,9 @@ def repeats(gate: Gate, earlier: pl.DataFrame, novelty: Novelty) -> list[Repeat]
 
     result = []
     for position, graph in enumerate(gate.graphs):
+        # With what the gate knew before this cycle.
         of_gate = gate.match(position, [])
+        # With the cycle's own that are better, admitted or not.
         exact = gate.among_themselves[position].exact
         better = Neighbours({other: exact[other] for other in exact if other < position})
         best = most_similar(

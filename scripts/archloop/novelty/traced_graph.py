@@ -96,6 +96,7 @@ class _Recorder(TorchDispatchMode):
         if self.operations > MAXIMUM_OPERATIONS:
             raise OverflowError(f"more than {MAXIMUM_OPERATIONS} operations")
 
+        # Before it runs, for it may write in its arguments.
         values, written = _arguments(func, args, kwargs or {})
         inputs: list[Source] = []
         settings: list[Setting] = []
@@ -109,6 +110,7 @@ class _Recorder(TorchDispatchMode):
         node, _ = self._add(name, settings, inputs, outputs)
         for index, tensor in enumerate(outputs):
             source = (node, index)
+            # Other views of this memory have older content now, see `source`.
             if _is_among(tensor, written):
                 times = self._count(tensor) + 1
                 self.writes[_memory(tensor)] = (times, source)

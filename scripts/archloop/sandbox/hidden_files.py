@@ -65,10 +65,13 @@ def without(readable: Iterable[str], hidden: Iterable[str]) -> tuple[list[str], 
         if any(is_within(path, folder) for folder in secret):
             continue
 
-        if any(is_within(folder, path) for folder in secret):
-            listed.add(path)
-            inside = [os.path.realpath(entry.path) for entry in os.scandir(path)]
-            to_do += sorted(inside)
-        else:
+        holds_secret = any(is_within(folder, path) for folder in secret)
+        if not holds_secret:
             kept.add(path)
+            continue
+
+        # In its place comes what it holds, each to be looked at.
+        listed.add(path)
+        inside = [os.path.realpath(entry.path) for entry in os.scandir(path)]
+        to_do += sorted(inside)
     return sorted(kept), sorted(listed)
