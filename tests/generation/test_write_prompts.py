@@ -38,7 +38,8 @@ from archloop.model.memory import context_length, sees_part
 from archloop.preflight.planned_run import PlannedRun
 from archloop.preflight.prompt_checks import PromptLengths
 from archloop.settings.complete import complete
-from archloop.tools.replay import Recorded, replay_prompt
+from archloop.tools.recorded import Recorded
+from archloop.tools.replay import replay_prompt
 
 DATASET = dataset_metadata()
 TASK = task_of(DATASET, epochs=1, parameter_budget=300_000)

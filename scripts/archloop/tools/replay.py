@@ -12,19 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 from archloop.corpus.admit import KNOWN_COLUMNS, admit
 from archloop.corpus.candidate_rows import (
     Candidate,
-    CandidateRow,
     EvaluationRecord,
     join,
     read_candidates_of_shards,
     read_evaluations,
 )
 from archloop.corpus.draw_families import draw_families
-from archloop.corpus.tables import read_candidates, read_corpus
+from archloop.corpus.tables import read_corpus
 from archloop.corpus.transfer import COLUMNS, transfer
 from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
@@ -40,38 +39,24 @@ from archloop.generation.write_prompts import (
 )
 from archloop.layout import (
     CANDIDATES,
-    CORPUS,
-    CYCLE_FOLDER,
     PROMPTS,
     Cell,
-    cells_with,
     evaluated,
     generated,
 )
 from archloop.machine import host, versions
 from archloop.model.prepared import ADAPTER, MANIFEST
-from archloop.settings.schema import section
 from archloop.settings.sections import (
-    SECTION_NAMES,
     Admission,
     Evaluation,
     Generation,
     Loading,
     Novelty,
 )
-from archloop.tools.inspect_corpus import did_you_mean
-from archloop.workflow.provenance import (
-    Options,
-    SettingsSlices,
-    locate,
-    provenance_path,
-    read_provenance,
-)
+from archloop.tools.recorded import Recorded, RecordedJob, find_candidate
 
 if TYPE_CHECKING:
     from archloop.evaluation.judge import Judge
-
-Kind = TypeVar("Kind")
 
 VERDICT = (
     "outcome",
@@ -101,62 +86,6 @@ class Step:
     name: str
     same: bool
     remark: str
-
-
-@dataclass(frozen=True)
-class RecordedJob:
-    """A job that is done again: what its provenance says, and the files that it read."""
-
-    script: str
-    options: Options
-    settings: SettingsSlices
-    versions: dict[str, str]
-    host: dict[str, str]
-    inputs: list[Path]
-
-    def input(self, name: str) -> Path | None:
-        """Return the input of this name, None without one."""
-        named = [path for path in self.inputs if path.name == name]
-        return named[0] if named else None
-
-    def inputs_in(self, folder: str) -> list[Path]:
-        """Return the inputs that lie in a folder of this name."""
-        return [path for path in self.inputs if path.parent.name == folder]
-
-    def dataset(self) -> Path:
-        return self.inputs_in("datasets")[0]
-
-    def corpora(self) -> list[Path]:
-        """Return the corpus files in the order of the rules: the seed's, then by cycle."""
-        shards = [path for path in self.inputs if path.name == CORPUS]
-        return sorted(shards, key=_cycle_of)
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A candidate on record: its row of candidates.parquet, and the folder of its cycle."""
-
-    row: CandidateRow
-    cycle_folder: Path
-    results: Path
-
-    def job(self, output: str) -> RecordedJob:
-        """Return the job that made an output; raise InputError where one of its inputs is gone."""
-        provenance = read_provenance(provenance_path(self.cycle_folder / output))
-        names = provenance["inputs"]
-        inputs = [locate(self.results, name) for name in names]
-        for path in inputs:
-            if not path.is_file():
-                raise InputError(f"{path}: it was made from this file, which is gone")
-
-        return RecordedJob(
-            script=provenance["script"],
-            options=provenance["options"],
-            settings=provenance["settings"],
-            versions=provenance["versions"],
-            host=provenance["host"],
-            inputs=inputs,
-        )
 
 
 def replay(
@@ -191,22 +120,6 @@ def _steps(recorded: Recorded, device: str, judge_of: Callable[[Path], "Judge"])
 
     yield _evaluation(recorded, judge_of)
     yield _verdict(recorded)
-
-
-def find_candidate(results: Path, identity: str) -> Recorded:
-    """Return a candidate on record; raise InputError for an unknown id."""
-    known: list[str] = []
-    for cell in cells_with(results, CANDIDATES):
-        path = cell.folder(results) / CANDIDATES
-        table = read_candidates([path])
-        rows = table.filter(id=identity)
-        if rows.height:
-            row = cast(CandidateRow, rows.row(0, named=True))
-            return Recorded(row, path.parent, results)
-        known += table["id"].to_list()
-
-    question = did_you_mean(identity, known)
-    raise InputError(f"{results}: no candidate {identity}{question}")
 
 
 def replay_prompt(recorded: Recorded) -> Step:
@@ -279,8 +192,8 @@ def _answer(recorded: Recorded, job: RecordedJob, device: str) -> Iterator[Step]
     adapter = job.input(ADAPTER)
     prompts = cast(list[ShardPrompt], read_jsonl(recorded.cycle_folder / PROMPTS))
     asked = [prompt for prompt in prompts if prompt["index"] == row["index"]]
-    settings = _section(job, Generation)
-    loading = _section(job, Loading)
+    settings = job.section(Generation)
+    loading = job.section(Loading)
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "answers.jsonl"
         work = GenerationJob(model.parent, adapter, settings, loading, log)
@@ -339,8 +252,8 @@ def _verdict(recorded: Recorded) -> Step:
         join(candidates, evaluations),
         read_corpus(job.corpora(), KNOWN_COLUMNS),
         read_metadata(job.dataset()),
-        _section(job, Admission),
-        _section(job, Novelty),
+        job.section(Admission),
+        job.section(Novelty),
     )
 
     rows = table.filter(id=row["id"])
@@ -351,32 +264,6 @@ def _verdict(recorded: Recorded) -> Step:
     if differing:
         remark += f"; {', '.join(differing)} came out otherwise"
     return Step("verdict", not differing, remark)
-
-
-def _section(job: RecordedJob, kind: type[Kind]) -> Kind:
-    """Return a section as a job had it: what it was given, and the defaults of the rest.
-
-    kind: its type. Raises InputError when it was given what this version does not know.
-    """
-    name = SECTION_NAMES[kind]
-    recorded = job.settings[name]
-    unknown = recorded.keys() - section(name).keys()
-    if unknown:
-        raise InputError(
-            f"{name}.{min(unknown)}: made by another version of the workflow, which has it; replay"
-            " with that version"
-        )
-
-    values = {}
-    for key, rule in section(name).items():
-        values[key] = recorded.get(key, rule.get("default"))
-    return kind(**values)
-
-
-def _cycle_of(shard: Path) -> int:
-    """Return the cycle that a corpus file belongs to, 0 for the seed's."""
-    match = CYCLE_FOLDER.fullmatch(shard.parent.name)
-    return int(match[1]) if match else 0
 
 
 def _compare(
