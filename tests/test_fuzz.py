@@ -152,12 +152,12 @@ def test_programs_and_their_details_go_through_admission_to_the_export(programs,
 
 
 @tried(300)
-@given(facts=JSON, nodes=JSON, raw=some.binary(max_size=40))
-def test_what_a_process_says_is_a_record_whatever_it_says(facts, nodes, raw):
+@given(value=JSON, nodes=JSON, raw=some.binary(max_size=40))
+def test_what_a_process_says_is_a_record_whatever_it_says(value, nodes, raw):
     nonce, report = b"n" * 16, SupervisorReport()
-    said = {"outcome": "trained", "detail": facts, "parameters": 9, "multiply_adds": None, "epochs": [], "losses": []}
+    said = {"outcome": "trained", "detail": value, "parameters": 9, "multiply_adds": None, "epochs": [], "losses": []}
     said |= {"seconds": {}, "graph": {"digest": "a" * 64, "method": "trace", "operations": 3, "nodes": nodes}}
-    for header in (said, said | {"graph": facts}, facts, said | {"seconds": facts, "epochs": nodes}):
+    for header in (said, said | {"graph": value}, value, said | {"seconds": value, "epochs": nodes}):
         text = json.dumps(header).encode()
         for result in (nonce + len(text).to_bytes(4, "little") + text + raw, nonce + raw, raw):
             record, _ = read_result(report, result, nonce)
@@ -182,12 +182,12 @@ class Tags(HTMLParser):
 
 
 def test_a_report_is_made_of_any_programs_and_details(tmp_path):
-    dice = random.Random(1)
+    rng = random.Random(1)
     marks = ["<fuzz onfuzz=x>", "</script><fuzz>", "</style><fuzz>", "'\"><fuzz>", "<!--", "]]>", "{{ x }}", "{%"]
     pieces = [*PIECES, *marks * 8]
 
     def stirred(row: dict) -> dict:
-        text = "".join(dice.choices(pieces, k=8))
+        text = "".join(rng.choices(pieces, k=8))
         detail = plain_line(text)  # as every record has it
         return row | {"program": text, "prompt": text[:500], "hint": text[:20], "detail": detail, "raw": text}
 
@@ -225,13 +225,13 @@ def kept(tmp_path_factory) -> Path:
     return folder
 
 
-def put_in(value: object, odd: object, dice: random.Random) -> object:
+def put_in(value: object, odd: object, rng: random.Random) -> object:
     """Return a value of JSON with something odd in one of its places."""
-    if not value or not isinstance(value, (dict, list)) or dice.random() < 0.2:
+    if not value or not isinstance(value, (dict, list)) or rng.random() < 0.2:
         return odd
-    place = dice.choice(list(value) if isinstance(value, dict) else range(len(value)))
+    place = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
     changed = dict(value) if isinstance(value, dict) else list(value)
-    changed[place] = put_in(changed[place], odd, dice)
+    changed[place] = put_in(changed[place], odd, rng)
     return changed
 
 
@@ -239,14 +239,14 @@ def put_in(value: object, odd: object, dice: random.Random) -> object:
 @given(odd=JSON, text=TEXTS, seed=some.integers(0, 10**6))
 def test_verify_names_whatever_is_wrong_with_any_file(kept, odd, text, seed):
     """One file of a folder is changed: cut, stirred, another text, or one value of its JSON another."""
-    dice = random.Random(seed)
-    path = dice.choice(sorted(path for path in kept.rglob("*") if path.is_file()))
+    rng = random.Random(seed)
+    path = rng.choice(sorted(path for path in kept.rglob("*") if path.is_file()))
     whole = path.read_bytes()
-    changed = [whole[: dice.randrange(len(whole) + 1)], text.encode("utf-8", "surrogatepass"), json.dumps(odd).encode()]
+    changed = [whole[: rng.randrange(len(whole) + 1)], text.encode("utf-8", "surrogatepass"), json.dumps(odd).encode()]
     with contextlib.suppress(ValueError):
         lines = [json.loads(line) for line in ([whole] if path.suffix != ".jsonl" else whole.splitlines())]
-        changed += ["".join(json.dumps(put_in(each, odd, dice)) + "\n" for each in lines).encode()] * 5
-    path.write_bytes(dice.choice(changed))
+        changed += ["".join(json.dumps(put_in(each, odd, rng)) + "\n" for each in lines).encode()] * 5
+    path.write_bytes(rng.choice(changed))
     try:
         findings, _ = verify(kept)
         assert findings and all(line.isprintable() for line in findings)

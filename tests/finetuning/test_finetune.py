@@ -193,8 +193,8 @@ def test_the_lineage_names_base_parent_training_set_and_settings(tiny_model, tmp
     zero, one = (json.loads((folder / "adapter" / "training.json").read_text()) for folder in (zero, tmp_path))
     fields = "base carried_on failed_left_out left_out_too_long loading losses method pairs parent seed settings"
     assert " ".join(sorted(one)) == f"{fields} training_set"
-    facts = {"method": "sft", "pairs": 3, "failed_left_out": 0, "left_out_too_long": 0, "carried_on": False}
-    assert {name: one[name] for name in facts} == facts and len(one["losses"]) == 2
+    expected = {"method": "sft", "pairs": 3, "failed_left_out": 0, "left_out_too_long": 0, "carried_on": False}
+    assert {name: one[name] for name in expected} == expected and len(one["losses"]) == 2
     weights = module.sha256_file(tiny_model / "model.safetensors")
     assert one["base"]["files"]["model.safetensors"] == weights
     assert (one["base"]["reference"], one["base"]["revision"]) == ("folder:tiny", None)

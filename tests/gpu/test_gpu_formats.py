@@ -59,6 +59,6 @@ def test_candidates_are_judged_on_all_cards_of_a_job(digits, settings, device, t
         pytest.skip("no two GPUs here")
     rows = [{"id": str(at), "program": NET.replace("STEP", f"x = x * {at + 1}.0")} for at in range(2 * count)]
     run = JobResources(device, gpus=count)
-    records, facts = evaluate(rows, digits, settings, 1, tmp_path, run)
+    records, run_record = evaluate(rows, digits, settings, 1, tmp_path, run)
     assert {record["outcome"] for record in records} == {"trained"}
-    assert facts["workers"] == facts["devices"]
+    assert run_record["workers"] == run_record["devices"]

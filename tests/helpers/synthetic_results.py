@@ -69,44 +69,44 @@ def write_results(
     candidates: of each cycle. unfinished: chain -> cycles that are there. taint: may change a row. gains: chain ->
     what it and its repeats gain of what a chain gains otherwise (1), from cycle to cycle.
     """
-    dice = np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     programs = _programs()
-    seeds = [_row(dice, programs, "seed", 0, at, 60, f"seed-{at:04d}", 0.0) for at in range(60)]
+    seeds = [_row(rng, programs, "seed", 0, at, 60, f"seed-{at:04d}", 0.0) for at in range(60)]
     seeds = [row | {"family": "plain", "test_accuracy": _on_test(row)} for row in seeds]
     corpus = pl.DataFrame([{name: row.get(name) for name in CORPUS} for row in seeds], schema=CORPUS)
     write_corpus(corpus, folder / "seed" / "corpus.parquet")
     write_json(folder / "settings.json", whole)
     for name in {chain["dataset"] for chain in whole["chains"].values()}:
         write_metadata(folder.parent / "resources" / "datasets" / f"{name}.safetensors")
-    for chain, facts in whole["chains"].items():
+    for chain, chain_settings in whole["chains"].items():
         if chain != "seed":
             known = [row["id"] for row in seeds]
-            gain = (gains or {}).get(facts["repeat_of"], 1.0)
-            for cycle in range(1, (unfinished or {}).get(chain, facts["cycles"]) + 1):
-                known += _write_cycle(folder, whole, chain, cycle, candidates, dice, programs, known, taint, gain)
+            gain = (gains or {}).get(chain_settings["repeat_of"], 1.0)
+            for cycle in range(1, (unfinished or {}).get(chain, chain_settings["cycles"]) + 1):
+                known += _write_cycle(folder, whole, chain, cycle, candidates, rng, programs, known, taint, gain)
     return folder
 
 
-def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, taint, gain) -> list[str]:
+def _write_cycle(folder, whole, chain, cycle, count, rng, programs, known, taint, gain) -> list[str]:
     progress = gain * cycle / (cycle + 5)
     rows, records = [], []
     for at in range(count):
         name = Cell(chain, cycle).candidate_id(at)
-        row = _row(dice, programs, chain, cycle, at, count, name, progress)
+        row = _row(rng, programs, chain, cycle, at, count, name, progress)
         row |= {"dataset": whole["chains"][chain]["dataset"], "nearest_id": None, "nearest_source": None}
-        if dice.random() > 0.45 + 0.3 * progress:
-            outcome = str(dice.choice(list(DETAILS), p=[0.25, 0.25, 0.3, 0.1, 0.02, 0.08]))
+        if rng.random() > 0.45 + 0.3 * progress:
+            outcome = str(rng.choice(list(DETAILS), p=[0.25, 0.25, 0.3, 0.1, 0.02, 0.08]))
             row |= dict.fromkeys(("accuracy", "parameters", "signature", "graph_digest"))
-            row |= {"outcome": outcome, "detail": DETAILS[outcome].format(n=int(dice.integers(2, 90)))}
+            row |= {"outcome": outcome, "detail": DETAILS[outcome].format(n=int(rng.integers(2, 90)))}
         else:
-            near = dice.random() < 0.6 * (1 - progress)
+            near = rng.random() < 0.6 * (1 - progress)
             likeness = (
-                0.9 + 0.1 * dice.random() if near else float(np.clip(dice.normal(0.6 - 0.25 * progress, 0.1), 0, 0.89))
+                0.9 + 0.1 * rng.random() if near else float(np.clip(rng.normal(0.6 - 0.25 * progress, 0.1), 0, 0.89))
             )
-            source = "seed" if dice.random() > progress else "earlier" if dice.random() < 0.8 else "same_cycle"
+            source = "seed" if rng.random() > progress else "earlier" if rng.random() < 0.8 else "same_cycle"
             source = "seed" if len(known) <= 60 else source
             pool = known[:60] if source == "seed" else known[60:]
-            row |= {"nearest_id": str(dice.choice(pool)), "nearest_source": source, "nearest_similarity": likeness}
+            row |= {"nearest_id": str(rng.choice(pool)), "nearest_source": source, "nearest_similarity": likeness}
             row |= {"nearest_exact": likeness > 0.8, "text_digest": f"{name if not near else row['nearest_id']:.64}"}
             row["repeat_of"] = row["nearest_id"] if near else None
             row["outcome"] = "below_threshold" if row["accuracy"] < 0.4 else "near_copy" if near else "admitted"
@@ -140,13 +140,13 @@ def _write_cycle(folder, whole, chain, cycle, count, dice, programs, known, tain
     return admitted["id"].to_list()
 
 
-def _row(dice, programs, chain, cycle, at, count, name, progress) -> dict:
-    place = int(dice.integers(len(programs)))
-    noise = int(dice.integers(10**6))
+def _row(rng, programs, chain, cycle, at, count, name, progress) -> dict:
+    place = int(rng.integers(len(programs)))
+    noise = int(rng.integers(10**6))
     mean = 0.3 + 0.22 * progress
     # Programs of one family share about half of their hashes.
-    own, family = dice.integers(0, 9999, 256), np.random.default_rng(place).integers(0, 9999, 256)
-    signature = np.where(dice.random(256) < 0.5, own, family).astype("<u4").tobytes()
+    own, family = rng.integers(0, 9999, 256), np.random.default_rng(place).integers(0, 9999, 256)
+    signature = np.where(rng.random(256) < 0.5, own, family).astype("<u4").tobytes()
     return {
         "id": name,
         "chain": chain,
@@ -158,9 +158,9 @@ def _row(dice, programs, chain, cycle, at, count, name, progress) -> dict:
         "prompt": "Design a convolutional network for 10 classes. Use at most 500000 parameters.\n",
         "references": [],
         "program": f"# design {noise}\n" + programs[place].replace("out_channels", f"width_{noise % 97}"),
-        "accuracy": float(np.clip(dice.normal(mean, 0.1), 0.05, 0.95)),
+        "accuracy": float(np.clip(rng.normal(mean, 0.1), 0.05, 0.95)),
         "accuracy_sd": float(0.004 + np.random.default_rng(noise).gamma(4, 0.002)),
-        "parameters": int(10 ** dice.normal(4.9, 0.35)),
+        "parameters": int(10 ** rng.normal(4.9, 0.35)),
         "outcome": "admitted",
         "adapter": hashlib.sha256(f"{chain} {cycle}".encode()).hexdigest(),
         "seed": noise,
@@ -170,7 +170,7 @@ def _row(dice, programs, chain, cycle, at, count, name, progress) -> dict:
         "shingle_tokens": 10,
         "graph_digest": hashlib.sha256(f"graph {noise}".encode()).hexdigest(),
         "graph_method": "trace",
-        "hint": str(dice.choice(["plain", "residual", "dense"])),
+        "hint": str(rng.choice(["plain", "residual", "dense"])),
         "raw": "```python\n",
         "detail": "",
         "prompt_tokens": 200,
@@ -182,8 +182,8 @@ def _row(dice, programs, chain, cycle, at, count, name, progress) -> dict:
 
 def _on_test(row: dict) -> float:
     """Return a score of other images: a little lower as a rule, and apart from the first by the error of both."""
-    dice = np.random.default_rng(row["seed"])
-    return float(np.clip(round((row["accuracy"] - 0.006 + dice.normal(0, 0.02)) * 10_000) / 10_000, 0.03, 0.97))
+    rng = np.random.default_rng(row["seed"])
+    return float(np.clip(round((row["accuracy"] - 0.006 + rng.normal(0, 0.02)) * 10_000) / 10_000, 0.03, 0.97))
 
 
 @cache

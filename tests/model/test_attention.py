@@ -69,9 +69,9 @@ def alone(model, prompt: list[int]) -> list[int]:
 def test_a_model_with_a_window_gives_in_a_batch_what_it_gives_alone(family, monkeypatch):
     monkeypatch.setattr(decode, "ROUNDING", 0.0)  # no draw is settled alone
     model = small(family)
-    dice = torch.Generator().manual_seed(2)
-    begin = torch.randint(1, 64, (12,), generator=dice).tolist()
-    prompts = [begin + torch.randint(1, 64, (more,), generator=dice).tolist() for more in (1, 9, 18)]
+    rng = torch.Generator().manual_seed(2)
+    begin = torch.randint(1, 64, (12,), generator=rng).tolist()
+    prompts = [begin + torch.randint(1, 64, (more,), generator=rng).tolist() for more in (1, 9, 18)]
     made = [Sequence(prompt, 0) for prompt in prompts]
     list(sample(Decoder(model, Words(), set(), SETTINGS), made, 3))
     assert [each.new for each in made] == [alone(model, prompt) for prompt in prompts]

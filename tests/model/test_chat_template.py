@@ -130,7 +130,7 @@ def test_a_special_token_spelled_in_a_program_stays_text(family):
 
 def test_a_mark_of_the_template_that_a_prompt_shows_stays_text(family):
     tokenizer = family["tokenizer"]
-    marks = "".join(facts.content for facts in tokenizer.added_tokens_decoder.values())
+    marks = "".join(token.content for token in tokenizer.added_tokens_decoder.values())
     shown = f"Design a net unlike\n```python\nx = {marks!r}\n```\nand a better one."
     plain, asked = (chat_tokens(tokenizer, text) for text in ("Design a net.", shown))
     special = [[token for token in ids if token in tokenizer.added_tokens_decoder] for ids in (plain, asked)]

@@ -72,8 +72,8 @@ def folder(tiny_model, tmp_path) -> Path:
 
 def change(path: Path, **values: object) -> None:
     """Change keys of a JSON file of a model, None removes one, and what the manifest says of its size."""
-    facts = json.loads(path.read_text()) | values
-    path.write_text(json.dumps({key: value for key, value in facts.items() if value is not None}))
+    changed = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({key: value for key, value in changed.items() if value is not None}))
     manifest = json.loads((path.parent / "manifest.json").read_text())
     manifest["files"][path.name]["bytes"] = path.stat().st_size
     (path.parent / "manifest.json").write_text(json.dumps(manifest))

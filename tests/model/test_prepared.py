@@ -245,8 +245,8 @@ def _without_a_layer(folder: Path) -> None:
 
 def _configured(**values: object) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
-        facts = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(facts | values))
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | values))
 
     return change
 
@@ -311,8 +311,8 @@ def hub(tiny_model):
             if path.startswith("/api/models/owner/tiny"):
                 siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
                 tree = [{"type": "file", "path": n, "size": len(d), "oid": "0" * 40} for n, d in files.items()]
-                facts = {"id": "owner/tiny", "sha": COMMIT, "siblings": siblings}
-                return self.answer(json.dumps(tree if "/tree/" in path else facts).encode())
+                about = {"id": "owner/tiny", "sha": COMMIT, "siblings": siblings}
+                return self.answer(json.dumps(tree if "/tree/" in path else about).encode())
             place, _, name = path.partition(f"/resolve/{COMMIT}/")
             if place != "/owner/tiny" or name not in files:
                 return self.answer(b"{}", 404)

@@ -25,15 +25,15 @@ def made(number: int, rates: dict, runs: int = 3, cycles: int = CYCLES, run_sd: 
 
     Noise is in logits. done: role -> cycles that its runs have finished.
     """
-    dice, rows = np.random.default_rng(number), []
+    rng, rows = np.random.default_rng(number), []
     groups = {role: [f"{role}_{run}" for run in range(runs)] for role in rates}
     for role, rate in rates.items():
         for name in groups[role]:
-            level, drift = np.log(rate / (1 - rate)) + dice.normal(0, run_sd), 0.0
+            level, drift = np.log(rate / (1 - rate)) + rng.normal(0, run_sd), 0.0
             for cycle in range(1, (done or {}).get(role, cycles) + 1):
-                drift = 0.5 * drift + dice.normal(0, 0.3)
+                drift = 0.5 * drift + rng.normal(0, 0.3)
                 share = 1 / (1 + np.exp(-level - drift))
-                rows.append((name, cycle, CANDIDATES, int(dice.binomial(CANDIDATES, share))))
+                rows.append((name, cycle, CANDIDATES, int(rng.binomial(CANDIDATES, share))))
     return pl.DataFrame(rows, ["chain", "cycle", "candidates", "new_good"], orient="row"), groups
 
 
@@ -90,10 +90,10 @@ def test_what_is_not_told_apart_says_what_could_have_been():
 
 
 def test_the_smallest_effect_is_told_apart_four_times_in_five():
-    dice = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
 
     def cells(mean: float) -> np.ndarray:
-        return np.stack([dice.normal(mean, 3.0, (5, 1)), np.full((5, 1), 100.0)], -1)
+        return np.stack([rng.normal(mean, 3.0, (5, 1)), np.full((5, 1), 100.0)], -1)
 
     def one(mean: float) -> dict:
         loop = {"a": cells(50 + mean), "b": cells(50), "c": cells(50)}
@@ -132,8 +132,8 @@ def test_an_unfinished_run_has_no_verdict_before_its_end():
 
 
 def test_over_runs_it_is_welchs_test_and_holms_adjustment():
-    dice = np.random.default_rng(5)
-    loop, control = (dice.integers(20, 90, (4, 3, 2)).astype(float) for _ in range(2))
+    rng = np.random.default_rng(5)
+    loop, control = (rng.integers(20, 90, (4, 3, 2)).astype(float) for _ in range(2))
     loop[:, :, 1] = control[:, :, 1] = 100
     each = contrasts({"a": loop}, {"a": control}, 100, 1)["a"]
     values = [side[:, :, 0].sum(axis=1) / 3 for side in (loop, control)]
@@ -152,8 +152,8 @@ def test_runs_that_are_all_alike_are_no_surer_than_chance_allows():
 
 
 def test_of_one_run_the_interval_is_over_blocks_of_cycles_and_needs_four():
-    dice = np.random.default_rng(2)
-    loop, control = (np.stack([dice.binomial(100, share, 40), np.full(40, 100)], -1)[None] for share in (0.5, 0.2))
+    rng = np.random.default_rng(2)
+    loop, control = (np.stack([rng.binomial(100, share, 40), np.full(40, 100)], -1)[None] for share in (0.5, 0.2))
     each = contrasts({"a": loop.astype(float)}, {"a": control.astype(float)}, 2000, 1)["a"]
     error = 100 * (0.5 * 0.5 / 4000 + 0.2 * 0.8 / 4000) ** 0.5
     assert (each.high - each.low) / 2 == pytest.approx(1.96 * error, rel=0.5)

@@ -68,7 +68,7 @@ def candidates(folder, chain: str, cycle: int) -> list[dict]:
 
 
 def cells() -> list[tuple[str, int]]:
-    return [(chain, cycle) for chain, facts in CHAINS.items() for cycle in range(1, facts["cycles"] + 1)]
+    return [(name, cycle) for name, chain in CHAINS.items() for cycle in range(1, chain["cycles"] + 1)]
 
 
 class Tables(html.parser.HTMLParser):
@@ -164,9 +164,9 @@ def test_how_many_copies_there_are_does_not_move_with_accuracy(tmp_path, accurac
     def alike(row):
         if row["outcome"] not in VALID:
             return row
-        facts = {"accuracy": accuracy, "nearest_similarity": 0.5, "nearest_exact": False, "text_digest": "same"}
-        facts |= {"repeat_of": None if row["index"] == 0 else "main-01-0000", "repeat_similarity": 1.0}
-        return row | facts | {"outcome": "below_threshold" if accuracy < 0.4 else "near_copy"}
+        changed = {"accuracy": accuracy, "nearest_similarity": 0.5, "nearest_exact": False, "text_digest": "same"}
+        changed |= {"repeat_of": None if row["index"] == 0 else "main-01-0000", "repeat_similarity": 1.0}
+        return row | changed | {"outcome": "below_threshold" if accuracy < 0.4 else "near_copy"}
 
     write_results(tmp_path, settings({"main": {"dataset": "cifar10", "cycles": 1}}), 40, taint=alike)
     tables = all_tables(read_results(tmp_path), LOOK).by_name
@@ -175,12 +175,12 @@ def test_how_many_copies_there_are_does_not_move_with_accuracy(tmp_path, accurac
 
 
 def test_a_copy_by_its_graph_counts_where_the_gate_looks_at_graphs(tmp_path):
-    def twins(row):
+    def same_graph(row):
         return row | {"graph_match_id": "seed-0001", "repeat_of": None} if row["outcome"] in VALID else row
 
     for gate, copies in (("either", True), ("text", False), ("graph", True)):
         chain = {"main": {"dataset": "cifar10", "cycles": 1, "novelty": {"gate": gate}}}
-        write_results(tmp_path / gate, settings(chain), 30, taint=twins)
+        write_results(tmp_path / gate, settings(chain), 30, taint=same_graph)
         tables = all_tables(read_results(tmp_path / gate), LOOK).by_name
         (found,) = tables["fates"].to_dicts()
         assert (found["new_good"] + found["new_below"] == 0) == copies
@@ -246,8 +246,8 @@ def test_the_test_accuracy_of_the_best_design_stands_beside_its_own(folder, made
 
 def test_every_failure_has_a_reason_and_an_example(folder, made):
     rows = table(made, "failures")
-    for chain, facts in CHAINS.items():
-        found = [row for cycle in range(1, facts["cycles"] + 1) for row in candidates(folder, chain, cycle)]
+    for chain, chain_settings in CHAINS.items():
+        found = [row for cycle in range(1, chain_settings["cycles"] + 1) for row in candidates(folder, chain, cycle)]
         failed = Counter(row["outcome"] for row in found if row["outcome"] not in VALID)
         by_outcome = Counter()
         for row in rows:

@@ -192,7 +192,7 @@ def test_drawing_reaches_programs_that_the_seed_corpus_has_not():
 
 
 def test_a_transferred_design_names_where_it_comes_from():
-    facts = {
+    common = {
         "family": None,
         "prompt_id": "main-01-p0003",
         "prompt": "Design",
@@ -200,7 +200,7 @@ def test_a_transferred_design_names_where_it_comes_from():
         "adapter": "ab",
         "seed": 4,
     }
-    rows = [facts | {"id": f"main-01-{at:04d}", "program": f"x = {at}\n", "accuracy": 0.9} for at in (3, 5, 8)]
+    rows = [common | {"id": f"main-01-{at:04d}", "program": f"x = {at}\n", "accuracy": 0.9} for at in (3, 5, 8)]
     corpus = pl.DataFrame([{name: row.get(name) for name in CORPUS} for row in rows], schema=CORPUS)
     (second,) = transfer(corpus, Cell("designs", 1), shard=1, shards=2)
     assert (second["id"], second["origin"], second["program"]) == ("designs-01-0001", "main-01-0005", "x = 5\n")

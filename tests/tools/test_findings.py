@@ -38,8 +38,8 @@ def results(tmp_path, config):
     for index, outcome in enumerate(OUTCOMES):
         row = {"id": f"main-01-{index:04d}", "chain": "main", "cycle": 1, "index": index, "program": f"x = {index}\n"}
         rows.append(row | {"seed": derive(1, "main", 1, "generate", index), "outcome": outcome, "adapter": adapter})
-        facts = {"outcome": "trained" if outcome == "admitted" else outcome, "accuracy": 0.5}
-        records.append({"id": row["id"], "key": f"{index:064x}"} | facts)
+        result = {"outcome": "trained" if outcome == "admitted" else outcome, "accuracy": 0.5}
+        records.append({"id": row["id"], "key": f"{index:064x}"} | result)
     names = ("id", "index", "seed", "program")
     write_jsonl(place / "prompts.jsonl", [{name: row[name] for name in names} for row in rows])
     write_jsonl(place / "generated" / "0.jsonl", [{name: row[name] for name in names} for row in rows])
@@ -293,9 +293,9 @@ def test_run_records_are_read_and_a_broken_one_is_named(results):
 def judged(results):
     """The first candidate with a score that is kept under its key; returns (shard, key, record)."""
     shard, data = results / PLACE / "evaluated" / "0.json", "ab" * 32
-    facts = {"seed": 1, "device": "cpu", "versions": {"torch": "2", "python": "3"}}
-    protocol = protocol_digest({"epochs": 1}, data, **facts)
-    record = dict.fromkeys(FIELDS) | {"outcome": "trained", "accuracy": 0.5, "protocol": {"epochs": 1}} | facts
+    machine = {"seed": 1, "device": "cpu", "versions": {"torch": "2", "python": "3"}}
+    protocol = protocol_digest({"epochs": 1}, data, **machine)
+    record = dict.fromkeys(FIELDS) | {"outcome": "trained", "accuracy": 0.5, "protocol": {"epochs": 1}} | machine
     key = score_key(protocol, "x = 0\n")
     ScoreStore(results / "evaluations").put(key, record)
     keep(shard, {"key": key})

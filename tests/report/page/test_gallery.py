@@ -31,9 +31,9 @@ HOSTILE = "</script><img src=x onerror=window.hacked=1>'\"&"
 def write_page(shown: Gallery, count: int, folder) -> str:
     """Write a page of the gallery alone, from the report's own template, style and scripts; return it."""
     script = "".join((layout.PAGE / f"{name}.js").read_text() for name in ("design", "gallery"))
-    facts = {"rows": 20, "admitted": count, "gallery": shown, "packed": shown.packed, "script": script}
-    facts["style"] = (layout.PAGE / "gallery.css").read_text()
-    page = templates().from_string(PAGE).render(facts)
+    values = {"rows": 20, "admitted": count, "gallery": shown, "packed": shown.packed, "script": script}
+    values["style"] = (layout.PAGE / "gallery.css").read_text()
+    page = templates().from_string(PAGE).render(values)
     folder.mkdir(exist_ok=True)
     (folder / "index.html").write_text(page)
     return page
@@ -46,7 +46,7 @@ def results(tmp_path_factory):
 
     def taint(row):
         row = row | ({"program": row["program"] + "# a WordOfIts0wn\n"} if row["index"] % 9 == 0 else {})
-        # The first of a cycle is a twin: all of them compute one graph.
+        # The first of a cycle is a duplicate: all of them compute one graph.
         row |= {"graph_digest": "f" * 64} if row["index"] == 0 and row["graph_digest"] else {}
         return row | ({"id": f"{HOSTILE}{row['id']}", "hint": HOSTILE} if row["index"] % 7 == 0 else {})
 
@@ -248,9 +248,9 @@ def test_the_keyboard_opens_a_card_and_closes_it(window, page):
     open_page(window, page)
     name = window.run("const link = document.querySelector('.designs .name'); link.focus(); return link.textContent")
     for key, code, text in (("Enter", 13, "\r"), ("Escape", 27, "")):
-        facts = {"key": key, "code": key, "windowsVirtualKeyCode": code} | ({"text": text} if text else {})
-        window.devtools("Input.dispatchKeyEvent", {"type": "keyDown", **facts})
-        window.devtools("Input.dispatchKeyEvent", {"type": "keyUp", **facts})
+        event = {"key": key, "code": key, "windowsVirtualKeyCode": code} | ({"text": text} if text else {})
+        window.devtools("Input.dispatchKeyEvent", {"type": "keyDown", **event})
+        window.devtools("Input.dispatchKeyEvent", {"type": "keyUp", **event})
         opened(window, name) if key == "Enter" else window.wait("!document.getElementById('design').open")
     assert window.run("return document.activeElement.textContent") == name
 

@@ -35,8 +35,8 @@ def large(root, tmp_path_factory):
     """The 29 chains of config.yaml and ablations.yaml, cut to a few cycles of eight: fewer numbers, as many rows."""
     folder = tmp_path_factory.mktemp("large")
     chains = shipped("config.yaml", "ablations.yaml")["chains"]
-    for name, facts in chains.items():
-        facts["cycles"] = 5 if name in ("main", *GAINS) else min(2, facts.get("cycles", 1))
+    for name, chain_settings in chains.items():
+        chain_settings["cycles"] = 5 if name in ("main", *GAINS) else min(2, chain_settings.get("cycles", 1))
     del chains["seed"]
     write_results(folder, settings(chains), 8, gains=GAINS)
     write_report(read_results(folder), replace(LOOK, gallery_rows=40), folder / "report")
@@ -170,9 +170,9 @@ def test_without_a_script_the_answer_and_the_figures_are_there(window, large):
 
 def press(window, key: str) -> None:
     codes = {"Tab": 9}
-    facts = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
-    window.devtools("Input.dispatchKeyEvent", {"type": "keyDown", **facts})
-    window.devtools("Input.dispatchKeyEvent", {"type": "keyUp", **facts})
+    event = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+    window.devtools("Input.dispatchKeyEvent", {"type": "keyDown", **event})
+    window.devtools("Input.dispatchKeyEvent", {"type": "keyUp", **event})
 
 
 def test_hostile_names_programs_and_details_stay_text(window, hostile):
