@@ -2,18 +2,12 @@
 
 import re
 
-import polars as pl
 import pytest
 from refusals import refusal
 from sections import defaults
 from small_run import shipped
 
-from archloop.corpus.draw_families import draw_families
-from archloop.corpus.tables import CORPUS
-from archloop.corpus.transfer import transfer
-from archloop.families.programs import family_programs
 from archloop.finetuning.training_set import ScoredProgram, training_rows
-from archloop.layout import Cell
 from archloop.novelty.gate import Match, Nearest
 from archloop.settings.chains import (
     adapter_after,
@@ -171,40 +165,6 @@ def test_a_chain_may_go_on_from_the_bare_model_with_an_adapter_of_its_own_shape(
     chains(config, bare={"start": "base", "finetuning": {"lora_rank": 3}})
     config["chains"]["bare"]["start"] = "seed"
     assert "chains.bare, cycle 1: finetuning.lora_rank is 3" in refusal(config)
-
-
-def test_drawn_candidates_depend_on_seed_chain_cycle_and_index_alone():
-    whole = draw_families(Cell("random", 1), 12, 1, ["plain", "vgg"])
-    parts = [row for shard in range(3) for row in draw_families(Cell("random", 1), 12, 1, ["plain", "vgg"], shard, 3)]
-    assert sorted((row["id"], row["program"]) for row in parts) == [(row["id"], row["program"]) for row in whole]
-    assert {row["family"] for row in whole} == {"plain", "vgg"}
-    for other in (
-        draw_families(Cell("random", 1), 12, 2, None),
-        draw_families(Cell("random", 2), 12, 1, None),
-        draw_families(Cell("again", 1), 12, 1, None),
-    ):
-        assert [row["program"] for row in other] != [row["program"] for row in whole]
-
-
-def test_drawing_reaches_programs_that_the_seed_corpus_has_not():
-    drawn = {row["program"] for row in draw_families(Cell("random", 1), 30, 1, ["plain"])}
-    assert len(drawn) > 20 and not drawn <= {each.program for each in family_programs("plain")}
-
-
-def test_a_transferred_design_names_where_it_comes_from():
-    common = {
-        "family": None,
-        "prompt_id": "main-01-p0003",
-        "prompt": "Design",
-        "references": [],
-        "adapter": "ab",
-        "seed": 4,
-    }
-    rows = [common | {"id": f"main-01-{at:04d}", "program": f"x = {at}\n", "accuracy": 0.9} for at in (3, 5, 8)]
-    corpus = pl.DataFrame([{name: row.get(name) for name in CORPUS} for row in rows], schema=CORPUS)
-    (second,) = transfer(corpus, Cell("designs", 1), shard=1, shards=2)
-    assert (second["id"], second["origin"], second["program"]) == ("designs-01-0001", "main-01-0005", "x = 5\n")
-    assert second["prompt_id"] == "main-01-p0003" and "accuracy" not in second
 
 
 def test_without_a_gate_nothing_is_refused():
