@@ -19,6 +19,10 @@ def options(section, prefix="", only=None):
     return spelt
 
 
+# Data sets with an official test split: of these alone data.test_share divides nothing.
+WITH_TEST_SPLIT = ["cifar10", "cifar100", "svhn", "fashion_mnist", "mnist"]
+
+
 def data_options(wildcards):
     """The settings that a data set depends on: what only others use rebuilds nothing of it."""
     users = {
@@ -26,10 +30,11 @@ def data_options(wildcards):
         "folder_name": ["folder"],
         "folder_pixels": ["folder"],
         "digits_pixels": ["digits"],
-        "test_share": ["digits", "folder"],
     }
     used = {}
     for key, value in SETTINGS["data"].items():
+        if key == "test_share" and wildcards.dataset in WITH_TEST_SPLIT:
+            continue
         if wildcards.dataset in users.get(key, [wildcards.dataset]):
             used[key] = value
     return spell_options(used)
