@@ -120,7 +120,7 @@ class Run:
     """What all experiments share.
 
     config: the demo's settings. results: of a finished run of it. model: the manifest of the
-    language model. store: the folder of known scores. budget: new tokens of an experiment.
+    language model. store: the folder of stored scores. budget: new tokens of an experiment.
     """
 
     config: Settings
