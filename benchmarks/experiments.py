@@ -80,7 +80,7 @@ class Changes(TypedDict, total=False):
 
 
 # What every variant has in common beside config/demo.yaml, and what each changes of it.
-COMMON = {"temperature": 0.4, "opening": "none", "line_retries": 0, "repairs": 0}
+COMMON = {"temperature": 0.4, "response_prefix": "none", "line_retries": 0, "repairs": 0}
 BASELINE = "temperature 0.4"
 VARIANTS: dict[str, Changes] = {
     BASELINE: {},
@@ -90,9 +90,11 @@ VARIANTS: dict[str, Changes] = {
     "temperature 0.7": {"generation": {"temperature": 0.7}},
     "temperature 1.0": {"generation": {"temperature": 1.0}},
     "temperature 0.7, top-p 0.8": {"generation": {"temperature": 0.7, "top_p": 0.8}},
-    "opening: imports": {"generation": {"opening": "imports"}},
-    "opening: class": {"generation": {"opening": "class"}},
-    "opening: class, temperature 0.7": {"generation": {"opening": "class", "temperature": 0.7}},
+    "response_prefix: imports": {"generation": {"response_prefix": "imports"}},
+    "response_prefix: class": {"generation": {"response_prefix": "class"}},
+    "response_prefix: class, temperature 0.7": {
+        "generation": {"response_prefix": "class", "temperature": 0.7}
+    },
     "line_retries 4, temperature 1.0": {"generation": {"line_retries": 4, "temperature": 1.0}},
     "repairs 1, temperature 1.0": {"generation": {"repairs": 1, "temperature": 1.0}},
     "references 1": {"prompts": {"references": 1}},
@@ -104,7 +106,7 @@ VARIANTS: dict[str, Changes] = {
 # What a variant is compared with, where it is not the baseline: the same without the one thing that
 # it tries.
 REFERENCES = {
-    "opening: class, temperature 0.7": "temperature 0.7",
+    "response_prefix: class, temperature 0.7": "temperature 0.7",
     "temperature 0.7, top-p 0.8": "temperature 0.7",
     "line_retries 4, temperature 1.0": "temperature 1.0",
     "repairs 1, temperature 1.0": "temperature 1.0",
@@ -118,7 +120,7 @@ class Run:
     """What all experiments share.
 
     config: the demo's settings. results: of a finished run of it. model: the manifest of the
-    language model. store: the folder of known scores. budget: new tokens of an experiment.
+    language model. store: the folder of stored scores. budget: new tokens of an experiment.
     """
 
     config: Settings

@@ -3,11 +3,11 @@ transformers. Prints ratios.
 
 python benchmarks/generate.py --model resources/models/smollm2-135m-instruct/manifest.json
 
-The prompts are those of config/demo.yaml with its settings of sampling, without its opening; the
-adapter (by default none) is on the model for both. The alternative answers one prompt after the
-other, with the same temperature, top-k, top-p and longest answer, and ends at its end token. Its
-rounds and those of each batch size take turns (A B C D A B C D ...), so that a busy machine slows
-all of them; the median of the rounds' ratios is printed, with the extremes.
+The prompts are those of config/demo.yaml with its settings of sampling, without its response
+prefix; the adapter (by default none) is on the model for both. The alternative answers one prompt
+after the other, with the same temperature, top-k, top-p and longest answer, and ends at its end
+token. Its rounds and those of each batch size take turns (A B C D A B C D ...), so that a busy
+machine slows all of them; the median of the rounds' ratios is printed, with the extremes.
 """
 
 import random

@@ -32,8 +32,9 @@ from archloop.corpus.admit import KNOWN_COLUMNS, admit
 from archloop.corpus.candidate_rows import join
 from archloop.corpus.tables import CORPUS, read_corpus, write_corpus
 from archloop.data.dataset_file import DatasetMetadata
-from archloop.novelty.minhash import SCHEME, jaccard, shingle_sets, shingles, signatures
+from archloop.novelty.minhash import jaccard, shingle_sets, shingles, signatures
 from archloop.novelty.neighbours import neighbours, with_signatures
+from archloop.novelty.signature_scheme import SCHEME
 from archloop.novelty.tokens import normalised_tokens
 from archloop.settings.sections import Admission, Novelty
 

@@ -33,12 +33,12 @@ const linkTo = (id) => `#design=${encodeURIComponent(id)}`;
 function strip(text) {
   const parts = [...text.matchAll(/([a-z+])(\d*)/g)].slice(0, 60);
   const wide = parts.length * 6 + 1;
-  const picture = draw("svg", { class: "net", width: 1.4 * wide, height: 1.4 * 26, viewBox: `0 0 ${wide} 26`, "aria-hidden": "true" });
+  const drawing = draw("svg", { class: "net", width: 1.4 * wide, height: 1.4 * 26, viewBox: `0 0 ${wide} 26`, "aria-hidden": "true" });
   parts.forEach(([, kind, channels], place) => {
     const height = 3 + Math.min(22, 2.6 * Math.log2(1 + Number(channels)));
-    picture.append(draw("rect", { class: kindClass(kind), x: place * 6, y: 26 - height, width: 5, height }));
+    drawing.append(draw("rect", { class: kindClass(kind), x: place * 6, y: 26 - height, width: 5, height }));
   });
-  return picture;
+  return drawing;
 }
 
 // How two lists have most in common, in their order: [sign, entry of the one or the other, its place], "-" the first's.
@@ -82,7 +82,7 @@ function graph(blocks, changed = new Set()) {
     });
   });
   const words = `Computed graph of ${blocks.length} blocks` + (changed.size ? `, ${changed.size} of them other than its neighbour's` : "");
-  const picture = draw("svg", { class: "graphed", viewBox: `0 0 ${width} ${rows.length * row}`, width, role: "img", "aria-label": words });
+  const drawing = draw("svg", { class: "graphed", viewBox: `0 0 ${width} ${rows.length * row}`, width, role: "img", "aria-label": words });
   blocks.forEach(([, , , inputs], at) => {
     for (const source of inputs) {
       const [from, to, top, bottom] = [x[source], x[at], y[source] + high, y[at]];
@@ -92,19 +92,19 @@ function graph(blocks, changed = new Set()) {
         const side = (from < width / 2 ? -1 : 1) * (Math.max(...passed) + wide / 2 + 12) + width / 2;
         way = `M${from},${top} C${from},${top + 12} ${side},${top + 2} ${side},${top + 20} V${bottom - 20} C${side},${bottom - 2} ${to},${bottom - 12} ${to},${bottom}`;
       }
-      picture.append(draw("path", { class: "arc", d: way }));
+      drawing.append(draw("path", { class: "arc", d: way }));
     }
   });
   blocks.forEach(([label, kind, shape], at) => {
     const left = x[at] - wide / 2;
-    picture.append(draw("rect", { class: changed.has(at) ? "box changed" : "box", x: left, y: y[at], width: wide, height: high, rx: 5 }));
-    picture.append(draw("rect", { class: kindClass(kind), x: left, y: y[at], width: 5, height: high, rx: 2 }));
+    drawing.append(draw("rect", { class: changed.has(at) ? "box changed" : "box", x: left, y: y[at], width: wide, height: high, rx: 5 }));
+    drawing.append(draw("rect", { class: kindClass(kind), x: left, y: y[at], width: 5, height: high, rx: 2 }));
     const short = label.length > 30 ? `${label.slice(0, 29)}…` : label;
     const words = draw("text", { class: "label", x: left + 13, y: y[at] + 16, "font-size": 11.5 }, short);
     words.append(draw("title", {}, label));
-    picture.append(words, draw("text", { x: left + 13, y: y[at] + 30, "font-size": 10 }, shape));
+    drawing.append(words, draw("text", { x: left + 13, y: y[at] + 30, "font-size": 10 }, shape));
   });
-  return picture;
+  return drawing;
 }
 
 function highlighted(program) {
@@ -146,11 +146,11 @@ function drawings(pairs) {
   const box = make("div", "", "drawings");
   pairs.forEach(({ title, design }, place) => {
     if (!design) return;
-    const part = make("div"), picture = make("div", "", "graph"), sign = ["-", "+"][place];
+    const part = make("div"), drawing = make("div", "", "graph"), sign = ["-", "+"][place];
     const changed = new Set(changes.filter(([own]) => own === sign).map(([, , at]) => at));
-    picture.tabIndex = 0;
-    picture.append(design.blocks ? graph(design.blocks, changed) : make("p", "The judge kept no graph of this program.", "note"));
-    part.append(make("h3", title + (design.cut ? " (its first 500 operations)" : "")), picture);
+    drawing.tabIndex = 0;
+    drawing.append(design.blocks ? graph(design.blocks, changed) : make("p", "The judge kept no graph of this program.", "note"));
+    part.append(make("h3", title + (design.cut ? " (its first 500 operations)" : "")), drawing);
     box.append(part);
   });
   return box;

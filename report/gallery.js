@@ -360,7 +360,7 @@ async function gallery() {
     if (event.key === "ArrowLeft") step(-1);
     if (event.key === "ArrowRight") step(1);
   });
-  // Links to designs, in the cards, the list and the pictures, open them here.
+  // Links to designs, in the cards, the list and the drawings, open them here.
   document.addEventListener("click", (event) => {
     const target = event.target.closest?.("a"), href = target?.getAttribute("href") ?? target?.getAttribute("xlink:href");
     if (!href?.startsWith("#design=") || event.ctrlKey || event.metaKey || event.shiftKey) return;

@@ -46,7 +46,7 @@ def prompt_options(wildcards):
     if not effective("prompts", wildcards)["references"]:
         return spelt
     answer = effective("generation", wildcards)
-    return f"{spelt} {spell_options({key: answer[key] for key in ('max_new_tokens', 'opening')})}"
+    return f"{spelt} {spell_options({key: answer[key] for key in ('max_new_tokens', 'response_prefix')})}"
 
 
 def cycle_zero_options(wildcards):

@@ -23,7 +23,7 @@ from archloop.workflow.provenance import Extras
 @settings_options(Evaluation)
 @path_option("--candidates", "Candidates of the shard, one per line.")
 @path_option("--dataset", "Prepared data set.")
-@path_option("--store", "Folder of known evaluations.")
+@path_option("--store", "Folder of stored scores.")
 @click.option("--seed", required=True, type=int, help="The seed of the run.")
 @path_option("--output", "Records of the shard.")
 @path_option("--run-record", "Seconds, memory, isolation level and device.")

@@ -37,7 +37,7 @@ from archloop.workflow.cli import cell_options, path_option, setting_option, set
     required=False,
 )
 @setting_option("generation", "max_new_tokens", "Longest answer.")
-@setting_option("generation", "opening", "What an answer begins with.")
+@setting_option("generation", "response_prefix", "What an answer begins with.")
 @path_option("--output", "prompts.jsonl")
 def main(model: Path | None, output: Path, **options: Any) -> None:
     """Write the prompts of a cycle, one per line."""

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import polars as pl
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from archloop.corpus import tables
 from archloop.corpus.tables import CANDIDATES, CORPUS, VERSION, read_corpus, write_candidates, write_corpus
 from archloop.errors import InputError
-from archloop.novelty.minhash import SCHEME
+from archloop.novelty.signature_scheme import SCHEME
 
 ROWS = pl.DataFrame(
     [
@@ -106,6 +108,14 @@ def test_a_file_of_another_version_is_refused(path, monkeypatch):
         patch.setattr(tables, "VERSION", VERSION + 1)
         write_corpus(ROWS, path)
     refused(path, f"schema version {VERSION + 1}, this is {VERSION}")
+
+
+@pytest.mark.parametrize("module", ["generation.write_prompts", "lemur.export"])
+def test_who_reads_tables_alone_imports_no_numpy(root, module):
+    code = f"import sys, archloop.{module}; print({{'numpy', 'torch'}} & {{*sys.modules}})"
+    environment = {"PYTHONPATH": str(root / "scripts")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
 
 
 def test_signatures_of_another_scheme_are_refused(path, monkeypatch):

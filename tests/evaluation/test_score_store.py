@@ -1,4 +1,4 @@
-"""The store of known scores: the first writer of a key wins, whoever writes at the same time, in few files."""
+"""The store of scores: the first writer of a key wins, whoever writes at the same time, in few files."""
 
 import gzip
 import json

@@ -33,7 +33,7 @@ OUTCOMES = ["forward", "construct"]
 
 
 def chosen(method: str, preferred: list[TrainingPair], failed: list[JudgedProgram], seed: int = 1) -> TrainingSet:
-    settings = replace(SETTINGS, method=method, dispreferred=OUTCOMES)
+    settings = replace(SETTINGS, method=method, rejected=OUTCOMES)
     return make_training_set(preferred, failed, settings, seed)
 
 

@@ -67,8 +67,8 @@ def _no_end_of_turn(monkeypatch):
 def scripted(model, monkeypatch):
     """A function that samples these tokens, a list for each sequence, and returns the sequences by how they ended."""
 
-    def run(*tokens: list[int], tokenizer=None, size=4, openings=("",) * 9, **changed):
-        made = [Sequence([1, 2, 3 + row], row, opening) for row, (_, opening) in enumerate(zip(tokens, openings))]
+    def run(*tokens: list[int], tokenizer=None, size=4, prefixes=("",) * 9, **changed):
+        made = [Sequence([1, 2, 3 + row], row, prefix) for row, (_, prefix) in enumerate(zip(tokens, prefixes))]
         rests = [list(each) for each in tokens]
 
         def choose(logits, draws, settings, rounding=0.0):
@@ -108,8 +108,8 @@ def test_an_answer_ends_at_the_fence_that_closes_its_program_even_at_its_last_to
     assert three.finish_reason == "length"  # a block without a network closes no program
 
 
-def test_the_opening_is_text_of_the_answer(scripted):
-    one, two = scripted([13, 14], [13, 14], openings=("```python\n", ""), max_new_tokens=2)
+def test_the_response_prefix_is_text_of_the_answer(scripted):
+    one, two = scripted([13, 14], [13, 14], prefixes=("```python\n", ""), max_new_tokens=2)
     assert (one.finish_reason, two.finish_reason) == ("fence", "length")
 
 
@@ -301,5 +301,5 @@ def test_a_model_that_reads_images_too_has_the_context_of_its_text():
 
 
 def test_a_wrong_first_line_is_dropped_whole(scripted):
-    (each,) = scripted([12, 12, 13, 14], openings=("```python\n",), line_retries=2)
+    (each,) = scripted([12, 12, 13, 14], prefixes=("```python\n",), line_retries=2)
     assert how(each) == ("fence", [13, 14], 4)

@@ -36,7 +36,7 @@ SETTINGS = Generation(
     temperature=1.0,
     top_p=0.95,
     top_k=0,
-    opening="none",
+    response_prefix="none",
     line_retries=0,
     repairs=0,
 )
@@ -312,10 +312,10 @@ def test_a_line_that_stays_wrong_ends_the_answer_and_its_tokens_are_counted(toke
     assert each.sampled == len(first) + 3 * len(wrong) + 2
 
 
-@pytest.mark.parametrize("opening", ["fence", "imports", "class"])
-def test_answers_begin_with_the_opening_and_its_tokens_are_not_sampled(tiny_model, tmp_path, opening):
-    made, record = run(tiny_model, tmp_path, prompts(2), opening=opening)
-    assert all(row["raw"].startswith(RESPONSE_PREFIXES[opening]) for row in made)
+@pytest.mark.parametrize("response_prefix", ["fence", "imports", "class"])
+def test_answers_begin_with_the_response_prefix_and_its_tokens_are_not_sampled(tiny_model, tmp_path, response_prefix):
+    made, record = run(tiny_model, tmp_path, prompts(2), response_prefix=response_prefix)
+    assert all(row["raw"].startswith(RESPONSE_PREFIXES[response_prefix]) for row in made)
     assert record.new_tokens == 24
     assert made[0]["prompt_tokens"] > run(tiny_model, tmp_path / "none", prompts(2))[0][0]["prompt_tokens"]
 

@@ -15,7 +15,7 @@ from small_data import dataset_metadata
 from archloop.corpus.tables import CANDIDATES, write_corpus
 from archloop.corpus.tables import CORPUS as SCHEMA
 from archloop.errors import InputError
-from archloop.files import read_jsonl
+from archloop.files import read_json, read_jsonl, write_json
 from archloop.generation.generate import RESPONSE_PREFIXES
 from archloop.generation.prompts import (
     PromptTexts,
@@ -40,6 +40,7 @@ from archloop.preflight.prompt_checks import PromptLengths
 from archloop.settings.complete import complete
 from archloop.tools.recorded import Recorded
 from archloop.tools.replay import replay_prompt
+from archloop.workflow.provenance import provenance_path
 
 DATASET = dataset_metadata()
 TASK = task_of(DATASET, epochs=1, parameter_budget=300_000)
@@ -103,7 +104,7 @@ def test_prompts_with_references_are_made_again_from_their_record(root, tiny_mod
         f"--chain main --cycle 1 --seed 1 --epochs 1 --candidates 8 --references 3 --template {prompts}/design.md.j2"
     )
     command += f" --hints {prompts}/hints.yaml --parameter-budget 300000"
-    command += " --max-new-tokens 1200 --opening class --model resources/models/tiny/manifest.json"
+    command += " --max-new-tokens 1200 --response-prefix class --model resources/models/tiny/manifest.json"
     command += " --dataset resources/datasets/digits.safetensors --corpus results/corpus.parquet"
     command += " --output results/main/cycle-1/prompts.jsonl"
     script = [sys.executable, root / "scripts" / "write_prompts.py", *command.split()]
@@ -114,23 +115,30 @@ def test_prompts_with_references_are_made_again_from_their_record(root, tiny_mod
     assert {len(row["references"]) for row in made} >= {2, 3}
     assert all(replay_prompt(Recorded(row, place, tmp_path / "results")).same for row in made)
 
+    # An earlier version recorded the setting by its old name.
+    path = provenance_path(place / "prompts.jsonl")
+    provenance = read_json(path)
+    provenance["options"]["opening"] = provenance["options"].pop("response_prefix")
+    write_json(path, provenance)
+    assert replay_prompt(Recorded(made[0], place, tmp_path / "results")).same
 
-@pytest.mark.parametrize("opening", ["none", "class"])
-def test_the_preflight_counts_the_prompt_that_generate_will_read(root, tiny_model, config, tmp_path, opening):
+
+@pytest.mark.parametrize("response_prefix", ["none", "class"])
+def test_the_preflight_counts_the_prompt_that_generate_will_read(root, tiny_model, config, tmp_path, response_prefix):
     tokenizer = load_tokenizer(tiny_model)
     models = tmp_path / "resources" / "models"
     models.mkdir(parents=True)
     (models / config["model"]["name"]).symlink_to(tiny_model)
     manifest = json.loads((tiny_model / "manifest.json").read_text())
     overhead = len(chat_tokens(tokenizer, "x")) - 1
-    config["generation"]["opening"] = opening
+    config["generation"]["response_prefix"] = response_prefix
     settings = complete(copy.deepcopy(config))
     run = PlannedRun(tmp_path / "results", settings, "local", {}, {}, [], 1)
     asked = settings["prompts"]
     template, hints = read_template(root / asked["template"]), read_hints(root / asked["hints"])
     task = replace(TASK, channels=3, size=256, classes=1000)
     longest = max(len(chat_tokens(tokenizer, write_prompt(template, task, hint, []))) for hint in hints.values())
-    expected = longest + len(response_prefix_tokens(tokenizer, RESPONSE_PREFIXES[opening]))
+    expected = longest + len(response_prefix_tokens(tokenizer, RESPONSE_PREFIXES[response_prefix]))
     counted = PromptLengths(run).longest("main", 1) + (0 if "chat_tokens" in manifest else overhead)
     assert counted == pytest.approx(expected, abs=3)
 
@@ -249,11 +257,13 @@ def test_hints_are_trimmed_and_named_by_text(tmp_path):
     assert read_hints(tmp_path / "hints.yaml") == {"1": "One.", "b": "Two."}
 
 
-@pytest.mark.parametrize("opening", RESPONSE_PREFIXES)
-def test_a_prompt_fits_where_the_answer_and_its_opening_fit_to_the_token(tiny_model, opening):
+@pytest.mark.parametrize("response_prefix", RESPONSE_PREFIXES)
+def test_a_prompt_fits_where_the_answer_and_its_prefix_fit_to_the_token(tiny_model, response_prefix):
     tokenizer = load_tokenizer(tiny_model)
     prompt = "Design a net."
-    taken = len(chat_tokens(tokenizer, prompt)) + len(response_prefix_tokens(tokenizer, RESPONSE_PREFIXES[opening]))
+    taken = len(chat_tokens(tokenizer, prompt)) + len(
+        response_prefix_tokens(tokenizer, RESPONSE_PREFIXES[response_prefix])
+    )
     room = context_length(tiny_model) - taken
-    assert room_for_answer(tiny_model, room, opening)(prompt)
-    assert not room_for_answer(tiny_model, room + 1, opening)(prompt)
+    assert room_for_answer(tiny_model, room, response_prefix)(prompt)
+    assert not room_for_answer(tiny_model, room + 1, response_prefix)(prompt)

@@ -112,7 +112,7 @@ def test_an_answer_follows_the_prompt_that_generation_sees_and_ends_with_its_tur
     assert end_of_turn(tokenizer) == answer[-1] in tokenizer.added_tokens_decoder
 
 
-def test_an_opening_is_how_a_taught_answer_begins(family):
+def test_a_response_prefix_is_how_a_taught_answer_begins(family):
     tokenizer = family["tokenizer"]
     _, answer = encode_pair(tokenizer, "Design.", "import torch\nx = 1")
     opened = response_prefix_tokens(tokenizer, "```python\nimport torch")

@@ -29,7 +29,7 @@ from archloop.novelty.gate import (
     near_copies,
     nearest,
 )
-from archloop.novelty.minhash import SCHEME, jaccard, shingle_sets, signatures
+from archloop.novelty.minhash import jaccard, shingle_sets, signatures
 from archloop.novelty.neighbours import (
     Programs,
     known_programs,
@@ -38,6 +38,7 @@ from archloop.novelty.neighbours import (
     neighbours,
     with_signatures,
 )
+from archloop.novelty.signature_scheme import SCHEME
 from archloop.novelty.tokens import normalised_tokens, text_digest
 from archloop.novelty.vocabulary import TOKEN
 from archloop.settings.sections import Novelty

@@ -31,7 +31,7 @@ OTHER = {
     "finetuning.targets": ["q_proj"],
     "finetuning.layers": [0, 1],
     "finetuning.train_on": "seed_corpus",
-    "finetuning.dispreferred": ["unsafe"],
+    "finetuning.rejected": ["unsafe"],
     "report.title": "Another headline",
     "report.loop": "another",
     "report.controls": ["random"],

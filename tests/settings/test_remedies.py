@@ -3,6 +3,8 @@
 import pytest
 from refusals import refusal
 
+from archloop.settings.remedies import with_present_names
+
 DIGITS = {"dataset": "digits"}
 SECTIONS = "cycle, prompts, generation, evaluation, admission, novelty, finetuning"
 
@@ -114,11 +116,41 @@ def test_a_file_that_adds_to_another_is_refused_alone(config):
             {"finetuning": {"max_length": 2}},
             "finetuning.max_length has another name now: finetuning.max_pair_tokens",
         ),
+        (
+            {"finetuning": {"dispreferred": ["unsafe"]}},
+            "finetuning.dispreferred has another name now: finetuning.rejected",
+        ),
+        (
+            with_main(finetuning={"dispreferred": ["unsafe"]}),
+            "chains.main.finetuning.dispreferred has another name now: finetuning.rejected",
+        ),
+        (
+            with_main(at={1: {"finetuning": {"dispreferred": ["unsafe"]}}}),
+            "chains.main.at.1.finetuning.dispreferred has another name now: finetuning.rejected",
+        ),
+        (
+            {"generation": {"opening": "class"}},
+            "generation.opening has another name now: generation.response_prefix",
+        ),
+        (
+            with_main(generation={"opening": "class"}),
+            "chains.main.generation.opening has another name now: generation.response_prefix",
+        ),
+        (
+            with_main(at={1: {"generation": {"opening": "class"}}}),
+            "chains.main.at.1.generation.opening has another name now: generation.response_prefix",
+        ),
     ],
     ids=lambda value: value.split()[0] if isinstance(value, str) else "",
 )
 def test_an_old_name_of_a_setting_is_refused_with_the_new_one(config, change, line):
     assert refusal(config | change) == f"settings: {line}"
+
+
+def test_what_an_earlier_version_recorded_is_read_by_the_names_of_today():
+    recorded = {"opening": "class", "shards": 2, "top_k": 0}
+    assert with_present_names("generation", recorded) == {"response_prefix": "class", "shards": 2, "top_k": 0}
+    assert with_present_names("prompts", {"parameter_budget": 9}) == {"parameter_budget": 9}
 
 
 def test_what_the_workflow_fills_in_is_not_among_the_known_keys(config):

@@ -76,7 +76,7 @@ def test_a_cycle_goes_over_its_chain_and_a_chain_over_the_top_level(config):
 
 def test_cycle_0_depends_on_all_of_finetuning_but_what_later_cycles_alone_read(config):
     whole = complete(config)["finetuning"]
-    later = {"train_on", "method", "beta", "sft_weight", "dispreferred"}
+    later = {"train_on", "method", "beta", "sft_weight", "rejected"}
     assert of_cycle_zero(whole) == {key: value for key, value in whole.items() if key not in later}
     assert later < set(whole)
 

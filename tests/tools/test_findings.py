@@ -170,6 +170,11 @@ def test_what_does_not_add_up_is_one_line_that_names_it(results, damage, line):
         ({}, None),
         ({"code": "other"}, "the code of summarize has changed"),
         ({"settings": {"admission": {"threshold": 0.123}}}, "admission.threshold was 0.123, the settings say 0.4"),
+        ({"settings": {"generation": {"opening": "none"}}}, None),
+        (
+            {"settings": {"generation": {"opening": "class"}}},
+            "generation.response_prefix was 'class', the settings say 'none'",
+        ),
         ({"options": {"candidates": 9}}, "cycle.candidates was 9, the settings say 8"),
         ({"options": {"candidates": 8, "shards": 2, "epochs": 1}}, None),
         ({"options": {"seed": 2}}, "its seed 2 is not that of the settings, 1"),

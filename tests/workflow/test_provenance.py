@@ -120,7 +120,7 @@ def test_the_digest_of_a_large_input_is_that_of_its_provenance_unless_it_is_newe
     assert digest_of(tmp_path / "out") == sha256_file(tmp_path / "out")
 
 
-def test_known_scores_and_state_are_not_searched(tmp_path):
+def test_stored_scores_and_state_are_not_searched(tmp_path):
     for name in ("main/cycle-1", "evaluations/aa", "state/main", ".hidden"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "x.provenance").touch()

@@ -13,7 +13,7 @@ from polars.datatypes import DataType, DataTypeClass
 
 from archloop.errors import InputError
 from archloop.files import replacing
-from archloop.novelty.minhash import SCHEME
+from archloop.novelty.signature_scheme import SCHEME
 
 VERSION = 5
 ROWS_AT_ONCE = 50_000

@@ -1,1 +1,1 @@
-"""The judge: static checks, training in a sandbox, scores, and the store of known ones."""
+"""The judge: static checks, training in a sandbox, scores, and the store of them."""

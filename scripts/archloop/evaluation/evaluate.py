@@ -58,7 +58,7 @@ class JobResources:
 
 @dataclass(frozen=True)
 class ShardFiles:
-    """The files of a shard's job. store: a folder of known scores; the last two are written."""
+    """The files of a shard's job. store: a folder of stored scores; the last two are written."""
 
     candidates: Path
     dataset: Path
@@ -135,7 +135,7 @@ def evaluate(
 ) -> tuple[list[CandidateRecord], ShardRunRecord]:
     """Return (records in the order of the candidates, run record).
 
-    store: folder of known scores. Raises InputError when the machine fails: no candidate has an
+    store: folder of stored scores. Raises InputError when the machine fails: no candidate has an
     outcome for that.
     """
     seed = derive(seed, "evaluate")

@@ -1,5 +1,4 @@
-"""The store of known scores: records read by key, each written once, in few files and without
-locks.
+"""The store of scores: records read by key, each written once, in few files and without locks.
 
     results/evaluations/ab.000017.jsonl.gz    records whose key begins with ab, after 17 additions
 

@@ -2,7 +2,7 @@
 of the cycle, too.
 
 Preferred are the programs that sft would repeat. Rejected are candidates of the cycle that have a
-program and failed for a fault of their own: the outcomes in `finetuning.dispreferred`. By default
+program and failed for a fault of their own: the outcomes in `finetuning.rejected`. By default
 these are the faults of a program that parses. What does not parse is often cut off rather than
 wrong; time, memory and a crash may be the machine's; a program below the threshold works, and a
 near-copy works well.
@@ -160,9 +160,10 @@ def make_training_set(
     if method == "sft":
         return TrainingSet(method, preferred)
 
-    # Both methods take the failed programs in the same random order.
+    # Both methods take the failed programs in the same random order. The generator's key is the
+    # first name of the setting, and stays: another key would be another order.
     rng = generator(seed, "dispreferred")
-    failed = _failed(candidates, settings.dispreferred)
+    failed = _failed(candidates, settings.rejected)
     rng.shuffle(failed)
     if method == "kto":
         return _with_undesirable(preferred, failed)

@@ -186,7 +186,7 @@ def next_sequence(
 ) -> Sequence:
     """Return the answer to come: to the prompt, or to what is wrong with the answer before.
 
-    response_prefix: the text of generation.opening.
+    response_prefix: the text of generation.response_prefix.
     """
     text, seed = prompt["prompt"], prompt["seed"]
     tokens = chat_tokens(tokenizer, text)
@@ -254,7 +254,7 @@ def _missing_answers(
         sequences = {}
         for position, attempts in enumerate(answers):
             if _wants_attempt(attempts, attempt):
-                response_prefix = RESPONSE_PREFIXES[job.settings.opening]
+                response_prefix = RESPONSE_PREFIXES[job.settings.response_prefix]
                 sequence = next_sequence(tokenizer, prompts[position], attempts, response_prefix)
                 sequences[position] = sequence
         if not sequences:

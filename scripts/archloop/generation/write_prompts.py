@@ -33,7 +33,8 @@ class PromptJob:
     seed: that of the run. candidates: each of them answers one prompt. epochs, parameter_budget: of
     the judge, which prompts name. dataset: its prepared file. corpus: the files from which
     references are drawn. model: folder of the prepared model; references are shown as long as its
-    context holds them and an answer, all where it is None. max_new_tokens, opening: of generation.
+    context holds them and an answer, all where it is None. max_new_tokens, response_prefix: of the
+    settings of generation.
     """
 
     chain: str
@@ -46,7 +47,7 @@ class PromptJob:
     corpus: list[Path]
     model: Path | None
     max_new_tokens: int
-    opening: str
+    response_prefix: str
     settings: Prompts
 
 
@@ -98,7 +99,7 @@ def _references(job: PromptJob) -> References:
 
     fits: Callable[[str], bool] = any_prompt_fits
     if job.model is not None:
-        fits = room_for_answer(job.model, job.max_new_tokens, job.opening)
+        fits = room_for_answer(job.model, job.max_new_tokens, job.response_prefix)
     return References(corpus, count, fits)
 
 
@@ -152,11 +153,13 @@ def _with_references(
     return prompt, shown
 
 
-def room_for_answer(model_folder: Path, max_new_tokens: int, opening: str) -> Callable[[str], bool]:
+def room_for_answer(
+    model_folder: Path, max_new_tokens: int, response_prefix: str
+) -> Callable[[str], bool]:
     """Return what tells whether the model's context holds a prompt and an answer of
     `max_new_tokens` to it.
 
-    opening: that of generation.opening, which takes its place, too.
+    response_prefix: that of generation.response_prefix, which takes its place, too.
     """
     from archloop.generation.answers import RESPONSE_PREFIXES
     from archloop.model.chat_template import chat_tokens, response_prefix_tokens
@@ -165,6 +168,6 @@ def room_for_answer(model_folder: Path, max_new_tokens: int, opening: str) -> Ca
 
     tokenizer = load_tokenizer(model_folder)
 
-    prefix_length = len(response_prefix_tokens(tokenizer, RESPONSE_PREFIXES[opening]))
+    prefix_length = len(response_prefix_tokens(tokenizer, RESPONSE_PREFIXES[response_prefix]))
     room = context_length(model_folder) - max_new_tokens - prefix_length
     return lambda prompt: len(chat_tokens(tokenizer, prompt)) <= room

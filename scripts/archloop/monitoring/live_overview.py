@@ -1,4 +1,4 @@
-"""The overview at the top of the live page: jobs, pace, end, hours, known scores, disk, reports.
+"""The overview at the top of the live page: jobs, pace, end, hours, stored scores, disk, reports.
 
 Standard library only.
 """

@@ -10,19 +10,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from archloop.novelty.signature_scheme import PERMUTATIONS, SCHEME
 from archloop.novelty.tokens import batches, normalised
 from archloop.novelty.vocabulary import VOCABULARY
 
-PERMUTATIONS = 256
-# Pinned: a signature means nothing without them. They are written into every corpus file.
-SCHEME: dict[str, str | int] = {
-    "library": "datasketch 2.0",
-    "scheme": "affine32",
-    "seed": 1,
-    "permutations": PERMUTATIONS,
-    "hash": "blake2b-64 of tokens, polynomial 0x9e3779b97f4a7c15, fmix64, upper 32 bits",
-    "tokens": 3,
-}
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 LARGEST_HASH = np.iinfo(np.uint32).max
 # Shingles of one program that are permuted at once: it bounds the memory.

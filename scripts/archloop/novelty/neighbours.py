@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 
 from archloop.logs import get_logger
-from archloop.novelty.minhash import PERMUTATIONS, jaccard, shingle_sets, signatures
+from archloop.novelty.minhash import jaccard, shingle_sets, signatures
+from archloop.novelty.signature_scheme import PERMUTATIONS
 
 MISS_RATE = 1e-4
 # Signatures that are looked at at once: it bounds the memory.

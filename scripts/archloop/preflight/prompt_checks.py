@@ -64,7 +64,7 @@ class PromptLengths:
         prompts = typed_section(settings, Prompts, chain, cycle)
         generation = typed_section(settings, Generation, chain, cycle)
         evaluation = self.run.evaluation(chain, cycle)
-        response_prefix = RESPONSE_PREFIXES[generation.opening]
+        response_prefix = RESPONSE_PREFIXES[generation.response_prefix]
 
         text_tokens = self._longest_text(
             prompts.template,

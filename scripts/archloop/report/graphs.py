@@ -9,9 +9,9 @@ from typing import NotRequired, TypedDict, cast
 
 from archloop.errors import InputError
 from archloop.files import AGAIN, parse_json, read_json, read_text
+from archloop.novelty.graph_record import MAXIMUM_NODES
 from archloop.report.graph_drawing import GraphBlock, fold
 
-LISTED_NODES = 500  # of a graph, by graph_fingerprint
 # How write_json lays out the records of a file, and the id of one.
 RECORDS_BEGIN = '"records": [\n  {\n'
 BETWEEN_RECORDS = "\n  },\n  {\n"
@@ -55,7 +55,7 @@ def _graph(record: JudgedProgram) -> Graph:
     blocks = fold(nodes)
     if blocks is None:
         return Graph()
-    return Graph(blocks, cut=len(nodes) >= LISTED_NODES)
+    return Graph(blocks, cut=len(nodes) >= MAXIMUM_NODES)
 
 
 def judged_programs(path: Path, wanted: set[str]) -> list[JudgedProgram]:

@@ -38,7 +38,7 @@ class JobRecord:
     """One job. What it did not write down is 0, None or empty.
 
     new_tokens: that a language model wrote. prompt_tokens: that it read for it. trained_tokens:
-    that an adapter was trained on. evaluations: candidates judged, of which `reused` had a known
+    that an adapter was trained on. evaluations: candidates judged, of which `reused` had a stored
     score.
     """
 

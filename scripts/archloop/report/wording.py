@@ -25,7 +25,7 @@ GLOSSARY = {
     "judge": "The step that trains and scores every program in the same way.",
     "judge's repeats": "Trainings of one program with other seeds; their standard deviation is the"
     " judge's noise.",
-    "known score": "The score of a program that was judged before, word for word, and is not"
+    "stored score": "The score of a program that was judged before, word for word, and is not"
     " judged again.",
     "isolation": "What keeps the written programs, which nobody has read, from the rest of the"
     " machine: namespaces are the kernel's own.",

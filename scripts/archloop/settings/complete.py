@@ -15,7 +15,7 @@ from archloop.settings.sections import ChainSettings, Section, Settings
 from archloop.yaml_files import read_yaml
 
 # What of fine-tuning means nothing to cycle 0, which has no candidates and one corpus.
-LATER = ("train_on", "method", "beta", "sft_weight", "dispreferred")
+LATER = ("train_on", "method", "beta", "sft_weight", "rejected")
 
 
 def complete(config: Mapping[str, Any]) -> Settings:

@@ -1,7 +1,7 @@
 """What a person is told of settings that do not fit the schema: one line, with the remedy."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jsonschema
@@ -20,6 +20,8 @@ RENAMED = {
     "seed_corpus.max_tokens": "seed_corpus.max_program_tokens",
     "admission.fill_minimum": "admission.minimum_admitted",
     "admission.fill_down_to": "admission.fill_accuracy",
+    "finetuning.dispreferred": "finetuning.rejected",
+    "generation.opening": "generation.response_prefix",
     "data.digits_size": "data.digits_pixels",
     "data.folder_size": "data.folder_pixels",
 }
@@ -68,6 +70,19 @@ def remedy_of(error: jsonschema.ValidationError) -> str:
     where = setting or "the file"
     help_line = rule.get("description", SEE)
     return f"{where}: {error.message}; {help_line}"
+
+
+def with_present_names(section: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a section, as an earlier version recorded them, by the names of today.
+
+    A setting that has moved to another section keeps its old name.
+    """
+    values = {}
+    for key, value in recorded.items():
+        new = RENAMED.get(f"{section}.{key}", "")
+        owner, _, name = new.partition(".")
+        values[name if owner == section else key] = value
+    return values
 
 
 def _unknown_key(given: Iterable[str], rule: Rule, path: list[str]) -> str:

@@ -78,7 +78,7 @@ class Generation:
     temperature: float
     top_p: float
     top_k: int
-    opening: Literal["none", "fence", "imports", "class"]
+    response_prefix: Literal["none", "fence", "imports", "class"]
     line_retries: int
     repairs: int
 
@@ -130,7 +130,7 @@ class Finetuning:
     method: Literal["sft", "dpo", "kto"]
     beta: float
     sft_weight: float
-    dispreferred: list[str]
+    rejected: list[str]
     order: Literal["random", "accuracy"]
     accuracy_weight: float
     epochs: int

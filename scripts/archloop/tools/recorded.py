@@ -9,6 +9,7 @@ from archloop.corpus.tables import read_candidates
 from archloop.errors import InputError
 from archloop.layout import CANDIDATES, CORPUS, CYCLE_FOLDER, cells_with
 from archloop.settings import schema
+from archloop.settings.remedies import with_present_names
 from archloop.settings.sections import SECTION_NAMES
 from archloop.tools.inspect_corpus import did_you_mean
 from archloop.workflow.provenance import (
@@ -53,10 +54,11 @@ class RecordedJob:
     def section(self, kind: type[Kind]) -> Kind:
         """Return a section as the job had it: what it was given, and the defaults of the rest.
 
-        kind: its type. Raises InputError when it was given what this version does not know.
+        kind: its type. Old names of settings are read as the new ones. Raises InputError when it
+        was given what this version does not know.
         """
         name = SECTION_NAMES[kind]
-        recorded = self.settings[name]
+        recorded = with_present_names(name, self.settings[name])
         unknown = recorded.keys() - schema.section(name).keys()
         if unknown:
             raise InputError(

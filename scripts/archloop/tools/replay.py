@@ -46,6 +46,7 @@ from archloop.layout import (
 )
 from archloop.machine import host, versions
 from archloop.model.prepared import ADAPTER, MANIFEST
+from archloop.settings.remedies import with_present_names
 from archloop.settings.sections import (
     Admission,
     Evaluation,
@@ -133,7 +134,8 @@ def replay_prompt(recorded: Recorded) -> Step:
     fits: Callable[[str], bool] = any_prompt_fits
     model = job.input(MANIFEST)
     if model is not None:
-        fits = room_for_answer(model.parent, options["max_new_tokens"], options["opening"])
+        answer = with_present_names("generation", options)
+        fits = room_for_answer(model.parent, answer["max_new_tokens"], answer["response_prefix"])
 
     # Tables of the corpus are large; most prompts show none of it.
     corpus = read_corpus(job.corpora()).to_dicts() if shown else []

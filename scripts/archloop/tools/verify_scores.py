@@ -1,4 +1,4 @@
-"""Whether every known score lies under its key, and is quoted as it is.
+"""Whether every stored score lies under its key, and is quoted as it is.
 
 A key is a function of what the score is a function of.
 """
@@ -51,7 +51,7 @@ class StoredScore(NamedTuple):
 
 @dataclass
 class Store:
-    """The store of known scores, by their keys.
+    """The store of scores, by their keys.
 
     protocols: data and protocol, as JSON -> the digest of both; each takes a while to compute.
     """
@@ -68,7 +68,7 @@ class Store:
 
 
 def check_scores(folder: ResultsFolder) -> None:
-    """Check the store of known scores, and the evaluations that quote it."""
+    """Check the store of scores, and the evaluations that quote it."""
     store = _read_store(folder)
     for path, provenance in folder.jobs.items():
         if provenance["script"] == "evaluate":

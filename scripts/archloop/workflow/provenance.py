@@ -21,7 +21,7 @@ from archloop.machine import host, versions
 from archloop.settings.sections import Section
 from archloop.workflow.code_digest import code_digest
 
-# Folders of the results that hold none: known scores, work under way.
+# Folders of the results that hold none: stored scores, work under way.
 WITHOUT = ("evaluations", "state")
 OBJECTS = ("settings", "options", "inputs", "outputs", "versions", "host")
 KEYS = ("script", "code", "params", "waited_for", "run_records", *OBJECTS)

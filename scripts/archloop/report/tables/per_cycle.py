@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
-from archloop.novelty.minhash import PERMUTATIONS
+from archloop.novelty.signature_scheme import PERMUTATIONS
 from archloop.outcomes import OUTCOMES
 from archloop.report.job_records import JobRecord, seconds_of
 from archloop.report.results import Results
