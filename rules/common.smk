@@ -80,7 +80,10 @@ CYCLE = f"results/{layout.CYCLE_PATTERN}"
 LOGS = f"logs/{layout.CYCLE_PATTERN}"
 # Where a job of a cycle keeps what it has so far, as its command names it.
 OF_WILDCARDS = layout.CYCLE_PATTERN.replace("{", "{wildcards.")
-STATE = f"results/state/{OF_WILDCARDS}"
+STATE = f"results/{layout.UNFINISHED}/{OF_WILDCARDS}"
+SEED_STATE = f"results/{layout.UNFINISHED}/{layout.SEED}"
+MODEL_STATE = f"results/{layout.UNFINISHED}/model"
+STORED_SCORES = f"results/{layout.STORED_SCORES}"
 SEED_ADAPTER = f"{SEED}/{layout.ADAPTER}"
 SEED_CORPUS = f"{SEED}/{layout.CORPUS}"
 # The files of a shard.

@@ -32,7 +32,8 @@ rule evaluate:
         " {wildcards.shard}"
     shell:
         'python "$SCRIPTS/evaluate.py" --candidates {input.candidates}'
-        " --dataset {input.dataset} {params.settings} {params.seed} --store results/evaluations"
+        " --dataset {input.dataset} {params.settings} {params.seed}"
+        f" --store {STORED_SCORES}"
         " --device {resources.device} --gpus {resources.gpu} --isolation {resources.isolation}"
         " --driver-calls {resources.driver_calls} --workers {resources.workers}"
         " --job-cores {threads} --job-memory-mb {resources.mem_mb} --output {output.records}"

@@ -82,6 +82,7 @@ rule finetune_seed:
     shell:
         'python "$SCRIPTS/finetune.py" --fresh {input.fresh} --model {input.model}'
         " {params.settings} {params.loading} {params.seed}"
-        " --state results/state/seed --device {resources.device} --gpus {resources.gpu}"
+        f" --state {SEED_STATE}"
+        " --device {resources.device} --gpus {resources.gpu}"
         " --output {output.adapter} --run-record {output.run_record} --log {log}"
         " -- {params:q} -- {input:q}"

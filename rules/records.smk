@@ -30,7 +30,7 @@ def hold_results():
     global RESULTS_LOCK
     try:
         os.makedirs("results", exist_ok=True)
-        RESULTS_LOCK = open("results/.lock", "w")
+        RESULTS_LOCK = open(f"results/{layout.LOCK}", "w")
         fcntl.flock(RESULTS_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
         write_json(f"results/{layout.SETTINGS_FILE}", SETTINGS)
         write_json(f"results/{layout.REQUESTS_FILE}", requests())

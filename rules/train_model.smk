@@ -34,6 +34,7 @@ rule train_model:
         f"Training the language model {SETTINGS['model']['name']} from scratch"
     shell:
         'python "$SCRIPTS/train_model.py" {params.reference} {params.settings} {params.seed}'
-        " --template {input.template:q} --hints {input.hints:q} --state results/state/model"
+        " --template {input.template:q} --hints {input.hints:q}"
+        f" --state {MODEL_STATE}"
         " --device {resources.device} --output {output} --log {log}"
         " -- {params:q} -- {input:q}"

@@ -39,9 +39,16 @@ ADAPTER_RUN_RECORD = "adapter/run.json"
 # out.
 LEFT_OUT = "left_out.json"
 DROPPED = "dropped.json"
+# Folders of a cycle, with a file a shard.
+GENERATED = "generated"
+EVALUATED = "evaluated"
 # Files of a chain's folder, and of the results.
 EXPORT = "architectures/index.json"
 REPORT = "report/index.html"
+# Folders of the results: stored scores, and what jobs have so far. A run at work holds the lock.
+STORED_SCORES = "evaluations"
+UNFINISHED = "state"
+LOCK = ".lock"
 
 # What the name of a cycle's folder begins with, before its number.
 CYCLE_PREFIX = "cycle-"
@@ -104,12 +111,12 @@ def generated(shard: int | str) -> str:
 
     shard: a number, or `{shard}`.
     """
-    return f"generated/{shard}.jsonl"
+    return f"{GENERATED}/{shard}.jsonl"
 
 
 def evaluated(shard: int | str) -> str:
     """Return the file of a shard's evaluations, below the folder of the cycle."""
-    return f"evaluated/{shard}.json"
+    return f"{EVALUATED}/{shard}.json"
 
 
 def run_record(name: str) -> str:
@@ -125,6 +132,11 @@ def is_in_shard(index: int, shard: int, shards: int) -> bool:
 def indices_of_shard(candidates: int, shard: int, shards: int) -> Iterator[int]:
     """Yield the indices of the candidates of a cycle that are in a shard."""
     yield from range(shard, candidates, shards)
+
+
+def resources_beside(results: Path) -> Path:
+    """Return the folder of the models and data sets that results were made from."""
+    return results.parent / "resources"
 
 
 def dataset_path(name: str, resources: Path = Path("resources")) -> Path:

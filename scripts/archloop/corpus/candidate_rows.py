@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict, cast
 
 from archloop.errors import InputError
 from archloop.files import has_keys, read_json, read_jsonl, write_json, write_jsonl
-from archloop.layout import Cell
+from archloop.layout import EVALUATED, STORED_SCORES, Cell
 from archloop.novelty.tokens import text_digest
 
 # What a candidate and its evaluation must have.
@@ -175,11 +175,12 @@ def join(candidates: list[Candidate], evaluations: list[EvaluationRecord]) -> li
 
 def remedy(candidate: Candidate | None) -> str:
     """Return what to do where an evaluation fits no candidate of its cycle, such as this."""
-    folder = "the folder evaluated/ of this cycle"
+    folder = f"the folder {EVALUATED}/ of this cycle"
     if candidate is not None and "chain" in candidate and "cycle" in candidate:
         cell = Cell(candidate["chain"], candidate["cycle"])
-        folder = f"{cell.folder(Path('results'))}/evaluated/"
-    return f"; delete {folder} and start again: finished scores are kept in results/evaluations/"
+        folder = f"{cell.folder(Path('results'))}/{EVALUATED}/"
+    kept = f"finished scores are kept in results/{STORED_SCORES}/"
+    return f"; delete {folder} and start again: {kept}"
 
 
 def _joined(candidate: Candidate, evaluation: EvaluationRecord) -> CandidateRow:

@@ -6,6 +6,7 @@ from typing import TypedDict, cast
 
 from archloop.errors import InputError
 from archloop.files import read_json
+from archloop.layout import EVALUATED
 
 
 class ValidRate(TypedDict):
@@ -51,7 +52,7 @@ def judged_so_far(folder: Path) -> Iterator[JudgedCandidate]:
     A file that is just being replaced is left out, as is a record that is none: the next look finds
     them whole.
     """
-    for path in sorted((folder / "evaluated").glob("[0-9]*.json")):
+    for path in sorted((folder / EVALUATED).glob("[0-9]*.json")):
         if path.name.endswith(".run.json"):
             continue
         try:

@@ -16,7 +16,14 @@ from typing import NamedTuple
 
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.layout import Cell, cells_with, evaluated, run_record
+from archloop.layout import (
+    EVALUATED,
+    STORED_SCORES,
+    Cell,
+    cells_with,
+    evaluated,
+    run_record,
+)
 from archloop.monitoring.chain_order import in_order, roles
 from archloop.monitoring.job_states import job_states
 from archloop.monitoring.live_cycles import DONE, ENOUGH, LiveCycle, collapse, cycles_by_chain
@@ -206,7 +213,7 @@ def _silence_alarm(
         times.append(records.started)
 
     # Each verdict is kept there at once.
-    for path in (results / "evaluations").glob("*"):
+    for path in (results / STORED_SCORES).glob("*"):
         when = _modified(path)
         if when is not None:
             times.append(when)
@@ -286,7 +293,7 @@ def _reused(results: Path, chains: Chains) -> Reuse:
             if cycle.state != DONE or not cycle.judged:
                 continue
             folder = Cell(name, cycle.number).folder(results)
-            run_records = (folder / "evaluated").glob("*.run.json")
+            run_records = (folder / EVALUATED).glob("*.run.json")
             # With one record missing, its judgements would pass for new ones.
             counts = _known(map(_reused_by, run_records))
             if counts:

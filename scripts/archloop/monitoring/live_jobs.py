@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archloop.errors import one_line
+from archloop.layout import LOCK
 from archloop.monitoring.snakemake_log import STAMP, Attempt, failed_attempts, seconds
 from archloop.texts import visible
 from archloop.workflow.snakemake_records import FOLDER, outputs_in
 
-LOCK = ".lock"  # the workflow holds it while a run is at work; see rules/records.smk
 # A log of another command than a run (a report, a lint) may be newer than the run's.
 LOGS_LOOKED_AT = 5
 LONGEST_LOG = 2**25  # bytes

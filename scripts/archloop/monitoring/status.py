@@ -275,7 +275,7 @@ def _under_way(cycle: int, folder: Path) -> CycleLine:
     """Return the line of a cycle that runs: what was generated and judged so far."""
     judged = list(judged_so_far(folder))
     generated = 0
-    for path in (folder / "generated").glob("*.jsonl"):
+    for path in (folder / layout.GENERATED).glob("*.jsonl"):
         with open(path, "rb") as opened:
             generated += sum(1 for _ in opened)
 

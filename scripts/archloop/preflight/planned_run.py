@@ -9,7 +9,14 @@ from typing import Literal, TypedDict, cast
 from archloop.cluster.slurm import JobRequest
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.layout import REQUESTS_FILE, SETTINGS_FILE, Cell, dataset_path, manifest_path
+from archloop.layout import (
+    REQUESTS_FILE,
+    SETTINGS_FILE,
+    Cell,
+    dataset_path,
+    manifest_path,
+    resources_beside,
+)
 from archloop.settings import chains
 from archloop.settings.sections import Evaluation, Execution, Loading, Settings
 
@@ -84,7 +91,7 @@ class PlannedRun:
 
     @property
     def resources(self) -> Path:
-        return self.results.parent / "resources"
+        return resources_beside(self.results)
 
     @property
     def model(self) -> Path:

@@ -6,12 +6,20 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from archloop.files import read_json
-from archloop.layout import ADAPTER_RUN_RECORD, SEED, Cell, cells_with
+from archloop.layout import (
+    ADAPTER_RUN_RECORD,
+    SEED,
+    Cell,
+    cells_with,
+    evaluated,
+    generated,
+    run_record,
+)
 
 # Stage -> the records of its jobs, below the folder of a cycle.
 RUN_RECORDS = {
-    "generate": "generated/*.run.json",
-    "evaluate": "evaluated/*.run.json",
+    "generate": run_record(generated("*")),
+    "evaluate": run_record(evaluated("*")),
     "finetune": ADAPTER_RUN_RECORD,
 }
 

@@ -157,7 +157,7 @@ def read_results(folder: Path, settings: Settings | None = None) -> Results:
 
     graphs: dict[str, Graph] = {}
     for path in (folder / SEED, *paths):
-        graphs.update(read_graphs(path / "evaluated", admitted))
+        graphs.update(read_graphs(path / layout.EVALUATED, admitted))
 
     # Without settings nobody knows which cycles train, so whatever is there counts.
     trained = {cell for cell in cells if not settings or trains(settings, *cell)}

@@ -39,6 +39,8 @@ from archloop.generation.write_prompts import (
 )
 from archloop.layout import (
     CANDIDATES,
+    EVALUATED,
+    GENERATED,
     PROMPTS,
     Cell,
     evaluated,
@@ -248,8 +250,8 @@ def _within_noise(record: EvaluationRecord, again: Record) -> bool:
 def _verdict(recorded: Recorded) -> Step:
     row = recorded.row
     job = recorded.job(CANDIDATES)
-    candidates = read_candidates_of_shards(job.inputs_in("generated"))
-    evaluations = read_evaluations(job.inputs_in("evaluated"))
+    candidates = read_candidates_of_shards(job.inputs_in(GENERATED))
+    evaluations = read_evaluations(job.inputs_in(EVALUATED))
     table, _ = admit(
         join(candidates, evaluations),
         read_corpus(job.corpora(), KNOWN_COLUMNS),

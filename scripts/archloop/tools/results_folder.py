@@ -16,6 +16,7 @@ from archloop.layout import (
     SETTINGS_FILE,
     Cell,
     cell_of,
+    resources_beside,
 )
 from archloop.settings.complete import complete
 from archloop.settings.sections import Settings
@@ -65,7 +66,7 @@ class ResultsFolder:
         Other models and data sets may belong to other runs.
         """
         jobs: dict[Path, Provenance] = {}
-        for path in provenances(self.results, self.results.parent / "resources"):
+        for path in provenances(self.results, resources_beside(self.results)):
             provenance = self.read(path, read_provenance)
             if provenance is not None:
                 jobs[path] = provenance

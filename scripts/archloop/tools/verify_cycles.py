@@ -8,7 +8,17 @@ import polars as pl
 
 from archloop.corpus.tables import read_candidates, read_corpus
 from archloop.files import read_json, read_jsonl
-from archloop.layout import ADAPTER, CANDIDATES, CORPUS, PROMPTS, SEED, SUMMARY, Cell
+from archloop.layout import (
+    ADAPTER,
+    CANDIDATES,
+    CORPUS,
+    EVALUATED,
+    GENERATED,
+    PROMPTS,
+    SEED,
+    SUMMARY,
+    Cell,
+)
 from archloop.outcomes import count_outcomes
 from archloop.random_seeds import derive
 from archloop.settings.chains import MODEL, adapter_after
@@ -69,8 +79,8 @@ def _prompts(path: Path) -> list[Prompt]:
 def _check_shards(folder: ResultsFolder, cycle_folder: Path, ids: list[str]) -> None:
     """Check that the shards hold the candidates between them, as answers and as evaluations."""
     for kind, suffix, reader in (
-        ("generated", "jsonl", _answered),
-        ("evaluated", "json", _evaluated),
+        (GENERATED, "jsonl", _answered),
+        (EVALUATED, "json", _evaluated),
     ):
         ids_of_shards: list[str] = []
         for path in _shards(cycle_folder / kind, suffix):

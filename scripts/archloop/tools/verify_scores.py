@@ -15,6 +15,7 @@ from archloop.evaluation.cache_key import protocol_digest, score_key
 from archloop.evaluation.records import FIELDS
 from archloop.evaluation.score_store import all_records
 from archloop.files import has_keys, read_json, read_jsonl, sha256_text
+from archloop.layout import STORED_SCORES
 from archloop.settings.sections import Section
 from archloop.tools.results_folder import ResultsFolder, first_output
 from archloop.workflow.provenance import Provenance, locate
@@ -77,7 +78,7 @@ def check_scores(folder: ResultsFolder) -> None:
 
 def _read_store(folder: ResultsFolder) -> Store:
     store = Store()
-    for path, key, read in all_records(folder.results / "evaluations"):
+    for path, key, read in all_records(folder.results / STORED_SCORES):
         folder.counts["scores"] += 1
         score = folder.read(path, partial(_stored, read))
         if score is None:

@@ -16,13 +16,13 @@ from typing import Any, TypedDict, cast
 
 from archloop.errors import InputError
 from archloop.files import read_json, sha256_file, write_json
-from archloop.layout import PREFLIGHT_FILE, PROVENANCE_SUFFIX
+from archloop.layout import PREFLIGHT_FILE, PROVENANCE_SUFFIX, STORED_SCORES, UNFINISHED
 from archloop.machine import host, versions
 from archloop.settings.sections import Section
 from archloop.workflow.code_digest import code_digest
 
 # Folders of the results that hold none: stored scores, work under way.
-WITHOUT = ("evaluations", "state")
+WITHOUT = (STORED_SCORES, UNFINISHED)
 OBJECTS = ("settings", "options", "inputs", "outputs", "versions", "host")
 KEYS = ("script", "code", "params", "waited_for", "run_records", *OBJECTS)
 # From this size on a file's digest is taken from its own provenance, where that is not older than

@@ -20,7 +20,7 @@ from typing import Any
 
 from archloop.errors import InputError
 from archloop.files import parse_json, read_json, set_time_to_now
-from archloop.layout import PREFLIGHT_FILE, SEED
+from archloop.layout import PREFLIGHT_FILE, SEED, resources_beside
 from archloop.settings.sections import Section
 from archloop.workflow.provenance import (
     WITHOUT,
@@ -119,7 +119,7 @@ def record(
     persistence = FilePersistence(nolock=True, path=records)
     recorded, now = _recorded(records), time.time()
     count, stale = 0, []
-    paths_of_jobs = provenances(results, results.parent / "resources")
+    paths_of_jobs = provenances(results, resources_beside(results))
     for path in _inputs_first(results, list(paths_of_jobs)):
         try:
             provenance = read_provenance(path)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
 from archloop.files import read_json
-from archloop.layout import PREFLIGHT_FILE, dataset_path
+from archloop.layout import PREFLIGHT_FILE, dataset_path, resources_beside
 from archloop.report.figures.findings import measured_seed_programs
 from archloop.report.graph_drawing import GraphBlock
 from archloop.report.groups import Groups, called
@@ -124,7 +124,7 @@ def _test_images(results: Results, chain: str) -> int | None:
     """
     settings = results.settings.get("chains", {}).get(chain, {})
     name = settings.get("dataset", results.chains[chain].dataset)
-    resources = results.folder.absolute().parent / "resources"
+    resources = resources_beside(results.folder.absolute())
 
     try:
         return read_metadata(dataset_path(name, resources)).images["test"]
