@@ -21,7 +21,7 @@ PYTHON=${PYTHON:-python3} CORES=${CORES:-$(nproc)} WORK=${WORK:-${TMPDIR:-/tmp}/
 OUT=${OUT:-$WORK/out} PACKAGES=${PACKAGES:-$PWD/.gpu/packages.tar.xz} ROOT=$PWD FORM=
 [ "$DEVICE" = cpu ] && FORM=--as-gpu
 declare -A LIMIT=([packages]=120 [isolation]=300 [plain]=300 [hostile]=500 [flow]=500 [reference]=900 [compare]=60)
-mkdir -p "$WORK/passed" "$OUT"
+mkdir -p "$WORK/passed" "$OUT" || exit 2
 [ -d "$WORK/site-packages" ] && export PYTHONPATH=$WORK/site-packages
 
 packages() {
@@ -67,8 +67,11 @@ compare() { "$PYTHON" benchmarks/gpu_compare.py "$WORK/flow-$DEVICE" "$WORK/flow
 export -f packages isolation plain hostile run_cycles flow reference compare
 export PYTHON CORES WORK OUT PACKAGES ROOT FORM
 status=0
-for phase in ${@:-packages isolation plain hostile flow reference compare}; do
-  [ -n "${LIMIT[$phase]:-}" ] || { echo "no phase $phase; there are: ${!LIMIT[*]}"; exit 2; }
+[ $# -gt 0 ] || set -- packages isolation plain hostile flow reference compare
+for phase in "$@"; do
+  [ -n "${LIMIT[${phase:-none}]:-}" ] || { echo "no phase $phase; there are: ${!LIMIT[*]}"; exit 2; }
+done
+for phase in "$@"; do
   [ -e "$WORK/passed/$phase" ] && { echo "== $phase: passed before"; continue; }
   [ -d "$WORK/site-packages" ] && export PYTHONPATH=$WORK/site-packages
   began=$SECONDS

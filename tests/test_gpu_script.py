@@ -58,6 +58,17 @@ def test_whoever_ends_it_ends_its_phase(script, tmp_path):
 
 def test_a_phase_that_there_is_not_is_named(script):
     assert script("isolated").communicate()[0].startswith("no phase isolated; there are: ")
+    assert script("").communicate()[0].startswith("no phase ; there are: ")
+
+
+def test_no_phase_begins_where_one_is_not_there(script, tmp_path):
+    assert script("compare", "isolated").communicate()[0].startswith("no phase isolated; there are: ")
+    assert not (tmp_path / "calls").exists()
+
+
+def test_no_phase_begins_where_nothing_can_be_kept(script, tmp_path):
+    (tmp_path / "a user's work").touch()
+    assert script("compare").communicate()[0] == "" and not (tmp_path / "calls").exists()
 
 
 def run_of(folder: Path, seconds: str, accuracies: dict[str, float], admitted: list[int]) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from linear_net import net
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from archloop import python_command
@@ -306,3 +307,15 @@ def test_a_server_that_ends_while_it_gets_warm_fails_the_job_in_one_line(digits,
         for _ in range(2):  # and the next that is started
             with pytest.raises(InputError, match=r"own process could not start .*ZeroDivisionError: division by zero"):
                 judge.ready_server()
+
+
+def test_a_full_disk_ends_the_judge_in_one_line_and_nothing_is_left(digits, monkeypatch, tmp_path):
+    def full(*_):
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(judge_module, "save_file", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    said = pytest.raises(InputError, match=r"cannot be written .*No space left on device")
+    with said, Judge(digits, "cpu", "none"):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -369,6 +369,9 @@ def test_a_trial_mounts_on_the_folder_of_temporary_files_that_links_lead_to(monk
     assert isolation.scratch_base() == str(tmp_path / "real")
     monkeypatch.delenv("TMPDIR")
     assert isolation.scratch_base() == os.path.realpath("/tmp")
+    for there_is_none in ("", str(tmp_path / "nowhere")):
+        monkeypatch.setenv("TMPDIR", there_is_none)
+        assert isolation.scratch_base() == os.path.realpath("/tmp")
 
 
 def test_landlock_works_where_the_kernel_has_it(monkeypatch):

@@ -34,10 +34,10 @@ ALWAYS = {
 }
 # unlinkat, renameat, renameat2, rename, rmdir, unlink.
 REMOVING = {"x86_64": "82 84 87 263 264 316", "aarch64": "35 38 276"}
-# mlock, munlock, sched_setaffinity.
-FOR_A_GPU = {"x86_64": "149 150 203", "aarch64": "122 228 229"}
-# bind, listen, memfd_create, seccomp, landlock_*.
-FOR_ITS_START = {"x86_64": "49 50 317 319 444-446", "aarch64": "200 201 277 279 444-446"}
+# mlock, munlock.
+FOR_A_GPU = {"x86_64": "149 150", "aarch64": "228 229"}
+# sched_setaffinity, bind, listen, memfd_create, seccomp, landlock_*.
+FOR_ITS_START = {"x86_64": "203 49 50 317 319 444-446", "aarch64": "122 200 201 277 279 444-446"}
 # What the next calls find in each argument: no value that any of them permits.
 ODD = (0x400003,) * 6
 # Call -> its number for each processor, the argument that decides, and the values of it that are permitted.
@@ -114,6 +114,12 @@ def test_a_call_that_can_do_harm_is_allowed_by_the_value_of_one_argument(machine
 
     assert {value for value in tried if said(value) == ALLOW} == permitted
     assert {said(value) for value in tried - permitted} == {DENY}
+
+
+@machines
+def test_on_a_gpu_no_other_process_is_bound_to_processors(machine):
+    code, number = lasting(machine, gpu=True), 203 if machine == "x86_64" else 122
+    assert [runs(code, number, (process,), machine) for process in (0, 7, 8, 1)] == [ALLOW, ALLOW, DENY, DENY]
 
 
 @machines

@@ -6,7 +6,9 @@ imported when a file is opened, for the checks before a run may have none to ope
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +70,15 @@ def read_split(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (images uint8 (n, channels, size, size), labels int64 (n,)) of one split."""
     with _opened(path) as opened:
         return opened.get_tensor(f"{split}_images"), opened.get_tensor(f"{split}_labels")
+
+
+@contextlib.contextmanager
+def tensors_written(path: Path) -> Iterator[None]:
+    """Raise InputError where safetensors cannot write a file, such as on a full disk."""
+    try:
+        yield
+    except SafetensorError as failed:
+        raise InputError(f"{path}: cannot be written ({one_line(failed)})") from None
 
 
 def _opened(path: Path) -> Any:

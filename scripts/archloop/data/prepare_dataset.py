@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from archloop.data.dataset_checks import Split, Splits, commonest_share, peculiarities
-from archloop.data.dataset_file import HEADER_KEY, SPLITS, DatasetMetadata
+from archloop.data.dataset_file import HEADER_KEY, SPLITS, DatasetMetadata, tensors_written
 from archloop.data.sources import read_source
 from archloop.errors import InputError
 from archloop.files import replacing
@@ -117,7 +117,7 @@ def _write(output: Path, splits: Splits, metadata: DatasetMetadata) -> None:
 
     text = json.dumps(asdict(metadata), sort_keys=True)
     header = {HEADER_KEY: text}
-    with replacing(output) as temporary:
+    with tensors_written(output), replacing(output) as temporary:
         save_file(tensors, temporary, metadata=header)
 
 

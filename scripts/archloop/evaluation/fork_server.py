@@ -38,11 +38,13 @@ RESULT, REQUEST, READY = 3, 4, 5
 ASIDE = 200
 LARGEST_ORDER = 1 << 16  # bytes
 
-OTHER_LEVEL = "set execution.isolation to another level, or take another node"
-OTHER_PART = f"python scripts/try_isolation.py says which part of the sandbox it is; {OTHER_LEVEL}"
+OTHER_PART = (
+    "python scripts/try_isolation.py says which part of the sandbox it is;"
+    f" {supervisor.OTHER_LEVEL}"
+)
 # What to do where a step fails.
 REMEDIES = {
-    supervisor.SANDBOX: OTHER_LEVEL,
+    supervisor.SANDBOX: supervisor.OTHER_LEVEL,
     supervisor.DEVICE: OTHER_PART,
     supervisor.AGAIN: OTHER_PART,
 }

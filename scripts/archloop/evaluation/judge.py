@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 from safetensors.numpy import save_file
 
-from archloop.data.dataset_file import read_metadata, read_split
+from archloop.data.dataset_file import read_metadata, read_split, tensors_written
 from archloop.errors import InputError
 from archloop.evaluation.devices import judging_device, resolved_precision
 from archloop.evaluation.records import Record, TrainingRequest, unjudged
@@ -117,8 +117,8 @@ class Judge:
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
 
-        self._write_data()
         try:
+            self._write_data()
             self.server = self._start()
         except BaseException:
             # Python calls it only where __enter__ has returned.
@@ -148,7 +148,8 @@ class Judge:
         tensors = {"train_images": train_images, "train_labels": train_labels}
         for split in ("validation", "test"):
             tensors[f"{split}_images"], _ = read_split(self.dataset, split)
-        save_file(tensors, self.data / DATA)
+        with tensors_written(self.data / DATA):
+            save_file(tensors, self.data / DATA)
 
         shown = {name: getattr(self.metadata, name) for name in ("mean", "std", "classes")}
         write_json(self.data / METADATA, shown)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from archloop.data.dataset_file import HEADER_KEY, SPLITS, DatasetMetadata
+from archloop.data.dataset_file import HEADER_KEY, SPLITS, DatasetMetadata, tensors_written
 from archloop.errors import InputError, one_line
 from archloop.evaluation import judge
 from archloop.evaluation.devices import judging_device
@@ -146,7 +146,8 @@ def write_images(path: Path) -> None:
         notes=[],
         seed=1,
     )
-    save_file(arrays, path, metadata={HEADER_KEY: json.dumps(asdict(metadata))})
+    with tensors_written(path):
+        save_file(arrays, path, metadata={HEADER_KEY: json.dumps(asdict(metadata))})
 
 
 def trials_by_part(

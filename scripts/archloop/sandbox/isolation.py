@@ -311,7 +311,9 @@ def scratch_base() -> str:
     """Return a folder to mount on: it must exist, and what it holds is hidden from the candidate
     alone.
     """
-    return os.path.realpath(os.environ.get("TMPDIR", "/tmp"))
+    wanted = Path(os.environ.get("TMPDIR") or "/tmp")
+    # A job may start where the folder that its user names is not.
+    return os.path.realpath(wanted if wanted.is_dir() else "/tmp")
 
 
 def bubblewrap_command(

@@ -54,10 +54,11 @@ _REMOVING = """
 unlinkat 263 35 | renameat 264 38 | renameat2 316 276 | rename 82 - | rmdir 84 - | unlink 87 -
 """
 # What a GPU's driver needs besides; its devices are opened only where there is one.
-_GPU_CALLS = "mlock 149 228 | munlock 150 229 | sched_setaffinity 203 122"
+_GPU_CALLS = "mlock 149 228 | munlock 150 229"
 # What its start needs, and what closes the sandbox behind it: a listening Unix socket on which
 # nobody accepts or receives, memory with a name, and the calls that take all of this back.
 _START_CALLS = """
+sched_setaffinity 203 122
 bind 49 200 | listen 50 201 | memfd_create 319 279 | seccomp 317 277
 landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446
 """
@@ -132,6 +133,8 @@ _NAMELESS = 0x400000  # the bit of O_TMPFILE on its own
 
 # The argument holds the process.
 _KILL, _TGKILL = _Call(62, 129, 0), _Call(234, 131, 0)
+# Of others, too: whoever runs as the same user.
+_SET_AFFINITY = _Call(203, 122, 0)
 
 _CLONE, _CLONE3 = {"x86_64": 56, "aarch64": 220}, 435
 _CLONE_THREAD = 0x00010000
@@ -211,9 +214,9 @@ def filter_program(
 ) -> bytes:
     """Return the BPF instructions, 8 bytes each, for `x86_64` or `aarch64`.
 
-    own_pid: who may be signalled. gpu: allow what a GPU's driver needs. starting: allow what its
-    start needs, too. log_unlisted: let through, and leave in the system's log, an ioctl that is not
-    on the driver's list.
+    own_pid: who may be signalled and, on a GPU, bound to processors. gpu: allow what a GPU's driver
+    needs. starting: allow what its start needs, too. log_unlisted: let through, and leave in the
+    system's log, an ioctl that is not on the driver's list.
     """
     steps: list[_Step] = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
@@ -239,6 +242,8 @@ def filter_program(
     if gpu:
         ioctls = _of_driver(_IOCTL.allowed, log_unlisted)
     steps += _if_called(_IOCTL, machine, ioctls)
+    if gpu and not starting:
+        steps += _if_called(_SET_AFFINITY, machine, _one_of(_SET_AFFINITY.argument, (0, own_pid)))
     others = [_START_PRCTL, _PRLIMIT, _START_SOCKET] if starting else [_PRCTL, _PRLIMIT]
     for call in others:
         steps += _if_called(call, machine, _one_of(call.argument, call.allowed))

@@ -41,6 +41,7 @@ DEVICE = "the start of the device"
 CLOSING = "the closing of the sandbox"
 AGAIN = "a training step in the closed sandbox"
 BEGINNING = "the start of the candidate's process"
+OTHER_LEVEL = "set execution.isolation to another level, or take another node"
 # What it writes while it does, a line each: the step that it begins, or that it is refused; at
 # last, its limits.
 STEP, REFUSED = b"step ", b"refused "
@@ -260,7 +261,7 @@ def await_sandbox(steps: int, threads: int) -> Rlimits:
             "(ulimit -u, or that of the container, job or login node)"
         )
     raise isolation.Refused(
-        f"{step}: the candidate's process ended there, before a program was read"
+        f"{step}: the candidate's process ended there, before a program was read: {OTHER_LEVEL}"
     )
 
 
@@ -282,7 +283,8 @@ def _read_all(steps: int) -> bytes:
             if not part:
                 return announced
             announced += part
-    raise isolation.Refused(f"{_last_step(announced)}: no end within {START_S} s")
+    step = _last_step(announced)
+    raise isolation.Refused(f"{step}: no end within {START_S} s: {OTHER_LEVEL}")
 
 
 def _last_step(announced: bytes) -> str:
