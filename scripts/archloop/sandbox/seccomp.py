@@ -162,6 +162,7 @@ _LOG: _Step = (_RETURN, 0, 0, 0x7FFC0000)
 _KILL_PROCESS: _Step = (_RETURN, 0, 0, 0x80000000)
 _DENY: _Step = (_RETURN, 0, 0, 0x00050000 | errno.EPERM)
 _MISSING: _Step = (_RETURN, 0, 0, 0x00050000 | errno.ENOSYS)
+_SKIP: _Step = (_RETURN, 0, 0, 0x00050000)  # it is not made, and says that it succeeded
 
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # AUDIT_ARCH_*
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
@@ -243,7 +244,9 @@ def filter_program(
         ioctls = _of_driver(_IOCTL.allowed, log_unlisted)
     steps += _if_called(_IOCTL, machine, ioctls)
     if gpu and not starting:
-        steps += _if_called(_SET_AFFINITY, machine, _one_of(_SET_AFFINITY.argument, (0, own_pid)))
+        # A driver that places its threads by their own numbers goes on without.
+        only_own = _one_of(_SET_AFFINITY.argument, (0, own_pid), otherwise=_SKIP)
+        steps += _if_called(_SET_AFFINITY, machine, only_own)
     others = [_START_PRCTL, _PRLIMIT, _START_SOCKET] if starting else [_PRCTL, _PRLIMIT]
     for call in others:
         steps += _if_called(call, machine, _one_of(call.argument, call.allowed))
@@ -322,12 +325,12 @@ def _harmless_opening(argument: int) -> list[_Step]:
     ]
 
 
-def _one_of(argument: int, values: tuple[int, ...]) -> list[_Step]:
+def _one_of(argument: int, values: tuple[int, ...], otherwise: _Step = _DENY) -> list[_Step]:
     """Return the steps that allow a call when the low word of an argument is one of the values."""
     steps = [_load_argument(argument)]
     for value in values:
         steps += _if_equal(value, [_ALLOW])
-    steps.append(_DENY)
+    steps.append(otherwise)
     return steps
 
 

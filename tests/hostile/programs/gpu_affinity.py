@@ -14,11 +14,23 @@ NUMBER = 203 if platform.machine() == "x86_64" else 122
 
 
 def attack():
-    parent, one = os.getppid(), ctypes.c_ulong(1)
+    parent = os.getppid()
     for pid in {parent, *range(max(2, parent - 300), parent)} - {0, os.getpid()}:
-        if libc.syscall(NUMBER, pid, 8, ctypes.byref(one)) != -1:
+        before = processors_of(pid)
+        if len(before) < 2:
+            continue
+        one = ctypes.c_ulong(1 << min(before))
+        libc.syscall(NUMBER, pid, 8, ctypes.byref(one))
+        if processors_of(pid) != before:
             print("BREACH process", pid, "is bound")
             return
+
+
+def processors_of(pid):
+    try:
+        return os.sched_getaffinity(pid)
+    except OSError:
+        return set()
 
 
 def supported_hyperparameters():
