@@ -31,7 +31,6 @@ from archloop.generation.decode import (  # noqa: E402
     read_prompts,
     sample,
 )
-from archloop.generation.generate import with_adapter  # noqa: E402
 from archloop.generation.prompts import (  # noqa: E402
     PromptRow,
     PromptTexts,
@@ -43,7 +42,7 @@ from archloop.generation.token_sampling import ROUNDING  # noqa: E402
 from archloop.generation.write_prompts import PromptParts, References, cycle_prompts  # noqa: E402
 from archloop.machine import choose_device  # noqa: E402
 from archloop.model.chat_template import chat_tokens  # noqa: E402
-from archloop.model.loading import load_model, load_tokenizer  # noqa: E402
+from archloop.model.loading import load_model, load_tokenizer, with_adapter  # noqa: E402
 from archloop.settings.chains import Settings  # noqa: E402
 from archloop.settings.complete import complete  # noqa: E402
 from archloop.settings.sections import Generation, Loading, Prompts  # noqa: E402

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ import click
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
 from archloop.model.loading import spare_bitsandbytes
-from archloop.model.prepared import ADAPTER_CONFIG, LINEAGE
-from archloop.model.run_record import write_run_record
 from archloop.settings.sections import Finetuning, Loading
 from archloop.workflow.cli import (
     device_option,
@@ -42,30 +39,15 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "pol
 @device_option
 @setting_option("execution", "gpus", "GPUs of this node that share the work.")
 def main(
-    fresh: Path,
-    corpus: tuple[Path, ...],
-    candidates: Path | None,
-    model: Path,
-    output: Path,
-    run_record: Path,
-    device: str,
-    gpus: int,
-    **job: Any,
+    settings: Finetuning, loading: Loading, seed: int, device: str, gpus: int, **files: Any
 ) -> Extras:
     """Fine-tune the adapter; write it, its configuration, and what it was trained on."""
     started = time.monotonic()
-    spare_bitsandbytes(job["loading"].quantization)  # before anything imports peft
-    from archloop.finetuning.finetune import CHECKPOINT, AdapterJob, finetune
-    from archloop.finetuning.training_set import read_programs_to_train_on
+    spare_bitsandbytes(loading.quantization)  # before anything imports peft
+    from archloop.finetuning.finetune import CycleFiles, CycleJob, finetune_cycle
 
-    programs = read_programs_to_train_on(corpus, fresh, candidates)
-    code = code_digest(__file__)
-    work = AdapterJob(model_folder=model.parent, output=output.parent, code=code, **job)
-    record = finetune(programs, work, device, gpus)
-
-    write_run_record(run_record, asdict(record), time.monotonic() - started)
-    beside = [output.with_name(name) for name in (ADAPTER_CONFIG, LINEAGE)]
-    return {"outputs": beside, "spent": work.state / CHECKPOINT}
+    job = CycleJob(seed, device, gpus, code_digest(__file__), started)
+    return finetune_cycle(CycleFiles(**files), settings, loading, job)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parent))  # with -P or PYTHONSAFEPATH Python leaves it out
 
-from archloop.files import write_jsonl
 from archloop.model.loading import spare_bitsandbytes
-from archloop.model.run_record import write_run_record
 from archloop.settings.sections import Generation, Loading
 from archloop.workflow.cli import (
     device_option,
@@ -39,31 +36,21 @@ from archloop.workflow.provenance import Extras
 @device_option
 @setting_option("execution", "cache_mb", "Bound on keys and values.")
 def main(
-    prompts: Path,
+    settings: Generation,
+    loading: Loading,
     shard: int,
     shards: int,
-    output: Path,
-    run_record: Path,
-    state: Path,
     device: str,
-    model: Path,
-    **job: Any,
+    cache_mb: int,
+    **files: Any,
 ) -> Extras:
     """Answer the prompts; write one candidate per line, with its prompt, answer and program."""
     started = time.monotonic()
-    spare_bitsandbytes(job["loading"].quantization)  # before anything imports peft
-    from archloop.generation.generate import GenerationJob, choose_gpu, generate, prompts_of_shard
+    spare_bitsandbytes(loading.quantization)  # before anything imports peft
+    from archloop.generation.generate import ShardFiles, ShardJob, generate_shard
 
-    log, code = state / "answers.jsonl", code_digest(__file__)
-    work = GenerationJob(model_folder=model.parent, log=log, code=code, **job)
-    rows = prompts_of_shard(prompts, shard, shards)
-    candidates, record = generate(rows, work, choose_gpu(device, shard))
-
-    counts = asdict(record)
-    seconds = time.monotonic() - started + counts.pop("earlier_s")
-    write_run_record(run_record, counts, seconds)
-    write_jsonl(output, candidates)
-    return {"spent": log}
+    job = ShardJob(shard, shards, device, cache_mb, code_digest(__file__), started)
+    return generate_shard(ShardFiles(**files), settings, loading, job)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from archloop.errors import InputError
-from archloop.machine import choose_device, device_name, host, processes_for, versions, versions_with_kernel
+from archloop.machine import choose_device, choose_gpu, device_name, host, processes_for, versions, versions_with_kernel
 
 
 def test_the_host_is_the_machine_and_where_it_computes(monkeypatch):
@@ -61,3 +61,11 @@ def test_as_many_processes_as_gpus_and_one_on_a_cpu(monkeypatch):
     for gpus, device, says in ((3, "cuda", "torch sees 2"), (2, "cuda:1", "names a single one")):
         with pytest.raises(InputError, match=says):
             processes_for(gpus, device)
+
+
+def test_shards_take_turns_on_the_gpus_that_are_to_be_seen(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [choose_gpu("auto", shard) for shard in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert choose_gpu("cuda:1", 2) == "cuda:1"
+    assert choose_gpu("cpu", 1) == "cpu"

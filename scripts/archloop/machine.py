@@ -39,6 +39,21 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
+def choose_gpu(wanted: str, shard: int) -> str:
+    """Return the device of a shard: where several GPUs are to be seen and none is named, they take
+    turns.
+
+    wanted: as `choose_device` takes it.
+    """
+    device = choose_device(wanted)
+    if device != "cuda":
+        return device
+    import torch
+
+    number = shard % torch.cuda.device_count()
+    return f"cuda:{number}"
+
+
 def processes_for(gpus: int, device: str) -> int:
     """Return how many processes share the work: one for each of `gpus` on a GPU, one on a CPU.
 

@@ -4,8 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,8 +15,10 @@ from sections import LOADING
 from small_finetuning import CORPUS, FAILED, SETTINGS, adapter, run
 
 import archloop.finetuning.finetune as module
+from archloop.corpus.tables import CORPUS as SCHEMA
+from archloop.corpus.tables import write_corpus
 from archloop.errors import InputError
-from archloop.finetuning.finetune import FinetuningRecord
+from archloop.finetuning.finetune import CycleFiles, CycleJob, FinetuningRecord, finetune_cycle
 from archloop.finetuning.objectives import answer_logps
 from archloop.finetuning.train_loop import (
     trainable_weights,
@@ -41,6 +45,31 @@ def test_a_new_adapter_learns_only_in_its_layers_and_projections(zero, parent):
     assert {name.split(".")[-3] for name in names} == {"v_proj", "q_proj", "down_proj"}
     losses = json.loads((zero / "adapter" / "training.json").read_text())["losses"]
     assert losses[1] < losses[0]
+
+
+def test_a_job_trains_on_the_files_of_its_cycle_and_says_what_it_took(tiny_model, tmp_path, zero):
+    rows = pl.DataFrame([{name: asdict(row).get(name) for name in SCHEMA} for row in CORPUS], schema=SCHEMA)
+    write_corpus(rows, tmp_path / "corpus.parquet")
+    files = CycleFiles(
+        fresh=tmp_path / "corpus.parquet",
+        corpus=(),
+        candidates=None,
+        model=tiny_model / "manifest.json",
+        parent=None,
+        state=tmp_path / "state",
+        output=tmp_path / "adapter" / "adapter_model.safetensors",
+        run_record=tmp_path / "run.json",
+    )
+    job = CycleJob(seed=5, device="cpu", gpus=1, code="", started=time.monotonic() - 1000)
+    extras = finetune_cycle(files, SETTINGS, LOADING, job)
+    assert adapter(tmp_path) == adapter(zero)
+    assert extras == {
+        "outputs": [tmp_path / "adapter" / name for name in ("adapter_config.json", "training.json")],
+        "spent": tmp_path / "state" / "checkpoint.pt",
+    }
+    assert all(path.is_file() for path in [*extras["outputs"], extras["spent"]])
+    record = json.loads(files.run_record.read_text())
+    assert (record["device"], record["pairs"]) == ("cpu", len(CORPUS)) and record["seconds"] > 1000
 
 
 def test_two_runs_give_the_same_bytes(tiny_model, tmp_path, zero):

@@ -24,7 +24,8 @@ from archloop.generation.decode import (
     read_prompts,
     sample,
 )
-from archloop.generation.generate import RESPONSE_PREFIXES, GenerationJob, generate, next_sequence, prompts_of_shard
+from archloop.generation.generate import RESPONSE_PREFIXES, GenerationJob, generate, next_sequence
+from archloop.generation.prompts import prompts_of_shard
 from archloop.model.adapters import attach_adapter, save_adapter
 from archloop.model.chat_template import chat_tokens
 from archloop.model.loading import load_model, load_tokenizer
@@ -350,14 +351,6 @@ def test_a_program_that_passes_is_not_asked_for_again(tiny_model, tmp_path, monk
     monkeypatch.setattr(module, "check_program", lambda program: None)
     made, _ = run(tiny_model, tmp_path, prompts(3), repairs=2)
     assert {row["attempts"] for row in made} == {1}
-
-
-def test_shards_take_turns_on_the_gpus_that_are_to_be_seen(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [module.choose_gpu("auto", shard) for shard in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
-    assert module.choose_gpu("cuda:1", 2) == "cuda:1"
-    assert module.choose_gpu("cpu", 1) == "cpu"
 
 
 def test_candidates_keep_the_order_of_their_prompts_and_the_facts_of_their_making(tiny_model, tmp_path):

@@ -147,6 +147,22 @@ def test_an_old_name_of_a_setting_is_refused_with_the_new_one(config, change, li
     assert refusal(config | change) == f"settings: {line}"
 
 
+@pytest.mark.parametrize(
+    ("section", "old", "new"),
+    [
+        ("finetuning", "start_from", "finetuning.initialise"),
+        ("seed_corpus", "max_tokens", "seed_corpus.max_program_tokens"),
+        ("admission", "fill_minimum", "admission.minimum_admitted"),
+        ("admission", "fill_down_to", "admission.fill_accuracy"),
+        ("data", "digits_size", "data.digits_pixels"),
+        ("data", "folder_size", "data.folder_pixels"),
+    ],
+)
+def test_every_old_name_of_the_changelog_leads_to_the_new_one(config, section, old, new):
+    line = f"settings: {section}.{old} has another name now: {new}"
+    assert refusal(config | {section: {old: 1}}) == line
+
+
 def test_what_an_earlier_version_recorded_is_read_by_the_names_of_today():
     recorded = {"opening": "class", "shards": 2, "top_k": 0}
     assert with_present_names("generation", recorded) == {"response_prefix": "class", "shards": 2, "top_k": 0}

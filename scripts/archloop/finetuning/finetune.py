@@ -3,6 +3,7 @@ in, programs out."""
 
 import contextlib
 import dataclasses
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from archloop.finetuning.training_set import (
     TrainingSet,
     accuracy_weights,
     make_training_set,
+    read_programs_to_train_on,
     training_rows,
     with_scores,
 )
@@ -44,11 +46,48 @@ from archloop.model.chat_template import encode_pair
 from archloop.model.loading import load_model, load_tokenizer
 from archloop.model.memory import check_projections, context_length, weight_shapes
 from archloop.model.prepared import ADAPTER, ADAPTER_CONFIG, LINEAGE, PreparedModel, check_model
+from archloop.model.run_record import write_run_record
 from archloop.model.types import LanguageModel, Tokenizer
 from archloop.settings.sections import Finetuning, Loading
+from archloop.workflow.provenance import Extras
 
 logger = get_logger("finetune")
 CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class CycleFiles:
+    """The files of a cycle's fine-tuning; the last two are written.
+
+    fresh: what the cycle admitted, in cycle 0 the seed corpus. corpus: what was there before.
+    candidates: all of the cycle, None for sft. model: the manifest of the prepared one. parent: the
+    adapter to go on from, None for the bare model. state: folder for checkpoints. output: the
+    adapter, with two more files beside it.
+    """
+
+    fresh: Path
+    corpus: tuple[Path, ...]
+    candidates: Path | None
+    model: Path
+    parent: Path | None
+    state: Path
+    output: Path
+    run_record: Path
+
+
+@dataclass(frozen=True)
+class CycleJob:
+    """How the adapter of a cycle is made.
+
+    seed: of this fine-tuning alone. gpus: how many share the work. code: a digest. started: when
+    the job began, by time.monotonic().
+    """
+
+    seed: int
+    device: str
+    gpus: int
+    code: str
+    started: float
 
 
 @dataclass(frozen=True)
@@ -78,6 +117,32 @@ class FinetuningRecord:
     device: str | None
     tokens: int
     pairs: int
+
+
+def finetune_cycle(
+    files: CycleFiles, settings: Finetuning, loading: Loading, job: CycleJob
+) -> Extras:
+    """Write the adapter of a cycle and its run record.
+
+    Return what its provenance says besides: the files beside the adapter, and the one of work under
+    way.
+    """
+    programs = read_programs_to_train_on(files.corpus, files.fresh, files.candidates)
+    adapter = AdapterJob(
+        model_folder=files.model.parent,
+        parent=files.parent,
+        output=files.output.parent,
+        state=files.state,
+        settings=settings,
+        loading=loading,
+        seed=job.seed,
+        code=job.code,
+    )
+    record = finetune(programs, adapter, job.device, job.gpus)
+
+    write_run_record(files.run_record, dataclasses.asdict(record), time.monotonic() - job.started)
+    beside = [files.output.with_name(name) for name in (ADAPTER_CONFIG, LINEAGE)]
+    return {"outputs": beside, "spent": files.state / CHECKPOINT}
 
 
 def finetune(

@@ -11,34 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, cast
 
-import torch
-
 from archloop.errors import InputError
 from archloop.evaluation.static_checks import check_program
-from archloop.files import read_jsonl, sha256_file, sha256_text
+from archloop.files import sha256_file, sha256_text, write_jsonl
 from archloop.generation.answer_log import AnswerFields, answer_log
 from archloop.generation.answers import RESPONSE_PREFIXES, THINKING, extract_program
 from archloop.generation.decode import Sequence, batch_limit, new_decoder, sample
-from archloop.generation.prompts import PromptRow
-from archloop.machine import choose_device, versions
+from archloop.generation.prompts import ShardPrompt, prompts_of_shard
+from archloop.machine import choose_device, choose_gpu, versions
 from archloop.model.adapters import check_base
 from archloop.model.chat_template import chat_tokens, response_prefix_tokens
-from archloop.model.loading import load_adapter, load_model, load_tokenizer
+from archloop.model.loading import load_model, load_tokenizer, with_adapter
 from archloop.model.prepared import check_model
+from archloop.model.run_record import write_run_record
 from archloop.model.types import LanguageModel, Tokenizer
 from archloop.progress import Progress
 from archloop.random_seeds import derive
 from archloop.settings.sections import Generation, Loading, Section
+from archloop.workflow.provenance import Extras
 
 REPAIR = "This program is refused: {reason}. Write the whole program again without this fault."
 # Tokens at the end of a prompt in which a template opens the thinking.
 LAST_TOKENS = 8
-
-
-class ShardPrompt(PromptRow):
-    """A prompt with the shard that answers it."""
-
-    shard: int
 
 
 class GeneratedCandidate(ShardPrompt):
@@ -55,6 +49,37 @@ class GeneratedCandidate(ShardPrompt):
     stopped: str
     attempts: int
     adapter: str | None
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """The files of a shard's job; the last two are written.
+
+    model: the manifest of the prepared one. adapter: None for the bare model. state: folder for
+    finished answers.
+    """
+
+    prompts: Path
+    model: Path
+    adapter: Path | None
+    state: Path
+    output: Path
+    run_record: Path
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """Which of the shards of a cycle is answered, from 0, and how.
+
+    code: a digest. started: when the job began, by time.monotonic().
+    """
+
+    shard: int
+    shards: int
+    device: str
+    cache_mb: int
+    code: str
+    started: float
 
 
 @dataclass(frozen=True)
@@ -120,14 +145,25 @@ class AnswerLineage(TypedDict):
     versions: dict[str, str]
 
 
-def prompts_of_shard(path: Path, shard: int, shards: int) -> list[ShardPrompt]:
-    """Return the rows of prompts.jsonl that one of the shards answers: they take turns by their
-    index."""
-    prompts: list[ShardPrompt] = []
-    for row in read_jsonl(path, "index", "prompt", "seed"):
-        if row["index"] % shards == shard:
-            prompts.append({**cast(PromptRow, row), "shard": shard})
-    return prompts
+def generate_shard(
+    files: ShardFiles, settings: Generation, loading: Loading, job: ShardJob
+) -> Extras:
+    """Answer the prompts of a shard, write its run record and its candidates.
+
+    Return what its provenance says besides: the file of work under way.
+    """
+    log = files.state / "answers.jsonl"
+    rows = prompts_of_shard(files.prompts, job.shard, job.shards)
+    work = GenerationJob(
+        files.model.parent, files.adapter, settings, loading, log, job.code, job.cache_mb
+    )
+    candidates, record = generate(rows, work, choose_gpu(job.device, job.shard))
+
+    counts = dataclasses.asdict(record)
+    seconds = time.monotonic() - job.started + counts.pop("earlier_s")
+    write_run_record(files.run_record, counts, seconds)
+    write_jsonl(files.output, candidates)
+    return {"spent": log}
 
 
 def generate(
@@ -171,16 +207,6 @@ def generate(
     return candidates, record
 
 
-def choose_gpu(device: str, shard: int) -> str:
-    """Return the device of a shard: where several GPUs are to be seen and none is named, they take
-    turns."""
-    device = choose_device(device)
-    if device != "cuda":
-        return device
-    number = shard % torch.cuda.device_count()
-    return f"cuda:{number}"
-
-
 def next_sequence(
     tokenizer: Tokenizer, prompt: ShardPrompt, attempts: list[ModelAnswer], response_prefix: str
 ) -> Sequence:
@@ -205,17 +231,6 @@ def next_sequence(
         return Sequence(tokens, seed, f"{THINKING}\n")
     tokens = tokens + response_prefix_tokens(tokenizer, response_prefix)
     return Sequence(tokens, seed, response_prefix)
-
-
-def with_adapter(model: LanguageModel, adapter: Path) -> LanguageModel:
-    """Return the model with the adapter, folded into weights in float32.
-
-    Fewer bits would round its part away.
-    """
-    wrapped = load_adapter(model, adapter)
-    if model.dtype == torch.float32 and not getattr(model, "is_quantized", False):
-        wrapped = wrapped.merge_and_unload()
-    return wrapped.eval()
 
 
 def _lineage(

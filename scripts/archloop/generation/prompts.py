@@ -4,13 +4,13 @@ references."""
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import jinja2
 
 from archloop.data.dataset_file import DatasetDescription
 from archloop.errors import InputError
-from archloop.files import read_text
+from archloop.files import read_jsonl, read_text
 from archloop.random_seeds import generator
 from archloop.yaml_files import read_yaml
 
@@ -80,6 +80,12 @@ class PromptRow(TypedDict):
     seed: int
 
 
+class ShardPrompt(PromptRow):
+    """A prompt with the shard that answers it."""
+
+    shard: int
+
+
 def read_hints(path: Path) -> dict[str, str]:
     """Return name -> sentence.
 
@@ -142,3 +148,13 @@ def seed_prompt(texts: PromptTexts, task: Task, row: HintedProgram) -> str:
         drawn = generator("hint", row["id"]).choice(sorted(hints))
         hint = hints[drawn]
     return write_prompt(texts.template, task, hint, [])
+
+
+def prompts_of_shard(path: Path, shard: int, shards: int) -> list[ShardPrompt]:
+    """Return the rows of prompts.jsonl that one of the shards answers: they take turns by their
+    index."""
+    prompts: list[ShardPrompt] = []
+    for row in read_jsonl(path, "index", "prompt", "seed"):
+        if row["index"] % shards == shard:
+            prompts.append({**cast(PromptRow, row), "shard": shard})
+    return prompts

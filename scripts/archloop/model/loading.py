@@ -189,6 +189,19 @@ def load_adapter(
     return wrapped
 
 
+def with_adapter(model: LanguageModel, adapter: Path) -> LanguageModel:
+    """Return the model with the adapter, folded into weights in float32.
+
+    Fewer bits would round its part away.
+    """
+    import torch
+
+    wrapped = load_adapter(model, adapter)
+    if model.dtype == torch.float32 and not getattr(model, "is_quantized", False):
+        wrapped = wrapped.merge_and_unload()
+    return wrapped.eval()
+
+
 def _check_names(adapter: Path, stored: set[str], wanted: set[str]) -> None:
     """Refuse an adapter without some of the weights that the model wants of it, or with others of
     LoRA's."""

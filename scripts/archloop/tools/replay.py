@@ -29,7 +29,14 @@ from archloop.data.dataset_file import read_metadata
 from archloop.errors import InputError
 from archloop.evaluation.records import Record
 from archloop.files import read_jsonl
-from archloop.generation.prompts import PromptTexts, Reference, read_hints, read_template, task_of
+from archloop.generation.prompts import (
+    PromptTexts,
+    Reference,
+    ShardPrompt,
+    read_hints,
+    read_template,
+    task_of,
+)
 from archloop.generation.write_prompts import (
     PromptParts,
     References,
@@ -187,7 +194,7 @@ def _of_index(candidates: list[Candidate], index: int) -> Candidate:
 
 
 def _answer(recorded: Recorded, job: RecordedJob, device: str) -> Iterator[Step]:
-    from archloop.generation.generate import GenerationJob, ShardPrompt, generate
+    from archloop.generation.generate import GenerationJob, generate
 
     row = recorded.row
     model = job.input(MANIFEST)
