@@ -13,7 +13,7 @@ from archloop import layout
 from archloop.errors import InputError
 from archloop.files import sha256_text, write_json
 from archloop.random_seeds import derive
-from archloop.settings import chains, checks
+from archloop.settings import chains, checks, old_names
 from archloop.settings import complete as archloop_settings
 from archloop.settings.options import options as spell_options
 from archloop.settings.schema import schema
@@ -55,17 +55,19 @@ def check_given():
             read_yaml(path)  # stricter than Snakemake, which takes the last of two equal keys
 
 
+SETTINGS_FILES = ", then ".join(str(path) for path in workflow.configfiles) or "the configuration"
 try:
     if workflow.is_main_process:
         check_given()
+        for line in old_names.with_present_names(config)[1]:
+            logger.warning(f"Settings in {SETTINGS_FILES}: {line}")
     SETTINGS = archloop_settings.complete(config)
     if workflow.is_main_process:
         checks.check_inputs(SETTINGS, Path(ROOT))
         for line in checks.warnings(SETTINGS):
             logger.warning(f"Settings: {line}")
 except InputError as error:
-    given = ", then ".join(str(path) for path in workflow.configfiles) or "the configuration"
-    stop(str(error).replace("settings: ", f"settings in {given}: ", 1))
+    stop(str(error).replace("settings: ", f"settings in {SETTINGS_FILES}: ", 1))
 
 CHAINS = [name for name in SETTINGS["chains"] if name != chains.SEED]
 EXECUTION = SETTINGS["execution"]

@@ -98,6 +98,21 @@ def test_a_writer_that_looked_at_the_folder_long_ago_loses_nothing(tmp_path, mon
     assert {key for _, key, _ in all_records(tmp_path)} == {KEYS[number] for number in (0, 3, 6, 9)}
 
 
+def test_whoever_adds_at_once_after_a_writer_keeps_what_it_wrote(tmp_path, monkeypatch):
+    """The next one builds on the file and deletes it, before its writer looks at the folder again."""
+    real, others = os.link, []
+
+    def overtaken(*paths):
+        real(*paths)
+        if not others:
+            others.append(ScoreStore(tmp_path).put(KEYS[3], record(0.6)))
+
+    monkeypatch.setattr(os, "link", overtaken)
+    assert ScoreStore(tmp_path).put(KEYS[0], record(0.5)) == record(0.5)
+    assert [ScoreStore(tmp_path).get(key) for key in (KEYS[0], KEYS[3])] == [record(0.5), record(0.6)]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_store_of_a_file_a_record_is_read_on(tmp_path):
     write_json(tmp_path / KEYS[0][:2] / f"{KEYS[0]}.json", record(0.3))
     store = ScoreStore(tmp_path)

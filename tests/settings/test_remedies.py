@@ -3,8 +3,6 @@
 import pytest
 from refusals import refusal
 
-from archloop.settings.remedies import with_present_names
-
 DIGITS = {"dataset": "digits"}
 SECTIONS = "cycle, prompts, generation, evaluation, admission, novelty, finetuning"
 
@@ -76,8 +74,8 @@ def with_main(**changes) -> dict:
             " from 0 to 1.",
         ),
         (
-            {"evaluation": {"protocol": "native32"}},
-            "evaluation.protocol: 'native32' is not one of ['native', 'resize256_flip']; native: images"
+            {"evaluation": {"protocol": "native64"}},
+            "evaluation.protocol: 'native64' is not one of ['native', 'resize256_flip']; native: images"
             " at their own size, without augmentation. resize256_flip: resized to 256 pixels, and half of them flipped"
             " in training, as in the paper.",
         ),
@@ -94,79 +92,6 @@ def test_a_file_that_adds_to_another_is_refused_alone(config):
         "settings: model is missing; a file that is given alone stands alone, and one that adds to another is given"
         " after it: --configfile config/config.yaml config/ablations.yaml"
     )
-
-
-@pytest.mark.parametrize(
-    ("change", "line"),
-    [
-        ({"run": {"workers": 2}}, "run has another name now: execution"),
-        ({"seed": 3}, "seed has another name now: random_seed"),
-        ({"prompts": {"candidates": 4}}, "prompts.candidates has another name now: cycle.candidates"),
-        (
-            {"prompts": {"parameter_budget": 300000}},
-            "prompts.parameter_budget has another name now: evaluation.parameter_budget, which prompts name too",
-        ),
-        (with_main(generation={"shards": 2}), "chains.main.generation.shards has another name now: cycle.shards"),
-        (
-            with_main(at={1: {"prompts": {"candidates": 2}}}),
-            "chains.main.at.1.prompts.candidates has another name now: cycle.candidates",
-        ),
-        (with_main(seed=2), "chains.main.seed has another name now: random_seed"),
-        (
-            {"finetuning": {"max_length": 2}},
-            "finetuning.max_length has another name now: finetuning.max_pair_tokens",
-        ),
-        (
-            {"finetuning": {"dispreferred": ["unsafe"]}},
-            "finetuning.dispreferred has another name now: finetuning.rejected",
-        ),
-        (
-            with_main(finetuning={"dispreferred": ["unsafe"]}),
-            "chains.main.finetuning.dispreferred has another name now: finetuning.rejected",
-        ),
-        (
-            with_main(at={1: {"finetuning": {"dispreferred": ["unsafe"]}}}),
-            "chains.main.at.1.finetuning.dispreferred has another name now: finetuning.rejected",
-        ),
-        (
-            {"generation": {"opening": "class"}},
-            "generation.opening has another name now: generation.response_prefix",
-        ),
-        (
-            with_main(generation={"opening": "class"}),
-            "chains.main.generation.opening has another name now: generation.response_prefix",
-        ),
-        (
-            with_main(at={1: {"generation": {"opening": "class"}}}),
-            "chains.main.at.1.generation.opening has another name now: generation.response_prefix",
-        ),
-    ],
-    ids=lambda value: value.split()[0] if isinstance(value, str) else "",
-)
-def test_an_old_name_of_a_setting_is_refused_with_the_new_one(config, change, line):
-    assert refusal(config | change) == f"settings: {line}"
-
-
-@pytest.mark.parametrize(
-    ("section", "old", "new"),
-    [
-        ("finetuning", "start_from", "finetuning.initialise"),
-        ("seed_corpus", "max_tokens", "seed_corpus.max_program_tokens"),
-        ("admission", "fill_minimum", "admission.minimum_admitted"),
-        ("admission", "fill_down_to", "admission.fill_accuracy"),
-        ("data", "digits_size", "data.digits_pixels"),
-        ("data", "folder_size", "data.folder_pixels"),
-    ],
-)
-def test_every_old_name_of_the_changelog_leads_to_the_new_one(config, section, old, new):
-    line = f"settings: {section}.{old} has another name now: {new}"
-    assert refusal(config | {section: {old: 1}}) == line
-
-
-def test_what_an_earlier_version_recorded_is_read_by_the_names_of_today():
-    recorded = {"opening": "class", "shards": 2, "top_k": 0}
-    assert with_present_names("generation", recorded) == {"response_prefix": "class", "shards": 2, "top_k": 0}
-    assert with_present_names("prompts", {"parameter_budget": 9}) == {"parameter_budget": 9}
 
 
 def test_what_the_workflow_fills_in_is_not_among_the_known_keys(config):

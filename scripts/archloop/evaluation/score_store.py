@@ -238,7 +238,8 @@ def _take(folder: Path, prefix: str, number: int, content: bytes) -> bool:
     # before.
     numbers = _numbers(folder, prefix)
     if max(numbers, default=number) > number:
-        path.unlink()
+        # Whoever came next has deleted it where it was the last: then what it held is kept.
+        path.unlink(missing_ok=True)
         return False
     for old in numbers:
         if old < number:

@@ -9,6 +9,7 @@ from archloop.errors import InputError
 from archloop.settings.chain_checks import check_chains
 from archloop.settings.chains import expand
 from archloop.settings.checks import check_sections
+from archloop.settings.old_names import with_present_names
 from archloop.settings.remedies import remedy_of
 from archloop.settings.schema import first_error, schema, section, section_names, with_defaults
 from archloop.settings.sections import ChainSettings, Section, Settings
@@ -21,11 +22,12 @@ LATER = ("train_on", "method", "beta", "sft_weight", "rejected")
 def complete(config: Mapping[str, Any]) -> Settings:
     """Return checked settings in which every key of every section is present.
 
-    config: as read from YAML, of any shape. Raises InputError with one line for the first thing
-    that is wrong.
+    config: as read from YAML, of any shape; old names are read as the present ones. Raises
+    InputError with one line for the first thing that is wrong.
     """
     # Snakemake's own config stays as it is: it is compared and written elsewhere.
     config = _with_text_keys(copy.deepcopy(config))
+    config, _ = with_present_names(config)
     error = first_error(schema(), config)
     if error is not None:
         raise InputError(f"settings: {remedy_of(error)}")

@@ -1,30 +1,13 @@
 """What a person is told of settings that do not fit the schema: one line, with the remedy."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import jsonschema
 
 from archloop.settings.schema import Rule, schema, section_names
 
-# Old names of settings -> what they are called now.
-RENAMED = {
-    "seed": "random_seed",
-    "run": "execution",
-    "prompts.candidates": "cycle.candidates",
-    "prompts.parameter_budget": "evaluation.parameter_budget, which prompts name too",
-    "generation.shards": "cycle.shards",
-    "finetuning.start_from": "finetuning.initialise",
-    "finetuning.max_length": "finetuning.max_pair_tokens",
-    "seed_corpus.max_tokens": "seed_corpus.max_program_tokens",
-    "admission.fill_minimum": "admission.minimum_admitted",
-    "admission.fill_down_to": "admission.fill_accuracy",
-    "finetuning.dispreferred": "finetuning.rejected",
-    "generation.opening": "generation.response_prefix",
-    "data.digits_size": "data.digits_pixels",
-    "data.folder_size": "data.folder_pixels",
-}
 # Keys of a chain that the workflow fills in itself.
 INTERNAL = ("repeat_of",)
 # Who may have sections of its own, by the depth of its path: chains.main, chains.main.at.2.
@@ -72,29 +55,12 @@ def remedy_of(error: jsonschema.ValidationError) -> str:
     return f"{where}: {error.message}; {help_line}"
 
 
-def with_present_names(section: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values of a section, as an earlier version recorded them, by the names of today.
-
-    A setting that has moved to another section keeps its old name.
-    """
-    values = {}
-    for key, value in recorded.items():
-        new = RENAMED.get(f"{section}.{key}", "")
-        owner, _, name = new.partition(".")
-        values[name if owner == section else key] = value
-    return values
-
-
 def _unknown_key(given: Iterable[str], rule: Rule, path: list[str]) -> str:
     """Return what to write instead of a key that is no setting, or not one of this place."""
     settable = rule.get("properties", {})
     known = [key for key in settable if key not in INTERNAL]
     unknown = min(set(given).difference(known, INTERNAL))
     full = ".".join([*path, unknown])
-
-    new = _new_name(path, unknown)
-    if new is not None:
-        return f"{full} has another name now: {new}"
 
     sections = section_names()
     owner = OWNERS.get(len(path)) if path[:1] == ["chains"] else None
@@ -107,17 +73,6 @@ def _unknown_key(given: Iterable[str], rule: Rule, path: list[str]) -> str:
     near = difflib.get_close_matches(unknown, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "known are " + ", ".join(known)
     return f"{full} is no setting; {hint}"
-
-
-def _new_name(path: list[str], key: str) -> str | None:
-    """Return the new name of a setting that was once called `key` here, None for no such one."""
-    in_chain = path[:1] == ["chains"] and len(path) == 2
-    if in_chain:  # of the keys of a chain one alone was renamed
-        return RENAMED["seed"] if key == "seed" else None
-
-    # Below a chain, or one of its cycles, a section has the keys that it has at the top.
-    old = ".".join([*path[-1:], key])
-    return RENAMED.get(old)
 
 
 def _missing_key(given: Iterable[str], required: list[str], path: list[str]) -> str:

@@ -9,7 +9,7 @@ from archloop.corpus.tables import read_candidates
 from archloop.errors import InputError
 from archloop.layout import CANDIDATES, CORPUS, CYCLE_FOLDER, cells_with
 from archloop.settings import schema
-from archloop.settings.remedies import with_present_names
+from archloop.settings.old_names import section_with_present_names
 from archloop.settings.sections import SECTION_NAMES
 from archloop.tools.inspect_corpus import did_you_mean
 from archloop.workflow.provenance import (
@@ -58,7 +58,7 @@ class RecordedJob:
         was given what this version does not know.
         """
         name = SECTION_NAMES[kind]
-        recorded = with_present_names(name, self.settings[name])
+        recorded = section_with_present_names(name, self.settings[name])
         unknown = recorded.keys() - schema.section(name).keys()
         if unknown:
             raise InputError(

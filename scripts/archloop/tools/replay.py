@@ -55,7 +55,7 @@ from archloop.layout import (
 )
 from archloop.machine import host, versions
 from archloop.model.prepared import ADAPTER, MANIFEST
-from archloop.settings.remedies import with_present_names
+from archloop.settings.old_names import section_with_present_names
 from archloop.settings.sections import (
     Admission,
     Evaluation,
@@ -143,7 +143,7 @@ def replay_prompt(recorded: Recorded) -> Step:
     fits: Callable[[str], bool] = any_prompt_fits
     model = job.input(MANIFEST)
     if model is not None:
-        answer = with_present_names("generation", options)
+        answer = section_with_present_names("generation", options)
         fits = room_for_answer(model.parent, answer["max_new_tokens"], answer["response_prefix"])
 
     # Tables of the corpus are large; most prompts show none of it.

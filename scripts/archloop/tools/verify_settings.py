@@ -6,7 +6,7 @@ from archloop.layout import ROOT
 from archloop.random_seeds import derive
 from archloop.settings.chains import effective
 from archloop.settings.complete import scratch_model
-from archloop.settings.remedies import with_present_names
+from archloop.settings.old_names import section_with_present_names
 from archloop.settings.sections import Section, Settings
 from archloop.workflow.provenance import Provenance
 
@@ -48,7 +48,7 @@ def _other_section(
     settings: Settings, provenance: Provenance, chain: str, cycle: int
 ) -> str | None:
     for section, recorded in provenance["settings"].items():
-        values = with_present_names(section, recorded)
+        values = section_with_present_names(section, recorded)
         now = _section_today(settings, section, chain, cycle)
         for key, value in values.items():
             today = now.get(key)
