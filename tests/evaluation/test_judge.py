@@ -309,6 +309,20 @@ def test_a_server_that_ends_while_it_gets_warm_fails_the_job_in_one_line(digits,
                 judge.ready_server()
 
 
+def test_a_server_that_says_nothing_more_fails_the_job_in_one_line_and_is_not_waited_for_again(digits, monkeypatch):
+    stuck = "import time\nfrom archloop.evaluation import train_candidate\n"
+    stuck += "train_candidate.warm_up = lambda: time.sleep(999)\n"
+    monkeypatch.setattr(judge_module, "SERVER", stuck + judge_module.SERVER)
+    with Judge(digits, "cpu", "none") as judge:
+        monkeypatch.setattr("archloop.evaluation.server_process.START_S", 0.1)
+        with pytest.raises(InputError, match=r"could not start \(nothing came from it for 0\.1 s; "):
+            judge.ready_server()
+        assert judge.server.process.poll() is not None
+        monkeypatch.setattr(judge_module, "start_server", lambda *_: pytest.fail("it is started again"))
+        with pytest.raises(InputError, match="nothing came from it"):
+            judge.ready_server()
+
+
 def test_a_full_disk_ends_the_judge_in_one_line_and_nothing_is_left(digits, monkeypatch, tmp_path):
     def full(*_):
         raise SafetensorError("No space left on device (os error 28)")

@@ -57,6 +57,7 @@ def trained(folder, settings, texts, seed=1) -> dict[str, str]:
         ("steps: many\n", "steps: 'many' is not of type 'integer'"),
         ("steps: 0\n", "steps: 0 is less than the minimum of 1"),
         ("learning_rate: 1e-3\n", "learning_rate: YAML reads 1e-3 as text"),
+        ("width: 18\nheads: 2\n", "width: 18 is no multiple of twice the 2 heads"),
         ("- steps\n", "the file: ['steps'] is not of type 'object'"),
         ("steps: [\n", "no YAML"),
     ],

@@ -33,9 +33,9 @@ def settings(smallest) -> dict:
     settings["generation"]["max_new_tokens"] = 60
     settings["cycle"]["shards"] = 1
     # Long enough to be met while they run.
-    settings["data"] = {"digits_pixels": 16}
+    settings["data"] = {"digits_pixels": 32}
     settings["execution"] = {"workers": 1}
-    settings["chains"]["seed"]["finetuning"] = {"epochs": 40}
+    settings["chains"]["seed"]["finetuning"] = {"epochs": 100}
     settings["chains"]["other"] = {"dataset": "digits", "cycles": 1, "cycle": {"shards": 2}}
     return settings
 

@@ -107,6 +107,8 @@ class Judge:
         self.hidden = hidden_folders(self.readable)
         self.lock = threading.Lock()
         self.server: Server | None = None
+        # Why it does not start: the next one would not either.
+        self.no_start: InputError | None = None
 
     def __enter__(self) -> "Judge":
         isolation.check_file_size(self.dataset.stat().st_size)
@@ -337,10 +339,16 @@ class Judge:
 
         Called with the lock held.
         """
-        if self.server is None or self.server.process.poll() is not None:
-            self._stop()
-            self.server = self._start()
-        self.server.await_ready()
+        if self.no_start is not None:
+            raise self.no_start
+        try:
+            if self.server is None or self.server.process.poll() is not None:
+                self._stop()
+                self.server = self._start()
+            self.server.await_ready()
+        except InputError as error:
+            self.no_start = error
+            raise
         return self.server
 
     def _start(self, writable: tuple[str, ...] = ()) -> Server:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from archloop import python_command, site_limits
 from archloop.allocation import PATIENT
@@ -43,25 +43,29 @@ class Server:
         self.instructions = self._next_word()
 
     def await_ready(self) -> None:
-        """Wait until it takes orders; raise InputError where it ended instead."""
+        """Wait until it takes orders; raise InputError where it does not."""
         if not self.is_ready:
-            self._next_word()
-            self.is_ready = True
+            self.is_ready = self._next_word() == "ready"
 
     def _next_word(self) -> str:
+        """Return the next word of its start; where none comes, end it and raise InputError."""
         self.channel.settimeout(START_S)
-        # From a server that has ended nothing comes: the word is empty.
-        word = self.channel.recv(1 << 12).decode()
-        if not word:
+        try:
+            word = self.channel.recv(1 << 12).decode()
+        except TimeoutError:
+            self._give_up(f"nothing came from it for {START_S} s; {self.last_words()}")
+        if not word:  # it has ended
             self.process.wait()
-            why = self.last_words()
-            self.end()
-            # The libraries of tensors want gigabytes of addresses at once.
-            bound = site_limits.of_memory()
-            more = f"; {bound}" if bound else ""
-            raise InputError(f"the judge's own process could not start ({why}){more}")
+            self._give_up(self.last_words())
         self.channel.settimeout(None)
         return word
+
+    def _give_up(self, why: str) -> NoReturn:
+        self.end()
+        # The libraries of tensors want gigabytes of addresses at once.
+        bound = site_limits.of_memory()
+        more = f"; {bound}" if bound else ""
+        raise InputError(f"the judge's own process could not start ({why}){more}")
 
     def last_words(self) -> str:
         """Return the last line that it wrote.

@@ -193,9 +193,12 @@ def _schedule(
 
 def _diverged(training: TrainingPlan, step: int) -> InputError:
     section = training.section
+    remedy = f"lower {section}.learning_rate, or take another loading.dtype"
+    if section == "scratch_model":  # the file that model.reference names
+        remedy = "lower learning_rate in the file of model.reference"
     return InputError(
         f"{section}: step {step} of {len(training.steps)}: the loss or its gradient is no finite"
-        f" number; lower {section}.learning_rate, or take another loading.dtype"
+        f" number; {remedy}"
     )
 
 

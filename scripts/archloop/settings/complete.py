@@ -55,7 +55,13 @@ def scratch_model(path: str | Path) -> Section:
     error = first_error(schema()["$defs"]["scratch_model"], given)
     if error is not None:
         raise InputError(f"{path}: {remedy_of(error)}")
-    return with_defaults(given, section("scratch_model"))
+
+    settings = with_defaults(given, section("scratch_model"))
+    width, heads = settings["width"], settings["heads"]
+    # Rotary embeddings turn the numbers of a head in pairs.
+    if width % (2 * heads):
+        raise InputError(f"{path}: width: {width} is no multiple of twice the {heads} heads")
+    return settings
 
 
 def of_cycle_zero(finetuning: Section) -> Section:
