@@ -108,7 +108,7 @@ class Comparison:
         self.script(
             "finetune",
             folder / "run.json",
-            f"--fresh {self.folder}/corpus.parquet {words('corpus', self.corpus)}"
+            f"--admitted {self.folder}/corpus.parquet {words('corpus', self.corpus)}"
             f" --parent {self.parent} --model {self.model}"
             f" --candidates {self.folder}/candidates.parquet {options(settings)}"
             f" {options(self.settings['loading'], 'loading_')}"

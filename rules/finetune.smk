@@ -1,7 +1,7 @@
 # The adapter of a cycle: it continues the one before, with what the cycle admitted.
 rule finetune:
     input:
-        fresh=f"{CYCLE}/{layout.CORPUS}",
+        admitted=f"{CYCLE}/{layout.CORPUS}",
         corpus=corpus_before,
         # Failed programs, where the method learns from them.
         candidates=failed_candidates,
@@ -39,7 +39,7 @@ rule finetune:
         "Chain {wildcards.chain}, cycle {wildcards.cycle}: fine-tuning"
     shell:
         'python "$SCRIPTS/finetune.py"'
-        " --fresh {input.fresh} {params.corpus}"
+        " --admitted {input.admitted} {params.corpus}"
         " {params.candidates} --model {input.model} {params.parent}"
         " {params.settings} {params.loading} {params.seed} --device {resources.device}"
         " --gpus {resources.gpu}"
@@ -50,7 +50,7 @@ rule finetune:
 
 rule finetune_seed:
     input:
-        fresh=SEED_CORPUS,
+        admitted=SEED_CORPUS,
         model=MODEL,
         preflight=ancient(PREFLIGHT),
     output:
@@ -80,7 +80,7 @@ rule finetune_seed:
     message:
         "Cycle 0: fine-tuning on the seed corpus"
     shell:
-        'python "$SCRIPTS/finetune.py" --fresh {input.fresh} --model {input.model}'
+        'python "$SCRIPTS/finetune.py" --admitted {input.admitted} --model {input.model}'
         " {params.settings} {params.loading} {params.seed}"
         f" --state {SEED_STATE}"
         " --device {resources.device} --gpus {resources.gpu}"

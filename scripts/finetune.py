@@ -27,7 +27,7 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "safetensors", "pol
 @stage("output", packages=PACKAGES)
 @settings_options(Finetuning)
 @settings_options(Loading, "loading")
-@path_option("--fresh", "Corpus shard of this cycle; in cycle 0 the seed corpus.")
+@path_option("--admitted", "Corpus shard of this cycle; in cycle 0 the seed corpus.")
 @path_option("--corpus", "The corpus before this cycle.", required=False, multiple=True)
 @path_option("--candidates", "candidates.parquet of this cycle; without it, sft.", required=False)
 @path_option("--model", "manifest.json of the prepared model.")

@@ -51,7 +51,7 @@ def test_a_job_trains_on_the_files_of_its_cycle_and_says_what_it_took(tiny_model
     rows = pl.DataFrame([{name: asdict(row).get(name) for name in SCHEMA} for row in CORPUS], schema=SCHEMA)
     write_corpus(rows, tmp_path / "corpus.parquet")
     files = CycleFiles(
-        fresh=tmp_path / "corpus.parquet",
+        admitted=tmp_path / "corpus.parquet",
         corpus=(),
         candidates=None,
         model=tiny_model / "manifest.json",
@@ -93,7 +93,7 @@ def test_a_checkpoint_of_other_code_or_versions_is_not_used(tiny_model, tmp_path
 
 
 def test_a_cycle_goes_on_from_its_parent(tiny_model, tmp_path, parent):
-    run(tiny_model, tmp_path / "one", fresh=CORPUS[:2], parent=parent, learning_rate=1e-9)
+    run(tiny_model, tmp_path / "one", admitted=CORPUS[:2], parent=parent, learning_rate=1e-9)
     before, after = load_file(parent), load_file(tmp_path / "one" / "adapter" / "adapter_model.safetensors")
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
     lineage = json.loads((tmp_path / "one" / "adapter" / "training.json").read_text())
@@ -101,7 +101,7 @@ def test_a_cycle_goes_on_from_its_parent(tiny_model, tmp_path, parent):
 
 
 def test_with_nothing_new_the_adapter_is_kept_unchanged(tiny_model, tmp_path, zero, parent):
-    record = run(tiny_model, tmp_path, fresh=[], corpus=CORPUS, parent=parent)
+    record = run(tiny_model, tmp_path, admitted=[], corpus=CORPUS, parent=parent)
     assert adapter(tmp_path) == adapter(zero)
     assert (tmp_path / "adapter" / "adapter_config.json").read_bytes() == (
         (zero / "adapter" / "adapter_config.json").read_bytes()
@@ -112,13 +112,13 @@ def test_with_nothing_new_the_adapter_is_kept_unchanged(tiny_model, tmp_path, ze
 
 
 def test_pairs_that_are_too_long_are_left_out_and_counted(tiny_model, tmp_path):
-    run(tiny_model, tmp_path, fresh=[*CORPUS, replace(CORPUS[0], program="x = 1\n" * 300)])
+    run(tiny_model, tmp_path, admitted=[*CORPUS, replace(CORPUS[0], program="x = 1\n" * 300)])
     training = json.loads((tmp_path / "adapter" / "training.json").read_text())
     assert (training["pairs"], training["left_out_too_long"]) == (12, 1)
 
 
 def test_the_record_of_a_run_says_where_it_ran_and_what_it_saw(tiny_model, tmp_path):
-    record = run(tiny_model, tmp_path, fresh=CORPUS[:1])
+    record = run(tiny_model, tmp_path, admitted=CORPUS[:1])
     prompt, answer = encode_pair(load_tokenizer(tiny_model), CORPUS[0].prompt, CORPUS[0].program)
     assert record == FinetuningRecord(device="cpu", tokens=2 * (len(prompt) + len(answer)), pairs=1)
 
@@ -136,7 +136,7 @@ def test_more_gpus_than_batches_in_a_step_are_told_and_used_all_the_same(
 
 
 def test_replay_draws_that_many_pairs_of_the_earlier_corpus(tiny_model, tmp_path):
-    run(tiny_model, tmp_path, fresh=CORPUS[:3], corpus=CORPUS[3:], replay=2)
+    run(tiny_model, tmp_path, admitted=CORPUS[:3], corpus=CORPUS[3:], replay=2)
     assert json.loads((tmp_path / "adapter" / "training.json").read_text())["pairs"] == 5
 
 
@@ -218,7 +218,7 @@ def test_an_adapter_learns_in_float32_on_a_base_of_fewer_bits(tiny_model, tmp_pa
 
 
 def test_the_lineage_names_base_parent_training_set_and_settings(tiny_model, tmp_path, zero, parent):
-    run(tiny_model, tmp_path, parent=parent, fresh=CORPUS[:3])
+    run(tiny_model, tmp_path, parent=parent, admitted=CORPUS[:3])
     zero, one = (json.loads((folder / "adapter" / "training.json").read_text()) for folder in (zero, tmp_path))
     fields = "base carried_on failed_left_out left_out_too_long loading losses method pairs parent seed settings"
     assert " ".join(sorted(one)) == f"{fields} training_set"
@@ -254,7 +254,7 @@ def test_transformers_is_imported_only_after_it_was_told_to_stay_offline():
 
 @pytest.mark.parametrize(("method", "rate"), [("sft", 0.1), ("dpo", 0.0), ("kto", 0.0)])
 def test_an_adapter_says_the_dropout_that_it_was_trained_with(tiny_model, tmp_path, method, rate):
-    run(tiny_model, tmp_path, fresh=CORPUS[:2], candidates=FAILED[:2], method=method, epochs=1)
+    run(tiny_model, tmp_path, admitted=CORPUS[:2], candidates=FAILED[:2], method=method, epochs=1)
     assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["lora_dropout"] == rate
     assert json.loads((tmp_path / "adapter" / "training.json").read_text())["method"] == method
 
@@ -276,7 +276,7 @@ def test_a_cycle_that_begins_anew_has_no_parent(tiny_model, tmp_path, zero, pare
 
 
 def test_dropout_takes_part_in_a_training(tiny_model, tmp_path):
-    settings = {"fresh": CORPUS[:4], "epochs": 1}
+    settings = {"admitted": CORPUS[:4], "epochs": 1}
     for name, rate in (("none", 0.0), ("half", 0.5)):
         run(tiny_model, tmp_path / name, lora_dropout=rate, **settings)
     assert adapter(tmp_path / "none") != adapter(tmp_path / "half")

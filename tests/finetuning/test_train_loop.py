@@ -89,7 +89,7 @@ def test_the_first_step_learns_and_the_rate_rises_to_its_peak_and_falls_to_nothi
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[3:] == sorted(rates[3:], reverse=True) and rates[-1] == 0.0 < rates[-2]
     assert rate_at(0, 1, 1) == 0.5 and rate_at(0, 0, 1) == 1.0 and rate_at(1, 0, 1) == 0.0
-    run(tiny_model, tmp_path, fresh=CORPUS[:1], epochs=1)
+    run(tiny_model, tmp_path, admitted=CORPUS[:1], epochs=1)
     weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert all(weight.any() for name, weight in weights.items() if "lora_B" in name)
 
@@ -101,7 +101,7 @@ def test_a_training_that_diverges_stops_in_one_line_and_keeps_no_checkpoint_of_i
 
 
 def test_accumulated_batches_are_one_large_batch(tiny_model, tmp_path):
-    settings = {"fresh": CORPUS[:4], "epochs": 1, "lora_dropout": 0.0}
+    settings = {"admitted": CORPUS[:4], "epochs": 1, "lora_dropout": 0.0}
     run(tiny_model, tmp_path / "one", batch_size=4, accumulation=1, **settings)
     run(tiny_model, tmp_path / "four", batch_size=1, accumulation=4, **settings)
     one, four = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "four"))

@@ -99,7 +99,7 @@ def test_what_failed_has_no_accuracy_to_go_by(tiny_model, tmp_path, change):
 @pytest.mark.parametrize("accuracy", [None, math.nan])
 def test_a_corpus_without_accuracy_is_refused(tiny_model, tmp_path, accuracy):
     with pytest.raises(InputError, match="has no accuracy"):
-        run(tiny_model, tmp_path, fresh=[*CORPUS, replace(CORPUS[0], accuracy=accuracy)])
+        run(tiny_model, tmp_path, admitted=[*CORPUS, replace(CORPUS[0], accuracy=accuracy)])
 
 
 def row(program: str, cycle: int) -> ScoredProgram:
@@ -107,7 +107,7 @@ def row(program: str, cycle: int) -> ScoredProgram:
 
 
 @pytest.mark.parametrize(
-    ("settings", "fresh", "expected"),
+    ("settings", "admitted", "expected"),
     [
         ({"train_on": "corpus", "replay": None}, ["f"], ["f", "s0", "s1", "c"]),
         ({"train_on": "corpus", "replay": 3}, ["f"], ["f", "s0", "s1", "c"]),
@@ -117,9 +117,9 @@ def row(program: str, cycle: int) -> ScoredProgram:
         ({"train_on": "seed_corpus", "replay": 1}, ["f"], ["s0", "s1"]),
     ],
 )
-def test_a_cycle_trains_on_its_own_rows_and_on_so_many_of_the_earlier_ones(settings, fresh, expected):
+def test_a_cycle_trains_on_its_own_rows_and_on_so_many_of_the_earlier_ones(settings, admitted, expected):
     corpus = [row("s0", 0), row("s1", 0), row("c", 1)]
-    rows = training_rows(corpus, [row(name, 2) for name in fresh], replace(SETTINGS, **settings), 1)
+    rows = training_rows(corpus, [row(name, 2) for name in admitted], replace(SETTINGS, **settings), 1)
     assert sorted(each.program for each in rows) == sorted(expected)
 
 

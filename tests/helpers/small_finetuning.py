@@ -59,8 +59,8 @@ def job(tiny_model, folder, parent=None, loading=LOADING, code="", **changes) ->
     return AdapterJob(tiny_model, parent, folder / "adapter", folder / "state", settings, loading, 5, code)
 
 
-def run(tiny_model, folder, fresh=CORPUS, corpus=(), candidates=(), **changes) -> FinetuningRecord:
-    programs = TrainingPrograms(list(corpus), list(fresh), list(candidates))
+def run(tiny_model, folder, admitted=CORPUS, corpus=(), candidates=(), **changes) -> FinetuningRecord:
+    programs = TrainingPrograms(list(corpus), list(admitted), list(candidates))
     return finetune(programs, job(tiny_model, folder, **changes), "cpu")
 
 

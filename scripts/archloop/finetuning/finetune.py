@@ -59,13 +59,13 @@ CHECKPOINT = "checkpoint.pt"
 class CycleFiles:
     """The files of a cycle's fine-tuning; the last two are written.
 
-    fresh: what the cycle admitted, in cycle 0 the seed corpus. corpus: what was there before.
+    admitted: what the cycle admitted, in cycle 0 the seed corpus. corpus: what was there before.
     candidates: all of the cycle, None for sft. model: the manifest of the prepared one. parent: the
     adapter to go on from, None for the bare model. state: folder for checkpoints. output: the
     adapter, with two more files beside it.
     """
 
-    fresh: Path
+    admitted: Path
     corpus: tuple[Path, ...]
     candidates: Path | None
     model: Path
@@ -127,7 +127,7 @@ def finetune_cycle(
     Return what its provenance says besides: the files beside the adapter, and the one of work under
     way.
     """
-    programs = read_programs_to_train_on(files.corpus, files.fresh, files.candidates)
+    programs = read_programs_to_train_on(files.corpus, files.admitted, files.candidates)
     adapter = AdapterJob(
         model_folder=files.model.parent,
         parent=files.parent,
