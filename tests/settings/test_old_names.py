@@ -153,7 +153,10 @@ def test_several_old_names_get_a_line_each_and_the_settings_as_given_stay():
     ids=["seed", "run", "candidates", "chain", "cycle"],
 )
 def test_a_setting_by_both_names_is_refused(config, old, new):
-    line = f"settings: {old} and {new} are the old and the present name of one setting; give the second alone"
+    line = (
+        f"settings: {old} and {new} are the old and the present name of one setting; give the second alone, also in a"
+        " file that is laid over another"
+    )
     assert refusal(config) == line
 
 

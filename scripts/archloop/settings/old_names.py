@@ -142,7 +142,7 @@ def _rename(place: Place, old: str) -> str | None:
     if old != new and new_key in after:
         raise InputError(
             f"settings: {place.path}{old} and {place.path}{new} are the old and the present name of"
-            " one setting; give the second alone"
+            " one setting; give the second alone, also in a file that is laid over another"
         )
 
     del before[old_key]
