@@ -179,10 +179,10 @@ def test_a_fixed_corpus_trains_as_long_as_a_growing_one(replay, admitted):
     def rows(numbers: range, cycle: int) -> list[ScoredProgram]:
         return [ScoredProgram("prompt", f"x = {number}", "digits", 0.5, cycle) for number in numbers]
 
-    seeds, admitted = rows(range(20), 0), rows(range(100, 104), 2)
+    seeds, new = rows(range(20), 0), rows(range(100, 104), 2)
     corpus = seeds + rows(range(20, 20 + admitted), 1)
-    growing = training_rows(corpus, admitted, defaults(Finetuning, train_on="corpus", replay=replay), 1)
-    fixed = training_rows(corpus, admitted, defaults(Finetuning, train_on="seed_corpus", replay=replay), 1)
+    growing = training_rows(corpus, new, defaults(Finetuning, train_on="corpus", replay=replay), 1)
+    fixed = training_rows(corpus, new, defaults(Finetuning, train_on="seed_corpus", replay=replay), 1)
     assert len(growing) == len(fixed)
     times = [sum(row == each for row in fixed) for each in seeds]
     assert sum(times) == len(fixed) and max(times) - min(times) <= 1
