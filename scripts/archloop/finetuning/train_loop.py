@@ -56,6 +56,7 @@ class TrainingPlan:
 
     steps: as `plan_steps` makes them. settings: of the optimiser. checkpoint: where the state is
     kept; one with the same `key` is resumed. section: where the settings stand, for messages.
+    remedy: what to do where the loss diverges.
     """
 
     steps: list[Step]
@@ -64,6 +65,7 @@ class TrainingPlan:
     checkpoint: Path
     key: str
     section: str = "finetuning"
+    remedy: str = "lower finetuning.learning_rate, or take another loading.dtype"
 
 
 @dataclass(frozen=True)
@@ -192,13 +194,9 @@ def _schedule(
 
 
 def _diverged(training: TrainingPlan, step: int) -> InputError:
-    section = training.section
-    remedy = f"lower {section}.learning_rate, or take another loading.dtype"
-    if section == "scratch_model":  # the file that model.reference names
-        remedy = "lower learning_rate in the file of model.reference"
     return InputError(
-        f"{section}: step {step} of {len(training.steps)}: the loss or its gradient is no finite"
-        f" number; {remedy}"
+        f"{training.section}: step {step} of {len(training.steps)}: the loss or its gradient is no"
+        f" finite number; {training.remedy}"
     )
 
 

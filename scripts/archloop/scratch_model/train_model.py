@@ -28,7 +28,7 @@ from archloop.model.prepare_model import empty, write_manifest
 from archloop.model.types import Tokenizer
 from archloop.random_seeds import derive
 from archloop.scratch_model.scratch_programs import training_pairs
-from archloop.settings.sections import ScratchModel
+from archloop.settings.sections import ScratchModel, width_error
 
 PADDING, TURN, END_OF_TURN = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
@@ -132,6 +132,7 @@ def _training(
         checkpoint=job.state / CHECKPOINT,
         key=sha256_text(repr((options, job.seed, pairs, job.code, installed))),
         section="scratch_model",
+        remedy="lower learning_rate in the file of model.reference",
     )
 
 
@@ -192,9 +193,9 @@ def new_model(tokenizer: Tokenizer, size: DecoderSize) -> torch.nn.Module:
     stands."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    # Rotary embeddings turn the numbers of a head in pairs.
-    if size.width % (2 * size.heads):
-        raise InputError(f"width: {size.width} is no multiple of twice the {size.heads} heads")
+    error = width_error(size.width, size.heads)
+    if error is not None:
+        raise InputError(error)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=size.width,

@@ -12,7 +12,7 @@ from archloop.settings.checks import check_sections
 from archloop.settings.old_names import with_present_names
 from archloop.settings.remedies import remedy_of
 from archloop.settings.schema import first_error, schema, section, section_names, with_defaults
-from archloop.settings.sections import ChainSettings, Section, Settings
+from archloop.settings.sections import ChainSettings, Section, Settings, width_error
 from archloop.yaml_files import read_yaml
 
 # What of fine-tuning means nothing to cycle 0, which has no candidates and one corpus.
@@ -57,10 +57,9 @@ def scratch_model(path: str | Path) -> Section:
         raise InputError(f"{path}: {remedy_of(error)}")
 
     settings = with_defaults(given, section("scratch_model"))
-    width, heads = settings["width"], settings["heads"]
-    # Rotary embeddings turn the numbers of a head in pairs.
-    if width % (2 * heads):
-        raise InputError(f"{path}: width: {width} is no multiple of twice the {heads} heads")
+    wrong_width = width_error(settings["width"], settings["heads"])
+    if wrong_width is not None:
+        raise InputError(f"{path}: {wrong_width}")
     return settings
 
 

@@ -198,6 +198,14 @@ class ScratchModel:
     checkpoint_steps: int
 
 
+def width_error(width: int, heads: int) -> str | None:
+    """Return why a decoder's heads cannot share its width, None where they can."""
+    # Rotary embeddings turn the numbers of a head in pairs.
+    if width % (2 * heads):
+        return f"width: {width} is no multiple of twice the {heads} heads"
+    return None
+
+
 # Class -> the section's name in config/schema.yaml.
 SECTION_NAMES: dict[type, str] = {
     Model: "model",
